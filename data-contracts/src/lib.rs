@@ -1,1 +1,30 @@
-//! Placeholder.
+//! What must be the same in the batch job and in the browser: pixels, boxes, labels, words and tables.
+//!
+//! The crate is pure: bytes and values in, values out. It opens no file, reads no clock, starts no thread
+//! and builds for `wasm32-unknown-unknown`.
+//!
+//! - `decode` (feature): bytes of PNG, JPEG and DICOM files to [`radiograph::Radiograph`].
+//! - `arrow` (feature): rows of the lake's tables as Arrow record batches, and the contracts they obey.
+
+pub mod boxes;
+pub mod labels;
+pub mod nms;
+pub mod preprocess;
+pub mod radiograph;
+pub mod report_text;
+pub mod space;
+pub mod vocabulary;
+
+#[cfg(feature = "decode")]
+pub mod decode;
+#[cfg(feature = "decode")]
+pub mod decode_dicom;
+#[cfg(feature = "decode")]
+pub mod decode_raster;
+
+#[cfg(feature = "arrow")]
+pub mod contract;
+#[cfg(feature = "arrow")]
+pub mod rows;
+#[cfg(feature = "arrow")]
+pub mod tables;

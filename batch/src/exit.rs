@@ -1,0 +1,47 @@
+//! Exit codes: the command line's contract with shells and schedulers.
+
+/// How a process ends. The numbers are API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// Done, also when the same work had been done before.
+    Done,
+    /// Wrong arguments.
+    Usage,
+    /// Input that cannot be used.
+    BadData,
+    /// An input is not there.
+    InputMissing,
+    /// A defect of ours.
+    Bug,
+    /// Try again later: device busy, disk full, out of memory.
+    Temporary,
+    /// Wrong configuration.
+    BadConfig,
+    /// There was nothing to do; schedulers read it as "skip".
+    NothingToDo,
+    /// Ctrl-C, after a checkpoint where there was something to save.
+    Interrupted,
+    /// SIGTERM, after a checkpoint where there was something to save.
+    Terminated,
+}
+
+impl Exit {
+    /// Every exit with its code and its meaning in words, in the order of the documentation.
+    pub const TABLE: [(Exit, u8, &'static str); 10] = [
+        (Exit::Done, 0, "done, also when the same work had been done before"),
+        (Exit::NothingToDo, 99, "nothing to do"),
+        (Exit::Usage, 2, "usage"),
+        (Exit::BadData, 65, "bad data"),
+        (Exit::InputMissing, 66, "input missing"),
+        (Exit::Bug, 70, "our bug"),
+        (Exit::Temporary, 75, "temporary, try again"),
+        (Exit::BadConfig, 78, "bad configuration"),
+        (Exit::Interrupted, 130, "interrupted"),
+        (Exit::Terminated, 143, "terminated"),
+    ];
+
+    /// The process exit code.
+    pub fn code(self) -> u8 {
+        Self::TABLE.iter().find(|(exit, _, _)| *exit == self).map_or(70, |(_, code, _)| *code)
+    }
+}

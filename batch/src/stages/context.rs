@@ -1,0 +1,55 @@
+//! What every stage is given, and what every stage returns.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::RunConfig;
+use crate::progress::Progress;
+use crate::stop::StopFlag;
+
+/// What every stage is given.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// The resolved configuration.
+    pub config: RunConfig,
+    /// The same as TOML text, for run directories and work keys.
+    pub config_toml: String,
+    /// Where models run.
+    pub device: tch::Device,
+    /// How progress is shown.
+    pub progress: Progress,
+    /// Asked once per step or file.
+    pub stop: StopFlag,
+    /// Whether an interrupted training run is continued (`--resume auto`).
+    pub resume: bool,
+}
+
+/// What a stage did; `--manifest-out` writes it and the last stdout line repeats it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct StageResult {
+    /// The verb.
+    pub stage: String,
+    /// The same work had been done before; nothing was computed.
+    pub cached: bool,
+    /// Rows written (or found), by table.
+    pub rows: BTreeMap<String, u64>,
+    /// Files written (or found).
+    pub files: Vec<FileDigest>,
+    /// Figures worth a line, for instance `ap50`.
+    pub figures: BTreeMap<String, f64>,
+    /// Wall time, seconds.
+    pub wall_s: f64,
+}
+
+/// A file and its content's digest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileDigest {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its size.
+    pub bytes: u64,
+    /// Digest of its bytes, hexadecimal.
+    pub sha256: String,
+}

@@ -1,0 +1,52 @@
+//! Signals: the first SIGTERM or SIGINT asks for a checkpoint and an orderly end, the second ends at once.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+use crate::error::{Error, Result};
+
+/// Says whether somebody asked us to stop. Cheap to clone and to ask.
+#[derive(Debug, Clone, Default)]
+pub struct StopFlag {
+    signal: Arc<AtomicUsize>,
+}
+
+impl StopFlag {
+    /// A flag that SIGTERM and SIGINT set.
+    ///
+    /// # Errors
+    /// When the handlers cannot be installed.
+    pub fn listen() -> Result<Self> {
+        let flag = Self::default();
+        let second = Arc::new(AtomicBool::new(false));
+        for signal in [SIGTERM, SIGINT] {
+            let install = || -> std::io::Result<()> {
+                // Order matters: the shutdown handler sees `second` as the first signal left it.
+                signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&second))?;
+                signal_hook::flag::register(signal, Arc::clone(&second))?;
+                signal_hook::flag::register_usize(signal, Arc::clone(&flag.signal), signal as usize)?;
+                Ok(())
+            };
+            install().map_err(|e| Error::Internal(format!("install a handler for signal {signal}: {e}")))?;
+        }
+        Ok(flag)
+    }
+
+    /// True once a signal has come.
+    pub fn is_set(&self) -> bool {
+        self.signal.load(Ordering::Relaxed) != 0
+    }
+
+    /// [`Error::Stopped`] once a signal has come.
+    ///
+    /// # Errors
+    /// That one.
+    pub fn check(&self) -> Result<()> {
+        match self.signal.load(Ordering::Relaxed) {
+            0 => Ok(()),
+            signal => Err(Error::Stopped { signal: signal as i32 }),
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! Pixel spaces as types, and the one map between them.
+//!
+//! A box carries the space it is measured in, so that mixing them does not compile. Only
+//! [`Letterbox`] changes the space.
+
+use serde::{Deserialize, Serialize};
+
+use crate::boxes::BoxXyxy;
+
+/// Pixels of the radiograph as it is stored in its file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Original {}
+
+/// Pixels of a model's input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Model {}
+
+/// The affine map between a radiograph's own pixels and a model's input:
+/// `model = original * scale + pad`, per axis.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Letterbox {
+    /// Model pixels per original pixel along x.
+    pub scale_x: f32,
+    /// Model pixels per original pixel along y.
+    pub scale_y: f32,
+    /// Left padding, in model pixels.
+    pub pad_x: f32,
+    /// Top padding, in model pixels.
+    pub pad_y: f32,
+    /// Width of the radiograph, in original pixels.
+    pub original_width: u32,
+    /// Height of the radiograph, in original pixels.
+    pub original_height: u32,
+    /// Width of the model's input, in model pixels.
+    pub model_width: u32,
+    /// Height of the model's input, in model pixels.
+    pub model_height: u32,
+}
+
+impl Letterbox {
+    /// The box in model pixels.
+    pub fn model_from_original(&self, b: &BoxXyxy<Original>) -> BoxXyxy<Model> {
+        BoxXyxy::new(
+            b.x_min * self.scale_x + self.pad_x,
+            b.y_min * self.scale_y + self.pad_y,
+            b.x_max * self.scale_x + self.pad_x,
+            b.y_max * self.scale_y + self.pad_y,
+        )
+    }
+
+    /// The box in original pixels, clipped to the radiograph.
+    pub fn original_from_model(&self, b: &BoxXyxy<Model>) -> BoxXyxy<Original> {
+        BoxXyxy::new(
+            (b.x_min - self.pad_x) / self.scale_x,
+            (b.y_min - self.pad_y) / self.scale_y,
+            (b.x_max - self.pad_x) / self.scale_x,
+            (b.y_max - self.pad_y) / self.scale_y,
+        )
+        .clip(self.original_width as f32, self.original_height as f32)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn there_and_back_stays_within_half_a_pixel(
+            x in 0.0f32..400.0, y in 0.0f32..400.0, w in 1.0f32..100.0, h in 1.0f32..100.0, scale in 0.1f32..4.0,
+        ) {
+            let map = Letterbox {
+                scale_x: scale, scale_y: scale, pad_x: 7.0, pad_y: 0.0,
+                original_width: 512, original_height: 512, model_width: 256, model_height: 256,
+            };
+            let there = BoxXyxy::<Original>::new(x, y, x + w, y + h);
+            let back = map.original_from_model(&map.model_from_original(&there));
+            for (a, b) in there.to_array().iter().zip(back.to_array()) {
+                prop_assert!((a - b).abs() < 0.5, "{there:?} came back as {back:?}");
+            }
+        }
+    }
+}
