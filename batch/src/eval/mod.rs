@@ -1,1 +1,14 @@
-//! To be written.
+//! Figures: detection, text, labels, links; always with how they were computed.
+
+pub mod average_precision;
+pub mod bleu;
+pub mod bootstrap;
+pub mod findings_labeler;
+pub mod gallery;
+pub mod html_report;
+pub mod label_f1;
+pub mod links;
+pub mod plots;
+pub mod rouge;
+pub mod signature;
+pub mod truth;

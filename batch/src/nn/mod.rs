@@ -1,1 +1,7 @@
-//! To be written.
+//! Layers that two models or more use.
+
+pub mod attention;
+pub mod conv_norm;
+pub mod frozen_batch_norm;
+pub mod mlp;
+pub mod positional;

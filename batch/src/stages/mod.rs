@@ -1,4 +1,16 @@
 //! The pipeline's stages: each reads tables and files, calls the models, writes tables, and returns what it did.
 //! The command line parses, calls one stage and prints.
 
+pub mod annotate;
+pub mod audit;
 pub mod context;
+pub mod doctor;
+pub mod evaluate;
+pub mod ingest;
+pub mod phantom;
+pub mod pipeline;
+pub mod report;
+pub mod train_detector;
+pub mod train_reporter;
+pub mod validate;
+pub mod work_key;

@@ -1,1 +1,10 @@
-//! To be written.
+//! Training: optimizer, schedules, checkpoints, run directories, and one loop per model.
+
+pub mod checkpoint;
+pub mod detector_loop;
+pub mod lr_schedule;
+pub mod metrics_log;
+pub mod model_card;
+pub mod optimizer;
+pub mod report_loop;
+pub mod run_dir;
