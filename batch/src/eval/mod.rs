@@ -5,6 +5,7 @@ pub mod bleu;
 pub mod bootstrap;
 pub mod cider;
 pub mod findings_labeler;
+mod findings_terms;
 pub mod gallery;
 pub mod html_report;
 pub mod image_boxes;
