@@ -21,6 +21,8 @@ const SENTENCES: &[(&str, &str)] = &[
     ("the lungs are clear .", "-Lung Opacity"),
     ("The lungs are well expanded and clear.", "-Lung Opacity"),
     ("Both lungs are clear bilaterally.", "-Lung Opacity"),
+    ("The left lung is clear.", ""),
+    ("The lung fields are clear.", "-Lung Opacity"),
     ("The lungs are clear of focal consolidation.", "-Lung Opacity -Consolidation"),
     ("no evidence of pneumothorax; small left effusion", "-Pneumothorax +Pleural Effusion"),
     ("No pneumothorax, small left pleural effusion.", "-Pneumothorax +Pleural Effusion"),

@@ -72,7 +72,7 @@ const TERMS: &[Term] = &[
     present(r"{aorta}{between} {large}|(?:{large}) (?:and \w+ )?(?:thoracic )?(?:aorta|aortic (?:arch|knob|contour|shadow))|aortic (?:enlargement|dilatation|dilation|ectasia|tortuosity|aneurysm|unfolding)|(?:enlargement|dilatation|dilation|tortuosity|aneurysm|unfolding|widening|prominence) of (?:the )?{aorta}", ECM, Some("Aortic enlargement")),
     present(r"{mediastinum}{between} (?:enlarged|widened|wide|prominent)|widened mediastinum|(?:mediastinal|cardiomediastinal) (?:widening|enlargement)|widening of (?:the )?mediastinum|(?:widened|enlarged|prominent) (?:mediastinum|mediastinal (?:contours?|silhouette))", ECM, None),
     // Lungs.
-    absent(r"(?:both )?lungs?(?: fields?| zones?| parenchyma)?{between}(?: (?:well|fully|adequately|expanded|inflated|aerated|hyperinflated|hyperexpanded|otherwise|essentially|and))* clear|(?:\bclear) lungs", OPACITY),
+    absent(r"(?:both )?(?:lungs|lung (?:fields|zones|parenchyma)){between}(?: (?:well|fully|adequately|expanded|inflated|aerated|hyperinflated|hyperexpanded|otherwise|essentially|and))* clear|(?:\bclear) lungs", OPACITY),
     present(r"(?:interstitial |alveolar |pulmonary |vascular |perihilar )*o?edema|(?:pulmonary )?vascular congestion|pulmonary (?:venous )?congestion|congestive heart failure|\bchf\b|(?:heart|cardiac) failure|pulmonary venous hypertension|cephalization", EDEMA, Some("Edema")),
     present(r"consolidat(?:ions?|ive|ed)", &["Consolidation"], Some("Consolidation")),
     present(r"(?:broncho)?pneumonias?|infectious (?:process|infiltrates?)|pneumonic (?:process|infiltrates?)", &["Pneumonia"], None),
