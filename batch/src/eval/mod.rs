@@ -4,6 +4,8 @@ pub mod average_precision;
 pub mod bleu;
 pub mod bootstrap;
 pub mod cider;
+pub mod constant_report;
+pub mod diversity;
 pub mod findings_labeler;
 mod findings_terms;
 pub mod gallery;
