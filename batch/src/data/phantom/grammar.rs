@@ -189,7 +189,9 @@ fn words(text: &str) -> usize {
 fn trim(stated: &mut Vec<Stated>) {
     let length = |stated: &[Stated]| -> usize { stated.iter().map(|s| words(&s.sentence.text)).sum() };
     loop {
-        let Some((last, keep)) = stated.iter().map(|s| s.keep).enumerate().max_by_key(|&(_, keep)| keep) else { return };
+        let Some((last, keep)) = stated.iter().map(|s| s.keep).enumerate().max_by_key(|&(_, keep)| keep) else {
+            return;
+        };
         let without = length(stated) - words(&stated[last].sentence.text);
         let too_long = length(stated) > *FINDINGS_WORDS.end() && keep != ALWAYS;
         let surplus = keep >= FILLER && without >= *FINDINGS_WORDS.start();

@@ -68,7 +68,8 @@ pub fn consensus(drawn: &[Boxed], width: f32, height: f32, rng: &mut ChaCha8Rng)
 
 /// Three of the seventeen; readers 8, 9 and 10 read most of VinDr-CXR's films.
 fn three_readers(rng: &mut ChaCha8Rng) -> Vec<u32> {
-    let mut urn: Vec<u32> = (1..=17).flat_map(|number| [number].repeat(if (8..=10).contains(&number) { 6 } else { 1 })).collect();
+    let mut urn: Vec<u32> =
+        (1..=17).flat_map(|number| [number].repeat(if (8..=10).contains(&number) { 6 } else { 1 })).collect();
     let mut chosen = Vec::with_capacity(3);
     while chosen.len() < 3 {
         let number = urn[rng.random_range(0..urn.len())];
@@ -122,7 +123,10 @@ mod tests {
         for seed in 0..200 {
             let three = three_readings(&[], 512.0, 512.0, &mut ChaCha8Rng::seed_from_u64(seed));
             let numbers: Vec<u32> = three.iter().map(|r| r.reader_id[1..].parse().unwrap()).collect();
-            assert!(numbers.windows(2).all(|w| w[0] < w[1]) && numbers.iter().all(|n| (1..=17).contains(n)), "{numbers:?}");
+            assert!(
+                numbers.windows(2).all(|w| w[0] < w[1]) && numbers.iter().all(|n| (1..=17).contains(n)),
+                "{numbers:?}"
+            );
         }
     }
 

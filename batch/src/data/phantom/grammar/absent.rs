@@ -10,14 +10,19 @@ use super::{FILLER, Fact, Region, Sentence, Side, Stated, pick, wording};
 struct Statement {
     region: Region,
     keep: u8,
+    /// Drawing any of these makes a reader think of it; without one it is said in short reports only.
+    prompted_by: Option<&'static [&'static str]>,
     /// Drawing any of these makes the statement untrue, or odd beside it.
     untrue_with: &'static [&'static str],
     denies: &'static [&'static str],
     wordings: [&'static str; 4],
 }
 
-/// Every class seen in the lungs.
-const IN_LUNGS: &[&str] = &[
+/// The rank of a statement that something drawn calls for.
+const PROMPTED: u8 = 8;
+
+/// Every class seen in lungs and pleura: first the lungs', then what fills the pleural space, then what lines it.
+const CHEST: &[&str] = &[
     "Consolidation",
     "Infiltration",
     "Lung Opacity",
@@ -31,32 +36,23 @@ const IN_LUNGS: &[&str] = &[
     "Pulmonary fibrosis",
     "Emphysema",
     "Other lesion",
+    "Pleural effusion",
+    "Pneumothorax",
+    "Pleural thickening",
 ];
+/// The lungs' classes in [`CHEST`].
+const LUNG_CLASSES: usize = 13;
 
 /// The first of each run that is true is said: a broad statement makes the narrow ones needless.
-const RUNS: [&[Statement]; 9] = [LUNGS, PNEUMOTHORAX_AND_EFFUSION, HEART, MEDIASTINUM, BONES, NODULE, EDEMA, THICKENING, TRACHEA];
+const RUNS: [&[Statement]; 10] =
+    [LUNGS, PNEUMOTHORAX_AND_EFFUSION, HEART, MEDIASTINUM, BONES, NODULE, EDEMA, ATELECTASIS, THICKENING, TRACHEA];
 
 const LUNGS: &[Statement] = &[
     Statement {
         region: Region::Lungs,
         keep: 2,
-        untrue_with: &[
-            "Consolidation",
-            "Infiltration",
-            "Lung Opacity",
-            "Atelectasis",
-            "Edema",
-            "Nodule/Mass",
-            "Lung cavity",
-            "Lung cyst",
-            "Calcification",
-            "ILD",
-            "Pulmonary fibrosis",
-            "Emphysema",
-            "Other lesion",
-            "Pleural effusion",
-            "Pneumothorax",
-        ],
+        prompted_by: None,
+        untrue_with: CHEST.split_at(LUNG_CLASSES + 2).0,
         denies: &["Lung Opacity"],
         wordings: [
             "The lungs are clear.",
@@ -68,6 +64,7 @@ const LUNGS: &[Statement] = &[
     Statement {
         region: Region::Lungs,
         keep: 3,
+        prompted_by: None,
         untrue_with: &["Consolidation", "Infiltration", "Lung Opacity", "Atelectasis", "Edema", "Lung cavity"],
         denies: &["Consolidation"],
         wordings: [
@@ -83,6 +80,7 @@ const PNEUMOTHORAX_AND_EFFUSION: &[Statement] = &[
     Statement {
         region: Region::Pleura,
         keep: 1,
+        prompted_by: None,
         untrue_with: &["Pleural effusion", "Pneumothorax"],
         denies: &["Pleural Effusion", "Pneumothorax"],
         wordings: [
@@ -95,6 +93,7 @@ const PNEUMOTHORAX_AND_EFFUSION: &[Statement] = &[
     Statement {
         region: Region::Pleura,
         keep: 1,
+        prompted_by: None,
         untrue_with: &["Pneumothorax"],
         denies: &["Pneumothorax"],
         wordings: [
@@ -107,6 +106,7 @@ const PNEUMOTHORAX_AND_EFFUSION: &[Statement] = &[
     Statement {
         region: Region::Pleura,
         keep: 1,
+        prompted_by: None,
         untrue_with: &["Pleural effusion"],
         denies: &["Pleural Effusion"],
         wordings: [
@@ -121,6 +121,7 @@ const PNEUMOTHORAX_AND_EFFUSION: &[Statement] = &[
 const HEART: &[Statement] = &[Statement {
     region: Region::Heart,
     keep: 4,
+    prompted_by: None,
     untrue_with: &["Cardiomegaly"],
     denies: &["Cardiomegaly"],
     wordings: [
@@ -134,6 +135,7 @@ const HEART: &[Statement] = &[Statement {
 const MEDIASTINUM: &[Statement] = &[Statement {
     region: Region::Mediastinum,
     keep: 5,
+    prompted_by: None,
     untrue_with: &["Aortic enlargement", "Enlarged PA", "Mediastinal shift"],
     denies: &["Enlarged Cardiomediastinum"],
     wordings: [
@@ -148,6 +150,7 @@ const BONES: &[Statement] = &[
     Statement {
         region: Region::Bones,
         keep: 6,
+        prompted_by: None,
         untrue_with: &["Rib fracture", "Clavicle fracture"],
         denies: &["Fracture"],
         wordings: [
@@ -160,6 +163,7 @@ const BONES: &[Statement] = &[
     Statement {
         region: Region::Bones,
         keep: 6,
+        prompted_by: None,
         untrue_with: &["Rib fracture"],
         denies: &[],
         wordings: [
@@ -174,6 +178,7 @@ const BONES: &[Statement] = &[
 const NODULE: &[Statement] = &[Statement {
     region: Region::Lungs,
     keep: FILLER,
+    prompted_by: Some(&["Pulmonary fibrosis", "Emphysema", "Rib fracture", "Pleural thickening"]),
     untrue_with: &["Nodule/Mass", "Calcification", "Lung cavity", "Lung cyst", "Other lesion"],
     denies: &["Lung Lesion"],
     wordings: [
@@ -187,6 +192,7 @@ const NODULE: &[Statement] = &[Statement {
 const EDEMA: &[Statement] = &[Statement {
     region: Region::Lungs,
     keep: FILLER + 1,
+    prompted_by: Some(&["Cardiomegaly"]),
     untrue_with: &["Edema"],
     denies: &["Edema"],
     wordings: [
@@ -197,9 +203,24 @@ const EDEMA: &[Statement] = &[Statement {
     ],
 }];
 
+const ATELECTASIS: &[Statement] = &[Statement {
+    region: Region::Lungs,
+    keep: FILLER + 4,
+    prompted_by: Some(&["Pleural effusion"]),
+    untrue_with: &["Atelectasis"],
+    denies: &["Atelectasis"],
+    wordings: [
+        "There is no atelectasis.",
+        "No atelectasis is seen.",
+        "No atelectasis is present.",
+        "There is no evidence of atelectasis.",
+    ],
+}];
+
 const THICKENING: &[Statement] = &[Statement {
     region: Region::Pleura,
     keep: FILLER + 2,
+    prompted_by: Some(&["Calcification", "Lung cavity"]),
     untrue_with: &["Pleural thickening"],
     denies: &["Pleural Other"],
     wordings: [
@@ -213,6 +234,7 @@ const THICKENING: &[Statement] = &[Statement {
 const TRACHEA: &[Statement] = &[Statement {
     region: Region::Mediastinum,
     keep: FILLER + 3,
+    prompted_by: Some(&["Pneumothorax", "Atelectasis", "Nodule/Mass"]),
     untrue_with: &["Mediastinal shift"],
     denies: &[],
     wordings: [
@@ -225,7 +247,8 @@ const TRACHEA: &[Statement] = &[Statement {
 
 /// The statements that are true of a study, unordered.
 pub(super) fn statements(facts: &[Fact], rng: &mut ChaCha8Rng) -> Vec<Stated> {
-    let drawn = |names: &[&str]| facts.iter().any(|f| lesion_class_name(f.class_id).is_some_and(|n| names.contains(&n)));
+    let drawn =
+        |names: &[&str]| facts.iter().any(|f| lesion_class_name(f.class_id).is_some_and(|n| names.contains(&n)));
     // A normal film is dictated in the plainest words, another one in the second-plainest.
     let preferred = usize::from(!facts.is_empty());
     let mut stated = Vec::new();
@@ -234,7 +257,7 @@ pub(super) fn statements(facts: &[Fact], rng: &mut ChaCha8Rng) -> Vec<Stated> {
         let Some(said) = run.iter().find(|s| !drawn(s.untrue_with)) else { continue };
         stated.push(Stated {
             region: said.region,
-            keep: said.keep,
+            keep: if said.prompted_by.is_some_and(drawn) { PROMPTED } else { said.keep },
             sentence: Sentence {
                 text: wording(said.wordings, preferred, offset).to_owned(),
                 facts: Vec::new(),
@@ -248,11 +271,11 @@ pub(super) fn statements(facts: &[Fact], rng: &mut ChaCha8Rng) -> Vec<Stated> {
 
 /// `The left lung is clear.`, when what is drawn in lungs and pleura is all on the right.
 fn clear_side(facts: &[Fact]) -> Option<Stated> {
-    const IN_PLEURA: [&str; 3] = ["Pneumothorax", "Pleural effusion", "Pleural thickening"];
-    let lung = |f: &&Fact| lesion_class_name(f.class_id).is_some_and(|n| IN_LUNGS.contains(&n));
-    let chest = |f: &&Fact| lung(f) || lesion_class_name(f.class_id).is_some_and(|n| IN_PLEURA.contains(&n));
+    let is_of = |f: &Fact, classes: &[&str]| lesion_class_name(f.class_id).is_some_and(|n| classes.contains(&n));
+    let lung = |f: &&Fact| is_of(f, CHEST.split_at(LUNG_CLASSES).0);
+    let chest = |f: &&Fact| is_of(f, CHEST);
     // Edema and emphysema are spoken of without a side.
-    let diffuse = |f: &Fact| lesion_class_name(f.class_id).is_some_and(|n| n == "Edema" || n == "Emphysema");
+    let diffuse = |f: &Fact| is_of(f, &["Edema", "Emphysema"]);
     let all_on = |side| facts.iter().filter(chest).all(|f| f.side == side && !diffuse(f));
     if facts.iter().filter(lung).count() == 0 {
         return None;

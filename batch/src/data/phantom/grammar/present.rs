@@ -187,15 +187,9 @@ fn wordings(group: &Group) -> ([&'static str; 4], usize) {
             ],
             by_extent(group),
         ),
-        "Pneumothorax" => (
-            [
-                "there {be} {np}.",
-                "{np} {be} present.",
-                "{np} {be} identified.",
-                "{np} {be} seen.",
-            ],
-            by_degree(group),
-        ),
+        "Pneumothorax" => {
+            (["there {be} {np}.", "{np} {be} present.", "{np} {be} identified.", "{np} {be} seen."], by_degree(group))
+        }
         "Pulmonary fibrosis" => (
             [
                 "there is {degree} fibrosis {lobe}.",
@@ -205,15 +199,9 @@ fn wordings(group: &Group) -> ([&'static str; 4], usize) {
             ],
             by_degree(group),
         ),
-        "Rib fracture" => (
-            [
-                "there {be} {np}.",
-                "{np} {be} seen.",
-                "there {be} {displaced}.",
-                "{np} {be} noted.",
-            ],
-            by_degree(group),
-        ),
+        "Rib fracture" => {
+            (["there {be} {np}.", "{np} {be} seen.", "there {be} {displaced}.", "{np} {be} noted."], by_degree(group))
+        }
         _ => (
             [
                 "there {be} {np} {zone}.",
@@ -269,7 +257,9 @@ pub(super) fn noun_phrase(group: &Group) -> (String, bool) {
         if both { (format!("{size} bilateral {many}"), true) } else { (format!("a {size} {side} {one}"), false) }
     };
     match group.name() {
-        "Calcification" => counted(if group.small { "small" } else { "dense" }, "calcified granuloma", "calcified granulomas"),
+        "Calcification" => {
+            counted(if group.small { "small" } else { "dense" }, "calcified granuloma", "calcified granulomas")
+        }
         "Lung cavity" => counted(adjective(["thin-walled", "thick-walled", "large"]), "cavity", "cavities"),
         "Lung cyst" => counted(adjective(["small", "thin-walled", "large"]), "cyst", "cysts"),
         "Lung Opacity" => counted(adjective(["hazy", "patchy", "dense"]), "opacity", "opacities"),

@@ -16,8 +16,8 @@ fn random_facts(rng: &mut ChaCha8Rng) -> Vec<Fact> {
     (0..count)
         .map(|_| {
             let class_id = rng.random_range(0..22);
-            let midline = ["Cardiomegaly", "Aortic enlargement", "Enlarged PA"]
-                .contains(&lesion_class_name(class_id).unwrap());
+            let midline =
+                ["Cardiomegaly", "Aortic enlargement", "Enlarged PA"].contains(&lesion_class_name(class_id).unwrap());
             Fact {
                 class_id,
                 side: if midline { Side::Midline } else { [Side::Left, Side::Right][rng.random_range(0..2usize)] },
@@ -89,7 +89,8 @@ fn sides_agree_with_what_is_drawn() {
         for sentence in &report.findings {
             let text = format!(" {} ", sentence.text.to_lowercase().replace(['.', ','], " "));
             let both = ["bilateral", "bibasilar", " both "].iter().any(|w| text.contains(w));
-            let (left, right) = (both || text.contains(" left ") || text.contains("ling"), both || text.contains(" right "));
+            let (left, right) =
+                (both || text.contains(" left ") || text.contains("ling"), both || text.contains(" right "));
             if sentence.facts.is_empty() {
                 // A clear lung is a lung without anything drawn in it.
                 if text.contains("lung is clear") {
@@ -117,7 +118,7 @@ fn broad_denials_yield_to_any_member_of_their_group() {
             let text = report.findings_text();
             let lung_or_pleura = in_chest(&fact(class, Side::Right))
                 && !["Cardiomegaly", "Aortic enlargement", "Enlarged PA", "Pleural thickening"].contains(&class);
-            assert!(!(lung_or_pleura && text.contains("ungs are")  && text.contains("clear")), "{class}: {text}");
+            assert!(!(lung_or_pleura && text.contains("ungs are") && text.contains("clear")), "{class}: {text}");
             if class == "Nodule/Mass" || class == "Calcification" {
                 assert!(!text.contains("o nodule") && !text.contains("uspicious"), "{class}: {text}");
             }
@@ -201,4 +202,14 @@ fn a_single_impression_item_is_not_numbered() {
     assert_eq!(report.impression_text(), "Moderate left pneumothorax.");
     let two = write(&[fact("Pneumothorax", Side::Left), fact("Cardiomegaly", Side::Midline)], &mut rng(3));
     assert_eq!(two.impression_text(), "1. Moderate left pneumothorax. 2. Moderate cardiomegaly.");
+}
+
+#[test]
+fn every_label_that_can_be_denied_is_denied_somewhere() {
+    let mut denied: BTreeSet<&str> = BTreeSet::new();
+    for (_, report) in plans(500) {
+        denied.extend(report.findings.iter().flat_map(|s| s.denies));
+    }
+    let never: Vec<&str> = FINDING_LABELS.into_iter().filter(|label| !denied.contains(label)).collect();
+    assert_eq!(never, ["Pneumonia", "Support Devices", "No Finding"]);
 }
