@@ -16,6 +16,8 @@ use crate::error::{Error, Result};
 pub struct LabelCsv {
     path: PathBuf,
     columns: BTreeMap<String, usize>,
+    /// Added to the parser's line numbers: between CR and LF it counts the line as not ended yet.
+    line_offset: u64,
     reader: csv::Reader<Box<dyn Read>>,
 }
 
@@ -76,7 +78,8 @@ impl LabelCsv {
         if columns.keys().all(String::is_empty) {
             return Err(Error::bad_data(path.display(), "the file is empty; download it again"));
         }
-        Ok(Self { path: path.to_path_buf(), columns, reader })
+        let line_offset = u64::from(reader.position().line() == 1);
+        Ok(Self { path: path.to_path_buf(), columns, line_offset, reader })
     }
 
     /// The file.
@@ -111,7 +114,7 @@ impl LabelCsv {
         let expected = self.reader.byte_headers().map_err(|e| broken(&self.path, &e))?.len();
         let mut record = ByteRecord::new();
         while self.reader.read_byte_record(&mut record).map_err(|e| broken(&self.path, &e))? {
-            let line = record.position().map_or(0, csv::Position::line);
+            let line = record.position().map_or(0, csv::Position::line) + self.line_offset;
             if record.len() != expected {
                 let message = format!("{} fields where the header has {expected}; repair or remove the line", record.len());
                 each(Err(BadRow { line, code: "wrong_field_count", message }));
