@@ -209,15 +209,9 @@ impl Beams {
             let tail = self.words.narrow(2, length - (n - 1), n - 1).unsqueeze(2);
             let same = grams.narrow(3, 0, n - 1).eq_tensor(&tail).all_dim(3, false);
             let word = grams.select(3, n - 1);
-            let penalty = Tensor::zeros_like(&log_probs).scatter_reduce(
-                2,
-                &word,
-                &Tensor::zeros_like(&word).to_kind(Kind::Float).masked_fill(&same, f64::NEG_INFINITY),
-                "amin",
-                true,
-            );
-            let index = Tensor::from_slice(&[BOUNDARY]).to_device(log_probs.device());
-            log_probs += penalty.index_fill(2, &index, 0.0);
+            let hits = log_probs.zeros_like().scatter_add(2, &word, &same.to_kind(Kind::Float));
+            let boundary = Tensor::from_slice(&[BOUNDARY]).to_device(log_probs.device());
+            log_probs = log_probs.masked_fill(&hits.index_fill(2, &boundary, 0.0).gt(0.0), f64::NEG_INFINITY);
         }
         log_probs
     }

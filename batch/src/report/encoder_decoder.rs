@@ -162,7 +162,7 @@ fn visible(present: &Tensor) -> Tensor {
 /// Boolean `[B, 1, T, T]`: words that a word may look at, itself and the ones before it, without padding.
 fn seen_words(inputs: &Tensor, length: i64) -> Tensor {
     let causal = Tensor::ones([length, length], (Kind::Bool, inputs.device())).tril(0);
-    let mut keys = inputs.gt(BOUNDARY);
+    let keys = inputs.gt(BOUNDARY);
     // The leading boundary is a word like any other.
     let _ = keys.narrow(1, 0, 1).fill_(1);
     keys.unsqueeze(1).unsqueeze(1).logical_and(&causal)
