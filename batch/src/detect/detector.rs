@@ -107,7 +107,8 @@ impl Detector {
         if rows.iter().any(|v| !v.is_finite()) {
             return Err(Error::bad_data("detector", "its output is not finite; the weights or the input are damaged"));
         }
-        let image = |rows: &[f32]| select(rows, &self.config, (width as f32, height as f32));
+        let config = &self.config;
+        let image = |rows: &[f32]| select(rows, config, (width as f32, height as f32));
         if per_image == 0 {
             return Ok(vec![Vec::new(); images.size()[0] as usize]);
         }
