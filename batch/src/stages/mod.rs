@@ -6,6 +6,8 @@ pub mod audit;
 pub mod context;
 pub mod doctor;
 pub mod evaluate;
+pub mod export_annotation;
+pub mod export_coco;
 pub mod ingest;
 pub mod phantom;
 pub mod pipeline;
