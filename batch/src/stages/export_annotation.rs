@@ -32,7 +32,7 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
     let lake = Lake::open(&args.lake)?;
     let mut document: BTreeMap<&str, Vec<Example>> = BTreeMap::new();
     for split in Split::ALL.map(Split::as_str) {
-        let partition = Partition { dataset: args.dataset.clone(), split: split.to_owned() };
+        let partition = Partition::new(&args.dataset, split);
         let (images, lesions, reports) =
             (lake.read::<ImageRow>(&partition)?, lake.read::<LesionRow>(&partition)?, lake.read::<ReportRow>(&partition)?);
         document.insert(split, examples(split, images, &lesions, reports, &ctx.config.ingest.section));

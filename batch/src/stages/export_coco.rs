@@ -34,7 +34,7 @@ pub struct Args {
 pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
     let start = Instant::now();
     let lake = Lake::open(&args.lake)?;
-    let partition = Partition { dataset: args.dataset.clone(), split: args.split.clone() };
+    let partition = Partition::new(&args.dataset, &args.split);
     let images: Vec<ImageRow> = lake.read(&partition)?;
     let lesions: Vec<LesionRow> = if args.unlabelled { Vec::new() } else { lake.read(&partition)? };
     let content = if args.unlabelled { Content::ImagesOnly } else { Content::Labelled };

@@ -13,6 +13,7 @@ use super::*;
 use crate::config::{Layers, resolve};
 use crate::lake::Partition;
 use crate::progress::Progress;
+use crate::stages::shared_tables::put_own;
 use crate::stages::{export_annotation, export_coco};
 use crate::stop::StopFlag;
 
@@ -107,7 +108,7 @@ const VINDR: Kind = Kind::Vindr { labels_only: false };
 
 fn rows<R: Row>(lake: &Path) -> Vec<R> {
     let lake = Lake::open(lake).unwrap();
-    let part = |split: &str| lake.read(&Partition { dataset: "set".into(), split: split.into() }).unwrap();
+    let part = |split: &str| lake.read(&Partition::new("set", split)).unwrap();
     ["train", "val", "test"].iter().flat_map(|s| part(s)).collect()
 }
 
@@ -261,12 +262,25 @@ fn an_ingest_of_a_set_with_reports_leaves_the_detectors_boxes_alone() {
     let (dir, lake) = (mimic_folder(), tempfile::tempdir().unwrap());
     run(&context(&[]), args(Kind::Mimic, dir.path(), lake.path())).unwrap();
     let provenance = crate::lake::Provenance { run_id: "annotate-1".into(), model_sha256: None, work_key: "k".into() };
-    let partition = Partition { dataset: "set".into(), split: "train".into() };
+    let partition = Partition::new("set", "train");
     let vindr = (vindr_folder(), tempfile::tempdir().unwrap());
     run(&context(&[]), args(VINDR, vindr.0.path(), vindr.1.path())).unwrap();
     let boxes: Vec<LesionRow> = rows::<LesionRow>(vindr.1.path()).into_iter().take(1).map(|l| LesionRow { image_id: "aa".into(), ..l }).collect();
     Lake::open(lake.path()).unwrap().write(&partition, Shard::default(), boxes, &provenance).unwrap();
+    let failure = FailureRow {
+        stage: "annotate".into(),
+        path: None,
+        image_id: Some("aa".into()),
+        code: "truncated".into(),
+        message: "m".into(),
+    };
+    let own = |f: &FailureRow| f.stage == "annotate";
+    put_own(&Lake::open(lake.path()).unwrap(), &partition, Shard::default(), vec![failure], own, &provenance).unwrap();
+    assert_eq!(rows::<FailureRow>(lake.path()).len(), 2, "another stage keeps the rows of ingest");
     assert!(run(&context(&[]), args(Kind::Mimic, dir.path(), lake.path())).unwrap().cached);
+    assert_eq!(rows::<LesionRow>(lake.path()).len(), 1);
+    assert!(!run(&context(&["run.seed=1"]), args(Kind::Mimic, dir.path(), lake.path())).unwrap().cached);
+    assert_eq!(rows::<FailureRow>(lake.path()).len(), 2, "and ingest keeps theirs");
     assert_eq!(rows::<LesionRow>(lake.path()).len(), 1);
 }
 

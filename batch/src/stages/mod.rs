@@ -12,6 +12,7 @@ pub mod ingest;
 pub mod phantom;
 pub mod pipeline;
 pub mod report;
+pub mod shared_tables;
 pub mod train_detector;
 pub mod train_reporter;
 pub mod validate;

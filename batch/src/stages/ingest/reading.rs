@@ -19,7 +19,7 @@ use crate::error::Result;
 use crate::stages::context::Context;
 
 /// The stage's name in the `failures` table.
-const STAGE: &str = "ingest";
+pub const STAGE: &str = "ingest";
 
 /// The rows of one split.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -151,9 +151,10 @@ fn read_image(root: &Path, image: &ListedImage, settings: &Settings) -> ReadImag
     let lesions = lesion_rows(image, size, &settings.fusion);
     row.n_boxes = lesions.n_boxes;
     let mut failures = Vec::new();
-    if let (false, Some((width, height))) = (lesions.outside.is_empty(), size) {
+    if !lesions.outside.is_empty() {
+        let (width, height) = size.unwrap_or_default();
         let list = lesions.outside.iter().map(|(who, b)| format!("{who} {b:?}")).collect::<Vec<_>>().join(", ");
-        let message = format!("outside the {width} x {height} image and left out: {list}; does the file belong to the labels?");
+        let message = format!("outside the image ({width} x {height}) and left out: {list}; does the file belong to the labels?");
         failures.push(fail(SourceError { code: "box_outside_image", message }));
     }
     ReadImage { row: Some(row), lesions: lesions.rows, failures }

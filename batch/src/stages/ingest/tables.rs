@@ -9,11 +9,15 @@ use d2r_contracts::tables::{FailureRow, FindingRow, ImageRow, LesionRow, ReportR
 use sha2::{Digest, Sha256};
 
 use super::Kind;
-use super::reading::{Rows, SplitRows};
+use super::reading::{Rows, STAGE, SplitRows};
 use crate::data::listing::{ListedFailure, Listing, Split};
 use crate::error::Result;
 use crate::lake::{Lake, PartManifest, Partition, Provenance, Shard};
 use crate::stages::context::FileDigest;
+use crate::stages::shared_tables::{current_own, put_own};
+
+/// Tables into which other stages write rows of their own.
+const SHARED: [&str; 2] = [FailureRow::TABLE, FindingRow::TABLE];
 
 /// Where an ingest writes.
 #[derive(Debug, Clone, Copy)]
@@ -40,7 +44,7 @@ fn tables(kind: Kind) -> &'static [&'static str] {
 
 impl Place<'_> {
     fn partition(&self, split: Split) -> Partition {
-        Partition { dataset: self.dataset.to_owned(), split: split.as_str().to_owned() }
+        Partition::new(self.dataset, split.as_str())
     }
 
     /// The parts that stand already for this work; `None` when one is missing or damaged.
@@ -51,7 +55,13 @@ impl Place<'_> {
         let mut parts = Vec::new();
         for split in Split::ALL {
             for table in tables(kind) {
-                match self.lake.current(table, &self.partition(split), self.shard, self.work_key)? {
+                let partition = self.partition(split);
+                let part = if SHARED.contains(table) {
+                    current_own(self.lake, table, &partition, self.shard, self.work_key, STAGE)?
+                } else {
+                    self.lake.current(table, &partition, self.shard, self.work_key)?
+                };
+                match part {
                     Some(part) => parts.push(part),
                     None => return Ok(None),
                 }
@@ -67,23 +77,30 @@ impl Place<'_> {
     pub fn write(&self, kind: Kind, rows: Rows) -> Result<Vec<PartManifest>> {
         let mut parts = Vec::new();
         for (split, SplitRows { images, lesions, reports, findings, failures }) in rows {
-            self.put(kind, split, lesions, &mut parts)?;
-            self.put(kind, split, reports, &mut parts)?;
-            self.put(kind, split, findings, &mut parts)?;
-            self.put(kind, split, failures, &mut parts)?;
-            self.put(kind, split, images, &mut parts)?;
+            self.put(kind, split, lesions, |_| true, &mut parts)?;
+            self.put(kind, split, reports, |_| true, &mut parts)?;
+            self.put(kind, split, findings, |f| f.origin == "reference", &mut parts)?;
+            self.put(kind, split, failures, |f| f.stage == STAGE, &mut parts)?;
+            self.put(kind, split, images, |_| true, &mut parts)?;
         }
         Ok(parts)
     }
 
-    fn put<R: Row>(&self, kind: Kind, split: Split, rows: Vec<R>, parts: &mut Vec<PartManifest>) -> Result<()> {
+    fn put<R: Row>(
+        &self,
+        kind: Kind,
+        split: Split,
+        rows: Vec<R>,
+        own: impl Fn(&R) -> bool,
+        parts: &mut Vec<PartManifest>,
+    ) -> Result<()> {
         if tables(kind).contains(&R::TABLE) {
             let provenance = Provenance {
-                run_id: format!("ingest-{}", &self.work_key[..12]),
+                run_id: format!("{STAGE}-{}", self.work_key.get(..12).unwrap_or_default()),
                 model_sha256: None,
                 work_key: self.work_key.to_owned(),
             };
-            parts.push(self.lake.write(&self.partition(split), self.shard, rows, &provenance)?);
+            parts.push(put_own(self.lake, &self.partition(split), self.shard, rows, own, &provenance)?);
         }
         Ok(())
     }
