@@ -1,5 +1,6 @@
 //! Readers of the world: dataset layouts, fused readers, phantoms; and the border where plain data becomes tensors.
 
+pub mod annotation_export;
 pub mod annotation_json;
 pub mod augment;
 pub mod coco;
