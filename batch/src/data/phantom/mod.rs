@@ -3,6 +3,7 @@
 pub mod anatomy;
 pub mod annotation_writer;
 pub mod canvas;
+pub mod catalogue;
 pub mod chest;
 pub mod film;
 pub mod grammar;
@@ -12,6 +13,7 @@ pub mod lateral;
 pub mod lesions;
 pub mod mimic_writer;
 pub mod output_folder;
+pub mod planned_film;
 pub mod readers;
 pub mod skeleton;
 pub mod study;
