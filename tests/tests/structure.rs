@@ -53,6 +53,11 @@ fn name_in(folder: &Path, file: &Path) -> String {
     file.strip_prefix(folder).expect("listed under the folder").to_string_lossy().replace('\\', "/")
 }
 
+/// A file that holds nothing but unit tests (`#[path = "vindr_tests.rs"] mod tests;`).
+fn is_test_file(file: &Path) -> bool {
+    file.file_name().is_some_and(|n| n.to_string_lossy().ends_with("tests.rs"))
+}
+
 /// The part of a source file that ships: everything before its unit tests.
 fn shipped(text: &str) -> &str {
     text.split("#[cfg(test)]").next().unwrap_or_default()
@@ -178,7 +183,7 @@ fn no_panic_stands_where_users_files_are_read() {
     let source = root().join("batch/src");
     let mut wrong = Vec::new();
     for folder in ["data", "lake", "cli"] {
-        for file in rust_files(&source.join(folder)) {
+        for file in rust_files(&source.join(folder)).into_iter().filter(|f| !is_test_file(f)) {
             let text = std::fs::read_to_string(&file).expect("a listed file can be read");
             for (i, line) in shipped(&text).lines().enumerate() {
                 if !line.trim_start().starts_with("//") && (line.contains(".unwrap()") || line.contains("panic!(")) {
