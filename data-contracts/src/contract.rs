@@ -1,1 +1,300 @@
-//! To be written.
+//! The tables' contracts: the Open Data Contract Standard files under `tables/`, compiled in and parsed.
+//!
+//! A contract says what a table's columns are called, which types and values they take, which columns are the
+//! key and which tables it points into. [`TableContract::of`] is the one the writer and the validator use.
+
+use std::sync::LazyLock;
+
+use crate::contract_yaml::parse;
+
+/// The contract files, by table, in the order in which a pipeline fills them.
+pub const SOURCES: [(&str, &str); 14] = [
+    ("images", include_str!("../tables/images.odcs.yaml")),
+    ("lesions", include_str!("../tables/lesions.odcs.yaml")),
+    ("reports", include_str!("../tables/reports.odcs.yaml")),
+    ("generated_reports", include_str!("../tables/generated_reports.odcs.yaml")),
+    ("report_sentences", include_str!("../tables/report_sentences.odcs.yaml")),
+    ("sentence_boxes", include_str!("../tables/sentence_boxes.odcs.yaml")),
+    ("findings", include_str!("../tables/findings.odcs.yaml")),
+    ("metrics", include_str!("../tables/metrics.odcs.yaml")),
+    ("train_log", include_str!("../tables/train_log.odcs.yaml")),
+    ("timings", include_str!("../tables/timings.odcs.yaml")),
+    ("failures", include_str!("../tables/failures.odcs.yaml")),
+    ("truth_lesions", include_str!("../tables/truth_lesions.odcs.yaml")),
+    ("truth_links", include_str!("../tables/truth_links.odcs.yaml")),
+    ("truth_findings", include_str!("../tables/truth_findings.odcs.yaml")),
+];
+
+/// A contract that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ContractError {
+    /// Not YAML, or not the part of the standard that we use.
+    #[error("contract: {0}")]
+    Syntax(String),
+    /// Well-formed, but contradicting itself.
+    #[error("contract {table}: {problem}")]
+    Meaning {
+        /// The contract's name.
+        table: String,
+        /// What is wrong.
+        problem: String,
+    },
+}
+
+/// A column's type, by its Arrow name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ColumnType {
+    /// UTF-8 text.
+    Utf8,
+    /// True or false.
+    Bool,
+    /// 32-bit integer.
+    Int32,
+    /// 64-bit integer.
+    Int64,
+    /// 32-bit float.
+    Float32,
+    /// 64-bit float.
+    Float64,
+}
+
+impl ColumnType {
+    /// The type of an `arrowType` property; `None` for a name that no table uses.
+    pub fn parse(name: &str) -> Option<Self> {
+        Some(match name {
+            "utf8" => Self::Utf8,
+            "bool" => Self::Bool,
+            "int32" => Self::Int32,
+            "int64" => Self::Int64,
+            "float32" => Self::Float32,
+            "float64" => Self::Float64,
+            _ => return None,
+        })
+    }
+
+    /// The standard's `logicalType` that goes with it.
+    pub fn logical(self) -> &'static str {
+        match self {
+            Self::Utf8 => "string",
+            Self::Bool => "boolean",
+            Self::Int32 | Self::Int64 => "integer",
+            Self::Float32 | Self::Float64 => "number",
+        }
+    }
+
+    /// The Arrow type of the files.
+    pub fn arrow(self) -> arrow::datatypes::DataType {
+        use arrow::datatypes::DataType;
+        match self {
+            Self::Utf8 => DataType::Utf8,
+            Self::Bool => DataType::Boolean,
+            Self::Int32 => DataType::Int32,
+            Self::Int64 => DataType::Int64,
+            Self::Float32 => DataType::Float32,
+            Self::Float64 => DataType::Float64,
+        }
+    }
+}
+
+/// One column.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ColumnContract {
+    /// Its name in the files.
+    pub name: String,
+    /// What it holds.
+    pub description: String,
+    /// Its type.
+    pub column_type: ColumnType,
+    /// Whether nulls are forbidden.
+    pub required: bool,
+    /// The values it may take; empty when any will do.
+    pub allowed: Vec<String>,
+    /// The smallest number allowed.
+    pub minimum: Option<f64>,
+    /// The largest number allowed.
+    pub maximum: Option<f64>,
+    /// The shortest text allowed, characters.
+    pub min_length: Option<usize>,
+    /// A regular expression that the text matches.
+    pub pattern: Option<String>,
+    /// Its unit, where it has one.
+    pub unit: Option<String>,
+    /// A wall-clock measurement: outside the content digest.
+    pub measurement: bool,
+    /// Free text about a person: kept out of logs and messages.
+    pub restricted: bool,
+}
+
+/// Columns of a row that occur as columns of a row of another table of the same partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ForeignKey {
+    /// Our columns.
+    pub columns: Vec<String>,
+    /// The other table.
+    pub table: String,
+    /// Its columns, in the same order.
+    pub referenced: Vec<String>,
+}
+
+/// One table.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TableContract {
+    /// Its URN.
+    pub id: String,
+    /// The table's name: its folder.
+    pub table: String,
+    /// Semantic version.
+    pub version: String,
+    /// What a row is.
+    pub description: String,
+    /// The files' columns, in order.
+    pub columns: Vec<ColumnContract>,
+    /// The columns that stand in folder names, in order.
+    pub partitions: Vec<ColumnContract>,
+    /// The key's columns, in order.
+    pub key: Vec<String>,
+    /// Where it points.
+    pub foreign_keys: Vec<ForeignKey>,
+    /// How boxes are written; `None` for a table without boxes.
+    pub box_convention: Option<String>,
+}
+
+impl TableContract {
+    /// Parses one contract.
+    ///
+    /// # Errors
+    /// When the text is not YAML, uses a key that we do not know, or contradicts itself.
+    pub fn from_yaml(text: &str) -> Result<Self, ContractError> {
+        parse(text)
+    }
+
+    /// The contract of a table of version 1; `None` for an unknown table.
+    pub fn of(table: &str) -> Option<&'static Self> {
+        contracts().iter().find(|c| c.table == table)
+    }
+
+    /// A column by name.
+    pub fn column(&self, name: &str) -> Option<&ColumnContract> {
+        self.columns.iter().find(|c| c.name == name)
+    }
+}
+
+/// All contracts, in the order of [`SOURCES`].
+pub fn contracts() -> &'static [TableContract] {
+    static PARSED: LazyLock<Vec<TableContract>> = LazyLock::new(|| {
+        let parsed: Result<Vec<_>, _> = SOURCES.iter().map(|(_, text)| parse(text)).collect();
+        // The texts are compiled in and a test parses each.
+        parsed.expect("the compiled-in contracts parse")
+    });
+    &PARSED
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rows::Row;
+    use crate::tables::*;
+
+    fn holds<R: Row>() {
+        let contract = TableContract::of(R::TABLE).unwrap_or_else(|| panic!("no contract for {}", R::TABLE));
+        let ours: Vec<_> = R::schema().fields().iter().map(|f| (f.name().clone(), f.data_type().clone(), f.is_nullable())).collect();
+        let theirs: Vec<_> = contract.columns.iter().map(|c| (c.name.clone(), c.column_type.arrow(), !c.required)).collect();
+        assert_eq!(ours, theirs, "columns of {}", R::TABLE);
+        assert_eq!(contract.key, R::KEY, "key of {}", R::TABLE);
+        let partitions: Vec<_> = contract.partitions.iter().map(|c| c.name.as_str()).collect();
+        assert_eq!(partitions, ["dataset", "split"], "partitions of {}", R::TABLE);
+    }
+
+    #[test]
+    fn every_table_has_the_columns_of_its_contract() {
+        holds::<ImageRow>();
+        holds::<LesionRow>();
+        holds::<ReportRow>();
+        holds::<GeneratedReportRow>();
+        holds::<ReportSentenceRow>();
+        holds::<SentenceBoxRow>();
+        holds::<FindingRow>();
+        holds::<MetricRow>();
+        holds::<TrainLogRow>();
+        holds::<TimingRow>();
+        holds::<FailureRow>();
+        holds::<TruthLesionRow>();
+        holds::<TruthLinkRow>();
+        holds::<TruthFindingRow>();
+        assert_eq!(contracts().len(), 14);
+    }
+
+    #[test]
+    fn a_contract_is_named_after_its_file() {
+        for ((file, _), contract) in SOURCES.iter().zip(contracts()) {
+            assert_eq!(*file, contract.table);
+            assert_eq!(contract.id, format!("urn:d2r:{file}"));
+        }
+    }
+
+    #[test]
+    fn foreign_keys_point_at_columns_that_exist() {
+        let mut found = Vec::new();
+        for contract in contracts() {
+            for key in &contract.foreign_keys {
+                let other = TableContract::of(&key.table).unwrap();
+                for (ours, theirs) in key.columns.iter().zip(&key.referenced) {
+                    let ours = contract.column(ours).unwrap();
+                    assert_eq!(ours.column_type, other.column(theirs).unwrap().column_type, "{} {}", contract.table, ours.name);
+                }
+                found.push(format!("{}->{}", contract.table, key.table));
+            }
+        }
+        assert_eq!(
+            found,
+            [
+                "lesions->images",
+                "generated_reports->images",
+                "report_sentences->generated_reports",
+                "sentence_boxes->report_sentences",
+                "sentence_boxes->lesions",
+                "truth_links->truth_lesions"
+            ]
+        );
+    }
+
+    #[test]
+    fn enumerations_are_the_label_sets() {
+        let allowed = |table: &str, column: &str| TableContract::of(table).unwrap().column(column).unwrap().allowed.clone();
+        assert_eq!(allowed("lesions", "class_name"), crate::labels::LESION_CLASSES);
+        assert_eq!(allowed("truth_lesions", "class_name"), crate::labels::LESION_CLASSES);
+        assert_eq!(allowed("findings", "label"), crate::labels::FINDING_LABELS);
+        assert_eq!(allowed("truth_findings", "label"), crate::labels::FINDING_LABELS);
+        for state in allowed("findings", "state") {
+            assert!(crate::labels::FindingState::parse(&state).is_some(), "{state}");
+        }
+    }
+
+    #[test]
+    fn measurements_are_the_columns_of_the_clock() {
+        let marked: Vec<String> = contracts()
+            .iter()
+            .flat_map(|t| t.columns.iter().filter(|c| c.measurement).map(|c| format!("{}.{}", t.table, c.name)))
+            .collect();
+        assert_eq!(
+            marked,
+            [
+                "train_log.images_per_s",
+                "timings.read_ms",
+                "timings.decode_ms",
+                "timings.model_ms",
+                "timings.write_ms",
+                "timings.gpu_idle_share"
+            ]
+        );
+    }
+
+    #[test]
+    fn report_text_is_restricted() {
+        let restricted: Vec<String> = contracts()
+            .iter()
+            .flat_map(|t| t.columns.iter().filter(|c| c.restricted).map(|c| format!("{}.{}", t.table, c.name)))
+            .collect();
+        assert_eq!(restricted, ["reports.text", "reports.text_clean", "generated_reports.text", "report_sentences.text"]);
+    }
+}
