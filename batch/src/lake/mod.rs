@@ -1,12 +1,24 @@
 //! The lake: Parquet tables under contract, written atomically, read back typed.
+//!
+//! `LAKE/v1/<table>/dataset=<d>/split=<s>/part-*.parquet` holds the rows; `LAKE/manifests/` says which parts
+//! count. A part is owned by a producer (the verb that wrote it) and a shard; writing it again replaces it.
 
 pub mod atomic_file;
 pub mod audit;
+pub mod cell;
+pub mod datasets;
 pub mod digest;
-pub mod lake;
 pub mod manifest;
+pub mod parquet_file;
 pub mod partition;
-pub mod reader;
-pub mod schema;
+pub mod read;
+pub mod store;
+#[cfg(test)]
+mod store_tests;
 pub mod validate;
-pub mod writer;
+pub mod write;
+
+pub use digest::FileDigest;
+pub use manifest::PartManifest;
+pub use partition::{Partition, Provenance, Shard};
+pub use store::Lake;

@@ -1,0 +1,206 @@
+//! The lake's folder: paths, locks, and which parts count.
+
+use std::fs::File;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+use crate::lake::atomic_file;
+use crate::lake::manifest::PartManifest;
+use crate::lake::partition::{Partition, Shard};
+
+/// The folder of the tables: the contracts' major version.
+pub const VERSION: &str = "v1";
+
+/// A lake on a local file system.
+#[derive(Debug, Clone)]
+pub struct Lake {
+    root: PathBuf,
+}
+
+/// One manifest file of a partition, readable or not.
+#[derive(Debug)]
+pub struct ManifestFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// By its folder.
+    pub producer: String,
+    /// By its name.
+    pub shard: Shard,
+    /// Its content.
+    pub part: Result<PartManifest>,
+}
+
+impl Lake {
+    /// Opens an existing lake and clears what killed writers left in its temporary folder.
+    ///
+    /// # Errors
+    /// [`Error::InputMissing`] when there is none.
+    pub fn open(root: &Path) -> Result<Self> {
+        if !root.join(VERSION).is_dir() {
+            let hint = "no lake there; `d2r ingest` makes one".to_owned();
+            return Err(Error::InputMissing { path: root.to_path_buf(), hint });
+        }
+        let lake = Self { root: root.to_path_buf() };
+        lake.clear_temporary();
+        Ok(lake)
+    }
+
+    /// Opens a lake, making it first where there is none.
+    ///
+    /// # Errors
+    /// When its folders cannot be made.
+    pub fn create(root: &Path) -> Result<Self> {
+        let lake = Self { root: root.to_path_buf() };
+        for folder in [root.join(VERSION), root.join("manifests"), lake.temporary_folder(), root.join("locks")] {
+            atomic_file::create_folders(&folder)?;
+        }
+        lake.clear_temporary();
+        Ok(lake)
+    }
+
+    /// Its folder.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// `LAKE/v1/<table>`: what Polars and DuckDB are pointed at.
+    pub fn table_folder(&self, table: &str) -> PathBuf {
+        self.root.join(VERSION).join(table)
+    }
+
+    /// The folder of a partition's parts.
+    pub fn part_folder(&self, table: &str, partition: &Partition) -> PathBuf {
+        self.table_folder(table).join(partition.folder())
+    }
+
+    pub(crate) fn manifest_folder(&self, table: &str, partition: &Partition) -> PathBuf {
+        self.root.join("manifests").join(table).join(partition.folder())
+    }
+
+    pub(crate) fn temporary_folder(&self) -> PathBuf {
+        self.root.join("tmp")
+    }
+
+    /// Held while a temporary file lives; any number of writers hold it together.
+    pub(crate) fn writers_lock(&self) -> Result<File> {
+        atomic_file::create_folders(&self.temporary_folder())?;
+        let (path, file) = self.lock_file("writers")?;
+        supported(file.lock_shared()).map_err(|e| Error::io("lock", path, e))?;
+        Ok(file)
+    }
+
+    /// Held while parts are put in place, replaced and removed: one writer at a time.
+    pub(crate) fn commit_lock(&self) -> Result<File> {
+        let (path, file) = self.lock_file("commit")?;
+        supported(file.lock()).map_err(|e| Error::io("lock", path, e))?;
+        Ok(file)
+    }
+
+    fn lock_file(&self, name: &str) -> Result<(PathBuf, File)> {
+        let folder = self.root.join("locks");
+        atomic_file::create_folders(&folder)?;
+        let path = folder.join(name);
+        let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(|e| Error::io("open", &path, e))?;
+        Ok((path, file))
+    }
+
+    // A lake that cannot be cleared (read-only, or somebody is writing) can still be read.
+    fn clear_temporary(&self) {
+        let Ok((_, file)) = self.lock_file("writers") else { return };
+        if file.try_lock().is_ok() {
+            let _ = atomic_file::remove_temporary(&self.temporary_folder());
+        }
+    }
+
+    /// All manifest files of a partition, ordered by producer and shard, of all generations.
+    ///
+    /// # Errors
+    /// When a folder cannot be listed; a damaged manifest is an error inside its [`ManifestFile`].
+    pub fn manifest_files(&self, table: &str, partition: &Partition) -> Result<Vec<ManifestFile>> {
+        let mut found = Vec::new();
+        let folder = self.manifest_folder(table, partition);
+        for producer in list(&folder)? {
+            for name in list(&folder.join(&producer))? {
+                if let Some(shard) = PartManifest::shard_of(&name) {
+                    let path = folder.join(&producer).join(&name);
+                    let part = PartManifest::read(&path).and_then(|part| {
+                        let fits = part.table == table && part.partition() == *partition && part.producer == producer && part.shard == shard;
+                        if fits { Ok(part) } else { Err(Error::bad_data(path.display(), "the manifest of another part; run the stage again")) }
+                    });
+                    found.push(ManifestFile { path, producer: producer.clone(), shard, part });
+                }
+            }
+        }
+        found.sort_by(|a, b| (&a.producer, a.shard.count, a.shard.index).cmp(&(&b.producer, b.shard.count, b.shard.index)));
+        Ok(found)
+    }
+
+    /// The parts that count, ordered by producer and shard.
+    ///
+    /// # Errors
+    /// [`Error::BadData`] naming a damaged manifest.
+    pub fn parts(&self, table: &str, partition: &Partition) -> Result<Vec<PartManifest>> {
+        let mut parts = Vec::new();
+        for file in self.manifest_files(table, partition)? {
+            match file.part {
+                // A writer replaced it while we were looking.
+                Err(Error::InputMissing { .. }) => {}
+                part => parts.push(part?),
+            }
+        }
+        Ok(newest_generation(parts))
+    }
+
+    /// The partitions of a table that have parts, in order.
+    ///
+    /// # Errors
+    /// When a folder cannot be listed.
+    pub fn partitions(&self, table: &str) -> Result<Vec<Partition>> {
+        let folder = self.root.join("manifests").join(table);
+        let mut found = Vec::new();
+        for dataset in list(&folder)? {
+            let Some(name) = dataset.strip_prefix("dataset=") else { continue };
+            for split in list(&folder.join(&dataset))? {
+                let Some(split) = split.strip_prefix("split=") else { continue };
+                let partition = Partition::new(name, split);
+                if !self.manifest_files(table, &partition)?.is_empty() {
+                    found.push(partition);
+                }
+            }
+        }
+        found.sort();
+        Ok(found)
+    }
+}
+
+/// Of each producer, the parts of its newest shard count.
+pub(crate) fn newest_generation(parts: Vec<PartManifest>) -> Vec<PartManifest> {
+    let newest = |producer: &str| parts.iter().filter(|p| p.producer == producer).map(|p| p.generation).max();
+    let keep: Vec<bool> = parts.iter().map(|p| Some(p.generation) == newest(&p.producer)).collect();
+    parts.into_iter().zip(keep).filter_map(|(part, keep)| keep.then_some(part)).collect()
+}
+
+/// The names in a folder, sorted; none when the folder is not there.
+pub(crate) fn list(folder: &Path) -> Result<Vec<String>> {
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(Vec::new()),
+        Err(e) => return Err(Error::io("list", folder, e)),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(|e| Error::io("list", folder, e))?;
+        names.push(entry.file_name().to_string_lossy().into_owned());
+    }
+    names.sort();
+    Ok(names)
+}
+
+// Some network file systems have no locks; there, one writer at a time is the user's promise.
+fn supported(locked: std::io::Result<()>) -> std::io::Result<()> {
+    match locked {
+        Err(e) if e.kind() == ErrorKind::Unsupported => Ok(()),
+        other => other,
+    }
+}
