@@ -108,7 +108,7 @@ pub struct ColumnContract {
     /// Whether nulls are forbidden.
     pub required: bool,
     /// The values it may take; empty when any will do.
-    pub allowed: Vec<String>,
+    pub values: Vec<String>,
     /// The smallest number allowed.
     pub minimum: Option<f64>,
     /// The largest number allowed.
@@ -142,7 +142,7 @@ pub struct TableContract {
     /// Its URN.
     pub id: String,
     /// The table's name: its folder.
-    pub table: String,
+    pub name: String,
     /// Semantic version.
     pub version: String,
     /// What a row is.
@@ -170,7 +170,7 @@ impl TableContract {
 
     /// The contract of a table of version 1; `None` for an unknown table.
     pub fn of(table: &str) -> Option<&'static Self> {
-        contracts().iter().find(|c| c.table == table)
+        contracts().iter().find(|c| c.name == table)
     }
 
     /// A column by name.
@@ -227,7 +227,7 @@ mod tests {
     #[test]
     fn a_contract_is_named_after_its_file() {
         for ((file, _), contract) in SOURCES.iter().zip(contracts()) {
-            assert_eq!(*file, contract.table);
+            assert_eq!(*file, contract.name);
             assert_eq!(contract.id, format!("urn:d2r:{file}"));
         }
     }
@@ -240,9 +240,9 @@ mod tests {
                 let other = TableContract::of(&key.table).unwrap();
                 for (ours, theirs) in key.columns.iter().zip(&key.referenced) {
                     let ours = contract.column(ours).unwrap();
-                    assert_eq!(ours.column_type, other.column(theirs).unwrap().column_type, "{} {}", contract.table, ours.name);
+                    assert_eq!(ours.column_type, other.column(theirs).unwrap().column_type, "{} {}", contract.name, ours.name);
                 }
-                found.push(format!("{}->{}", contract.table, key.table));
+                found.push(format!("{}->{}", contract.name, key.table));
             }
         }
         assert_eq!(
@@ -260,12 +260,12 @@ mod tests {
 
     #[test]
     fn enumerations_are_the_label_sets() {
-        let allowed = |table: &str, column: &str| TableContract::of(table).unwrap().column(column).unwrap().allowed.clone();
-        assert_eq!(allowed("lesions", "class_name"), crate::labels::LESION_CLASSES);
-        assert_eq!(allowed("truth_lesions", "class_name"), crate::labels::LESION_CLASSES);
-        assert_eq!(allowed("findings", "label"), crate::labels::FINDING_LABELS);
-        assert_eq!(allowed("truth_findings", "label"), crate::labels::FINDING_LABELS);
-        for state in allowed("findings", "state") {
+        let values = |table: &str, column: &str| TableContract::of(table).unwrap().column(column).unwrap().values.clone();
+        assert_eq!(values("lesions", "class_name"), crate::labels::LESION_CLASSES);
+        assert_eq!(values("truth_lesions", "class_name"), crate::labels::LESION_CLASSES);
+        assert_eq!(values("findings", "label"), crate::labels::FINDING_LABELS);
+        assert_eq!(values("truth_findings", "label"), crate::labels::FINDING_LABELS);
+        for state in values("findings", "state") {
             assert!(crate::labels::FindingState::parse(&state).is_some(), "{state}");
         }
     }
@@ -274,7 +274,7 @@ mod tests {
     fn measurements_are_the_columns_of_the_clock() {
         let marked: Vec<String> = contracts()
             .iter()
-            .flat_map(|t| t.columns.iter().filter(|c| c.measurement).map(|c| format!("{}.{}", t.table, c.name)))
+            .flat_map(|t| t.columns.iter().filter(|c| c.measurement).map(|c| format!("{}.{}", t.name, c.name)))
             .collect();
         assert_eq!(
             marked,
@@ -293,7 +293,7 @@ mod tests {
     fn report_text_is_restricted() {
         let restricted: Vec<String> = contracts()
             .iter()
-            .flat_map(|t| t.columns.iter().filter(|c| c.restricted).map(|c| format!("{}.{}", t.table, c.name)))
+            .flat_map(|t| t.columns.iter().filter(|c| c.restricted).map(|c| format!("{}.{}", t.name, c.name)))
             .collect();
         assert_eq!(restricted, ["reports.text", "reports.text_clean", "generated_reports.text", "report_sentences.text"]);
     }

@@ -175,7 +175,7 @@ pub(crate) fn parse(text: &str) -> Result<TableContract, ContractError> {
         columns,
         foreign_keys,
         box_convention,
-        table,
+        name: table,
     })
 }
 
@@ -211,7 +211,7 @@ fn column(property: Property) -> Result<ColumnContract, String> {
         description: property.description,
         column_type,
         required: property.required,
-        allowed: property.allowed.into_iter().map(|a| a.value).collect(),
+        values: property.allowed.into_iter().map(|a| a.value).collect(),
         minimum: options.minimum,
         maximum: options.maximum,
         min_length: options.min_length,

@@ -1,1 +1,170 @@
-//! To be written.
+//! PNG and JPEG files to radiographs.
+//!
+//! 16-bit images are windowed to 8 bits: the grey levels at 0.5 % and 99.5 % of the sorted pixels become 0 and
+//! 255, so that one hot pixel or a burned-in marker cannot darken the film. 8-bit images stay as they are.
+
+pub(crate) mod jpeg_frame;
+
+use std::io::Cursor;
+
+use image::codecs::{jpeg::JpegDecoder, png::PngDecoder};
+use image::error::ImageError;
+use image::{DynamicImage, ImageDecoder, Limits};
+
+use crate::decode::{DecodeError, DecodeOptions, check_size, guarded};
+use crate::radiograph::Radiograph;
+
+/// The first bytes of every PNG file.
+pub(crate) const PNG_SIGNATURE: [u8; 8] = [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n'];
+/// The first bytes of every JPEG file: start of image, then another marker.
+pub(crate) const JPEG_START: [u8; 3] = [0xff, 0xd8, 0xff];
+
+/// Channels of a grey film that went through colour JPEG differ by less than this.
+const CHANNEL_SPREAD_MAX: u8 = 40;
+/// Coloured marks (an arrow, a caption) may cover this share of a film.
+const COLOURED_SHARE_MAX: f64 = 0.05;
+
+/// The share of pixels that the 16-bit window cuts at each end.
+const WINDOW_TAIL: f64 = 0.005;
+
+/// True for a colour photograph: more than 5 % of the pixels have channels that differ by more than 40 levels.
+///
+/// `rgb`: interleaved red, green, blue. A tinted scan or a film with a coloured arrow is no photograph.
+pub fn is_colour(rgb: &[u8]) -> bool {
+    let pixels = rgb.chunks_exact(3);
+    let total = pixels.len();
+    let coloured = pixels.filter(|p| p[0].max(p[1]).max(p[2]) - p[0].min(p[1]).min(p[2]) > CHANNEL_SPREAD_MAX).count();
+    coloured as f64 > COLOURED_SHARE_MAX * total as f64
+}
+
+/// Grey levels of interleaved red, green, blue: the luma of ITU-R BT.601. Refuses colour photographs.
+pub(crate) fn grey_from_rgb(rgb: &[u8]) -> Result<Vec<u8>, DecodeError> {
+    if is_colour(rgb) {
+        return Err(DecodeError::ColourPhotograph);
+    }
+    Ok(rgb.chunks_exact(3).map(|p| luma(p[0].into(), p[1].into(), p[2].into()) as u8).collect())
+}
+
+/// BT.601 luma with integer weights that sum to 1000: equal channels keep their value.
+fn luma(red: u32, green: u32, blue: u32) -> u32 {
+    (299 * red + 587 * green + 114 * blue + 500) / 1000
+}
+
+pub(crate) fn decode_png(bytes: &[u8], options: &DecodeOptions) -> Result<Radiograph, DecodeError> {
+    let (width, height) = png_size(bytes)?;
+    check_size(width, height, options)?;
+    if !png_has_its_end(bytes) {
+        return Err(DecodeError::Truncated { what: "the PNG has no end chunk" });
+    }
+    guarded(|| {
+        let decoder = PngDecoder::with_limits(Cursor::new(bytes), limits(width, height)).map_err(codec_error)?;
+        radiograph_from_image(DynamicImage::from_decoder(decoder).map_err(codec_error)?)
+    })
+}
+
+pub(crate) fn decode_jpeg(bytes: &[u8], options: &DecodeOptions) -> Result<Radiograph, DecodeError> {
+    let frame = jpeg_frame::read(bytes)?;
+    check_size(frame.width, frame.height, options)?;
+    guarded(|| {
+        let mut decoder = JpegDecoder::new(Cursor::new(bytes)).map_err(codec_error)?;
+        decoder.set_limits(limits(frame.width, frame.height)).map_err(codec_error)?;
+        radiograph_from_image(DynamicImage::from_decoder(decoder).map_err(codec_error)?)
+    })
+}
+
+/// Room for the pixels at their widest (four channels of 16 bits) and the codec's own tables.
+fn limits(width: u32, height: u32) -> Limits {
+    let mut limits = Limits::no_limits();
+    limits.max_image_width = Some(width);
+    limits.max_image_height = Some(height);
+    limits.max_alloc = Some(u64::from(width) * u64::from(height) * 8 + (64 << 20));
+    limits
+}
+
+fn codec_error(error: ImageError) -> DecodeError {
+    match error {
+        ImageError::IoError(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => {
+            DecodeError::Truncated { what: "pixels are missing" }
+        }
+        ImageError::Unsupported(_) => DecodeError::Unsupported { what: "this variant of the image format".into() },
+        _ => DecodeError::Corrupt { what: "the pixels cannot be decoded" },
+    }
+}
+
+fn radiograph_from_image(image: DynamicImage) -> Result<Radiograph, DecodeError> {
+    let (width, height) = (image.width(), image.height());
+    let pixels = match image {
+        DynamicImage::ImageLuma8(grey) => grey.into_raw(),
+        DynamicImage::ImageLumaA8(grey) => grey.into_raw().chunks_exact(2).map(|p| p[0]).collect(),
+        DynamicImage::ImageLuma16(grey) => window_16_bit(&grey.into_raw()),
+        DynamicImage::ImageLumaA16(grey) => {
+            window_16_bit(&grey.into_raw().chunks_exact(2).map(|p| p[0]).collect::<Vec<_>>())
+        }
+        deep @ (DynamicImage::ImageRgb16(_) | DynamicImage::ImageRgba16(_)) => {
+            let rgb = deep.into_rgb16().into_raw();
+            if is_colour(&rgb.iter().map(|v| (v >> 8) as u8).collect::<Vec<_>>()) {
+                return Err(DecodeError::ColourPhotograph);
+            }
+            let grey = rgb.chunks_exact(3).map(|p| luma(p[0].into(), p[1].into(), p[2].into()) as u16);
+            window_16_bit(&grey.collect::<Vec<_>>())
+        }
+        // `into_rgb8` drops alpha.
+        other => grey_from_rgb(other.into_rgb8().as_raw())?,
+    };
+    Radiograph::new(width, height, pixels).ok_or(DecodeError::Corrupt { what: "pixels are missing" })
+}
+
+/// 16-bit grey levels to 8 bits, see the module's header. A constant image becomes black.
+pub(crate) fn window_16_bit(levels: &[u16]) -> Vec<u8> {
+    let mut counts = vec![0u64; 1 << 16];
+    for &level in levels {
+        counts[usize::from(level)] += 1;
+    }
+    let last = (levels.len() as u64).saturating_sub(1) as f64;
+    let (mut low, mut high) =
+        (level_at(&counts, (last * WINDOW_TAIL).floor() as u64), level_at(&counts, (last * (1.0 - WINDOW_TAIL)).ceil() as u64));
+    if low == high {
+        // Fewer than 1 % of the pixels differ from the rest; show them.
+        (low, high) = (level_at(&counts, 0), level_at(&counts, last as u64));
+    }
+    let width = u32::from(high - low).max(1);
+    let table: Vec<u8> = (0..=u16::MAX)
+        .map(|level| ((u32::from(level.clamp(low, high) - low) * 255 * 2 + width) / (2 * width)) as u8)
+        .collect();
+    levels.iter().map(|&level| table[usize::from(level)]).collect()
+}
+
+/// The grey level of the pixel at `rank` (from 0) in ascending order.
+fn level_at(counts: &[u64], rank: u64) -> u16 {
+    let mut seen = 0;
+    let found = counts.iter().position(|&count| {
+        seen += count;
+        seen > rank
+    });
+    found.unwrap_or(0) as u16
+}
+
+/// Width and height from the header chunk (PNG 11.2.2).
+fn png_size(bytes: &[u8]) -> Result<(u32, u32), DecodeError> {
+    let header = bytes.get(8..24).ok_or(DecodeError::Truncated { what: "the PNG has no header chunk" })?;
+    if &header[4..8] != b"IHDR" {
+        return Err(DecodeError::Corrupt { what: "the PNG does not begin with its header chunk" });
+    }
+    let number = |at: usize| u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+    Ok((number(8), number(12)))
+}
+
+/// Walks the chunks (PNG 5.3: length, type, data, CRC) to the end chunk. Decoders are content with the image
+/// data; a file that lost its tail shows here.
+fn png_has_its_end(bytes: &[u8]) -> bool {
+    let mut rest = &bytes[PNG_SIGNATURE.len()..];
+    while let Some((head, tail)) = rest.split_first_chunk::<8>() {
+        let length = u32::from_be_bytes([head[0], head[1], head[2], head[3]]) as usize;
+        let Some(after) = length.checked_add(4).and_then(|skip| tail.get(skip..)) else { return false };
+        if &head[4..] == b"IEND" {
+            return true;
+        }
+        rest = after;
+    }
+    false
+}

@@ -1,1 +1,164 @@
-//! To be written.
+//! From a radiograph to a model's input: resizing, letterboxing, crops around boxes, mirroring.
+//!
+//! Resizing is Pillow's BILINEAR for 8-bit images: a triangle filter whose support widens when shrinking, with
+//! rounding to 8 bits between the horizontal and the vertical pass. Parity within one grey level is tested.
+
+use std::borrow::Cow;
+
+use fast_image_resize::images::{Image, ImageRef};
+use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use serde::{Deserialize, Serialize};
+
+use crate::boxes::BoxXyxy;
+use crate::radiograph::Radiograph;
+use crate::space::{Letterbox, Original};
+
+/// How a radiograph of any shape becomes a square.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fit {
+    /// Keeps the proportions; the radiograph stands in the centre, the rest is black.
+    Letterbox,
+    /// Stretches both sides to the square.
+    Squash,
+}
+
+/// What a model expects at its input; part of its card.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InputSpec {
+    /// Side of the square input, in model pixels.
+    pub side: u32,
+    /// How the radiograph is made square.
+    pub fit: Fit,
+    /// Subtracted from grey levels on the scale 0 to 1.
+    pub mean: f32,
+    /// Divides what is left.
+    pub std: f32,
+}
+
+/// A model's input before normalisation, and where the radiograph lies in it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ModelInput {
+    /// `side * side` grey levels, row-major; padding is 0.
+    pub pixels: Vec<u8>,
+    /// The map between the radiograph's pixels and these.
+    pub letterbox: Letterbox,
+}
+
+/// A box side below this many pixels shows nothing to a region encoder.
+const REGION_SIDE_MIN_PX: f32 = 8.0;
+/// A box below this share of the image shows nothing either.
+const REGION_AREA_MIN_SHARE: f32 = 0.0002;
+
+/// The radiograph at `width` x `height` pixels (at least 1 x 1), as Pillow's BILINEAR would give it.
+pub fn resize(radiograph: &Radiograph, width: u32, height: u32) -> Radiograph {
+    let whole = PixelRect { left: 0, top: 0, width: radiograph.width, height: radiograph.height };
+    resize_rect(radiograph, whole, width.max(1), height.max(1))
+}
+
+/// The radiograph as a model sees it: `spec.side` squared, before normalisation.
+pub fn to_model_input(radiograph: &Radiograph, spec: &InputSpec) -> ModelInput {
+    let side = spec.side.max(1);
+    let whole = PixelRect { left: 0, top: 0, width: radiograph.width, height: radiograph.height };
+    let (pixels, placed) = match spec.fit {
+        Fit::Squash => {
+            let placed = PixelRect { left: 0, top: 0, width: side, height: side };
+            (resize_rect(radiograph, whole, side, side).pixels, placed)
+        }
+        Fit::Letterbox => letterboxed(radiograph, whole, side),
+    };
+    let letterbox = Letterbox {
+        scale_x: placed.width as f32 / radiograph.width as f32,
+        scale_y: placed.height as f32 / radiograph.height as f32,
+        pad_x: placed.left as f32,
+        pad_y: placed.top as f32,
+        original_width: radiograph.width,
+        original_height: radiograph.height,
+        model_width: side,
+        model_height: side,
+    };
+    ModelInput { pixels, letterbox }
+}
+
+/// The surroundings of a box as `side * side` grey levels: the box, clamped to the image and grown by `margin`
+/// of its own side on every side, scaled to fit; the short axis is padded symmetrically with 0.
+///
+/// `None` for a box that is not finite or inverted, has a side below 8 px inside the image, or covers less than
+/// 0.02 % of it.
+pub fn crop_region(radiograph: &Radiograph, region: &BoxXyxy<Original>, side: u32, margin: f32) -> Option<Vec<u8>> {
+    let (width, height) = (radiograph.width as f32, radiograph.height as f32);
+    if !region.is_proper() || side == 0 {
+        return None;
+    }
+    let inside = region.clip(width, height);
+    let is_tiny = inside.width() < REGION_SIDE_MIN_PX
+        || inside.height() < REGION_SIDE_MIN_PX
+        || inside.area() < REGION_AREA_MIN_SHARE * width * height;
+    if is_tiny {
+        return None;
+    }
+    let grown = inside.with_margin(margin.max(0.0)).clip(width, height);
+    let (left, top) = (grown.x_min.floor() as u32, grown.y_min.floor() as u32);
+    let rect = PixelRect {
+        left,
+        top,
+        width: (grown.x_max.ceil() as u32).min(radiograph.width).checked_sub(left)?,
+        height: (grown.y_max.ceil() as u32).min(radiograph.height).checked_sub(top)?,
+    };
+    Some(letterboxed(radiograph, rect, side).0)
+}
+
+/// The mirror image: left and right change places.
+pub fn mirror(radiograph: &Radiograph) -> Radiograph {
+    let width = radiograph.width as usize;
+    let pixels = radiograph.pixels.chunks_exact(width).flat_map(|row| row.iter().rev().copied()).collect();
+    Radiograph { width: radiograph.width, height: radiograph.height, pixels }
+}
+
+/// Whole pixels of a radiograph or of a model's input; sides are at least 1 px.
+#[derive(Debug, Clone, Copy)]
+struct PixelRect {
+    left: u32,
+    top: u32,
+    width: u32,
+    height: u32,
+}
+
+/// `source` scaled into the centre of a black square, and where it lies there.
+fn letterboxed(radiograph: &Radiograph, source: PixelRect, side: u32) -> (Vec<u8>, PixelRect) {
+    let longest = u64::from(source.width.max(source.height));
+    // Half up, in integers: the browser and the batch job cannot differ.
+    let scaled = |length: u32| ((u64::from(length) * u64::from(side) * 2 + longest) / (2 * longest)).max(1) as u32;
+    let (width, height) = (scaled(source.width), scaled(source.height));
+    let placed = PixelRect { left: (side - width) / 2, top: (side - height) / 2, width, height };
+    let inner = resize_rect(radiograph, source, width, height);
+    let mut pixels = vec![0; side as usize * side as usize];
+    let rows = pixels.chunks_exact_mut(side as usize).skip(placed.top as usize);
+    for (row, inner_row) in rows.zip(inner.pixels.chunks_exact(width as usize)) {
+        let left = placed.left as usize;
+        row[left..left + inner_row.len()].copy_from_slice(inner_row);
+    }
+    (pixels, placed)
+}
+
+fn resize_rect(radiograph: &Radiograph, source: PixelRect, width: u32, height: u32) -> Radiograph {
+    let cut = cut_out(radiograph, source);
+    if (source.width, source.height) == (width, height) {
+        return Radiograph { width, height, pixels: cut.into_owned() };
+    }
+    let mut target = Image::new(width, height, PixelType::U8);
+    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear)).use_alpha(false);
+    let image = ImageRef::new(source.width, source.height, &cut, PixelType::U8).expect("the cut has its own size");
+    Resizer::new().resize(&image, &mut target, &options).expect("both images hold one byte a pixel");
+    Radiograph { width, height, pixels: target.into_vec() }
+}
+
+fn cut_out(radiograph: &Radiograph, rect: PixelRect) -> Cow<'_, [u8]> {
+    if (rect.width, rect.height) == (radiograph.width, radiograph.height) {
+        return Cow::Borrowed(&radiograph.pixels);
+    }
+    let rows = radiograph.pixels.chunks_exact(radiograph.width as usize);
+    let (left, right) = (rect.left as usize, rect.left as usize + rect.width as usize);
+    rows.skip(rect.top as usize).take(rect.height as usize).flat_map(|row| row[left..right].iter().copied()).collect()
+}

@@ -6,17 +6,18 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::{Error, Result};
-use crate::lake::digest::{FileDigest, sha256_file};
+use crate::lake::digest::{FileDigest, file_digest};
 
 /// Ends the names of temporary files.
 pub const TEMPORARY: &str = ".tmp";
 
-/// Writes `path` through a temporary file in the same folder, which must exist.
+/// Writes `path` through a temporary file in the same folder, which is made if need be.
 ///
 /// # Errors
 /// Those of `fill`; [`Error::Io`] when writing fails (a full disk ends in exit 75). The old file then stays.
 pub fn write(path: &Path, fill: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<FileDigest> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    create_folders(folder)?;
     write_by_way_of(folder, path, fill)
 }
 
@@ -28,7 +29,7 @@ pub fn write_by_way_of(folder: &Path, path: &Path, fill: impl FnOnce(&mut dyn Wr
     let name = path.file_name().and_then(|n| n.to_str()).unwrap_or("file");
     let mut temporary = TemporaryFile::create(folder, name)?;
     temporary.fill(fill)?;
-    let digest = sha256_file(&temporary.path)?;
+    let digest = file_digest(&temporary.path)?;
     temporary.rename(path)?;
     Ok(FileDigest { path: path.to_path_buf(), ..digest })
 }
@@ -208,8 +209,11 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_is_not_there_is_named() {
-        let error = write(Path::new("no/such/folder/a.json"), text("x")).unwrap_err();
-        assert!(error.to_string().contains("no/such/folder"), "{error}");
+    fn missing_folders_are_made_and_impossible_ones_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        write(&folder.path().join("a/b/c.json"), text("x")).unwrap();
+        assert_eq!(names(&folder.path().join("a/b")), ["c.json"]);
+        let error = write(&folder.path().join("a/b/c.json/d"), text("x")).unwrap_err();
+        assert!(error.to_string().contains("c.json"), "{error}");
     }
 }

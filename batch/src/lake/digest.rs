@@ -51,11 +51,19 @@ pub fn sha256_of(reader: &mut dyn Read) -> std::io::Result<(u64, String)> {
     }
 }
 
+/// SHA-256 of a file, 64 hexadecimal digits.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn sha256_file(path: &Path) -> Result<String> {
+    Ok(file_digest(path)?.sha256)
+}
+
 /// Size and SHA-256 of a file.
 ///
 /// # Errors
 /// When it cannot be read.
-pub fn sha256_file(path: &Path) -> Result<FileDigest> {
+pub fn file_digest(path: &Path) -> Result<FileDigest> {
     let mut file = std::fs::File::open(path).map_err(|e| Error::io("read", path, e))?;
     let (bytes, sha256) = sha256_of(&mut file).map_err(|e| Error::io("read", path, e))?;
     Ok(FileDigest { path: path.to_path_buf(), bytes, sha256 })
@@ -72,7 +80,7 @@ impl ContentDigest {
     pub fn new(contract: &TableContract) -> Self {
         let mut hasher = Sha256::new();
         let mut columns = Vec::new();
-        write_text(&mut hasher, &contract.table);
+        write_text(&mut hasher, &contract.name);
         for (index, column) in contract.columns.iter().enumerate().filter(|(_, c)| !c.measurement) {
             write_text(&mut hasher, &column.name);
             write_text(&mut hasher, column.column_type.logical());

@@ -18,6 +18,7 @@ mod store_tests;
 pub mod validate;
 pub mod write;
 
+pub use datasets::DatasetRoot;
 pub use digest::FileDigest;
 pub use manifest::PartManifest;
 pub use partition::{Partition, Provenance, Shard};

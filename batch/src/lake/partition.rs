@@ -40,7 +40,7 @@ impl Partition {
 
 impl fmt::Display for Partition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "dataset={}/split={}", self.dataset, self.split)
+        write!(f, "{}/{}", self.dataset, self.split)
     }
 }
 
@@ -52,6 +52,9 @@ pub(crate) fn check_name(what: &str, name: &str) -> Result<()> {
     }
     Err(Error::Usage(format!("{what} `{name}`: use up to 100 letters, digits, `_`, `-` and `.`, beginning with a letter or digit")))
 }
+
+/// Shards that work can be dealt to; five digits stand in file names.
+const MAX_SHARDS: u32 = 100_000;
 
 /// Part `index` of `count` equal parts of the work; written `index/count`, counted from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -71,15 +74,26 @@ impl Shard {
     /// # Errors
     /// [`Error::Usage`] unless `index < count`.
     pub fn new(index: u32, count: u32) -> Result<Self> {
-        if index < count {
+        if index < count && count <= MAX_SHARDS {
             return Ok(Self { index, count });
         }
-        Err(Error::Usage(format!("shard {index}/{count}: the index counts from 0 and stays below the count")))
+        let problem = format!("shard {index}/{count}: the index stays below the count, the count at most {MAX_SHARDS}");
+        Err(Error::Usage(problem))
     }
 
-    /// Whether the item at `position` of an ordered list is this shard's: items are dealt in turn.
-    pub fn owns(self, position: usize) -> bool {
-        position as u64 % u64::from(self.count.max(1)) == u64::from(self.index)
+    /// This shard's part of a list: a contiguous run, so that sorted input stays sorted over shards.
+    pub fn of<T>(self, mut items: Vec<T>) -> Vec<T> {
+        let n = items.len() as u64;
+        let at = |i: u32| (n * u64::from(i) / u64::from(self.count.max(1))) as usize;
+        items.truncate(at(self.index + 1));
+        items.drain(..at(self.index).min(items.len()));
+        items
+    }
+}
+
+impl Default for Shard {
+    fn default() -> Self {
+        Self::WHOLE
     }
 }
 
@@ -90,12 +104,14 @@ impl fmt::Display for Shard {
 }
 
 impl FromStr for Shard {
-    type Err = Error;
+    type Err = String;
 
-    fn from_str(text: &str) -> Result<Self> {
-        let wrong = || Error::Usage(format!("shard `{text}`: write index/count, for instance 0/4"));
-        let (index, count) = text.split_once('/').ok_or_else(wrong)?;
-        Self::new(index.parse().map_err(|_| wrong())?, count.parse().map_err(|_| wrong())?)
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parts = text.split_once('/').and_then(|(i, n)| Some((i.parse().ok()?, n.parse().ok()?)));
+        match parts {
+            Some((index, count)) if index < count && count <= MAX_SHARDS => Ok(Self { index, count }),
+            _ => Err(format!("`{text}` is no shard: expected I/N with 0 <= I < N, for instance 0/4")),
+        }
     }
 }
 
@@ -134,15 +150,16 @@ mod tests {
         assert_eq!(shard, Shard { index: 2, count: 5 });
         assert_eq!(shard.to_string(), "2/5");
         for wrong in ["", "1", "5/5", "0/0", "-1/2", "a/b", "1/2/3"] {
-            assert!(matches!(wrong.parse::<Shard>(), Err(Error::Usage(_))), "{wrong}");
+            assert!(wrong.parse::<Shard>().is_err(), "{wrong}");
         }
     }
 
     #[test]
-    fn every_item_belongs_to_one_shard() {
-        for position in 0..20 {
-            let owners = (0..3).filter(|&index| Shard { index, count: 3 }.owns(position)).count();
-            assert_eq!(owners, 1);
+    fn shards_cover_the_work_once_in_order() {
+        for n in [0usize, 1, 3, 10, 17] {
+            let all: Vec<usize> = (0..n).collect();
+            let joined: Vec<usize> = (0..4).flat_map(|index| Shard { index, count: 4 }.of(all.clone())).collect();
+            assert_eq!(joined, all);
         }
     }
 

@@ -2,7 +2,6 @@
 
 use d2r_contracts::contract::TableContract;
 use d2r_contracts::rows::Row;
-use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
 use crate::lake::digest::sha256_hex;
@@ -77,28 +76,28 @@ impl Lake {
         Ok(rows)
     }
 
-    /// Digest of a table's rows without measurements: its partitions' digests, in order.
-    ///
-    /// # Errors
-    /// As [`Lake::partition_digest`].
-    pub fn content_digest(&self, table: &str) -> Result<String> {
-        let mut hasher = Sha256::new();
-        for partition in self.partitions(table)? {
-            hasher.update(format!("{partition}\n{}\n", self.partition_digest(table, &partition)?));
-        }
-        Ok(sha256_hex(&hasher.finalize()))
-    }
-
     /// Digest of a partition's rows without measurements: its parts' content digests, in order. It depends on
     /// how the rows are dealt to shards, not on runs, paths or encodings.
     ///
     /// # Errors
     /// [`Error::BadData`] naming a damaged manifest; [`Error::InputMissing`] when a shard is not written yet.
-    pub fn partition_digest(&self, table: &str, partition: &Partition) -> Result<String> {
+    pub fn content_digest(&self, table: &str, partition: &Partition) -> Result<String> {
         self.undisturbed(table, partition, |parts| {
-            let text: String = parts.iter().map(|p| format!("{}\n", p.content_sha256)).collect();
+            let text: String = parts.iter().map(|p| format!("{} {}\n", p.shard, p.content_sha256)).collect();
             Ok(sha256_hex(text.as_bytes()))
         })
+    }
+
+    /// Digest of a whole table: its partitions' digests, in order.
+    ///
+    /// # Errors
+    /// As [`Lake::content_digest`].
+    pub fn table_digest(&self, table: &str) -> Result<String> {
+        let mut text = String::new();
+        for partition in self.partitions(table)? {
+            text += &format!("{partition} {}\n", self.content_digest(table, &partition)?);
+        }
+        Ok(sha256_hex(text.as_bytes()))
     }
 
     /// Runs `work` on a partition's parts, again when a writer replaced one of them meanwhile.

@@ -190,7 +190,7 @@ fn check_finite(contract: &TableContract, batch: &RecordBatch, positions: &[usiz
                 && !value.is_finite()
             {
                 let problem = format!("column {} of row {position} is {value}; only finite numbers are written", described.name);
-                return Err(Error::bad_data(format!("table {}", contract.table), problem));
+                return Err(Error::bad_data(format!("table {}", contract.name), problem));
             }
         }
     }

@@ -1,0 +1,100 @@
+//! The frame header of a JPEG, and the proof that its end is there.
+//!
+//! ITU-T T.81 annex B. Decoders draw what they have and fill the rest with grey, so half a film would pass for
+//! a whole one; here the markers are walked to the end of the image.
+
+use crate::decode::DecodeError;
+
+/// What the frame header says (T.81 B.2.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct JpegFrame {
+    /// Columns.
+    pub width: u32,
+    /// Rows.
+    pub height: u32,
+    /// Bits per sample.
+    pub precision: u8,
+    /// Channels.
+    pub components: u8,
+    /// The low nibble of the SOF marker: 0 baseline, 1 extended, 2 progressive, 3 lossless.
+    pub process: u8,
+    /// Length of the image in bytes, from its start to the end of its EOI marker.
+    pub length: usize,
+}
+
+const CUT: DecodeError = DecodeError::Truncated { what: "the JPEG has no end marker" };
+const DAMAGED: DecodeError = DecodeError::Corrupt { what: "JPEG markers do not follow each other" };
+
+/// Reads the frame header and walks to the end of the image at the start of `bytes`.
+pub(crate) fn read(bytes: &[u8]) -> Result<JpegFrame, DecodeError> {
+    if bytes.len() < 2 {
+        return Err(CUT);
+    }
+    let mut frame: Option<JpegFrame> = None;
+    let mut has_scan = false;
+    let mut at = 2;
+    loop {
+        // A marker is 0xFF, possibly repeated as fill, and a code (B.1.1.2).
+        match bytes.get(at) {
+            None => return Err(CUT),
+            Some(0xff) => {}
+            Some(_) => return Err(DAMAGED),
+        }
+        while bytes.get(at) == Some(&0xff) {
+            at += 1;
+        }
+        let code = *bytes.get(at).ok_or(CUT)?;
+        at += 1;
+        match code {
+            0xd9 => {
+                let frame = frame.filter(|_| has_scan).ok_or(DAMAGED)?;
+                return Ok(JpegFrame { length: at, ..frame });
+            }
+            0x01 | 0xd0..=0xd7 => continue,
+            0x00 | 0xd8 => return Err(DAMAGED),
+            _ => {}
+        }
+        let length = usize::from(u16::from_be_bytes([*bytes.get(at).ok_or(CUT)?, *bytes.get(at + 1).ok_or(CUT)?]));
+        if length < 2 {
+            return Err(DAMAGED);
+        }
+        let segment = bytes.get(at + 2..at + length).ok_or(CUT)?;
+        at += length;
+        match code {
+            0xc0..=0xcf if !matches!(code, 0xc4 | 0xc8 | 0xcc) => frame = Some(frame_header(code, segment)?),
+            0xda => {
+                has_scan = true;
+                at = end_of_scan(bytes, at)?;
+            }
+            _ => {}
+        }
+    }
+}
+
+fn frame_header(code: u8, segment: &[u8]) -> Result<JpegFrame, DecodeError> {
+    let &[precision, h1, h0, w1, w0, components, ..] = segment else { return Err(DAMAGED) };
+    let process = code & 0x0f;
+    if process > 3 {
+        return Err(DecodeError::Unsupported { what: "hierarchical or arithmetic-coded JPEG".into() });
+    }
+    let (width, height) = (u16::from_be_bytes([w1, w0]).into(), u16::from_be_bytes([h1, h0]).into());
+    if height == 0 {
+        return Err(DecodeError::Unsupported { what: "JPEG without a height in its header".into() });
+    }
+    Ok(JpegFrame { width, height, precision, components, process, length: 0 })
+}
+
+/// The position of the first marker after the entropy-coded data, in which 0xFF is followed by 0 (B.1.1.5) or
+/// by a restart marker.
+fn end_of_scan(bytes: &[u8], mut at: usize) -> Result<usize, DecodeError> {
+    loop {
+        let rest = bytes.get(at..).ok_or(CUT)?;
+        at += rest.iter().position(|&b| b == 0xff).ok_or(CUT)?;
+        match bytes.get(at + 1) {
+            None => return Err(CUT),
+            Some(0xff) => at += 1,
+            Some(0x00 | 0xd0..=0xd7) => at += 2,
+            Some(_) => return Ok(at),
+        }
+    }
+}
