@@ -171,7 +171,7 @@ mod tests {
         assert_eq!(v.encode("the spleen is large .", 60), [0, 5, 2, 4, 2, 1, 0]);
         assert_eq!(v.encode("the heart is normal .", 4), [0, 5, 3, 4]);
         assert_eq!(v.encode("", 60), [0, 0]);
-        assert_eq!(v.encode("the", 0), []);
+        assert!(v.encode("the", 0).is_empty());
     }
 
     #[test]
