@@ -153,10 +153,10 @@ fn with_table(mut file: DicomFile, tag: dicom_core::Tag, item: InMemDicomObject,
 #[test]
 fn a_voi_table_wins_over_a_window_and_clamps_at_its_ends() {
     for syntax in [uids::IMPLICIT_VR_LITTLE_ENDIAN, uids::EXPLICIT_VR_LITTLE_ENDIAN, "1.2.840.10008.1.2.2"] {
-        let item = table([1000, 2000, 8], (0..1000).map(|i| i * 255 / 999).collect());
+        let item = table([1000, 2000, 8], (0..1000u32).map(|i| (i * 255 / 999) as u16).collect());
         let file = with_table(DicomFile::new().window("5", "5"), tags::VOILUT_SEQUENCE, item, Length::UNDEFINED);
         let pixels = levels(file.written_as(syntax));
-        let expected: Vec<u8> = ramp().iter().map(|&v| ((v.clamp(2000, 2999) - 2000) as u32 * 255 / 999) as u8).collect();
+        let expected: Vec<u8> = ramp().iter().map(|&v| (u32::from(v.clamp(2000, 2999) - 2000) * 255 / 999) as u8).collect();
         assert_eq!(pixels, expected, "{syntax}");
     }
 }

@@ -48,7 +48,9 @@ def file(values, bits_stored, syntax=uid.ExplicitVRLittleEndian, allocated=16, p
     data.PixelRepresentation = int(values.dtype.kind == "i")
     for name, value in attributes.items():
         setattr(data, name, value)
-    data.PixelData = values.astype(numpy.uint8 if allocated == 8 else values.dtype).tobytes()
+    order = ">" if syntax == uid.ExplicitVRBigEndian else "<"
+    kind = "u1" if allocated == 8 else f"{values.dtype.kind}2"
+    data.PixelData = values.astype(order + kind).tobytes()
     return data
 
 
