@@ -34,6 +34,11 @@ impl StopFlag {
         Ok(flag)
     }
 
+    /// Asks for an orderly end as if `signal` had come.
+    pub fn request(&self, signal: i32) {
+        self.signal.store(signal as usize, Ordering::Relaxed);
+    }
+
     /// True once a signal has come.
     pub fn is_set(&self) -> bool {
         self.signal.load(Ordering::Relaxed) != 0

@@ -9,6 +9,7 @@ pub mod lake_config;
 pub mod phantom;
 pub mod report;
 pub mod resolve;
+pub mod schema;
 
 use serde::{Deserialize, Serialize};
 

@@ -44,6 +44,8 @@ pub struct ReportModelConfig {
     pub layers: i64,
     /// Dropout.
     pub dropout: f64,
+    /// Dropout of the source tokens, once they are embedded.
+    pub visual_dropout: f64,
     /// Slots of the relational memory; 0 switches it, and the conditional norm, off.
     pub memory_slots: i64,
 }

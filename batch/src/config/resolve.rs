@@ -41,6 +41,23 @@ pub struct Resolved {
 }
 
 impl Resolved {
+    /// Dotted key, value and origin of every key, in the default's order.
+    pub fn entries(&self) -> Vec<(String, Value, String)> {
+        leaves(&self.table)
+            .into_iter()
+            .filter_map(|key| {
+                let value = key.split('.').try_fold(None, |at: Option<&Value>, part| {
+                    Some(Some(match at {
+                        None => self.table.get(part)?,
+                        Some(value) => value.get(part)?,
+                    }))
+                })??;
+                let origin = self.origin.get(&key).cloned().unwrap_or_default();
+                Some((key.clone(), value.clone(), origin))
+            })
+            .collect()
+    }
+
     /// The configuration as TOML text.
     pub fn to_toml(&self) -> String {
         toml::to_string(&self.table).expect("a table that was read from TOML is TOML")

@@ -1,1 +1,207 @@
-//! To be written.
+//! Weak augmentation of a training image and its boxes: one random scale, shift and mirroring for both, then
+//! brightness, contrast, gamma and noise for the pixels. Grey levels and boxes in, the same out.
+//! A function of the generator alone; what leaves the image is cut, and boxes that mostly left are dropped.
+
+use d2r_contracts::boxes::BoxXyxy;
+use d2r_contracts::space::Model;
+use rand::{Rng, RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use crate::config::detector::AugmentConfig;
+
+/// A box is dropped when less than this share of its area is still inside.
+const VISIBLE_MIN: f32 = 0.3;
+/// Sum of four uniform bytes: mean and standard deviation.
+const BYTES_MEAN: f32 = 510.0;
+const BYTES_STD: f32 = 147.8;
+
+/// A box of an example.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LabelledBox {
+    /// Index of the class.
+    pub class_id: i32,
+    /// Place, model pixels.
+    pub region: BoxXyxy<Model>,
+}
+
+/// The generator of one sample: a function of the seed, the step and the place in the batch.
+pub fn sample_rng(seed: u64, step: u64, place: u64) -> ChaCha8Rng {
+    let mut key = [0u8; 32];
+    for (slot, value) in key.chunks_exact_mut(8).zip([seed, step, place, u64::from_le_bytes(*b"augment.")]) {
+        slot.copy_from_slice(&value.to_le_bytes());
+    }
+    ChaCha8Rng::from_seed(key)
+}
+
+/// `output = (input - centre) * scale + centre + shift`, x mirrored before if asked for.
+#[derive(Debug, Clone, Copy)]
+struct Geometry {
+    side: f32,
+    scale: f32,
+    shift: (f32, f32),
+    mirrored: bool,
+}
+
+impl Geometry {
+    fn draw(side: u32, config: &AugmentConfig, rng: &mut impl Rng) -> Self {
+        let side = side as f32;
+        Self {
+            side,
+            scale: 1.0 + around(rng, config.scale),
+            shift: (side * around(rng, config.shift), side * around(rng, config.shift)),
+            mirrored: config.hflip && rng.random::<bool>(),
+        }
+    }
+
+    fn apply(&self, b: &BoxXyxy<Model>) -> BoxXyxy<Model> {
+        let b = if self.mirrored { b.mirrored(self.side) } else { *b };
+        let centre = self.side * 0.5;
+        let x = |v: f32| (v - centre) * self.scale + centre + self.shift.0;
+        let y = |v: f32| (v - centre) * self.scale + centre + self.shift.1;
+        BoxXyxy::new(x(b.x_min), y(b.y_min), x(b.x_max), y(b.y_max))
+    }
+
+    /// For each output index the two input indices it lies between and the weight of the second; `None` outside.
+    fn taps(&self, shift: f32, mirrored: bool) -> Vec<Option<(usize, usize, f32)>> {
+        let (centre, last) = (self.side * 0.5, self.side - 1.0);
+        let tap = |i: usize| {
+            let at = (i as f32 + 0.5 - centre - shift) / self.scale + centre - 0.5;
+            let at = if mirrored { last - at } else { at };
+            (-0.5..=last + 0.5).contains(&at).then(|| {
+                let at = at.clamp(0.0, last);
+                let low = at as usize;
+                (low, (low + 1).min(last as usize), at - low as f32)
+            })
+        };
+        (0..self.side as usize).map(tap).collect()
+    }
+}
+
+/// A number between minus and plus `reach`.
+fn around(rng: &mut impl Rng, reach: f32) -> f32 {
+    (rng.random::<f32>() * 2.0 - 1.0) * reach
+}
+
+/// An augmented copy. `pixels`: `side * side` grey levels, row-major.
+pub fn augment(
+    pixels: &[u8],
+    side: u32,
+    boxes: &[LabelledBox],
+    config: &AugmentConfig,
+    rng: &mut impl Rng,
+) -> (Vec<u8>, Vec<LabelledBox>) {
+    let geometry = Geometry::draw(side, config, rng);
+    let levels = grey_levels(config, rng);
+    let noise = rng.random::<f32>() * config.noise * 255.0 / BYTES_STD;
+    let mut out = warp(pixels, side as usize, &geometry);
+    for pixel in &mut out {
+        let bytes = rng.next_u32().to_le_bytes();
+        let sum: u32 = bytes.iter().map(|b| u32::from(*b)).sum();
+        *pixel = (levels[*pixel as usize] + (sum as f32 - BYTES_MEAN) * noise).round().clamp(0.0, 255.0) as u8;
+    }
+    let side = side as f32;
+    let moved = boxes.iter().filter_map(|b| {
+        let whole = geometry.apply(&b.region);
+        let region = whole.clip(side, side);
+        let seen = region.is_proper() && region.area() >= VISIBLE_MIN * whole.area();
+        seen.then_some(LabelledBox { class_id: b.class_id, region })
+    });
+    (out, moved.collect())
+}
+
+/// The new grey level, 0 to 255, of each grey level.
+fn grey_levels(config: &AugmentConfig, rng: &mut impl Rng) -> [f32; 256] {
+    let offset = around(rng, config.brightness);
+    let contrast = 1.0 + around(rng, config.contrast);
+    let gamma = 1.0 + around(rng, config.gamma);
+    std::array::from_fn(|level| {
+        let grey = (level as f32 / 255.0).powf(gamma);
+        255.0 * ((grey - 0.5) * contrast + 0.5 + offset)
+    })
+}
+
+/// Bilinear, black outside.
+fn warp(pixels: &[u8], side: usize, geometry: &Geometry) -> Vec<u8> {
+    let columns = geometry.taps(geometry.shift.0, geometry.mirrored);
+    let rows = geometry.taps(geometry.shift.1, false);
+    let mut out = vec![0; side * side];
+    for (line, row) in out.chunks_exact_mut(side).zip(rows) {
+        let Some((top, bottom, down)) = row else { continue };
+        let (top, bottom) = (&pixels[top * side..][..side], &pixels[bottom * side..][..side]);
+        for (pixel, column) in line.iter_mut().zip(&columns) {
+            let Some((left, right, across)) = *column else { continue };
+            let mix = |row: &[u8]| f32::from(row[left]) * (1.0 - across) + f32::from(row[right]) * across;
+            *pixel = (mix(top) * (1.0 - down) + mix(bottom) * down).round() as u8;
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STILL: AugmentConfig =
+        AugmentConfig { scale: 0.0, shift: 0.0, hflip: false, brightness: 0.0, contrast: 0.0, gamma: 0.0, noise: 0.0 };
+
+    /// A white rectangle on black, and its box.
+    fn picture(side: usize, [x0, y0, x1, y1]: [usize; 4]) -> (Vec<u8>, Vec<LabelledBox>) {
+        let mut pixels = vec![0; side * side];
+        for y in y0..y1 {
+            pixels[y * side + x0..y * side + x1].fill(255);
+        }
+        let region = BoxXyxy::new(x0 as f32, y0 as f32, x1 as f32, y1 as f32);
+        (pixels, vec![LabelledBox { class_id: 3, region }])
+    }
+
+    #[test]
+    fn without_ranges_nothing_changes() {
+        let (pixels, boxes) = picture(32, [4, 6, 20, 30]);
+        let out = augment(&pixels, 32, &boxes, &STILL, &mut sample_rng(1, 2, 3));
+        assert_eq!(out, (pixels, boxes));
+    }
+
+    #[test]
+    fn boxes_move_with_their_pixels() {
+        let (pixels, boxes) = picture(64, [20, 24, 40, 36]);
+        let config = AugmentConfig { scale: 0.2, shift: 0.1, hflip: true, ..STILL };
+        let mut mirrored = 0;
+        for place in 0..20 {
+            let (out, moved) = augment(&pixels, 64, &boxes, &config, &mut sample_rng(5, 0, place));
+            let bright = |i: usize| out[i] > 127;
+            let lit: Vec<usize> = (0..64 * 64).filter(|&i| bright(i)).collect();
+            let (xs, ys) = (lit.iter().map(|i| i % 64), lit.iter().map(|i| i / 64));
+            let seen = [
+                xs.clone().min().unwrap() as f32,
+                ys.clone().min().unwrap() as f32,
+                xs.max().unwrap() as f32 + 1.0,
+                ys.max().unwrap() as f32 + 1.0,
+            ];
+            for (a, b) in seen.iter().zip(moved[0].region.to_array()) {
+                assert!((a - b).abs() <= 1.0, "lit {seen:?}, box {:?}", moved[0].region);
+            }
+            mirrored += usize::from(moved[0].region.centre().0 > 34.0);
+        }
+        assert!((1..20).contains(&mirrored), "both orientations occur");
+    }
+
+    #[test]
+    fn a_box_that_left_is_dropped() {
+        let (pixels, boxes) = picture(64, [0, 0, 4, 4]);
+        let config = AugmentConfig { shift: 0.5, ..STILL };
+        let left = (0..40).filter(|&p| augment(&pixels, 64, &boxes, &config, &mut sample_rng(0, 0, p)).1.is_empty());
+        let left = left.count();
+        assert!((1..40).contains(&left), "{left}");
+        let none = augment(&pixels, 64, &[], &config, &mut sample_rng(0, 0, 0));
+        assert!(none.1.is_empty());
+    }
+
+    #[test]
+    fn the_sample_decides_alone() {
+        let (pixels, boxes) = picture(32, [4, 6, 20, 30]);
+        let config = AugmentConfig { noise: 0.1, contrast: 0.2, ..STILL };
+        let draw = |step| augment(&pixels, 32, &boxes, &config, &mut sample_rng(1, step, 0)).0;
+        assert_eq!(draw(4), draw(4));
+        assert_ne!(draw(4), draw(5));
+    }
+}

@@ -3,11 +3,16 @@
 pub mod annotation_json;
 pub mod augment;
 pub mod coco;
+pub mod coco_dataset;
 pub mod collate;
 pub mod fusion;
 pub mod iu_xray;
+pub mod label_csv;
+pub mod lesion_rows;
+pub mod listing;
 pub mod loader;
 pub mod mimic;
 pub mod phantom;
+pub mod report_sections;
 pub mod source;
 pub mod vindr;

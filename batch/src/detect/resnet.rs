@@ -1,1 +1,164 @@
-//! To be written.
+//! ResNet 18, 34, 50 and 101 (He et al. 2016, arXiv:1512.03385) as torchvision lays them out: stride in the 3x3
+//! convolution of a bottleneck, parameter names `conv1`, `bn1`, `layer1.0.conv1`, `layer1.0.downsample.0`.
+//! f32 `[B, 1 or 3, H, W]` in, the four levels C2 to C5 (strides 4, 8, 16, 32) out. No classifier.
+
+use tch::{Tensor, nn};
+
+use crate::config::detector::BackboneNorm;
+use crate::nn::conv_norm::{ConvNorm, ConvShape};
+
+/// Depths that exist.
+pub const DEPTHS: [u32; 4] = [18, 34, 50, 101];
+
+/// Channels of a bottleneck's output, in units of its width.
+const EXPANSION: i64 = 4;
+
+/// The convolutions of one residual block, and its shortcut where the shape changes.
+#[derive(Debug)]
+struct Block {
+    convs: Vec<ConvNorm>,
+    downsample: Option<ConvNorm>,
+}
+
+impl Block {
+    fn new(path: &nn::Path, shapes: &[ConvShape], norm: BackboneNorm) -> Self {
+        let convs = shapes.iter().enumerate().map(|(i, shape)| {
+            ConvNorm::new(&(path / format!("conv{}", i + 1)), &(path / format!("bn{}", i + 1)), *shape, norm)
+        });
+        let convs = convs.collect();
+        let (inputs, outputs) = (shapes[0].inputs, shapes[shapes.len() - 1].outputs);
+        let stride: i64 = shapes.iter().map(|s| s.stride).product();
+        let downsample = (stride != 1 || inputs != outputs).then(|| {
+            let path = path / "downsample";
+            let shape = ConvShape { inputs, outputs, kernel: 1, stride };
+            ConvNorm::new(&(&path / "0"), &(&path / "1"), shape, norm)
+        });
+        Self { convs, downsample }
+    }
+
+    fn forward_t(&self, xs: &Tensor, train: bool) -> Tensor {
+        let mut ys = self.convs[0].forward_t(xs, train);
+        for conv in &self.convs[1..] {
+            ys = conv.forward_t(&ys.relu_(), train);
+        }
+        match &self.downsample {
+            Some(shortcut) => (ys + shortcut.forward_t(xs, train)).relu_(),
+            None => (ys + xs).relu_(),
+        }
+    }
+}
+
+/// The trunk.
+#[derive(Debug)]
+pub struct ResNet {
+    stem: ConvNorm,
+    stages: [Vec<Block>; 4],
+    channels: [i64; 4],
+}
+
+impl ResNet {
+    /// A trunk with trainable batch norms. `depth` is one of [`DEPTHS`]; `width`: channels of the stem, 64 as published.
+    ///
+    /// # Panics
+    /// For another depth, which configurations refuse earlier.
+    pub fn new(path: &nn::Path, depth: u32, width: i64) -> Self {
+        Self::with_norm(path, depth, width, BackboneNorm::Batch)
+    }
+
+    /// The same with a norm of one's choice.
+    ///
+    /// # Panics
+    /// For a depth that is not one of [`DEPTHS`].
+    pub fn with_norm(path: &nn::Path, depth: u32, width: i64, norm: BackboneNorm) -> Self {
+        let (blocks, bottleneck) = match depth {
+            18 => ([2, 2, 2, 2], false),
+            34 => ([3, 4, 6, 3], false),
+            50 => ([3, 4, 6, 3], true),
+            101 => ([3, 4, 23, 3], true),
+            other => panic!("ResNet-{other} does not exist"),
+        };
+        let stem = ConvShape { inputs: 3, outputs: width, kernel: 7, stride: 2 };
+        let stem = ConvNorm::new(&(path / "conv1"), &(path / "bn1"), stem, norm);
+        let expansion = if bottleneck { EXPANSION } else { 1 };
+        let channels = [0, 1, 2, 3].map(|level: i64| (width << level) * expansion);
+        let stages = [0, 1, 2, 3].map(|level: usize| {
+            let stage = path / format!("layer{}", level + 1);
+            let narrow = width << level;
+            let block = |i: i64| {
+                let inputs = match (i, level) {
+                    (0, 0) => width,
+                    (0, _) => channels[level - 1],
+                    _ => channels[level],
+                };
+                let stride = if i == 0 && level > 0 { 2 } else { 1 };
+                let shapes = block_shapes(inputs, narrow, stride, bottleneck);
+                Block::new(&(&stage / i), &shapes, norm)
+            };
+            (0..blocks[level]).map(block).collect()
+        });
+        Self { stem, stages, channels }
+    }
+
+    /// Channels of C2 to C5.
+    pub fn channels(&self) -> [i64; 4] {
+        self.channels
+    }
+
+    /// C2 to C5 of `xs`, f32 `[B, 1 or 3, H, W]`.
+    pub fn forward_t(&self, xs: &Tensor, train: bool) -> [Tensor; 4] {
+        let mut ys = self.stem.forward_t(xs, train).relu_().max_pool2d([3, 3], [2, 2], [1, 1], [1, 1], false);
+        self.stages.each_ref().map(|stage| {
+            for block in stage {
+                ys = block.forward_t(&ys, train);
+            }
+            ys.shallow_clone()
+        })
+    }
+}
+
+fn block_shapes(inputs: i64, narrow: i64, stride: i64, bottleneck: bool) -> Vec<ConvShape> {
+    let shape = |inputs, outputs, kernel, stride| ConvShape { inputs, outputs, kernel, stride };
+    if bottleneck {
+        return vec![
+            shape(inputs, narrow, 1, 1),
+            shape(narrow, narrow, 3, stride),
+            shape(narrow, narrow * EXPANSION, 1, 1),
+        ];
+    }
+    vec![shape(inputs, narrow, 3, stride), shape(narrow, narrow, 3, 1)]
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::{Device, Kind};
+
+    use super::*;
+
+    #[test]
+    fn levels_have_torchvisions_names_and_shapes() {
+        // Trainable tensors of torchvision's resnet18/34/50/101 without `fc`: 60, 108, 159, 312.
+        for (depth, trained) in [(18, 60), (34, 108), (50, 159), (101, 312)] {
+            let vs = nn::VarStore::new(Device::Cpu);
+            let trunk = ResNet::new(&vs.root(), depth, 4);
+            assert_eq!(vs.trainable_variables().len(), trained, "ResNet-{depth}");
+            let names = vs.variables();
+            assert!(names.keys().all(|n| !n.contains("__")), "a name was taken twice");
+            assert!(names.contains_key("layer4.1.bn2.running_var") && names.contains_key("layer2.0.downsample.1.bias"));
+            assert_eq!(names.contains_key("layer1.0.downsample.0.weight"), depth >= 50);
+            if depth == 18 || depth == 50 {
+                let levels = trunk.forward_t(&Tensor::zeros([2, 1, 64, 96], (Kind::Float, Device::Cpu)), true);
+                for (i, (level, channels)) in levels.iter().zip(trunk.channels()).enumerate() {
+                    let stride = 4 << i;
+                    assert_eq!(level.size(), [2, channels, 64 / stride, 96 / stride]);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn frozen_norms_leave_only_convolutions_to_train() {
+        let vs = nn::VarStore::new(Device::Cpu);
+        let _trunk = ResNet::with_norm(&vs.root(), 18, 4, BackboneNorm::FrozenBatch);
+        assert_eq!(vs.trainable_variables().len(), 20);
+    }
+}

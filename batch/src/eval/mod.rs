@@ -3,12 +3,21 @@
 pub mod average_precision;
 pub mod bleu;
 pub mod bootstrap;
+pub mod cider;
+pub mod constant_report;
+pub mod diversity;
 pub mod findings_labeler;
+mod findings_terms;
 pub mod gallery;
 pub mod html_report;
+pub mod image_boxes;
+pub mod kaggle_ap;
 pub mod label_f1;
 pub mod links;
 pub mod plots;
 pub mod rouge;
 pub mod signature;
 pub mod truth;
+
+#[cfg(test)]
+mod text_metrics_tests;

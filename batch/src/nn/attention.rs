@@ -1,1 +1,82 @@
-//! To be written.
+//! Multi-head attention (Vaswani et al. 2017) whose keys and values can be kept, and whose weights can be read.
+//! Parameters `linears.{0: query, 1: key, 2: value, 3: output}`.
+
+use tch::{Kind, Tensor, nn};
+
+use super::mlp::glorot_linear;
+
+/// Score of a position that may not be attended to; finite, so that a row without any position gives no NaN.
+const HIDDEN: f64 = -1e9;
+
+/// Projected keys and values.
+#[derive(Debug)]
+pub struct KeyValue {
+    /// `[B, heads, S, d_head]`.
+    pub key: Tensor,
+    /// `[B, heads, S, d_head]`.
+    pub value: Tensor,
+}
+
+impl KeyValue {
+    /// Rows chosen along the batch axis; `rows`: i64 `[B']`.
+    pub fn select(&self, rows: &Tensor) -> Self {
+        Self { key: self.key.index_select(0, rows), value: self.value.index_select(0, rows) }
+    }
+
+    /// With the positions of `more` after those of `self`.
+    pub fn extended(&self, more: &Self) -> Self {
+        Self {
+            key: Tensor::cat(&[&self.key, &more.key], 2),
+            value: Tensor::cat(&[&self.value, &more.value], 2),
+        }
+    }
+}
+
+/// The attention layer.
+#[derive(Debug)]
+pub struct MultiHeadAttention {
+    /// Query, key, value and output projections.
+    pub linears: [nn::Linear; 4],
+    heads: i64,
+    dropout: f64,
+}
+
+impl MultiHeadAttention {
+    /// `heads` must divide `d_model`.
+    pub fn new(path: &nn::Path, d_model: i64, heads: i64, dropout: f64) -> Self {
+        let linears = [0, 1, 2, 3].map(|i| glorot_linear(&(path / "linears" / i), d_model, d_model));
+        Self { linears, heads, dropout }
+    }
+
+    /// `[B, S, d_model] -> [B, heads, S, d_head]`.
+    pub fn split(&self, xs: &Tensor) -> Tensor {
+        let (batch, length, width) = (xs.size()[0], xs.size()[1], xs.size()[2]);
+        xs.view([batch, length, self.heads, width / self.heads]).transpose(1, 2)
+    }
+
+    /// Keys and values of `source`: `[B, S, d_model]`.
+    pub fn keys_and_values(&self, source: &Tensor) -> KeyValue {
+        let [_, key, value, _] = &self.linears;
+        KeyValue { key: self.split(&source.apply(key)), value: self.split(&source.apply(value)) }
+    }
+
+    /// Attends from `query` `[B, T, d_model]`. `visible` is boolean, broadcast to `[B, heads, T, S]`.
+    /// Returns `[B, T, d_model]` and the weights `[B, heads, T, S]` before dropout.
+    pub fn attend(&self, query: &Tensor, kv: &KeyValue, visible: Option<&Tensor>, train: bool) -> (Tensor, Tensor) {
+        self.attend_split(&self.split(&query.apply(&self.linears[0])), kv, visible, train)
+    }
+
+    /// The same from projected and split queries `[B, heads, T, d_head]`.
+    pub fn attend_split(&self, query: &Tensor, kv: &KeyValue, visible: Option<&Tensor>, train: bool) -> (Tensor, Tensor) {
+        let size = query.size();
+        let (batch, heads, length, d_head) = (size[0], size[1], size[2], size[3]);
+        let mut scores = query.matmul(&kv.key.transpose(-2, -1)) / (d_head as f64).sqrt();
+        if let Some(visible) = visible {
+            scores = scores.masked_fill(&visible.logical_not(), HIDDEN);
+        }
+        let weights = scores.softmax(-1, Kind::Float);
+        let mixed = weights.dropout(self.dropout, train).matmul(&kv.value);
+        let merged = mixed.transpose(1, 2).reshape([batch, length, heads * d_head]);
+        (merged.apply(&self.linears[3]), weights)
+    }
+}

@@ -1,1 +1,99 @@
-//! To be written.
+//! A convolution without bias and the norm that follows it, as torchvision's ResNets pair them: siblings with
+//! names of their own (`conv1`, `bn1`), initialised as there (Kaiming normal, fan out; norm weight 1, bias 0).
+
+use tch::nn::ModuleT;
+use tch::{Tensor, nn};
+
+use super::frozen_batch_norm::FrozenBatchNorm;
+use crate::config::detector::BackboneNorm;
+
+const EPS: f64 = 1e-5;
+
+/// Channels, kernel and stride of a square convolution, padded to keep the size at stride 1.
+#[derive(Debug, Clone, Copy)]
+pub struct ConvShape {
+    /// Input channels.
+    pub inputs: i64,
+    /// Output channels.
+    pub outputs: i64,
+    /// Side of the kernel, odd.
+    pub kernel: i64,
+    /// Stride.
+    pub stride: i64,
+}
+
+#[derive(Debug)]
+enum Norm {
+    Batch(nn::BatchNorm),
+    Frozen(FrozenBatchNorm),
+}
+
+/// Convolution, then norm.
+#[derive(Debug)]
+pub struct ConvNorm {
+    conv: nn::Conv2D,
+    shape: ConvShape,
+    norm: Norm,
+}
+
+impl ConvNorm {
+    /// Both layers under their own paths.
+    pub fn new(conv: &nn::Path, norm: &nn::Path, shape: ConvShape, kind: BackboneNorm) -> Self {
+        let config = nn::ConvConfig {
+            stride: shape.stride,
+            padding: shape.kernel / 2,
+            bias: false,
+            ws_init: nn::Init::Kaiming {
+                dist: nn::init::NormalOrUniform::Normal,
+                fan: nn::init::FanInOut::FanOut,
+                non_linearity: nn::init::NonLinearity::ReLU,
+            },
+            ..nn::ConvConfig::default()
+        };
+        let norm = match kind {
+            // tch draws the weight from [0, 1) unless told otherwise.
+            BackboneNorm::Batch => Norm::Batch(nn::batch_norm2d(
+                norm,
+                shape.outputs,
+                nn::BatchNormConfig { eps: EPS, ws_init: nn::Init::Const(1.0), ..nn::BatchNormConfig::default() },
+            )),
+            BackboneNorm::FrozenBatch => Norm::Frozen(FrozenBatchNorm::new(norm, shape.outputs, EPS)),
+        };
+        Self { conv: nn::conv2d(conv, shape.inputs, shape.outputs, shape.kernel, config), shape, norm }
+    }
+
+    /// `xs`: f32 `[B, C, H, W]`. Where the layer has several input channels and the image only one, the image
+    /// stands in each of them: the kernel is summed over its inputs, which is the same and cheaper.
+    pub fn forward_t(&self, xs: &Tensor, train: bool) -> Tensor {
+        let ys = if xs.size()[1] == 1 && self.shape.inputs > 1 {
+            let folded = self.conv.ws.sum_dim_intlist([1i64].as_slice(), true, self.conv.ws.kind());
+            let (stride, padding) = (self.shape.stride, self.shape.kernel / 2);
+            xs.conv2d(&folded, None::<&Tensor>, [stride; 2], [padding; 2], [1, 1], 1)
+        } else {
+            xs.apply(&self.conv)
+        };
+        match &self.norm {
+            Norm::Batch(norm) => norm.forward_t(&ys, train),
+            Norm::Frozen(norm) => norm.forward(&ys),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::{Device, Kind};
+
+    use super::*;
+
+    #[test]
+    fn a_grey_image_counts_as_three_equal_channels() {
+        let vs = nn::VarStore::new(Device::Cpu);
+        let shape = ConvShape { inputs: 3, outputs: 4, kernel: 7, stride: 2 };
+        let layer = ConvNorm::new(&(vs.root() / "conv1"), &(vs.root() / "bn1"), shape, BackboneNorm::Batch);
+        let grey = Tensor::randn([2, 1, 16, 16], (Kind::Float, Device::Cpu));
+        let gap = (layer.forward_t(&grey, false) - layer.forward_t(&grey.expand([2, 3, 16, 16], false), false)).abs();
+        assert!(f64::try_from(gap.max()).unwrap() < 1e-5);
+        let weight = &vs.variables()["bn1.weight"];
+        assert_eq!(Vec::<f32>::try_from(weight).unwrap(), [1.0; 4]);
+    }
+}

@@ -4,6 +4,7 @@ pub mod beam_search;
 pub mod conditional_norm;
 pub mod decoder;
 pub mod encoder;
+pub mod encoder_decoder;
 pub mod grounding;
 pub mod region_encoder;
 pub mod relational_memory;

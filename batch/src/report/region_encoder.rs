@@ -1,1 +1,67 @@
-//! To be written.
+//! Region tokens: crops of the radiograph at its own resolution through a small convolutional net (after D2R-Net's
+//! SimpleConvNet), so that a lesion that vanishes when the film is shrunk is still seen.
+//! Ours: padded convolutions, and an embedding of the detector's class, its score and the box's place, because a crop
+//! says neither where it was taken nor what the detector took it for.
+
+use d2r_contracts::labels::LESION_CLASSES;
+use tch::{Kind, Tensor, nn};
+
+use super::report_model::RegionTensors;
+use crate::config::report::ReportModelConfig;
+use crate::nn::mlp::linear;
+
+/// Convolutions; the first keeps the size, each further one halves it and doubles the channels.
+const STAGES: u32 = 5;
+/// Spread of the class embedding's initial values, of the order of the other parts of a token.
+const EMBEDDING_SPREAD: f64 = 0.5;
+
+/// The region network; parameters `conv1..5`, `bn1..5`, `fc`, and `class`, `place` when embedded.
+#[derive(Debug)]
+pub struct RegionEncoder {
+    stages: Vec<(nn::Conv2D, nn::BatchNorm)>,
+    fc: nn::Linear,
+    embedding: Option<(Tensor, nn::Linear)>,
+    d_visual: i64,
+}
+
+impl RegionEncoder {
+    /// `d_visual`: width of the tokens.
+    pub fn new(path: &nn::Path, config: &ReportModelConfig, d_visual: i64) -> Self {
+        let width = |stage: u32| config.region_width << stage;
+        let stages = (0..STAGES)
+            .map(|i| {
+                let inputs = if i == 0 { 1 } else { width(i - 1) };
+                let stride = if i == 0 { 1 } else { 2 };
+                let conv = nn::ConvConfig { stride, padding: 1, ..nn::ConvConfig::default() };
+                let norm = nn::BatchNormConfig { ws_init: nn::Init::Const(1.0), ..nn::BatchNormConfig::default() };
+                (
+                    nn::conv2d(path / format!("conv{}", i + 1), inputs, width(i), 3, conv),
+                    nn::batch_norm2d(path / format!("bn{}", i + 1), width(i), norm),
+                )
+            })
+            .collect();
+        let embedding = config.region_embedding.then(|| {
+            let rows = LESION_CLASSES.len() as i64;
+            let class = (path / "class").randn("weight", &[rows, d_visual], 0.0, EMBEDDING_SPREAD);
+            (class, linear(&(path / "place"), 5, d_visual))
+        });
+        Self { stages, fc: linear(&(path / "fc"), width(STAGES - 1), d_visual), embedding, d_visual }
+    }
+
+    /// One token per crop, `[M, d_visual]`. `crops`: f32 `[M, 1, R, R]`, normalised.
+    pub fn forward_t(&self, crops: &Tensor, regions: &RegionTensors, train: bool) -> Tensor {
+        let count = crops.size()[0];
+        if count == 0 {
+            return Tensor::zeros([0, self.d_visual], (Kind::Float, crops.device()));
+        }
+        let mut xs = crops.shallow_clone();
+        for (conv, norm) in &self.stages {
+            xs = xs.apply(conv).apply_t(norm, train).relu();
+        }
+        let token = xs.mean_dim([2i64, 3].as_slice(), false, Kind::Float).apply(&self.fc);
+        match &self.embedding {
+            None => token,
+            Some((class, place)) => token + class.index_select(0, &regions.classes) + regions.places.apply(place),
+        }
+    }
+}

@@ -1,1 +1,245 @@
-//! To be written.
+//! The report model (D2R-Net's data flow on R2Gen's decoder): patch tokens of the film and region tokens of its
+//! boxes go through the encoder; the decoder writes, and its cross-attention says which boxes a word looked at.
+//! Tensors come in from the collate step; plain values go out of [`ReportModel::generate`] only.
+
+use tch::{Device, Kind, Tensor, nn};
+
+use super::beam_search::{DecodeOptions, beam_search};
+use super::encoder_decoder::{BOUNDARY, EncoderDecoder};
+use super::region_encoder::RegionEncoder;
+use super::visual_extractor::VisualExtractor;
+use crate::config::report::ReportModelConfig;
+use crate::error::{Error, Result};
+
+/// Kept above zero where a share is divided or its logarithm taken.
+const TINY: f64 = 1e-8;
+
+/// Films and regions of a batch, on the model's device.
+#[derive(Debug)]
+pub struct VisualTensors {
+    /// u8 `[B, 1, S, S]`.
+    pub films: Tensor,
+    /// Their regions.
+    pub regions: RegionTensors,
+}
+
+/// All regions of a batch side by side: only those that exist.
+#[derive(Debug)]
+pub struct RegionTensors {
+    /// u8 `[M, 1, R, R]`.
+    pub crops: Tensor,
+    /// i64 `[M]`: `image * N + place in the image`.
+    pub slots: Tensor,
+    /// Boolean `[B, N]`: which of the `N` places are taken; `N` may be 0.
+    pub present: Tensor,
+    /// i64 `[M]`: VinDr-CXR class.
+    pub classes: Tensor,
+    /// f32 `[M, 5]`: score, then centre and size as shares of the film.
+    pub places: Tensor,
+}
+
+/// What a training step compares with.
+#[derive(Debug)]
+pub struct ReportTargets {
+    /// i64 `[B, T + 1]`, padded with boundaries.
+    pub ids: Tensor,
+    /// f32 `[B, T]`: 1 where `ids` shifted by one is part of the report.
+    pub kept: Tensor,
+    /// f32 `[B, T, N]`: for each word the boxes that its sentence names, as shares of 1; zero elsewhere.
+    pub named: Tensor,
+}
+
+/// The parts of the training loss.
+#[derive(Debug)]
+pub struct ReportLosses {
+    /// Negative log-likelihood, mean over words.
+    pub word: Tensor,
+    /// Cross-entropy of region attention against the named boxes, mean over words that name any; 0 without any.
+    pub grounding: Tensor,
+}
+
+/// Encoded source tokens.
+#[derive(Debug)]
+pub struct Encoded {
+    /// f32 `[B, S, d_model]`.
+    pub tokens: Tensor,
+    /// Boolean `[B, S]`.
+    pub present: Tensor,
+    /// The first so many tokens are patches, the rest regions.
+    pub patches: i64,
+}
+
+/// A generated report.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Written {
+    /// Vocabulary ids, without boundaries.
+    pub words: Vec<i64>,
+    /// Log-probability of each word.
+    pub log_probs: Vec<f32>,
+    /// The model ended the report itself.
+    pub ended: bool,
+    /// Attention of each word to each region of its film; what is missing to 1 went to patches.
+    pub attention: Vec<Vec<f32>>,
+}
+
+/// The model and its variables.
+#[derive(Debug)]
+pub struct ReportModel {
+    vs: nn::VarStore,
+    config: ReportModelConfig,
+    /// Mean and standard deviation of grey levels in 0..1.
+    normalisation: (f64, f64),
+    visual_extractor: VisualExtractor,
+    region_encoder: Option<RegionEncoder>,
+    encoder_decoder: EncoderDecoder,
+}
+
+impl ReportModel {
+    /// A model with initial values from `tch`'s current random state. `words`: vocabulary size and the boundary.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when the sizes do not fit together.
+    pub fn new(config: &ReportModelConfig, words: i64, normalisation: (f64, f64), device: Device) -> Result<Self> {
+        check(config)?;
+        let vs = nn::VarStore::new(device);
+        let root = vs.root();
+        // D2R-Net's 1,024 at the published width of 512.
+        let d_visual = 2 * config.d_model;
+        let visual_extractor = VisualExtractor::new(&(&root / "visual_extractor"), config, d_visual);
+        let region_encoder =
+            config.regions.then(|| RegionEncoder::new(&(&root / "region_encoder"), config, d_visual));
+        let encoder_decoder = EncoderDecoder::new(&(&root / "encoder_decoder"), config, d_visual, words);
+        Ok(Self { vs, config: config.clone(), normalisation, visual_extractor, region_encoder, encoder_decoder })
+    }
+
+    /// The variables.
+    pub fn variables(&self) -> &nn::VarStore {
+        &self.vs
+    }
+
+    /// The variables, for loading.
+    pub fn variables_mut(&mut self) -> &mut nn::VarStore {
+        &mut self.vs
+    }
+
+    /// Its configuration.
+    pub fn config(&self) -> &ReportModelConfig {
+        &self.config
+    }
+
+    /// Films and regions to encoded tokens; the same in training and writing but for dropout and batch statistics.
+    pub fn encode(&self, visual: &VisualTensors, train: bool) -> Encoded {
+        let films = self.normalised(&visual.films).expand([-1, 3, -1, -1], false);
+        let patches = self.visual_extractor.forward_t(&films, train);
+        let (batch, count, width) = (patches.size()[0], patches.size()[1], patches.size()[2]);
+        let all = Tensor::ones([batch, count], (Kind::Bool, patches.device()));
+        let regions = &visual.regions;
+        let per_image = regions.present.size()[1];
+        let (tokens, present) = match &self.region_encoder {
+            Some(encoder) if per_image > 0 => {
+                let found = encoder.forward_t(&self.normalised(&regions.crops), regions, train);
+                let places = Tensor::zeros([batch * per_image, width], (Kind::Float, patches.device()));
+                let dense = places.index_copy(0, &regions.slots, &found).view([batch, per_image, width]);
+                (Tensor::cat(&[patches, dense], 1), Tensor::cat(&[&all, &regions.present], 1))
+            }
+            _ => (patches, all),
+        };
+        Encoded { tokens: self.encoder_decoder.encode(&tokens, &present, train), present, patches: count }
+    }
+
+    /// The losses of a batch with its reports, teacher-forced.
+    pub fn losses(&self, visual: &VisualTensors, targets: &ReportTargets, train: bool) -> ReportLosses {
+        let encoded = self.encode(visual, train);
+        let length = targets.ids.size()[1] - 1;
+        let inputs = targets.ids.narrow(1, 0, length);
+        let out = self.encoder_decoder.forward_t(&encoded.tokens, &encoded.present, &inputs, train);
+        let next = targets.ids.narrow(1, 1, length).unsqueeze(-1);
+        let nll = -out.log_probs.gather(2, &next, false).squeeze_dim(2);
+        let word = (nll * &targets.kept).sum(Kind::Float) / targets.kept.sum(Kind::Float).clamp_min(1.0);
+        let grounding = match self.region_share(&out.attention, encoded.patches) {
+            Some(share) => {
+                let words = targets.named.sum(Kind::Float);
+                -((share + TINY).log() * &targets.named).sum(Kind::Float) / words.clamp_min(1.0)
+            }
+            None => word.zeros_like(),
+        };
+        ReportLosses { word, grounding }
+    }
+
+    /// Attention over regions, renormalised among them: `[B, T, N]`; `None` without regions.
+    fn region_share(&self, attention: &Tensor, patches: i64) -> Option<Tensor> {
+        let regions = attention.size()[2] - patches;
+        (regions > 0).then(|| {
+            let on_regions = attention.narrow(2, patches, regions);
+            &on_regions / (on_regions.sum_dim_intlist(-1, true, Kind::Float) + TINY)
+        })
+    }
+
+    /// Writes one report per film.
+    ///
+    /// # Errors
+    /// Those of [`beam_search`].
+    pub fn generate(&self, visual: &VisualTensors, options: &DecodeOptions) -> Result<Vec<Written>> {
+        let _no_grad = tch::no_grad_guard();
+        let encoded = self.encode(visual, false);
+        let reports = beam_search(&self.encoder_decoder, &encoded.tokens, &encoded.present, options)?;
+        let longest = reports.iter().map(|r| r.words.len()).max().unwrap_or(0);
+        if longest == 0 {
+            let empty = |r: super::beam_search::Hypothesis| Written {
+                words: r.words,
+                log_probs: r.log_probs,
+                ended: r.ended,
+                attention: vec![],
+            };
+            return Ok(reports.into_iter().map(empty).collect());
+        }
+        // One teacher-forced pass reads the attention of all words; step t writes word t + 1.
+        let mut inputs = vec![BOUNDARY; reports.len() * longest];
+        for (row, report) in reports.iter().enumerate() {
+            for (t, word) in report.words.iter().enumerate().take(longest - 1) {
+                inputs[row * longest + t + 1] = *word;
+            }
+        }
+        let inputs = Tensor::f_from_slice(&inputs)?.view([reports.len() as i64, longest as i64]);
+        let inputs = inputs.to_device(self.vs.device());
+        let out = self.encoder_decoder.forward_t(&encoded.tokens, &encoded.present, &inputs, false);
+        let regions = out.attention.size()[2] - encoded.patches;
+        let attention = out.attention.narrow(2, encoded.patches, regions).to_device(Device::Cpu).contiguous();
+        let flat = Vec::<f32>::try_from(attention.reshape([-1]))?;
+        let counts = Vec::<i64>::try_from(visual.regions.present.sum_dim_intlist(1, false, Kind::Int64))?;
+        let regions = regions as usize;
+        let written = reports.into_iter().enumerate().map(|(row, report)| {
+            let taken = (counts[row] as usize).min(regions);
+            let of_word = |t: usize| {
+                let start = (row * longest + t) * regions;
+                flat[start..start + taken].to_vec()
+            };
+            let attention = (0..report.words.len()).map(of_word).collect();
+            Written { words: report.words, log_probs: report.log_probs, ended: report.ended, attention }
+        });
+        Ok(written.collect())
+    }
+
+    fn normalised(&self, grey: &Tensor) -> Tensor {
+        let (mean, std) = self.normalisation;
+        (grey.to_kind(Kind::Float) / 255.0 - mean) / std
+    }
+}
+
+fn check(config: &ReportModelConfig) -> Result<()> {
+    let bad = |problem: String| Err(Error::Config { place: "report.model".into(), problem });
+    if config.heads < 1 || config.d_model % config.heads != 0 {
+        return bad(format!("`heads` = {} does not divide `d_model` = {}", config.heads, config.d_model));
+    }
+    if config.d_model % 2 != 0 || config.memory_slots > config.d_model {
+        return bad("`d_model` must be even and at least `memory_slots`".into());
+    }
+    if config.layers < 1 || config.input_side < 32 || config.region_side < 16 {
+        return bad("needs `layers` >= 1, `input_side` >= 32 and `region_side` >= 16".into());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+#[path = "report_model_tests.rs"]
+mod tests;

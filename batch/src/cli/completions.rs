@@ -1,0 +1,19 @@
+//! `d2r completions`.
+
+use clap::CommandFactory;
+
+use crate::error::Result;
+
+/// Which shell.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// bash, zsh, fish, elvish or powershell.
+    shell: clap_complete::Shell,
+}
+
+/// Prints the script.
+pub fn run(args: &Args) -> Result<()> {
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut super::Cli::command(), "d2r", &mut script);
+    super::output::lines(&String::from_utf8_lossy(&script))
+}

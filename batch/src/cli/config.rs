@@ -1,0 +1,55 @@
+//! `d2r config`.
+
+use clap::Subcommand;
+
+use super::common::Common;
+use super::output;
+use crate::error::{Error, Result};
+
+/// What to show.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  d2r config show --preset demo --origin\n  d2r config schema > d2r.schema.json")]
+pub struct Args {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// The resolved configuration as TOML.
+    Show {
+        /// One line per key: its value and the layer that set it.
+        #[arg(long)]
+        origin: bool,
+    },
+    /// A JSON Schema of the configuration file.
+    Schema,
+}
+
+/// Shows it.
+pub fn run(common: &Common, args: &Args) -> Result<()> {
+    let resolved = common.resolve()?;
+    match args.verb {
+        Verb::Show { origin: true } => {
+            let rows = resolved.entries();
+            if common.json {
+                let json: serde_json::Map<String, serde_json::Value> = rows
+                    .iter()
+                    .map(|(k, v, o)| (k.clone(), serde_json::json!({ "value": v.to_string(), "origin": o })))
+                    .collect();
+                return output::lines(&serde_json::Value::Object(json).to_string());
+            }
+            let text: Vec<String> = rows.iter().map(|(k, v, o)| format!("{k:<38} {:<22} {o}", v.to_string())).collect();
+            output::lines(&text.join("\n"))
+        }
+        Verb::Show { origin: false } if common.json => {
+            let json = serde_json::to_string(&resolved.config).map_err(|e| Error::Internal(e.to_string()))?;
+            output::lines(&json)
+        }
+        Verb::Show { origin: false } => output::lines(&resolved.to_toml()),
+        Verb::Schema => {
+            let schema = crate::config::schema::json_schema(&resolved.table);
+            output::lines(&serde_json::to_string_pretty(&schema).map_err(|e| Error::Internal(e.to_string()))?)
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! What people and machines read on stdout and stderr.
+
+use std::io::Write;
+use std::path::Path;
+
+use crate::error::{Error, Result};
+use crate::lake::atomic_file;
+use crate::stages::context::StageResult;
+
+use super::common::Common;
+
+/// Writes lines to stdout; a closed pipe is no error.
+///
+/// # Errors
+/// When stdout cannot be written for another reason.
+pub fn lines(text: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    match writeln!(out, "{}", text.trim_end()).and_then(|()| out.flush()) {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(Error::io("write", "stdout", e)),
+        _ => Ok(()),
+    }
+}
+
+/// Prints a stage's result as a table or as JSON, and writes the manifest where asked.
+///
+/// # Errors
+/// When stdout or the manifest cannot be written.
+pub fn result(common: &Common, result: &StageResult) -> Result<()> {
+    let json = serde_json::to_string(result).map_err(|e| Error::Internal(e.to_string()))?;
+    if common.json {
+        lines(&json)?;
+    } else if !common.quiet {
+        lines(&table(result))?;
+    }
+    if let Some(path) = &common.manifest_out {
+        manifest(path, &json)?;
+        if !common.json {
+            lines(&json)?;
+        }
+    }
+    Ok(())
+}
+
+fn manifest(path: &Path, json: &str) -> Result<()> {
+    atomic_file::write(path, |w| writeln!(w, "{json}").map_err(|e| Error::io("write", path, e)))?;
+    Ok(())
+}
+
+/// The result as a person reads it.
+fn table(result: &StageResult) -> String {
+    let how = if result.cached { "already done".to_owned() } else { format!("done in {:.1} s", result.wall_s) };
+    let mut text = format!("{}: {how}\n", result.stage);
+    for (name, rows) in &result.rows {
+        text.push_str(&format!("  {name:<28} {rows:>10} rows\n"));
+    }
+    for (name, value) in &result.figures {
+        text.push_str(&format!("  {name:<28} {value:>10.4}\n"));
+    }
+    text
+}
+
+/// Prints an error to stderr, once.
+pub fn error(e: &Error, json: bool) {
+    let code = e.exit().code();
+    let text = if json {
+        serde_json::json!({ "error": e.chain(), "exit": code }).to_string()
+    } else {
+        format!("error: {}", e.chain())
+    };
+    // Nobody is left to tell when stderr is closed.
+    let _ = writeln!(std::io::stderr(), "{text}");
+}

@@ -1,0 +1,208 @@
+//! Label files: csv or csv.gz, read by column name, row after row, each row with its line number.
+//! What is wrong with one row concerns that row; what is wrong with the file (no header, a missing column, a torn
+//! gzip stream) is an error.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use csv::ByteRecord;
+use flate2::bufread::MultiGzDecoder;
+
+use crate::error::{Error, Result};
+
+/// An open label file.
+pub struct LabelCsv {
+    path: PathBuf,
+    columns: BTreeMap<String, usize>,
+    /// Added to the parser's line numbers: between CR and LF it counts the line as not ended yet.
+    line_offset: u64,
+    reader: csv::Reader<Box<dyn Read>>,
+}
+
+/// A row's place and fields.
+#[derive(Debug, Clone)]
+pub struct CsvRow {
+    /// Line in the (uncompressed) file, from 1; the header is line 1.
+    pub line: u64,
+    fields: Vec<String>,
+}
+
+/// A row that cannot be read at all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BadRow {
+    /// Line in the file.
+    pub line: u64,
+    /// A stable word.
+    pub code: &'static str,
+    /// What is wrong and what to do.
+    pub message: String,
+}
+
+/// A column's place, for [`CsvRow::get`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Column(usize);
+
+impl CsvRow {
+    /// The field in a column, without surrounding blanks; empty when the row ends before it.
+    pub fn get(&self, column: Column) -> &str {
+        self.fields.get(column.0).map_or("", |f| f.trim())
+    }
+
+    /// The field of a column that the file may lack.
+    pub fn get_optional(&self, column: Option<Column>) -> &str {
+        column.map_or("", |c| self.get(c))
+    }
+}
+
+impl LabelCsv {
+    /// Opens a csv file; gzip is recognised by content. Header names are matched whatever their case; a byte
+    /// order mark is skipped.
+    ///
+    /// # Errors
+    /// [`Error::InputMissing`] without the file, [`Error::BadData`] without a header.
+    pub fn open(path: &Path) -> Result<Self> {
+        let mut buffered = BufReader::new(File::open(path).map_err(|e| Error::io("read", path, e))?);
+        let start = buffered.fill_buf().map_err(|e| Error::io("read", path, e))?;
+        let gzip = start.starts_with(&[0x1f, 0x8b]);
+        let source: Box<dyn Read> = if gzip { Box::new(MultiGzDecoder::new(buffered)) } else { Box::new(buffered) };
+        let mut reader = csv::ReaderBuilder::new().flexible(true).has_headers(true).from_reader(source);
+        let header = reader.byte_headers().map_err(|e| broken(path, &e))?.clone();
+        let mut columns = BTreeMap::new();
+        for (i, name) in header.iter().enumerate() {
+            let name = String::from_utf8_lossy(name);
+            let name = name.trim_start_matches('\u{feff}').trim().trim_matches('"').to_ascii_lowercase();
+            columns.entry(name).or_insert(i);
+        }
+        if columns.keys().all(String::is_empty) {
+            return Err(Error::bad_data(path.display(), "the file is empty; download it again"));
+        }
+        let line_offset = u64::from(reader.position().line() == 1);
+        Ok(Self { path: path.to_path_buf(), columns, line_offset, reader })
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A column that must be there.
+    ///
+    /// # Errors
+    /// [`Error::BadData`] that names the columns which are there.
+    pub fn column(&self, name: &str) -> Result<Column> {
+        self.optional(name).ok_or_else(|| {
+            let present = self.columns.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+            Error::bad_data(
+                self.path.display(),
+                format!("column `{name}` is missing (the header has: {present}); is this the right file?"),
+            )
+        })
+    }
+
+    /// A column that may be missing.
+    pub fn optional(&self, name: &str) -> Option<Column> {
+        self.columns.get(&name.to_ascii_lowercase()).map(|&i| Column(i))
+    }
+
+    /// Calls `each` for every row, readable or not.
+    ///
+    /// # Errors
+    /// When the file ends in the middle of its gzip stream or cannot be read on.
+    pub fn for_each(mut self, mut each: impl FnMut(Result<CsvRow, BadRow>)) -> Result<()> {
+        let expected = self.reader.byte_headers().map_err(|e| broken(&self.path, &e))?.len();
+        let mut record = ByteRecord::new();
+        while self.reader.read_byte_record(&mut record).map_err(|e| broken(&self.path, &e))? {
+            let line = record.position().map_or(0, csv::Position::line) + self.line_offset;
+            if record.len() != expected {
+                let message = format!("{} fields where the header has {expected}; repair or remove the line", record.len());
+                each(Err(BadRow { line, code: "wrong_field_count", message }));
+                continue;
+            }
+            let fields: Result<Vec<String>, _> = record.iter().map(|f| String::from_utf8(f.to_vec())).collect();
+            each(fields.map(|fields| CsvRow { line, fields }).map_err(|_| BadRow {
+                line,
+                code: "not_utf8",
+                message: "not UTF-8 text; save the file as UTF-8".into(),
+            }));
+        }
+        Ok(())
+    }
+}
+
+fn broken(path: &Path, error: &csv::Error) -> Error {
+    Error::bad_data(path.display(), format!("cannot be read to its end ({error}); download it again"))
+}
+
+/// The file `stem.csv` or `stem.csv.gz` in a folder, the uncompressed one first.
+pub fn find_csv(folder: &Path, stem: &str) -> Option<PathBuf> {
+    [".csv", ".csv.gz"].iter().map(|ext| folder.join(format!("{stem}{ext}"))).find(|p| p.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn file(bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("labels.csv");
+        std::fs::write(&path, bytes).unwrap();
+        (dir, path)
+    }
+
+    fn rows(path: &Path) -> Vec<Result<(u64, String), BadRow>> {
+        let csv = LabelCsv::open(path).unwrap();
+        let b = csv.column("B").unwrap();
+        let mut out = Vec::new();
+        csv.for_each(|row| out.push(row.map(|r| (r.line, r.get(b).to_owned())))).unwrap();
+        out
+    }
+
+    #[test]
+    fn byte_order_mark_crlf_and_blanks() {
+        let (_dir, path) = file("\u{feff}a , B\r\n1, x \r\n2,\"y, z\"\r\n".as_bytes());
+        assert_eq!(rows(&path), [Ok((2, "x".into())), Ok((3, "y, z".into()))]);
+        assert!(LabelCsv::open(&path).unwrap().optional("a").is_some(), "the mark is not part of the first name");
+    }
+
+    #[test]
+    fn a_bad_row_keeps_its_line_and_leaves_the_others() {
+        let (_dir, path) = file(b"a,b\n1,x\n2\n3,\xff\n4,y\n");
+        let rows = rows(&path);
+        assert_eq!(rows[0], Ok((2, "x".into())));
+        assert_eq!(rows[1].as_ref().unwrap_err().code, "wrong_field_count");
+        assert_eq!(rows[1].as_ref().unwrap_err().line, 3);
+        assert_eq!(rows[2].as_ref().unwrap_err().code, "not_utf8");
+        assert_eq!(rows[3], Ok((5, "y".into())));
+    }
+
+    #[test]
+    fn gzip_is_recognised_and_a_torn_one_is_an_error() {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        let mut text = b"a,b\n".to_vec();
+        for i in 0..2000u32 {
+            writeln!(text, "{i},{}", i.wrapping_mul(2_654_435_761)).unwrap();
+        }
+        encoder.write_all(&text).unwrap();
+        let whole = encoder.finish().unwrap();
+        let (_dir, path) = file(&whole);
+        assert_eq!(rows(&path).len(), 2000);
+        let (_dir, path) = file(&whole[..whole.len() / 2]);
+        let error = LabelCsv::open(&path).unwrap().for_each(|_| {}).unwrap_err();
+        assert_eq!(error.exit().code(), 65);
+    }
+
+    #[test]
+    fn empty_file_and_missing_column_are_bad_data() {
+        let (_dir, path) = file(b"");
+        assert_eq!(LabelCsv::open(&path).err().map(|e| e.exit().code()), Some(65));
+        let (_dir, path) = file(b"a,b\n");
+        let error = LabelCsv::open(&path).unwrap().column("rad_id").unwrap_err();
+        assert_eq!(error.exit().code(), 65);
+        assert!(error.to_string().contains("rad_id"));
+        assert_eq!(LabelCsv::open(Path::new("/nonexistent.csv")).err().map(|e| e.exit().code()), Some(66));
+    }
+}

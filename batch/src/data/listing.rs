@@ -1,0 +1,298 @@
+//! What a dataset's label files say, before any pixel is read: images, studies, bad rows.
+//! Every reader of a layout returns a [`Listing`]; paths in it are relative to the dataset's root, with `/`.
+
+use std::collections::BTreeMap;
+use std::path::{Component, Path, PathBuf};
+
+use d2r_contracts::boxes::BoxXyxy;
+use d2r_contracts::labels::FindingState;
+use d2r_contracts::report_text::CleaningRules;
+use d2r_contracts::space::Original;
+use sha2::{Digest, Sha256};
+
+/// A dataset's split.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Split {
+    /// Training.
+    Train,
+    /// Validation: thresholds and checkpoints are chosen on it.
+    Val,
+    /// Test.
+    Test,
+}
+
+impl Split {
+    /// All three, in order.
+    pub const ALL: [Self; 3] = [Self::Train, Self::Val, Self::Test];
+
+    /// The name of the split's partition.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Val => "val",
+            Self::Test => "test",
+        }
+    }
+
+    /// The split that a dataset's own word names (`validate`, `valid`, `validation` and `val` are one).
+    pub fn parse(word: &str) -> Option<Self> {
+        match word.trim().to_ascii_lowercase().as_str() {
+            "train" | "training" => Some(Self::Train),
+            "val" | "valid" | "validate" | "validation" => Some(Self::Val),
+            "test" | "testing" => Some(Self::Test),
+            _ => None,
+        }
+    }
+
+    /// The split of a patient of the training set, where the dataset names no validation split: a share
+    /// `val_share` of all patients, decided by a digest of seed and patient, so that further patients move nobody.
+    pub fn of_train_patient(seed: u64, patient: &str, val_share: f64) -> Self {
+        let digest = Sha256::new().chain_update(format!("validation split {seed} ")).chain_update(patient).finalize();
+        let head = digest.iter().take(8).fold(0u64, |n, &b| (n << 8) | u64::from(b));
+        // 53 bits are what an f64 holds exactly.
+        let share = (head >> 11) as f64 / (1u64 << 53) as f64;
+        if share < val_share { Self::Val } else { Self::Train }
+    }
+}
+
+/// A radiograph's projection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum View {
+    /// Postero-anterior.
+    Pa,
+    /// Antero-posterior.
+    Ap,
+    /// From the side.
+    Lateral,
+    /// Not said, or something else.
+    Unknown,
+}
+
+impl View {
+    /// The word in the `images` table.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pa => "PA",
+            Self::Ap => "AP",
+            Self::Lateral => "LATERAL",
+            Self::Unknown => "UNKNOWN",
+        }
+    }
+
+    /// The projection that a DICOM ViewPosition (or a dataset's column of that kind) names.
+    pub fn parse(word: &str) -> Self {
+        match word.trim().to_ascii_uppercase().as_str() {
+            "PA" => Self::Pa,
+            "AP" | "AP AXIAL" => Self::Ap,
+            "LATERAL" | "LL" | "RL" | "LLD" | "RLD" => Self::Lateral,
+            _ => Self::Unknown,
+        }
+    }
+
+    /// PA or AP.
+    pub fn is_frontal(self) -> bool {
+        matches!(self, Self::Pa | Self::Ap)
+    }
+}
+
+/// A box in a label file.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ListedBox {
+    /// VinDr class.
+    pub class_id: i32,
+    /// Corners, in the pixels of the image or of [`ListedImage::frame`].
+    pub bbox: BoxXyxy<Original>,
+    /// 1 where the file has no score.
+    pub score: f32,
+}
+
+/// What the label files say of one image.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Labels {
+    /// Nobody looked at it on record.
+    Unread,
+    /// Independent readers, each with his boxes (or none); fused at ingest.
+    Readers(BTreeMap<String, Vec<ListedBox>>),
+    /// Boxes that were agreed on before they were published; taken as they are.
+    Agreed(Vec<ListedBox>),
+    /// Boxes of a detector.
+    Detector {
+        /// The boxes.
+        boxes: Vec<ListedBox>,
+        /// The score they were selected at, where the file says so.
+        threshold: Option<f32>,
+        /// Digest of the detector's weights, where the file says so.
+        model_sha256: Option<String>,
+    },
+}
+
+/// A radiograph that a dataset lists.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ListedImage {
+    /// Unique in the dataset.
+    pub image_id: String,
+    /// The visit.
+    pub study_id: String,
+    /// The dataset's pseudonymous patient id.
+    pub subject_id: String,
+    /// Its split.
+    pub split: Split,
+    /// The projection the dataset states.
+    pub view: View,
+    /// Relative to the dataset's root.
+    pub path: String,
+    /// Width and height of the frame that the boxes refer to; `None`: the image itself.
+    pub frame: Option<(f32, f32)>,
+    /// Its boxes.
+    pub labels: Labels,
+}
+
+/// Where a study's report is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ReportSource {
+    /// A text file with section headings, relative to the dataset's root.
+    File(String),
+    /// One section's text, from a label file.
+    Text(String),
+}
+
+/// A visit with its report and labels.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ListedStudy {
+    /// The visit.
+    pub study_id: String,
+    /// Its split.
+    pub split: Split,
+    /// Its report.
+    pub report: Option<ReportSource>,
+    /// CheXpert labels of the reference report.
+    pub findings: Vec<(&'static str, FindingState)>,
+}
+
+/// A row or file that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedFailure {
+    /// The partition it is reported in.
+    pub split: Split,
+    /// File, with `:line` for a row of a table; relative to the dataset's root.
+    pub path: String,
+    /// The image, where known.
+    pub image_id: Option<String>,
+    /// A stable word.
+    pub code: &'static str,
+    /// What is wrong and what to do; never report text.
+    pub message: String,
+}
+
+/// Everything a dataset lists.
+#[derive(Debug, Clone)]
+pub struct Listing {
+    /// For instance `vindr-physionet`.
+    pub layout: &'static str,
+    /// By study, then image.
+    pub images: Vec<ListedImage>,
+    /// By study.
+    pub studies: Vec<ListedStudy>,
+    /// How this dataset's reports are cleaned.
+    pub cleaning: CleaningRules,
+    /// Rows and files that cannot be used.
+    pub failures: Vec<ListedFailure>,
+    /// Counts worth telling, for instance of lateral views left out.
+    pub notes: BTreeMap<&'static str, u64>,
+    /// The label files that were read.
+    pub label_files: Vec<PathBuf>,
+}
+
+impl Listing {
+    /// An empty listing.
+    pub fn new(layout: &'static str, cleaning: CleaningRules) -> Self {
+        Self {
+            layout,
+            images: Vec::new(),
+            studies: Vec::new(),
+            cleaning,
+            failures: Vec::new(),
+            notes: BTreeMap::new(),
+            label_files: Vec::new(),
+        }
+    }
+
+    /// One more of something.
+    pub fn note(&mut self, what: &'static str) {
+        *self.notes.entry(what).or_default() += 1;
+    }
+
+    /// Sorts everything, so that the order of files and rows on disk does not matter.
+    pub fn sorted(mut self) -> Self {
+        self.images.sort_by(|a, b| (&a.study_id, &a.image_id).cmp(&(&b.study_id, &b.image_id)));
+        self.studies.sort_by(|a, b| a.study_id.cmp(&b.study_id));
+        self.failures.sort_by(|a, b| (&a.path, a.code, &a.image_id).cmp(&(&b.path, b.code, &b.image_id)));
+        self
+    }
+}
+
+/// What the readers of the layouts need to know.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ListOptions {
+    /// Seed of the validation split.
+    pub seed: u64,
+    /// Share of the training patients that becomes the validation split, where the dataset names none.
+    pub val_share: f64,
+    /// Keep only PA and AP, where the dataset states the view.
+    pub frontal_only: bool,
+    /// Read label files only; do not look for images.
+    pub labels_only: bool,
+}
+
+/// A path below `root` as it is stored: relative, with `/`. `None` when it is not below.
+pub fn relative(root: &Path, path: &Path) -> Option<String> {
+    let inside = path.strip_prefix(root).ok()?;
+    let parts: Option<Vec<&str>> = inside.components().map(|c| c.as_os_str().to_str()).collect();
+    parts.map(|p| p.join("/"))
+}
+
+/// True when a path that a label file names stays below the dataset's root.
+pub fn stays_below_root(path: &str) -> bool {
+    !path.is_empty() && Path::new(path).components().all(|c| matches!(c, Component::Normal(_) | Component::CurDir))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_validation_split_is_stable_and_of_its_size() {
+        let split = |seed, share| -> Vec<Split> {
+            (0..4000).map(|i| Split::of_train_patient(seed, &format!("p{i}"), share)).collect()
+        };
+        let a = split(7, 0.1);
+        assert_eq!(a, split(7, 0.1));
+        assert_ne!(a, split(8, 0.1));
+        let n = a.iter().filter(|s| **s == Split::Val).count();
+        assert!((300..500).contains(&n), "{n}");
+        // A larger share only adds patients; none at 0, all at 1.
+        assert!(a.iter().zip(split(7, 0.2)).all(|(small, large)| *small != Split::Val || large == Split::Val));
+        assert!(split(7, 0.0).iter().all(|s| *s == Split::Train));
+        assert!(split(7, 1.0).iter().all(|s| *s == Split::Val));
+    }
+
+    #[test]
+    fn words_of_datasets() {
+        assert_eq!(Split::parse("validate"), Some(Split::Val));
+        assert_eq!(Split::parse("holdout"), None);
+        assert_eq!(View::parse(" pa "), View::Pa);
+        assert_eq!(View::parse("LL"), View::Lateral);
+        assert_eq!(View::parse(""), View::Unknown);
+        assert!(View::Ap.is_frontal() && !View::Unknown.is_frontal());
+    }
+
+    #[test]
+    fn paths_that_leave_the_root_are_seen() {
+        assert!(stays_below_root("files/p10/a.jpg"));
+        for bad in ["", "../a.png", "a/../../b.png", "/etc/hostname"] {
+            assert!(!stays_below_root(bad), "{bad}");
+        }
+        assert_eq!(relative(Path::new("/d"), Path::new("/d/a/b.png")).as_deref(), Some("a/b.png"));
+        assert_eq!(relative(Path::new("/d"), Path::new("/e/b.png")), None);
+    }
+}
