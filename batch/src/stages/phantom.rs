@@ -1,1 +1,188 @@
-//! To be written.
+//! `d2r phantom`: draws a phantom and writes it in the layouts of the real datasets, with its truth tables beside it.
+//! The same settings and seed give the same bytes; a folder that already holds them is left as it is.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use d2r_contracts::rows::Row;
+use serde_json::json;
+use walkdir::WalkDir;
+
+use super::context::{Context, FileDigest, StageResult};
+use crate::config::phantom::PhantomConfig;
+use crate::data::phantom::catalogue::{Catalogue, Visit};
+use crate::data::phantom::identity::Split;
+use crate::data::phantom::output_folder::{MANIFEST, Manifest, OutputFolder, sha256_hex};
+use crate::data::phantom::truth::{Truth, of_labelled, of_visits};
+use crate::data::phantom::{annotation_writer, iu_writer, mimic_writer, vindr_writer};
+use crate::error::{Error, Result};
+use crate::lake::{Lake, Partition, Provenance, Shard};
+
+/// Raised when the same settings come to give other bytes.
+const CONTENT_VERSION: u32 = 1;
+/// The truth tables' folder, a lake of its own.
+pub const TRUTH: &str = "truth";
+
+/// What to draw, and where.
+#[derive(Debug, Clone, Default)]
+pub struct Args {
+    /// The folder to write; made, or replaced where an earlier phantom stands.
+    pub out: PathBuf,
+    /// Labelled images, and studies with reports, instead of the configured numbers.
+    pub images: Option<u32>,
+    /// Seed instead of the configured one.
+    pub seed: Option<u64>,
+}
+
+/// Writes the phantom.
+///
+/// # Errors
+/// [`Error::Usage`] when the folder holds something else; [`Error::Config`] for settings that cannot be drawn;
+/// [`Error::Stopped`] after a signal; [`Error::Io`] when the file system refuses.
+pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
+    let start = Instant::now();
+    let (config, seed) = settings(ctx, &args)?;
+    let work_key = work_key(&config, seed)?;
+    let (manifest, cached) = match Manifest::verified(&args.out, &work_key) {
+        Some(manifest) => (manifest, true),
+        None => (write(ctx, &args.out, &config, seed, &work_key)?, false),
+    };
+    result(&args.out, manifest, cached, start)
+}
+
+fn settings(ctx: &Context, args: &Args) -> Result<(PhantomConfig, u64)> {
+    let mut config = ctx.config.phantom.clone();
+    if let Some(images) = args.images {
+        config.labelled_images = images;
+        config.report_studies = images;
+    }
+    let shares = [config.normal_share, config.lateral_share, config.val_share, config.test_share];
+    if shares.iter().any(|share| !(0.0..=1.0).contains(share)) || config.val_share + config.test_share > 1.0 {
+        return Err(Error::Config {
+            place: "phantom".into(),
+            problem: "shares lie between 0 and 1, and val_share and test_share leave something for training".into(),
+        });
+    }
+    if !(64..=4096).contains(&config.size) {
+        return Err(Error::Config {
+            place: "phantom.size".into(),
+            problem: format!("{} pixels; films have 64 to 4096", config.size),
+        });
+    }
+    Ok((config, args.seed.unwrap_or(ctx.config.run.seed)))
+}
+
+fn work_key(config: &PhantomConfig, seed: u64) -> Result<String> {
+    let settings = serde_json::to_value(config).map_err(|e| Error::Internal(e.to_string()))?;
+    let key = json!({ "stage": "phantom", "content_version": CONTENT_VERSION, "seed": seed, "phantom": settings });
+    Ok(sha256_hex(key.to_string().as_bytes()))
+}
+
+fn write(ctx: &Context, out: &Path, config: &PhantomConfig, seed: u64, work_key: &str) -> Result<Manifest> {
+    let folder = OutputFolder::start(out, &ctx.stop)?;
+    let catalogue = Catalogue::plan(config, seed);
+    let task = ctx.progress.task("phantom", catalogue.films(), "images");
+    task.message("VinDr-CXR layouts");
+    vindr_writer::write_physionet(&folder, "vindr", &catalogue.vindr, seed, &task)?;
+    vindr_writer::write_kaggle(&folder, "vindr_kaggle", &catalogue.vindr_kaggle, seed, &task)?;
+    task.message("MIMIC-CXR-JPG layout");
+    mimic_writer::write(&folder, "mimic", &catalogue.mimic, seed, &task)?;
+    task.message("R2Gen and IU X-Ray layouts");
+    annotation_writer::write(&folder, "annotation", &catalogue.annotation, &task)?;
+    iu_writer::write(&folder, "iu_xray", &catalogue.iu_xray, &task)?;
+    task.message("truth tables");
+    let mut counts = write_truth(&folder, &catalogue, work_key)?;
+    task.finish();
+    for (name, count) in [
+        ("vindr.images", catalogue.vindr.len()),
+        ("vindr_kaggle.images", catalogue.vindr_kaggle.len()),
+        ("mimic.studies", catalogue.mimic.len()),
+        ("annotation.studies", catalogue.annotation.len()),
+        ("iu_xray.studies", catalogue.iu_xray.len()),
+    ] {
+        counts.insert(name.to_owned(), count as u64);
+    }
+    folder.finish(work_key, counts)
+}
+
+/// Writes the truth tables of all sets; the number of rows by table.
+fn write_truth(folder: &OutputFolder, catalogue: &Catalogue, work_key: &str) -> Result<BTreeMap<String, u64>> {
+    let root = folder.root().join(TRUTH);
+    let lake = Lake::create(&root)?;
+    let provenance = Provenance {
+        run_id: format!("phantom-{}", &work_key[..12]),
+        model_sha256: None,
+        work_key: work_key.to_owned(),
+    };
+    let own = |visit: &Visit| visit.study_id.clone();
+    let mut counts = BTreeMap::new();
+    for split in [Split::Train, Split::Val, Split::Test] {
+        let sets: [(&str, Truth); 5] = [
+            ("vindr", of_labelled(&catalogue.vindr, split)),
+            ("vindr_kaggle", of_labelled(&catalogue.vindr_kaggle, split)),
+            ("mimic", of_visits(&catalogue.mimic, split, own)),
+            ("annotation", of_visits(&catalogue.annotation, split, annotation_writer::study_id)),
+            ("iu_xray", of_visits(&catalogue.iu_xray, split, own)),
+        ];
+        for (dataset, truth) in sets {
+            let partition = Partition { dataset: dataset.to_owned(), split: split.name().to_owned() };
+            put(&lake, &partition, truth.lesions, &provenance, &mut counts)?;
+            put(&lake, &partition, truth.links, &provenance, &mut counts)?;
+            put(&lake, &partition, truth.findings, &provenance, &mut counts)?;
+        }
+    }
+    let mut paths = Vec::new();
+    for entry in WalkDir::new(&root).sort_by_file_name() {
+        let entry = entry.map_err(|e| Error::Internal(format!("list the truth tables: {e}")))?;
+        if let (true, Ok(path)) = (entry.file_type().is_file(), entry.path().strip_prefix(folder.root())) {
+            paths.push(path.to_string_lossy().into_owned());
+        }
+    }
+    paths.iter().try_for_each(|path| folder.adopt(path))?;
+    Ok(counts)
+}
+
+fn put<R: Row>(
+    lake: &Lake,
+    partition: &Partition,
+    rows: Vec<R>,
+    provenance: &Provenance,
+    counts: &mut BTreeMap<String, u64>,
+) -> Result<()> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    *counts.entry(R::TABLE.to_owned()).or_insert(0) += rows.len() as u64;
+    lake.write(partition, Shard { index: 0, count: 1 }, rows, provenance).map(|_| ())
+}
+
+/// Counts of tables become rows, other counts figures; of the files, those that hold tables are named.
+fn result(out: &Path, manifest: Manifest, cached: bool, start: Instant) -> Result<StageResult> {
+    let tables: Vec<FileDigest> = manifest
+        .files
+        .iter()
+        .filter(|(path, _)| [".csv", ".csv.gz", ".json", ".parquet"].iter().any(|end| path.ends_with(end)))
+        .map(|(path, file)| FileDigest { path: out.join(path), bytes: file.bytes, sha256: file.sha256.clone() })
+        .collect();
+    let text = std::fs::read(out.join(MANIFEST)).map_err(|e| Error::io("read", out.join(MANIFEST), e))?;
+    let itself = FileDigest { path: out.join(MANIFEST), bytes: text.len() as u64, sha256: sha256_hex(&text) };
+    let bytes: u64 = manifest.files.values().map(|file| file.bytes).sum();
+    let (rows, others): (BTreeMap<_, _>, BTreeMap<_, _>) =
+        manifest.counts.into_iter().partition(|(name, _)| name.starts_with("truth_"));
+    let mut figures: BTreeMap<String, f64> = others.into_iter().map(|(name, n)| (name, n as f64)).collect();
+    figures.insert("files".into(), manifest.files.len() as f64);
+    figures.insert("bytes".into(), bytes as f64);
+    Ok(StageResult {
+        stage: "phantom".into(),
+        cached,
+        rows,
+        files: [vec![itself], tables].concat(),
+        figures,
+        wall_s: start.elapsed().as_secs_f64(),
+    })
+}
+
+#[cfg(test)]
+#[path = "phantom_tests.rs"]
+mod tests;

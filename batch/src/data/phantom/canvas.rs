@@ -1,1 +1,401 @@
-//! To be written.
+//! The drawing board of the phantom: layers of `f32`, antialiased strokes, smooth noise. Positions and lengths are
+//! fractions of the film's side (x to the right, y down), so that a film looks alike at every size.
+
+/// A point, in fractions of the film's side.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Point {
+    /// To the right.
+    pub x: f32,
+    /// Down.
+    pub y: f32,
+}
+
+/// Shorthand for a [`Point`].
+pub const fn at(x: f32, y: f32) -> Point {
+    Point { x, y }
+}
+
+impl Point {
+    /// The point `length` away in the direction `angle` (radians, clockwise on the film from the right).
+    pub fn towards(self, angle: f32, length: f32) -> Point {
+        at(self.x + angle.cos() * length, self.y + angle.sin() * length)
+    }
+
+    /// The point `share` of the way to `other`.
+    pub fn lerp(self, other: Point, share: f32) -> Point {
+        at(self.x + (other.x - self.x) * share, self.y + (other.y - self.y) * share)
+    }
+
+    /// Distance to `other`.
+    pub fn distance(self, other: Point) -> f32 {
+        (self.x - other.x).hypot(self.y - other.y)
+    }
+}
+
+/// A rectangle in fractions of the film's side.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rect {
+    /// Left edge.
+    pub left: f32,
+    /// Top edge.
+    pub top: f32,
+    /// Right edge.
+    pub right: f32,
+    /// Bottom edge.
+    pub bottom: f32,
+}
+
+impl Rect {
+    /// The square of half-side `reach` around `centre`.
+    pub fn around(centre: Point, reach: f32) -> Rect {
+        Rect { left: centre.x - reach, top: centre.y - reach, right: centre.x + reach, bottom: centre.y + reach }
+    }
+
+    /// The smallest rectangle that holds `points`, grown by `margin`.
+    pub fn holding(points: impl IntoIterator<Item = Point>, margin: f32) -> Rect {
+        let mut rect = Rect { left: f32::MAX, top: f32::MAX, right: f32::MIN, bottom: f32::MIN };
+        for p in points {
+            rect.left = rect.left.min(p.x - margin);
+            rect.right = rect.right.max(p.x + margin);
+            rect.top = rect.top.min(p.y - margin);
+            rect.bottom = rect.bottom.max(p.y + margin);
+        }
+        rect
+    }
+}
+
+/// A window of the film, in whole pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window {
+    /// First column.
+    pub left: usize,
+    /// First row.
+    pub top: usize,
+    /// Columns.
+    pub width: usize,
+    /// Rows.
+    pub height: usize,
+}
+
+impl Window {
+    /// The pixels that `rect` touches on a film of side `side`; may be empty.
+    pub fn of(rect: Rect, side: usize) -> Window {
+        let pixel = |v: f32| (v * side as f32).clamp(0.0, side as f32);
+        let (left, top) = (pixel(rect.left).floor() as usize, pixel(rect.top).floor() as usize);
+        let (right, bottom) = (pixel(rect.right).ceil() as usize, pixel(rect.bottom).ceil() as usize);
+        Window { left, top, width: right.saturating_sub(left), height: bottom.saturating_sub(top) }
+    }
+}
+
+/// Values over a window of a film.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Layer {
+    /// Side of the whole film, pixels.
+    pub side: usize,
+    /// The part of the film that has values; they are 0 elsewhere.
+    pub window: Window,
+    /// Row-major, `window.width * window.height`.
+    pub values: Vec<f32>,
+}
+
+impl Layer {
+    /// Zeros over the whole film.
+    pub fn film(side: usize) -> Layer {
+        Layer::zeros(side, Window { left: 0, top: 0, width: side, height: side })
+    }
+
+    /// Zeros over `window`.
+    pub fn zeros(side: usize, window: Window) -> Layer {
+        Layer { side, window, values: vec![0.0; window.width * window.height] }
+    }
+
+    /// No values at all.
+    pub fn empty(side: usize) -> Layer {
+        Layer::zeros(side, Window { left: 0, top: 0, width: 0, height: 0 })
+    }
+
+    /// The values of `value` at the pixels' centres inside `rect`.
+    pub fn drawn(side: usize, rect: Rect, value: impl Fn(Point) -> f32) -> Layer {
+        let mut layer = Layer::zeros(side, Window::of(rect, side));
+        layer.for_each(|p, v| *v = value(p));
+        layer
+    }
+
+    /// Calls `change` with the centre and the value of each pixel of the window.
+    pub fn for_each(&mut self, mut change: impl FnMut(Point, &mut f32)) {
+        let (step, window) = (1.0 / self.side as f32, self.window);
+        for (row, line) in self.values.chunks_exact_mut(window.width.max(1)).enumerate() {
+            let y = ((window.top + row) as f32 + 0.5) * step;
+            for (column, value) in line.iter_mut().enumerate() {
+                change(at(((window.left + column) as f32 + 0.5) * step, y), value);
+            }
+        }
+    }
+
+    /// Adds `other`, which covers a part of the same film.
+    pub fn add(&mut self, other: &Layer) {
+        self.combine(other, |mine, theirs| *mine += theirs);
+    }
+
+    /// Calls `change` with each value of `self` that lies in the window of `other`, and the value there.
+    pub fn combine(&mut self, other: &Layer, change: impl Fn(&mut f32, f32)) {
+        let (mine, theirs) = (self.window, other.window);
+        let left = mine.left.max(theirs.left);
+        let right = (mine.left + mine.width).min(theirs.left + theirs.width);
+        let top = mine.top.max(theirs.top);
+        let bottom = (mine.top + mine.height).min(theirs.top + theirs.height);
+        if left >= right {
+            return;
+        }
+        for y in top..bottom {
+            let from = (y - mine.top) * mine.width + left - mine.left;
+            let there = (y - theirs.top) * theirs.width + left - theirs.left;
+            let pairs = self.values[from..].iter_mut().zip(&other.values[there..]);
+            pairs.take(right - left).for_each(|(m, t)| change(m, *t));
+        }
+    }
+
+    /// The smallest window outside which no absolute value exceeds `least`; `None` when none does.
+    pub fn extent(&self, least: f32) -> Option<Window> {
+        let (mut left, mut right, mut top, mut bottom) = (usize::MAX, 0, usize::MAX, 0);
+        for (i, v) in self.values.iter().enumerate() {
+            if v.abs() > least {
+                let (x, y) = (self.window.left + i % self.window.width, self.window.top + i / self.window.width);
+                (left, right) = (left.min(x), right.max(x + 1));
+                (top, bottom) = (top.min(y), bottom.max(y + 1));
+            }
+        }
+        (right > 0).then(|| Window { left, top, width: right - left, height: bottom - top })
+    }
+
+    /// Draws a stroke; where strokes meet, the stronger one stays, so that joints leave no beads.
+    pub fn stroke(&mut self, knots: &[Knot], profile: Profile) {
+        let pixel = 1.0 / self.side as f32;
+        for pair in knots.windows(2) {
+            let (a, b) = (pair[0], pair[1]);
+            let reach = a.half_width.max(b.half_width).max(0.5 * pixel) * profile.reach() + pixel;
+            let (dx, dy) = (b.place.x - a.place.x, b.place.y - a.place.y);
+            let length2 = (dx * dx + dy * dy).max(1e-12);
+            self.within(Rect::holding([a.place, b.place], reach), |p, value| {
+                let share = (((p.x - a.place.x) * dx + (p.y - a.place.y) * dy) / length2).clamp(0.0, 1.0);
+                let distance = (p.x - a.place.x - dx * share).hypot(p.y - a.place.y - dy * share);
+                let half_width = a.half_width + (b.half_width - a.half_width) * share;
+                let strength = a.strength + (b.strength - a.strength) * share;
+                *value = value.max(strength * profile.value(distance, half_width, pixel));
+            });
+        }
+    }
+
+    /// Calls `change` for the pixels of the window inside `rect`.
+    fn within(&mut self, rect: Rect, mut change: impl FnMut(Point, &mut f32)) {
+        let (part, whole, step) = (Window::of(rect, self.side), self.window, 1.0 / self.side as f32);
+        let (left, right) = (part.left.max(whole.left), (part.left + part.width).min(whole.left + whole.width));
+        let (top, bottom) = (part.top.max(whole.top), (part.top + part.height).min(whole.top + whole.height));
+        for y in top..bottom {
+            for x in left..right {
+                let value = &mut self.values[(y - whole.top) * whole.width + x - whole.left];
+                change(at((x as f32 + 0.5) * step, (y as f32 + 0.5) * step), value);
+            }
+        }
+    }
+}
+
+/// One knot of a stroke.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Knot {
+    /// Where.
+    pub place: Point,
+    /// Half the stroke's width there.
+    pub half_width: f32,
+    /// The stroke's value there.
+    pub strength: f32,
+}
+
+/// Knots of one width and strength along `points`.
+pub fn knots(points: &[Point], half_width: f32, strength: f32) -> Vec<Knot> {
+    points.iter().map(|&place| Knot { place, half_width, strength }).collect()
+}
+
+/// The stroke with `per_span` knots between neighbours.
+pub fn refine(stroke: &[Knot], per_span: usize) -> Vec<Knot> {
+    let places: Vec<Point> = stroke.iter().map(|k| k.place).collect();
+    let finer = curve(&places, per_span);
+    let between = |i: usize, place: Point| {
+        let (a, b) = (stroke[i / per_span], stroke[(i / per_span + 1).min(stroke.len() - 1)]);
+        let share = (i % per_span) as f32 / per_span as f32;
+        let mix = |from: f32, to: f32| from + (to - from) * share;
+        Knot { place, half_width: mix(a.half_width, b.half_width), strength: mix(a.strength, b.strength) }
+    };
+    finer.into_iter().enumerate().map(|(i, place)| between(i, place)).collect()
+}
+
+/// How a stroke fades across its width.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Profile {
+    /// Round, like a vessel.
+    Soft,
+    /// Even, with a sharp edge.
+    Flat,
+    /// Even inside, brighter along the edges, like a bone's cortex.
+    Bone,
+}
+
+impl Profile {
+    /// How far the profile reaches, in half widths.
+    fn reach(self) -> f32 {
+        match self {
+            Self::Soft => 1.6,
+            Self::Flat | Self::Bone => 1.0,
+        }
+    }
+
+    fn value(self, distance: f32, half_width: f32, pixel: f32) -> f32 {
+        // A stroke thinner than a pixel is drawn a pixel wide and fainter.
+        let drawn = half_width.max(0.5 * pixel);
+        let thin = half_width / drawn;
+        let d = distance / drawn;
+        let edge = || ((drawn - distance) / pixel + 0.5).clamp(0.0, 1.0);
+        thin * match self {
+            Self::Soft => {
+                let rest = (1.0 - (d / 1.6) * (d / 1.6)).max(0.0);
+                rest * rest
+            }
+            Self::Flat => edge(),
+            Self::Bone => edge() * (0.6 + 0.4 * smoothstep(0.35, 0.8, d)),
+        }
+    }
+}
+
+/// A smooth curve through `points`, `per_span` steps between neighbours (Catmull-Rom).
+pub fn curve(points: &[Point], per_span: usize) -> Vec<Point> {
+    let Some(last) = points.len().checked_sub(1) else { return Vec::new() };
+    let mut out = Vec::with_capacity(last * per_span + 1);
+    for i in 0..last {
+        let (p0, p1, p2, p3) = (points[i.saturating_sub(1)], points[i], points[i + 1], points[(i + 2).min(last)]);
+        let spline = |a: f32, b: f32, c: f32, d: f32, t: f32| {
+            0.5 * (2.0 * b + (c - a) * t + (2.0 * a - 5.0 * b + 4.0 * c - d) * t * t + (3.0 * b - a - 3.0 * c + d) * t * t * t)
+        };
+        for step in 0..per_span {
+            let t = step as f32 / per_span as f32;
+            out.push(at(spline(p0.x, p1.x, p2.x, p3.x, t), spline(p0.y, p1.y, p2.y, p3.y, t)));
+        }
+    }
+    out.push(points[last]);
+    out
+}
+
+/// 0 below `low`, 1 above `high`, smooth between.
+pub fn smoothstep(low: f32, high: f32, v: f32) -> f32 {
+    let t = ((v - low) / (high - low)).clamp(0.0, 1.0);
+    t * t * (3.0 - 2.0 * t)
+}
+
+/// The smaller of two values, rounded off where they differ by less than `round`.
+pub fn smooth_min(a: f32, b: f32, round: f32) -> f32 {
+    let h = (round - (a - b).abs()).max(0.0) / round;
+    a.min(b) - h * h * round * 0.25
+}
+
+/// Smooth noise in -1..1: random values on a grid, interpolated.
+#[derive(Debug, Clone, Copy)]
+pub struct SmoothNoise {
+    seed: u64,
+    cells: f32,
+}
+
+impl SmoothNoise {
+    /// Noise with `cells` grid cells along the film's side.
+    pub fn new(seed: u64, cells: f32) -> Self {
+        Self { seed, cells }
+    }
+
+    /// The noise at `p`.
+    pub fn at(&self, p: Point) -> f32 {
+        let (x, y) = (p.x * self.cells, p.y * self.cells);
+        let (x0, y0) = (x.floor(), y.floor());
+        let (tx, ty) = (smoothstep(0.0, 1.0, x - x0), smoothstep(0.0, 1.0, y - y0));
+        let (ix, iy) = (x0 as i64 as u64, y0 as i64 as u64);
+        let corner = |dx: u64, dy: u64| {
+            let key = ix.wrapping_add(dx).wrapping_mul(0x9E37_79B9) ^ iy.wrapping_add(dy).wrapping_shl(32);
+            (scramble(self.seed ^ key) >> 40) as f32 / (1u32 << 23) as f32 - 1.0
+        };
+        let (top, bottom) = (
+            corner(0, 0) + (corner(1, 0) - corner(0, 0)) * tx,
+            corner(0, 1) + (corner(1, 1) - corner(0, 1)) * tx,
+        );
+        top + (bottom - top) * ty
+    }
+}
+
+/// A well mixed 64-bit value of `v` (the finaliser of SplitMix64).
+pub fn scramble(v: u64) -> u64 {
+    let v = v.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    let v = (v ^ (v >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let v = (v ^ (v >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    v ^ (v >> 31)
+}
+
+/// Noise of mean 0 and standard deviation about 1, nearly normal, from one random word.
+pub fn grain(word: u64) -> f32 {
+    let parts = [word & 0xFFFF, (word >> 16) & 0xFFFF, (word >> 32) & 0xFFFF, word >> 48];
+    (parts.iter().sum::<u64>() as f32 / 65536.0 - 2.0) * 1.732
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stroke_is_as_wide_as_asked_at_every_size() {
+        for side in [128usize, 512] {
+            let mut layer = Layer::film(side);
+            layer.stroke(&knots(&[at(0.2, 0.5), at(0.8, 0.5)], 0.05, 1.0), Profile::Flat);
+            let extent = layer.extent(0.5).unwrap();
+            let share = extent.height as f32 / side as f32;
+            assert!((share - 0.1).abs() < 0.02, "{side}: {share}");
+        }
+    }
+
+    #[test]
+    fn a_hair_keeps_its_weight_below_one_pixel() {
+        let weight = |half_width: f32| {
+            let mut layer = Layer::film(64);
+            layer.stroke(&knots(&[at(0.2, 0.503), at(0.8, 0.503)], half_width, 1.0), Profile::Flat);
+            layer.values.iter().sum::<f32>()
+        };
+        let ratio = weight(0.001) / weight(0.004);
+        assert!((ratio - 0.25).abs() < 0.05, "{ratio}");
+    }
+
+    #[test]
+    fn strokes_outside_the_film_are_cut() {
+        let mut layer = Layer::film(32);
+        layer.stroke(&knots(&[at(-0.5, 0.5), at(1.5, 0.5)], 0.1, 1.0), Profile::Soft);
+        assert_eq!(layer.extent(0.1).map(|w| (w.left, w.width)), Some((0, 32)));
+        let mut outside = Layer::film(32);
+        outside.stroke(&knots(&[at(2.0, 2.0), at(3.0, 3.0)], 0.1, 1.0), Profile::Bone);
+        assert_eq!(outside.extent(0.0), None);
+        assert_eq!(Layer::empty(32).extent(0.0), None);
+    }
+
+    #[test]
+    fn a_curve_passes_through_its_points() {
+        assert!(curve(&[], 4).is_empty());
+        assert_eq!(curve(&[at(0.1, 0.2)], 4), vec![at(0.1, 0.2)]);
+        let points = [at(0.0, 0.0), at(0.5, 0.3), at(1.0, 0.0)];
+        let through = curve(&points, 4);
+        assert_eq!((through[0], through[4], through[8]), (points[0], points[1], points[2]));
+    }
+
+    #[test]
+    fn noise_is_centred_and_bounded() {
+        let noise = SmoothNoise::new(7, 16.0);
+        let values: Vec<f32> = (0..4096).map(|i| noise.at(at((i % 64) as f32 / 64.0, (i / 64) as f32 / 64.0))).collect();
+        assert!(values.iter().all(|v| v.abs() <= 1.0));
+        assert!((values.iter().sum::<f32>() / 4096.0).abs() < 0.1);
+        let grains: Vec<f32> = (0..4096).map(|i| grain(scramble(i))).collect();
+        let mean = grains.iter().sum::<f32>() / 4096.0;
+        let variance = grains.iter().map(|g| (g - mean).powi(2)).sum::<f32>() / 4096.0;
+        assert!(mean.abs() < 0.05 && (variance - 1.0).abs() < 0.1, "{mean} {variance}");
+    }
+}

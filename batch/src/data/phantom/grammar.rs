@@ -13,38 +13,8 @@ use d2r_contracts::labels::{FINDING_LABELS, FindingState, finding_of_lesion};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
-/// The patient's side.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Side {
-    /// The patient's right, on the left of a PA film.
-    Right,
-    /// The patient's left.
-    Left,
-    /// Neither: heart, aorta, mediastinum.
-    Midline,
-}
-
-/// Height in the lung.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Zone {
-    /// Above the hilum.
-    Upper,
-    /// At the hilum.
-    Middle,
-    /// Below the hilum.
-    Lower,
-}
-
-/// How much of it there is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Degree {
-    /// Little.
-    Mild,
-    /// In between.
-    Moderate,
-    /// Much.
-    Severe,
-}
+use super::lesions::{PlacedLesion, Severity, Zone};
+use super::study::Side;
 
 /// What the grammar is told of one drawn lesion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,12 +23,21 @@ pub struct Fact {
     pub class_id: i32,
     /// The patient's side. For a mediastinal shift, the side that the mediastinum moves to.
     pub side: Side,
-    /// Height in the lung.
+    /// Where it lies.
     pub zone: Zone,
-    /// How much.
-    pub degree: Degree,
+    /// How much of it there is.
+    pub severity: Severity,
     /// Drawn small.
     pub small: bool,
+    /// Parts that it consists of, at least 1.
+    pub multiplicity: u32,
+}
+
+impl From<&PlacedLesion> for Fact {
+    fn from(placed: &PlacedLesion) -> Self {
+        let PlacedLesion { class_id, side, zone, severity, small, multiplicity, .. } = *placed;
+        Self { class_id, side, zone, severity, small, multiplicity }
+    }
 }
 
 /// One sentence of the findings.

@@ -1,5 +1,5 @@
 //! Normal statements and pertinent negatives. A statement names the lesion classes that would make it untrue and
-//! is made only when none of them is drawn; the wording follows whether the rest of the film is normal.
+//! is made only when none of them is drawn; the wording follows what else is drawn.
 
 use d2r_contracts::labels::lesion_class_name;
 use rand_chacha::ChaCha8Rng;
@@ -42,6 +42,8 @@ const CHEST: &[&str] = &[
 ];
 /// The lungs' classes in [`CHEST`].
 const LUNG_CLASSES: usize = 13;
+
+const HEART_AND_MEDIASTINUM: &[&str] = &["Cardiomegaly", "Aortic enlargement", "Enlarged PA", "Mediastinal shift"];
 
 /// The first of each run that is true is said: a broad statement makes the narrow ones needless.
 const RUNS: [&[Statement]; 10] =
@@ -249,8 +251,13 @@ const TRACHEA: &[Statement] = &[Statement {
 pub(super) fn statements(facts: &[Fact], rng: &mut ChaCha8Rng) -> Vec<Stated> {
     let drawn =
         |names: &[&str]| facts.iter().any(|f| lesion_class_name(f.class_id).is_some_and(|n| names.contains(&n)));
-    // A normal film is dictated in the plainest words, another one in the second-plainest.
-    let preferred = usize::from(!facts.is_empty());
+    // Habit follows where the eye was: the plainest words for a normal film, others where heart or mediastinum were
+    // looked at twice, others again for lungs.
+    let preferred = match facts {
+        [] => 0,
+        _ if drawn(HEART_AND_MEDIASTINUM) => 2,
+        _ => 1,
+    };
     let mut stated = Vec::new();
     for run in RUNS {
         let offset = pick(rng);

@@ -2,7 +2,7 @@
 
 use d2r_contracts::labels::lesion_class_name;
 
-use super::{Degree, Fact, Region, Side, Zone};
+use super::{Fact, Region, Severity, Side, Zone};
 
 /// The facts of one class.
 #[derive(Debug)]
@@ -15,8 +15,10 @@ pub(super) struct Group {
     pub side: GroupSide,
     /// The zone, when all share it.
     pub zone: Option<Zone>,
-    /// The highest degree.
-    pub degree: Degree,
+    /// The highest severity.
+    pub severity: Severity,
+    /// Lesions, or their parts where one consists of several.
+    pub count: u32,
     /// All are small.
     pub small: bool,
 }
@@ -62,7 +64,7 @@ pub(super) fn groups(facts: &[Fact]) -> Vec<Group> {
     for (name, _) in DICTATION {
         let members: Vec<usize> =
             (0..facts.len()).filter(|&i| lesion_class_name(facts[i].class_id) == Some(name)).collect();
-        let (Some(&first), Some(degree)) = (members.first(), members.iter().map(|&i| facts[i].degree).max()) else {
+        let (Some(&first), Some(severity)) = (members.first(), members.iter().map(|&i| facts[i].severity).max()) else {
             continue;
         };
         let has = |side| members.iter().any(|&i| facts[i].side == side);
@@ -76,7 +78,8 @@ pub(super) fn groups(facts: &[Fact]) -> Vec<Group> {
                 (false, false) => GroupSide::Midline,
             },
             zone: members.iter().all(|&i| facts[i].zone == zone).then_some(zone),
-            degree,
+            severity,
+            count: members.iter().map(|&i| facts[i].multiplicity.max(1)).sum(),
             small: members.iter().all(|&i| facts[i].small),
             facts: members,
         });
@@ -94,9 +97,9 @@ impl Group {
         DICTATION.iter().find(|(name, _)| *name == self.name()).map_or(Region::Lungs, |(_, region)| *region)
     }
 
-    /// More than one lesion.
+    /// More than one lesion, or one of several parts.
     pub fn several(&self) -> bool {
-        self.facts.len() > 1
+        self.count > 1
     }
 
     /// `left`, `right`, `bilateral`, or nothing for the midline.
@@ -119,88 +122,98 @@ impl Group {
         }
     }
 
-    /// `in the right lower lobe`, `in both lungs`.
+    /// `in the right lower lobe`, `at the left base`, `in both lungs`.
     pub fn in_lobe(&self) -> String {
-        let lobe = match (self.side, self.zone) {
-            (GroupSide::Left, Some(Zone::Middle)) => return "in the lingula".into(),
-            (GroupSide::Both, Some(Zone::Middle)) => return "in both mid lungs".into(),
-            (_, zone) => zone.map(lobe_word),
-        };
-        match (self.side, lobe) {
-            (GroupSide::Both, Some(lobe)) => format!("in both {lobe} lobes"),
-            (GroupSide::Both, None) => "in both lungs".into(),
-            (GroupSide::Midline, _) => "in the midline".into(),
-            (_, Some(lobe)) => format!("in the {} {lobe} lobe", self.side_word()),
-            (_, None) => format!("in the {} lung", self.side_word()),
+        match (self.side, self.zone) {
+            (GroupSide::Left, Some(Zone::Mid)) => "in the lingula".into(),
+            (_, Some(Zone::Upper)) => self.within("upper lobe", "upper lobes"),
+            (_, Some(Zone::Mid)) if self.side != GroupSide::Both => self.within("middle lobe", "middle lobes"),
+            (_, Some(Zone::Lower)) => self.within("lower lobe", "lower lobes"),
+            _ => self.in_zone(),
         }
     }
 
-    /// `in the right upper lung zone`, `in both lungs`.
+    /// `in the right upper lung zone`, `throughout the left lung`, `in both lungs`.
     pub fn in_zone(&self) -> String {
-        let zone = self.zone.map(zone_word);
-        match (self.side, zone) {
-            (GroupSide::Both, Some(zone)) => format!("in both {zone} lung zones"),
-            (GroupSide::Both, None) => "in both lungs".into(),
-            (GroupSide::Midline, _) => "in the midline".into(),
-            (_, Some(zone)) => format!("in the {} {zone} lung zone", self.side_word()),
-            (_, None) => format!("in the {} lung", self.side_word()),
+        match self.zone {
+            Some(Zone::Apical) => self.within("apex", "apices").replacen("in", "at", 1),
+            Some(Zone::Upper) => self.within("upper lung zone", "upper lung zones"),
+            Some(Zone::Mid) => self.within("mid lung zone", "mid lung zones"),
+            Some(Zone::Perihilar) => self.within("perihilar region", "perihilar regions"),
+            Some(Zone::Lower) => self.within("lower lung zone", "lower lung zones"),
+            Some(Zone::Basal) => self.within("lung base", "lung bases").replacen("in", "at", 1),
+            Some(Zone::Retrocardiac) => "in the retrocardiac region".into(),
+            Some(Zone::Diffuse) => self.within("lung", "lungs").replacen("in", "throughout", 1),
+            Some(Zone::Mediastinal) | None => self.within("lung", "lungs"),
         }
     }
 
-    /// The place before a noun: `right lower lobe`, `left basilar`, `bilateral`.
-    pub fn place_word(&self, base: &'static str) -> String {
+    fn within(&self, one: &str, two: &str) -> String {
+        match self.side {
+            GroupSide::Both => format!("in both {two}"),
+            GroupSide::Midline => "in the midline".into(),
+            GroupSide::Left | GroupSide::Right => format!("in the {} {one}", self.side_word()),
+        }
+    }
+
+    /// The place before a noun: `right lower lobe`, `left basilar`, `bilateral`. What lies low in a lung is `basilar`
+    /// where the class is spoken of so.
+    pub fn place_word(&self, low_is_basilar: bool) -> String {
+        let side = self.side_word();
         match (self.side, self.zone) {
             (GroupSide::Midline, _) => "midline".into(),
-            (side, Some(Zone::Lower)) if side == GroupSide::Both && base == "basilar" => "bibasilar".into(),
-            (_, Some(Zone::Lower)) if base == "basilar" => format!("{} basilar", self.side_word()),
-            (GroupSide::Left, Some(Zone::Middle)) => "lingular".into(),
-            (GroupSide::Both, Some(Zone::Middle)) => "bilateral mid lung".into(),
-            (_, Some(zone)) => format!("{} {} lobe", self.side_word(), lobe_word(zone)),
-            (GroupSide::Both, None) => "bilateral".into(),
-            (_, None) => format!("{} lung", self.side_word()),
+            (GroupSide::Both, Some(Zone::Basal)) => "bibasilar".into(),
+            (GroupSide::Both, Some(Zone::Lower)) if low_is_basilar => "bibasilar".into(),
+            (_, Some(Zone::Basal)) => format!("{side} basilar"),
+            (_, Some(Zone::Lower)) if low_is_basilar => format!("{side} basilar"),
+            (_, Some(Zone::Apical)) => format!("{side} apical"),
+            (_, Some(Zone::Perihilar)) => format!("{side} perihilar"),
+            (_, Some(Zone::Retrocardiac)) => "retrocardiac".into(),
+            (_, Some(Zone::Diffuse)) => format!("diffuse {side} lung"),
+            (GroupSide::Left, Some(Zone::Mid)) => "lingular".into(),
+            (GroupSide::Both, Some(Zone::Mid)) => "bilateral mid lung".into(),
+            (_, Some(Zone::Upper)) => format!("{side} upper lobe"),
+            (_, Some(Zone::Mid)) => format!("{side} middle lobe"),
+            (_, Some(Zone::Lower)) => format!("{side} lower lobe"),
+            (GroupSide::Both, _) => "bilateral".into(),
+            (_, Some(Zone::Mediastinal) | None) => format!("{side} lung"),
         }
+    }
+
+    /// In the upper part of a lung.
+    pub fn apical(&self) -> bool {
+        matches!(self.zone, Some(Zone::Apical | Zone::Upper))
+    }
+
+    /// In the lower part of a lung.
+    pub fn basal(&self) -> bool {
+        matches!(self.zone, Some(Zone::Lower | Zone::Basal))
     }
 
     /// `mild`, `moderate`, `severe`.
     pub fn degree_word(&self) -> &'static str {
-        match self.degree {
-            Degree::Mild => "mild",
-            Degree::Moderate => "moderate",
-            Degree::Severe => "severe",
+        match self.severity {
+            Severity::Small => "mild",
+            Severity::Moderate => "moderate",
+            Severity::Large => "severe",
         }
     }
 
     /// `mildly`, `moderately`, `markedly`.
     pub fn adverb(&self) -> &'static str {
-        match self.degree {
-            Degree::Mild => "mildly",
-            Degree::Moderate => "moderately",
-            Degree::Severe => "markedly",
+        match self.severity {
+            Severity::Small => "mildly",
+            Severity::Moderate => "moderately",
+            Severity::Large => "markedly",
         }
     }
 
     /// `small`, `moderate`, `large`.
     pub fn size_word(&self) -> &'static str {
-        match self.degree {
-            Degree::Mild => "small",
-            Degree::Moderate => "moderate",
-            Degree::Severe => "large",
+        match self.severity {
+            Severity::Small => "small",
+            Severity::Moderate => "moderate",
+            Severity::Large => "large",
         }
-    }
-}
-
-fn lobe_word(zone: Zone) -> &'static str {
-    match zone {
-        Zone::Upper => "upper",
-        Zone::Middle => "middle",
-        Zone::Lower => "lower",
-    }
-}
-
-fn zone_word(zone: Zone) -> &'static str {
-    match zone {
-        Zone::Upper => "upper",
-        Zone::Middle => "mid",
-        Zone::Lower => "lower",
     }
 }

@@ -39,10 +39,10 @@ pub(super) fn items(groups: &[Group], offset: usize) -> Vec<String> {
 }
 
 fn phrase(group: &Group) -> String {
-    let (degree, side, place) = (group.degree_word(), group.side_word(), group.place_word(""));
+    let (degree, side, place) = (group.degree_word(), group.side_word(), group.place_word(false));
     let text = match group.name() {
         "Aortic enlargement" => format!("{degree} aortic enlargement."),
-        "Atelectasis" => format!("{} atelectasis.", group.place_word("basilar")),
+        "Atelectasis" => format!("{} atelectasis.", group.place_word(true)),
         "Cardiomegaly" => format!("{degree} cardiomegaly."),
         "Clavicle fracture" if group.side == GroupSide::Both => "fractures of both clavicles.".into(),
         "Clavicle fracture" => format!("{side} clavicle fracture."),

@@ -3,7 +3,7 @@
 //! another label's.
 
 use super::group::{Group, GroupSide};
-use super::{Degree, Sentence, Zone, capitalised, wording};
+use super::{Sentence, Severity, Zone, capitalised, wording};
 
 /// The sentence of a group. `offset` counts wordings from the preferred one; `brief` asks for the shortest.
 pub(super) fn sentence(group: &Group, offset: usize, brief: bool) -> Sentence {
@@ -19,23 +19,23 @@ pub(super) fn sentence(group: &Group, offset: usize, brief: bool) -> Sentence {
 
 /// A mild group prefers the first wording, a severe one the third.
 fn by_degree(group: &Group) -> usize {
-    match group.degree {
-        Degree::Mild => 0,
-        Degree::Moderate => 1,
-        Degree::Severe => 2,
+    match group.severity {
+        Severity::Small => 0,
+        Severity::Moderate => 1,
+        Severity::Large => 2,
     }
 }
 
 /// A group in the lower zone prefers the second wording.
 fn by_base(group: &Group) -> usize {
-    usize::from(group.zone == Some(Zone::Lower))
+    usize::from(group.basal())
 }
 
 /// A group on both sides prefers the second wording, one in the upper zone the fourth.
 fn by_extent(group: &Group) -> usize {
     match (group.side, group.zone) {
         (GroupSide::Both, _) => 1,
-        (_, Some(Zone::Upper)) => 3,
+        _ if group.apical() => 3,
         _ => 0,
     }
 }
@@ -59,7 +59,11 @@ fn wordings(group: &Group) -> ([&'static str; 4], usize) {
                 "{basilar} atelectasis is present with volume loss.",
                 "linear atelectasis is seen {lobe}.",
             ],
-            if group.degree == Degree::Severe { 2 } else { by_base(group) },
+            match group.severity {
+                _ if group.several() => 3,
+                Severity::Large => 2,
+                _ => by_base(group),
+            },
         ),
         "Cardiomegaly" => (
             [
@@ -225,14 +229,14 @@ fn fill(template: &str, group: &Group) -> String {
         .replace("{adverb}", group.adverb())
         .replace("{lobe}", &group.in_lobe())
         .replace("{zone}", &group.in_zone())
-        .replace("{place}", &group.place_word(""))
-        .replace("{basilar}", &group.place_word("basilar"))
+        .replace("{place}", &group.place_word(false))
+        .replace("{basilar}", &group.place_word(true))
         .replace("{side}", group.side_word())
         .replace("{on}", group.on_side())
         .replace("{angle}", if both { "angles" } else { "angle" })
         .replace("{clavicle}", &clavicle(group))
         .replace("{is}", if both { "are" } else { "is" })
-        .replace("{apical}", if group.zone == Some(Zone::Upper) { "apical " } else { "" })
+        .replace("{apical}", if group.apical() { "apical " } else { "" })
         .replace("{displaced}", &displaced_ribs(group))
         .replace("{toward}", &toward(group));
     // A midline group leaves its side's place empty.
@@ -244,7 +248,7 @@ pub(super) fn noun_phrase(group: &Group) -> (String, bool) {
     let (side, several, both) = (group.side_word(), group.several(), group.side == GroupSide::Both);
     let adjective = |words: [&'static str; 3]| words[by_degree(group)];
     let counted = |adjective: &str, one: &str, many: &str| {
-        let number = match group.facts.len() {
+        let number = match group.count {
             0 | 1 if adjective.starts_with(['a', 'e', 'i', 'o', 'u']) => "an",
             0 | 1 => "a",
             2 => "two",
@@ -263,14 +267,14 @@ pub(super) fn noun_phrase(group: &Group) -> (String, bool) {
         "Lung cavity" => counted(adjective(["thin-walled", "thick-walled", "large"]), "cavity", "cavities"),
         "Lung cyst" => counted(adjective(["small", "thin-walled", "large"]), "cyst", "cysts"),
         "Lung Opacity" => counted(adjective(["hazy", "patchy", "dense"]), "opacity", "opacities"),
-        "Nodule/Mass" => match (group.small, group.degree) {
+        "Nodule/Mass" => match (group.small, group.severity) {
             (true, _) => counted("small", "nodule", "nodules"),
-            (false, Degree::Severe) => counted("large", "mass", "masses"),
+            (false, Severity::Large) => counted("large", "mass", "masses"),
             (false, _) => counted("rounded", "nodule", "nodules"),
         },
         "Pleural effusion" => sided(group.size_word(), "pleural effusion", "pleural effusions"),
-        "Pneumothorax" => match (group.zone, group.degree) {
-            (Some(Zone::Upper), Degree::Mild) => sided("small", "apical pneumothorax", "apical pneumothoraces"),
+        "Pneumothorax" => match (group.zone, group.severity) {
+            (Some(Zone::Apical | Zone::Upper), Severity::Small) => sided("small", "apical pneumothorax", "apical pneumothoraces"),
             _ => sided(group.size_word(), "pneumothorax", "pneumothoraces"),
         },
         "Rib fracture" if several || both => (format!("{side} rib fractures"), true),

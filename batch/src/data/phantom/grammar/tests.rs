@@ -10,6 +10,17 @@ fn rng(seed: u64) -> ChaCha8Rng {
     ChaCha8Rng::seed_from_u64(seed)
 }
 
+const ZONES: [Zone; 8] = [
+    Zone::Apical,
+    Zone::Upper,
+    Zone::Mid,
+    Zone::Perihilar,
+    Zone::Lower,
+    Zone::Basal,
+    Zone::Retrocardiac,
+    Zone::Diffuse,
+];
+
 /// A plan without a film: up to six lesions of any class, anywhere it can be.
 fn random_facts(rng: &mut ChaCha8Rng) -> Vec<Fact> {
     let count = rng.random_range(0..=6usize);
@@ -21,9 +32,10 @@ fn random_facts(rng: &mut ChaCha8Rng) -> Vec<Fact> {
             Fact {
                 class_id,
                 side: if midline { Side::Midline } else { [Side::Left, Side::Right][rng.random_range(0..2usize)] },
-                zone: [Zone::Upper, Zone::Middle, Zone::Lower][rng.random_range(0..3usize)],
-                degree: [Degree::Mild, Degree::Moderate, Degree::Severe][rng.random_range(0..3usize)],
+                zone: ZONES[rng.random_range(0..ZONES.len())],
+                severity: [Severity::Small, Severity::Moderate, Severity::Large][rng.random_range(0..3usize)],
                 small: rng.random_bool(0.3),
+                multiplicity: if rng.random_bool(0.2) { 3 } else { 1 },
             }
         })
         .collect()
@@ -40,7 +52,7 @@ fn plans(n: u64) -> impl Iterator<Item = (Vec<Fact>, Report)> {
 
 fn fact(class: &str, side: Side) -> Fact {
     let class_id = lesion_class_id(class).unwrap();
-    Fact { class_id, side, zone: Zone::Lower, degree: Degree::Moderate, small: false }
+    Fact { class_id, side, zone: Zone::Lower, severity: Severity::Moderate, small: false, multiplicity: 1 }
 }
 
 fn drawn(facts: &[Fact]) -> BTreeSet<&'static str> {

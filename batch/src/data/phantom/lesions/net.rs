@@ -1,0 +1,66 @@
+//! Reticular lesions: the edges of random cells, coarse (fibrosis) or fine (interstitial disease).
+
+use super::super::canvas::{Layer, Point, Rect, SmoothNoise, scramble, smoothstep};
+use super::super::chest::Chest;
+use super::Contribution;
+use super::opacity::masked;
+
+/// A net over an elliptic part of one lung.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Net {
+    /// Its middle.
+    pub centre: Point,
+    /// Half its width and half its height.
+    pub radius: Point,
+    /// Side of a cell.
+    pub cell: f32,
+    /// Density of the threads.
+    pub strength: f32,
+    /// Share of the air that is gone between the threads.
+    pub haze: f32,
+    /// Seed of the cells.
+    pub seed: u64,
+}
+
+impl Net {
+    pub(super) fn contribution(&self, chest: &Chest, side: usize) -> Contribution {
+        let reach = self.radius.x.max(self.radius.y) * 1.3;
+        let own_side = chest.side_of(self.centre);
+        let outline = SmoothNoise::new(self.seed ^ 9, 10.0);
+        let amount = |p: Point| {
+            if chest.side_of(p) != own_side {
+                return 0.0;
+            }
+            let k = ((p.x - self.centre.x) / self.radius.x).hypot((p.y - self.centre.y) / self.radius.y);
+            smoothstep(1.12, 0.85, k + 0.15 * outline.at(p))
+        };
+        let area = Rect::around(self.centre, reach);
+        let mut add = Layer::drawn(side, area, |p| {
+            let amount = amount(p);
+            if amount == 0.0 { 0.0 } else { self.strength * amount * self.thread(p) }
+        });
+        masked(&mut add, chest);
+        Contribution { fill: Layer::drawn(side, area, |p| self.haze * amount(p)), add, ..Contribution::none(side) }
+    }
+
+    /// 1 on the border between two cells, 0 inside a cell.
+    fn thread(&self, p: Point) -> f32 {
+        let (x, y) = (p.x / self.cell, p.y / self.cell);
+        let (column, row) = (x.floor(), y.floor());
+        let (mut nearest, mut second) = (f32::MAX, f32::MAX);
+        for dy in -1i64..=1 {
+            for dx in -1i64..=1 {
+                let (i, j) = (column as i64 + dx, row as i64 + dy);
+                let word = scramble(self.seed ^ ((i as u64) << 32 | (j as u64 & 0xFFFF_FFFF)));
+                let jitter = |bits: u64| 0.1 + 0.8 * (bits & 0xFFFF) as f32 / 65535.0;
+                let distance = (x - i as f32 - jitter(word)).hypot(y - j as f32 - jitter(word >> 16));
+                if distance < nearest {
+                    (nearest, second) = (distance, nearest);
+                } else if distance < second {
+                    second = distance;
+                }
+            }
+        }
+        smoothstep(0.34, 0.08, second - nearest)
+    }
+}
