@@ -11,13 +11,12 @@ use image::{GrayImage, Luma};
 
 use super::*;
 use crate::config::{Layers, resolve};
-use crate::lake::Partition;
 use crate::progress::Progress;
 use crate::stages::shared_tables::put_own;
 use crate::stages::{export_annotation, export_coco};
 use crate::stop::StopFlag;
 
-fn context(set: &[&str]) -> Context {
+pub(super) fn context(set: &[&str]) -> Context {
     let set = set.iter().map(|s| (*s).to_owned()).collect();
     let resolved = resolve(&Layers { preset: Some("tiny".into()), set, ..Layers::default() }).unwrap();
     Context {
@@ -100,16 +99,25 @@ d,R1,No finding,,,,
     dir
 }
 
+pub(super) fn args_of(kind: Kind, root: &Path, lake: &Path, dataset: &str) -> Args {
+    Args { kind, root: root.into(), dataset: dataset.into(), lake: lake.into(), shard: Shard::default() }
+}
+
 fn args(kind: Kind, root: &Path, lake: &Path) -> Args {
-    Args { kind, root: root.into(), dataset: "set".into(), lake: lake.into(), shard: Shard::default() }
+    args_of(kind, root, lake, "set")
 }
 
 const VINDR: Kind = Kind::Vindr { labels_only: false };
 
-fn rows<R: Row>(lake: &Path) -> Vec<R> {
+/// A dataset's rows of all splits.
+pub(super) fn rows_of<R: Row>(lake: &Path, dataset: &str) -> Vec<R> {
     let lake = Lake::open(lake).unwrap();
-    let part = |split: &str| lake.read(&Partition::new("set", split)).unwrap();
+    let part = |split: &str| lake.read(&Partition::new(dataset, split)).unwrap();
     ["train", "val", "test"].iter().flat_map(|s| part(s)).collect()
+}
+
+fn rows<R: Row>(lake: &Path) -> Vec<R> {
+    rows_of(lake, "set")
 }
 
 #[test]
