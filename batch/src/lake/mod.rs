@@ -12,6 +12,7 @@ pub mod manifest;
 pub mod parquet_file;
 pub mod partition;
 pub mod read;
+pub mod scan;
 pub mod store;
 #[cfg(test)]
 mod store_tests;
