@@ -12,7 +12,6 @@ use image::{GrayImage, Luma};
 use super::*;
 use crate::config::{Layers, resolve};
 use crate::progress::Progress;
-use crate::stages::shared_tables::put_own;
 use crate::stages::{export_annotation, export_coco};
 use crate::stop::StopFlag;
 
@@ -282,8 +281,7 @@ fn an_ingest_of_a_set_with_reports_leaves_the_detectors_boxes_alone() {
         code: "truncated".into(),
         message: "m".into(),
     };
-    let own = |f: &FailureRow| f.stage == "annotate";
-    put_own(&Lake::open(lake.path()).unwrap(), &partition, Shard::default(), vec![failure], own, &provenance).unwrap();
+    Lake::open(lake.path()).unwrap().write(&partition, Shard::default(), vec![failure], &provenance).unwrap();
     assert_eq!(rows::<FailureRow>(lake.path()).len(), 2, "another stage keeps the rows of ingest");
     assert!(run(&context(&[]), args(Kind::Mimic, dir.path(), lake.path())).unwrap().cached);
     assert_eq!(rows::<LesionRow>(lake.path()).len(), 1);

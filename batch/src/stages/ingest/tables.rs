@@ -14,10 +14,6 @@ use crate::data::listing::{ListedFailure, Listing, Split};
 use crate::error::Result;
 use crate::lake::{Lake, PartManifest, Partition, Provenance, Shard};
 use crate::stages::context::FileDigest;
-use crate::stages::shared_tables::{current_own, put_own};
-
-/// Tables into which other stages write rows of their own.
-const SHARED: [&str; 2] = [FailureRow::TABLE, FindingRow::TABLE];
 
 /// Where an ingest writes.
 #[derive(Debug, Clone, Copy)]
@@ -56,12 +52,7 @@ impl Place<'_> {
         for split in Split::ALL {
             for table in tables(kind) {
                 let partition = self.partition(split);
-                let part = if SHARED.contains(table) {
-                    current_own(self.lake, table, &partition, self.shard, self.work_key, STAGE)?
-                } else {
-                    self.lake.current(table, &partition, self.shard, self.work_key)?
-                };
-                match part {
+                match self.lake.current(table, &partition, self.shard, self.work_key)? {
                     Some(part) => parts.push(part),
                     None => return Ok(None),
                 }
