@@ -219,7 +219,7 @@ impl Chest {
         }
         let inside = smoothstep(-0.004, 0.004, lung.edge);
         // The lung reaches down behind the dome.
-        let behind = 0.16 * smoothstep(0.0, 0.01, lung.wall) * smoothstep(-0.05, 0.0, lung.dome) * (1.0 - inside);
+        let behind = 0.16 * smoothstep(0.0, 0.01, lung.wall) * smoothstep(-0.05, 0.0, lung.dome) * smoothstep(0.02, 0.01, lung.dome) * (1.0 - inside);
         if inside + behind <= 0.0 {
             return 0.0;
         }
@@ -232,8 +232,8 @@ impl Chest {
     /// Where the vessels of a lung begin.
     pub fn hilum(&self, side: Side) -> Point {
         match side {
-            Side::Right => self.place(side, 0.078, 0.445),
-            _ => self.place(Side::Left, 0.082, 0.425),
+            Side::Right => self.place(side, 0.062, 0.445),
+            _ => self.place(Side::Left, 0.066, 0.425),
         }
     }
 

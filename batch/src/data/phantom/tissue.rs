@@ -1,7 +1,8 @@
 //! Soft tissue of the frontal chest: skin outline, chest wall, mediastinum, abdomen, air ways, gas.
 
-use super::canvas::{Layer, Point, Profile, Rect, SmoothNoise, knots, length, smoothstep};
+use super::canvas::{Layer, Point, Profile, Rect, knots, length, smoothstep};
 use super::chest::Chest;
+use super::noise::SmoothNoise;
 use super::study::Side;
 
 /// The soft tissue of a chest.

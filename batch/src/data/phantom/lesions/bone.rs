@@ -17,6 +17,8 @@ pub struct Fracture {
     pub share: f32,
     /// How far the fragments are apart across the bone.
     pub step: f32,
+    /// Half the width of the gap.
+    pub gap: f32,
     /// Density of the callus.
     pub callus: f32,
     /// How far along the bone the fragments are bent.
@@ -73,7 +75,7 @@ impl Fracture {
             let d = p.distance(broken_at);
             // Bone bends outside the window too little to be seen; fade to nothing at its border.
             *v *= smoothstep(self.reach + half_width, self.reach * 0.8, d);
-            let gap = 0.13 * smoothstep(0.0035, 0.0015, along) * smoothstep(1.5 * half_width, half_width, d);
+            let gap = 0.13 * smoothstep(self.gap + 0.002, self.gap, along) * smoothstep(1.5 * half_width, half_width, d);
             let round = smoothstep(1.9 * half_width, 1.0 * half_width, d);
             *v += self.callus * round - gap;
         });
