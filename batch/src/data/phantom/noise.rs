@@ -18,21 +18,49 @@ impl SmoothNoise {
 
     /// The noise at `p`.
     pub fn at(&self, p: Point) -> f32 {
-        let (x, y) = (p.x * self.cells, p.y * self.cells);
-        let (x0, y0) = (x.floor(), y.floor());
-        let (tx, ty) = (smoothstep(0.0, 1.0, x - x0), smoothstep(0.0, 1.0, y - y0));
-        let (ix, iy) = (x0 as i64 as u64, y0 as i64 as u64);
-        let corner = |dx: u64, dy: u64| {
-            // One round of mixing is enough for a grid, and four corners of each pixel need it.
-            let key = ix.wrapping_add(dx).wrapping_mul(0x9E37_79B9) ^ iy.wrapping_add(dy).wrapping_mul(0x85EB_CA6B_0000_0001);
-            let mixed = (key ^ self.seed).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-            ((mixed ^ (mixed >> 29)).wrapping_mul(0x94D0_49BB_1331_11EB) >> 40) as f32 / (1u32 << 23) as f32 - 1.0
+        self.scan().at(p)
+    }
+
+    /// The same noise for points that come row by row.
+    pub fn scan(self) -> NoiseScan {
+        NoiseScan { noise: self, y: f32::NAN, column: f32::NAN, left: 0.0, right: 0.0 }
+    }
+
+    /// The noise on the vertical grid line `column` at height `y` (in cells).
+    fn on_line(&self, column: f32, y: f32) -> f32 {
+        let row = y.floor();
+        let share = smoothstep(0.0, 1.0, y - row);
+        let corner = |down: f32| {
+            let (x, y) = (column as i64 as u64, (row + down) as i64 as u64);
+            (scramble(self.seed ^ x.wrapping_mul(0x9E37_79B9) ^ y.wrapping_shl(32)) >> 40) as f32 / (1u32 << 23) as f32 - 1.0
         };
-        let (top, bottom) = (
-            corner(0, 0) + (corner(1, 0) - corner(0, 0)) * tx,
-            corner(0, 1) + (corner(1, 1) - corner(0, 1)) * tx,
-        );
-        top + (bottom - top) * ty
+        let (top, bottom) = (corner(0.0), corner(1.0));
+        top + (bottom - top) * share
+    }
+}
+
+/// [`SmoothNoise`] that remembers the cell it is in, which makes a row of pixels cheap.
+#[derive(Debug, Clone)]
+pub struct NoiseScan {
+    noise: SmoothNoise,
+    y: f32,
+    column: f32,
+    left: f32,
+    right: f32,
+}
+
+impl NoiseScan {
+    /// The noise at `p`.
+    pub fn at(&mut self, p: Point) -> f32 {
+        let (x, y) = (p.x * self.noise.cells, p.y * self.noise.cells);
+        let column = x.floor();
+        if column != self.column || y != self.y {
+            let next = y == self.y && column == self.column + 1.0;
+            self.left = if next { self.right } else { self.noise.on_line(column, y) };
+            self.right = self.noise.on_line(column + 1.0, y);
+            (self.column, self.y) = (column, y);
+        }
+        self.left + (self.right - self.left) * smoothstep(0.0, 1.0, x - column)
     }
 }
 
@@ -61,6 +89,10 @@ mod tests {
         let values: Vec<f32> = (0..4096).map(|i| noise.at(at((i % 64) as f32 / 64.0, (i / 64) as f32 / 64.0))).collect();
         assert!(values.iter().all(|v| v.abs() <= 1.0));
         assert!((values.iter().sum::<f32>() / 4096.0).abs() < 0.1);
+        let mut scan = noise.scan();
+        for (i, value) in values.iter().enumerate() {
+            assert_eq!(scan.at(at((i % 64) as f32 / 64.0, (i / 64) as f32 / 64.0)), *value);
+        }
         let grains: Vec<f32> = (0..4096).map(|i| grain(scramble(i))).collect();
         let mean = grains.iter().sum::<f32>() / 4096.0;
         let variance = grains.iter().map(|g| (g - mean).powi(2)).sum::<f32>() / 4096.0;
