@@ -39,7 +39,7 @@ impl Truth {
         for table in [TruthLesionRow::TABLE, TruthFindingRow::TABLE] {
             for partition in lake.partitions(table)?.into_iter().filter(|p| p.dataset == dataset) {
                 found = true;
-                digests.push_str(&format!("{table} {partition} {}\n", lake.partition_digest(table, &partition)?));
+                digests.push_str(&format!("{table} {partition} {}\n", lake.content_digest(table, &partition)?));
                 if table == TruthLesionRow::TABLE {
                     truth.add_lesions(lake.read(&partition)?);
                 } else {

@@ -14,10 +14,6 @@ use crate::data::listing::{ListedFailure, Listing, Split};
 use crate::error::Result;
 use crate::lake::{Lake, PartManifest, Partition, Provenance, Shard};
 use crate::stages::context::FileDigest;
-use crate::stages::shared_tables::{current_own, put_own};
-
-/// Tables into which other stages write rows of their own.
-const SHARED: [&str; 2] = [FailureRow::TABLE, FindingRow::TABLE];
 
 /// Where an ingest writes.
 #[derive(Debug, Clone, Copy)]
@@ -56,12 +52,7 @@ impl Place<'_> {
         for split in Split::ALL {
             for table in tables(kind) {
                 let partition = self.partition(split);
-                let part = if SHARED.contains(table) {
-                    current_own(self.lake, table, &partition, self.shard, self.work_key, STAGE)?
-                } else {
-                    self.lake.current(table, &partition, self.shard, self.work_key)?
-                };
-                match part {
+                match self.lake.current(table, &partition, self.shard, self.work_key)? {
                     Some(part) => parts.push(part),
                     None => return Ok(None),
                 }
@@ -77,11 +68,11 @@ impl Place<'_> {
     pub fn write(&self, kind: Kind, rows: Rows) -> Result<Vec<PartManifest>> {
         let mut parts = Vec::new();
         for (split, SplitRows { images, lesions, reports, findings, failures }) in rows {
-            self.put(kind, split, lesions, |_| true, &mut parts)?;
-            self.put(kind, split, reports, |_| true, &mut parts)?;
-            self.put(kind, split, findings, |f| f.origin == "reference", &mut parts)?;
-            self.put(kind, split, failures, |f| f.stage == STAGE, &mut parts)?;
-            self.put(kind, split, images, |_| true, &mut parts)?;
+            self.put(kind, split, lesions, &mut parts)?;
+            self.put(kind, split, reports, &mut parts)?;
+            self.put(kind, split, findings, &mut parts)?;
+            self.put(kind, split, failures, &mut parts)?;
+            self.put(kind, split, images, &mut parts)?;
         }
         Ok(parts)
     }
@@ -91,7 +82,6 @@ impl Place<'_> {
         kind: Kind,
         split: Split,
         rows: Vec<R>,
-        own: impl Fn(&R) -> bool,
         parts: &mut Vec<PartManifest>,
     ) -> Result<()> {
         if tables(kind).contains(&R::TABLE) {
@@ -100,7 +90,7 @@ impl Place<'_> {
                 model_sha256: None,
                 work_key: self.work_key.to_owned(),
             };
-            parts.push(put_own(self.lake, &self.partition(split), self.shard, rows, own, &provenance)?);
+            parts.push(self.lake.write(&self.partition(split), self.shard, rows, &provenance)?);
         }
         Ok(())
     }
