@@ -47,10 +47,11 @@ enum Id {
 }
 
 impl Id {
-    fn into_text(self) -> String {
+    /// Numbers are MIMIC's, written without the letter that its folders have (`s50414267`, `p10000032`).
+    fn into_text(self, letter: &str) -> String {
         match self {
             Self::Text(text) => text,
-            Self::Number(n) => n.to_string(),
+            Self::Number(n) => format!("{letter}{n}"),
         }
     }
 }
@@ -154,9 +155,11 @@ impl EntryReader {
     fn add(&mut self, entry: Entry, split: Split, place: &str) {
         let Entry { id, image_path, report, study_id, subject_id, boxes, scores, labels, height, width, score_threshold, model_sha256 } =
             entry;
-        let id = id.into_text();
-        let study_id = study_id.map_or_else(|| id.clone(), Id::into_text);
-        let subject_id = subject_id.map_or_else(|| study_id.clone(), Id::into_text);
+        let id = id.into_text("");
+        // An entry with a study beside its id is MIMIC's: its files are named by image ids.
+        let by_file_name = study_id.is_some();
+        let study_id = study_id.map_or_else(|| id.clone(), |s| s.into_text("s"));
+        let subject_id = subject_id.map_or_else(|| study_id.clone(), |s| s.into_text("p"));
         let paths = match image_path {
             OneOrMany::One(path) => vec![path],
             OneOrMany::Many(paths) => paths,
@@ -168,7 +171,12 @@ impl EntryReader {
         self.listing.note(if single { "studies_with_one_image" } else { "studies_with_several_images" });
         let mut boxes = boxes.map(|b| self.boxes(b, scores, labels, (split, place, &id)));
         for (k, path) in paths.iter().enumerate() {
-            let image_id = if single { id.clone() } else { format!("{id}_{k}") };
+            let stem = Path::new(path).file_stem().and_then(|s| s.to_str()).filter(|_| by_file_name);
+            let image_id = match stem {
+                _ if single => id.clone(),
+                Some(stem) => stem.to_owned(),
+                None => format!("{id}_{k}"),
+            };
             if !self.seen.insert(image_id.clone()) {
                 self.fail(split, place, Some(&image_id), "duplicate_id", "repeats an earlier entry's id; the earlier one is kept");
                 continue;

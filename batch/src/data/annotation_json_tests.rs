@@ -29,7 +29,7 @@ fn boxes_come_from_their_frame_into_original_pixels() {
     let listing = read(json, &["files/p10/d1.png"]);
     assert_eq!(listing.failures, []);
     let image = &listing.images[0];
-    assert_eq!((image.image_id.as_str(), image.study_id.as_str(), image.subject_id.as_str()), ("d1", "50", "10"));
+    assert_eq!((image.image_id.as_str(), image.study_id.as_str(), image.subject_id.as_str()), ("d1", "s50", "p10"));
     assert_eq!(image.path, "files/p10/d1.png");
     let lesions = lesion_rows(image, Some((400, 400)), &FusionRule { iou_min: 0.5, min_readers: 1 });
     let rows: Vec<_> = lesions.rows.iter().map(|r| (r.class_name.as_str(), r.x_min, r.y_min, r.x_max, r.y_max, r.accepted)).collect();
@@ -46,6 +46,13 @@ fn a_file_of_r2gen_without_boxes_or_frame() {
     assert_eq!(listing.images.iter().map(|i| (i.image_id.as_str(), i.split)).collect::<Vec<_>>(), [("a", Split::Val), ("b", Split::Test)]);
     assert!(listing.images.iter().all(|i| i.labels == Labels::Unread));
     assert_eq!((listing.studies.len(), listing.notes["repeated_reports"]), (1, 1), "one report a study");
+}
+
+#[test]
+fn several_films_of_a_mimic_study_keep_their_own_ids() {
+    let json = r#"{"test": [{"id": "aa", "study_id": 5, "report": "x.", "image_path": ["p1/aa.jpg", "p1/bb.jpg"]}]}"#;
+    let listing = read(json, &["images/p1/aa.jpg", "images/p1/bb.jpg"]);
+    assert_eq!(listing.images.iter().map(|i| i.image_id.as_str()).collect::<Vec<_>>(), ["aa", "bb"]);
 }
 
 #[test]

@@ -1,5 +1,6 @@
-//! From what label files say of an image to rows of the `lesions` table: readers' boxes as they drew them, and
-//! the lesions fused from them. Fused boxes are clipped to the image; readers' boxes stand as in the file.
+//! From what label files say of an image to rows of the `lesions` table: readers' boxes, and the lesions fused from
+//! them. All boxes are clipped to the image, as the detector's training clips its targets; a box without a part
+//! inside is left out and reported.
 
 use std::collections::BTreeMap;
 
@@ -41,19 +42,22 @@ pub fn lesion_rows(image: &ListedImage, size: Option<(u32, u32)>, rule: &FusionR
         _ => (1.0, 1.0),
     };
     let mut inside = |who: &str, boxes: &[ListedBox]| -> Vec<ListedBox> {
-        let mut kept: Vec<ListedBox> = boxes.iter().map(|b| ListedBox { bbox: scaled(&b.bbox, scale), ..*b }).collect();
-        kept.retain(|b| {
-            let visible = size.is_none_or(|(w, h)| b.bbox.clip(w, h).is_proper());
-            if !visible {
-                lesions.outside.push((who.to_owned(), b.bbox));
+        // Without the image's size only negative coordinates can be seen to lie outside.
+        let (width, height) = size.unwrap_or((f32::MAX, f32::MAX));
+        let mut kept = Vec::with_capacity(boxes.len());
+        for b in boxes {
+            let full = scaled(&b.bbox, scale);
+            let bbox = full.clip(width, height);
+            if bbox.is_proper() {
+                kept.push(ListedBox { bbox, ..*b });
+            } else {
+                lesions.outside.push((who.to_owned(), full));
             }
-            visible
-        });
+        }
         // A canonical order: the order of rows in the file decides nothing.
         kept.sort_by(|a, b| order(a).partial_cmp(&order(b)).unwrap_or(std::cmp::Ordering::Equal));
         kept
     };
-    let clip = |b: &BoxXyxy<Original>| size.map_or(*b, |(w, h)| b.clip(w, h));
     match &image.labels {
         Labels::Unread => {}
         Labels::Readers(readers) => {
@@ -62,7 +66,7 @@ pub fn lesion_rows(image: &ListedImage, size: Option<(u32, u32)>, rule: &FusionR
             for (id, boxes) in &readers {
                 for (k, b) in boxes.iter().enumerate() {
                     let box_id = format!("{}-{id}-{k:03}", image.image_id);
-                    let base = row(image, box_id, b, &b.bbox, "reader");
+                    let base = row(image, box_id, b, "reader");
                     lesions.rows.push(LesionRow { reader_id: Some((*id).to_owned()), accepted: false, ..base });
                 }
             }
@@ -71,7 +75,7 @@ pub fn lesion_rows(image: &ListedImage, size: Option<(u32, u32)>, rule: &FusionR
             for (k, (b, n_readers)) in fused.iter().enumerate() {
                 let box_id = format!("{}-fused-{k:03}", image.image_id);
                 let accepted = *n_readers >= rule.min_readers;
-                let base = row(image, box_id, b, &clip(&b.bbox), "fused");
+                let base = row(image, box_id, b, "fused");
                 lesions.rows.push(LesionRow { n_readers: Some(*n_readers), accepted, ..base });
             }
         }
@@ -80,13 +84,13 @@ pub fn lesion_rows(image: &ListedImage, size: Option<(u32, u32)>, rule: &FusionR
             lesions.n_boxes = Some(boxes.len() as i32);
             for (k, b) in boxes.iter().enumerate() {
                 let box_id = format!("{}-fused-{k:03}", image.image_id);
-                lesions.rows.push(row(image, box_id, b, &clip(&b.bbox), "fused"));
+                lesions.rows.push(row(image, box_id, b, "fused"));
             }
         }
         Labels::Detector { boxes, threshold, model_sha256 } => {
             for (k, b) in inside("detector", boxes).iter().enumerate() {
                 let box_id = format!("{}-pseudo-{k:03}", image.image_id);
-                let base = row(image, box_id, b, &clip(&b.bbox), "pseudo");
+                let base = row(image, box_id, b, "pseudo");
                 let accepted = threshold.is_none_or(|t| b.score >= t);
                 let (threshold, model_sha256) = (*threshold, model_sha256.clone());
                 lesions.rows.push(LesionRow { accepted, threshold, model_sha256, ..base });
@@ -107,7 +111,7 @@ fn scaled(b: &BoxXyxy<Original>, (sx, sy): (f32, f32)) -> BoxXyxy<Original> {
 
 /// Fused boxes in a canonical order, each with its number of distinct readers.
 ///
-/// IoU has no unit, so without the image's size the largest coordinates serve as its extent; then only negative coordinates are clipped.
+/// IoU has no unit, so without the image's size the largest coordinates serve as its extent.
 fn fused_boxes(readers: &BTreeMap<&str, Vec<ListedBox>>, size: Option<(f32, f32)>, rule: &FusionRule) -> Vec<(ListedBox, i32)> {
     let all = || readers.values().flatten();
     let extent = |get: fn(&ListedBox) -> f32| all().map(get).fold(1.0f32, f32::max);
@@ -132,7 +136,8 @@ fn fused_boxes(readers: &BTreeMap<&str, Vec<ListedBox>>, size: Option<(f32, f32)
 }
 
 /// A row with the parts that all sources share.
-fn row(image: &ListedImage, box_id: String, listed: &ListedBox, b: &BoxXyxy<Original>, source: &str) -> LesionRow {
+fn row(image: &ListedImage, box_id: String, listed: &ListedBox, source: &str) -> LesionRow {
+    let b = &listed.bbox;
     LesionRow {
         image_id: image.image_id.clone(),
         box_id,

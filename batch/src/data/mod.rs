@@ -1,10 +1,12 @@
 //! Readers of the world: dataset layouts, fused readers, phantoms; and the border where plain data becomes tensors.
 
+pub mod annotation_export;
 pub mod annotation_json;
 pub mod augment;
 pub mod coco;
 pub mod coco_dataset;
 pub mod collate;
+pub mod collate_report;
 pub mod fusion;
 pub mod iu_xray;
 pub mod label_csv;
@@ -14,5 +16,6 @@ pub mod loader;
 pub mod mimic;
 pub mod phantom;
 pub mod report_sections;
+pub mod report_batch;
 pub mod source;
 pub mod vindr;

@@ -215,3 +215,7 @@ pub fn list_folder(folder: &Path, stage: &str) -> Result<Folder> {
     }
     Ok(listed)
 }
+
+#[cfg(test)]
+#[path = "source_tests.rs"]
+mod tests;

@@ -178,9 +178,12 @@ fn boxes_beyond_the_edge_are_clipped_and_outside_ones_reported() {
     assert_eq!(fused.len(), 1);
     assert_eq!((fused[0].x_min, fused[0].y_min, fused[0].x_max, fused[0].y_max), (0.0, 2.0, 30.0, 80.0));
     let reader = lesions.rows.iter().find(|r| r.source == "reader").unwrap();
-    assert_eq!((reader.x_min, reader.y_max), (-5.0, 120.0), "as the reader drew it");
+    assert_eq!((reader.x_min, reader.y_max), (0.0, 80.0));
     assert_eq!(lesions.outside.len(), 1);
     assert_eq!((lesions.n_boxes, lesions.rows.len()), (Some(1), 2));
+    let unsized_ = lesion_rows(&listing.images[0], None, &FusionRule { iou_min: 0.5, min_readers: 1 });
+    assert_eq!((unsized_.rows.len(), unsized_.outside.len()), (4, 0), "only the size tells what lies outside");
+    assert!(unsized_.rows.iter().all(|r| r.x_min >= 0.0));
 }
 
 /// The public sample of VinBigData's csv, where it is present: `D2R_SHARED_DATA`, or `../shared/data` beside the workspace.

@@ -242,6 +242,32 @@ impl Coco {
         self.rankings[0].get(class_index)?.curve(t, MAX_DETECTIONS, None).map(|c| c.precision.to_vec())
     }
 
+    /// Free-response curve at threshold index `t`, classes pooled: (false alarms per image, share of truth boxes
+    /// found), by falling score. Empty without truth boxes or without images.
+    pub fn froc(&self, t: usize) -> Vec<(f64, f64)> {
+        let all = &self.rankings[0];
+        let truths: u32 = all.iter().flat_map(|r| &r.truths_of_image).sum();
+        if truths == 0 || self.images == 0 {
+            return Vec::new();
+        }
+        let mut ranked: Vec<&Ranked> = all.iter().flat_map(|r| &r.detections).collect();
+        ranked.sort_by(|a, b| b.score.total_cmp(&a.score));
+        let (mut right, mut wrong) = (0u32, 0u32);
+        let mut points = Vec::with_capacity(ranked.len());
+        for (i, d) in ranked.iter().enumerate() {
+            if d.matched & (1 << t) != 0 {
+                right += 1;
+            } else {
+                wrong += 1;
+            }
+            // Equal scores are one step: no threshold separates them.
+            if ranked.get(i + 1).is_none_or(|next| next.score != d.score) {
+                points.push((f64::from(wrong) / self.images as f64, f64::from(right) / f64::from(truths)));
+            }
+        }
+        points
+    }
+
     /// All figures.
     pub fn figures(&self) -> CocoFigures {
         let all = &self.rankings[0];

@@ -1,1 +1,169 @@
-//! To be written.
+//! `d2r ingest`: a dataset's folder into the lake. Label files are listed, images are read, digested and measured
+//! in parallel (pixels are never kept), readers' boxes are fused, reports are cut into sections and cleaned.
+//! What cannot be used becomes a row of `failures`; the loop goes on.
+
+pub mod key;
+pub mod reading;
+pub mod tables;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use d2r_contracts::decode::DecodeOptions;
+use d2r_contracts::report_text::CleaningRules;
+
+use super::context::{Context, FileDigest, StageResult};
+use crate::config::lake_config::IngestConfig;
+use crate::data::lesion_rows::FusionRule;
+use crate::data::listing::{ListOptions, Listing, Split};
+use crate::data::report_sections::Section;
+use crate::data::{annotation_json, coco_dataset, iu_xray, mimic, vindr};
+use crate::error::{Error, Result};
+use crate::lake::{Lake, Partition, Shard};
+
+/// Which layout is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// VinDr-CXR, PhysioNet's layout or Kaggle's.
+    Vindr {
+        /// Read the label files alone; sizes and digests stay unknown.
+        labels_only: bool,
+    },
+    /// MIMIC-CXR-JPG.
+    Mimic,
+    /// IU X-Ray as R2Gen distributes it.
+    IuXray,
+    /// `annotation.json` of R2Gen or D2R-Net.
+    AnnotationJson,
+    /// COCO detection files.
+    Coco,
+}
+
+/// What to read, and where to.
+#[derive(Debug, Clone)]
+pub struct Args {
+    /// The layout.
+    pub kind: Kind,
+    /// The dataset's folder (or a label file, for labels only).
+    pub root: PathBuf,
+    /// Its name in the lake.
+    pub dataset: String,
+    /// The lake.
+    pub lake: PathBuf,
+    /// The part of the studies that this process reads.
+    pub shard: Shard,
+}
+
+/// The settings of an ingest, checked.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// How the label files are read.
+    pub list: ListOptions,
+    /// How files are decoded.
+    pub decode: DecodeOptions,
+    /// How readers are fused.
+    pub fusion: FusionRule,
+    /// The section of a report that is used.
+    pub section: Section,
+}
+
+/// Reads a dataset into the lake.
+///
+/// # Errors
+/// [`Error::InputMissing`] and [`Error::BadData`] of the layout's reader; [`Error::BadData`] when no image at all can
+/// be used (the failures are written before); [`Error::NothingToDo`] when the folder lists none;
+/// [`Error::Stopped`] after a signal, with nothing written.
+pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
+    let start = Instant::now();
+    let settings = settings(&ctx.config.ingest, ctx.config.run.seed, args.kind)?;
+    Partition::new(&args.dataset, Split::Train.as_str()).check()?;
+    let root = args.root.canonicalize().map_err(|e| Error::io("read", &args.root, e))?;
+    let mut listing = list(&root, args.kind, &settings.list)?;
+    let folder = if root.is_file() { root.parent().map_or_else(|| root.clone(), Path::to_path_buf) } else { root };
+    tables::drop_repeated_images(&mut listing);
+    tables::keep_shard(&mut listing, args.shard);
+    let work_key = key::work_key(&listing, &folder, &ctx.config.ingest, &args, ctx.config.run.seed)?;
+
+    let lake = Lake::create(&args.lake)?;
+    let place = tables::Place { lake: &lake, dataset: &args.dataset, shard: args.shard, work_key: &work_key };
+    let (parts, cached) = match place.current(args.kind)? {
+        Some(parts) => (parts, true),
+        None => {
+            let rows = reading::read(ctx, &folder, &listing, &settings)?;
+            ctx.stop.check()?;
+            (place.write(args.kind, rows)?, false)
+        }
+    };
+    tables::register(&lake, &args.dataset, &folder, listing.layout)?;
+    let mut rows: BTreeMap<String, u64> = BTreeMap::new();
+    for part in &parts {
+        *rows.entry(part.table.clone()).or_default() += part.rows;
+    }
+    verdict(&rows, &listing, &args)?;
+    let mut figures: BTreeMap<String, f64> =
+        listing.notes.iter().map(|(name, n)| ((*name).to_owned(), *n as f64)).collect();
+    figures.insert("listed_images".into(), listing.images.len() as f64);
+    figures.insert("listed_studies".into(), listing.studies.len() as f64);
+    let files: Vec<FileDigest> = parts.iter().map(|p| tables::file_digest(&lake, p)).collect();
+    Ok(StageResult { stage: "ingest".into(), cached, rows, files, figures, wall_s: start.elapsed().as_secs_f64() })
+}
+
+/// An ingest that used no image is not done, whatever it wrote.
+fn verdict(rows: &BTreeMap<String, u64>, listing: &Listing, args: &Args) -> Result<()> {
+    let count = |table: &str| rows.get(table).copied().unwrap_or(0);
+    if count("images") > 0 || args.shard.count > 1 {
+        return Ok(());
+    }
+    if listing.images.is_empty() && count("failures") == 0 {
+        let left_out = listing.notes.get("views_left_out").copied().unwrap_or(0);
+        let hint = if left_out > 0 { format!(" ({left_out} are no frontal views: ingest.frontal_only)") } else { String::new() };
+        return Err(Error::NothingToDo(format!("{} lists no images{hint}", args.root.display())));
+    }
+    let problem = format!(
+        "none of its images can be used; the table `failures` (dataset {}) holds {} reasons",
+        args.dataset,
+        count("failures")
+    );
+    Err(Error::bad_data(args.root.display(), problem))
+}
+
+fn settings(config: &IngestConfig, seed: u64, kind: Kind) -> Result<Settings> {
+    let wrong = |key: &str, problem: &str| Error::Config { place: format!("ingest.{key}"), problem: problem.into() };
+    let section = Section::parse(&config.section)
+        .ok_or_else(|| wrong("section", "one of findings, impression, both"))?;
+    if !(0.0..=1.0).contains(&config.val_share) {
+        return Err(wrong("val_share", "a share lies between 0 and 1"));
+    }
+    if !(0.0..1.0).contains(&config.fusion_iou) {
+        return Err(wrong("fusion_iou", "an IoU threshold lies between 0 and 1, 1 excluded"));
+    }
+    if config.min_readers < 1 {
+        return Err(wrong("min_readers", "at least one reader marks a box"));
+    }
+    let labels_only = kind == Kind::Vindr { labels_only: true };
+    Ok(Settings {
+        list: ListOptions { seed, val_share: config.val_share, frontal_only: config.frontal_only, labels_only },
+        decode: DecodeOptions { allow_phi: config.allow_phi, ..DecodeOptions::default() },
+        fusion: FusionRule { iou_min: config.fusion_iou, min_readers: config.min_readers },
+        section,
+    })
+}
+
+fn list(root: &Path, kind: Kind, options: &ListOptions) -> Result<Listing> {
+    match kind {
+        Kind::Vindr { .. } => vindr::list(root, options),
+        Kind::Mimic => mimic::list(root, options),
+        Kind::IuXray => iu_xray::list(root),
+        Kind::AnnotationJson => annotation_json::list(root, "annotation-json", CleaningRules::MimicCxr),
+        Kind::Coco => coco_dataset::list(root, options),
+    }
+}
+
+#[cfg(test)]
+#[path = "ingest_tests.rs"]
+mod tests;
+
+#[cfg(test)]
+#[path = "ingest_phantom_tests.rs"]
+mod phantom_tests;

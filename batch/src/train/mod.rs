@@ -1,6 +1,7 @@
 //! Training: optimizer, schedules, checkpoints, run directories, and one loop per model.
 
 pub mod checkpoint;
+pub mod detector_card;
 pub mod detector_loop;
 pub mod lr_schedule;
 pub mod metrics_log;

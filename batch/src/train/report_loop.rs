@@ -1,1 +1,360 @@
-//! To be written.
+//! Trains the report model: word loss and grounding loss, Adam (AMSGrad) with a visual and a language group, value
+//! clipping, warm-up and cosine, a greedy look at the validation split after each epoch, early stopping.
+//! Everything random is a function of (seed, epoch) or (seed, step), so a resumed run goes the same way, bit for
+//! bit on CPU.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use d2r_contracts::tables::TrainLogRow;
+use d2r_contracts::vocabulary::Vocabulary;
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+use sha2::{Digest, Sha256};
+use tch::{Device, Kind, Tensor};
+
+use super::checkpoint::{self, TrainState, assign_strict, named_tensors};
+use super::lr_schedule::warmup_then_cosine;
+use super::metrics_log::MetricsLog;
+use super::optimizer::{Optimizer, ParamGroup, Rule, decay_split};
+use super::run_dir::RunDir;
+use crate::config::report::ReportTrainConfig;
+use crate::data::collate_report::{VisualBatch, WordBatch, stack_visuals, stack_words};
+use crate::data::report_batch::{ReportExample, StudyVisual, VisualSpec};
+use crate::error::{Error, Result};
+use crate::eval::bleu::bleu;
+use crate::eval::findings_labeler::label;
+use crate::eval::label_f1::{MICRO, label_f1};
+use crate::progress::Progress;
+use crate::report::beam_search::DecodeOptions;
+use crate::report::report_model::{RegionTensors, ReportModel, ReportTargets, VisualTensors};
+use crate::stop::StopFlag;
+
+/// The schedule ends at this share of the peak rate.
+const LR_FLOOR: f64 = 0.01;
+/// Parameters that learn at the visual rate.
+const VISUAL: [&str; 2] = ["visual_extractor.", "region_encoder."];
+
+/// What is trained on, and how.
+#[derive(Debug)]
+pub struct ReportTraining<'a> {
+    /// Studies of the training split.
+    pub train: &'a [ReportExample],
+    /// Studies of the validation split; without any, the last epoch's weights are the best.
+    pub validation: &'a [ReportExample],
+    /// Words.
+    pub vocabulary: &'a Vocabulary,
+    /// How films were prepared.
+    pub visual: VisualSpec,
+    /// Hyper-parameters.
+    pub config: &'a ReportTrainConfig,
+    /// How validation reports are written; beam 1 is used whatever it says.
+    pub decode: DecodeOptions,
+    /// Seed of all random streams.
+    pub seed: u64,
+    /// Where the model is.
+    pub device: Device,
+    /// How progress is shown.
+    pub progress: Progress,
+    /// Asked once per step and once per validation batch.
+    pub stop: &'a StopFlag,
+}
+
+/// How training went.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ReportOutcome {
+    /// Optimizer steps done.
+    pub steps: i64,
+    /// Best validation score, if there was a validation split.
+    pub best_score: Option<f64>,
+    /// The step it was reached at.
+    pub best_step: i64,
+    /// Digest of the best weights.
+    pub model_sha256: String,
+    /// The log.
+    pub log: Vec<TrainLogRow>,
+}
+
+/// Collated films and regions as the model takes them.
+pub fn visual_tensors(batch: VisualBatch) -> VisualTensors {
+    let VisualBatch { films, crops, slots, present, classes, places } = batch;
+    VisualTensors { films, regions: RegionTensors { crops, slots, present, classes, places } }
+}
+
+/// Trains `model` in `run`, from its newest checkpoint where there is one.
+///
+/// # Errors
+/// [`Error::Stopped`] after a checkpoint; [`Error::NothingToDo`] without training studies; [`Error::BadData`] when
+/// the loss is not finite; those of writing.
+pub fn train(model: &mut ReportModel, run: &RunDir, job: &ReportTraining) -> Result<ReportOutcome> {
+    if job.train.is_empty() {
+        return Err(Error::NothingToDo("no study with a report and a radiograph to train on".into()));
+    }
+    let mut training = Run::start(model, run, job)?;
+    training.to_the_end()
+}
+
+struct Run<'a> {
+    model: &'a mut ReportModel,
+    run: &'a RunDir,
+    job: &'a ReportTraining<'a>,
+    optimizer: Optimizer,
+    state: TrainState,
+    log: MetricsLog,
+    sums: Sums,
+    logged_at: Instant,
+    logged_images: u64,
+}
+
+/// Sums since the last logged step, on the device so that a step does not wait for it.
+struct Sums {
+    /// f64 `[word, grounding, steps]`.
+    values: Tensor,
+}
+
+impl Sums {
+    const NAMES: [&'static str; 3] = ["word", "grounding", "steps"];
+
+    fn of(pending: &BTreeMap<String, f64>, device: Device) -> Self {
+        let values = Self::NAMES.map(|n| pending.get(n).copied().unwrap_or(0.0));
+        Self { values: Tensor::from_slice(&values).to_device(device) }
+    }
+
+    fn add(&mut self, word: &Tensor, grounding: &Tensor) {
+        let one = word.ones_like();
+        let step = Tensor::stack(&[word, grounding, &one], 0).detach().to_kind(Kind::Double);
+        let _ = self.values.g_add_(&step);
+    }
+
+    fn read(&self) -> Result<BTreeMap<String, f64>> {
+        let values = Vec::<f64>::try_from(&self.values)?;
+        Ok(Self::NAMES.iter().map(|n| (*n).to_owned()).zip(values).collect())
+    }
+}
+
+impl<'a> Run<'a> {
+    fn start(model: &'a mut ReportModel, run: &'a RunDir, job: &'a ReportTraining<'a>) -> Result<Self> {
+        let mut optimizer = optimizer(model, job.config)?;
+        let mut state = TrainState::default();
+        if let Some(loaded) = checkpoint::load_latest(run)? {
+            let tensors = loaded.models.get("model").ok_or_else(|| Error::bad_data(run.path().display(), "its checkpoint holds no model"))?;
+            assign_strict(model.variables_mut(), tensors, "checkpoint")?;
+            optimizer.load_state(loaded.optimizer)?;
+            state = loaded.state;
+        }
+        let sums = Sums::of(&state.pending, job.device);
+        let log = MetricsLog::open(run, &state.log)?;
+        Ok(Self { model, run, job, optimizer, state, log, sums, logged_at: Instant::now(), logged_images: 0 })
+    }
+
+    fn steps_per_epoch(&self) -> i64 {
+        self.job.train.len().div_ceil(self.job.config.batch_size.max(1)) as i64
+    }
+
+    fn to_the_end(&mut self) -> Result<ReportOutcome> {
+        let (per_epoch, config) = (self.steps_per_epoch(), self.job.config);
+        let total = per_epoch * config.epochs;
+        let task = self.job.progress.task("train reporter", total as u64, "steps");
+        task.advance(self.state.step as u64);
+        while self.state.epoch < config.epochs && self.state.since_best < config.patience.max(1) {
+            let end = (self.state.epoch + 1) * per_epoch;
+            let order = epoch_order(self.job.train.len(), self.job.seed, self.state.epoch);
+            while self.state.step < end {
+                if let Err(stopped) = self.job.stop.check() {
+                    self.save()?;
+                    return Err(stopped);
+                }
+                let first = (self.state.step - self.state.epoch * per_epoch) as usize * config.batch_size.max(1);
+                let chosen = &order[first..order.len().min(first + config.batch_size.max(1))];
+                self.step(chosen, total)?;
+                task.advance(1);
+                if self.state.step % config.log_every.max(1) == 0 || self.state.step == end {
+                    task.message(self.write_log()?);
+                }
+            }
+            self.validate()?;
+            self.state.epoch += 1;
+            self.save()?;
+        }
+        task.finish();
+        if !self.run.best().is_file() {
+            self.run.write_best(&named_tensors(self.model.variables()))?;
+        }
+        let model_sha256 = crate::lake::digest::sha256_file(&self.run.best())?;
+        let state = &self.state;
+        Ok(ReportOutcome {
+            steps: state.step,
+            best_score: state.best_score,
+            best_step: state.best_step,
+            model_sha256,
+            log: state.log.clone(),
+        })
+    }
+
+    fn step(&mut self, chosen: &[usize], total: i64) -> Result<()> {
+        let job = self.job;
+        // Dropout's random state cannot be saved; a seed per step can be made again.
+        tch::manual_seed(mixed_seed(job.seed, "report dropout", self.state.step));
+        let examples: Vec<&ReportExample> = chosen.iter().map(|&i| &job.train[i]).collect();
+        let visuals: Vec<&StudyVisual> = examples.iter().map(|e| e.visual.as_ref()).collect();
+        let visual = visual_tensors(stack_visuals(&visuals, &job.visual, job.device)?);
+        let WordBatch { ids, kept, named } = stack_words(&examples, job.device)?;
+        self.optimizer.zero_grad();
+        let losses = self.model.losses(&visual, &ReportTargets { ids, kept, named }, true);
+        let total_loss = &losses.word + &losses.grounding * job.config.grounding_weight;
+        total_loss.f_backward()?;
+        self.optimizer.clip_value(job.config.clip_value);
+        self.optimizer.step(self.lr_factor(total));
+        self.sums.add(&losses.word, &losses.grounding);
+        self.state.step += 1;
+        self.logged_images += chosen.len() as u64;
+        Ok(())
+    }
+
+    fn lr_factor(&self, total: i64) -> f64 {
+        let warmup = (self.job.config.warmup_epochs * self.steps_per_epoch() as f64).round() as i64;
+        warmup_then_cosine(self.state.step, warmup.min(total), total, LR_FLOOR)
+    }
+
+    /// Writes a row of the log; returns a line for people.
+    fn write_log(&mut self) -> Result<String> {
+        let sums = self.sums.read()?;
+        let steps = sums["steps"];
+        if steps < 1.0 {
+            return Ok(String::new());
+        }
+        let (word, grounding) = (sums["word"] / steps, sums["grounding"] / steps);
+        if !(word.is_finite() && grounding.is_finite()) {
+            let place = format!("training, step {}", self.state.step);
+            return Err(Error::bad_data(place, "the loss is not finite; lower report.train.lr and start again with --resume never"));
+        }
+        let seconds = self.logged_at.elapsed().as_secs_f64();
+        let total = self.steps_per_epoch() * self.job.config.epochs;
+        let row = TrainLogRow {
+            lr: self.job.config.lr_visual * self.lr_factor(total),
+            loss: word + self.job.config.grounding_weight * grounding,
+            loss_word: Some(word),
+            loss_grounding: Some(grounding),
+            images_per_s: Some(self.logged_images as f64 / seconds.max(1e-9)),
+            ..self.row("train")
+        };
+        self.sums = Sums::of(&BTreeMap::new(), self.job.device);
+        (self.logged_at, self.logged_images) = (Instant::now(), 0);
+        self.log.push(&row)?;
+        self.state.log.push(row);
+        Ok(format!("loss {word:.3} grounding {grounding:.3}"))
+    }
+
+    fn row(&self, phase: &str) -> TrainLogRow {
+        TrainLogRow {
+            run_id: self.run.id().to_owned(),
+            phase: phase.to_owned(),
+            step: self.state.step,
+            lr: 0.0,
+            loss: 0.0,
+            loss_class: None,
+            loss_box: None,
+            loss_centerness: None,
+            loss_word: None,
+            loss_grounding: None,
+            pseudo_boxes_per_image: None,
+            score: None,
+            images_per_s: None,
+        }
+    }
+
+    /// Scores the validation split and keeps the weights when they are the best so far; a later epoch wins a tie.
+    fn validate(&mut self) -> Result<()> {
+        let of_interest = match self.job.config.val_studies {
+            0 => self.job.validation,
+            n => &self.job.validation[..n.min(self.job.validation.len())],
+        };
+        if of_interest.is_empty() {
+            return Ok(());
+        }
+        let (score, loss) = match score(self.model, of_interest, self.job) {
+            Err(stopped @ Error::Stopped { .. }) => {
+                // The epoch's steps are done and saved; its validation is made again after the resume.
+                self.save()?;
+                return Err(stopped);
+            }
+            other => other?,
+        };
+        let row = TrainLogRow { loss, loss_word: Some(loss), score: Some(score), ..self.row("validation") };
+        self.log.push(&row)?;
+        self.state.log.push(row);
+        if self.state.best_score.is_none_or(|best| score >= best) {
+            self.run.write_best(&named_tensors(self.model.variables()))?;
+            (self.state.best_score, self.state.best_step, self.state.since_best) = (Some(score), self.state.step, 0);
+        } else {
+            self.state.since_best += 1;
+        }
+        (self.logged_at, self.logged_images) = (Instant::now(), 0);
+        Ok(())
+    }
+
+    fn save(&mut self) -> Result<()> {
+        self.state.pending = self.sums.read()?;
+        checkpoint::save(self.run, &[("model", &named_tensors(self.model.variables()))], &self.optimizer, &self.state)
+    }
+}
+
+/// Mean of BLEU-4 and micro F1 of the 14 labels over greedily written reports, and the word loss.
+fn score(model: &ReportModel, studies: &[ReportExample], job: &ReportTraining) -> Result<(f64, f64)> {
+    let _no_grad = tch::no_grad_guard();
+    let options = DecodeOptions { beam_size: 1, ..job.decode };
+    let (mut written, mut references, mut pairs) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut loss, mut words) = (0.0, 0.0);
+    for chunk in studies.chunks(job.config.batch_size.max(1)) {
+        job.stop.check()?;
+        let examples: Vec<&ReportExample> = chunk.iter().collect();
+        let visuals: Vec<&StudyVisual> = chunk.iter().map(|e| e.visual.as_ref()).collect();
+        let visual = visual_tensors(stack_visuals(&visuals, &job.visual, job.device)?);
+        for (report, example) in model.generate(&visual, &options)?.iter().zip(chunk) {
+            let text = job.vocabulary.decode(&report.words);
+            pairs.push((label(&example.reference), label(&text)));
+            written.push(text);
+            references.push(vec![example.reference.clone()]);
+        }
+        let WordBatch { ids, kept, named } = stack_words(&examples, job.device)?;
+        let count = f64::try_from(kept.sum(Kind::Double))?;
+        loss += f64::try_from(model.losses(&visual, &ReportTargets { ids, kept, named }, false).word)? * count;
+        words += count;
+    }
+    let bleu4 = bleu(&written, &references)[3];
+    let f1 = label_f1(&pairs, &MICRO, None).f1;
+    Ok((0.5 * (bleu4 + f1), loss / f64::max(words, 1.0)))
+}
+
+/// Visual and language parameters, each with and without decay.
+fn optimizer(model: &ReportModel, config: &ReportTrainConfig) -> Result<Optimizer> {
+    let learned = named_tensors(model.variables()).into_iter().filter(|(_, t)| t.requires_grad());
+    let (visual, language): (Vec<_>, Vec<_>) = learned.partition(|(name, _)| VISUAL.iter().any(|v| name.starts_with(v)));
+    let mut groups = Vec::new();
+    for (name, params, lr) in [("visual", visual, config.lr_visual), ("language", language, config.lr)] {
+        let (decayed, plain) = decay_split(params);
+        groups.push(ParamGroup { name: name.into(), params: decayed, lr, weight_decay: config.weight_decay });
+        groups.push(ParamGroup { name: format!("{name} norms and biases"), params: plain, lr, weight_decay: 0.0 });
+    }
+    Optimizer::new(Rule::ADAM_AMSGRAD, groups)
+}
+
+/// The order of the studies in an epoch.
+fn epoch_order(count: usize, seed: u64, epoch: i64) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..count).collect();
+    order.shuffle(&mut ChaCha8Rng::seed_from_u64(mixed_seed(seed, "report shuffle", epoch) as u64));
+    order
+}
+
+/// A seed that depends on the run's seed, a purpose and an index.
+pub fn mixed_seed(seed: u64, purpose: &str, index: i64) -> i64 {
+    let digest = Sha256::digest(format!("{seed} {purpose} {index}"));
+    let mut bytes = [0u8; 8];
+    bytes.copy_from_slice(&digest[..8]);
+    i64::from_le_bytes(bytes)
+}
+
+#[cfg(test)]
+#[path = "report_loop_tests.rs"]
+mod tests;

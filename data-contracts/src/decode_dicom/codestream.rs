@@ -176,8 +176,8 @@ fn check_jpeg_2000(frame: &[u8], format: &PixelFormat) -> Result<(), DecodeError
     let siz = frame.get(start + 4..).ok_or(SHORT)?;
     let number = |at: usize| siz.get(at..).and_then(|b| b.first_chunk()).map(|&b| u32::from_be_bytes(b)).ok_or(SHORT);
     let short = |at: usize| siz.get(at..).and_then(|b| b.first_chunk()).map(|&b| u16::from_be_bytes(b)).ok_or(SHORT);
-    let fits = number(4)? == format.columns.into()
-        && number(8)? == format.rows.into()
+    let fits = number(4)? == u32::from(format.columns)
+        && number(8)? == u32::from(format.rows)
         && (number(12)?, number(16)?) == (0, 0)
         && short(36)? == format.samples_per_pixel;
     let components = siz.get(38..38 + 3 * usize::from(format.samples_per_pixel)).ok_or(SHORT)?;

@@ -28,8 +28,13 @@ impl Point {
 
     /// Distance to `other`.
     pub fn distance(self, other: Point) -> f32 {
-        (self.x - other.x).hypot(self.y - other.y)
+        length(self.x - other.x, self.y - other.y)
     }
+}
+
+/// The length of a vector; quicker than `hypot`, and no film is large enough to overflow it.
+pub fn length(x: f32, y: f32) -> f32 {
+    (x * x + y * y).sqrt()
 }
 
 /// A rectangle in fractions of the film's side.
@@ -178,7 +183,7 @@ impl Layer {
             let length2 = (dx * dx + dy * dy).max(1e-12);
             self.within(Rect::holding([a.place, b.place], reach), |p, value| {
                 let share = (((p.x - a.place.x) * dx + (p.y - a.place.y) * dy) / length2).clamp(0.0, 1.0);
-                let distance = (p.x - a.place.x - dx * share).hypot(p.y - a.place.y - dy * share);
+                let distance = length(p.x - a.place.x - dx * share, p.y - a.place.y - dy * share);
                 let half_width = a.half_width + (b.half_width - a.half_width) * share;
                 let strength = a.strength + (b.strength - a.strength) * share;
                 *value = value.max(strength * profile.value(distance, half_width, pixel));
@@ -316,8 +321,10 @@ impl SmoothNoise {
         let (tx, ty) = (smoothstep(0.0, 1.0, x - x0), smoothstep(0.0, 1.0, y - y0));
         let (ix, iy) = (x0 as i64 as u64, y0 as i64 as u64);
         let corner = |dx: u64, dy: u64| {
-            let key = ix.wrapping_add(dx).wrapping_mul(0x9E37_79B9) ^ iy.wrapping_add(dy).wrapping_shl(32);
-            (scramble(self.seed ^ key) >> 40) as f32 / (1u32 << 23) as f32 - 1.0
+            // One round of mixing is enough for a grid, and four corners of each pixel need it.
+            let key = ix.wrapping_add(dx).wrapping_mul(0x9E37_79B9) ^ iy.wrapping_add(dy).wrapping_mul(0x85EB_CA6B_0000_0001);
+            let mixed = (key ^ self.seed).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+            ((mixed ^ (mixed >> 29)).wrapping_mul(0x94D0_49BB_1331_11EB) >> 40) as f32 / (1u32 << 23) as f32 - 1.0
         };
         let (top, bottom) = (
             corner(0, 0) + (corner(1, 0) - corner(0, 0)) * tx,

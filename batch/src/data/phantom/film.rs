@@ -61,8 +61,7 @@ fn tone(density: f32) -> f32 {
 fn frontal(study: &PhantomStudy) -> Layer {
     let side = study.width as usize;
     let chest = Chest::new(with_lesions(&study.anatomy, &study.findings));
-    let mut density = tissue::tissue(&chest, side);
-    let mut air = tissue::air(&chest, side);
+    let tissue::SoftTissue { mut density, mut air } = tissue::soft_tissue(&chest, side);
     let mut vessels = vessels::markings(&chest, side);
     let mut bones = skeleton::bones(&chest, side);
     for finding in &study.findings {

@@ -121,3 +121,16 @@ fn a_nan_box_or_score_neither_panics_nor_matches() {
     };
     assert_eq!(coco(&[image], &[0]).ap50, Some(0.0));
 }
+
+#[test]
+fn the_free_response_curve_steps_at_distinct_scores() {
+    let region = |x: f32| BoxXyxy::new(x, 0.0, x + 10.0, 10.0);
+    let found = |score, x| ScoredBox { class_id: 0, score, region: region(x) };
+    let image = ImageBoxes {
+        truths: vec![TruthBox { class_id: 0, region: region(0.0) }, TruthBox { class_id: 0, region: region(50.0) }],
+        detections: vec![found(0.9, 0.0), found(0.5, 100.0), found(0.5, 50.0)],
+    };
+    let curve = Coco::new(&[image, ImageBoxes::default()], &[0]).froc(0);
+    assert_eq!(curve, [(0.0, 0.5), (0.5, 1.0)]);
+    assert!(Coco::new(&[], &[0]).froc(0).is_empty());
+}

@@ -1,0 +1,104 @@
+//! What a folder lists, and what reading a file tells.
+
+use std::fs;
+
+use image::{GrayImage, Luma};
+
+use super::*;
+
+fn film() -> GrayImage {
+    GrayImage::from_fn(96, 80, |x, y| Luma([((x + 2 * y) % 256) as u8]))
+}
+
+fn png() -> Vec<u8> {
+    let mut bytes = std::io::Cursor::new(Vec::new());
+    film().write_to(&mut bytes, image::ImageFormat::Png).unwrap();
+    bytes.into_inner()
+}
+
+fn row(path: &str) -> ImageRow {
+    ImageRow {
+        image_id: "i".into(),
+        study_id: "s".into(),
+        subject_id: "p".into(),
+        view: "PA".into(),
+        path: path.into(),
+        width: None,
+        height: None,
+        sha256: None,
+        n_boxes: None,
+    }
+}
+
+#[test]
+fn folders_are_listed_by_extension_or_content() {
+    let dir = tempfile::tempdir().unwrap();
+    let put = |path: &str, bytes: &[u8]| {
+        let path = dir.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    };
+    let mut dicom = vec![0u8; 128];
+    dicom.extend(b"DICM");
+    put("b/IM0001", &dicom);
+    put("b/deep/x.JPG", b"whatever it holds");
+    put("a.png", &png());
+    put("a.dcm", &dicom);
+    put("scan", &png());
+    put("notes.txt", b"text");
+    put(".hidden.png", &png());
+    put(".cache/y.png", &png());
+    put("empty", b"");
+    let listed = list_folder(dir.path(), "report").unwrap();
+    let found: Vec<_> = listed.images.iter().map(|i| (i.image_id.as_str(), i.path.as_str())).collect();
+    let expected = [
+        ("a.dcm", "a.dcm"),
+        ("a.png", "a.png"),
+        ("b/IM0001", "b/IM0001"),
+        ("b/deep/x", "b/deep/x.JPG"),
+        ("scan", "scan"),
+    ];
+    assert_eq!(found, expected, "two files of one stem are told apart by their extension");
+    assert_eq!(listed.ignored, 2);
+    assert!(listed.failures.is_empty());
+    assert_eq!(list_folder(&dir.path().join("nowhere"), "report").unwrap_err().exit().code(), 66);
+    let empty = tempfile::tempdir().unwrap();
+    assert!(list_folder(empty.path(), "report").unwrap().images.is_empty());
+}
+
+#[test]
+fn links_that_lead_nowhere_are_told() {
+    let dir = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink("gone.png", dir.path().join("link.png")).unwrap();
+    let listed = list_folder(dir.path(), "report").unwrap();
+    assert!(listed.images.is_empty());
+    assert_eq!(listed.failures.len(), 1);
+    let failure = &listed.failures[0];
+    assert_eq!((failure.stage.as_str(), failure.path.as_deref(), failure.code.as_str()), ("report", Some("link.png"), "missing_file"));
+}
+
+#[test]
+fn a_radiograph_is_read_or_the_reason_has_a_code() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = DecodeOptions::default();
+    fs::write(dir.path().join("good.png"), png()).unwrap();
+    fs::write(dir.path().join("text.png"), "text").unwrap();
+    let radiograph = read_radiograph(dir.path(), &row("good.png"), &options).unwrap();
+    assert_eq!((radiograph.width, radiograph.height), (96, 80));
+    assert_eq!(radiograph.pixels, film().into_raw());
+    let code = |row: &ImageRow| read_radiograph(dir.path(), row, &options).unwrap_err().code;
+    assert_eq!(code(&row("text.png")), "not_an_image");
+    assert_eq!(code(&row("gone.png")), "missing_file");
+    let replaced = ImageRow { width: Some(80), height: Some(96), ..row("good.png") };
+    assert_eq!(code(&replaced), "changed_size");
+    let same = ImageRow { width: Some(96), height: Some(80), ..row("good.png") };
+    assert!(read_radiograph(dir.path(), &same, &options).is_ok());
+}
+
+#[test]
+fn files_longer_than_any_radiograph_are_not_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("huge.dcm");
+    fs::File::create(&path).unwrap().set_len(1 << 30).unwrap();
+    assert_eq!(measure(&path, &DecodeOptions::default()).unwrap_err().code, "too_large");
+}

@@ -1,0 +1,181 @@
+//! The whole model on random films: no box, as many boxes as there are places, training and writing.
+
+use super::*;
+use crate::report::beam_search::DecodeOptions;
+
+const WORDS: i64 = 12;
+
+fn config() -> ReportModelConfig {
+    ReportModelConfig {
+        trunk_depth: 18,
+        trunk_width: 8,
+        input_side: 64,
+        regions: true,
+        max_regions: 3,
+        region_side: 32,
+        region_margin: 0.1,
+        region_width: 4,
+        region_embedding: true,
+        d_model: 16,
+        d_ff: 32,
+        heads: 4,
+        layers: 2,
+        dropout: 0.1,
+        visual_dropout: 0.5,
+        memory_slots: 3,
+    }
+}
+
+fn model(config: &ReportModelConfig) -> ReportModel {
+    tch::manual_seed(5);
+    ReportModel::new(config, WORDS, (0.449, 0.226), Device::Cpu).unwrap()
+}
+
+/// One film per entry, with so many regions.
+fn visual(regions: &[usize]) -> VisualTensors {
+    tch::manual_seed(9);
+    let batch = regions.len() as i64;
+    let per_film = regions.iter().copied().max().unwrap_or(0) as i64;
+    let count = regions.iter().sum::<usize>() as i64;
+    let mut slots = Vec::new();
+    let mut present = vec![false; (batch * per_film) as usize];
+    for (row, &n) in regions.iter().enumerate() {
+        for place in 0..n {
+            let slot = row as i64 * per_film + place as i64;
+            slots.push(slot);
+            present[slot as usize] = true;
+        }
+    }
+    VisualTensors {
+        films: Tensor::randint(256, [batch, 1, 64, 64], (Kind::Uint8, Device::Cpu)),
+        regions: RegionTensors {
+            crops: Tensor::randint(256, [count, 1, 32, 32], (Kind::Uint8, Device::Cpu)),
+            slots: Tensor::from_slice(&slots),
+            present: Tensor::from_slice(&present).view([batch, per_film]),
+            classes: Tensor::randint(22, [count], (Kind::Int64, Device::Cpu)),
+            places: Tensor::rand([count, 5], (Kind::Float, Device::Cpu)),
+        },
+    }
+}
+
+fn options(beam_size: usize) -> DecodeOptions {
+    DecodeOptions { beam_size, max_words: 9, block_ngram: 0, banned: Some(3), early_stop: true }
+}
+
+#[test]
+fn films_without_boxes_with_some_and_with_all_places_taken_get_reports() {
+    let model = model(&config());
+    for regions in [vec![0], vec![0, 0], vec![0, 3, 1], vec![3, 3]] {
+        for beam in [1, 3] {
+            let written = model.generate(&visual(&regions), &options(beam)).unwrap();
+            assert_eq!(written.len(), regions.len());
+            for (report, &n) in written.iter().zip(&regions) {
+                assert_eq!(report.attention.len(), report.words.len());
+                for word in &report.attention {
+                    assert_eq!(word.len(), n);
+                    let total: f32 = word.iter().sum();
+                    assert!(total <= 1.0 + 1e-5 && word.iter().all(|&w| w >= 0.0), "{word:?}");
+                    assert!(n == 0 || total > 0.0);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_film_is_described_the_same_in_any_company() {
+    let model = model(&config());
+    let alone = visual(&[3]);
+    let among = visual(&[3, 1]);
+    // The first film and its regions, beside another one.
+    let mixed = VisualTensors {
+        films: Tensor::cat(&[&alone.films, &among.films.narrow(0, 1, 1)], 0),
+        regions: RegionTensors {
+            crops: Tensor::cat(&[&alone.regions.crops, &among.regions.crops.narrow(0, 3, 1)], 0),
+            slots: among.regions.slots.shallow_clone(),
+            present: among.regions.present.shallow_clone(),
+            classes: Tensor::cat(&[&alone.regions.classes, &among.regions.classes.narrow(0, 3, 1)], 0),
+            places: Tensor::cat(&[&alone.regions.places, &among.regions.places.narrow(0, 3, 1)], 0),
+        },
+    };
+    let (a, b) = (model.generate(&alone, &options(3)).unwrap(), model.generate(&mixed, &options(3)).unwrap());
+    assert_eq!(a[0].words, b[0].words);
+    for (x, y) in a[0].attention.concat().iter().zip(b[0].attention.concat()) {
+        assert!((x - y).abs() < 1e-4);
+    }
+}
+
+#[test]
+fn regions_and_their_embedding_can_be_switched_off() {
+    let plain = ReportModelConfig { regions: false, ..config() };
+    let written = model(&plain).generate(&visual(&[2, 1]), &options(1)).unwrap();
+    assert!(written.iter().all(|r| r.attention.iter().all(Vec::is_empty)));
+    let bare = ReportModelConfig { region_embedding: false, ..config() };
+    let names: Vec<String> = model(&bare).variables().variables().into_keys().collect();
+    assert!(!names.iter().any(|n| n.contains("region_encoder.class")));
+    assert!(names.iter().any(|n| n == "region_encoder.conv5.weight"));
+}
+
+#[test]
+fn both_losses_fall_on_one_batch() {
+    let model = model(&ReportModelConfig { dropout: 0.0, visual_dropout: 0.0, ..config() });
+    let films = visual(&[2, 0, 1]);
+    let ids = Tensor::from_slice(&[0i64, 4, 5, 6, 0, 0, 7, 8, 0, 0, 0, 9, 5, 4, 0]).view([3, 5]);
+    let kept = Tensor::from_slice(&[1f32, 1., 1., 1., 1., 1., 1., 0., 1., 1., 1., 1.]).view([3, 4]);
+    let mut named = vec![0f32; 24];
+    named[1] = 1.0;
+    named[3] = 1.0;
+    named[16] = 1.0;
+    let targets = ReportTargets { ids, kept, named: Tensor::from_slice(&named).view([3, 4, 2]) };
+    let before = model.losses(&films, &targets, true);
+    let (word, grounding) = (f64::try_from(&before.word).unwrap(), f64::try_from(&before.grounding).unwrap());
+    assert!(word > 1.0 && grounding > 0.1, "{word} {grounding}");
+    for _ in 0..25 {
+        let losses = model.losses(&films, &targets, true);
+        let total: Tensor = losses.word + losses.grounding;
+        for mut v in model.variables().trainable_variables() {
+            v.zero_grad();
+        }
+        total.backward();
+        let _no_grad = tch::no_grad_guard();
+        for mut v in model.variables().trainable_variables() {
+            let grad = v.grad();
+            if grad.defined() {
+                let _ = v.g_sub_(&(grad.clamp(-0.1, 0.1) * 0.5));
+            }
+        }
+    }
+    let after = model.losses(&films, &targets, true);
+    let (a, b) = (f64::try_from(&after.word).unwrap(), f64::try_from(&after.grounding).unwrap());
+    assert!(a < 0.7 * word && b < grounding, "{word} to {a}, {grounding} to {b}");
+}
+
+#[test]
+fn nothing_named_costs_nothing() {
+    let model = model(&config());
+    let targets = ReportTargets {
+        ids: Tensor::from_slice(&[0i64, 4, 0]).view([1, 3]),
+        kept: Tensor::ones([1, 2], (Kind::Float, Device::Cpu)),
+        named: Tensor::zeros([1, 2, 2], (Kind::Float, Device::Cpu)),
+    };
+    let losses = model.losses(&visual(&[2]), &targets, false);
+    assert_eq!(f64::try_from(losses.grounding).unwrap(), 0.0);
+    let none = ReportTargets { named: Tensor::zeros([1, 2, 0], (Kind::Float, Device::Cpu)), ..targets };
+    let losses = model.losses(&visual(&[0]), &none, false);
+    assert_eq!(f64::try_from(losses.grounding).unwrap(), 0.0);
+    assert!(f64::try_from(losses.word).unwrap().is_finite());
+}
+
+#[test]
+fn sizes_that_do_not_fit_are_refused() {
+    for broken in [
+        ReportModelConfig { heads: 3, ..config() },
+        ReportModelConfig { heads: 0, ..config() },
+        ReportModelConfig { layers: 0, ..config() },
+        ReportModelConfig { memory_slots: 17, ..config() },
+        ReportModelConfig { region_side: 8, ..config() },
+    ] {
+        let error = ReportModel::new(&broken, WORDS, (0.4, 0.2), Device::Cpu).unwrap_err();
+        assert_eq!(error.exit().code(), 78, "{error}");
+    }
+}

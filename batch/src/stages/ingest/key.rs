@@ -1,0 +1,64 @@
+//! What an ingest depends on, as one digest: configuration, label files, names and sizes of images, report files.
+
+use std::path::Path;
+
+use rayon::prelude::*;
+use serde_json::json;
+
+use super::Args;
+use crate::config::lake_config::IngestConfig;
+use crate::data::listing::{Listing, ReportSource, relative};
+use crate::error::{Error, Result};
+use crate::lake::digest::{sha256_file, sha256_hex};
+
+/// Raised when the same input comes to give other rows.
+const CONTENT_VERSION: u32 = 1;
+
+/// The work key of an ingest. Two folders with the same files have the same key, wherever they are.
+///
+/// # Errors
+/// When a label file or a report that was listed cannot be read any more.
+pub fn work_key(listing: &Listing, root: &Path, config: &IngestConfig, args: &Args, seed: u64) -> Result<String> {
+    let labels = listing
+        .label_files
+        .iter()
+        .map(|path| Ok((relative(root, path).unwrap_or_default(), sha256_file(path)?)))
+        .collect::<Result<Vec<_>>>()?;
+    // Images by name and size; their bytes are digested when they are read.
+    let images: Vec<String> = listing
+        .images
+        .par_iter()
+        .map(|image| {
+            let size = std::fs::metadata(root.join(&image.path)).map_or(-1, |m| m.len() as i64);
+            format!("{} {size}\n", image.path)
+        })
+        .collect();
+    // Reports are small and an edit may keep the size.
+    let reports: Vec<String> = listing
+        .studies
+        .par_iter()
+        .filter_map(|study| match &study.report {
+            Some(ReportSource::File(path)) => Some(path),
+            _ => None,
+        })
+        .map(|path| format!("{path} {}\n", sha256_file(&root.join(path)).unwrap_or_default()))
+        .collect();
+    let failures: Vec<String> = listing.failures.iter().map(|f| format!("{} {}\n", f.path, f.code)).collect();
+    let config = serde_json::to_value(config).map_err(|e| Error::Internal(format!("configuration as JSON: {e}")))?;
+    let key = json!({
+        "stage": "ingest",
+        "content_version": CONTENT_VERSION,
+        "code_version": env!("CARGO_PKG_VERSION"),
+        "kind": format!("{:?}", args.kind),
+        "layout": listing.layout,
+        "dataset": args.dataset,
+        "shard": [args.shard.index, args.shard.count],
+        "seed": seed,
+        "config": config,
+        "labels": labels,
+        "images": sha256_hex(images.concat().as_bytes()),
+        "reports": sha256_hex(reports.concat().as_bytes()),
+        "failures": sha256_hex(failures.concat().as_bytes()),
+    });
+    Ok(sha256_hex(key.to_string().as_bytes()))
+}

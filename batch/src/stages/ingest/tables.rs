@@ -1,0 +1,139 @@
+//! The tables that an ingest writes: every split's partition, also when it is empty, so that a later ingest of the
+//! same dataset replaces all of an earlier one.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use d2r_contracts::rows::Row;
+use d2r_contracts::tables::{FailureRow, FindingRow, ImageRow, LesionRow, ReportRow};
+use sha2::{Digest, Sha256};
+
+use super::Kind;
+use super::reading::{Rows, STAGE, SplitRows};
+use crate::data::listing::{ListedFailure, Listing, Split};
+use crate::error::Result;
+use crate::lake::{Lake, PartManifest, Partition, Provenance, Shard};
+use crate::stages::context::FileDigest;
+
+/// Where an ingest writes.
+#[derive(Debug, Clone, Copy)]
+pub struct Place<'a> {
+    /// The lake.
+    pub lake: &'a Lake,
+    /// The dataset's name.
+    pub dataset: &'a str,
+    /// The part of the studies.
+    pub shard: Shard,
+    /// What the rows depend on.
+    pub work_key: &'a str,
+}
+
+/// The tables of a layout. Sets without readers' boxes leave `lesions` alone: the detector's boxes stand there.
+fn tables(kind: Kind) -> &'static [&'static str] {
+    match kind {
+        Kind::Vindr { .. } | Kind::Coco => &[ImageRow::TABLE, LesionRow::TABLE, FailureRow::TABLE],
+        Kind::Mimic => &[ImageRow::TABLE, ReportRow::TABLE, FindingRow::TABLE, FailureRow::TABLE],
+        Kind::IuXray => &[ImageRow::TABLE, ReportRow::TABLE, FailureRow::TABLE],
+        Kind::AnnotationJson => &[ImageRow::TABLE, LesionRow::TABLE, ReportRow::TABLE, FailureRow::TABLE],
+    }
+}
+
+impl Place<'_> {
+    fn partition(&self, split: Split) -> Partition {
+        Partition::new(self.dataset, split.as_str())
+    }
+
+    /// The parts that stand already for this work; `None` when one is missing or damaged.
+    ///
+    /// # Errors
+    /// When the lake cannot be read.
+    pub fn current(&self, kind: Kind) -> Result<Option<Vec<PartManifest>>> {
+        let mut parts = Vec::new();
+        for split in Split::ALL {
+            for table in tables(kind) {
+                let partition = self.partition(split);
+                match self.lake.current(table, &partition, self.shard, self.work_key)? {
+                    Some(part) => parts.push(part),
+                    None => return Ok(None),
+                }
+            }
+        }
+        Ok(Some(parts))
+    }
+
+    /// Writes all partitions; `images` last, since other stages begin from it.
+    ///
+    /// # Errors
+    /// Those of [`Lake::write`].
+    pub fn write(&self, kind: Kind, rows: Rows) -> Result<Vec<PartManifest>> {
+        let mut parts = Vec::new();
+        for (split, SplitRows { images, lesions, reports, findings, failures }) in rows {
+            self.put(kind, split, lesions, &mut parts)?;
+            self.put(kind, split, reports, &mut parts)?;
+            self.put(kind, split, findings, &mut parts)?;
+            self.put(kind, split, failures, &mut parts)?;
+            self.put(kind, split, images, &mut parts)?;
+        }
+        Ok(parts)
+    }
+
+    fn put<R: Row>(
+        &self,
+        kind: Kind,
+        split: Split,
+        rows: Vec<R>,
+        parts: &mut Vec<PartManifest>,
+    ) -> Result<()> {
+        if tables(kind).contains(&R::TABLE) {
+            let provenance = Provenance {
+                run_id: format!("{STAGE}-{}", self.work_key.get(..12).unwrap_or_default()),
+                model_sha256: None,
+                work_key: self.work_key.to_owned(),
+            };
+            parts.push(self.lake.write(&self.partition(split), self.shard, rows, &provenance)?);
+        }
+        Ok(())
+    }
+}
+
+/// Keeps the first image of every id; ids are unique in a dataset, not only in a split.
+pub fn drop_repeated_images(listing: &mut Listing) {
+    let mut seen = BTreeSet::new();
+    let (kept, repeated): (Vec<_>, Vec<_>) = std::mem::take(&mut listing.images).into_iter().partition(|i| seen.insert(i.image_id.clone()));
+    listing.images = kept;
+    listing.failures.extend(repeated.into_iter().map(|image| ListedFailure {
+        split: image.split,
+        path: image.path,
+        image_id: Some(image.image_id),
+        code: "duplicate_id",
+        message: "another file has this image id already, which is kept; rename or remove one".into(),
+    }));
+}
+
+/// Keeps the studies of one shard, and the failures that belong to them. A study's shard follows from its id alone.
+pub fn keep_shard(listing: &mut Listing, shard: Shard) {
+    if shard.count <= 1 {
+        return;
+    }
+    let mine = |id: &str| {
+        let digest = Sha256::digest(id);
+        let head = digest.iter().take(8).fold(0u64, |n, &b| (n << 8) | u64::from(b));
+        head % u64::from(shard.count) == u64::from(shard.index)
+    };
+    listing.images.retain(|i| mine(&i.study_id));
+    listing.studies.retain(|s| mine(&s.study_id));
+    listing.failures.retain(|f| mine(f.image_id.as_deref().unwrap_or(&f.path)));
+}
+
+/// Remembers where the dataset's files are.
+///
+/// # Errors
+/// Those of the lake.
+pub fn register(lake: &Lake, dataset: &str, root: &Path, layout: &str) -> Result<()> {
+    lake.register_dataset(dataset, root, layout)
+}
+
+/// The file of a part, for the stage's result.
+pub fn file_digest(lake: &Lake, part: &PartManifest) -> FileDigest {
+    FileDigest { path: lake.root().join(&part.file), bytes: part.bytes, sha256: part.sha256.clone() }
+}

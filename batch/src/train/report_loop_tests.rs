@@ -1,0 +1,169 @@
+//! Learning, exact resume, early stopping on drawn squares: the class of a box decides the words.
+
+use std::sync::Arc;
+
+use super::*;
+use crate::config::{Layers, resolve};
+use crate::data::report_batch::{NamedRegions, Region};
+
+const SPEC_SIDE: u32 = 32;
+
+struct Fixture {
+    examples: Vec<ReportExample>,
+    vocabulary: Vocabulary,
+    spec: VisualSpec,
+    model: crate::config::report::ReportModelConfig,
+    config: ReportTrainConfig,
+}
+
+/// Films whose first box is a heart or an effusion, and reports that say so.
+fn fixture(count: usize) -> Fixture {
+    let texts = ["the heart is enlarged . the lungs are clear .", "there is a left effusion . the heart is normal ."];
+    let vocabulary = Vocabulary::build(texts.iter().copied(), 1);
+    let examples = (0..count)
+        .map(|i| {
+            let kind = i % 2;
+            let region = |class_id: i32, x: f32| Region {
+                crop: vec![(40 * class_id) as u8; 256],
+                class_id,
+                place: [0.9, x, 0.6, 0.3, 0.2],
+            };
+            let regions = if kind == 0 { vec![region(3, 0.5), region(2, 0.2)] } else { vec![region(16, 0.8)] };
+            let film = (0..SPEC_SIDE * SPEC_SIDE).map(|p| (p as usize * 7 + i * 13 + kind * 60) as u8).collect();
+            ReportExample {
+                study_id: format!("s{i}"),
+                visual: Arc::new(StudyVisual { film, regions }),
+                ids: vocabulary.encode(texts[kind], 40),
+                named: vec![NamedRegions { first: 0, end: 5, regions: vec![0] }],
+                reference: texts[kind].into(),
+            }
+        })
+        .collect();
+    let layers = Layers { preset: Some("tiny".into()), ..Layers::default() };
+    let mut report = resolve(&layers).unwrap().config.report;
+    report.model.input_side = SPEC_SIDE;
+    report.model.region_side = 16;
+    report.train.log_every = 1;
+    let spec = VisualSpec::new(SPEC_SIDE, 4, 16, 0.0);
+    Fixture { examples, vocabulary, spec, model: report.model, config: report.train }
+}
+
+impl Fixture {
+    fn run(&self, dir: &std::path::Path, stop: &StopFlag) -> Result<ReportOutcome> {
+        tch::manual_seed(1);
+        let words = self.vocabulary.len() as i64 + 1;
+        let mut model = ReportModel::new(&self.model, words, (0.449, 0.226), Device::Cpu)?;
+        let (train, validation) = self.examples.split_at(self.examples.len() - 2);
+        let job = ReportTraining {
+            train,
+            validation,
+            vocabulary: &self.vocabulary,
+            visual: self.spec,
+            config: &self.config,
+            decode: DecodeOptions { beam_size: 1, max_words: 14, block_ngram: 0, banned: None, early_stop: true },
+            seed: 7,
+            device: Device::Cpu,
+            progress: Progress::Quiet,
+            stop,
+        };
+        train_in(&mut model, dir, &job)
+    }
+}
+
+fn train_in(model: &mut ReportModel, dir: &std::path::Path, job: &ReportTraining) -> Result<ReportOutcome> {
+    train(model, &RunDir::at(dir, "run"), job)
+}
+
+fn losses(outcome: &ReportOutcome) -> Vec<(String, i64, f64, Option<f64>)> {
+    outcome.log.iter().map(|r| (r.phase.clone(), r.step, r.loss, r.score)).collect()
+}
+
+#[test]
+fn the_model_learns_what_the_boxes_say() {
+    let mut fixture = fixture(10);
+    (fixture.config.epochs, fixture.config.lr, fixture.config.lr_visual) = (30, 5e-3, 2e-3);
+    fixture.config.patience = 30;
+    fixture.model.visual_dropout = 0.0;
+    let dir = tempfile::tempdir().unwrap();
+    let outcome = fixture.run(dir.path(), &StopFlag::default()).unwrap();
+    let train: Vec<_> = outcome.log.iter().filter(|r| r.phase == "train").collect();
+    let (first, last) = (train[0], train[train.len() - 1]);
+    assert!(last.loss_word < Some(0.3 * first.loss_word.unwrap()), "{first:?} {last:?}");
+    assert!(last.loss_grounding < first.loss_grounding);
+    assert!(outcome.best_score > Some(0.9), "{:?}", outcome.best_score);
+    assert!(dir.path().join("best/model.safetensors").is_file());
+}
+
+#[test]
+fn a_stopped_run_goes_on_bit_for_bit() {
+    let mut fixture = fixture(10);
+    (fixture.config.epochs, fixture.config.batch_size, fixture.config.log_every) = (2, 3, 2);
+    let whole = tempfile::tempdir().unwrap();
+    let expected = fixture.run(whole.path(), &StopFlag::default()).unwrap();
+    assert_eq!(expected.steps, 6);
+    let torn = tempfile::tempdir().unwrap();
+    // The flag is set from the start: each start does no step, saves, and stops.
+    let stop = StopFlag::default();
+    stop.request(15);
+    let error = fixture.run(torn.path(), &stop).unwrap_err();
+    assert_eq!(error.exit().code(), 143);
+    assert!(torn.path().join("checkpoints/step-000000/MANIFEST.json").is_file());
+    // Another thread asks in the middle of the run, wherever that is.
+    let stop = StopFlag::default();
+    let asker = stop.clone();
+    let handle = std::thread::spawn(move || {
+        std::thread::sleep(std::time::Duration::from_millis(60));
+        asker.request(2);
+    });
+    let middle = fixture.run(torn.path(), &stop);
+    handle.join().unwrap();
+    assert!(middle.is_ok() || middle.is_err_and(|e| e.exit().code() == 130));
+    let resumed = fixture.run(torn.path(), &StopFlag::default()).unwrap();
+    assert_eq!(losses(&resumed), losses(&expected));
+    assert_eq!(resumed.model_sha256, expected.model_sha256);
+}
+
+#[test]
+fn another_seed_gives_another_order_and_every_study_comes_once() {
+    let order = epoch_order(10, 1, 0);
+    assert_eq!(order, epoch_order(10, 1, 0));
+    assert_ne!(order, epoch_order(10, 1, 1));
+    assert_ne!(order, epoch_order(10, 2, 0));
+    let mut sorted = order;
+    sorted.sort_unstable();
+    assert_eq!(sorted, (0..10).collect::<Vec<_>>());
+}
+
+#[test]
+fn training_stops_when_the_score_no_longer_rises() {
+    let mut fixture = fixture(6);
+    (fixture.config.epochs, fixture.config.patience) = (12, 2);
+    // Nothing is learned, so the first epoch's score is only tied, which counts as no worse.
+    (fixture.config.lr, fixture.config.lr_visual) = (0.0, 0.0);
+    let dir = tempfile::tempdir().unwrap();
+    let outcome = fixture.run(dir.path(), &StopFlag::default()).unwrap();
+    assert_eq!(outcome.best_step, outcome.steps);
+    assert_eq!(outcome.steps, 12);
+}
+
+#[test]
+fn no_study_is_nothing_to_do_and_no_validation_keeps_the_last_weights() {
+    let mut fixture = fixture(4);
+    fixture.config.epochs = 1;
+    let dir = tempfile::tempdir().unwrap();
+    let few = Fixture { examples: fixture.examples[..2].to_vec(), ..fixture };
+    assert_eq!(few.run(dir.path(), &StopFlag::default()).unwrap_err().exit().code(), 99);
+}
+
+#[test]
+fn norms_and_biases_do_not_decay_and_every_parameter_has_a_group() {
+    let fixture = fixture(2);
+    let model = ReportModel::new(&fixture.model, 9, (0.4, 0.2), Device::Cpu).unwrap();
+    let learned = model.variables().trainable_variables().len();
+    let mut with_steps = optimizer(&model, &fixture.config).unwrap();
+    for v in model.variables().trainable_variables() {
+        v.sum(Kind::Float).backward();
+    }
+    with_steps.step(1.0);
+    assert_eq!(with_steps.state().len(), 1 + 3 * learned);
+}
