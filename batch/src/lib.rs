@@ -15,6 +15,6 @@ pub mod stages;
 pub mod stop;
 pub mod train;
 
-//pub mod cli;
+pub mod cli;
 
 pub use error::{Error, Result};

@@ -11,7 +11,7 @@ pub mod export_coco;
 pub mod ingest;
 pub mod inspect;
 pub mod phantom;
-//pub mod pipeline;
+pub mod pipeline;
 pub mod report;
 pub mod train_detector;
 pub mod train_reporter;
