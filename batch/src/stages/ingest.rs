@@ -87,12 +87,12 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
 
     let lake = Lake::create(&args.lake)?;
     let place = tables::Place { lake: &lake, dataset: &args.dataset, shard: args.shard, work_key: &work_key };
-    let (parts, cached) = match place.current(args.kind)? {
+    let (parts, cached) = match place.current()? {
         Some(parts) => (parts, true),
         None => {
             let rows = reading::read(ctx, &folder, &listing, &settings)?;
             ctx.stop.check()?;
-            (place.write(args.kind, rows)?, false)
+            (place.write(rows)?, false)
         }
     };
     tables::register(&lake, &args.dataset, &folder, listing.layout)?;
