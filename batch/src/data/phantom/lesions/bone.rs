@@ -77,11 +77,11 @@ impl Fracture {
             let d = p.distance(broken_at);
             // Bone bends outside the window too little to be seen; fade to nothing at its border.
             *v *= smoothstep(self.reach + half_width, self.reach * 0.8, d);
-            let at_break = smoothstep(1.6 * half_width, 1.1 * half_width, d);
+            let at_break = smoothstep(1.7 * half_width, 0.5 * half_width, d);
             let gap = self.depth * smoothstep(self.gap + 0.002, self.gap, along);
             // Callus begins at the broken ends.
-            let ends = (1.0 - ((along - self.gap - 0.0032) / 0.0026).powi(2)).max(0.0);
-            *v += at_break * (self.callus * (ends + 0.15) - gap);
+            let ends = (1.0 - ((along - self.gap - 0.0038) / 0.0034).powi(2)).max(0.0);
+            *v += at_break * (self.callus * (ends + 0.28) - gap);
         });
         Contribution::adding(add)
     }
