@@ -11,7 +11,7 @@ use walkdir::WalkDir;
 use super::context::{Context, FileDigest, StageResult};
 use super::work_key::work_key;
 use crate::config::phantom::PhantomConfig;
-use crate::data::phantom::catalogue::{Catalogue, Visit};
+use crate::data::phantom::catalogue::Catalogue;
 use crate::data::phantom::identity::Split;
 use crate::data::phantom::output_folder::{MANIFEST, Manifest, OutputFolder, sha256_hex};
 use crate::data::phantom::truth::{Truth, of_labelled, of_visits};
@@ -112,15 +112,14 @@ fn write_truth(folder: &OutputFolder, catalogue: &Catalogue, work_key: &str) -> 
         model_sha256: None,
         work_key: work_key.to_owned(),
     };
-    let own = |visit: &Visit| visit.study_id.clone();
     let mut counts = BTreeMap::new();
     for split in [Split::Train, Split::Val, Split::Test] {
         let sets: [(&str, Truth); 5] = [
             ("vindr", of_labelled(&catalogue.vindr, split)),
             ("vindr_kaggle", of_labelled(&catalogue.vindr_kaggle, split)),
-            ("mimic", of_visits(&catalogue.mimic, split, own)),
-            ("annotation", of_visits(&catalogue.annotation, split, annotation_writer::study_id)),
-            ("iu_xray", of_visits(&catalogue.iu_xray, split, own)),
+            ("mimic", of_visits(&catalogue.mimic, split)),
+            ("annotation", of_visits(&catalogue.annotation, split)),
+            ("iu_xray", of_visits(&catalogue.iu_xray, split)),
         ];
         for (dataset, truth) in sets {
             let partition = Partition::new(dataset, split.name());

@@ -28,7 +28,7 @@ pub fn write(folder: &OutputFolder, root: &str, visits: &[Visit], task: &Task) -
     let example = |visit: &Visit, film: &PlannedFilm| {
         json!({
             "id": film.image_id,
-            "study_id": study_id(visit).parse::<u64>().ok(),
+            "study_id": visit.study_id.trim_start_matches('s').parse::<u64>().ok(),
             "subject_id": visit.subject_id.trim_start_matches('p').parse::<u64>().ok(),
             "report": visit.report.findings_text(),
             "image_path": [film_path(visit, film)],
@@ -39,11 +39,6 @@ pub fn write(folder: &OutputFolder, root: &str, visits: &[Visit], task: &Task) -
     };
     let examples = |visit: &Visit| visit.films.iter().map(|film| example(visit, film)).collect();
     folder.put(&format!("{root}/annotation.json"), &by_split(visits, examples)?)
-}
-
-/// A study's name in this layout: its number.
-pub fn study_id(visit: &Visit) -> String {
-    visit.study_id.trim_start_matches('s').to_owned()
 }
 
 /// One object with the examples of each split, as JSON text.

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use super::grammar::{self, Fact, Report};
 use super::identity::{Split, SplitShares, dicom_id, hex_id, stream, study_number, subject_number};
 use super::planned_film::PlannedFilm;
-use super::study::{PhantomStudy, PlanOptions};
+use super::study::{PhantomStudy, PlanOptions, View};
 use crate::config::phantom::PhantomConfig;
 
 /// Films of the Kaggle layout and studies of the R2Gen layout: at most this many, and no more than a quarter of the
@@ -116,10 +116,18 @@ fn options(config: &PhantomConfig) -> PlanOptions {
 }
 
 /// The frontal plans of a set, each with the split of its subject.
-fn plans(config: &PhantomConfig, seed: u64, purpose: &str, count: u32, mut shares: SplitShares) -> Vec<(Split, PhantomStudy)> {
+fn plans(
+    config: &PhantomConfig,
+    seed: u64,
+    purpose: &str,
+    count: u32,
+    mut shares: SplitShares,
+) -> Vec<(Split, PhantomStudy)> {
     let options = options(config);
-    let plans: Vec<PhantomStudy> =
-        (0..u64::from(count)).into_par_iter().map(|index| PhantomStudy::draw_plan(seed, purpose, index, &options)).collect();
+    let plans: Vec<PhantomStudy> = (0..u64::from(count))
+        .into_par_iter()
+        .map(|index| PhantomStudy::draw_plan(seed, purpose, index, &options))
+        .collect();
     let of_subject = plans.chunk_by(|a, b| a.subject == b.subject);
     of_subject
         .flat_map(|studies| {
@@ -132,7 +140,9 @@ fn plans(config: &PhantomConfig, seed: u64, purpose: &str, count: u32, mut share
 fn labelled(config: &PhantomConfig, seed: u64, set: LabelledSet, count: u32) -> Vec<LabelledFilm> {
     // The training films are all written as such; validation is ingest's choice.
     let shares = SplitShares::new(0.0, config.test_share);
-    let films = plans(config, seed, set.drawing(), count, shares).into_iter().map(|(split, plan)| {
+    let films = plans(config, seed, set.drawing(), count, shares).into_iter().map(|(split, mut plan)| {
+        // VinDr-CXR holds PA films only.
+        plan.view = View::Pa;
         let index = plan.index;
         LabelledFilm { index, set, split, film: PlannedFilm::new(hex_id(seed, set.drawing(), index), plan) }
     });
@@ -185,9 +195,7 @@ impl Visit {
         films: Vec<PlannedFilm>,
     ) -> Self {
         let spoken_of = films.first().map_or(&[][..], |film| &film.lesions);
-        let facts: Vec<Fact> = spoken_of
-            .iter()
-            .map(|lesion| Fact::from(&lesion.placed)).collect();
+        let facts: Vec<Fact> = spoken_of.iter().map(|lesion| Fact::from(&lesion.placed)).collect();
         let report = grammar::write(&facts, &mut stream(seed, purpose, index));
         Self { index, subject_id, study_id, split, films, facts, report }
     }

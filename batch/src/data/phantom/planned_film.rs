@@ -34,10 +34,11 @@ pub struct PlannedFilm {
 impl PlannedFilm {
     /// The film of a plan.
     pub fn new(image_id: String, plan: PhantomStudy) -> Self {
-        let lesions = plan.findings.iter().enumerate().map(|(number, placed)| PlannedLesion {
-            box_id: format!("{image_id}-t{number}"),
-            placed: placed.clone(),
-        });
+        let lesions = plan
+            .findings
+            .iter()
+            .enumerate()
+            .map(|(number, placed)| PlannedLesion { box_id: format!("{image_id}-t{number}"), placed: placed.clone() });
         Self { lesions: lesions.collect(), image_id, plan }
     }
 

@@ -41,19 +41,17 @@ pub fn of_labelled(films: &[LabelledFilm], split: Split) -> Truth {
     truth
 }
 
-/// The truth of one split of a set with reports, whose studies ingest calls `study_id`. Reports speak of the first
-/// film of a study.
-pub fn of_visits(visits: &[Visit], split: Split, study_id: impl Fn(&Visit) -> String) -> Truth {
+/// The truth of one split of a set with reports. Reports speak of the first film of a study.
+pub fn of_visits(visits: &[Visit], split: Split) -> Truth {
     let mut truth = Truth::default();
     for visit in visits.iter().filter(|v| v.split == split) {
-        let study_id = study_id(visit);
         truth.lesions.extend(visit.films.iter().flat_map(lesion_rows));
         for (sentence_id, sentence) in (0i32..).zip(&visit.report.findings) {
             truth.links.extend(sentence.facts.iter().filter_map(|&fact| {
                 let film = visit.films.first()?;
                 let lesion = film.lesions.get(fact)?;
                 Some(TruthLinkRow {
-                    study_id: study_id.clone(),
+                    study_id: visit.study_id.clone(),
                     sentence_id,
                     box_id: lesion.box_id.clone(),
                     image_id: film.image_id.clone(),
@@ -63,7 +61,7 @@ pub fn of_visits(visits: &[Visit], split: Split, study_id: impl Fn(&Visit) -> St
         }
         let states = visit.report.labels(&visit.facts);
         truth.findings.extend(FINDING_LABELS.into_iter().zip(states).map(|(label, state)| TruthFindingRow {
-            study_id: study_id.clone(),
+            study_id: visit.study_id.clone(),
             label: label.to_owned(),
             state: state.as_str().to_owned(),
         }));
@@ -114,7 +112,7 @@ mod tests {
         let catalogue = catalogue();
         let mut linked = BTreeSet::new();
         for split in [Split::Train, Split::Val, Split::Test] {
-            let truth = of_visits(&catalogue.mimic, split, |v| v.study_id.clone());
+            let truth = of_visits(&catalogue.mimic, split);
             for link in &truth.links {
                 let visit = catalogue.mimic.iter().find(|v| v.study_id == link.study_id).unwrap();
                 assert_eq!(visit.split, split);

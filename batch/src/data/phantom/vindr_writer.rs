@@ -97,7 +97,10 @@ fn write_films(folder: &OutputFolder, root: &str, films: &[LabelledFilm], task: 
 }
 
 fn boxed(film: &PlannedFilm) -> Vec<Boxed> {
-    film.lesions.iter().map(|l| Boxed { class_id: l.placed.class_id, box_: l.placed.box_, small: l.placed.small }).collect()
+    film.lesions
+        .iter()
+        .map(|l| Boxed { class_id: l.placed.class_id, box_: l.placed.box_, small: l.placed.small })
+        .collect()
 }
 
 fn readings(labelled: &LabelledFilm, seed: u64) -> Vec<Reading> {

@@ -274,7 +274,9 @@ pub(super) fn noun_phrase(group: &Group) -> (String, bool) {
         },
         "Pleural effusion" => sided(group.size_word(), "pleural effusion", "pleural effusions"),
         "Pneumothorax" => match (group.zone, group.severity) {
-            (Some(Zone::Apical | Zone::Upper), Severity::Small) => sided("small", "apical pneumothorax", "apical pneumothoraces"),
+            (Some(Zone::Apical | Zone::Upper), Severity::Small) => {
+                sided("small", "apical pneumothorax", "apical pneumothoraces")
+            }
             _ => sided(group.size_word(), "pneumothorax", "pneumothoraces"),
         },
         "Rib fracture" if several || both => (format!("{side} rib fractures"), true),
