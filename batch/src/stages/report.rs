@@ -124,7 +124,7 @@ struct Job<'a> {
     partition: Partition,
     shard: Shard,
     provenance: Provenance,
-    /// The films are a folder's: images and boxes are ours to write.
+    /// The films are a folder's: images, boxes and findings are ours to write.
     own_films: bool,
 }
 
@@ -134,12 +134,11 @@ impl Job<'_> {
             GeneratedReportRow::TABLE,
             ReportSentenceRow::TABLE,
             SentenceBoxRow::TABLE,
-            FindingRow::TABLE,
             FailureRow::TABLE,
             TimingRow::TABLE,
         ];
         if self.own_films {
-            tables.extend([ImageRow::TABLE, LesionRow::TABLE]);
+            tables.extend([ImageRow::TABLE, LesionRow::TABLE, FindingRow::TABLE]);
         }
         tables
     }
@@ -203,11 +202,12 @@ impl Job<'_> {
         if self.own_films {
             parts.push(self.write(tables.images)?);
             parts.push(self.write(tables.lesions)?);
+            // For a split of the lake, evaluation labels the reports.
+            parts.push(self.write(tables.findings)?);
         }
         parts.push(self.write(tables.reports)?);
         parts.push(self.write(tables.sentences)?);
         parts.push(self.write(tables.links)?);
-        parts.push(self.write(tables.findings)?);
         parts.push(self.write(tables.failures)?);
         parts.push(self.write(vec![timing])?);
         Ok(parts)

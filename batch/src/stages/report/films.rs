@@ -130,10 +130,12 @@ impl Reader {
         }
         self.next += chunk.len();
         let measured = matches!(films.boxes, Boxes::Detector { .. });
+        // Threads share these, not the detector's tensors.
+        let (root, decode, spec) = (films.root.as_path(), &films.decode, &films.spec);
         let read: Vec<Result<(ImageRow, Radiograph), FailureRow>> = chunk
             .par_iter()
             .map(|image| {
-                let found = if measured { open(films, image) } else { films.known(image) };
+                let found = if measured { open(root, image, decode) } else { known(root, image, decode) };
                 found.map_err(|e| e.into_row("report", &image.path, Some(&image.image_id)))
             })
             .collect();
@@ -148,7 +150,7 @@ impl Reader {
         let made = opened.into_par_iter().zip(lesions).map(|((image, radiograph), lesions)| {
             let used: Vec<usize> = (0..lesions.len()).filter(|&i| lesions[i].accepted).collect();
             let rows: Vec<LesionRow> = used.iter().map(|&i| lesions[i].clone()).collect();
-            let (visual, kept) = study_visual(&radiograph, &rows, &films.spec);
+            let (visual, kept) = study_visual(&radiograph, &rows, spec);
             let kept = kept.into_iter().map(|i| used[i]).collect();
             Film { image, lesions, visual, kept, width: radiograph.width as f32 }
         });
@@ -157,10 +159,6 @@ impl Reader {
 }
 
 impl Films {
-    fn known(&self, image: &ImageRow) -> Result<(ImageRow, Radiograph), SourceError> {
-        Ok((image.clone(), read_radiograph(&self.root, image, &self.decode)?))
-    }
-
     fn lesions(&self, opened: &[(ImageRow, Radiograph)], ctx: &Context) -> Result<Vec<Vec<LesionRow>>> {
         match &self.boxes {
             Boxes::Rows(rows) => {
@@ -188,9 +186,14 @@ impl Films {
     }
 }
 
+/// Opens a film of the lake.
+fn known(root: &Path, image: &ImageRow, decode: &DecodeOptions) -> Result<(ImageRow, Radiograph), SourceError> {
+    Ok((image.clone(), read_radiograph(root, image, decode)?))
+}
+
 /// Opens a file of a folder: its size and digest become known.
-fn open(films: &Films, image: &ImageRow) -> Result<(ImageRow, Radiograph), SourceError> {
-    let measured = measure(&films.root.join(&image.path), &films.decode)?;
+fn open(root: &Path, image: &ImageRow, decode: &DecodeOptions) -> Result<(ImageRow, Radiograph), SourceError> {
+    let measured = measure(&root.join(&image.path), decode)?;
     let film = measured.decoded.radiograph;
     let row = ImageRow {
         width: Some(film.width as i32),
