@@ -1,1 +1,216 @@
-//! To be written.
+//! `d2r evaluate`: tables of a split in, figures out, as rows of `metrics` and `findings` and as one HTML page.
+//! The same inputs and settings give the same rows; figures that stand are not computed again.
+
+mod inputs;
+mod page;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use d2r_contracts::labels::FINDING_LABELS;
+use d2r_contracts::rows::Row;
+use d2r_contracts::tables::{FindingRow, MetricRow};
+
+use super::context::{Context, FileDigest, StageResult};
+use crate::error::{Error, Result};
+use crate::eval::detection_figures::{DetectionFigures, Resampling};
+use crate::eval::figure::Figure;
+use crate::eval::findings_labeler::label;
+use crate::eval::label_f1::States;
+use crate::eval::report_figures::{ReportFigures, link_figures};
+use crate::lake::digest::sha256_hex;
+use crate::lake::{Lake, PartManifest, Partition, Provenance, Shard, atomic_file};
+use inputs::{DetectorInput, ReportsInput};
+
+/// What to evaluate.
+#[derive(Debug, Clone)]
+pub struct Args {
+    /// The lake.
+    pub lake: PathBuf,
+    /// A dataset of the lake.
+    pub dataset: String,
+    /// Its split.
+    pub split: String,
+    /// The truth tables of a phantom; readers' boxes are the reference when absent.
+    pub truth: Option<PathBuf>,
+}
+
+/// The whole partition in one part.
+const WHOLE: Shard = Shard { index: 0, count: 1 };
+/// Raised when the same input comes to give other figures.
+const CONTENT_VERSION: u32 = 1;
+
+fn resampling(ctx: &Context) -> Resampling {
+    Resampling { draws: ctx.config.evaluate.bootstrap_draws, seed: ctx.config.run.seed }
+}
+
+/// The evaluation's name: it follows from the settings and from the digests of all that is read.
+fn evaluation_id(ctx: &Context, stage: &str, args: &Args, digests: &[String]) -> Result<(String, String)> {
+    let config = &ctx.config;
+    let settings = serde_json::json!({
+        "stage": stage,
+        "content_version": CONTENT_VERSION,
+        "code_version": env!("CARGO_PKG_VERSION"),
+        "dataset": args.dataset,
+        "split": args.split,
+        "seed": config.run.seed,
+        "draws": config.evaluate.bootstrap_draws,
+        "link_iou_min": config.evaluate.link_iou_min,
+        "section": config.ingest.section,
+        "inputs": digests,
+    });
+    let work_key = sha256_hex(settings.to_string().as_bytes());
+    Ok((format!("{stage}-{}", &work_key[..12]), work_key))
+}
+
+/// Figures of the detector's boxes in a split, against the truth or against readers.
+///
+/// # Errors
+/// [`Error::InputMissing`] when the split has no images, no detections, or nothing to compare them with.
+pub fn run_detector(ctx: &Context, args: Args) -> Result<StageResult> {
+    const STAGE: &str = "evaluate-detector";
+    let start = Instant::now();
+    let place = Place::open(&args)?;
+    let digests = DetectorInput::digests(&place, &args)?;
+    let (run_id, work_key) = evaluation_id(ctx, STAGE, &args, &digests)?;
+    let owns = |row: &MetricRow| row.stage == "detector";
+    if let Some(found) = place.standing(&run_id, owns)? {
+        return place.result(STAGE, true, found, start);
+    }
+    let input = DetectorInput::read(&place, &args)?;
+    ctx.stop.check()?;
+    let figures = DetectionFigures::of(&input.boxes, input.truth, resampling(ctx)).figures;
+    let provenance = Provenance { run_id, model_sha256: input.model_sha256, work_key };
+    let rows = place.write_metrics(&figures, &provenance)?;
+    place.result(STAGE, false, rows, start)
+}
+
+/// Figures of a split's generated reports against the references, and of their links against the truth.
+///
+/// # Errors
+/// [`Error::InputMissing`] when the split has no generated reports, or no references for them.
+pub fn run_reports(ctx: &Context, args: Args) -> Result<StageResult> {
+    const STAGE: &str = "evaluate-reports";
+    let start = Instant::now();
+    let place = Place::open(&args)?;
+    let digests = ReportsInput::digests(&place, &args)?;
+    let (run_id, work_key) = evaluation_id(ctx, STAGE, &args, &digests)?;
+    let owns = |row: &MetricRow| row.stage == "reports" || row.stage == "links";
+    if let Some(found) = place.standing(&run_id, owns)? {
+        return place.result(STAGE, true, found, start);
+    }
+    let input = ReportsInput::read(ctx, &place, &args)?;
+    ctx.stop.check()?;
+    let computed = ReportFigures::of(&input.pairs, &input.train, resampling(ctx));
+    let mut figures = computed.figures;
+    if let Some(links) = &input.links {
+        figures.extend(link_figures(links, ctx.config.evaluate.link_iou_min, resampling(ctx)));
+    }
+    ctx.stop.check()?;
+    let provenance = Provenance { run_id, model_sha256: input.model_sha256.clone(), work_key };
+    place.write_findings(&input, &provenance)?;
+    let rows = place.write_metrics(&figures, &provenance)?;
+    place.result(STAGE, false, rows, start)
+}
+
+/// Writes the page of a split: figures, tables, plots, studies, timings, failures. What is not there is left out.
+///
+/// # Errors
+/// When tables cannot be read or the page cannot be written.
+pub fn write_report_html(ctx: &Context, args: &Args, path: &Path) -> Result<()> {
+    let place = Place::open(args)?;
+    let html = page::build(ctx, &place, args)?.html();
+    if let Some(folder) = path.parent().filter(|f| !f.as_os_str().is_empty()) {
+        std::fs::create_dir_all(folder).map_err(|e| Error::io("create", folder, e))?;
+    }
+    atomic_file::write(path, |w| w.write_all(html.as_bytes()).map_err(|e| Error::io("write", path, e)))?;
+    Ok(())
+}
+
+/// A lake and the partition that is evaluated.
+struct Place {
+    lake: Lake,
+    partition: Partition,
+}
+
+impl Place {
+    fn open(args: &Args) -> Result<Self> {
+        let partition = Partition { dataset: args.dataset.clone(), split: args.split.clone() };
+        partition.check()?;
+        Ok(Self { lake: Lake::open(&args.lake)?, partition })
+    }
+
+    fn read<R: Row>(&self) -> Result<Vec<R>> {
+        self.lake.read(&self.partition)
+    }
+
+    /// `table digest` of the partition, for work keys.
+    fn digest(&self, table: &str) -> Result<String> {
+        Ok(format!("{table} {}", self.lake.content_digest(table, &self.partition)?))
+    }
+
+    /// The figures that this very evaluation wrote before.
+    fn standing(&self, run_id: &str, owns: impl Fn(&MetricRow) -> bool) -> Result<Option<Vec<MetricRow>>> {
+        let rows: Vec<MetricRow> =
+            self.read::<MetricRow>()?.into_iter().filter(|r| r.run_id == run_id && owns(r)).collect();
+        Ok((!rows.is_empty()).then_some(rows))
+    }
+
+    fn write_metrics(
+        &self,
+        figures: &[Figure],
+        provenance: &Provenance,
+    ) -> Result<Vec<MetricRow>> {
+        let rows: Vec<MetricRow> = figures.iter().map(|f| f.metric_row(&provenance.run_id)).collect();
+        self.lake.write(&self.partition, WHOLE, rows.clone(), provenance)?;
+        Ok(rows)
+    }
+
+    /// Labels of the generated reports; those of the references too, unless ingest read them from the dataset.
+    fn write_findings(&self, input: &ReportsInput, provenance: &Provenance) -> Result<()> {
+        let rows_of = |study_id: &str, report_id: Option<&str>, states: States| {
+            let origin = if report_id.is_some() { "generated" } else { "reference" };
+            let row = |(name, state): (&str, d2r_contracts::labels::FindingState)| FindingRow {
+                study_id: study_id.to_owned(),
+                report_id: report_id.map(str::to_owned),
+                origin: origin.to_owned(),
+                label: name.to_owned(),
+                state: state.as_str().to_owned(),
+            };
+            FINDING_LABELS.into_iter().zip(states).map(row).collect::<Vec<_>>()
+        };
+        let mut references: Vec<FindingRow> =
+            input.references.iter().flat_map(|(study, text)| rows_of(study, None, label(text))).collect();
+        references.sort_by(Row::key_cmp);
+        let parts = self.lake.parts(FindingRow::TABLE, &self.partition)?;
+        let ours = !parts.iter().any(|p| p.producer == "ingest" && p.rows > 0);
+        let mut rows: Vec<FindingRow> = input
+            .generated
+            .iter()
+            .flat_map(|g| rows_of(&g.study_id, Some(&g.report_id), label(&g.text)))
+            .collect();
+        if ours {
+            rows.extend(references);
+        }
+        self.lake.write(&self.partition, WHOLE, rows, provenance)?;
+        Ok(())
+    }
+
+    fn result(&self, stage: &str, cached: bool, metrics: Vec<MetricRow>, start: Instant) -> Result<StageResult> {
+        let parts = self.lake.parts(MetricRow::TABLE, &self.partition)?;
+        let file = |p: PartManifest| FileDigest { path: self.lake.root().join(p.file), bytes: p.bytes, sha256: p.sha256 };
+        Ok(StageResult {
+            stage: stage.to_owned(),
+            cached,
+            rows: BTreeMap::from([(MetricRow::TABLE.to_owned(), metrics.len() as u64)]),
+            files: parts.into_iter().map(file).collect(),
+            figures: metrics.into_iter().map(|r| (format!("{}.{}", r.stage, r.metric), r.value)).collect(),
+            wall_s: start.elapsed().as_secs_f64(),
+        })
+    }
+}
+
+#[cfg(test)]
+#[path = "evaluate/tests.rs"]
+mod tests;

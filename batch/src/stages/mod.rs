@@ -13,6 +13,7 @@ pub mod inspect;
 pub mod phantom;
 pub mod pipeline;
 pub mod report;
+pub mod sentence_facts;
 pub mod train_detector;
 pub mod train_reporter;
 pub mod validate;

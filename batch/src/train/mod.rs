@@ -8,4 +8,5 @@ pub mod metrics_log;
 pub mod model_card;
 pub mod optimizer;
 pub mod report_loop;
+pub mod reporter_card;
 pub mod run_dir;

@@ -23,6 +23,8 @@ pub struct Chest {
     pub anatomy: Anatomy,
     rows: Vec<Row>,
     heart: [Ellipse; 3],
+    /// Offsets beyond which the heart is too far away to matter.
+    near_heart: std::ops::Range<f32>,
 }
 
 /// What is known of one height.
@@ -103,7 +105,9 @@ impl Chest {
         });
         let rows = rows.collect();
         let heart = heart(&anatomy);
-        Chest { anatomy, rows, heart }
+        let width = anatomy.heart_ctr * 2.0 * anatomy.thorax_half_width;
+        let near_heart = anatomy.heart_shift - 0.30 * width - 0.06..anatomy.heart_shift + 0.70 * width + 0.06;
+        Chest { anatomy, rows, heart, near_heart }
     }
 
     fn row(&self, y: f32) -> &Row {
@@ -202,38 +206,44 @@ impl Chest {
         let band = half - offset.abs();
         let great = -smooth_min(-band, -self.knob(p), 0.012);
         // The heart ends at the waist; far above it its distance does not matter.
-        let far = p.y < 0.30 || p.y > self.anatomy.dome_left_y + 0.10 || offset.abs() > 0.42;
+        let far = p.y < 0.30 || p.y > self.anatomy.dome_left_y + 0.10 || !self.near_heart.contains(&offset);
         if far { great } else { -smooth_min(-great, -self.heart(p), 0.018) }
     }
 
     /// Air along the ray through `p`: 0 outside the lungs, about 1 in their middle.
     pub fn air(&self, p: Point) -> f32 {
-        self.air_beside(p, self.mediastinum(p))
+        let air = self.air_without_heart(p);
+        if air > 0.0 { air * Self::beside(self.mediastinum(p)) } else { 0.0 }
     }
 
-    /// [`Self::air`] where the distance inside the mediastinum is known.
-    pub fn air_beside(&self, p: Point, mediastinum: f32) -> f32 {
+    /// The share of air that is left at a distance inside the mediastinum.
+    pub fn beside(mediastinum: f32) -> f32 {
+        1.0 - smoothstep(-SOFT_EDGE, SOFT_EDGE, mediastinum)
+    }
+
+    /// [`Self::air`] if heart and great vessels were not there.
+    pub fn air_without_heart(&self, p: Point) -> f32 {
+        if p.y < self.anatomy.apex_y - 0.01 || self.offset(p).abs() > self.row(p.y).lateral + 0.01 {
+            return 0.0;
+        }
         let lung = self.lung(p);
-        if lung.edge < -0.05 || p.y < self.anatomy.apex_y - 0.01 {
+        if lung.edge < -0.05 {
             return 0.0;
         }
         let inside = smoothstep(-0.004, 0.004, lung.edge);
         // The lung reaches down behind the dome.
-        let behind = 0.16 * smoothstep(0.0, 0.01, lung.wall) * smoothstep(-0.05, 0.0, lung.dome) * (1.0 - inside);
-        if inside + behind <= 0.0 {
-            return 0.0;
-        }
-        let solid = smoothstep(-SOFT_EDGE, SOFT_EDGE, mediastinum);
+        let behind = smoothstep(-0.05, 0.0, lung.dome) * smoothstep(0.02, 0.01, lung.dome) * (1.0 - inside);
+        let behind = 0.16 * smoothstep(0.0, 0.01, lung.wall) * behind;
         let depth = 0.50 + 0.50 * (1.0 - (1.0 - (lung.wall / 0.12).clamp(0.0, 1.0)).powi(2));
         let top = 0.72 + 0.28 * smoothstep(0.0, 0.14, p.y - self.anatomy.apex_y);
-        (inside * depth * top + behind) * (1.0 - solid) * self.anatomy.aeration
+        (inside * depth * top + behind) * self.anatomy.aeration
     }
 
     /// Where the vessels of a lung begin.
     pub fn hilum(&self, side: Side) -> Point {
         match side {
-            Side::Right => self.place(side, 0.078, 0.445),
-            _ => self.place(Side::Left, 0.082, 0.425),
+            Side::Right => self.place(side, 0.062, 0.445),
+            _ => self.place(Side::Left, 0.066, 0.425),
         }
     }
 

@@ -2,9 +2,10 @@
 
 use d2r_contracts::radiograph::Radiograph;
 
-use super::canvas::{Layer, Profile, at, grain, knots, scramble, smoothstep};
+use super::canvas::{Layer, Profile, at, knots, smoothstep};
 use super::chest::{AIR_CONTRAST, Chest};
 use super::lesions::placement::with_lesions;
+use super::noise::{grain, scramble};
 use super::study::{PhantomStudy, Side, View};
 use super::{lateral, skeleton, tissue, vessels};
 
@@ -76,8 +77,8 @@ fn frontal(study: &PhantomStudy) -> Layer {
         // Vessels are seen only against air.
         let seen = vessel * smoothstep(0.08, 0.5, air);
         *d += seen - AIR_CONTRAST * air - gas;
-        // Bones end where the film is empty.
-        *d = (*d).max(0.0) + bone * smoothstep(0.0, 0.1, *d);
+        // Bones end where the film is empty, and show less through the heart and the belly.
+        *d = (*d).max(0.0) + bone * smoothstep(0.0, 0.1, *d) * (1.0 - 0.45 * smoothstep(0.66, 0.84, *d));
     }
     density
 }
@@ -120,3 +121,6 @@ fn marker(study: &PhantomStudy) -> Layer {
     }
     layer
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,9 +3,10 @@
 
 use d2r_contracts::boxes::BoxXyxy;
 
-use super::canvas::{Knot, Layer, Point, Profile, Rect, SmoothNoise, at, curve, knots, length, smooth_min, smoothstep};
+use super::canvas::{Knot, Layer, Point, Profile, Rect, at, curve, knots, length, smooth_min, smoothstep};
 use super::chest::AIR_CONTRAST;
 use super::lesions::{LesionKind, PlacedLesion, Shape, VISIBLE, Zone};
+use super::noise::SmoothNoise;
 use super::study::{PhantomStudy, Side};
 
 /// The geometry of a lateral chest.
@@ -74,16 +75,16 @@ impl Profiles {
     fn heart(&self, p: Point) -> f32 {
         let (dx, dy) = (p.x - 0.375, p.y - (self.dome - 0.085));
         let (u, v) = ((dx * 0.80 - dy * 0.60) / 0.165, (dx * 0.60 + dy * 0.80) / 0.125);
-        smoothstep(1.06, 0.90, length(u, v))
+        smoothstep(1.12, 0.82, length(u, v))
     }
 
     /// Hilum and great vessels.
     fn vessels(&self, p: Point) -> f32 {
-        let hilum = smoothstep(1.0, 0.3, length((p.x - 0.525) / 0.055, (p.y - 0.435) / 0.06));
+        let hilum = smoothstep(1.1, 0.0, length((p.x - 0.525) / 0.085, (p.y - 0.44) / 0.085));
         let ring = length((p.x - 0.535) / 0.105, (p.y - 0.385) / 0.11);
-        let arch = smoothstep(0.26, 0.12, (ring - 1.0).abs()) * smoothstep(0.46, 0.38, p.y);
-        let down = smoothstep(0.035, 0.02, (p.x - 0.635 - 0.10 * (p.y - 0.4)).abs()) * smoothstep(0.36, 0.42, p.y);
-        hilum.max(0.8 * arch).max(0.45 * down)
+        let arch = smoothstep(0.34, 0.0, (ring - 1.0).abs()) * smoothstep(0.43, 0.30, p.y);
+        let down = smoothstep(0.05, 0.0, (p.x - 0.635 - 0.10 * (p.y - 0.4)).abs()) * smoothstep(0.30, 0.42, p.y);
+        (hilum + 0.6 * arch).min(1.0).max(0.38 * down)
     }
 
     /// The share of the air at `p` (local frame) that fluid `height` deep takes.

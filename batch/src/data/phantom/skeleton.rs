@@ -1,6 +1,6 @@
 //! Bones of the frontal chest: ribs, clavicles, shoulder blades, humeral heads, spine.
 
-use super::canvas::{Knot, Layer, Point, Profile, Rect, Window, knots, length, refine, smoothstep};
+use super::canvas::{Knot, Layer, Point, Rect, Window, knots, length, refine, smoothstep};
 use super::chest::{Chest, RIBS};
 use super::study::Side;
 
@@ -41,17 +41,17 @@ pub fn bone_layer(bone: &[Knot], side: usize) -> Layer {
     let margin = bone.iter().map(|k| k.half_width).fold(0.0, f32::max) + 2.0 / side as f32;
     let window = Window::of(Rect::holding(bone.iter().map(|k| k.place), margin), side);
     let mut layer = Layer::zeros(side, window);
-    layer.stroke(bone, Profile::Bone);
+    layer.bone(bone);
     layer
 }
 
 /// The posterior arc of a rib as a stroke.
 pub fn posterior_knots(chest: &Chest, side: Side, index: usize) -> Vec<Knot> {
-    fading(&chest.posterior_rib(side, index), |share| POSTERIOR * (0.75 + 0.25 * smoothstep(0.0, 0.3, share)))
+    fading(&chest.posterior_rib(side, index), |share| POSTERIOR * (0.75 + 0.25 * smoothstep(0.0, 0.3, share)) * (1.0 - 0.4 * smoothstep(0.85, 1.0, share)))
 }
 
 fn anterior_knots(chest: &Chest, side: Side, index: usize) -> Vec<Knot> {
-    fading(&chest.anterior_rib(side, index), |share| ANTERIOR * (1.0 - 0.85 * smoothstep(0.55, 1.0, share)))
+    fading(&chest.anterior_rib(side, index), |share| ANTERIOR * (0.2 + 0.8 * smoothstep(0.0, 0.25, share)) * (1.0 - 0.85 * smoothstep(0.55, 1.0, share)))
 }
 
 fn fading(points: &[Point], strength: impl Fn(f32) -> f32) -> Vec<Knot> {

@@ -1,7 +1,8 @@
 //! Soft tissue of the frontal chest: skin outline, chest wall, mediastinum, abdomen, air ways, gas.
 
-use super::canvas::{Layer, Point, Profile, Rect, SmoothNoise, knots, length, smoothstep};
+use super::canvas::{Layer, Point, Profile, Rect, knots, length, smoothstep};
 use super::chest::Chest;
+use super::noise::SmoothNoise;
 use super::study::Side;
 
 /// The soft tissue of a chest.
@@ -15,8 +16,8 @@ pub struct SoftTissue {
 /// Soft tissue and air.
 pub fn soft_tissue(chest: &Chest, side: usize) -> SoftTissue {
     let a = &chest.anatomy;
-    let coarse = SmoothNoise::new(a.texture ^ 1, 7.0);
-    let fine = SmoothNoise::new(a.texture ^ 2, 26.0);
+    let mut coarse = SmoothNoise::new(a.texture ^ 1, 7.0).scan();
+    let mut fine = SmoothNoise::new(a.texture ^ 2, 26.0).scan();
     let mut density = Layer::film(side);
     let mut air = Layer::film(side);
     let mut airs = air.values.iter_mut();
@@ -38,7 +39,7 @@ pub fn soft_tissue(chest: &Chest, side: usize) -> SoftTissue {
         let (coarse, fine) = (coarse.at(p), fine.at(p));
         let texture = 0.016 * coarse + 0.009 * fine;
         *value = body * (wall + 0.10 * middle * (1.0 - below) + 0.11 * below + texture + breast(chest, p));
-        let inside = chest.air_beside(p, mediastinum);
+        let inside = chest.air_without_heart(p) * Chest::beside(mediastinum);
         if let (Some(air), true) = (air, inside > 0.0) {
             *air = inside * (1.0 + 0.02 * coarse + 0.025 * fine);
         }

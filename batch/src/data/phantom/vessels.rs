@@ -29,14 +29,14 @@ pub fn markings(chest: &Chest, side: usize) -> Layer {
                 let angle = if half == Side::Left { fan } else { std::f32::consts::PI - fan };
                 let start = at(hilum.x, hilum.y + 0.035 * fan);
                 let low = if fan > 0.3 { 1.15 } else { 0.9 };
-                Twig { place: start, angle, half_width: 0.0080 * low, length: 0.085 * low, generation: 0 }
+                Twig { place: start, angle, half_width: 0.0080 * low, length: 0.09 * low, generation: 0 }
             })
             .collect();
         while let Some(twig) = growing.pop() {
             grow(chest, &mut layer, &twig, &mut growing, &mut rng);
         }
         let shade = Layer::drawn(side, Rect::around(hilum, 0.09), |p| {
-            0.085 * smoothstep(1.0, 0.0, length((p.x - hilum.x) / 0.045, (p.y - hilum.y) / 0.075))
+            0.11 * smoothstep(1.0, 0.0, length((p.x - hilum.x) / 0.065, (p.y - hilum.y) / 0.085))
         });
         layer.add(&shade);
     }

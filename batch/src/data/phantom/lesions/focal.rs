@@ -1,9 +1,10 @@
 //! Focal lesions: nodules and masses, calcified specks, cavities.
 
-use super::super::canvas::{Layer, Point, Rect, SmoothNoise, smoothstep};
+use super::super::canvas::{Layer, Point, Rect, smoothstep};
 use super::super::chest::Chest;
 use super::Contribution;
 use super::opacity::masked;
+use super::super::noise::SmoothNoise;
 
 /// A round density.
 #[derive(Debug, Clone, PartialEq)]
@@ -95,7 +96,7 @@ impl Cavity {
         masked(&mut add, chest);
         let fill = Layer::drawn(side, area, |p| {
             let wet = if self.fluid > 0.0 { smoothstep(level - 0.0015, level + 0.0015, p.y) } else { 0.0 };
-            inside(p) * (0.75 * wet - 0.28 * (1.0 - wet))
+            inside(p) * (0.75 * wet - 0.10 * (1.0 - wet))
         });
         Contribution { fill, erase: Layer::drawn(side, area, inside), add }
     }

@@ -1,9 +1,10 @@
 //! Reticular lesions: the edges of random cells, coarse (fibrosis) or fine (interstitial disease).
 
-use super::super::canvas::{Layer, Point, Rect, SmoothNoise, at, length, scramble, smoothstep};
+use super::super::canvas::{Layer, Point, Rect, at, length, smoothstep};
 use super::super::chest::Chest;
 use super::Contribution;
 use super::opacity::masked;
+use super::super::noise::{SmoothNoise, scramble};
 
 /// A net over an elliptic part of one lung.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,7 +1,8 @@
 //! Lung without air: consolidation, infiltration, atelectasis.
 
-use super::super::canvas::{Layer, Point, Profile, Rect, SmoothNoise, Window, at, knots, length, scramble, smoothstep};
+use super::super::canvas::{Layer, Point, Profile, Rect, Window, at, knots, length, smoothstep};
 use super::super::chest::Chest;
+use super::super::noise::{SmoothNoise, scramble};
 use super::super::study::Side;
 use super::Contribution;
 

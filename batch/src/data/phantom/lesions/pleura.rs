@@ -1,7 +1,8 @@
 //! Lesions of the pleural space: fluid with its meniscus, air outside a pleural line, thick rinds.
 
-use super::super::canvas::{Layer, Point, Rect, SmoothNoise, smooth_min, smoothstep};
+use super::super::canvas::{Layer, Point, Rect, smooth_min, smoothstep};
 use super::super::chest::Chest;
+use super::super::noise::SmoothNoise;
 use super::super::study::Side;
 use super::Contribution;
 

@@ -1,0 +1,188 @@
+//! What evaluation reads: tables joined into the plain values that `eval` takes.
+
+use std::collections::BTreeMap;
+
+use d2r_contracts::boxes::BoxXyxy;
+use d2r_contracts::rows::Row;
+use d2r_contracts::space::Original;
+use d2r_contracts::tables::{
+    GeneratedReportRow, ImageRow, LesionRow, ReportRow, ReportSentenceRow, SentenceBoxRow,
+};
+
+use super::{Args, Place};
+use crate::error::{Error, Result};
+use crate::eval::image_boxes::{ImageBoxes, ScoredBox, TruthBox, by_image};
+use crate::eval::links::{LinkCounts, LinkedSentence};
+use crate::eval::report_figures::ReportPair;
+use crate::eval::truth::Truth;
+use crate::lake::Partition;
+use crate::stages::context::Context;
+
+/// The box of a lesion's row.
+pub(super) fn region(row: &LesionRow) -> BoxXyxy<Original> {
+    BoxXyxy::new(row.x_min, row.y_min, row.x_max, row.y_max)
+}
+
+fn missing(place: &Place, what: &str, hint: &str) -> Error {
+    Error::InputMissing { path: place.lake.root().to_path_buf(), hint: format!("{} has no {what}; {hint}", place.partition) }
+}
+
+/// Boxes of every evaluated image.
+pub(super) struct DetectorInput {
+    /// In the order of image ids.
+    pub boxes: Vec<ImageBoxes>,
+    /// What the truth boxes are: `drawn` or `readers`.
+    pub truth: &'static str,
+    /// Digest of the detector's weights.
+    pub model_sha256: Option<String>,
+}
+
+impl DetectorInput {
+    /// Digests of all that [`Self::read`] reads.
+    pub fn digests(place: &Place, args: &Args) -> Result<Vec<String>> {
+        let mut digests = vec![place.digest(ImageRow::TABLE)?, place.digest(LesionRow::TABLE)?];
+        if let Some(folder) = &args.truth {
+            digests.push(Truth::read(folder, &args.dataset)?.digest);
+        }
+        Ok(digests)
+    }
+
+    pub fn read(place: &Place, args: &Args) -> Result<Self> {
+        let images: Vec<ImageRow> = place.read()?;
+        if images.is_empty() {
+            return Err(missing(place, "images", "run `d2r ingest` first"));
+        }
+        let lesions: Vec<LesionRow> = place.read()?;
+        let detected: Vec<&LesionRow> = lesions.iter().filter(|l| l.source == "pseudo").collect();
+        if detected.is_empty() {
+            return Err(missing(place, "detections", "run `d2r annotate` first"));
+        }
+        let found = detected.iter().map(|l| {
+            (l.image_id.as_str(), ScoredBox { class_id: l.class_id, score: l.score, region: region(l) })
+        });
+        let model_sha256 = detected.iter().find_map(|l| l.model_sha256.clone());
+        let (ids, truths, truth): (Vec<String>, Vec<(String, TruthBox)>, _) = match &args.truth {
+            Some(folder) => {
+                let truth = Truth::read(folder, &args.dataset)?;
+                let ids: Vec<String> = images.into_iter().map(|i| i.image_id).collect();
+                let boxes = ids.iter().flat_map(|id| {
+                    let drawn = truth.lesions_of(id).iter();
+                    drawn.map(|l| (id.clone(), TruthBox { class_id: l.class_id, region: l.region }))
+                });
+                (ids.clone(), boxes.collect(), "drawn")
+            }
+            None => {
+                // Unfused readers' boxes would make every further copy of a lesion a miss.
+                let fused = lesions.iter().filter(|l| l.source == "fused");
+                let boxes = fused.map(|l| (l.image_id.clone(), TruthBox { class_id: l.class_id, region: region(l) }));
+                (images.into_iter().filter(|i| i.n_boxes.is_some()).map(|i| i.image_id).collect(), boxes.collect(), "readers")
+            }
+        };
+        if ids.is_empty() {
+            return Err(missing(place, "images that readers looked at", "name the truth tables with `--truth`"));
+        }
+        let truths = truths.iter().map(|(id, b)| (id.as_str(), *b));
+        Ok(Self { boxes: by_image(&ids, truths, found), truth, model_sha256 })
+    }
+}
+
+/// Generated reports with everything that they are compared with.
+pub(super) struct ReportsInput {
+    /// All generated reports of the split.
+    pub generated: Vec<GeneratedReportRow>,
+    /// Cleaned references by study, of the configured section.
+    pub references: BTreeMap<String, String>,
+    /// Generated reports that have a reference, with it; in the order of report ids.
+    pub pairs: Vec<ReportPair>,
+    /// Cleaned reports of the training split.
+    pub train: Vec<String>,
+    /// Link counts of every generated report; `None` without truth.
+    pub links: Option<Vec<LinkCounts>>,
+    /// Digest of the report model's weights.
+    pub model_sha256: Option<String>,
+}
+
+impl ReportsInput {
+    /// Digests of all that [`Self::read`] reads.
+    pub fn digests(place: &Place, args: &Args) -> Result<Vec<String>> {
+        let tables = [
+            GeneratedReportRow::TABLE,
+            ReportSentenceRow::TABLE,
+            SentenceBoxRow::TABLE,
+            LesionRow::TABLE,
+            ReportRow::TABLE,
+        ];
+        let mut digests = tables.into_iter().map(|t| place.digest(t)).collect::<Result<Vec<String>>>()?;
+        digests.push(format!("train {}", place.lake.content_digest(ReportRow::TABLE, &train_of(place))?));
+        if let Some(folder) = &args.truth {
+            digests.push(Truth::read(folder, &args.dataset)?.digest);
+        }
+        Ok(digests)
+    }
+
+    pub fn read(ctx: &Context, place: &Place, args: &Args) -> Result<Self> {
+        let generated: Vec<GeneratedReportRow> = place.read()?;
+        if generated.is_empty() {
+            return Err(missing(place, "generated reports", "run `d2r report` first"));
+        }
+        let section = &ctx.config.ingest.section;
+        let references = cleaned(place.read()?, section);
+        let truth = args.truth.as_ref().map(|folder| Truth::read(folder, &args.dataset)).transpose()?;
+        let pair = |g: &GeneratedReportRow| {
+            let reference = references.get(&g.study_id)?.clone();
+            let truth = truth.as_ref().and_then(|t| t.findings.get(&g.study_id).copied());
+            Some(ReportPair { generated: g.text.clone(), reference, truth })
+        };
+        let pairs: Vec<ReportPair> = generated.iter().filter_map(pair).collect();
+        if pairs.is_empty() {
+            return Err(missing(place, "reference reports", "ingest a dataset with reports"));
+        }
+        let train: Vec<String> = cleaned(place.lake.read(&train_of(place))?, section).into_values().collect();
+        let links = match &truth {
+            None => None,
+            Some(truth) => {
+                let linked = linked_sentences(place)?;
+                let iou_min = ctx.config.evaluate.link_iou_min as f32;
+                let of = |g: &GeneratedReportRow| {
+                    let sentences = linked.get(&g.report_id).map_or(&[][..], Vec::as_slice);
+                    LinkCounts::of(sentences, truth.lesions_of(&g.image_id), iou_min)
+                };
+                Some(generated.iter().map(of).collect())
+            }
+        };
+        let model_sha256 = generated.first().map(|g| g.model_sha256.clone());
+        Ok(Self { generated, references, pairs, train, links, model_sha256 })
+    }
+}
+
+fn train_of(place: &Place) -> Partition {
+    Partition { dataset: place.partition.dataset.clone(), split: "train".into() }
+}
+
+/// Cleaned text by study: the configured section, else whichever the study has.
+pub(super) fn cleaned(rows: Vec<ReportRow>, section: &str) -> BTreeMap<String, String> {
+    let mut texts = BTreeMap::new();
+    for row in rows {
+        if row.section == section || !texts.contains_key(&row.study_id) {
+            texts.insert(row.study_id, row.text_clean);
+        }
+    }
+    texts
+}
+
+/// Sentences of each report, in order, with the places of their boxes.
+fn linked_sentences(place: &Place) -> Result<BTreeMap<String, Vec<LinkedSentence>>> {
+    let lesions: Vec<LesionRow> = place.read()?;
+    let regions: BTreeMap<&str, BoxXyxy<Original>> = lesions.iter().map(|l| (l.box_id.as_str(), region(l))).collect();
+    let mut boxes: BTreeMap<(String, i32), Vec<BoxXyxy<Original>>> = BTreeMap::new();
+    for link in place.read::<SentenceBoxRow>()? {
+        let at = regions.get(link.box_id.as_str());
+        boxes.entry((link.report_id, link.sentence_id)).or_default().extend(at);
+    }
+    let mut linked: BTreeMap<String, Vec<LinkedSentence>> = BTreeMap::new();
+    for s in place.read::<ReportSentenceRow>()? {
+        let boxes = boxes.remove(&(s.report_id.clone(), s.sentence_id)).unwrap_or_default();
+        linked.entry(s.report_id).or_default().push(LinkedSentence { text: s.text, boxes });
+    }
+    Ok(linked)
+}

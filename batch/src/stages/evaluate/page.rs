@@ -1,0 +1,241 @@
+//! The page of a split, from its tables and radiographs.
+
+use std::collections::BTreeMap;
+
+use d2r_contracts::decode::DecodeOptions;
+use d2r_contracts::labels::lesion_class_name;
+use d2r_contracts::rows::Row;
+use d2r_contracts::tables::{
+    FailureRow, GeneratedReportRow, ImageRow, LesionRow, ReportRow, ReportSentenceRow, SentenceBoxRow, TimingRow,
+    TrainLogRow,
+};
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+
+use super::inputs::{DetectorInput, ReportsInput, cleaned, region};
+use super::{Args, Place, resampling};
+use crate::data::source::read_radiograph;
+use crate::error::{Error, Result};
+use crate::eval::bleu::BleuCounts;
+use crate::eval::detection_figures::DetectionFigures;
+use crate::eval::figure::Figure;
+use crate::eval::findings_labeler::label;
+use crate::eval::gallery::{Case, CaseBox, CaseSentence, picture};
+use crate::eval::html_report::{FailureCount, FigureGroup, Page, Timing};
+use crate::eval::label_f1::{MICRO, label_f1};
+use crate::eval::plots;
+use crate::eval::report_figures::{ReportFigures, link_figures};
+use crate::eval::rouge::rouge_l_one;
+use crate::eval::truth::Truth;
+use crate::stages::context::Context;
+
+/// Classes drawn by line beside their mean; more could not be told apart.
+const CURVES: usize = 9;
+/// Share of the shown studies that are abnormal, where there are enough.
+const ABNORMAL_SHARE: f64 = 0.75;
+
+/// `None` for inputs that are not there: the page leaves them out.
+fn if_there<T>(result: Result<T>) -> Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(Error::InputMissing { .. }) => Ok(None),
+        Err(other) => Err(other),
+    }
+}
+
+pub(super) fn build(ctx: &Context, place: &Place, args: &Args) -> Result<Page> {
+    let mut page = Page { subject: format!("{}, {} split", args.dataset, args.split), ..Page::default() };
+    if let Some(input) = if_there(DetectorInput::read(place, args))? {
+        let computed = DetectionFigures::of(&input.boxes, input.truth, resampling(ctx));
+        add_group(&mut page, "Detector", &computed.figures);
+        let mut curves = computed.curves;
+        // The classes with most truth boxes; the mean stands first.
+        let truths = |name: &str| computed.classes.iter().find(|(n, _)| n == name).map_or(usize::MAX, |(_, c)| c.truths);
+        curves.sort_by_key(|(name, _)| std::cmp::Reverse(truths(name)));
+        curves.truncate(CURVES);
+        page.plots.extend(plots::precision_recall(&curves)?);
+        page.plots.extend(plots::froc(&computed.froc)?);
+        page.classes = computed.classes;
+        identify(&mut page, "Detector weights", input.model_sha256);
+    }
+    if let Some(input) = if_there(ReportsInput::read(ctx, place, args))? {
+        let computed = ReportFigures::of(&input.pairs, &input.train, resampling(ctx));
+        add_group(&mut page, "Reports", &computed.figures);
+        if let Some(links) = &input.links {
+            let iou_min = ctx.config.evaluate.link_iou_min;
+            add_group(&mut page, "Sentence-to-box links", &link_figures(links, iou_min, resampling(ctx)));
+        }
+        page.plots.extend(plots::label_bars(&computed.labels)?);
+        page.labels = computed.labels;
+        identify(&mut page, "Report model weights", input.model_sha256);
+    }
+    let log: Vec<TrainLogRow> = everywhere(place)?;
+    page.plots.extend(plots::training(&log)?);
+    page.cases = cases(ctx, place, args)?;
+    page.timings = everywhere::<TimingRow>(place)?.iter().map(timing).collect();
+    page.failures = failures(everywhere(place)?);
+    identify(&mut page, "Code version", Some(env!("CARGO_PKG_VERSION").into()));
+    identify(&mut page, "Seed", Some(ctx.config.run.seed.to_string()));
+    Ok(page)
+}
+
+fn add_group(page: &mut Page, title: &str, figures: &[Figure]) {
+    if !figures.is_empty() {
+        page.groups.push(FigureGroup { title: title.to_owned(), rows: figures.iter().map(Figure::page_row).collect() });
+    }
+}
+
+fn identify(page: &mut Page, name: &str, value: Option<String>) {
+    page.identity.extend(value.map(|v| (name.to_owned(), v)));
+}
+
+/// All rows of a table, whatever their partition.
+fn everywhere<R: Row>(place: &Place) -> Result<Vec<R>> {
+    let mut rows = Vec::new();
+    for partition in place.lake.partitions(R::TABLE)? {
+        rows.extend(place.lake.read::<R>(&partition)?);
+    }
+    Ok(rows)
+}
+
+fn timing(row: &TimingRow) -> Timing {
+    let seconds = [row.read_ms, row.decode_ms, row.model_ms, row.write_ms].map(|ms| ms / 1000.0);
+    Timing { stage: format!("{} {}", row.stage, row.shard), n: row.n, seconds }
+}
+
+fn failures(rows: Vec<FailureRow>) -> Vec<FailureCount> {
+    let mut counts: BTreeMap<(String, String), FailureCount> = BTreeMap::new();
+    for row in rows {
+        let example = row.path.or(row.image_id).unwrap_or_default();
+        let key = (row.stage.clone(), row.code.clone());
+        let count = counts.entry(key).or_insert(FailureCount { stage: row.stage, code: row.code, n: 0, example });
+        count.n += 1;
+    }
+    counts.into_values().collect()
+}
+
+/// Studies to show: drawn by the seed, mostly abnormal ones, in the order of report ids.
+fn chosen(ctx: &Context, mut reports: Vec<GeneratedReportRow>, abnormal: impl Fn(&GeneratedReportRow) -> bool) -> Vec<GeneratedReportRow> {
+    let wanted = ctx.config.evaluate.gallery_studies;
+    let mut rng = ChaCha8Rng::seed_from_u64(ctx.config.run.seed);
+    reports.shuffle(&mut rng);
+    let (sick, healthy): (Vec<_>, Vec<_>) = reports.into_iter().partition(abnormal);
+    let most_sick = ((wanted as f64 * ABNORMAL_SHARE).ceil() as usize).max(wanted.saturating_sub(healthy.len()));
+    let sick: Vec<_> = sick.into_iter().take(most_sick).collect();
+    let left = wanted.saturating_sub(sick.len());
+    let mut shown: Vec<_> = sick.into_iter().chain(healthy.into_iter().take(left)).collect();
+    shown.sort_by(|a, b| a.report_id.cmp(&b.report_id));
+    shown
+}
+
+fn cases(ctx: &Context, place: &Place, args: &Args) -> Result<Vec<Case>> {
+    let references = cleaned(place.read::<ReportRow>()?, &ctx.config.ingest.section);
+    let abnormal = |g: &GeneratedReportRow| {
+        let text = references.get(&g.study_id).unwrap_or(&g.text);
+        label(text).last() != Some(&d2r_contracts::labels::FindingState::Positive)
+    };
+    let reports = chosen(ctx, place.read()?, abnormal);
+    if reports.is_empty() {
+        return Ok(Vec::new());
+    }
+    let tables = Tables {
+        images: place.read::<ImageRow>()?.into_iter().map(|i| (i.image_id.clone(), i)).collect(),
+        lesions: place.read()?,
+        sentences: place.read()?,
+        links: place.read()?,
+        truth: args.truth.as_ref().map(|folder| Truth::read(folder, &args.dataset)).transpose()?,
+    };
+    let root = if_there(place.lake.dataset_root(&args.dataset))?;
+    let options = DecodeOptions { allow_phi: ctx.config.ingest.allow_phi, ..DecodeOptions::default() };
+    let mut cases = Vec::new();
+    for report in &reports {
+        ctx.stop.check()?;
+        let mut case = tables.case(report, references.get(&report.study_id));
+        let film = root.as_ref().zip(tables.images.get(&report.image_id));
+        // A file that has gone since is shown as such: the page is for looking, failures are in their table.
+        if let Some(radiograph) = film.and_then(|(root, image)| read_radiograph(root, image, &options).ok()) {
+            case.size = (radiograph.width, radiograph.height);
+            case.picture = Some(picture(&radiograph)?);
+        }
+        cases.push(case);
+    }
+    Ok(cases)
+}
+
+struct Tables {
+    images: BTreeMap<String, ImageRow>,
+    lesions: Vec<LesionRow>,
+    sentences: Vec<ReportSentenceRow>,
+    links: Vec<SentenceBoxRow>,
+    truth: Option<Truth>,
+}
+
+impl Tables {
+    fn case(&self, report: &GeneratedReportRow, reference: Option<&String>) -> Case {
+        let class_name = |id: i32| lesion_class_name(id).unwrap_or("unknown class").to_owned();
+        let boxes: Vec<CaseBox> = self
+            .lesions
+            .iter()
+            .filter(|l| l.image_id == report.image_id && l.source == "pseudo" && l.accepted)
+            .map(|l| CaseBox {
+                box_id: l.box_id.clone(),
+                class_id: l.class_id,
+                class_name: l.class_name.clone(),
+                score: Some(l.score),
+                region: region(l),
+            })
+            .collect();
+        let drawn = self.truth.iter().flat_map(|t| t.lesions_of(&report.image_id));
+        let truths = drawn.enumerate().map(|(i, l)| CaseBox {
+            box_id: format!("truth-{i}"),
+            class_id: l.class_id,
+            class_name: class_name(l.class_id),
+            score: None,
+            region: l.region,
+        });
+        let links_of = |sentence: i32| {
+            let own = self.links.iter().filter(move |l| l.report_id == report.report_id && l.sentence_id == sentence);
+            own.map(|l| l.box_id.clone()).collect()
+        };
+        let sentences = self.sentences.iter().filter(|s| s.report_id == report.report_id);
+        let image = self.images.get(&report.image_id);
+        let side = |n: Option<i32>| n.and_then(|n| u32::try_from(n).ok()).unwrap_or(512);
+        Case {
+            study_id: report.study_id.clone(),
+            size: (side(image.and_then(|i| i.width)), side(image.and_then(|i| i.height))),
+            picture: None,
+            boxes,
+            truths: truths.collect(),
+            generated: sentences.map(|s| CaseSentence { text: s.text.clone(), box_ids: links_of(s.sentence_id) }).collect(),
+            reference: reference.map(|text| sentences_of(text)).unwrap_or_default(),
+            scores: reference.map(|text| scores(&report.text, text)).unwrap_or_default(),
+            flags: flags(report),
+        }
+    }
+}
+
+fn sentences_of(text: &str) -> Vec<String> {
+    d2r_contracts::report_text::sentences(text).into_iter().map(|s| s.text).collect()
+}
+
+fn scores(generated: &str, reference: &str) -> Vec<(String, String)> {
+    let references = [reference.to_owned()];
+    let labels = [(label(reference), label(generated))];
+    [
+        ("BLEU-4", BleuCounts::of(generated, &references).score()[3]),
+        ("ROUGE-L", rouge_l_one(generated, &references)),
+        ("Label F1", label_f1(&labels, &MICRO, None).f1),
+    ]
+    .map(|(name, value)| (name.to_owned(), format!("{value:.2}")))
+    .to_vec()
+}
+
+fn flags(report: &GeneratedReportRow) -> Vec<String> {
+    let all = [
+        (report.needs_review, "needs review"),
+        (report.laterality_conflict, "side conflicts with box"),
+        (report.mentions_prior, "mentions a prior"),
+    ];
+    all.into_iter().filter(|(is, _)| *is).map(|(_, words)| words.to_owned()).collect()
+}

@@ -1,0 +1,253 @@
+use std::path::Path;
+
+use d2r_contracts::labels::{LESION_CLASSES, lesion_class_id};
+use d2r_contracts::tables::*;
+use tempfile::TempDir;
+
+use super::*;
+use crate::config::resolve::{Layers, resolve};
+use crate::progress::Progress;
+use crate::stop::StopFlag;
+
+fn context() -> Context {
+    let set = ["evaluate.bootstrap_draws=20", "evaluate.gallery_studies=3"].map(String::from).to_vec();
+    let resolved = resolve(&Layers { preset: Some("tiny".into()), set, ..Layers::default() }).unwrap();
+    Context {
+        config_toml: resolved.to_toml(),
+        config: resolved.config,
+        device: tch::Device::Cpu,
+        progress: Progress::Quiet,
+        stop: StopFlag::default(),
+        resume: true,
+    }
+}
+
+fn provenance(verb: &str) -> Provenance {
+    Provenance { run_id: format!("{verb}-0123456789ab"), model_sha256: None, work_key: "0123456789abcdef".into() }
+}
+
+fn put<R: Row>(lake: &Lake, verb: &str, split: &str, rows: Vec<R>) {
+    lake.write(&Partition { dataset: "mimic".into(), split: split.into() }, WHOLE, rows, &provenance(verb)).unwrap();
+}
+
+const SICK: &str = "there is a small nodule in the left lung . the heart size is normal . no pneumothorax is seen .";
+const NORMAL: &str = "the lungs are clear . the heart size is normal . no pneumothorax is seen .";
+
+fn image(i: usize) -> ImageRow {
+    ImageRow {
+        image_id: format!("i{i}"),
+        study_id: format!("s{i}"),
+        subject_id: format!("p{i}"),
+        view: "PA".into(),
+        path: format!("i{i}.png"),
+        width: Some(64),
+        height: Some(64),
+        sha256: None,
+        n_boxes: None,
+    }
+}
+
+fn lesion(i: usize, class: &str, x: f32, source: &str) -> LesionRow {
+    LesionRow {
+        image_id: format!("i{i}"),
+        box_id: format!("i{i}-{source}-{x}"),
+        class_name: class.into(),
+        class_id: lesion_class_id(class).unwrap(),
+        x_min: x,
+        y_min: 10.0,
+        x_max: x + 20.0,
+        y_max: 30.0,
+        score: 0.75,
+        source: source.into(),
+        reader_id: None,
+        n_readers: None,
+        std_x_min: None,
+        std_y_min: None,
+        std_x_max: None,
+        std_y_max: None,
+        accepted: true,
+        threshold: Some(0.5),
+        model_sha256: Some("d".repeat(64)),
+    }
+}
+
+fn report(i: usize, text: &str) -> ReportRow {
+    ReportRow { study_id: format!("s{i}"), section: "findings".into(), text: text.into(), text_clean: text.into() }
+}
+
+fn generated(i: usize, text: &str) -> (GeneratedReportRow, Vec<ReportSentenceRow>) {
+    let spans = d2r_contracts::report_text::sentences(text);
+    let row = GeneratedReportRow {
+        report_id: format!("r{i}"),
+        image_id: format!("i{i}"),
+        study_id: format!("s{i}"),
+        text: text.into(),
+        n_sentences: spans.len() as i32,
+        n_boxes: 1,
+        mean_logprob: -0.5,
+        mentions_prior: false,
+        laterality_conflict: false,
+        needs_review: i == 0,
+        beam_size: 1,
+        max_words: 60,
+        model_sha256: "e".repeat(64),
+    };
+    let sentence = |(k, s): (usize, d2r_contracts::report_text::SentenceSpan)| ReportSentenceRow {
+        report_id: format!("r{i}"),
+        sentence_id: k as i32,
+        char_start: s.char_start as i32,
+        char_end: s.char_end as i32,
+        text: s.text,
+        logprob: -1.0,
+    };
+    (row, spans.into_iter().enumerate().map(sentence).collect())
+}
+
+/// A lake with three test studies (one with a nodule that is found, named and linked), and the truth beside it.
+fn world() -> (TempDir, Args) {
+    let dir = tempfile::tempdir().unwrap();
+    let lake = Lake::create(&dir.path().join("lake")).unwrap();
+    put(&lake, "ingest", "test", (0..3).map(image).collect());
+    put(&lake, "ingest", "train", (5..8).map(|i| report(i, NORMAL)).collect::<Vec<_>>());
+    put(&lake, "ingest", "test", vec![report(0, SICK), report(1, NORMAL), report(2, NORMAL)]);
+    put(&lake, "annotate", "test", vec![lesion(0, "Nodule/Mass", 30.0, "pseudo"), lesion(1, "Edema", 5.0, "pseudo")]);
+    let (rows, sentences): (Vec<_>, Vec<_>) = [(0, SICK), (1, NORMAL), (2, NORMAL)].map(|(i, t)| generated(i, t)).into_iter().unzip();
+    put(&lake, "report", "test", rows);
+    put(&lake, "report", "test", sentences.concat());
+    let link = |sentence_id: i32| SentenceBoxRow { report_id: "r0".into(), sentence_id, box_id: "i0-pseudo-30".into(), weight: 0.9 };
+    put(&lake, "report", "test", vec![link(0), link(2)]);
+    let truth = Lake::create(&dir.path().join("truth")).unwrap();
+    let drawn = TruthLesionRow {
+        image_id: "i0".into(),
+        box_id: "t0".into(),
+        class_name: "Nodule/Mass".into(),
+        class_id: lesion_class_id("Nodule/Mass").unwrap(),
+        x_min: 31.0,
+        y_min: 10.0,
+        x_max: 51.0,
+        y_max: 30.0,
+        side: "left".into(),
+        small: true,
+    };
+    put(&truth, "phantom", "test", vec![drawn]);
+    let state = |study: usize, label: &str| TruthFindingRow { study_id: format!("s{study}"), label: label.into(), state: "positive".into() };
+    put(&truth, "phantom", "test", vec![state(0, "Lung Lesion"), state(1, "No Finding"), state(2, "No Finding")]);
+    let args = Args {
+        lake: dir.path().join("lake"),
+        dataset: "mimic".into(),
+        split: "test".into(),
+        truth: Some(dir.path().join("truth")),
+    };
+    (dir, args)
+}
+
+fn metrics(args: &Args) -> Vec<MetricRow> {
+    Place::open(args).unwrap().read().unwrap()
+}
+
+#[test]
+fn figures_of_both_evaluations_stand_side_by_side_and_are_kept() {
+    let (_dir, args) = world();
+    let boxes = run_detector(&context(), args.clone()).unwrap();
+    let texts = run_reports(&context(), args.clone()).unwrap();
+    assert_eq!((boxes.figures["detector.ap50"], boxes.cached), (1.0, false));
+    for name in ["bleu1", "bleu2", "bleu3", "bleu4", "rouge_l", "bleu4_constant", "label_f1_micro", "label_f1_macro", "distinct_share", "distinct_share_all"] {
+        assert!(texts.figures.contains_key(&format!("reports.{name}")), "{name}");
+    }
+    assert_eq!(texts.figures["reports.label_f1_micro_truth"], 1.0);
+    assert_eq!((texts.figures["links.precision"], texts.figures["links.recall"], texts.figures["links.small_lesion_recall"]), (0.5, 1.0, 1.0));
+    let before = metrics(&args);
+    assert!(["detector", "reports", "links"].iter().all(|s| before.iter().any(|r| r.stage == *s)));
+    let again = [run_detector(&context(), args.clone()).unwrap(), run_reports(&context(), args.clone()).unwrap()];
+    assert!(again.iter().all(|r| r.cached));
+    assert_eq!(again[1].figures, texts.figures);
+    assert_eq!(metrics(&args), before);
+}
+
+#[test]
+fn changed_inputs_replace_figures() {
+    let (_dir, args) = world();
+    run_reports(&context(), args.clone()).unwrap();
+    run_detector(&context(), args.clone()).unwrap();
+    let lake = Lake::open(&args.lake).unwrap();
+    put(&lake, "annotate", "test", vec![lesion(0, "Edema", 30.0, "pseudo")]);
+    let changed = run_detector(&context(), args.clone()).unwrap();
+    assert_eq!((changed.figures["detector.ap50"], changed.cached), (0.0, false));
+    assert!(!run_reports(&context(), args.clone()).unwrap().cached, "links rest on the boxes");
+    assert!(run_detector(&context(), args.clone()).unwrap().cached);
+}
+
+#[test]
+fn labels_of_generated_and_reference_reports_become_rows_once() {
+    let (_dir, args) = world();
+    for _ in 0..2 {
+        run_reports(&context(), args.clone()).unwrap();
+        let rows: Vec<FindingRow> = Place::open(&args).unwrap().read().unwrap();
+        let count = |origin: &str| rows.iter().filter(|r| r.origin == origin).count();
+        assert_eq!((count("generated"), count("reference")), (3 * 14, 3 * 14));
+        // The second round evaluates anew.
+        put(&Lake::open(&args.lake).unwrap(), "report", "test", vec![generated(0, NORMAL).0, generated(1, SICK).0, generated(2, SICK).0]);
+    }
+}
+
+#[test]
+fn labels_that_ingest_read_stay_as_they_are() {
+    let (_dir, args) = world();
+    let from_csv = FindingRow {
+        study_id: "s0".into(),
+        report_id: None,
+        origin: "reference".into(),
+        label: "Edema".into(),
+        state: "uncertain".into(),
+    };
+    put(&Lake::open(&args.lake).unwrap(), "ingest", "test", vec![from_csv.clone()]);
+    run_reports(&context(), args.clone()).unwrap();
+    let rows: Vec<FindingRow> = Place::open(&args).unwrap().read().unwrap();
+    assert_eq!(rows.iter().filter(|r| r.origin == "reference").collect::<Vec<_>>(), [&from_csv]);
+}
+
+#[test]
+fn readers_are_the_reference_where_there_is_no_truth() {
+    let (_dir, args) = world();
+    let args = Args { truth: None, ..args };
+    let nobody_looked = run_detector(&context(), args.clone()).unwrap_err();
+    assert!(matches!(nobody_looked, Error::InputMissing { .. }) && nobody_looked.to_string().contains("--truth"), "{nobody_looked}");
+    let lake = Lake::open(&args.lake).unwrap();
+    put(&lake, "ingest", "test", (0..3).map(|i| ImageRow { n_boxes: Some(i32::from(i == 0)), ..image(i) }).collect());
+    let both = vec![lesion(0, "Nodule/Mass", 30.0, "pseudo"), lesion(0, "Nodule/Mass", 29.0, "fused")];
+    put(&lake, "annotate", "test", both);
+    let result = run_detector(&context(), args.clone()).unwrap();
+    assert_eq!(result.figures["detector.ap50"], 1.0);
+    assert!(metrics(&args)[0].signature.contains("truth:readers"));
+    assert!(!run_reports(&context(), args).unwrap().figures.contains_key("links.precision"));
+}
+
+#[test]
+fn what_is_missing_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let args = Args { lake: dir.path().to_path_buf(), dataset: "mimic".into(), split: "test".into(), truth: None };
+    assert!(matches!(run_reports(&context(), args.clone()), Err(Error::InputMissing { .. })));
+    Lake::create(dir.path()).unwrap();
+    let told = |e: Error| e.to_string();
+    assert!(told(run_detector(&context(), args.clone()).unwrap_err()).contains("d2r ingest"));
+    assert!(told(run_reports(&context(), args.clone()).unwrap_err()).contains("d2r report"));
+    let (_other, with_truth) = world();
+    let elsewhere = Args { dataset: "mimic".into(), truth: Some(dir.path().to_path_buf()), ..with_truth };
+    assert!(told(run_detector(&context(), elsewhere).unwrap_err()).contains("no truth tables"));
+}
+
+#[test]
+fn the_page_shows_studies_and_survives_an_empty_lake() {
+    let (dir, args) = world();
+    let path = dir.path().join("page/report.html");
+    write_report_html(&context(), &args, &path).unwrap();
+    let page = std::fs::read_to_string(&path).unwrap();
+    for words in ["not a medical device", "Study ", "file cannot be read", "needs review", "data-boxes", "Link precision"] {
+        assert!(page.contains(words), "{words}");
+    }
+    assert!(LESION_CLASSES.iter().all(|c| page.contains(c)));
+    let empty = Args { lake: dir.path().join("empty"), truth: None, ..args };
+    Lake::create(Path::new(&empty.lake)).unwrap();
+    write_report_html(&context(), &empty, &path).unwrap();
+    assert!(std::fs::read_to_string(&path).unwrap().contains("No input failed."));
+}
