@@ -1,2 +1,5 @@
-//! d2r
-fn main() {}
+//! `d2r`: the command line.
+
+fn main() -> std::process::ExitCode {
+    d2r_batch::cli::main()
+}

@@ -1,10 +1,13 @@
-//! The tables' contracts (Open Data Contract Standard), compiled in and parsed once.
+//! The tables' contracts: the Open Data Contract Standard files under `tables/`, compiled in and parsed.
+//!
+//! A contract says what a table's columns are called, which types and values they take, which columns are the
+//! key and which tables it points into. [`TableContract::of`] is the one the writer and the validator use.
 
-use std::sync::OnceLock;
+use std::sync::LazyLock;
 
-use serde::Deserialize;
+use crate::contract_yaml::parse;
 
-/// The contract files, by table.
+/// The contract files, by table, in the order in which a pipeline fills them.
 pub const SOURCES: [(&str, &str); 14] = [
     ("images", include_str!("../tables/images.odcs.yaml")),
     ("lesions", include_str!("../tables/lesions.odcs.yaml")),
@@ -22,194 +25,168 @@ pub const SOURCES: [(&str, &str); 14] = [
     ("truth_findings", include_str!("../tables/truth_findings.odcs.yaml")),
 ];
 
-/// What a table promises.
+/// A contract that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ContractError {
+    /// Not YAML, or not the part of the standard that we use.
+    #[error("contract: {0}")]
+    Syntax(String),
+    /// Well-formed, but contradicting itself.
+    #[error("contract {table}: {problem}")]
+    Meaning {
+        /// The contract's name.
+        table: String,
+        /// What is wrong.
+        problem: String,
+    },
+}
+
+/// A column's type, by its Arrow name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ColumnType {
+    /// UTF-8 text.
+    Utf8,
+    /// True or false.
+    Bool,
+    /// 32-bit integer.
+    Int32,
+    /// 64-bit integer.
+    Int64,
+    /// 32-bit float.
+    Float32,
+    /// 64-bit float.
+    Float64,
+}
+
+impl ColumnType {
+    /// The type of an `arrowType` property; `None` for a name that no table uses.
+    pub fn parse(name: &str) -> Option<Self> {
+        Some(match name {
+            "utf8" => Self::Utf8,
+            "bool" => Self::Bool,
+            "int32" => Self::Int32,
+            "int64" => Self::Int64,
+            "float32" => Self::Float32,
+            "float64" => Self::Float64,
+            _ => return None,
+        })
+    }
+
+    /// The standard's `logicalType` that goes with it.
+    pub fn logical(self) -> &'static str {
+        match self {
+            Self::Utf8 => "string",
+            Self::Bool => "boolean",
+            Self::Int32 | Self::Int64 => "integer",
+            Self::Float32 | Self::Float64 => "number",
+        }
+    }
+
+    /// The Arrow type of the files.
+    pub fn arrow(self) -> arrow::datatypes::DataType {
+        use arrow::datatypes::DataType;
+        match self {
+            Self::Utf8 => DataType::Utf8,
+            Self::Bool => DataType::Boolean,
+            Self::Int32 => DataType::Int32,
+            Self::Int64 => DataType::Int64,
+            Self::Float32 => DataType::Float32,
+            Self::Float64 => DataType::Float64,
+        }
+    }
+}
+
+/// One column.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ColumnContract {
+    /// Its name in the files.
+    pub name: String,
+    /// What it holds.
+    pub description: String,
+    /// Its type.
+    pub column_type: ColumnType,
+    /// Whether nulls are forbidden.
+    pub required: bool,
+    /// The values it may take; empty when any will do.
+    pub values: Vec<String>,
+    /// The smallest number allowed.
+    pub minimum: Option<f64>,
+    /// The largest number allowed.
+    pub maximum: Option<f64>,
+    /// The shortest text allowed, characters.
+    pub min_length: Option<usize>,
+    /// A regular expression that the text matches.
+    pub pattern: Option<String>,
+    /// Its unit, where it has one.
+    pub unit: Option<String>,
+    /// A wall-clock measurement: outside the content digest.
+    pub measurement: bool,
+    /// Free text about a person: kept out of logs and messages.
+    pub restricted: bool,
+}
+
+/// Columns of a row that occur as columns of a row of another table of the same partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ForeignKey {
+    /// Our columns.
+    pub columns: Vec<String>,
+    /// The other table.
+    pub table: String,
+    /// Its columns, in the same order.
+    pub referenced: Vec<String>,
+}
+
+/// One table.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TableContract {
-    /// `urn:d2r:<table>`.
+    /// Its URN.
     pub id: String,
-    /// The table.
+    /// The table's name: its folder.
     pub name: String,
     /// Semantic version.
     pub version: String,
-    /// The columns of its files, in order; partition columns stand in folder names.
-    pub columns: Vec<ColumnContract>,
-    /// Columns of the primary key, in order.
-    pub key: Vec<String>,
-    /// Columns that stand in folder names, in order.
-    pub partitions: Vec<String>,
-}
-
-/// What a column promises.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ColumnContract {
-    /// Its name.
-    pub name: String,
-    /// Its meaning.
+    /// What a row is.
     pub description: String,
-    /// Arrow type: `utf8`, `bool`, `int32`, `int64`, `float32` or `float64`.
-    pub arrow_type: String,
-    /// Never null.
-    pub required: bool,
-    /// The only values allowed; empty when all are.
-    pub values: Vec<String>,
-    /// Smallest value allowed.
-    pub minimum: Option<f64>,
-    /// Largest value allowed.
-    pub maximum: Option<f64>,
-    /// `table.column` that every value occurs in.
-    pub refers_to: Option<String>,
-    /// A wall-clock measurement, outside the content digest.
-    pub measurement: bool,
+    /// The files' columns, in order.
+    pub columns: Vec<ColumnContract>,
+    /// The columns that stand in folder names, in order.
+    pub partitions: Vec<ColumnContract>,
+    /// The key's columns, in order.
+    pub key: Vec<String>,
+    /// Where it points.
+    pub foreign_keys: Vec<ForeignKey>,
+    /// How boxes are written; `None` for a table without boxes.
+    pub box_convention: Option<String>,
 }
 
-/// A contract that cannot be read.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("contract {name}: {problem}")]
-pub struct ContractError {
-    /// The contract's name or file.
-    pub name: String,
-    /// What is wrong.
-    pub problem: String,
-}
-
-#[derive(Debug, Deserialize)]
-struct File {
-    id: String,
-    version: String,
-    kind: String,
-    schema: Vec<Schema>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Schema {
-    name: String,
-    properties: Vec<Property>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Property {
-    name: String,
-    #[serde(default)]
-    description: String,
-    #[serde(default)]
-    required: bool,
-    #[serde(default)]
-    primary_key: bool,
-    #[serde(default)]
-    primary_key_position: i64,
-    #[serde(default)]
-    partitioned: bool,
-    #[serde(default)]
-    logical_type_options: Range,
-    #[serde(default)]
-    quality: Vec<Quality>,
-    #[serde(default)]
-    relationships: Vec<Relationship>,
-    #[serde(default)]
-    custom_properties: Vec<CustomProperty>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-struct Range {
-    minimum: Option<f64>,
-    maximum: Option<f64>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Quality {
-    arguments: Option<Arguments>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Arguments {
-    #[serde(default)]
-    valid_values: Vec<String>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Relationship {
-    to: String,
-}
-
-#[derive(Debug, Deserialize)]
-struct CustomProperty {
-    property: String,
-    value: Scalar,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-enum Scalar {
-    Flag(bool),
-    Text(String),
-}
-
-/// Parses one contract file.
-///
-/// # Errors
-/// [`ContractError`] for text that is no contract of one table, a column without an Arrow type, or a table without a
-/// primary key.
-pub fn parse(name: &str, yaml: &str) -> Result<TableContract, ContractError> {
-    let bad = |problem: String| ContractError { name: name.to_owned(), problem };
-    let file: File = serde_saphyr::from_str(yaml).map_err(|e| bad(e.to_string()))?;
-    if file.kind != "DataContract" {
-        return Err(bad(format!("kind is `{}`, expected DataContract", file.kind)));
+impl TableContract {
+    /// Parses one contract.
+    ///
+    /// # Errors
+    /// When the text is not YAML, uses a key that we do not know, or contradicts itself.
+    pub fn from_yaml(text: &str) -> Result<Self, ContractError> {
+        parse(text)
     }
-    let [schema] = <[Schema; 1]>::try_from(file.schema).map_err(|s| bad(format!("{} tables, expected one", s.len())))?;
-    if schema.name != name {
-        return Err(bad(format!("speaks of table `{}`", schema.name)));
-    }
-    let mut keyed: Vec<(i64, String)> = Vec::new();
-    let (mut columns, mut partitions) = (Vec::new(), Vec::new());
-    for p in schema.properties {
-        if p.partitioned {
-            partitions.push(p.name);
-            continue;
-        }
-        if p.primary_key {
-            keyed.push((p.primary_key_position, p.name.clone()));
-        }
-        columns.push(column(p).map_err(bad)?);
-    }
-    keyed.sort();
-    if keyed.is_empty() {
-        return Err(bad("no primary key".into()));
-    }
-    let key = keyed.into_iter().map(|(_, k)| k).collect();
-    Ok(TableContract { id: file.id, name: name.to_owned(), version: file.version, columns, key, partitions })
-}
 
-fn column(p: Property) -> Result<ColumnContract, String> {
-    let custom = |key: &str| p.custom_properties.iter().find(|c| c.property == key).map(|c| &c.value);
-    let arrow_type = match custom("arrowType") {
-        Some(Scalar::Text(t)) if ["utf8", "bool", "int32", "int64", "float32", "float64"].contains(&t.as_str()) => t,
-        Some(other) => return Err(format!("column `{}`: unknown arrowType {other:?}", p.name)),
-        None => return Err(format!("column `{}`: no arrowType", p.name)),
-    };
-    Ok(ColumnContract {
-        arrow_type: arrow_type.clone(),
-        measurement: matches!(custom("measurement"), Some(Scalar::Flag(true))),
-        values: p.quality.iter().filter_map(|q| q.arguments.as_ref()).flat_map(|a| a.valid_values.clone()).collect(),
-        minimum: p.logical_type_options.minimum,
-        maximum: p.logical_type_options.maximum,
-        refers_to: p.relationships.first().map(|r| r.to.clone()),
-        required: p.required,
-        description: p.description,
-        name: p.name,
-    })
+    /// The contract of a table of version 1; `None` for an unknown table.
+    pub fn of(table: &str) -> Option<&'static Self> {
+        contracts().iter().find(|c| c.name == table)
+    }
+
+    /// A column by name.
+    pub fn column(&self, name: &str) -> Option<&ColumnContract> {
+        self.columns.iter().find(|c| c.name == name)
+    }
 }
 
 /// All contracts, in the order of [`SOURCES`].
-///
-/// # Panics
-/// When a contract that is compiled in is broken: a defect of ours, which a test would have shown.
 pub fn contracts() -> &'static [TableContract] {
-    static PARSED: OnceLock<Vec<TableContract>> = OnceLock::new();
-    PARSED.get_or_init(|| {
-        SOURCES.iter().map(|(name, yaml)| parse(name, yaml).unwrap_or_else(|e| panic!("{e}"))).collect()
-    })
+    static PARSED: LazyLock<Vec<TableContract>> = LazyLock::new(|| {
+        let parsed: Result<Vec<_>, _> = SOURCES.iter().map(|(_, text)| parse(text)).collect();
+        // The texts are compiled in and a test parses each.
+        parsed.expect("the compiled-in contracts parse")
+    });
+    &PARSED
 }
 
 #[cfg(test)]
@@ -218,78 +195,106 @@ mod tests {
     use crate::rows::Row;
     use crate::tables::*;
 
-    fn agrees<R: Row>() {
-        let contract = contracts().iter().find(|c| c.name == R::TABLE).unwrap_or_else(|| panic!("{}", R::TABLE));
-        let schema = R::schema();
-        let ours: Vec<(String, String, bool)> = schema
-            .fields()
-            .iter()
-            .map(|f| (f.name().clone(), f.data_type().to_string().to_lowercase(), !f.is_nullable()))
-            .collect();
-        let theirs: Vec<(String, String, bool)> = contract
-            .columns
-            .iter()
-            .map(|c| (c.name.clone(), c.arrow_type.replace("bool", "boolean"), c.required))
-            .collect();
-        assert_eq!(ours, theirs, "{}", R::TABLE);
-        assert_eq!(contract.key, R::KEY, "{}", R::TABLE);
-        assert_eq!(contract.partitions, ["dataset", "split"], "{}", R::TABLE);
+    fn holds<R: Row>() {
+        let contract = TableContract::of(R::TABLE).unwrap_or_else(|| panic!("no contract for {}", R::TABLE));
+        let ours: Vec<_> = R::schema().fields().iter().map(|f| (f.name().clone(), f.data_type().clone(), f.is_nullable())).collect();
+        let theirs: Vec<_> = contract.columns.iter().map(|c| (c.name.clone(), c.column_type.arrow(), !c.required)).collect();
+        assert_eq!(ours, theirs, "columns of {}", R::TABLE);
+        assert_eq!(contract.key, R::KEY, "key of {}", R::TABLE);
+        let partitions: Vec<_> = contract.partitions.iter().map(|c| c.name.as_str()).collect();
+        assert_eq!(partitions, ["dataset", "split"], "partitions of {}", R::TABLE);
     }
 
     #[test]
-    fn rows_and_contracts_agree() {
-        agrees::<ImageRow>();
-        agrees::<LesionRow>();
-        agrees::<ReportRow>();
-        agrees::<GeneratedReportRow>();
-        agrees::<ReportSentenceRow>();
-        agrees::<SentenceBoxRow>();
-        agrees::<FindingRow>();
-        agrees::<MetricRow>();
-        agrees::<TrainLogRow>();
-        agrees::<TimingRow>();
-        agrees::<FailureRow>();
-        agrees::<TruthLesionRow>();
-        agrees::<TruthLinkRow>();
-        agrees::<TruthFindingRow>();
+    fn every_table_has_the_columns_of_its_contract() {
+        holds::<ImageRow>();
+        holds::<LesionRow>();
+        holds::<ReportRow>();
+        holds::<GeneratedReportRow>();
+        holds::<ReportSentenceRow>();
+        holds::<SentenceBoxRow>();
+        holds::<FindingRow>();
+        holds::<MetricRow>();
+        holds::<TrainLogRow>();
+        holds::<TimingRow>();
+        holds::<FailureRow>();
+        holds::<TruthLesionRow>();
+        holds::<TruthLinkRow>();
+        holds::<TruthFindingRow>();
         assert_eq!(contracts().len(), 14);
     }
 
     #[test]
-    fn references_name_columns_that_exist() {
+    fn a_contract_is_named_after_its_file() {
+        for ((file, _), contract) in SOURCES.iter().zip(contracts()) {
+            assert_eq!(*file, contract.name);
+            assert_eq!(contract.id, format!("urn:d2r:{file}"));
+        }
+    }
+
+    #[test]
+    fn foreign_keys_point_at_columns_that_exist() {
+        let mut found = Vec::new();
         for contract in contracts() {
-            for to in contract.columns.iter().filter_map(|c| c.refers_to.as_ref()) {
-                let (table, column) = to.split_once('.').unwrap();
-                let target = contracts().iter().find(|c| c.name == table).unwrap_or_else(|| panic!("{to}"));
-                assert!(target.columns.iter().any(|c| c.name == column), "{to}");
+            for key in &contract.foreign_keys {
+                let other = TableContract::of(&key.table).unwrap();
+                for (ours, theirs) in key.columns.iter().zip(&key.referenced) {
+                    let ours = contract.column(ours).unwrap();
+                    assert_eq!(ours.column_type, other.column(theirs).unwrap().column_type, "{} {}", contract.name, ours.name);
+                }
+                found.push(format!("{}->{}", contract.name, key.table));
             }
         }
+        assert_eq!(
+            found,
+            [
+                "lesions->images",
+                "generated_reports->images",
+                "report_sentences->generated_reports",
+                "sentence_boxes->report_sentences",
+                "sentence_boxes->lesions",
+                "truth_links->truth_lesions"
+            ]
+        );
     }
 
     #[test]
     fn enumerations_are_the_label_sets() {
-        let values = |table: &str, column: &str| {
-            let contract = contracts().iter().find(|c| c.name == table).unwrap();
-            contract.columns.iter().find(|c| c.name == column).unwrap().values.clone()
-        };
+        let values = |table: &str, column: &str| TableContract::of(table).unwrap().column(column).unwrap().values.clone();
         assert_eq!(values("lesions", "class_name"), crate::labels::LESION_CLASSES);
+        assert_eq!(values("truth_lesions", "class_name"), crate::labels::LESION_CLASSES);
         assert_eq!(values("findings", "label"), crate::labels::FINDING_LABELS);
+        assert_eq!(values("truth_findings", "label"), crate::labels::FINDING_LABELS);
+        for state in values("findings", "state") {
+            assert!(crate::labels::FindingState::parse(&state).is_some(), "{state}");
+        }
     }
 
     #[test]
-    fn broken_contracts_are_refused_for_their_reason() {
-        let good = SOURCES[0].1;
-        let cases = [
-            (good.replace("kind: DataContract", "kind: DataProduct"), "kind is `DataProduct`"),
-            (good.replace("  - name: images", "  - name: pictures"), "speaks of table `pictures`"),
-            (good.replace("primaryKey: true", "primaryKey: false"), "no primary key"),
-            (good.replace("arrowType, value: int32", "arrowType, value: int7"), "unknown arrowType"),
-            (good.replace("property: arrowType", "property: arrow"), "no arrowType"),
-            ("schema: [".to_owned(), "contract images"),
-        ];
-        for (yaml, reason) in cases {
-            let error = parse("images", &yaml).unwrap_err().to_string();
-            assert!(error.contains(reason), "{error}");
-        }
+    fn measurements_are_the_columns_of_the_clock() {
+        let marked: Vec<String> = contracts()
+            .iter()
+            .flat_map(|t| t.columns.iter().filter(|c| c.measurement).map(|c| format!("{}.{}", t.name, c.name)))
+            .collect();
+        assert_eq!(
+            marked,
+            [
+                "train_log.images_per_s",
+                "timings.read_ms",
+                "timings.decode_ms",
+                "timings.model_ms",
+                "timings.write_ms",
+                "timings.gpu_idle_share"
+            ]
+        );
+    }
+
+    #[test]
+    fn report_text_is_restricted() {
+        let restricted: Vec<String> = contracts()
+            .iter()
+            .flat_map(|t| t.columns.iter().filter(|c| c.restricted).map(|c| format!("{}.{}", t.name, c.name)))
+            .collect();
+        assert_eq!(restricted, ["reports.text", "reports.text_clean", "generated_reports.text", "report_sentences.text"]);
     }
 }

@@ -25,6 +25,8 @@ pub mod decode_raster;
 #[cfg(feature = "arrow")]
 pub mod contract;
 #[cfg(feature = "arrow")]
+mod contract_yaml;
+#[cfg(feature = "arrow")]
 pub mod rows;
 #[cfg(feature = "arrow")]
 pub mod tables;

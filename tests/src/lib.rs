@@ -1,5 +1,7 @@
 //! Helpers of the acceptance tests: the built command as a process, and the workspace's own files.
 
+pub mod films;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 

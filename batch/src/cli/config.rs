@@ -2,7 +2,7 @@
 
 use clap::Subcommand;
 
-use super::common::Common;
+use super::flags::Common;
 use super::output;
 use crate::error::{Error, Result};
 

@@ -1,1 +1,127 @@
-//! To be written.
+//! The command line: one file per verb, each parses, calls one stage and prints. Results go to stdout, talk to
+//! stderr; the exit code comes from [`crate::exit::Exit`].
+
+mod annotate;
+mod audit;
+mod flags;
+mod completions;
+mod config;
+mod doctor;
+mod evaluate;
+mod export;
+mod ingest;
+mod inspect;
+mod output;
+mod phantom;
+mod pipeline;
+mod report;
+mod train;
+mod validate;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::error::Result;
+use crate::exit::Exit;
+
+const ABOUT: &str = "Turns chest radiographs into lesion-grounded reports. Research software, not a medical device.";
+
+const EXAMPLES: &str = "\
+Examples:
+  d2r doctor                                          what is installed, which device will be used
+  d2r pipeline --preset demo --out demo               everything, on drawn radiographs
+  d2r report --images films --reporter RUN --out out  reports for a folder of PNG, JPEG or DICOM files
+  d2r ingest vindr --root vindr-cxr --lake lake       a real dataset into the lake
+  d2r config show --preset demo --origin              every key, its value and where it came from
+
+Exit codes:
+  0 done   99 nothing to do   2 usage   65 bad data   66 input missing   70 our bug
+  75 temporary, try again   78 bad configuration   130, 143 interrupted after a checkpoint";
+
+/// The whole command line.
+#[derive(Debug, Parser)]
+#[command(name = "d2r", version, about = ABOUT, after_help = EXAMPLES, max_term_width = 110)]
+struct Cli {
+    #[command(flatten)]
+    common: flags::Common,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Draw phantoms: radiographs with known lesions and reports, in the layouts of the real datasets.
+    Phantom(phantom::Args),
+    /// Read a dataset into the lake.
+    Ingest(ingest::Args),
+    /// Look for patient leakage, duplicate pixels, empty reports and boxes outside the image; 65 on leakage.
+    Audit(audit::Args),
+    /// Train the lesion detector on a labelled dataset of the lake.
+    TrainDetector(train::DetectorArgs),
+    /// Write the detector's boxes for a dataset of the lake.
+    Annotate(annotate::Args),
+    /// Train the report model on images, boxes and reports of the lake.
+    TrainReporter(train::ReporterArgs),
+    /// Write reports for a split of the lake, or for a folder of films.
+    Report(report::Args),
+    /// Compute figures for detections or reports.
+    Evaluate(evaluate::Args),
+    /// Check every table of the lake against its contract.
+    Validate(validate::Args),
+    /// Show what a lake or a run holds.
+    Inspect(inspect::Args),
+    /// Write detections and labels in the file formats of others.
+    Export(export::Args),
+    /// Run everything from phantoms to the evaluated reports.
+    Pipeline(pipeline::Args),
+    /// Say what is installed, which device will be used, and how to mend what is missing.
+    Doctor(doctor::Args),
+    /// Show the configuration or its schema.
+    Config(config::Args),
+    /// Print a completion script for a shell.
+    Completions(completions::Args),
+}
+
+/// Parses, runs, prints; the only place where an error becomes an exit code.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) => {
+            let usage = e.use_stderr();
+            // A closed terminal is no reason to fail.
+            let _ = e.print();
+            return ExitCode::from(if usage { Exit::Usage.code() } else { Exit::Done.code() });
+        }
+    };
+    cli.common.init_logging();
+    match run(&cli) {
+        Ok(()) => ExitCode::from(Exit::Done.code()),
+        Err(e) => {
+            output::error(&e, cli.common.json);
+            ExitCode::from(e.exit().code())
+        }
+    }
+}
+
+fn run(cli: &Cli) -> Result<()> {
+    let common = &cli.common;
+    match &cli.verb {
+        Verb::Phantom(a) => phantom::run(common, a),
+        Verb::Ingest(a) => ingest::run(common, a),
+        Verb::Audit(a) => audit::run(common, a),
+        Verb::TrainDetector(a) => train::run_detector(common, a),
+        Verb::Annotate(a) => annotate::run(common, a),
+        Verb::TrainReporter(a) => train::run_reporter(common, a),
+        Verb::Report(a) => report::run(common, a),
+        Verb::Evaluate(a) => evaluate::run(common, a),
+        Verb::Validate(a) => validate::run(common, a),
+        Verb::Inspect(a) => inspect::run(common, a),
+        Verb::Export(a) => export::run(common, a),
+        Verb::Pipeline(a) => pipeline::run(common, a),
+        Verb::Doctor(a) => doctor::run(common, a),
+        Verb::Config(a) => config::run(common, a),
+        Verb::Completions(a) => completions::run(a),
+    }
+}

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::lake::atomic_file;
 use crate::stages::context::StageResult;
 
-use super::common::Common;
+use super::flags::Common;
 
 /// Writes lines to stdout; a closed pipe is no error.
 ///

@@ -184,11 +184,11 @@ pub fn losses(levels: &[Level], outputs: &[LevelOutputs], targets: &[Vec<Target>
     let divisor = foreground.max(1) as f64;
     let rows = Tensor::from_slice(&rows).to_device(device);
     let entries = Tensor::from_slice(&entries).to_device(device);
-    let anchors = Tensor::from_slice(&anchors).view([-1, 3]).to_device(device);
-    let wanted = Tensor::from_slice(&wanted).view([-1, 4]).to_device(device);
+    let anchors = Tensor::from_slice(&anchors).reshape([-1, 3]).to_device(device);
+    let wanted = Tensor::from_slice(&wanted).reshape([-1, 4]).to_device(device);
 
     let class = sigmoid_focal_sum(&class_logits, &entries) / divisor;
-    let predicted = corners(&ltrb.view([-1, 4]).index_select(0, &rows), &anchors);
+    let predicted = corners(&ltrb.reshape([-1, 4]).index_select(0, &rows), &anchors);
     let box_giou = giou_loss(&predicted, &wanted).sum(Kind::Float) / divisor;
     let centre = centerness_target(&sides(&wanted, &anchors));
     let centerness = centerness_sum(&centerness.reshape([-1]).index_select(0, &rows), &centre) / divisor;
@@ -216,13 +216,13 @@ fn candidates(level: &Level, outputs: &LevelOutputs, limit: i64) -> Tensor {
     let device = outputs.ltrb.device();
     let (batch, count, classes) = outputs.class_logits.size3().expect("logits per point");
     let scores = (outputs.class_logits.sigmoid() * outputs.centerness.sigmoid().unsqueeze(2)).sqrt();
-    let (scores, chosen) = scores.view([batch, -1]).topk(limit.min(count * classes), 1, true, true);
+    let (scores, chosen) = scores.reshape([batch, -1]).topk(limit.min(count * classes), 1, true, true);
     let at = chosen.divide_scalar_mode(classes, "floor");
     let class = (&chosen - &at * classes).to_kind(Kind::Float);
     let flat: Vec<f32> = points(&[*level]).iter().flat_map(|p| [p.x, p.y, p.stride]).collect();
-    let anchors = Tensor::from_slice(&flat).view([-1, 3]).to_device(device).index_select(0, &at.view([-1]));
+    let anchors = Tensor::from_slice(&flat).reshape([-1, 3]).to_device(device).index_select(0, &at.reshape([-1]));
     let at = at.unsqueeze(2).expand([-1, -1, 4], false);
-    let boxes = corners(&outputs.ltrb.gather(1, &at, false).view([-1, 4]), &anchors).view([batch, -1, 4]);
+    let boxes = corners(&outputs.ltrb.gather(1, &at, false).reshape([-1, 4]), &anchors).reshape([batch, -1, 4]);
     Tensor::cat(&[scores.unsqueeze(2), class.unsqueeze(2), boxes], 2)
 }
 

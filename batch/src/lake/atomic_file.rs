@@ -1,41 +1,219 @@
-//! Files that are either the old or the new version, whatever happens: temporary file in the same folder, flush,
-//! fsync, rename, fsync of the folder.
+//! Files that appear whole or not at all: write a temporary file, sync it, rename it, sync the folder.
 
-use std::fs::{self, File};
+use std::fs::{File, OpenOptions};
 use std::io::{BufWriter, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::digest::sha256_file;
 use crate::error::{Error, Result};
-use crate::stages::context::FileDigest;
+use crate::lake::digest::{FileDigest, file_digest};
 
-/// Writes a file atomically; `fill` writes its content.
+/// Ends the names of temporary files.
+pub const TEMPORARY: &str = ".tmp";
+
+/// Writes `path` through a temporary file in the same folder, which is made if need be.
 ///
 /// # Errors
-/// Those of `fill`, or [`Error::Io`]; the old file, if any, stays.
+/// Those of `fill`; [`Error::Io`] when writing fails (a full disk ends in exit 75). The old file then stays.
 pub fn write(path: &Path, fill: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<FileDigest> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    fs::create_dir_all(folder).map_err(|e| Error::io("create", folder, e))?;
-    let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-    let temp = folder.join(format!(".{name}.tmp"));
-    let written = fill_temp(&temp, fill).and_then(|()| {
-        let digest = sha256_file(&temp)?;
-        let bytes = fs::metadata(&temp).map_err(|e| Error::io("read", &temp, e))?.len();
-        fs::rename(&temp, path).map_err(|e| Error::io("rename", &temp, e))?;
-        File::open(folder).and_then(|d| d.sync_all()).map_err(|e| Error::io("write", folder, e))?;
-        Ok(FileDigest { path: path.to_path_buf(), bytes, sha256: digest })
-    });
-    if written.is_err() {
-        // The error in hand says more than a failed clean-up would.
-        let _ = fs::remove_file(&temp);
-    }
-    written
+    create_folders(folder)?;
+    write_by_way_of(folder, path, fill)
 }
 
-fn fill_temp(temp: &Path, fill: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
-    let file = File::create(temp).map_err(|e| Error::io("create", temp, e))?;
-    let mut out = BufWriter::new(file);
-    fill(&mut out)?;
-    let file = out.into_inner().map_err(|e| Error::io("write", temp, e.into_error()))?;
-    file.sync_all().map_err(|e| Error::io("write", temp, e))
+/// Writes `path` through a temporary file in `folder`, which must lie on the same file system.
+///
+/// # Errors
+/// As [`write`].
+pub fn write_by_way_of(folder: &Path, path: &Path, fill: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<FileDigest> {
+    let name = path.file_name().and_then(|n| n.to_str()).unwrap_or("file");
+    let mut temporary = TemporaryFile::create(folder, name)?;
+    temporary.fill(fill)?;
+    let digest = file_digest(&temporary.path)?;
+    temporary.rename(path)?;
+    Ok(FileDigest { path: path.to_path_buf(), ..digest })
+}
+
+/// A file that is removed unless it is renamed.
+#[derive(Debug)]
+pub struct TemporaryFile {
+    path: PathBuf,
+    file: Option<File>,
+    kept: bool,
+}
+
+impl TemporaryFile {
+    /// A new, empty file `<folder>/.<name>.<process>-<number>.tmp`.
+    ///
+    /// # Errors
+    /// When it cannot be created.
+    pub fn create(folder: &Path, name: &str) -> Result<Self> {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let process = std::process::id();
+        loop {
+            let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+            let path = folder.join(format!(".{name}.{process}-{number}{TEMPORARY}"));
+            match OpenOptions::new().write(true).create_new(true).open(&path) {
+                Ok(file) => return Ok(Self { path, file: Some(file), kept: false }),
+                // A killed process of the same id left it.
+                Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
+                Err(e) => return Err(Error::io("create", &path, e)),
+            }
+        }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Writes its content, once, and syncs it.
+    ///
+    /// # Errors
+    /// Those of `fill`; [`Error::Io`] when writing or syncing fails.
+    pub fn fill(&mut self, fill: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
+        let Some(file) = self.file.take() else {
+            return Err(Error::Internal(format!("{} is filled twice", self.path.display())));
+        };
+        let mut writer = BufWriter::new(file);
+        fill(&mut writer)?;
+        let synced = writer.into_inner().map_err(std::io::IntoInnerError::into_error).and_then(|file| file.sync_all());
+        synced.map_err(|e| Error::io("write", &self.path, e))
+    }
+
+    /// Moves it to `path`, replacing what is there, and syncs the folder.
+    ///
+    /// # Errors
+    /// When renaming or syncing fails.
+    pub fn rename(mut self, path: &Path) -> Result<()> {
+        std::fs::rename(&self.path, path).map_err(|e| Error::io("rename into place", path, e))?;
+        self.kept = true;
+        sync_folder(path.parent().unwrap_or(Path::new(".")))
+    }
+}
+
+impl Drop for TemporaryFile {
+    fn drop(&mut self) {
+        if !self.kept {
+            // What cannot be removed now is removed when the lake is opened next.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Makes renames in a folder durable.
+///
+/// # Errors
+/// When the folder cannot be opened or synced.
+pub fn sync_folder(folder: &Path) -> Result<()> {
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    File::open(folder).and_then(|f| f.sync_all()).map_err(|e| Error::io("sync", folder, e))
+}
+
+/// Creates a folder with its parents and makes their names durable.
+///
+/// # Errors
+/// When one cannot be created or synced.
+pub fn create_folders(folder: &Path) -> Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    let mut missing = Vec::new();
+    let mut at = Some(folder);
+    while let Some(path) = at.filter(|p| !p.as_os_str().is_empty() && !p.is_dir()) {
+        missing.push(path);
+        at = path.parent();
+    }
+    std::fs::create_dir_all(folder).map_err(|e| Error::io("create", folder, e))?;
+    for path in missing.iter().rev() {
+        sync_folder(path.parent().unwrap_or(Path::new(".")))?;
+    }
+    Ok(())
+}
+
+/// Removes a file; one that is gone is fine.
+///
+/// # Errors
+/// When it stays.
+pub fn remove(path: &Path) -> Result<()> {
+    match std::fs::remove_file(path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", path, e)),
+        _ => Ok(()),
+    }
+}
+
+/// Removes the temporary files in a folder; nobody may be writing there.
+///
+/// # Errors
+/// When the folder cannot be read or a file stays.
+pub fn remove_temporary(folder: &Path) -> Result<()> {
+    let entries = std::fs::read_dir(folder).map_err(|e| Error::io("read", folder, e))?;
+    for entry in entries {
+        let path = entry.map_err(|e| Error::io("read", folder, e))?.path();
+        if path.extension().is_some_and(|e| e == &TEMPORARY[1..]) {
+            remove(&path)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(folder: &Path) -> Vec<String> {
+        let mut names: Vec<_> = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    fn text(content: &str) -> impl FnOnce(&mut dyn Write) -> Result<()> {
+        move |w| w.write_all(content.as_bytes()).map_err(|e| Error::io("write", "x", e))
+    }
+
+    #[test]
+    fn a_file_is_replaced_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.json");
+        write(&path, text("old")).unwrap();
+        let digest = write(&path, text("new")).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "new");
+        assert_eq!((digest.bytes, digest.path), (3, path));
+        assert_eq!(names(folder.path()), ["a.json"]);
+    }
+
+    #[test]
+    fn a_failed_write_leaves_the_old_file_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.json");
+        write(&path, text("old")).unwrap();
+        let error = write(&path, |w| {
+            text("ne")(w)?;
+            Err(Error::Temporary("stop".into()))
+        });
+        assert!(matches!(error, Err(Error::Temporary(_))));
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "old");
+        assert_eq!(names(folder.path()), ["a.json"]);
+    }
+
+    #[test]
+    fn stale_temporary_files_are_removed_and_others_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = TemporaryFile::create(folder.path(), "part").unwrap();
+        std::fs::write(folder.path().join("keep.json"), "x").unwrap();
+        // A killed process does not run destructors.
+        std::mem::forget(file);
+        assert_eq!(names(folder.path()).len(), 2);
+        remove_temporary(folder.path()).unwrap();
+        assert_eq!(names(folder.path()), ["keep.json"]);
+    }
+
+    #[test]
+    fn missing_folders_are_made_and_impossible_ones_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        write(&folder.path().join("a/b/c.json"), text("x")).unwrap();
+        assert_eq!(names(&folder.path().join("a/b")), ["c.json"]);
+        let error = write(&folder.path().join("a/b/c.json/d"), text("x")).unwrap_err();
+        assert!(error.to_string().contains("c.json"), "{error}");
+    }
 }

@@ -1,83 +1,154 @@
-//! SHA-256 as lower-case hexadecimal: of bytes, of files, of rows.
+//! SHA-256 of bytes, files and table content.
+//!
+//! The content digest of a part covers its rows in key order without the columns that the contract marks as
+//! measurements. It depends on values and column types only, never on how a file encodes them.
 
-use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use arrow::array::{Array, AsArray, RecordBatch};
-use arrow::datatypes::{DataType, Float32Type, Float64Type, Int32Type, Int64Type};
+use arrow::array::RecordBatch;
+use d2r_contracts::contract::TableContract;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
+use crate::lake::cell::{Cell, cell};
 
-/// The digest of bytes.
-pub fn sha256_hex(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes))
+/// A file and its content's digest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileDigest {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its size.
+    pub bytes: u64,
+    /// Digest of its bytes, hexadecimal.
+    pub sha256: String,
 }
 
-/// The digest of a file's bytes, read in pieces.
+/// SHA-256 of bytes, 64 hexadecimal digits.
+pub fn sha256_hex(bytes: &[u8]) -> String {
+    hex(Sha256::digest(bytes).as_slice())
+}
+
+/// Size and SHA-256 of what a reader yields.
 ///
 /// # Errors
-/// When the file cannot be read.
-pub fn sha256_file(path: &Path) -> Result<String> {
-    let mut file = File::open(path).map_err(|e| Error::io("read", path, e))?;
+/// The reader's.
+pub fn sha256_of(reader: &mut dyn Read) -> std::io::Result<(u64, String)> {
     let mut hasher = Sha256::new();
-    let mut buffer = vec![0u8; 1 << 16];
+    let mut buffer = vec![0; 1 << 16];
+    let mut bytes = 0;
     loop {
-        let n = file.read(&mut buffer).map_err(|e| Error::io("read", path, e))?;
-        if n == 0 {
-            return Ok(hex(&hasher.finalize()));
+        match reader.read(&mut buffer) {
+            Ok(0) => return Ok((bytes, hex(&hasher.finalize()))),
+            Ok(n) => {
+                hasher.update(&buffer[..n]);
+                bytes += n as u64;
+            }
+            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
         }
-        hasher.update(&buffer[..n]);
     }
+}
+
+/// SHA-256 of a file, 64 hexadecimal digits.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn sha256_file(path: &Path) -> Result<String> {
+    Ok(file_digest(path)?.sha256)
+}
+
+/// Size and SHA-256 of a file.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn file_digest(path: &Path) -> Result<FileDigest> {
+    let mut file = std::fs::File::open(path).map_err(|e| Error::io("read", path, e))?;
+    let (bytes, sha256) = sha256_of(&mut file).map_err(|e| Error::io("read", path, e))?;
+    Ok(FileDigest { path: path.to_path_buf(), bytes, sha256 })
+}
+
+/// The digest of a table's rows, taken batch by batch.
+pub struct ContentDigest {
+    hasher: Sha256,
+    columns: Vec<usize>,
+}
+
+impl ContentDigest {
+    /// An empty digest of a table's rows.
+    pub fn new(contract: &TableContract) -> Self {
+        let mut hasher = Sha256::new();
+        let mut columns = Vec::new();
+        write_text(&mut hasher, &contract.name);
+        for (index, column) in contract.columns.iter().enumerate().filter(|(_, c)| !c.measurement) {
+            write_text(&mut hasher, &column.name);
+            write_text(&mut hasher, column.column_type.logical());
+            columns.push(index);
+        }
+        Self { hasher, columns }
+    }
+
+    /// Adds a batch whose columns are the contract's.
+    pub fn update(&mut self, batch: &RecordBatch) {
+        for row in 0..batch.num_rows() {
+            for &column in &self.columns {
+                let hasher = &mut self.hasher;
+                match cell(batch.column(column), row) {
+                    Cell::Null => hasher.update([0]),
+                    Cell::Text(text) => {
+                        hasher.update([1]);
+                        write_text(hasher, text);
+                    }
+                    Cell::Bool(value) => hasher.update([2, u8::from(value)]),
+                    Cell::Int(value) => {
+                        hasher.update([3]);
+                        hasher.update(value.to_le_bytes());
+                    }
+                    Cell::Float(value) => {
+                        hasher.update([4]);
+                        hasher.update(value.to_bits().to_le_bytes());
+                    }
+                    Cell::Other => hasher.update([5]),
+                }
+            }
+        }
+    }
+
+    /// The digest, 64 hexadecimal digits.
+    pub fn finish(self) -> String {
+        hex(&self.hasher.finalize())
+    }
+}
+
+// The length first: ("ab", "c") and ("a", "bc") differ.
+fn write_text(hasher: &mut Sha256, text: &str) {
+    hasher.update((text.len() as u64).to_le_bytes());
+    hasher.update(text.as_bytes());
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
+    use std::fmt::Write;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
-/// The digest of a batch's rows without `left_out` columns; independent of how a file encodes them.
-pub fn content_digest(batch: &RecordBatch, left_out: &[String]) -> String {
-    let mut hasher = Sha256::new();
-    for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
-        if left_out.contains(field.name()) {
-            continue;
-        }
-        hasher.update(field.name().as_bytes());
-        hasher.update([0]);
-        for row in 0..column.len() {
-            hash_cell(&mut hasher, column.as_ref(), row);
-        }
-    }
-    hasher.update((batch.num_rows() as u64).to_le_bytes());
-    hex(&hasher.finalize())
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// One cell: a mark for null or a value, and the value's bytes.
-fn hash_cell(hasher: &mut Sha256, column: &dyn Array, row: usize) {
-    if column.is_null(row) {
-        hasher.update([0]);
-        return;
+    #[test]
+    fn the_empty_string_has_its_known_digest() {
+        assert_eq!(sha256_hex(b""), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+        assert_eq!(sha256_of(&mut &b"abc"[..]).unwrap(), (3, sha256_hex(b"abc")));
     }
-    hasher.update([1]);
-    match column.data_type() {
-        DataType::Utf8 => {
-            let text = column.as_string::<i32>().value(row);
-            hasher.update((text.len() as u64).to_le_bytes());
-            hasher.update(text.as_bytes());
-        }
-        DataType::Boolean => hasher.update([u8::from(column.as_boolean().value(row))]),
-        DataType::Int32 => hasher.update(column.as_primitive::<Int32Type>().value(row).to_le_bytes()),
-        DataType::Int64 => hasher.update(column.as_primitive::<Int64Type>().value(row).to_le_bytes()),
-        DataType::Float32 => hasher.update(column.as_primitive::<Float32Type>().value(row).to_le_bytes()),
-        DataType::Float64 => hasher.update(column.as_primitive::<Float64Type>().value(row).to_le_bytes()),
-        // Cells have no other types (see `d2r_contracts::rows::Cell`).
-        other => hasher.update(other.to_string().as_bytes()),
-    }
-}
 
-/// A cell as text, for messages about keys.
-pub fn cell_text(batch: &RecordBatch, column: &str, row: usize) -> String {
-    let Some(column) = batch.column_by_name(column) else { return "?".into() };
-    arrow::util::display::array_value_to_string(column, row).unwrap_or_else(|_| "?".into())
+    #[test]
+    fn a_missing_file_is_named() {
+        let error = sha256_file(Path::new("no/such/file")).unwrap_err();
+        assert!(matches!(error, Error::InputMissing { ref path, .. } if path.ends_with("no/such/file")), "{error}");
+    }
 }

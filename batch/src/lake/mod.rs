@@ -1,13 +1,29 @@
 //! The lake: Parquet tables under contract, written atomically, read back typed.
+//!
+//! `LAKE/v1/<table>/dataset=<d>/split=<s>/part-*.parquet` holds the rows; `LAKE/manifests/` says which parts
+//! count. A part is owned by a producer (the verb that wrote it) and a shard; writing it again replaces it.
 
 pub mod atomic_file;
+pub mod audit;
+pub mod cell;
+pub mod datasets;
 pub mod digest;
 pub mod manifest;
+pub mod parquet_file;
 pub mod partition;
-pub mod schema;
+pub mod read;
+mod references;
+pub mod scan;
 pub mod store;
-pub mod writer;
+#[cfg(test)]
+mod store_tests;
+pub mod validate;
+#[cfg(test)]
+mod validate_tests;
+pub mod write;
 
-pub use manifest::{PartManifest, Provenance};
-pub use partition::{Partition, Shard};
-pub use store::{DatasetRoot, Lake};
+pub use datasets::DatasetRoot;
+pub use digest::FileDigest;
+pub use manifest::PartManifest;
+pub use partition::{Partition, Provenance, Shard};
+pub use store::Lake;

@@ -1,45 +1,40 @@
-//! Where rows belong: dataset and split as Hive folders, and the shard of the work that wrote them.
+//! Where rows belong: the partition, the shard, and who wrote them.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
-/// A dataset and a split.
+/// A dataset and its split: the folders `dataset=<dataset>/split=<split>` of every table.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Partition {
-    /// The dataset's name in the lake.
+    /// For instance `vindr`.
     pub dataset: String,
     /// `train`, `val` or `test`.
     pub split: String,
 }
 
 impl Partition {
-    /// A partition from its two names.
-    pub fn new(dataset: &str, split: &str) -> Self {
+    /// A partition by its two names.
+    pub fn new(dataset: impl Into<String>, split: impl Into<String>) -> Self {
         Self { dataset: dataset.into(), split: split.into() }
     }
 
-    /// `dataset=<name>/split=<split>`.
+    /// `dataset=<dataset>/split=<split>`.
     pub fn folder(&self) -> PathBuf {
-        Path::new(&format!("dataset={}", self.dataset)).join(format!("split={}", self.split))
+        PathBuf::from(format!("dataset={}", self.dataset)).join(format!("split={}", self.split))
     }
 
-    /// Names that can stand in a folder and in a Hive key: letters, digits, `_`, `-` and `.`.
+    /// Refuses names that cannot stand in a folder name.
     ///
     /// # Errors
-    /// [`Error::Usage`] for other names.
+    /// [`Error::Usage`] naming the offending part.
     pub fn check(&self) -> Result<()> {
-        for name in [&self.dataset, &self.split] {
-            let fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
-            if name.is_empty() || name.starts_with('.') || !name.chars().all(fine) {
-                return Err(Error::Usage(format!("`{name}` cannot name a partition: use letters, digits, _, - and .")));
-            }
-        }
-        Ok(())
+        check_name("dataset", &self.dataset)?;
+        check_name("split", &self.split)
     }
 }
 
@@ -49,7 +44,19 @@ impl fmt::Display for Partition {
     }
 }
 
-/// One of `count` equal parts of the work.
+/// Letters, digits, `_`, `-` and `.`, beginning with a letter or digit: safe in a folder name and in SQL globs.
+pub(crate) fn check_name(what: &str, name: &str) -> Result<()> {
+    let fits = name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'));
+    if fits && name.len() <= 100 && name.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric()) {
+        return Ok(());
+    }
+    Err(Error::Usage(format!("{what} `{name}`: use up to 100 letters, digits, `_`, `-` and `.`, beginning with a letter or digit")))
+}
+
+/// Shards that work can be dealt to; five digits stand in file names.
+const MAX_SHARDS: u32 = 100_000;
+
+/// Part `index` of `count` equal parts of the work; written `index/count`, counted from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Shard {
     /// From 0.
@@ -58,20 +65,35 @@ pub struct Shard {
     pub count: u32,
 }
 
-impl Default for Shard {
-    fn default() -> Self {
-        Self { index: 0, count: 1 }
-    }
-}
-
 impl Shard {
+    /// All the work in one part: `0/1`.
+    pub const WHOLE: Self = Self { index: 0, count: 1 };
+
+    /// Shard `index` of `count`.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] unless `index < count`.
+    pub fn new(index: u32, count: u32) -> Result<Self> {
+        if index < count && count <= MAX_SHARDS {
+            return Ok(Self { index, count });
+        }
+        let problem = format!("shard {index}/{count}: the index stays below the count, the count at most {MAX_SHARDS}");
+        Err(Error::Usage(problem))
+    }
+
     /// This shard's part of a list: a contiguous run, so that sorted input stays sorted over shards.
     pub fn of<T>(self, mut items: Vec<T>) -> Vec<T> {
         let n = items.len() as u64;
-        let at = |i: u32| (n * u64::from(i) / u64::from(self.count)) as usize;
+        let at = |i: u32| (n * u64::from(i) / u64::from(self.count.max(1))) as usize;
         items.truncate(at(self.index + 1));
-        items.drain(..at(self.index));
+        items.drain(..at(self.index).min(items.len()));
         items
+    }
+}
+
+impl Default for Shard {
+    fn default() -> Self {
+        Self::WHOLE
     }
 }
 
@@ -87,8 +109,33 @@ impl FromStr for Shard {
     fn from_str(text: &str) -> Result<Self, String> {
         let parts = text.split_once('/').and_then(|(i, n)| Some((i.parse().ok()?, n.parse().ok()?)));
         match parts {
-            Some((index, count)) if index < count && count <= 100_000 => Ok(Self { index, count }),
+            Some((index, count)) if index < count && count <= MAX_SHARDS => Ok(Self { index, count }),
             _ => Err(format!("`{text}` is no shard: expected I/N with 0 <= I < N, for instance 0/4")),
+        }
+    }
+}
+
+/// Who writes a part, and from what.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Provenance {
+    /// The run: `<verb>-<first 12 hex of the work key>`.
+    pub run_id: String,
+    /// Digest of the model's weights, where a model made the rows.
+    pub model_sha256: Option<String>,
+    /// Digest of everything that decides the rows.
+    pub work_key: String,
+}
+
+impl Provenance {
+    /// The part's owner in a table. The verb, so that a stage run again replaces its own rows and leaves other
+    /// stages' alone; the run itself in tables keyed by run, whose rows are a history.
+    pub fn producer(&self, key: &[&str]) -> &str {
+        if key.first() == Some(&"run_id") {
+            return &self.run_id;
+        }
+        match self.run_id.rsplit_once('-') {
+            Some((verb, key)) if key.len() == 12 && key.bytes().all(|b| b.is_ascii_hexdigit()) => verb,
+            _ => &self.run_id,
         }
     }
 }
@@ -98,24 +145,38 @@ mod tests {
     use super::*;
 
     #[test]
+    fn shards_are_written_index_slash_count() {
+        let shard: Shard = "2/5".parse().unwrap();
+        assert_eq!(shard, Shard { index: 2, count: 5 });
+        assert_eq!(shard.to_string(), "2/5");
+        for wrong in ["", "1", "5/5", "0/0", "-1/2", "a/b", "1/2/3"] {
+            assert!(wrong.parse::<Shard>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
     fn shards_cover_the_work_once_in_order() {
         for n in [0usize, 1, 3, 10, 17] {
             let all: Vec<usize> = (0..n).collect();
-            let joined: Vec<usize> =
-                (0..4).flat_map(|index| Shard { index, count: 4 }.of(all.clone())).collect();
+            let joined: Vec<usize> = (0..4).flat_map(|index| Shard { index, count: 4 }.of(all.clone())).collect();
             assert_eq!(joined, all);
         }
     }
 
     #[test]
-    fn only_sound_shards_and_names_are_taken() {
-        assert_eq!("1/4".parse(), Ok(Shard { index: 1, count: 4 }));
-        for text in ["4/4", "1", "a/b", "-1/2", "0/0"] {
-            assert!(text.parse::<Shard>().is_err(), "{text}");
+    fn names_that_leave_the_lake_are_refused() {
+        for wrong in ["", "..", "a/b", "a=b", "_a", "a b", "a\0"] {
+            assert!(Partition::new(wrong, "train").check().is_err(), "{wrong:?}");
+            assert!(Partition::new("vindr", wrong).check().is_err(), "{wrong:?}");
         }
-        assert!(Partition::new("mimic-4.1", "test").check().is_ok());
-        for name in ["", "../up", "a/b", "a=b", ".hidden"] {
-            assert!(Partition::new(name, "test").check().is_err(), "{name}");
-        }
+        assert!(Partition::new("iu_xray", "val").check().is_ok());
+    }
+
+    #[test]
+    fn a_stage_owns_its_part_and_a_run_its_history() {
+        let run = |id: &str| Provenance { run_id: id.into(), model_sha256: None, work_key: String::new() };
+        assert_eq!(run("train-detector-0123456789ab").producer(&["image_id"]), "train-detector");
+        assert_eq!(run("annotate-0123456789ab").producer(&["run_id", "step"]), "annotate-0123456789ab");
+        assert_eq!(run("by-hand").producer(&["image_id"]), "by-hand");
     }
 }

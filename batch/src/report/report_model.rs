@@ -9,6 +9,7 @@ use super::encoder_decoder::{BOUNDARY, EncoderDecoder};
 use super::region_encoder::RegionEncoder;
 use super::visual_extractor::VisualExtractor;
 use crate::config::report::ReportModelConfig;
+use crate::detect::resnet::DEPTHS;
 use crate::error::{Error, Result};
 
 /// Kept above zero where a share is divided or its logarithm taken.
@@ -129,8 +130,7 @@ impl ReportModel {
 
     /// Films and regions to encoded tokens; the same in training and writing but for dropout and batch statistics.
     pub fn encode(&self, visual: &VisualTensors, train: bool) -> Encoded {
-        let films = self.normalised(&visual.films).expand([-1, 3, -1, -1], false);
-        let patches = self.visual_extractor.forward_t(&films, train);
+        let patches = self.visual_extractor.forward_t(&self.normalised(&visual.films), train);
         let (batch, count, width) = (patches.size()[0], patches.size()[1], patches.size()[2]);
         let all = Tensor::ones([batch, count], (Kind::Bool, patches.device()));
         let regions = &visual.regions;
@@ -233,6 +233,9 @@ fn check(config: &ReportModelConfig) -> Result<()> {
     }
     if config.d_model % 2 != 0 || config.memory_slots > config.d_model {
         return bad("`d_model` must be even and at least `memory_slots`".into());
+    }
+    if !DEPTHS.contains(&config.trunk_depth) {
+        return bad(format!("`trunk_depth` = {}; there are 18, 34, 50 and 101", config.trunk_depth));
     }
     if config.layers < 1 || config.input_side < 32 || config.region_side < 16 {
         return bad("needs `layers` >= 1, `input_side` >= 32 and `region_side` >= 16".into());

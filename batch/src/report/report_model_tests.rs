@@ -174,6 +174,7 @@ fn sizes_that_do_not_fit_are_refused() {
         ReportModelConfig { layers: 0, ..config() },
         ReportModelConfig { memory_slots: 17, ..config() },
         ReportModelConfig { region_side: 8, ..config() },
+        ReportModelConfig { trunk_depth: 19, ..config() },
     ] {
         let error = ReportModel::new(&broken, WORDS, (0.4, 0.2), Device::Cpu).unwrap_err();
         assert_eq!(error.exit().code(), 78, "{error}");

@@ -22,7 +22,7 @@ impl VisualExtractor {
         Self { trunk, local_embedder }
     }
 
-    /// `films`: f32 `[B, 3, S, S]`, normalised. Returns `[B, (S / 32)^2, d_visual]`.
+    /// `films`: f32 `[B, 1, S, S]`, normalised. Returns `[B, (S / 32)^2, d_visual]`.
     pub fn forward_t(&self, films: &Tensor, train: bool) -> Tensor {
         let [_, _, _, c5] = self.trunk.forward_t(films, train);
         c5.apply(&self.local_embedder).flatten(2, 3).transpose(1, 2)

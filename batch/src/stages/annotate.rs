@@ -1,1 +1,172 @@
-//! To be written.
+//! Writes the detector's boxes for a dataset of the lake: every candidate above the floor, the accepted ones marked.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use d2r_contracts::decode::DecodeOptions;
+use d2r_contracts::labels::lesion_class_name;
+use d2r_contracts::rows::Row;
+use d2r_contracts::tables::{FailureRow, ImageRow, LesionRow, TimingRow};
+
+use super::context::{Context, StageResult};
+use super::work_key::work_key;
+use crate::config::detector::AnnotateConfig;
+use crate::data::loader::{DetectionSet, Source};
+use crate::detect::detector::Detector;
+use crate::error::{Error, Result};
+use crate::eval::image_boxes::ScoredBox;
+use crate::lake::{Lake, PartManifest, Partition, Provenance, Shard};
+use crate::train::detector_card::load_detector;
+use crate::train::detector_loop::detections;
+
+/// Images decoded at a time: bounds the memory, keeps all cores busy.
+const CHUNK: usize = 256;
+
+/// What to annotate, with what.
+#[derive(Debug, Clone)]
+pub struct Args {
+    /// The lake.
+    pub lake: PathBuf,
+    /// Its dataset.
+    pub dataset: String,
+    /// Its splits; all when none is named.
+    pub splits: Vec<String>,
+    /// A finished detector run.
+    pub detector: PathBuf,
+    /// The part of each split to do.
+    pub shard: Shard,
+}
+
+/// What one split needs.
+struct Job<'a> {
+    lake: &'a Lake,
+    detector: &'a Detector,
+    source: Source,
+    config: &'a AnnotateConfig,
+    provenance: Provenance,
+    shard: Shard,
+}
+
+/// Annotates, split by split; a split whose work is done is skipped.
+///
+/// # Errors
+/// [`Error::InputMissing`] when the dataset or the detector is not there; those of reading and writing. An image
+/// that cannot be used becomes a row of `failures`.
+pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
+    let start = Instant::now();
+    let lake = Lake::open(&args.lake)?;
+    let config = &ctx.config.annotate;
+    let (detector, card) = load_detector(&args.detector, config.score_floor, ctx.device)?;
+    let source = Source {
+        root: lake.dataset_root(&args.dataset)?,
+        decode: DecodeOptions { allow_phi: ctx.config.ingest.allow_phi, ..DecodeOptions::default() },
+        input: card.model.input.clone(),
+    };
+    let mut partitions = lake.partitions(ImageRow::TABLE)?;
+    partitions.retain(|p| p.dataset == args.dataset && (args.splits.is_empty() || args.splits.contains(&p.split)));
+    if partitions.is_empty() {
+        let hint = format!("the lake has no images of `{}` {}", args.dataset, args.splits.join(", "));
+        return Err(Error::InputMissing { path: args.lake.clone(), hint });
+    }
+    let mut result = StageResult { stage: "annotate".into(), cached: true, ..StageResult::default() };
+    for partition in partitions {
+        let config_text = serde_json::to_string(config).map_err(|e| Error::Internal(e.to_string()))?;
+        let key = work_key(&[
+            ("verb", "annotate"),
+            ("config", &config_text),
+            ("model", &card.model_sha256),
+            ("shard", &args.shard.to_string()),
+            ("images", &lake.content_digest(ImageRow::TABLE, &partition)?),
+        ]);
+        let provenance = Provenance {
+            run_id: format!("annotate-{}", &key[..12]),
+            model_sha256: Some(card.model_sha256.clone()),
+            work_key: key,
+        };
+        let job = Job { lake: &lake, detector: &detector, source: source.clone(), config, provenance, shard: args.shard };
+        let (parts, cached) = job.split(ctx, &partition)?;
+        result.cached &= cached;
+        for part in parts {
+            *result.rows.entry(part.table.clone()).or_default() += part.rows;
+            result.files.push(part.file_digest(lake.root()));
+        }
+    }
+    result.wall_s = start.elapsed().as_secs_f64();
+    Ok(result)
+}
+
+impl Job<'_> {
+    /// One split: its parts, and whether they were there already.
+    fn split(&self, ctx: &Context, partition: &Partition) -> Result<(Vec<PartManifest>, bool)> {
+        let there = |table| self.lake.current(table, partition, self.shard, &self.provenance.work_key);
+        if let (Some(a), Some(b), Some(c)) =
+            (there(LesionRow::TABLE)?, there(FailureRow::TABLE)?, there(TimingRow::TABLE)?)
+        {
+            return Ok((vec![a, b, c], true));
+        }
+        let images = self.shard.of(self.lake.read::<ImageRow>(partition)?);
+        let (mut rows, mut failures) = (Vec::new(), Vec::new());
+        let (mut decode_ms, mut model_ms) = (0.0, 0.0);
+        let n = images.len() as i64;
+        let task = ctx.progress.task(&format!("annotate {partition}"), images.len() as u64, "films");
+        for chunk in images.chunks(CHUNK) {
+            let before = Instant::now();
+            let (set, failed) =
+                DetectionSet::load(self.source.clone(), (chunk.to_vec(), &[]), u64::MAX, "annotate", (&task, &ctx.stop))?;
+            decode_ms += before.elapsed().as_secs_f64() * 1e3;
+            failures.extend(failed);
+            let before = Instant::now();
+            let found = detections(self.detector, &set, self.config.batch_size, &ctx.stop)?;
+            model_ms += before.elapsed().as_secs_f64() * 1e3;
+            for (example, boxes) in set.examples.iter().zip(found) {
+                rows.extend(self.rows(&example.image.image_id, &boxes.detections)?);
+            }
+        }
+        task.finish();
+        let before = Instant::now();
+        let lesions = self.lake.write(partition, self.shard, rows, &self.provenance)?;
+        let failed = self.lake.write(partition, self.shard, failures, &self.provenance)?;
+        let timing = TimingRow {
+            run_id: self.provenance.run_id.clone(),
+            stage: "annotate".into(),
+            shard: self.shard.to_string(),
+            n,
+            read_ms: 0.0,
+            decode_ms,
+            model_ms,
+            write_ms: before.elapsed().as_secs_f64() * 1e3,
+            gpu_idle_share: None,
+        };
+        let timings = self.lake.write(partition, self.shard, vec![timing], &self.provenance)?;
+        Ok((vec![lesions, failed, timings], false))
+    }
+
+    fn rows(&self, image_id: &str, boxes: &[ScoredBox]) -> Result<Vec<LesionRow>> {
+        let row = |(rank, b): (usize, &ScoredBox)| {
+            let name = lesion_class_name(b.class_id)
+                .ok_or_else(|| Error::Internal(format!("the detector names class {}", b.class_id)))?;
+            Ok(LesionRow {
+                image_id: image_id.to_owned(),
+                box_id: format!("{image_id}-p{rank:03}"),
+                class_name: name.into(),
+                class_id: b.class_id,
+                x_min: b.region.x_min,
+                y_min: b.region.y_min,
+                x_max: b.region.x_max,
+                y_max: b.region.y_max,
+                score: b.score,
+                source: "pseudo".into(),
+                reader_id: None,
+                n_readers: None,
+                std_x_min: None,
+                std_y_min: None,
+                std_x_max: None,
+                std_y_max: None,
+                accepted: f64::from(b.score) >= self.config.threshold,
+                threshold: Some(self.config.threshold as f32),
+                model_sha256: self.provenance.model_sha256.clone(),
+            })
+        };
+        boxes.iter().enumerate().map(row).collect()
+    }
+}

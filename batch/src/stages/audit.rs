@@ -1,1 +1,49 @@
-//! To be written.
+//! Patient leakage, duplicate films, empty reports, prior mentions, boxes outside their film.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use super::context::{Context, StageResult};
+use crate::error::{Error, Result};
+use crate::lake::Lake;
+use crate::lake::audit::audit;
+
+/// Leaks named in the error at most.
+const NAMED: usize = 5;
+
+/// The lake.
+#[derive(Debug, Clone)]
+pub struct Args {
+    /// Its folder.
+    pub lake: PathBuf,
+}
+
+/// Audits; figures count findings by kind.
+///
+/// # Errors
+/// [`Error::BadData`] when a patient or a film stands in two splits.
+pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
+    let start = Instant::now();
+    ctx.stop.check()?;
+    let lake = Lake::open(&args.lake)?;
+    let found = audit(&lake)?;
+    let leaks: Vec<String> =
+        found.iter().filter(|f| f.is_leak()).map(|f| format!("{} {} {}", f.dataset, f.kind, f.id)).collect();
+    if !leaks.is_empty() {
+        let named = leaks.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
+        let problem = format!("{} leaks between splits: {named}; split by patient and ingest again", leaks.len());
+        return Err(Error::bad_data(args.lake.display(), problem));
+    }
+    let kinds = ["empty_report", "prior_mention", "film_twice", "box_outside"];
+    let count = |kind: &str| found.iter().filter(|f| f.kind == kind).count() as f64;
+    let figures: BTreeMap<String, f64> = kinds.iter().map(|k| ((*k).to_owned(), count(k))).collect();
+    let rows = [("images".to_owned(), lake.rows("images")?), ("reports".to_owned(), lake.rows("reports")?)].into();
+    Ok(StageResult {
+        stage: "audit".into(),
+        rows,
+        figures,
+        wall_s: start.elapsed().as_secs_f64(),
+        ..StageResult::default()
+    })
+}

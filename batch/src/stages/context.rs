@@ -1,11 +1,11 @@
 //! What every stage is given, and what every stage returns.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 use crate::config::RunConfig;
+pub use crate::lake::digest::FileDigest;
 use crate::progress::Progress;
 use crate::stop::StopFlag;
 
@@ -41,15 +41,4 @@ pub struct StageResult {
     pub figures: BTreeMap<String, f64>,
     /// Wall time, seconds.
     pub wall_s: f64,
-}
-
-/// A file and its content's digest.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FileDigest {
-    /// Where it is.
-    pub path: PathBuf,
-    /// Its size.
-    pub bytes: u64,
-    /// Digest of its bytes, hexadecimal.
-    pub sha256: String,
 }

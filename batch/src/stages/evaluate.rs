@@ -13,7 +13,6 @@ use d2r_contracts::rows::Row;
 use d2r_contracts::tables::{FindingRow, MetricRow};
 
 use super::context::{Context, FileDigest, StageResult};
-use super::shared_tables::put_own;
 use crate::error::{Error, Result};
 use crate::eval::detection_figures::{DetectionFigures, Resampling};
 use crate::eval::figure::Figure;
@@ -83,7 +82,7 @@ pub fn run_detector(ctx: &Context, args: Args) -> Result<StageResult> {
     ctx.stop.check()?;
     let figures = DetectionFigures::of(&input.boxes, input.truth, resampling(ctx)).figures;
     let provenance = Provenance { run_id, model_sha256: input.model_sha256, work_key };
-    let rows = place.write_metrics(&figures, owns, &provenance)?;
+    let rows = place.write_metrics(&figures, &provenance)?;
     place.result(STAGE, false, rows, start)
 }
 
@@ -111,7 +110,7 @@ pub fn run_reports(ctx: &Context, args: Args) -> Result<StageResult> {
     ctx.stop.check()?;
     let provenance = Provenance { run_id, model_sha256: input.model_sha256.clone(), work_key };
     place.write_findings(&input, &provenance)?;
-    let rows = place.write_metrics(&figures, owns, &provenance)?;
+    let rows = place.write_metrics(&figures, &provenance)?;
     place.result(STAGE, false, rows, start)
 }
 
@@ -161,11 +160,10 @@ impl Place {
     fn write_metrics(
         &self,
         figures: &[Figure],
-        owns: impl Fn(&MetricRow) -> bool,
         provenance: &Provenance,
     ) -> Result<Vec<MetricRow>> {
         let rows: Vec<MetricRow> = figures.iter().map(|f| f.metric_row(&provenance.run_id)).collect();
-        put_own(&self.lake, &self.partition, WHOLE, rows.clone(), owns, provenance)?;
+        self.lake.write(&self.partition, WHOLE, rows.clone(), provenance)?;
         Ok(rows)
     }
 
@@ -185,9 +183,8 @@ impl Place {
         let mut references: Vec<FindingRow> =
             input.references.iter().flat_map(|(study, text)| rows_of(study, None, label(text))).collect();
         references.sort_by(Row::key_cmp);
-        let standing: Vec<FindingRow> =
-            self.read::<FindingRow>()?.into_iter().filter(|r| r.origin == "reference").collect();
-        let ours = standing.is_empty() || standing == references;
+        let parts = self.lake.parts(FindingRow::TABLE, &self.partition)?;
+        let ours = !parts.iter().any(|p| p.producer == "ingest" && p.rows > 0);
         let mut rows: Vec<FindingRow> = input
             .generated
             .iter()
@@ -196,8 +193,7 @@ impl Place {
         if ours {
             rows.extend(references);
         }
-        let own = |row: &FindingRow| row.origin == "generated" || ours;
-        put_own(&self.lake, &self.partition, WHOLE, rows, own, provenance)?;
+        self.lake.write(&self.partition, WHOLE, rows, provenance)?;
         Ok(())
     }
 

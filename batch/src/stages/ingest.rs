@@ -16,11 +16,11 @@ use d2r_contracts::report_text::CleaningRules;
 use super::context::{Context, FileDigest, StageResult};
 use crate::config::lake_config::IngestConfig;
 use crate::data::lesion_rows::FusionRule;
-use crate::data::listing::{ListOptions, Listing};
+use crate::data::listing::{ListOptions, Listing, Split};
 use crate::data::report_sections::Section;
 use crate::data::{annotation_json, coco_dataset, iu_xray, mimic, vindr};
 use crate::error::{Error, Result};
-use crate::lake::{Lake, Shard};
+use crate::lake::{Lake, Partition, Shard};
 
 /// Which layout is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,7 +77,7 @@ pub struct Settings {
 pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
     let start = Instant::now();
     let settings = settings(&ctx.config.ingest, ctx.config.run.seed, args.kind)?;
-    check_name(&args.dataset)?;
+    Partition::new(&args.dataset, Split::Train.as_str()).check()?;
     let root = args.root.canonicalize().map_err(|e| Error::io("read", &args.root, e))?;
     let mut listing = list(&root, args.kind, &settings.list)?;
     let folder = if root.is_file() { root.parent().map_or_else(|| root.clone(), Path::to_path_buf) } else { root };
@@ -87,12 +87,12 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
 
     let lake = Lake::create(&args.lake)?;
     let place = tables::Place { lake: &lake, dataset: &args.dataset, shard: args.shard, work_key: &work_key };
-    let (parts, cached) = match place.current(args.kind)? {
+    let (parts, cached) = match place.current()? {
         Some(parts) => (parts, true),
         None => {
             let rows = reading::read(ctx, &folder, &listing, &settings)?;
             ctx.stop.check()?;
-            (place.write(args.kind, rows)?, false)
+            (place.write(rows)?, false)
         }
     };
     tables::register(&lake, &args.dataset, &folder, listing.layout)?;
@@ -150,15 +150,6 @@ fn settings(config: &IngestConfig, seed: u64, kind: Kind) -> Result<Settings> {
     })
 }
 
-/// The name becomes part of folder names.
-fn check_name(dataset: &str) -> Result<()> {
-    let fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
-    if dataset.is_empty() || dataset.starts_with('.') || !dataset.chars().all(fine) {
-        return Err(Error::Usage(format!("dataset name `{dataset}`: use letters, digits, `_`, `-` and `.`")));
-    }
-    Ok(())
-}
-
 fn list(root: &Path, kind: Kind, options: &ListOptions) -> Result<Listing> {
     match kind {
         Kind::Vindr { .. } => vindr::list(root, options),
@@ -172,3 +163,7 @@ fn list(root: &Path, kind: Kind, options: &ListOptions) -> Result<Listing> {
 #[cfg(test)]
 #[path = "ingest_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "ingest_phantom_tests.rs"]
+mod phantom_tests;

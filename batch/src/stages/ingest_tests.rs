@@ -11,13 +11,11 @@ use image::{GrayImage, Luma};
 
 use super::*;
 use crate::config::{Layers, resolve};
-use crate::lake::Partition;
 use crate::progress::Progress;
-use crate::stages::shared_tables::put_own;
 use crate::stages::{export_annotation, export_coco};
 use crate::stop::StopFlag;
 
-fn context(set: &[&str]) -> Context {
+pub(super) fn context(set: &[&str]) -> Context {
     let set = set.iter().map(|s| (*s).to_owned()).collect();
     let resolved = resolve(&Layers { preset: Some("tiny".into()), set, ..Layers::default() }).unwrap();
     Context {
@@ -100,16 +98,25 @@ d,R1,No finding,,,,
     dir
 }
 
+pub(super) fn args_of(kind: Kind, root: &Path, lake: &Path, dataset: &str) -> Args {
+    Args { kind, root: root.into(), dataset: dataset.into(), lake: lake.into(), shard: Shard::default() }
+}
+
 fn args(kind: Kind, root: &Path, lake: &Path) -> Args {
-    Args { kind, root: root.into(), dataset: "set".into(), lake: lake.into(), shard: Shard::default() }
+    args_of(kind, root, lake, "set")
 }
 
 const VINDR: Kind = Kind::Vindr { labels_only: false };
 
-fn rows<R: Row>(lake: &Path) -> Vec<R> {
+/// A dataset's rows of all splits.
+pub(super) fn rows_of<R: Row>(lake: &Path, dataset: &str) -> Vec<R> {
     let lake = Lake::open(lake).unwrap();
-    let part = |split: &str| lake.read(&Partition::new("set", split)).unwrap();
+    let part = |split: &str| lake.read(&Partition::new(dataset, split)).unwrap();
     ["train", "val", "test"].iter().flat_map(|s| part(s)).collect()
+}
+
+fn rows<R: Row>(lake: &Path) -> Vec<R> {
+    rows_of(lake, "set")
 }
 
 #[test]
@@ -258,7 +265,7 @@ fn reports_are_cut_cleaned_and_labelled() {
 }
 
 #[test]
-fn an_ingest_of_a_set_with_reports_leaves_the_detectors_boxes_alone() {
+fn rows_of_other_stages_stay_and_do_not_disturb() {
     let (dir, lake) = (mimic_folder(), tempfile::tempdir().unwrap());
     run(&context(&[]), args(Kind::Mimic, dir.path(), lake.path())).unwrap();
     let provenance = crate::lake::Provenance { run_id: "annotate-1".into(), model_sha256: None, work_key: "k".into() };
@@ -274,13 +281,12 @@ fn an_ingest_of_a_set_with_reports_leaves_the_detectors_boxes_alone() {
         code: "truncated".into(),
         message: "m".into(),
     };
-    let own = |f: &FailureRow| f.stage == "annotate";
-    put_own(&Lake::open(lake.path()).unwrap(), &partition, Shard::default(), vec![failure], own, &provenance).unwrap();
-    assert_eq!(rows::<FailureRow>(lake.path()).len(), 2, "another stage keeps the rows of ingest");
+    Lake::open(lake.path()).unwrap().write(&partition, Shard::default(), vec![failure], &provenance).unwrap();
+    assert_eq!(rows::<FailureRow>(lake.path()).len(), 2, "another stage leaves the rows of ingest");
     assert!(run(&context(&[]), args(Kind::Mimic, dir.path(), lake.path())).unwrap().cached);
     assert_eq!(rows::<LesionRow>(lake.path()).len(), 1);
     assert!(!run(&context(&["run.seed=1"]), args(Kind::Mimic, dir.path(), lake.path())).unwrap().cached);
-    assert_eq!(rows::<FailureRow>(lake.path()).len(), 2, "and ingest keeps theirs");
+    assert_eq!(rows::<FailureRow>(lake.path()).len(), 2, "and ingest leaves theirs");
     assert_eq!(rows::<LesionRow>(lake.path()).len(), 1);
 }
 

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use d2r_contracts::rows::Row;
-use serde_json::json;
 use walkdir::WalkDir;
 
 use super::context::{Context, FileDigest, StageResult};
+use super::work_key::work_key;
 use crate::config::phantom::PhantomConfig;
 use crate::data::phantom::catalogue::{Catalogue, Visit};
 use crate::data::phantom::identity::Split;
@@ -19,8 +19,6 @@ use crate::data::phantom::{annotation_writer, iu_writer, mimic_writer, vindr_wri
 use crate::error::{Error, Result};
 use crate::lake::{Lake, Partition, Provenance, Shard};
 
-/// Raised when the same settings come to give other bytes.
-const CONTENT_VERSION: u32 = 1;
 /// The truth tables' folder, a lake of its own.
 pub const TRUTH: &str = "truth";
 
@@ -43,7 +41,7 @@ pub struct Args {
 pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
     let start = Instant::now();
     let (config, seed) = settings(ctx, &args)?;
-    let work_key = work_key(&config, seed)?;
+    let work_key = key(&config, seed)?;
     let (manifest, cached) = match Manifest::verified(&args.out, &work_key) {
         Some(manifest) => (manifest, true),
         None => (write(ctx, &args.out, &config, seed, &work_key)?, false),
@@ -73,10 +71,9 @@ fn settings(ctx: &Context, args: &Args) -> Result<(PhantomConfig, u64)> {
     Ok((config, args.seed.unwrap_or(ctx.config.run.seed)))
 }
 
-fn work_key(config: &PhantomConfig, seed: u64) -> Result<String> {
-    let settings = serde_json::to_value(config).map_err(|e| Error::Internal(e.to_string()))?;
-    let key = json!({ "stage": "phantom", "content_version": CONTENT_VERSION, "seed": seed, "phantom": settings });
-    Ok(sha256_hex(key.to_string().as_bytes()))
+fn key(config: &PhantomConfig, seed: u64) -> Result<String> {
+    let settings = serde_json::to_string(config).map_err(|e| Error::Internal(e.to_string()))?;
+    Ok(work_key(&[("stage", "phantom"), ("phantom", &settings), ("seed", &seed.to_string())]))
 }
 
 fn write(ctx: &Context, out: &Path, config: &PhantomConfig, seed: u64, work_key: &str) -> Result<Manifest> {
@@ -126,7 +123,7 @@ fn write_truth(folder: &OutputFolder, catalogue: &Catalogue, work_key: &str) -> 
             ("iu_xray", of_visits(&catalogue.iu_xray, split, own)),
         ];
         for (dataset, truth) in sets {
-            let partition = Partition { dataset: dataset.to_owned(), split: split.name().to_owned() };
+            let partition = Partition::new(dataset, split.name());
             put(&lake, &partition, truth.lesions, &provenance, &mut counts)?;
             put(&lake, &partition, truth.links, &provenance, &mut counts)?;
             put(&lake, &partition, truth.findings, &provenance, &mut counts)?;

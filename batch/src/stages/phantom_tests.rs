@@ -91,10 +91,13 @@ fn a_stopped_run_leaves_no_manifest_and_is_repeated() {
     let ctx = context();
     let whole = tempfile::tempdir().unwrap();
     run(&ctx, args(whole.path())).unwrap();
-    // Stops in the middle, as a signal would.
-    let folder = OutputFolder::start(dir.path(), &ctx.stop).unwrap();
-    folder.put("vindr/train/half.dicom", b"half").unwrap();
-    drop(folder);
+    let stopped = context();
+    stopped.stop.request(15);
+    assert!(matches!(run(&stopped, args(dir.path())), Err(Error::Stopped { signal: 15 })));
+    assert!(!dir.path().join(MANIFEST).exists());
+    // What a run leaves that is killed in the middle of a file.
+    std::fs::create_dir_all(dir.path().join("vindr/train")).unwrap();
+    std::fs::write(dir.path().join("vindr/train/half.dicom.part"), "half").unwrap();
     assert!(!run(&ctx, args(dir.path())).unwrap().cached);
     assert_eq!(digests(dir.path()), digests(whole.path()));
 }

@@ -1,1 +1,126 @@
-//! To be written.
+//! Trains the detector on the fused reader boxes of a dataset of the lake.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use d2r_contracts::decode::DecodeOptions;
+use d2r_contracts::rows::Row;
+use d2r_contracts::tables::{FailureRow, ImageRow, LesionRow};
+
+use super::context::{Context, StageResult};
+use super::work_key::work_key;
+use crate::data::loader::{DetectionSet, Source};
+use crate::detect::detector::Detector;
+use crate::error::{Error, Result};
+use crate::lake::digest::file_digest;
+use crate::lake::{Lake, Partition, Provenance, Shard};
+use crate::train::detector_card::{DetectorCard, input_spec};
+use crate::train::detector_loop::{DetectorTraining, train};
+use crate::train::model_card::ModelCard;
+use crate::train::run_dir::RunDir;
+
+/// The first word of the runs' names.
+const VERB: &str = "detector";
+
+/// What to train on.
+#[derive(Debug, Clone)]
+pub struct Args {
+    /// The lake.
+    pub lake: PathBuf,
+    /// Its dataset with reader boxes.
+    pub dataset: String,
+    /// Where runs are kept.
+    pub runs: PathBuf,
+}
+
+/// Trains, or finds that the same training was done.
+///
+/// # Errors
+/// [`Error::InputMissing`] when the dataset has no training images; those of the loop.
+pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
+    let start = Instant::now();
+    let lake = Lake::open(&args.lake)?;
+    let key = key(ctx, &lake, &args.dataset)?;
+    let found = RunDir::at(args.runs.join(RunDir::name(VERB, &key)), "");
+    if ctx.resume
+        && let Some(result) = found.result()?
+        && ModelCard::<DetectorCard>::read(found.path(), VERB).is_ok()
+    {
+        return Ok(StageResult { cached: true, wall_s: start.elapsed().as_secs_f64(), ..result });
+    }
+    let run = RunDir::create(&args.runs, VERB, &key, ctx)?;
+    let _lock = run.lock()?;
+    let config = &ctx.config.detector;
+    let (training, mut failures) = load(ctx, &lake, &args.dataset, "train")?;
+    let (validation, more) = load(ctx, &lake, &args.dataset, "val")?;
+    failures.extend(more);
+    if training.examples.is_empty() {
+        let hint = format!("dataset `{}` has no usable training images; run `d2r ingest`", args.dataset);
+        return Err(Error::InputMissing { path: args.lake.clone(), hint });
+    }
+    tch::manual_seed(ctx.config.run.seed as i64);
+    let mut model = Detector::new(&config.model, ctx.device)?;
+    let mut average = Detector::new(&config.model, ctx.device)?;
+    let job = DetectorTraining {
+        train: Arc::new(training),
+        validation: &validation,
+        config: &config.train,
+        seed: ctx.config.run.seed,
+        progress: ctx.progress,
+        stop: &ctx.stop,
+    };
+    let outcome = train(&mut model, &mut average, &run, &job)?;
+    let card = DetectorCard::new(&config.model, ctx.config.annotate.threshold);
+    ModelCard::new(VERB, run.id(), outcome.model_sha256.clone(), card).write(&run)?;
+
+    let partition = Partition::new(&args.dataset, "train");
+    let provenance =
+        Provenance { run_id: run.id().into(), model_sha256: Some(outcome.model_sha256.clone()), work_key: key };
+    let log = lake.write(&partition, Shard::default(), outcome.log, &provenance)?;
+    let failed = lake.write(&partition, Shard::default(), failures, &provenance)?;
+    let mut figures = std::collections::BTreeMap::from([("steps".to_owned(), outcome.steps as f64)]);
+    if let Some(score) = outcome.best_score {
+        figures.insert("val.ap50".into(), score);
+    }
+    let result = StageResult {
+        stage: "train-detector".into(),
+        cached: false,
+        rows: [("train_log".into(), log.rows), (FailureRow::TABLE.into(), failed.rows)].into(),
+        files: vec![file_digest(&run.best())?, file_digest(&run.path().join("card.json"))?],
+        figures,
+        wall_s: start.elapsed().as_secs_f64(),
+    };
+    run.finish(&result)?;
+    Ok(result)
+}
+
+fn key(ctx: &Context, lake: &Lake, dataset: &str) -> Result<String> {
+    let config = serde_json::to_string(&ctx.config.detector).map_err(|e| Error::Internal(e.to_string()))?;
+    let seed = ctx.config.run.seed.to_string();
+    let mut inputs = String::new();
+    for split in ["train", "val"] {
+        let partition = Partition::new(dataset, split);
+        for table in [ImageRow::TABLE, LesionRow::TABLE] {
+            inputs.push_str(&format!("{split} {table} {}\n", lake.content_digest(table, &partition)?));
+        }
+    }
+    let device = if ctx.device.is_cuda() { "cuda" } else { "cpu" };
+    Ok(work_key(&[("verb", VERB), ("config", &config), ("seed", &seed), ("device", device), ("inputs", &inputs)]))
+}
+
+fn load(ctx: &Context, lake: &Lake, dataset: &str, split: &str) -> Result<(DetectionSet, Vec<FailureRow>)> {
+    let partition = Partition::new(dataset, split);
+    let images: Vec<ImageRow> = lake.read(&partition)?;
+    let lesions: Vec<LesionRow> = lake.read(&partition)?;
+    let source = Source {
+        root: lake.dataset_root(dataset)?,
+        decode: DecodeOptions { allow_phi: ctx.config.ingest.allow_phi, ..DecodeOptions::default() },
+        input: input_spec(&ctx.config.detector.model),
+    };
+    let cache = ctx.config.detector.train.cache_mib << 20;
+    let task = ctx.progress.task(&format!("read {split} films"), images.len() as u64, "films");
+    let loaded = DetectionSet::load(source, (images, &lesions), cache, "train-detector", (&task, &ctx.stop))?;
+    task.finish();
+    Ok(loaded)
+}

@@ -1,1 +1,52 @@
-//! To be written.
+//! Every table of the lake against its contract.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use d2r_contracts::contract::contracts;
+
+use super::context::{Context, StageResult};
+use crate::error::{Error, Result};
+use crate::lake::Lake;
+use crate::lake::validate::violations;
+
+/// Violations named in the error at most.
+const NAMED: usize = 10;
+
+/// What to check.
+#[derive(Debug, Clone)]
+pub struct Args {
+    /// The lake.
+    pub lake: PathBuf,
+    /// Its tables; all when none is named.
+    pub tables: Vec<String>,
+}
+
+/// Validates; rows count what was checked.
+///
+/// # Errors
+/// [`Error::BadData`] naming file, row and column of what breaks a contract; [`Error::Usage`] for an unknown table.
+pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
+    let start = Instant::now();
+    ctx.stop.check()?;
+    if let Some(unknown) = args.tables.iter().find(|t| contracts().iter().all(|c| c.name != **t)) {
+        let known: Vec<&str> = contracts().iter().map(|c| c.name.as_str()).collect();
+        return Err(Error::Usage(format!("no table `{unknown}`; there are {}", known.join(", "))));
+    }
+    let lake = Lake::open(&args.lake)?;
+    let found = violations(&lake, &args.tables)?;
+    if !found.is_empty() {
+        let named: Vec<String> = found.iter().take(NAMED).map(|v| format!("\n  {v}")).collect();
+        let more = found.len().saturating_sub(NAMED);
+        let rest = if more > 0 { format!("\n  and {more} more") } else { String::new() };
+        return Err(Error::bad_data(args.lake.display(), format!("{} violations:{}{rest}", found.len(), named.join(""))));
+    }
+    let mut result = StageResult { stage: "validate".into(), ..StageResult::default() };
+    for contract in contracts().iter().filter(|c| args.tables.is_empty() || args.tables.contains(&c.name)) {
+        if !lake.partitions(&contract.name)?.is_empty() {
+            result.rows.insert(contract.name.clone(), lake.rows(&contract.name)?);
+        }
+    }
+    result.wall_s = start.elapsed().as_secs_f64();
+    Ok(result)
+}

@@ -1,10 +1,12 @@
 //! Training: optimizer, schedules, checkpoints, run directories, and one loop per model.
 
 pub mod checkpoint;
+pub mod detector_card;
 pub mod detector_loop;
 pub mod lr_schedule;
 pub mod metrics_log;
 pub mod model_card;
 pub mod optimizer;
 pub mod report_loop;
+pub mod reporter_card;
 pub mod run_dir;

@@ -49,7 +49,7 @@ impl RunDir {
     /// # Errors
     /// When the folder or its files cannot be written.
     pub fn create(runs: &Path, verb: &str, work_key: &str, ctx: &Context) -> Result<Self> {
-        let id = format!("{verb}-{}", &work_key[..work_key.len().min(12)]);
+        let id = Self::name(verb, work_key);
         let run = Self { path: runs.join(&id), id };
         fs::create_dir_all(&run.path).map_err(|e| Error::io("create", &run.path, e))?;
         if !ctx.resume {
@@ -76,6 +76,27 @@ impl RunDir {
             run.write_json("manifest.json", &manifest)?;
         }
         Ok(run)
+    }
+
+    /// The name of the run that does this work: `<verb>-<first 12 digits of the work key>`.
+    pub fn name(verb: &str, work_key: &str) -> String {
+        format!("{verb}-{}", &work_key[..work_key.len().min(12)])
+    }
+
+    /// Keeps other processes out of this run until the lock is dropped, or the process dies.
+    ///
+    /// # Errors
+    /// [`Error::Temporary`] while another process trains in the same folder.
+    pub fn lock(&self) -> Result<fs::File> {
+        let path = self.path.join("run.lock");
+        let file = fs::File::create(&path).map_err(|e| Error::io("create", &path, e))?;
+        match file.try_lock() {
+            Err(fs::TryLockError::WouldBlock) => {
+                Err(Error::Temporary(format!("{}: another process works on this run", self.path.display())))
+            }
+            // Some network file systems have no locks; there, one process at a time is the user's promise.
+            _ => Ok(file),
+        }
     }
 
     /// The folder.

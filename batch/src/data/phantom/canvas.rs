@@ -1,4 +1,4 @@
-//! The drawing board of the phantom: layers of `f32`, antialiased strokes, smooth noise. Positions and lengths are
+//! The drawing board of the phantom: layers of `f32`, antialiased strokes, curves. Positions and lengths are
 //! fractions of the film's side (x to the right, y down), so that a film looks alike at every size.
 
 /// A point, in fractions of the film's side.
@@ -28,8 +28,13 @@ impl Point {
 
     /// Distance to `other`.
     pub fn distance(self, other: Point) -> f32 {
-        (self.x - other.x).hypot(self.y - other.y)
+        length(self.x - other.x, self.y - other.y)
     }
+}
+
+/// The length of a vector; quicker than `hypot`, and no film is large enough to overflow it.
+pub fn length(x: f32, y: f32) -> f32 {
+    (x * x + y * y).sqrt()
 }
 
 /// A rectangle in fractions of the film's side.
@@ -174,29 +179,45 @@ impl Layer {
         for pair in knots.windows(2) {
             let (a, b) = (pair[0], pair[1]);
             let reach = a.half_width.max(b.half_width).max(0.5 * pixel) * profile.reach() + pixel;
-            let (dx, dy) = (b.place.x - a.place.x, b.place.y - a.place.y);
-            let length2 = (dx * dx + dy * dy).max(1e-12);
-            self.within(Rect::holding([a.place, b.place], reach), |p, value| {
-                let share = (((p.x - a.place.x) * dx + (p.y - a.place.y) * dy) / length2).clamp(0.0, 1.0);
-                let distance = (p.x - a.place.x - dx * share).hypot(p.y - a.place.y - dy * share);
-                let half_width = a.half_width + (b.half_width - a.half_width) * share;
-                let strength = a.strength + (b.strength - a.strength) * share;
-                *value = value.max(strength * profile.value(distance, half_width, pixel));
-            });
+            for (index, p) in self.pixels(Rect::holding([a.place, b.place], reach)) {
+                let near = Span(a, b).nearest(p);
+                let value = near.strength * profile.value(near.distance, near.half_width, pixel);
+                self.values[index] = self.values[index].max(value);
+            }
         }
     }
 
-    /// Calls `change` for the pixels of the window inside `rect`.
-    fn within(&mut self, rect: Rect, mut change: impl FnMut(Point, &mut f32)) {
+    /// Draws a bone: an even body, brighter along the edges. The layer's window should hold little else.
+    pub fn bone(&mut self, knots: &[Knot]) {
+        let pixel = 1.0 / self.side as f32;
+        // The bright edge needs the distance to the whole line: spans drawn one by one would mark each joint.
+        let mut nearest = vec![[f32::MAX, 0.0]; self.values.len()];
+        for pair in knots.windows(2) {
+            let (a, b) = (pair[0], pair[1]);
+            let area = Rect::holding([a.place, b.place], a.half_width.max(b.half_width) + pixel);
+            for (index, p) in self.pixels(area) {
+                let near = Span(a, b).nearest(p);
+                let outside = near.distance - near.half_width;
+                if outside < nearest[index][0] {
+                    let middle = 1.0 - (near.distance / near.half_width.max(1e-6)).min(1.0);
+                    nearest[index] = [outside, near.strength * (0.62 + 0.38 * smoothstep(0.6, 0.2, middle))];
+                }
+            }
+        }
+        for (value, [outside, strength]) in self.values.iter_mut().zip(nearest) {
+            *value = value.max(strength * (0.5 - outside / pixel).clamp(0.0, 1.0));
+        }
+    }
+
+    /// Index and centre of the pixels of the window that lie inside `rect`.
+    fn pixels(&self, rect: Rect) -> impl Iterator<Item = (usize, Point)> + use<> {
         let (part, whole, step) = (Window::of(rect, self.side), self.window, 1.0 / self.side as f32);
         let (left, right) = (part.left.max(whole.left), (part.left + part.width).min(whole.left + whole.width));
         let (top, bottom) = (part.top.max(whole.top), (part.top + part.height).min(whole.top + whole.height));
-        for y in top..bottom {
-            for x in left..right {
-                let value = &mut self.values[(y - whole.top) * whole.width + x - whole.left];
-                change(at((x as f32 + 0.5) * step, (y as f32 + 0.5) * step), value);
-            }
-        }
+        (top..bottom).flat_map(move |y| {
+            let start = (y - whole.top) * whole.width;
+            (left..right).map(move |x| (start + x - whole.left, at((x as f32 + 0.5) * step, (y as f32 + 0.5) * step)))
+        })
     }
 }
 
@@ -209,6 +230,30 @@ pub struct Knot {
     pub half_width: f32,
     /// The stroke's value there.
     pub strength: f32,
+}
+
+/// The part of a stroke between two knots.
+struct Span(Knot, Knot);
+
+/// The point of a span that is nearest to a pixel.
+struct Nearest {
+    distance: f32,
+    half_width: f32,
+    strength: f32,
+}
+
+impl Span {
+    fn nearest(&self, p: Point) -> Nearest {
+        let Span(a, b) = self;
+        let (dx, dy) = (b.place.x - a.place.x, b.place.y - a.place.y);
+        let share = ((p.x - a.place.x) * dx + (p.y - a.place.y) * dy) / (dx * dx + dy * dy).max(1e-12);
+        let share = share.clamp(0.0, 1.0);
+        Nearest {
+            distance: length(p.x - a.place.x - dx * share, p.y - a.place.y - dy * share),
+            half_width: a.half_width + (b.half_width - a.half_width) * share,
+            strength: a.strength + (b.strength - a.strength) * share,
+        }
+    }
 }
 
 /// Knots of one width and strength along `points`.
@@ -236,8 +281,6 @@ pub enum Profile {
     Soft,
     /// Even, with a sharp edge.
     Flat,
-    /// Even inside, brighter along the edges, like a bone's cortex.
-    Bone,
 }
 
 impl Profile {
@@ -245,7 +288,7 @@ impl Profile {
     fn reach(self) -> f32 {
         match self {
             Self::Soft => 1.6,
-            Self::Flat | Self::Bone => 1.0,
+            Self::Flat => 1.0,
         }
     }
 
@@ -254,14 +297,12 @@ impl Profile {
         let drawn = half_width.max(0.5 * pixel);
         let thin = half_width / drawn;
         let d = distance / drawn;
-        let edge = || ((drawn - distance) / pixel + 0.5).clamp(0.0, 1.0);
         thin * match self {
             Self::Soft => {
                 let rest = (1.0 - (d / 1.6) * (d / 1.6)).max(0.0);
                 rest * rest
             }
-            Self::Flat => edge(),
-            Self::Bone => edge() * (0.6 + 0.4 * smoothstep(0.35, 0.8, d)),
+            Self::Flat => ((drawn - distance) / pixel + 0.5).clamp(0.0, 1.0),
         }
     }
 }
@@ -296,51 +337,6 @@ pub fn smooth_min(a: f32, b: f32, round: f32) -> f32 {
     a.min(b) - h * h * round * 0.25
 }
 
-/// Smooth noise in -1..1: random values on a grid, interpolated.
-#[derive(Debug, Clone, Copy)]
-pub struct SmoothNoise {
-    seed: u64,
-    cells: f32,
-}
-
-impl SmoothNoise {
-    /// Noise with `cells` grid cells along the film's side.
-    pub fn new(seed: u64, cells: f32) -> Self {
-        Self { seed, cells }
-    }
-
-    /// The noise at `p`.
-    pub fn at(&self, p: Point) -> f32 {
-        let (x, y) = (p.x * self.cells, p.y * self.cells);
-        let (x0, y0) = (x.floor(), y.floor());
-        let (tx, ty) = (smoothstep(0.0, 1.0, x - x0), smoothstep(0.0, 1.0, y - y0));
-        let (ix, iy) = (x0 as i64 as u64, y0 as i64 as u64);
-        let corner = |dx: u64, dy: u64| {
-            let key = ix.wrapping_add(dx).wrapping_mul(0x9E37_79B9) ^ iy.wrapping_add(dy).wrapping_shl(32);
-            (scramble(self.seed ^ key) >> 40) as f32 / (1u32 << 23) as f32 - 1.0
-        };
-        let (top, bottom) = (
-            corner(0, 0) + (corner(1, 0) - corner(0, 0)) * tx,
-            corner(0, 1) + (corner(1, 1) - corner(0, 1)) * tx,
-        );
-        top + (bottom - top) * ty
-    }
-}
-
-/// A well mixed 64-bit value of `v` (the finaliser of SplitMix64).
-pub fn scramble(v: u64) -> u64 {
-    let v = v.wrapping_add(0x9E37_79B9_7F4A_7C15);
-    let v = (v ^ (v >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    let v = (v ^ (v >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    v ^ (v >> 31)
-}
-
-/// Noise of mean 0 and standard deviation about 1, nearly normal, from one random word.
-pub fn grain(word: u64) -> f32 {
-    let parts = [word & 0xFFFF, (word >> 16) & 0xFFFF, (word >> 32) & 0xFFFF, word >> 48];
-    (parts.iter().sum::<u64>() as f32 / 65536.0 - 2.0) * 1.732
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -354,6 +350,18 @@ mod tests {
             let share = extent.height as f32 / side as f32;
             assert!((share - 0.1).abs() < 0.02, "{side}: {share}");
         }
+    }
+
+    #[test]
+    fn a_bone_is_brighter_at_its_edge_and_even_along_its_line() {
+        let mut layer = Layer::film(256);
+        let points: Vec<Point> = (0..20).map(|i| at(0.1 + 0.04 * i as f32, 0.5)).collect();
+        layer.bone(&knots(&points, 0.04, 1.0));
+        let value = |x: usize, y: usize| layer.values[y * 256 + x];
+        assert!(value(128, 128 + 9) > value(128, 128) + 0.2, "{} {}", value(128, 137), value(128, 128));
+        let line: Vec<f32> = (60..180).map(|x| value(x, 128)).collect();
+        let (least, most) = line.iter().fold((f32::MAX, f32::MIN), |(l, m), v| (l.min(*v), m.max(*v)));
+        assert!(most - least < 0.01, "{least} {most}");
     }
 
     #[test]
@@ -373,7 +381,7 @@ mod tests {
         layer.stroke(&knots(&[at(-0.5, 0.5), at(1.5, 0.5)], 0.1, 1.0), Profile::Soft);
         assert_eq!(layer.extent(0.1).map(|w| (w.left, w.width)), Some((0, 32)));
         let mut outside = Layer::film(32);
-        outside.stroke(&knots(&[at(2.0, 2.0), at(3.0, 3.0)], 0.1, 1.0), Profile::Bone);
+        outside.bone(&knots(&[at(2.0, 2.0), at(3.0, 3.0)], 0.1, 1.0));
         assert_eq!(outside.extent(0.0), None);
         assert_eq!(Layer::empty(32).extent(0.0), None);
     }
@@ -385,17 +393,5 @@ mod tests {
         let points = [at(0.0, 0.0), at(0.5, 0.3), at(1.0, 0.0)];
         let through = curve(&points, 4);
         assert_eq!((through[0], through[4], through[8]), (points[0], points[1], points[2]));
-    }
-
-    #[test]
-    fn noise_is_centred_and_bounded() {
-        let noise = SmoothNoise::new(7, 16.0);
-        let values: Vec<f32> = (0..4096).map(|i| noise.at(at((i % 64) as f32 / 64.0, (i / 64) as f32 / 64.0))).collect();
-        assert!(values.iter().all(|v| v.abs() <= 1.0));
-        assert!((values.iter().sum::<f32>() / 4096.0).abs() < 0.1);
-        let grains: Vec<f32> = (0..4096).map(|i| grain(scramble(i))).collect();
-        let mean = grains.iter().sum::<f32>() / 4096.0;
-        let variance = grains.iter().map(|g| (g - mean).powi(2)).sum::<f32>() / 4096.0;
-        assert!(mean.abs() < 0.05 && (variance - 1.0).abs() < 0.1, "{mean} {variance}");
     }
 }

@@ -201,7 +201,8 @@ mod tests {
     use crate::config::{Layers, resolve};
 
     fn planned() -> Catalogue {
-        let layers = Layers { preset: Some("demo".into()), ..Layers::default() };
+        // As many studies as the demo has; small films are planned fast.
+        let layers = Layers { preset: Some("demo".into()), set: vec!["phantom.size=64".into()], ..Layers::default() };
         Catalogue::plan(&resolve(&layers).unwrap().config.phantom, 9223)
     }
 

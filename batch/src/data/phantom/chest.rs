@@ -2,13 +2,15 @@
 //! are signed, positive inside, in fractions of the film's side. The image's left is the patient's right.
 
 use super::anatomy::Anatomy;
-use super::canvas::{Point, at, curve, smooth_min, smoothstep};
+use super::canvas::{Point, at, curve, length, smooth_min, smoothstep};
 use super::study::Side;
 
 /// What air takes away from the density of the chest.
 pub const AIR_CONTRAST: f32 = 0.50;
 /// Pairs of ribs that are drawn.
-pub const RIBS: usize = 10;
+pub const RIBS: usize = 9;
+/// Half the width over which heart and great vessels blend into the lung: they move during the exposure.
+pub const SOFT_EDGE: f32 = 0.0075;
 /// Distance of the lungs' apices from the midline.
 const APEX_OFFSET: f32 = 0.115;
 /// Distance of the domes' tops from the midline.
@@ -21,6 +23,8 @@ pub struct Chest {
     pub anatomy: Anatomy,
     rows: Vec<Row>,
     heart: [Ellipse; 3],
+    /// Offsets beyond which the heart is too far away to matter.
+    near_heart: std::ops::Range<f32>,
 }
 
 /// What is known of one height.
@@ -62,8 +66,8 @@ impl Ellipse {
     fn distance(&self, offset: f32, y: f32) -> f32 {
         let (dx, dy) = (offset - self.centre.x, y - self.centre.y);
         let (u, v) = ((dx * self.cos + dy * self.sin) / self.radius.x, (dy * self.cos - dx * self.sin) / self.radius.y);
-        let k = u.hypot(v).max(1e-4);
-        let slope = (u / self.radius.x).hypot(v / self.radius.y) / k;
+        let k = length(u, v).max(1e-4);
+        let slope = length(u / self.radius.x, v / self.radius.y) / k;
         (1.0 - k) / slope.max(1e-4)
     }
 }
@@ -74,6 +78,7 @@ const ROWS: usize = 1024;
 impl Chest {
     /// The chest of `anatomy`.
     pub fn new(anatomy: Anatomy) -> Chest {
+        let outline = curve(&OUTLINE.map(|(y, x)| at(x, y)), 12);
         let profile = |y: f32| -> (f32, f32, f32) {
             let a = &anatomy;
             let bottom = a.dome_left_y.max(a.dome_right_y) + a.angle_depth;
@@ -82,7 +87,7 @@ impl Chest {
             let lateral = APEX_OFFSET + (a.thorax_half_width - APEX_OFFSET) * open - 0.012 * smoothstep(0.85, 1.0, t);
             let inner = (1.0 - (1.0 - (t / 0.25).min(1.0)).powi(2)).powf(0.6);
             let medial = APEX_OFFSET - (APEX_OFFSET - 0.025) * inner;
-            (lateral, medial, skin(y) * (0.985 + 0.05 * a.habitus))
+            (lateral, medial, skin(&outline, y) * (0.985 + 0.05 * a.habitus))
         };
         let step = 1.0 / ROWS as f32;
         let norm = |before: f32, after: f32| 1.0 / (1.0 + ((after - before) / (2.0 * step)).powi(2)).sqrt();
@@ -100,7 +105,9 @@ impl Chest {
         });
         let rows = rows.collect();
         let heart = heart(&anatomy);
-        Chest { anatomy, rows, heart }
+        let width = anatomy.heart_ctr * 2.0 * anatomy.thorax_half_width;
+        let near_heart = anatomy.heart_shift - 0.30 * width - 0.06..anatomy.heart_shift + 0.70 * width + 0.06;
+        Chest { anatomy, rows, heart, near_heart }
     }
 
     fn row(&self, y: f32) -> &Row {
@@ -199,32 +206,44 @@ impl Chest {
         let band = half - offset.abs();
         let great = -smooth_min(-band, -self.knob(p), 0.012);
         // The heart ends at the waist; far above it its distance does not matter.
-        if p.y < 0.30 { great } else { -smooth_min(-great, -self.heart(p), 0.018) }
+        let far = p.y < 0.30 || p.y > self.anatomy.dome_left_y + 0.10 || !self.near_heart.contains(&offset);
+        if far { great } else { -smooth_min(-great, -self.heart(p), 0.018) }
     }
 
     /// Air along the ray through `p`: 0 outside the lungs, about 1 in their middle.
     pub fn air(&self, p: Point) -> f32 {
+        let air = self.air_without_heart(p);
+        if air > 0.0 { air * Self::beside(self.mediastinum(p)) } else { 0.0 }
+    }
+
+    /// The share of air that is left at a distance inside the mediastinum.
+    pub fn beside(mediastinum: f32) -> f32 {
+        1.0 - smoothstep(-SOFT_EDGE, SOFT_EDGE, mediastinum)
+    }
+
+    /// [`Self::air`] if heart and great vessels were not there.
+    pub fn air_without_heart(&self, p: Point) -> f32 {
+        if p.y < self.anatomy.apex_y - 0.01 || self.offset(p).abs() > self.row(p.y).lateral + 0.01 {
+            return 0.0;
+        }
         let lung = self.lung(p);
         if lung.edge < -0.05 {
             return 0.0;
         }
         let inside = smoothstep(-0.004, 0.004, lung.edge);
         // The lung reaches down behind the dome.
-        let behind = 0.16 * smoothstep(0.0, 0.01, lung.wall) * smoothstep(-0.05, 0.0, lung.dome) * (1.0 - inside);
-        if inside + behind <= 0.0 {
-            return 0.0;
-        }
-        let solid = smoothstep(-0.005, 0.006, self.mediastinum(p));
+        let behind = smoothstep(-0.05, 0.0, lung.dome) * smoothstep(0.02, 0.01, lung.dome) * (1.0 - inside);
+        let behind = 0.16 * smoothstep(0.0, 0.01, lung.wall) * behind;
         let depth = 0.50 + 0.50 * (1.0 - (1.0 - (lung.wall / 0.12).clamp(0.0, 1.0)).powi(2));
         let top = 0.72 + 0.28 * smoothstep(0.0, 0.14, p.y - self.anatomy.apex_y);
-        (inside * depth * top + behind) * (1.0 - solid) * self.anatomy.aeration
+        (inside * depth * top + behind) * self.anatomy.aeration
     }
 
     /// Where the vessels of a lung begin.
     pub fn hilum(&self, side: Side) -> Point {
         match side {
-            Side::Right => self.place(side, 0.078, 0.445),
-            _ => self.place(Side::Left, 0.082, 0.425),
+            Side::Right => self.place(side, 0.062, 0.445),
+            _ => self.place(Side::Left, 0.066, 0.425),
         }
     }
 
@@ -248,7 +267,7 @@ impl Chest {
         let a = &self.anatomy;
         let start = a.apex_y + 0.012 + index as f32 * a.rib_spacing;
         let drop = a.rib_slope * (0.035 + 0.055 * smoothstep(0.0, 4.0, index as f32));
-        (start, drop, self.lateral(start + drop) + 0.006)
+        (start, drop, self.lateral(start + drop) - 0.003)
     }
 
     /// A clavicle, from the breastbone to the shoulder.
@@ -272,14 +291,15 @@ fn heart(a: &Anatomy) -> [Ellipse; 3] {
     ]
 }
 
-/// Offset of the skin at height `y` of a body of middling width.
-fn skin(y: f32) -> f32 {
-    const OUTLINE: [(f32, f32); 12] = [
-        (0.0, 0.115), (0.02, 0.12), (0.05, 0.155), (0.08, 0.25), (0.11, 0.36), (0.15, 0.455), (0.21, 0.53), (0.36, 0.53),
-        (0.46, 0.485), (0.58, 0.462), (0.78, 0.455), (1.01, 0.475),
-    ];
-    let y = y.clamp(0.0, 1.0);
-    let after = OUTLINE.iter().position(|(at, _)| *at > y).unwrap_or(1).max(1);
-    let ((y0, a), (y1, b)) = (OUTLINE[after - 1], OUTLINE[after]);
-    a + (b - a) * (y - y0) / (y1 - y0)
+/// Height and offset of the skin of a body of middling width.
+const OUTLINE: [(f32, f32); 12] = [
+    (-0.05, 0.115), (0.0, 0.12), (0.03, 0.145), (0.06, 0.21), (0.09, 0.31), (0.125, 0.41), (0.17, 0.49), (0.25, 0.545),
+    (0.38, 0.53), (0.55, 0.475), (0.78, 0.462), (1.05, 0.48),
+];
+
+/// Offset of the skin at height `y`.
+fn skin(outline: &[Point], y: f32) -> f32 {
+    let after = outline.partition_point(|p| p.y <= y).clamp(1, outline.len() - 1);
+    let (a, b) = (outline[after - 1], outline[after]);
+    a.x + (b.x - a.x) * ((y - a.y) / (b.y - a.y)).clamp(0.0, 1.0)
 }

@@ -2,9 +2,10 @@
 
 use d2r_contracts::radiograph::Radiograph;
 
-use super::canvas::{Layer, Profile, at, grain, knots, scramble, smoothstep};
+use super::canvas::{Layer, Profile, at, knots, smoothstep};
 use super::chest::{AIR_CONTRAST, Chest};
 use super::lesions::placement::with_lesions;
+use super::noise::{grain, scramble};
 use super::study::{PhantomStudy, Side, View};
 use super::{lateral, skeleton, tissue, vessels};
 
@@ -61,8 +62,7 @@ fn tone(density: f32) -> f32 {
 fn frontal(study: &PhantomStudy) -> Layer {
     let side = study.width as usize;
     let chest = Chest::new(with_lesions(&study.anatomy, &study.findings));
-    let mut density = tissue::tissue(&chest, side);
-    let mut air = tissue::air(&chest, side);
+    let tissue::SoftTissue { mut density, mut air } = tissue::soft_tissue(&chest, side);
     let mut vessels = vessels::markings(&chest, side);
     let mut bones = skeleton::bones(&chest, side);
     for finding in &study.findings {
@@ -77,8 +77,8 @@ fn frontal(study: &PhantomStudy) -> Layer {
         // Vessels are seen only against air.
         let seen = vessel * smoothstep(0.08, 0.5, air);
         *d += seen - AIR_CONTRAST * air - gas;
-        // Bones end where the film is empty.
-        *d = (*d).max(0.0) + bone * smoothstep(0.0, 0.1, *d);
+        // Bones end where the film is empty, and show less through the heart and the belly.
+        *d = (*d).max(0.0) + bone * smoothstep(0.0, 0.1, *d) * (1.0 - 0.45 * smoothstep(0.66, 0.84, *d));
     }
     density
 }
@@ -121,3 +121,6 @@ fn marker(study: &PhantomStudy) -> Layer {
     }
     layer
 }
+
+#[cfg(test)]
+mod tests;

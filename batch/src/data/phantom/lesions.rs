@@ -14,7 +14,7 @@ use d2r_contracts::labels::lesion_class_id;
 use d2r_contracts::space::Original;
 
 use super::canvas::{Layer, Point, Rect, Window, smoothstep};
-use super::chest::{AIR_CONTRAST, Chest};
+use super::chest::{AIR_CONTRAST, Chest, SOFT_EDGE};
 use super::study::Side;
 
 /// A contribution to the density below this is not part of a lesion's box (density runs from 0 to about 1).
@@ -289,7 +289,7 @@ impl Shape {
             Self::Heart { .. } => heart_silhouette(chest, side).extent(0.5),
             Self::Knob { .. } => {
                 let (centre, radius) = chest.knob_circle();
-                Layer::drawn(side, Rect::around(centre, radius * 1.1), |p| smoothstep(-0.005, 0.006, chest.knob(p))).extent(0.1)
+                Layer::drawn(side, Rect::around(centre, radius * 1.1), |p| smoothstep(-SOFT_EDGE, SOFT_EDGE, chest.knob(p))).extent(0.1)
             }
             _ => self.contribution(chest, side).extent(chest),
         }?;
@@ -302,6 +302,6 @@ impl Shape {
 fn heart_silhouette(chest: &Chest, side: usize) -> Layer {
     Layer::drawn(side, Rect { left: 0.0, top: 0.25, right: 1.0, bottom: 1.0 }, |p: Point| {
         let floor = chest.diaphragm(chest.side_of(p), chest.offset(p).abs());
-        smoothstep(-0.005, 0.006, chest.heart(p)) * smoothstep(floor + 0.034, floor + 0.026, p.y)
+        smoothstep(-SOFT_EDGE, SOFT_EDGE, chest.heart(p)) * smoothstep(floor + 0.034, floor + 0.026, p.y)
     })
 }

@@ -12,6 +12,7 @@ pub mod iu_writer;
 pub mod lateral;
 pub mod lesions;
 pub mod mimic_writer;
+pub mod noise;
 pub mod output_folder;
 pub mod planned_film;
 pub mod readers;

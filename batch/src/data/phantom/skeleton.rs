@@ -1,6 +1,6 @@
 //! Bones of the frontal chest: ribs, clavicles, shoulder blades, humeral heads, spine.
 
-use super::canvas::{Knot, Layer, Point, Profile, Rect, knots, smoothstep};
+use super::canvas::{Knot, Layer, Point, Rect, Window, knots, length, refine, smoothstep};
 use super::chest::{Chest, RIBS};
 use super::study::Side;
 
@@ -39,19 +39,19 @@ fn add_stroke(layer: &mut Layer, bone: &[Knot]) {
 /// One bone on its own.
 pub fn bone_layer(bone: &[Knot], side: usize) -> Layer {
     let margin = bone.iter().map(|k| k.half_width).fold(0.0, f32::max) + 2.0 / side as f32;
-    let window = super::canvas::Window::of(Rect::holding(bone.iter().map(|k| k.place), margin), side);
+    let window = Window::of(Rect::holding(bone.iter().map(|k| k.place), margin), side);
     let mut layer = Layer::zeros(side, window);
-    layer.stroke(bone, Profile::Bone);
+    layer.bone(bone);
     layer
 }
 
 /// The posterior arc of a rib as a stroke.
 pub fn posterior_knots(chest: &Chest, side: Side, index: usize) -> Vec<Knot> {
-    fading(&chest.posterior_rib(side, index), |share| POSTERIOR * (0.75 + 0.25 * smoothstep(0.0, 0.3, share)))
+    fading(&chest.posterior_rib(side, index), |share| POSTERIOR * (0.75 + 0.25 * smoothstep(0.0, 0.3, share)) * (1.0 - 0.4 * smoothstep(0.85, 1.0, share)))
 }
 
 fn anterior_knots(chest: &Chest, side: Side, index: usize) -> Vec<Knot> {
-    fading(&chest.anterior_rib(side, index), |share| ANTERIOR * (1.0 - 0.85 * smoothstep(0.55, 1.0, share)))
+    fading(&chest.anterior_rib(side, index), |share| ANTERIOR * (0.2 + 0.8 * smoothstep(0.0, 0.25, share)) * (1.0 - 0.85 * smoothstep(0.55, 1.0, share)))
 }
 
 fn fading(points: &[Point], strength: impl Fn(f32) -> f32) -> Vec<Knot> {
@@ -80,7 +80,7 @@ fn shoulder(chest: &Chest, half: Side, layer: &mut Layer) {
         .zip([0.045, 0.04, 0.03, 0.008])
         .map(|(&(offset, y), half_width)| Knot { place: chest.place(half, offset, y), half_width, strength: 0.06 })
         .collect();
-    add_stroke(layer, &super::canvas::refine(&blade, 6));
+    add_stroke(layer, &refine(&blade, 6));
     let head = chest.place(half, 0.445, top + 0.055);
     let round = Layer::drawn(layer.side, Rect::around(head, 0.06), |p| {
         let d = p.distance(head);
@@ -106,7 +106,7 @@ fn spine(chest: &Chest, layer: &mut Layer) {
         let inside = smoothstep(waist + 0.004, waist - 0.004, offset);
         let plate = body * (1.0 - smoothstep(0.10, 0.2, phase) * smoothstep(0.9, 0.8, phase));
         let ellipse = |x: f32, y: f32, wide: f32, high: f32| {
-            smoothstep(1.2, 0.7, ((offset - x) / wide).hypot((phase - y) / high))
+            smoothstep(1.2, 0.7, length((offset - x) / wide, (phase - y) / high))
         };
         let pedicle = ellipse(half * 0.62, 0.36, 0.0055, 0.17);
         let process = ellipse(0.0, 0.72, 0.0045, 0.22);

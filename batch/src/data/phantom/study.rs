@@ -139,7 +139,7 @@ impl PhantomStudy {
     pub fn lateral(&self) -> PhantomStudy {
         let mut study = self.clone();
         study.view = View::Lateral;
-        study.marker = Side::Left;
+        study.marker = lateral::NEAR_SIDE;
         study.exposure.grain ^= 0x5EED;
         study.findings = lateral::findings(self);
         study

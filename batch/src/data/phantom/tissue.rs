@@ -1,16 +1,28 @@
 //! Soft tissue of the frontal chest: skin outline, chest wall, mediastinum, abdomen, air ways, gas.
 
-use super::canvas::{Layer, Point, Profile, SmoothNoise, knots, smoothstep};
+use super::canvas::{Layer, Point, Profile, Rect, knots, length, smoothstep};
 use super::chest::Chest;
+use super::noise::SmoothNoise;
 use super::study::Side;
 
-/// Density of the body where no air is, before bones; 0 in the open.
-pub fn tissue(chest: &Chest, side: usize) -> Layer {
+/// The soft tissue of a chest.
+pub struct SoftTissue {
+    /// Density of the body where no air is, before bones; 0 in the open.
+    pub density: Layer,
+    /// Air in the lungs, 0 to about 1.
+    pub air: Layer,
+}
+
+/// Soft tissue and air.
+pub fn soft_tissue(chest: &Chest, side: usize) -> SoftTissue {
     let a = &chest.anatomy;
-    let coarse = SmoothNoise::new(a.texture ^ 1, 7.0);
-    let fine = SmoothNoise::new(a.texture ^ 2, 28.0);
-    let mut layer = Layer::film(side);
-    layer.for_each(|p, value| {
+    let mut coarse = SmoothNoise::new(a.texture ^ 1, 7.0).scan();
+    let mut fine = SmoothNoise::new(a.texture ^ 2, 26.0).scan();
+    let mut density = Layer::film(side);
+    let mut air = Layer::film(side);
+    let mut airs = air.values.iter_mut();
+    density.for_each(|p, value| {
+        let air = airs.next();
         let skin = chest.skin(p);
         if skin < -0.004 {
             return;
@@ -19,13 +31,20 @@ pub fn tissue(chest: &Chest, side: usize) -> Layer {
         let offset = chest.offset(p).abs();
         let floor = chest.diaphragm(chest.side_of(p), offset);
         let below = smoothstep(-0.004, 0.05, p.y - floor);
-        let middle = smoothstep(-0.01, 0.05, chest.mediastinum(p));
+        let mediastinum = chest.mediastinum(p);
+        // The heart is round: it is thickest in its middle.
+        let middle = 0.35 * smoothstep(-0.01, 0.01, mediastinum) + 0.65 * smoothstep(0.0, 0.10, mediastinum);
         // Fat and muscle are thickest at the bottom and between the lungs, thin at the neck.
-        let wall = 0.70 + 0.05 * a.habitus - 0.10 * smoothstep(0.16, 0.02, p.y);
-        let texture = 0.015 * coarse.at(p) + 0.008 * fine.at(p);
-        *value = body * (wall + 0.09 * middle * (1.0 - below) + 0.10 * below + texture + breast(chest, p));
+        let wall = 0.68 + 0.05 * a.habitus - 0.10 * smoothstep(0.16, 0.02, p.y);
+        let (coarse, fine) = (coarse.at(p), fine.at(p));
+        let texture = 0.016 * coarse + 0.009 * fine;
+        *value = body * (wall + 0.10 * middle * (1.0 - below) + 0.11 * below + texture + breast(chest, p));
+        let inside = chest.air_without_heart(p) * Chest::beside(mediastinum);
+        if let (Some(air), true) = (air, inside > 0.0) {
+            *air = inside * (1.0 + 0.02 * coarse + 0.025 * fine);
+        }
     });
-    layer
+    SoftTissue { density, air }
 }
 
 fn breast(chest: &Chest, p: Point) -> f32 {
@@ -34,20 +53,9 @@ fn breast(chest: &Chest, p: Point) -> f32 {
         return 0.0;
     }
     let centre = chest.place(chest.side_of(p), 0.20, 0.62);
-    let distance = (p.x - centre.x).hypot((p.y - centre.y) * 0.85);
+    let distance = length(p.x - centre.x, (p.y - centre.y) * 0.85);
     let round = smoothstep(0.17, 0.12, distance);
     0.055 * strength * round * smoothstep(0.46, 0.74, p.y)
-}
-
-/// Air in the lungs, 0 to about 1.
-pub fn air(chest: &Chest, side: usize) -> Layer {
-    let patchy = SmoothNoise::new(chest.anatomy.texture ^ 3, 11.0);
-    let mut layer = Layer::film(side);
-    layer.for_each(|p, value| {
-        let air = chest.air(p);
-        *value = if air > 0.0 { air * (1.0 + 0.025 * patchy.at(p)) } else { 0.0 };
-    });
-    layer
 }
 
 /// Air ways and gas in the stomach: what is taken off the density.
@@ -63,8 +71,8 @@ pub fn gas(chest: &Chest, side: usize) -> Layer {
     if size > 0.0 {
         let centre = chest.place(Side::Left, 0.155, chest.anatomy.dome_left_y + 0.02 + 0.03 * size);
         let (wide, high) = (0.035 + 0.045 * size, 0.018 + 0.020 * size);
-        let bubble = Layer::drawn(side, super::canvas::Rect::around(centre, wide * 1.3), |p| {
-            let k = ((p.x - centre.x) / wide).hypot((p.y - centre.y) / high);
+        let bubble = Layer::drawn(side, Rect::around(centre, wide * 1.3), |p| {
+            let k = length((p.x - centre.x) / wide, (p.y - centre.y) / high);
             // A level of fluid cuts the bubble off.
             0.30 * smoothstep(1.15, 0.75, k) * smoothstep(centre.y + 0.55 * high, centre.y + 0.4 * high, p.y)
         });

@@ -3,7 +3,7 @@
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::canvas::{Knot, Layer, Point, Profile, Rect, at, smoothstep};
+use super::canvas::{Knot, Layer, Point, Profile, Rect, at, length, smoothstep};
 use super::chest::Chest;
 use super::study::Side;
 
@@ -29,14 +29,14 @@ pub fn markings(chest: &Chest, side: usize) -> Layer {
                 let angle = if half == Side::Left { fan } else { std::f32::consts::PI - fan };
                 let start = at(hilum.x, hilum.y + 0.035 * fan);
                 let low = if fan > 0.3 { 1.15 } else { 0.9 };
-                Twig { place: start, angle, half_width: 0.0072 * low, length: 0.085 * low, generation: 0 }
+                Twig { place: start, angle, half_width: 0.0080 * low, length: 0.09 * low, generation: 0 }
             })
             .collect();
         while let Some(twig) = growing.pop() {
             grow(chest, &mut layer, &twig, &mut growing, &mut rng);
         }
         let shade = Layer::drawn(side, Rect::around(hilum, 0.09), |p| {
-            0.055 * smoothstep(1.0, 0.1, ((p.x - hilum.x) / 0.045).hypot((p.y - hilum.y) / 0.075))
+            0.11 * smoothstep(1.0, 0.0, length((p.x - hilum.x) / 0.065, (p.y - hilum.y) / 0.085))
         });
         layer.add(&shade);
     }
@@ -53,7 +53,7 @@ fn grow(chest: &Chest, layer: &mut Layer, twig: &Twig, growing: &mut Vec<Twig>, 
     for step in 0..=STEPS {
         let share = step as f32 / STEPS as f32;
         let half_width = twig.half_width * (1.0 + (taper - 1.0) * share);
-        let strength = chest.anatomy.vascularity * 0.125 * (half_width / 0.0072).powf(0.55);
+        let strength = chest.anatomy.vascularity * 0.135 * (half_width / 0.0080).powf(0.75);
         knots.push(Knot { place, half_width, strength });
         place = place.towards(twig.angle + bend * share, length / STEPS as f32);
     }

@@ -8,16 +8,11 @@ use d2r_contracts::rows::Row;
 use d2r_contracts::tables::{FailureRow, FindingRow, ImageRow, LesionRow, ReportRow};
 use sha2::{Digest, Sha256};
 
-use super::Kind;
 use super::reading::{Rows, STAGE, SplitRows};
 use crate::data::listing::{ListedFailure, Listing, Split};
 use crate::error::Result;
 use crate::lake::{Lake, PartManifest, Partition, Provenance, Shard};
 use crate::stages::context::FileDigest;
-use crate::stages::shared_tables::{current_own, put_own};
-
-/// Tables into which other stages write rows of their own.
-const SHARED: [&str; 2] = [FailureRow::TABLE, FindingRow::TABLE];
 
 /// Where an ingest writes.
 #[derive(Debug, Clone, Copy)]
@@ -32,15 +27,8 @@ pub struct Place<'a> {
     pub work_key: &'a str,
 }
 
-/// The tables of a layout. Sets without readers' boxes leave `lesions` alone: the detector's boxes stand there.
-fn tables(kind: Kind) -> &'static [&'static str] {
-    match kind {
-        Kind::Vindr { .. } | Kind::Coco => &[ImageRow::TABLE, LesionRow::TABLE, FailureRow::TABLE],
-        Kind::Mimic => &[ImageRow::TABLE, ReportRow::TABLE, FindingRow::TABLE, FailureRow::TABLE],
-        Kind::IuXray => &[ImageRow::TABLE, ReportRow::TABLE, FailureRow::TABLE],
-        Kind::AnnotationJson => &[ImageRow::TABLE, LesionRow::TABLE, ReportRow::TABLE, FailureRow::TABLE],
-    }
-}
+/// The tables of every layout; a part belongs to its producer, so that the detector's boxes stay beside ours.
+const TABLES: [&str; 5] = [LesionRow::TABLE, ReportRow::TABLE, FindingRow::TABLE, FailureRow::TABLE, ImageRow::TABLE];
 
 impl Place<'_> {
     fn partition(&self, split: Split) -> Partition {
@@ -51,17 +39,11 @@ impl Place<'_> {
     ///
     /// # Errors
     /// When the lake cannot be read.
-    pub fn current(&self, kind: Kind) -> Result<Option<Vec<PartManifest>>> {
+    pub fn current(&self) -> Result<Option<Vec<PartManifest>>> {
         let mut parts = Vec::new();
         for split in Split::ALL {
-            for table in tables(kind) {
-                let partition = self.partition(split);
-                let part = if SHARED.contains(table) {
-                    current_own(self.lake, table, &partition, self.shard, self.work_key, STAGE)?
-                } else {
-                    self.lake.current(table, &partition, self.shard, self.work_key)?
-                };
-                match part {
+            for table in TABLES {
+                match self.lake.current(table, &self.partition(split), self.shard, self.work_key)? {
                     Some(part) => parts.push(part),
                     None => return Ok(None),
                 }
@@ -74,35 +56,25 @@ impl Place<'_> {
     ///
     /// # Errors
     /// Those of [`Lake::write`].
-    pub fn write(&self, kind: Kind, rows: Rows) -> Result<Vec<PartManifest>> {
+    pub fn write(&self, rows: Rows) -> Result<Vec<PartManifest>> {
         let mut parts = Vec::new();
         for (split, SplitRows { images, lesions, reports, findings, failures }) in rows {
-            self.put(kind, split, lesions, |_| true, &mut parts)?;
-            self.put(kind, split, reports, |_| true, &mut parts)?;
-            self.put(kind, split, findings, |f| f.origin == "reference", &mut parts)?;
-            self.put(kind, split, failures, |f| f.stage == STAGE, &mut parts)?;
-            self.put(kind, split, images, |_| true, &mut parts)?;
+            parts.push(self.put(split, lesions)?);
+            parts.push(self.put(split, reports)?);
+            parts.push(self.put(split, findings)?);
+            parts.push(self.put(split, failures)?);
+            parts.push(self.put(split, images)?);
         }
         Ok(parts)
     }
 
-    fn put<R: Row>(
-        &self,
-        kind: Kind,
-        split: Split,
-        rows: Vec<R>,
-        own: impl Fn(&R) -> bool,
-        parts: &mut Vec<PartManifest>,
-    ) -> Result<()> {
-        if tables(kind).contains(&R::TABLE) {
-            let provenance = Provenance {
-                run_id: format!("{STAGE}-{}", self.work_key.get(..12).unwrap_or_default()),
-                model_sha256: None,
-                work_key: self.work_key.to_owned(),
-            };
-            parts.push(put_own(self.lake, &self.partition(split), self.shard, rows, own, &provenance)?);
-        }
-        Ok(())
+    fn put<R: Row>(&self, split: Split, rows: Vec<R>) -> Result<PartManifest> {
+        let provenance = Provenance {
+            run_id: format!("{STAGE}-{}", self.work_key.get(..12).unwrap_or_default()),
+            model_sha256: None,
+            work_key: self.work_key.to_owned(),
+        };
+        self.lake.write(&self.partition(split), self.shard, rows, &provenance)
     }
 }
 

@@ -17,7 +17,11 @@ pub struct Fracture {
     pub share: f32,
     /// How far the fragments are apart across the bone.
     pub step: f32,
-    /// Density of the callus.
+    /// Half the width of the gap.
+    pub gap: f32,
+    /// How dark the gap is.
+    pub depth: f32,
+    /// Density of the callus at the broken ends.
     pub callus: f32,
     /// How far along the bone the fragments are bent.
     pub reach: f32,
@@ -73,9 +77,11 @@ impl Fracture {
             let d = p.distance(broken_at);
             // Bone bends outside the window too little to be seen; fade to nothing at its border.
             *v *= smoothstep(self.reach + half_width, self.reach * 0.8, d);
-            let gap = 0.13 * smoothstep(0.0035, 0.0015, along) * smoothstep(1.5 * half_width, half_width, d);
-            let round = smoothstep(1.9 * half_width, 1.0 * half_width, d);
-            *v += self.callus * round - gap;
+            let at_break = smoothstep(1.7 * half_width, 0.5 * half_width, d);
+            let gap = self.depth * smoothstep(self.gap + 0.002, self.gap, along);
+            // Callus begins at the broken ends.
+            let ends = (1.0 - ((along - self.gap - 0.0038) / 0.0034).powi(2)).max(0.0);
+            *v += at_break * (self.callus * (ends + 0.28) - gap);
         });
         Contribution::adding(add)
     }

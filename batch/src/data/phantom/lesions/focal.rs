@@ -1,9 +1,10 @@
 //! Focal lesions: nodules and masses, calcified specks, cavities.
 
-use super::super::canvas::{Layer, Point, Rect, SmoothNoise, smoothstep};
+use super::super::canvas::{Layer, Point, Rect, smoothstep};
 use super::super::chest::Chest;
 use super::Contribution;
 use super::opacity::masked;
+use super::super::noise::SmoothNoise;
 
 /// A round density.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,8 +31,8 @@ impl Nodule {
                 let halo = (-((k - 0.86) / 0.26).powi(2)).exp();
                 return self.strength * (kernel - 0.30 * halo);
             }
-            let k = k * (1.0 + 0.10 * outline.at(p));
-            let border = smoothstep(1.06, 0.88, k);
+            let k = k * (1.0 + 0.16 * outline.at(p));
+            let border = smoothstep(1.08, 0.80, k);
             self.strength * border * (0.72 + 0.28 * (1.0 - k * k).max(0.0).sqrt())
         });
         masked(&mut add, chest);
@@ -86,16 +87,16 @@ impl Cavity {
     pub(super) fn contribution(&self, chest: &Chest, side: usize) -> Contribution {
         let outline = SmoothNoise::new(self.seed, 14.0);
         let area = Rect::around(self.centre, self.radius * 1.3);
-        let distance = |p: Point| self.radius - p.distance(self.centre) * (1.0 + 0.07 * outline.at(p));
+        let distance = |p: Point| self.radius - p.distance(self.centre) * (1.0 + 0.16 * outline.at(p));
         let inside = |p: Point| smoothstep(self.wall - 0.002, self.wall + 0.002, distance(p));
         let level = self.centre.y + (self.radius - self.wall) * (1.0 - 2.0 * self.fluid);
         let mut add = Layer::drawn(side, area, |p| {
-            self.strength * smoothstep(-0.003, 0.003, distance(p)) * (1.0 - inside(p))
+            self.strength * smoothstep(-0.006, 0.004, distance(p)) * (1.0 - inside(p))
         });
         masked(&mut add, chest);
         let fill = Layer::drawn(side, area, |p| {
             let wet = if self.fluid > 0.0 { smoothstep(level - 0.0015, level + 0.0015, p.y) } else { 0.0 };
-            inside(p) * (0.75 * wet - 0.28 * (1.0 - wet))
+            inside(p) * (0.75 * wet - 0.10 * (1.0 - wet))
         });
         Contribution { fill, erase: Layer::drawn(side, area, inside), add }
     }

@@ -1,9 +1,10 @@
 //! Reticular lesions: the edges of random cells, coarse (fibrosis) or fine (interstitial disease).
 
-use super::super::canvas::{Layer, Point, Rect, SmoothNoise, scramble, smoothstep};
+use super::super::canvas::{Layer, Point, Rect, at, length, smoothstep};
 use super::super::chest::Chest;
 use super::Contribution;
 use super::opacity::masked;
+use super::super::noise::{SmoothNoise, scramble};
 
 /// A net over an elliptic part of one lung.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,13 +32,20 @@ impl Net {
             if chest.side_of(p) != own_side {
                 return 0.0;
             }
-            let k = ((p.x - self.centre.x) / self.radius.x).hypot((p.y - self.centre.y) / self.radius.y);
+            let k = length((p.x - self.centre.x) / self.radius.x, (p.y - self.centre.y) / self.radius.y);
             smoothstep(1.12, 0.85, k + 0.15 * outline.at(p))
         };
         let area = Rect::around(self.centre, reach);
+        // Threads are crooked and of uneven strength.
+        let (warp_x, warp_y) = (SmoothNoise::new(self.seed ^ 1, 0.45 / self.cell), SmoothNoise::new(self.seed ^ 2, 0.45 / self.cell));
+        let uneven = SmoothNoise::new(self.seed ^ 3, 0.7 / self.cell);
         let mut add = Layer::drawn(side, area, |p| {
             let amount = amount(p);
-            if amount == 0.0 { 0.0 } else { self.strength * amount * self.thread(p) }
+            if amount == 0.0 {
+                return 0.0;
+            }
+            let bent = at(p.x + 0.6 * self.cell * warp_x.at(p), p.y + 0.6 * self.cell * warp_y.at(p));
+            self.strength * amount * (0.75 + 0.5 * uneven.at(p)) * self.thread(bent)
         });
         masked(&mut add, chest);
         Contribution { fill: Layer::drawn(side, area, |p| self.haze * amount(p)), add, ..Contribution::none(side) }
@@ -53,7 +61,7 @@ impl Net {
                 let (i, j) = (column as i64 + dx, row as i64 + dy);
                 let word = scramble(self.seed ^ ((i as u64) << 32 | (j as u64 & 0xFFFF_FFFF)));
                 let jitter = |bits: u64| 0.1 + 0.8 * (bits & 0xFFFF) as f32 / 65535.0;
-                let distance = (x - i as f32 - jitter(word)).hypot(y - j as f32 - jitter(word >> 16));
+                let distance = length(x - i as f32 - jitter(word), y - j as f32 - jitter(word >> 16));
                 if distance < nearest {
                     (nearest, second) = (distance, nearest);
                 } else if distance < second {
@@ -61,6 +69,6 @@ impl Net {
                 }
             }
         }
-        smoothstep(0.34, 0.08, second - nearest)
+        smoothstep(0.40, 0.04, second - nearest)
     }
 }

@@ -1,7 +1,8 @@
 //! Lung without air: consolidation, infiltration, atelectasis.
 
-use super::super::canvas::{Layer, Point, Profile, Rect, SmoothNoise, at, knots, scramble, smoothstep};
+use super::super::canvas::{Layer, Point, Profile, Rect, Window, at, knots, length, smoothstep};
 use super::super::chest::Chest;
+use super::super::noise::{SmoothNoise, scramble};
 use super::super::study::Side;
 use super::Contribution;
 
@@ -33,10 +34,10 @@ impl Patch {
             if chest.side_of(p) != own_side {
                 return 0.0;
             }
-            let k = ((p.x - self.centre.x) / self.radius.x).hypot((p.y - self.centre.y) / self.radius.y);
-            let body = smoothstep(1.0 + self.softness, 1.0 - self.softness, k + 0.28 * outline.at(p));
+            let k = length((p.x - self.centre.x) / self.radius.x, (p.y - self.centre.y) / self.radius.y);
+            let body = smoothstep(1.0 + self.softness, 1.0 - self.softness, k + 0.30 * outline.at(p) + 0.14 * coarse.at(p));
             let grainy = if self.bronchogram {
-                1.0 + 0.05 * texture.at(p)
+                1.0 + 0.07 * texture.at(p)
             } else {
                 // Hazy patches are blotchy: many small foci that have not merged.
                 (1.0 + 0.45 * texture.at(p) + 0.35 * coarse.at(p)).max(0.15)
@@ -55,13 +56,13 @@ impl Patch {
         let heading = (self.centre.y - hilum.y).atan2(self.centre.x - hilum.x);
         let size = self.radius.x.min(self.radius.y);
         let root = self.centre.towards(heading, -0.7 * size);
-        let mut layer = Layer::zeros(side, super::super::canvas::Window::of(Rect::around(self.centre, size * 1.2), side));
-        for branch in 0..3u64 {
+        let mut layer = Layer::zeros(side, Window::of(Rect::around(self.centre, size * 1.2), side));
+        for branch in 0..4u64 {
             let wobble = (scramble(self.seed ^ (branch + 40)) >> 40) as f32 / (1u32 << 24) as f32 - 0.5;
-            let turn = (branch as f32 - 1.0) * 0.55 + 0.3 * wobble;
+            let turn = (branch as f32 - 1.5) * 0.42 + 0.5 * wobble;
             let knee = root.towards(heading + turn * 0.4, 0.6 * size);
-            let tip = knee.towards(heading + turn * 1.3, 0.8 * size);
-            layer.stroke(&knots(&[root, knee, tip], 0.0042, 0.5), Profile::Soft);
+            let tip = knee.towards(heading + turn * 1.5, (0.7 + 0.4 * wobble) * size);
+            layer.stroke(&knots(&[root, knee, tip], 0.0036, 0.34), Profile::Soft);
         }
         layer
     }
@@ -82,7 +83,7 @@ impl Plates {
     pub(super) fn contribution(&self, chest: &Chest, side: usize) -> Contribution {
         let ends = self.bands.iter().flatten().copied();
         let area = Rect::holding(ends, self.half_width * 2.0 + 0.01);
-        let mut add = Layer::zeros(side, super::super::canvas::Window::of(area, side));
+        let mut add = Layer::zeros(side, Window::of(area, side));
         for [from, to] in &self.bands {
             let bend = from.lerp(*to, 0.5);
             let middle = at(bend.x, bend.y - 0.004);

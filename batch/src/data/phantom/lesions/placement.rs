@@ -36,10 +36,11 @@ impl LesionKind {
         match self {
             Self::AorticEnlargement | Self::Cardiomegaly => 13.0,
             Self::PleuralEffusion | Self::PleuralThickening => 12.0,
-            Self::NoduleMass => 12.0,
+            Self::NoduleMass => 15.0,
             Self::Infiltration | Self::PulmonaryFibrosis => 7.5,
             Self::Consolidation | Self::Atelectasis | Self::Calcification => 7.0,
-            Self::Ild | Self::LungCavity | Self::RibFracture => 5.0,
+            Self::Ild => 8.0,
+            Self::LungCavity | Self::RibFracture => 5.0,
             Self::Pneumothorax | Self::ClavicleFracture => 4.0,
         }
     }
@@ -193,7 +194,7 @@ fn with_shape(mut anatomy: Anatomy, shape: &Shape) -> Anatomy {
 fn hides(kind: LesionKind, box_: &BoxXyxy<Original>, other: &PlacedLesion) -> bool {
     let great = |k: LesionKind| matches!(k, LesionKind::Cardiomegaly | LesionKind::AorticEnlargement);
     // The heart's box is mostly heart: what can be seen in its corners is seen well.
-    let most = if great(kind) || great(other.lesion) { 0.55 } else { 0.12 };
+    let most = if great(kind) || great(other.lesion) { 0.7 } else { 0.12 };
     let smaller = box_.area().min(other.box_.area());
     let grown = box_.with_margin(if great(other.lesion) || great(kind) { 0.0 } else { 0.06 });
     smaller <= 0.0 || grown.intersection(&other.box_) / smaller > most

@@ -1,7 +1,8 @@
 //! Lesions of the pleural space: fluid with its meniscus, air outside a pleural line, thick rinds.
 
-use super::super::canvas::{Layer, Point, Rect, SmoothNoise, smoothstep};
+use super::super::canvas::{Layer, Point, Rect, smooth_min, smoothstep};
 use super::super::chest::Chest;
+use super::super::noise::SmoothNoise;
 use super::super::study::Side;
 use super::Contribution;
 
@@ -61,7 +62,7 @@ impl Pneumothorax {
         // Distance inside the free air (negative: in the lung).
         let free = |p: Point| {
             let lung = chest.lung(p);
-            let wall = lung.wall.min((p.y - chest.anatomy.apex_y) * 1.2);
+            let wall = smooth_min(lung.wall, (p.y - chest.anatomy.apex_y) * 1.1, 0.09);
             let thick = self.depth * (1.0 - smoothstep(chest.anatomy.apex_y + 0.05, self.end_y, p.y).powf(0.8));
             thick - wall
         };
@@ -103,7 +104,7 @@ pub struct Rind {
 
 impl Rind {
     pub(super) fn contribution(&self, chest: &Chest, side: usize) -> Contribution {
-        let waves = SmoothNoise::new(self.seed, 22.0);
+        let waves = SmoothNoise::new(self.seed, 14.0);
         let area = half(chest, self.side, self.top, self.bottom);
         let depth = |p: Point| {
             let lung = chest.lung(p);
@@ -111,7 +112,7 @@ impl Rind {
                 return None;
             }
             let ends = smoothstep(self.top, self.top + 0.03, p.y) * smoothstep(self.bottom, self.bottom - 0.05, p.y);
-            let wall = lung.wall.min((p.y - chest.anatomy.apex_y) * 1.1);
+            let wall = smooth_min(lung.wall, (p.y - chest.anatomy.apex_y) * 1.1, 0.04);
             // Distance inside the rind's inner edge.
             Some((self.thickness * ends * (1.0 + 0.3 * waves.at(p)) - wall, ends, lung.edge))
         };
@@ -123,7 +124,7 @@ impl Rind {
         let add = Layer::drawn(side, area, |p| {
             let Some((inside, ends, edge)) = depth(p) else { return 0.0 };
             let inner_edge = (1.0 - ((inside - 0.002) / 0.005).powi(2)).max(0.0);
-            smoothstep(-0.004, 0.004, edge) * ends * (0.05 * smoothstep(-0.002, 0.003, inside) + 0.06 * inner_edge)
+            smoothstep(-0.004, 0.004, edge) * ends * (0.04 * smoothstep(-0.002, 0.003, inside) + 0.04 * inner_edge)
         });
         Contribution { fill, add, ..Contribution::none(side) }
     }

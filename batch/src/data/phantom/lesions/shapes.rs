@@ -242,14 +242,16 @@ fn rib_fracture(side: Side, rng: &mut ChaCha8Rng) -> Proposal {
         rib: Some(rng.random_range(3..9usize)),
         share: rng.random_range(0.45..0.85),
         step,
-        callus: rng.random_range(0.10..0.16),
+        gap: 0.0012,
+        depth: rng.random_range(0.17..0.22),
+        callus: rng.random_range(0.17..0.24),
         reach: rng.random_range(0.022..0.03),
     };
     Proposal { small: true, ..proposal(Shape::Fracture(shape), side, Severity::graded(step, 0.0135, 0.0155)) }
 }
 
 fn clavicle_fracture(side: Side, rng: &mut ChaCha8Rng) -> Proposal {
-    let step = rng.random_range(0.026..0.042f32);
-    let shape = Fracture { side, rib: None, share: rng.random_range(0.45..0.65), step, callus: 0.0, reach: rng.random_range(0.055..0.075) };
-    Proposal { zone: Some(Zone::Apical), ..proposal(Shape::Fracture(shape), side, Severity::graded(step, 0.031, 0.037)) }
+    let step = rng.random_range(0.032..0.050f32);
+    let shape = Fracture { side, rib: None, share: rng.random_range(0.45..0.65), step, gap: 0.004, depth: 0.13, callus: 0.0, reach: rng.random_range(0.045..0.065) };
+    Proposal { zone: Some(Zone::Apical), ..proposal(Shape::Fracture(shape), side, Severity::graded(step, 0.038, 0.044)) }
 }

@@ -1,0 +1,34 @@
+//! `d2r doctor`.
+
+use super::flags::Common;
+use super::output;
+use crate::error::{Error, Result};
+use crate::stages::doctor::{self, Level};
+
+/// Nothing to choose.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  d2r doctor --json")]
+pub struct Args {}
+
+/// Looks, and prints one line per check.
+pub fn run(common: &Common, _args: &Args) -> Result<()> {
+    let resolved = common.resolve()?;
+    let checks = doctor::checks(&resolved.config, &common.lake);
+    if common.json {
+        let json = serde_json::to_string(&checks).map_err(|e| Error::Internal(e.to_string()))?;
+        output::lines(&json)?;
+    } else {
+        let mut text = String::new();
+        for check in &checks {
+            text.push_str(&format!("{:<5} {:<12} {}\n", check.level.word(), check.subject, check.found));
+            if let Some(remedy) = &check.remedy {
+                text.push_str(&format!("      {:<12} -> {remedy}\n", ""));
+            }
+        }
+        output::lines(&text)?;
+    }
+    match checks.iter().find(|c| c.level == Level::Fail) {
+        None => Ok(()),
+        Some(check) => Err(Error::Config { place: check.subject.clone(), problem: check.found.clone() }),
+    }
+}

@@ -1,0 +1,73 @@
+//! `d2r export`.
+
+use std::path::PathBuf;
+
+use clap::Subcommand;
+
+use super::flags::Common;
+use super::output;
+use crate::error::Result;
+use crate::stages::{export_annotation, export_coco};
+
+/// Which format.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  d2r export coco --dataset vindr --split train --out vindr_train.json
+  d2r export coco --dataset mimic --split train --unlabelled --out mimic_unlabelled.json
+  d2r export annotation-json --dataset mimic --out annotation.json")]
+pub struct Args {
+    #[command(subcommand)]
+    format: Format,
+}
+
+#[derive(Debug, Subcommand)]
+enum Format {
+    /// COCO detection json: lesions by class name, normal images included.
+    Coco {
+        /// A dataset of the lake.
+        #[arg(long, value_name = "NAME")]
+        dataset: String,
+        /// Its split.
+        #[arg(long, value_name = "SPLIT", default_value = "train")]
+        split: String,
+        /// Images only, for the unlabelled stream of semi-supervised training.
+        #[arg(long)]
+        unlabelled: bool,
+        /// The file.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
+    /// D2R-Net's annotation.json: reports, image paths, padded boxes, scores and labels.
+    AnnotationJson {
+        /// A dataset of the lake.
+        #[arg(long, value_name = "NAME")]
+        dataset: String,
+        /// The file.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
+}
+
+/// Exports.
+pub fn run(common: &Common, args: &Args) -> Result<()> {
+    let ctx = common.context()?;
+    let lake = common.lake.clone();
+    let result = match &args.format {
+        Format::Coco { dataset, split, unlabelled, out } => export_coco::run(
+            &ctx,
+            export_coco::Args {
+                lake,
+                dataset: dataset.clone(),
+                split: split.clone(),
+                unlabelled: *unlabelled,
+                out: out.clone(),
+            },
+        )?,
+        Format::AnnotationJson { dataset, out } => export_annotation::run(
+            &ctx,
+            export_annotation::Args { lake, dataset: dataset.clone(), out: out.clone() },
+        )?,
+    };
+    output::result(common, &result)
+}

@@ -1,0 +1,49 @@
+//! `d2r report`.
+
+use std::path::PathBuf;
+
+use super::flags::Common;
+use super::output;
+use crate::error::{Error, Result};
+use crate::stages::report;
+
+/// What to report on, with what.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  d2r report --images films --reporter runs/reporter-0123456789ab --out out
+  d2r report --dataset mimic --split test --reporter runs/reporter-0123456789ab --lake lake")]
+pub struct Args {
+    /// A folder of PNG, JPEG or DICOM files; no lake is needed.
+    #[arg(long, value_name = "DIR", conflicts_with = "dataset", requires = "out")]
+    images: Option<PathBuf>,
+    /// A dataset of the lake.
+    #[arg(long, value_name = "NAME", required_unless_present = "images")]
+    dataset: Option<String>,
+    /// Its split.
+    #[arg(long, value_name = "SPLIT", default_value = "test")]
+    split: String,
+    /// A finished report model's run.
+    #[arg(long, value_name = "RUN")]
+    reporter: PathBuf,
+    /// Where the reports for a folder go.
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+}
+
+/// Writes reports.
+pub fn run(common: &Common, args: &Args) -> Result<()> {
+    let ctx = common.context()?;
+    let source = match (&args.images, &args.dataset) {
+        (Some(images), _) => report::Source::Folder { images: images.clone() },
+        (None, Some(dataset)) => report::Source::Lake {
+            lake: common.lake.clone(),
+            dataset: dataset.clone(),
+            split: args.split.clone(),
+        },
+        (None, None) => return Err(Error::Usage("give --images DIR or --dataset NAME".into())),
+    };
+    let args =
+        report::Args { source, reporter: args.reporter.clone(), out: args.out.clone(), shard: common.shard };
+    output::result(common, &report::run(&ctx, args)?)
+}

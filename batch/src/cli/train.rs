@@ -1,0 +1,52 @@
+//! `d2r train-detector` and `d2r train-reporter`.
+
+use std::path::PathBuf;
+
+use super::flags::Common;
+use super::output;
+use crate::error::Result;
+use crate::stages::{train_detector, train_reporter};
+
+/// What the detector learns from.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  d2r train-detector --dataset vindr --lake lake --runs runs --preset demo")]
+pub struct DetectorArgs {
+    /// A dataset of the lake with readers' boxes.
+    #[arg(long, value_name = "NAME", default_value = "vindr")]
+    dataset: String,
+}
+
+/// What the report model learns from.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  d2r train-reporter --dataset mimic --detector runs/detector-0123456789ab --lake lake")]
+pub struct ReporterArgs {
+    /// A dataset of the lake with reports and annotated boxes.
+    #[arg(long, value_name = "NAME", default_value = "mimic")]
+    dataset: String,
+    /// The run whose detector annotated the dataset; copied into the new run.
+    #[arg(long, value_name = "RUN")]
+    detector: Option<PathBuf>,
+}
+
+/// Trains the detector.
+pub fn run_detector(common: &Common, args: &DetectorArgs) -> Result<()> {
+    let ctx = common.context()?;
+    let args = train_detector::Args {
+        lake: common.lake.clone(),
+        dataset: args.dataset.clone(),
+        runs: common.runs.clone(),
+    };
+    output::result(common, &train_detector::run(&ctx, args)?)
+}
+
+/// Trains the report model.
+pub fn run_reporter(common: &Common, args: &ReporterArgs) -> Result<()> {
+    let ctx = common.context()?;
+    let args = train_reporter::Args {
+        lake: common.lake.clone(),
+        dataset: args.dataset.clone(),
+        detector: args.detector.clone(),
+        runs: common.runs.clone(),
+    };
+    output::result(common, &train_reporter::run(&ctx, args)?)
+}

@@ -1,0 +1,144 @@
+//! Reading tables back: only parts that a manifest names, only bytes that fit its digest.
+
+use d2r_contracts::contract::TableContract;
+use d2r_contracts::rows::Row;
+
+use crate::error::{Error, Result};
+use crate::lake::digest::sha256_hex;
+use crate::lake::manifest::PartManifest;
+use crate::lake::parquet_file::PartFile;
+use crate::lake::partition::{Partition, Shard};
+use crate::lake::store::Lake;
+use crate::lake::write::key_text;
+
+/// Tries of a reader that meets a writer.
+const TRIES: usize = 5;
+
+impl Lake {
+    /// All rows of a partition in key order; none when nothing was written.
+    ///
+    /// # Errors
+    /// [`Error::BadData`] naming a part or manifest that is damaged, of another contract, or repeats a key;
+    /// [`Error::InputMissing`] when a shard is not written yet.
+    pub fn read<R: Row>(&self, partition: &Partition) -> Result<Vec<R>> {
+        self.undisturbed(R::TABLE, partition, |parts| {
+            let mut rows: Vec<R> = Vec::new();
+            for part in parts {
+                check_contract(self, part)?;
+                let path = self.root().join(&part.file);
+                rows.extend(PartFile::open(&path, Some((part.bytes, &part.sha256)))?.read()?);
+            }
+            rows.sort_by(Row::key_cmp);
+            match rows.windows(2).find(|pair| pair[0].key_cmp(&pair[1]).is_eq()) {
+                Some(pair) => Err(Error::bad_data(
+                    format!("table {} {partition}", R::TABLE),
+                    format!("two parts hold the key ({}); `d2r validate` names them", key_text(&pair[0])),
+                )),
+                None => Ok(rows),
+            }
+        })
+    }
+
+    /// All rows of a table, partition by partition.
+    ///
+    /// # Errors
+    /// As [`Lake::read`].
+    pub fn read_all<R: Row>(&self) -> Result<Vec<(Partition, Vec<R>)>> {
+        self.partitions(R::TABLE)?.into_iter().map(|partition| Ok((partition.clone(), self.read(&partition)?))).collect()
+    }
+
+    /// The part of a shard if it was made from the same work and its bytes are intact: the work need not be
+    /// done again. A damaged part or manifest is `None`.
+    ///
+    /// # Errors
+    /// When a folder cannot be listed.
+    pub fn current(&self, table: &str, partition: &Partition, shard: Shard, work_key: &str) -> Result<Option<PartManifest>> {
+        let readable = self.manifest_files(table, partition)?.into_iter().filter_map(|file| file.part.ok()).collect();
+        let parts = crate::lake::store::newest_generation(readable);
+        let Some(part) = parts.into_iter().find(|p| p.shard == shard && p.work_key == work_key) else { return Ok(None) };
+        let path = self.root().join(&part.file);
+        let intact = check_contract(self, &part).and_then(|()| PartFile::open(&path, Some((part.bytes, &part.sha256))));
+        if let Err(error) = &intact {
+            tracing::warn!("{}; the work is done again", error.chain());
+        }
+        Ok(intact.is_ok().then_some(part))
+    }
+
+    /// Rows of a table, by its manifests.
+    ///
+    /// # Errors
+    /// [`Error::BadData`] naming a damaged manifest.
+    pub fn rows(&self, table: &str) -> Result<u64> {
+        let mut rows = 0;
+        for partition in self.partitions(table)? {
+            rows += self.parts(table, &partition)?.iter().map(|p| p.rows).sum::<u64>();
+        }
+        Ok(rows)
+    }
+
+    /// Digest of a partition's rows without measurements: its parts' content digests, in order. It depends on
+    /// how the rows are dealt to shards, not on runs, paths or encodings.
+    ///
+    /// # Errors
+    /// [`Error::BadData`] naming a damaged manifest; [`Error::InputMissing`] when a shard is not written yet.
+    pub fn content_digest(&self, table: &str, partition: &Partition) -> Result<String> {
+        self.undisturbed(table, partition, |parts| {
+            let text: String = parts.iter().map(|p| format!("{} {}\n", p.shard, p.content_sha256)).collect();
+            Ok(sha256_hex(text.as_bytes()))
+        })
+    }
+
+    /// Digest of a whole table: its partitions' digests, in order.
+    ///
+    /// # Errors
+    /// As [`Lake::content_digest`].
+    pub fn table_digest(&self, table: &str) -> Result<String> {
+        let mut text = String::new();
+        for partition in self.partitions(table)? {
+            text += &format!("{partition} {}\n", self.content_digest(table, &partition)?);
+        }
+        Ok(sha256_hex(text.as_bytes()))
+    }
+
+    /// Runs `work` on a partition's parts, again when a writer replaced one of them meanwhile.
+    fn undisturbed<T>(&self, table: &str, partition: &Partition, work: impl Fn(&[PartManifest]) -> Result<T>) -> Result<T> {
+        let mut parts = self.parts(table, partition)?;
+        for _ in 1..TRIES {
+            let result = check_complete(&parts).and_then(|()| work(&parts));
+            if result.is_ok() {
+                return result;
+            }
+            let now = self.parts(table, partition)?;
+            if now == parts {
+                return result;
+            }
+            parts = now;
+        }
+        check_complete(&parts).and_then(|()| work(&parts))
+    }
+}
+
+/// Every shard of every producer must be there: half a table looks like a whole one.
+fn check_complete(parts: &[PartManifest]) -> Result<()> {
+    for part in parts {
+        let count = part.shard.count;
+        let missing = (0..count).find(|&index| !parts.iter().any(|p| p.producer == part.producer && p.shard.index == index));
+        if let Some(index) = missing {
+            let hint = format!("shard {index}/{count} by {} is not written yet; run that shard first", part.producer);
+            let path = std::path::PathBuf::from(format!("table {} {}", part.table, part.partition()));
+            return Err(Error::InputMissing { path, hint });
+        }
+    }
+    Ok(())
+}
+
+/// The same contract, or an older minor version of it.
+fn check_contract(lake: &Lake, part: &PartManifest) -> Result<()> {
+    let ours = TableContract::of(&part.table).ok_or_else(|| Error::Usage(format!("there is no table `{}`", part.table)))?;
+    let major = |version: &str| version.split('.').next().map(str::to_owned);
+    if part.contract_id == ours.id && major(&part.contract_version) == major(&ours.version) {
+        return Ok(());
+    }
+    let problem = format!("obeys contract {} {}, this program reads {} {}; write it again", part.contract_id, part.contract_version, ours.id, ours.version);
+    Err(Error::bad_data(lake.root().join(&part.file).display(), problem))
+}

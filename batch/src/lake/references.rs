@@ -1,0 +1,48 @@
+//! Foreign keys across tables of one lake, as Polars anti-joins, and boxes inside their films.
+
+use d2r_contracts::contract::TableContract;
+use polars::prelude::*;
+
+use crate::error::Result;
+use crate::lake::scan::polars_error;
+use crate::lake::store::Lake;
+use crate::lake::validate::Violations;
+
+/// Adds a violation for every row that points at nothing. A table that was never written holds no row, so that
+/// every reference into it is broken.
+pub(crate) fn check(lake: &Lake, contract: &TableContract, found: &mut Violations) -> Result<()> {
+    let table = contract.name.as_str();
+    let fail = |e: PolarsError| polars_error(table, &e);
+    // A damaged part is reported by its own rule; there is nothing to join then.
+    let Ok(Some(rows)) = lake.scan(table) else { return Ok(()) };
+    for key in &contract.foreign_keys {
+        let names = |columns: &[String]| -> Vec<Expr> {
+            ["dataset", "split"].into_iter().chain(columns.iter().map(String::as_str)).map(col).collect()
+        };
+        let ours = rows.clone().select(names(&key.columns));
+        let lost = match lake.scan(&key.table) {
+            Ok(Some(other)) => ours.join(
+                other.select(names(&key.referenced)),
+                names(&key.columns),
+                names(&key.referenced),
+                JoinArgs::new(JoinType::Anti),
+            ),
+            Ok(None) => ours,
+            Err(_) => continue,
+        };
+        let Ok(lost) = lost.collect() else { continue };
+        let at = |name: &str, row: usize| -> Result<String> {
+            Ok(lost.column(name).map_err(fail)?.get(row).map_err(fail)?.str_value().into_owned())
+        };
+        for row in 0..lost.height() {
+            let place = format!("dataset={}/split={}", at("dataset", row)?, at("split", row)?);
+            let mut values = Vec::new();
+            for column in &key.columns {
+                values.push(format!("{column}={}", at(column, row)?));
+            }
+            let problem = format!("{} is not in table {}", values.join(", "), key.table);
+            found.add(table, "reference", &place, (None, key.columns.last().map(String::as_str)), problem);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,342 @@
+//! The lake's promises: what is written is read, a killed or failed writer leaves the old part or the new one,
+//! damage is an error that names the file.
+
+use std::path::{Path, PathBuf};
+
+use d2r_contracts::rows::Row;
+use d2r_contracts::tables::*;
+
+use crate::error::Error;
+use crate::exit::Exit;
+use crate::lake::{Lake, PartManifest, Partition, Provenance, Shard};
+
+pub(crate) fn provenance(run_id: &str) -> Provenance {
+    Provenance { run_id: run_id.into(), model_sha256: None, work_key: format!("key of {run_id}") }
+}
+
+pub(crate) fn lake() -> (tempfile::TempDir, Lake) {
+    let folder = tempfile::tempdir().unwrap();
+    let lake = Lake::create(&folder.path().join("lake")).unwrap();
+    (folder, lake)
+}
+
+fn train() -> Partition {
+    Partition::new("vindr", "train")
+}
+
+fn whole() -> Shard {
+    Shard { index: 0, count: 1 }
+}
+
+pub(crate) fn finding(study: &str, label: &str) -> TruthFindingRow {
+    TruthFindingRow { study_id: study.into(), label: label.into(), state: "positive".into() }
+}
+
+fn studies(lake: &Lake) -> Vec<String> {
+    lake.read::<TruthFindingRow>(&train()).unwrap().into_iter().map(|r| r.study_id).collect()
+}
+
+fn rows_of(studies: &[&str]) -> Vec<TruthFindingRow> {
+    studies.iter().map(|s| finding(s, "Edema")).collect()
+}
+
+fn part_files(lake: &Lake) -> Vec<PathBuf> {
+    let folder = lake.part_folder("truth_findings", &train());
+    let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).collect();
+    files.sort();
+    files
+}
+
+fn write(lake: &Lake, studies: &[&str], shard: Shard) -> PartManifest {
+    lake.write(&train(), shard, rows_of(studies), &provenance("phantom-0123456789ab")).unwrap()
+}
+
+#[test]
+fn rows_come_back_in_key_order_from_all_shards() {
+    let (_folder, lake) = lake();
+    write(&lake, &["d", "b"], Shard { index: 0, count: 2 });
+    write(&lake, &["c", "a"], Shard { index: 1, count: 2 });
+    assert_eq!(studies(&lake), ["a", "b", "c", "d"]);
+    assert_eq!(lake.rows("truth_findings").unwrap(), 4);
+    assert_eq!(lake.partitions("truth_findings").unwrap(), [train()]);
+    assert!(lake.read::<TruthFindingRow>(&Partition::new("vindr", "test")).unwrap().is_empty());
+}
+
+#[test]
+fn the_same_rows_in_any_order_are_the_same_bytes() {
+    let (_one, first) = lake();
+    let (_two, second) = lake();
+    let a = write(&first, &["a", "b", "c"], whole());
+    let b = write(&second, &["c", "a", "b"], whole());
+    assert_eq!(a, b);
+    assert_eq!(std::fs::read(first.root().join(&a.file)).unwrap(), std::fs::read(second.root().join(&b.file)).unwrap());
+}
+
+#[test]
+fn an_empty_part_keeps_its_columns() {
+    let (_folder, lake) = lake();
+    let part = write(&lake, &[], whole());
+    assert_eq!(part.rows, 0);
+    assert!(studies(&lake).is_empty());
+    let file = crate::lake::parquet_file::PartFile::open(&lake.root().join(&part.file), None).unwrap();
+    assert_eq!(file.schema().fields(), TruthFindingRow::schema().fields());
+}
+
+#[test]
+fn files_carry_their_identity_and_their_order() {
+    let (_folder, lake) = lake();
+    let mut by = provenance("annotate-0123456789ab");
+    by.model_sha256 = Some("f".repeat(64));
+    let part = lake.write(&train(), whole(), rows_of(&["a"]), &by).unwrap();
+    let file = crate::lake::parquet_file::PartFile::open(&lake.root().join(&part.file), None).unwrap();
+    assert_eq!(file.metadata("d2r.contract.id"), Some("urn:d2r:truth_findings"));
+    assert_eq!(file.metadata("d2r.contract.version"), Some(part.contract_version.as_str()));
+    assert_eq!(file.metadata("d2r.run.id"), Some("annotate-0123456789ab"));
+    assert_eq!(file.metadata("d2r.code.version"), Some(env!("CARGO_PKG_VERSION")));
+    assert_eq!(file.metadata("d2r.model.sha256"), Some("f".repeat(64).as_str()));
+    assert_eq!(file.sorting_columns(), Some(vec![0, 1]));
+}
+
+#[test]
+fn a_repeated_key_names_the_key_and_both_rows() {
+    let (_folder, lake) = lake();
+    let error = lake.write(&train(), whole(), rows_of(&["b", "a", "b"]), &provenance("x")).unwrap_err();
+    assert_eq!(error.exit(), Exit::BadData);
+    let text = error.to_string();
+    for part in ["truth_findings", "rows 0 and 2", "study_id=b", "label=Edema"] {
+        assert!(text.contains(part), "{text}");
+    }
+    assert!(studies(&lake).is_empty());
+}
+
+#[test]
+fn a_float_that_is_no_number_is_refused_with_its_row() {
+    let (_folder, lake) = lake();
+    let metric = |metric: &str, value| MetricRow {
+        run_id: "r".into(),
+        stage: "detector".into(),
+        metric: metric.into(),
+        signature: "s".into(),
+        value,
+        ci_low: None,
+        ci_high: None,
+        n: 1,
+    };
+    let rows = vec![metric("z", f64::NAN), metric("a", 0.5)];
+    let error = lake.write(&train(), whole(), rows, &provenance("r")).unwrap_err().to_string();
+    assert!(error.contains("column value of row 0 is NaN"), "{error}");
+}
+
+#[test]
+fn stages_share_a_table_and_replace_only_their_own_part() {
+    let (_folder, lake) = lake();
+    let failure = |stage: &str, code: &str| FailureRow {
+        stage: stage.into(),
+        path: None,
+        image_id: Some("i".into()),
+        code: code.into(),
+        message: "m".into(),
+    };
+    let put = |stage: &str, code: &str, run: &str| lake.write(&train(), whole(), vec![failure(stage, code)], &provenance(run)).unwrap();
+    put("ingest", "truncated", "ingest-000000000000");
+    put("annotate", "too_small", "annotate-000000000000");
+    put("annotate", "truncated", "annotate-111111111111");
+    let rows = lake.read::<FailureRow>(&train()).unwrap();
+    let found: Vec<_> = rows.iter().map(|r| (r.stage.as_str(), r.code.as_str())).collect();
+    assert_eq!(found, [("annotate", "truncated"), ("ingest", "truncated")]);
+}
+
+#[test]
+fn another_shard_count_retires_the_old_shards_at_once() {
+    let (_folder, lake) = lake();
+    write(&lake, &["a"], Shard { index: 0, count: 2 });
+    write(&lake, &["b"], Shard { index: 1, count: 2 });
+    write(&lake, &["a", "b"], Shard { index: 0, count: 3 });
+    assert_eq!(part_files(&lake).len(), 1);
+    let error = lake.read::<TruthFindingRow>(&train()).unwrap_err();
+    assert_eq!(error.exit(), Exit::InputMissing);
+    assert!(error.to_string().contains("shard 1/3"), "{error}");
+    write(&lake, &["c"], Shard { index: 1, count: 3 });
+    write(&lake, &[], Shard { index: 2, count: 3 });
+    assert_eq!(studies(&lake), ["a", "b", "c"]);
+    assert_eq!(part_files(&lake).len(), 3);
+}
+
+#[test]
+fn a_count_change_killed_before_its_clean_up_reads_as_the_new_count() {
+    let (_folder, lake) = lake();
+    write(&lake, &["a"], Shard { index: 0, count: 2 });
+    write(&lake, &["b"], Shard { index: 1, count: 2 });
+    let staged = lake.stage(&train(), whole(), rows_of(&["n"]), &provenance("phantom-0123456789ab")).unwrap();
+    let mut part = lake.place(staged).unwrap();
+    lake.commit(&mut part).unwrap();
+    assert_eq!(studies(&lake), ["n"]);
+    assert_eq!(part_files(&lake).len(), 3);
+    lake.sweep(&part).unwrap();
+    assert_eq!((studies(&lake), part_files(&lake).len()), (vec!["n".to_owned()], 1));
+}
+
+#[test]
+fn killed_at_any_step_readers_see_old_or_new() {
+    let (_folder, lake) = lake();
+    let stage = |rows: &[&str]| lake.stage(&train(), whole(), rows_of(rows), &provenance("phantom-0123456789ab")).unwrap();
+    write(&lake, &["old"], whole());
+
+    // After the temporary file.
+    std::mem::forget(stage(&["new"]));
+    assert_eq!(studies(&lake), ["old"]);
+    assert_eq!(std::fs::read_dir(lake.temporary_folder()).unwrap().count(), 1);
+    let lake_again = Lake::open(lake.root()).unwrap();
+    assert_eq!(std::fs::read_dir(lake.temporary_folder()).unwrap().count(), 0, "opening clears what the dead left");
+    assert_eq!(studies(&lake_again), ["old"]);
+
+    // After the rename, before the manifest.
+    let mut part = lake.place(stage(&["new"])).unwrap();
+    assert_eq!(part_files(&lake).len(), 2);
+    assert_eq!(studies(&lake), ["old"]);
+
+    // After the manifest, before the clean-up.
+    lake.commit(&mut part).unwrap();
+    assert_eq!(studies(&lake), ["new"]);
+    assert_eq!(part_files(&lake).len(), 2);
+
+    // The next write of the shard clears the leftovers.
+    lake.place(stage(&["lost"])).unwrap();
+    write(&lake, &["newer"], whole());
+    assert_eq!(studies(&lake), ["newer"]);
+    assert_eq!(part_files(&lake).len(), 1);
+}
+
+#[test]
+fn opening_leaves_a_living_writers_file_alone() {
+    let (_folder, lake) = lake();
+    let writing = lake.writers_lock().unwrap();
+    let staged = lake.stage(&train(), whole(), rows_of(&["new"]), &provenance("x")).unwrap();
+    Lake::open(lake.root()).unwrap();
+    let mut part = lake.place(staged).unwrap();
+    lake.commit(&mut part).unwrap();
+    drop(writing);
+    assert_eq!(studies(&lake), ["new"]);
+}
+
+#[test]
+fn only_intact_parts_of_the_same_work_are_current() {
+    let (_folder, lake) = lake();
+    let part = write(&lake, &["a"], whole());
+    let current = |key: &str| lake.current("truth_findings", &train(), whole(), key).unwrap();
+    assert_eq!(current(&part.work_key), Some(part.clone()));
+    assert_eq!(current("another"), None);
+    assert_eq!(lake.current("truth_findings", &train(), Shard { index: 0, count: 2 }, &part.work_key).unwrap(), None);
+    flip(&lake.root().join(&part.file), 40);
+    assert_eq!(current(&part.work_key), None);
+}
+
+fn flip(path: &Path, at: usize) {
+    let mut bytes = std::fs::read(path).unwrap();
+    bytes[at] ^= 1;
+    std::fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn every_damaged_byte_is_an_error_that_names_the_file() {
+    let (_folder, lake) = lake();
+    let part = write(&lake, &["a", "b"], whole());
+    let partition = train();
+    let manifest = lake.manifest_files("truth_findings", &partition).unwrap().remove(0).path;
+    for path in [lake.root().join(&part.file), manifest] {
+        let good = std::fs::read(&path).unwrap();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let mut damaged: Vec<Vec<u8>> = [0, 1, good.len() / 2, good.len() - 2].map(|n| good[..n].to_vec()).into();
+        for at in (0..good.len() - 1).step_by(7) {
+            let mut bytes = good.clone();
+            bytes[at] ^= 0x55;
+            damaged.push(bytes);
+        }
+        for bytes in damaged {
+            std::fs::write(&path, &bytes).unwrap();
+            let error = lake.read::<TruthFindingRow>(&partition).unwrap_err();
+            assert_eq!(error.exit(), Exit::BadData, "{error}");
+            assert!(error.to_string().contains(name), "{error}");
+            assert_eq!(lake.current("truth_findings", &partition, whole(), &part.work_key).unwrap(), None);
+        }
+        std::fs::write(&path, good).unwrap();
+        assert_eq!(studies(&lake).len(), 2);
+    }
+    std::fs::remove_file(lake.root().join(&part.file)).unwrap();
+    let error = lake.read::<TruthFindingRow>(&partition).unwrap_err();
+    assert!(matches!(error, Error::InputMissing { .. }), "{error}");
+}
+
+#[test]
+fn a_damaged_manifest_is_mended_by_writing_the_shard_again() {
+    let (_folder, lake) = lake();
+    write(&lake, &["a"], whole());
+    let manifest = lake.manifest_files("truth_findings", &train()).unwrap().remove(0).path;
+    std::fs::write(manifest, "{").unwrap();
+    write(&lake, &["b"], whole());
+    assert_eq!(studies(&lake), ["b"]);
+}
+
+#[test]
+fn a_full_disk_ends_in_try_again() {
+    let path = Path::new("/dev/full");
+    if !path.exists() {
+        return;
+    }
+    let mut device = std::fs::File::options().write(true).open(path).unwrap();
+    let error = crate::lake::parquet_file::write_bytes(&[1; 10], path)(&mut device).unwrap_err();
+    assert_eq!(error.exit(), Exit::Temporary, "{error}");
+}
+
+#[test]
+fn the_content_digest_leaves_out_measurements_and_nothing_else() {
+    let (_folder, lake) = lake();
+    let timing = |n, read_ms| TimingRow {
+        run_id: "r".into(),
+        stage: "annotate".into(),
+        shard: "0/1".into(),
+        n,
+        read_ms,
+        decode_ms: 1.0,
+        model_ms: 1.0,
+        write_ms: 1.0,
+        gpu_idle_share: None,
+    };
+    let digest = |row: TimingRow| {
+        lake.write(&train(), whole(), vec![row], &provenance("r")).unwrap();
+        (lake.content_digest("timings", &train()).unwrap(), lake.table_digest("timings").unwrap())
+    };
+    let first = digest(timing(5, 1.0));
+    assert_eq!(digest(timing(5, 2.0)), first);
+    assert_ne!(digest(timing(6, 1.0)), first);
+}
+
+#[test]
+fn datasets_are_remembered_with_absolute_folders() {
+    let (folder, lake) = lake();
+    assert!(matches!(lake.dataset_root("vindr"), Err(Error::InputMissing { .. })));
+    lake.register_dataset("vindr", folder.path(), "vindr").unwrap();
+    lake.register_dataset("mimic", Path::new("relative"), "mimic").unwrap();
+    assert_eq!(lake.dataset_root("vindr").unwrap(), folder.path());
+    assert!(lake.dataset_root("mimic").unwrap().is_absolute());
+    assert!(lake.register_dataset("../x", folder.path(), "vindr").is_err());
+}
+
+#[test]
+fn parallel_writers_of_different_shards_all_arrive() {
+    let (_folder, lake) = lake();
+    std::thread::scope(|scope| {
+        for index in 0..8 {
+            let lake = &lake;
+            scope.spawn(move || write(&Lake::open(lake.root()).unwrap(), &[&format!("s{index}")], Shard { index, count: 8 }));
+        }
+    });
+    assert_eq!(studies(&lake).len(), 8);
+    assert_eq!(part_files(&lake).len(), 8);
+}
+
+#[test]
+fn there_is_no_lake_in_an_empty_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(matches!(Lake::open(folder.path()), Err(Error::InputMissing { .. })));
+}

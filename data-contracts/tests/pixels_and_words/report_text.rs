@@ -1,0 +1,91 @@
+use d2r_contracts::report_text::{CleaningRules, Sides, clean, mentions_prior, sentences, sides, swap_sides, tokens};
+use d2r_contracts::vocabulary::Vocabulary;
+use serde_json::Value;
+
+#[test]
+fn cleaning_agrees_with_the_rules_written_in_python() {
+    let golden: Value = serde_json::from_str(include_str!("../../golden/report_text.json")).unwrap();
+    let cases = golden["cases"].as_array().unwrap();
+    assert!(cases.len() >= 200, "only {} cases", cases.len());
+    for case in cases {
+        let report = case[0].as_str().unwrap();
+        assert_eq!(clean(report, CleaningRules::IuXray), case[1].as_str().unwrap(), "iu_xray: {report:?}");
+        assert_eq!(clean(report, CleaningRules::MimicCxr), case[2].as_str().unwrap(), "mimic_cxr: {report:?}");
+    }
+}
+
+#[test]
+fn oddities_of_the_rules_are_kept() {
+    assert_eq!(clean("", CleaningRules::IuXray), ".");
+    assert_eq!(clean("A 2.5 cm left-sided nodule.", CleaningRules::IuXray), "a 25 cm left-sided nodule .");
+    assert_eq!(clean("Fracture of L1. Stable.", CleaningRules::MimicCxr), "fracture of lstable .");
+    assert_eq!(clean("a\nb ___ c", CleaningRules::MimicCxr), "a b c .");
+}
+
+#[test]
+fn sentences_are_the_text_between_stops() {
+    let text = "the heart is normal . no effusion .";
+    let found = sentences(text);
+    assert_eq!(found.iter().map(|s| s.text.as_str()).collect::<Vec<_>>(), ["the heart is normal", "no effusion"]);
+    assert_eq!((found[0].char_start, found[0].char_end), (0, 19));
+    assert_eq!((found[1].char_start, found[1].char_end), (22, 33));
+    assert_eq!((found[0].tokens.clone(), found[1].tokens.clone()), (0..4, 5..7));
+    assert_eq!(&tokens(text)[5..7], ["no", "effusion"]);
+}
+
+#[test]
+fn sentences_of_degenerate_texts() {
+    assert!(sentences("").is_empty());
+    assert!(sentences(" . . ").is_empty());
+    let cut_off = sentences("clear lungs . the heart");
+    assert_eq!(cut_off.len(), 2);
+    assert_eq!(cut_off[1].text, "the heart");
+    // Offsets count characters, not bytes.
+    let wide = sentences("\u{e9}\u{1f600} a . b .");
+    assert_eq!((wide[1].char_start, wide[1].char_end), (7, 8));
+    assert_eq!(wide[0].text, "\u{e9}\u{1f600} a");
+}
+
+#[test]
+fn earlier_studies_are_noticed_as_whole_words() {
+    for text in [
+        "Compared to the prior film.",
+        "unchanged .",
+        "heart remains large",
+        "a NEW opacity",
+        "re-demonstrated nodule",
+        "worse .",
+    ] {
+        assert!(mentions_prior(text), "{text}");
+    }
+    for text in ["", "the heart is normal .", "newton knew priority", "against the stables"] {
+        assert!(!mentions_prior(text), "{text}");
+    }
+}
+
+#[test]
+fn sides_are_whole_words_and_bilateral_is_both() {
+    assert_eq!(sides("left-sided effusion"), Sides { left: true, right: false });
+    assert_eq!(sides("RIGHT apex"), Sides { left: false, right: true });
+    for text in ["bilateral effusions", "both lungs", "left and right", "bibasilar atelectasis"] {
+        assert_eq!(sides(text), Sides { left: true, right: true }, "{text}");
+    }
+    assert_eq!(sides("upright film, cleft, leftover, brightness"), Sides::default());
+}
+
+#[test]
+fn swapping_sides_keeps_case_and_is_its_own_inverse() {
+    let text = "Left-sided effusion. RIGHT apex clear; tip in the right atrium, leftward shift. Upright.";
+    let swapped = "Right-sided effusion. LEFT apex clear; tip in the left atrium, rightward shift. Upright.";
+    assert_eq!(swap_sides(text), swapped);
+    assert_eq!(swap_sides(swapped), text);
+    assert_eq!(swap_sides(""), "");
+    assert_eq!(swap_sides("\u{e9}left \u{e9} left\u{e9} left"), "\u{e9}left \u{e9} left\u{e9} right");
+}
+
+#[test]
+fn a_cleaned_report_survives_the_vocabulary() {
+    let report = clean("The heart is normal in size. The lungs are clear.", CleaningRules::MimicCxr);
+    let vocabulary = Vocabulary::build([report.as_str()].into_iter(), 1);
+    assert_eq!(vocabulary.decode(&vocabulary.encode(&report, 100)), report);
+}

@@ -1,0 +1,114 @@
+//! The command line as a process: help, exit codes, streams.
+
+use d2r_acceptance::{outcome, run};
+
+#[test]
+fn help_leads_with_examples_and_lists_every_exit_code() {
+    let folder = tempfile::tempdir().unwrap();
+    let (code, out, _) = outcome(&run(folder.path(), &["--help"]));
+    assert_eq!(code, 0);
+    for word in ["Examples:", "d2r pipeline --preset demo", "not a medical device", "99 nothing to do", "143 interrupted"] {
+        assert!(out.contains(word), "`{word}` is not in:\n{out}");
+    }
+    let verbs = [
+        "phantom", "ingest", "audit", "train-detector", "annotate", "train-reporter", "report", "evaluate", "validate",
+        "inspect", "export", "pipeline", "doctor", "config", "completions",
+    ];
+    for verb in verbs {
+        let (code, out, err) = outcome(&run(folder.path(), &[verb, "--help"]));
+        assert_eq!((code, err.as_str()), (0, ""), "{verb}");
+        assert!(out.contains("Usage: d2r"), "{verb}:\n{out}");
+    }
+}
+
+#[test]
+fn wrong_arguments_exit_2_and_speak_on_stderr() {
+    let folder = tempfile::tempdir().unwrap();
+    for args in [vec!["traim"], vec!["report"], vec!["audit", "--shard", "3/2"], vec!["doctor", "--resume", "maybe"]] {
+        let (code, out, err) = outcome(&run(folder.path(), &args));
+        assert_eq!((code, out.as_str()), (2, ""), "{args:?}: {err}");
+        assert!(err.contains("error:"), "{args:?}: {err}");
+    }
+}
+
+#[test]
+fn a_wrong_configuration_exits_78_and_names_the_layer() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("mine.toml"), "[detector.train]\nlearning_rate = 0.1\n").unwrap();
+    let cases: [(&[&str], &str); 5] = [
+        (&["config", "show", "--preset", "dmeo"], "no such preset"),
+        (&["config", "show", "--set", "detector.train.setps=3"], "did you mean `detector.train.steps`?"),
+        (&["config", "show", "--set", "run.seed=abc"], "must be integer"),
+        (&["config", "show", "--config", "mine.toml"], "mine.toml: unknown key `detector.train.learning_rate`"),
+        (&["validate", "--device", "cuda:99"], "cuda:99"),
+    ];
+    for (args, message) in cases {
+        let (code, _, err) = outcome(&run(folder.path(), args));
+        assert_eq!(code, 78, "{args:?}: {err}");
+        assert!(err.contains(message), "{args:?}: {err}");
+    }
+}
+
+#[test]
+fn the_environment_is_a_layer_and_show_names_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = d2r_acceptance::d2r(folder.path())
+        .env("D2R_DETECTOR__TRAIN__LR", "0.5")
+        .args(["config", "show", "--preset", "tiny", "--origin"])
+        .output()
+        .unwrap();
+    let (code, out, _) = outcome(&output);
+    assert_eq!(code, 0);
+    let line = out.lines().find(|l| l.starts_with("detector.train.lr ")).unwrap();
+    assert!(line.contains("0.5") && line.contains("environment D2R_DETECTOR__TRAIN__LR"), "{line}");
+    assert!(out.lines().any(|l| l.starts_with("detector.model.width ") && l.contains("preset tiny")), "{out}");
+}
+
+#[test]
+fn a_missing_input_exits_66_and_says_where() {
+    let folder = tempfile::tempdir().unwrap();
+    let cases: [&[&str]; 4] = [
+        &["ingest", "vindr", "--root", "nowhere"],
+        &["ingest", "mimic", "--root", "nowhere"],
+        &["report", "--images", "nowhere", "--reporter", "nothing", "--out", "out"],
+        &["validate", "--lake", "no-lake"],
+    ];
+    for args in cases {
+        let (code, _, err) = outcome(&run(folder.path(), args));
+        assert_eq!(code, 66, "{args:?}: {err}");
+        assert!(err.contains("not found"), "{args:?}: {err}");
+    }
+    assert!(!folder.path().join("out").exists(), "nothing is left behind");
+}
+
+#[test]
+fn errors_are_json_when_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let (code, _, err) = outcome(&run(folder.path(), &["validate", "--lake", "no-lake", "--json"]));
+    let json: serde_json::Value = serde_json::from_str(err.lines().last().unwrap()).unwrap();
+    assert_eq!((code, json["exit"].as_i64()), (66, Some(66)));
+}
+
+#[test]
+fn doctor_reports_a_working_installation() {
+    let folder = tempfile::tempdir().unwrap();
+    let (code, out, err) = outcome(&run(folder.path(), &["doctor", "--device", "cpu"]));
+    assert_eq!(code, 0, "{err}");
+    for subject in ["libtorch", "device", "memory", "disk", "writing", "contracts"] {
+        assert!(out.contains(subject), "{out}");
+    }
+    let (_, json, _) = outcome(&run(folder.path(), &["doctor", "--json"]));
+    assert!(serde_json::from_str::<serde_json::Value>(&json).unwrap().as_array().unwrap().len() >= 6);
+}
+
+#[test]
+fn a_closed_pipe_is_no_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = d2r_acceptance::d2r(folder.path())
+        .args(["completions", "bash"])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}

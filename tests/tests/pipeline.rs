@@ -1,0 +1,190 @@
+//! The whole pipeline on a tiny preset, as a process: what it leaves, what a second run does, what films a person
+//! might drop do, and what happens when it is killed.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use d2r_acceptance::{d2r, outcome, run};
+use serde_json::Value;
+use tempfile::TempDir;
+
+const PIPELINE: [&str; 6] = ["pipeline", "--preset", "tiny", "--out", "demo", "--quiet"];
+
+/// One undisturbed run, shared by the tests of this file.
+fn undisturbed() -> &'static Path {
+    static DONE: OnceLock<TempDir> = OnceLock::new();
+    DONE.get_or_init(|| {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (code, _, err) = outcome(&run(folder.path(), &PIPELINE));
+        assert_eq!(code, 0, "{err}");
+        folder
+    })
+    .path()
+}
+
+/// Content digests by table and partition.
+fn digests(folder: &Path) -> BTreeMap<String, String> {
+    let (code, out, err) = outcome(&run(folder, &["inspect", "lake", "--lake", "demo/lake", "--json"]));
+    assert_eq!(code, 0, "{err}");
+    let rows: Vec<Value> = serde_json::from_str(&out).expect("inspect prints JSON");
+    let word = |row: &Value, key: &str| row[key].as_str().unwrap_or_default().to_owned();
+    rows.iter()
+        .map(|r| (["table", "dataset", "split"].map(|k| word(r, k)).join("/"), word(r, "content_sha256")))
+        .collect()
+}
+
+/// The report model that the tiny pipeline trained.
+fn reporter(folder: &Path) -> PathBuf {
+    let runs = std::fs::read_dir(folder.join("demo/runs")).expect("runs were written");
+    runs.filter_map(Result::ok)
+        .map(|e| e.path())
+        .find(|p| p.file_name().is_some_and(|n| n.to_string_lossy().starts_with("reporter-")))
+        .expect("a reporter run")
+}
+
+#[test]
+fn it_leaves_a_summary_a_page_and_a_valid_lake() {
+    let folder = undisturbed();
+    let text = std::fs::read_to_string(folder.join("demo/summary.json")).unwrap();
+    let summary: Value = serde_json::from_str(&text).unwrap();
+    for pointer in [
+        "/wall_s/train-detector",
+        "/peak_rss_mb",
+        "/detector/ap50",
+        "/reports/bleu4",
+        "/reports/bleu4_constant",
+        "/reports/label_f1_micro",
+        "/reports/distinct_share",
+        "/links/precision",
+        "/links/recall",
+        "/lake/rows/images",
+        "/lake/rows/generated_reports",
+    ] {
+        assert!(summary.pointer(pointer).is_some_and(Value::is_number), "{pointer} is not in {text}");
+    }
+    let page = std::fs::read_to_string(folder.join("demo/report.html")).unwrap();
+    assert!(page.contains("not a medical device"));
+    assert!(!page.contains("http://") || page.contains("http://www.w3.org"), "the page asks nobody for anything");
+    let (code, _, err) = outcome(&run(folder, &["validate", "--lake", "demo/lake"]));
+    assert_eq!(code, 0, "{err}");
+}
+
+#[test]
+fn a_second_run_finds_everything_done() {
+    let folder = undisturbed();
+    let before = digests(folder);
+    let (code, out, err) = outcome(&run(folder, &["pipeline", "--preset", "tiny", "--out", "demo", "--json"]));
+    assert_eq!(code, 0, "{err}");
+    let result: Value = serde_json::from_str(out.lines().last().unwrap()).unwrap();
+    assert_eq!(result["cached"], Value::Bool(true), "{out}");
+    assert_eq!(before, digests(folder));
+}
+
+#[test]
+fn a_manifest_repeats_the_last_line() {
+    let folder = undisturbed();
+    let args = ["validate", "--lake", "demo/lake", "--manifest-out", "m.json"];
+    let (code, out, _) = outcome(&run(folder, &args));
+    assert_eq!(code, 0);
+    let manifest = std::fs::read_to_string(folder.join("m.json")).unwrap();
+    assert_eq!(out.lines().last().unwrap(), manifest.trim());
+    assert!(serde_json::from_str::<Value>(&manifest).unwrap()["rows"]["images"].as_u64().unwrap() > 0);
+}
+
+#[test]
+fn good_films_get_reports_and_bad_files_get_rows() {
+    let folder = undisturbed();
+    let films = tempfile::tempdir().unwrap();
+    let names = d2r_acceptance::films::write_good_and_bad(films.path(), &folder.join("demo/phantom"));
+    let out = tempfile::tempdir().unwrap();
+    let args = [
+        "report",
+        "--images",
+        films.path().to_str().unwrap(),
+        "--reporter",
+        reporter(folder).to_str().unwrap(),
+        "--out",
+        out.path().to_str().unwrap(),
+        "--json",
+    ]
+    .map(str::to_owned);
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let (code, stdout, err) = outcome(&run(folder, &args));
+    assert_eq!(code, 0, "{err}");
+    let result: Value = serde_json::from_str(stdout.lines().last().unwrap()).unwrap();
+    assert_eq!(result["rows"]["generated_reports"].as_u64(), Some(names.good.len() as u64), "{stdout}");
+    assert_eq!(result["rows"]["failures"].as_u64(), Some(names.bad.len() as u64), "{stdout}");
+    let failures = d2r_acceptance::films::failures(out.path());
+    for (name, code) in &names.bad {
+        assert_eq!(failures.get(name), Some(code), "{failures:?}");
+    }
+}
+
+#[test]
+fn killed_at_any_moment_it_ends_with_the_same_lake() {
+    let expected = digests(undisturbed());
+    let folder = tempfile::tempdir().unwrap();
+    // Moments spread over the run; each kill leaves less to do for the next.
+    for (attempt, millis) in [300u64, 900, 1500, 2500, 1200, 4000].into_iter().enumerate() {
+        let mut child = d2r(folder.path()).args(PIPELINE).stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(millis + 37 * attempt as u64));
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    let (code, _, err) = outcome(&run(folder.path(), &PIPELINE));
+    assert_eq!(code, 0, "{err}");
+    let differing: Vec<_> = expected.iter().filter(|(k, v)| digests(folder.path()).get(*k) != Some(v)).collect();
+    assert!(differing.is_empty(), "these differ from the undisturbed run: {differing:?}");
+    assert_eq!(expected.len(), digests(folder.path()).len());
+    let (code, _, err) = outcome(&run(folder.path(), &["validate", "--lake", "demo/lake"]));
+    assert_eq!(code, 0, "{err}");
+}
+
+#[test]
+fn terminated_while_training_it_saves_and_resumes_to_the_same_weights() {
+    let folder = tempfile::tempdir().unwrap();
+    copy_tree(&undisturbed().join("demo/lake"), &folder.path().join("demo/lake"));
+    let films = undisturbed().join("demo/phantom");
+    std::os::unix::fs::symlink(&films, folder.path().join("demo/phantom")).unwrap();
+    let args =
+        ["train-detector", "--preset", "tiny", "--lake", "demo/lake", "--set", "detector.train.steps=60", "--quiet"];
+    let train = |runs: &str| {
+        let mut command = d2r(folder.path());
+        command.args(args).args(["--runs", runs]).stderr(Stdio::null());
+        command
+    };
+    assert!(train("whole").status().unwrap().success());
+    let mut signals = 0;
+    for _ in 0..200 {
+        let mut child = train("parts").spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(1500));
+        let pid = child.id().to_string();
+        std::process::Command::new("kill").args(["-TERM", &pid]).status().unwrap();
+        match child.wait().unwrap().code() {
+            Some(143) => signals += 1,
+            Some(0) => break,
+            other => panic!("ended with {other:?}"),
+        }
+    }
+    assert!(signals > 0, "the run was too short to be interrupted");
+    assert!(train("parts").status().unwrap().success());
+    let weights = |runs: &str| {
+        let run = std::fs::read_dir(folder.path().join(runs)).unwrap().next().unwrap().unwrap().path();
+        std::fs::read(run.join("best/model.safetensors")).unwrap()
+    };
+    assert!(weights("whole") == weights("parts"), "weights differ after {signals} interruptions");
+}
+
+fn copy_tree(from: &Path, to: &Path) {
+    for entry in walkdir::WalkDir::new(from).into_iter().filter_map(Result::ok) {
+        let target = to.join(entry.path().strip_prefix(from).expect("walked from there"));
+        if entry.file_type().is_dir() {
+            std::fs::create_dir_all(target).expect("a folder in a temporary folder");
+        } else {
+            std::fs::copy(entry.path(), target).expect("a copy in a temporary folder");
+        }
+    }
+}
