@@ -46,10 +46,7 @@ impl PixelFormat {
 }
 
 /// Decodes one DICOM file. Returns the radiograph and its view (`PA`, `AP`, `LATERAL`), if the file says it.
-pub(crate) fn decode(
-    file: &Part10<'_>,
-    options: &DecodeOptions,
-) -> Result<(Radiograph, Option<String>), DecodeError> {
+pub(crate) fn decode(file: &Part10<'_>, options: &DecodeOptions) -> Result<(Radiograph, Option<String>), DecodeError> {
     let (encoding, codec) = encoding_and_codec(file.transfer_syntax)?;
     let inflated;
     let body = if file.transfer_syntax == uids::DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN {
@@ -105,7 +102,8 @@ fn encoding_and_codec(transfer_syntax: &str) -> Result<(Encoding, Codec), Decode
         other => {
             // A UID is a registered number; anything else in its place is not repeated.
             let is_uid = other.len() <= 64 && other.bytes().all(|b| b.is_ascii_digit() || b == b'.');
-            let what = if is_uid { format!("DICOM transfer syntax {other}") } else { "this DICOM transfer syntax".into() };
+            let what =
+                if is_uid { format!("DICOM transfer syntax {other}") } else { "this DICOM transfer syntax".into() };
             return Err(DecodeError::Unsupported { what });
         }
     })
@@ -133,7 +131,9 @@ fn pixel_format(data_set: &DataSet<'_>) -> Result<PixelFormat, DecodeError> {
     let bits_stored = number(tags::BITS_STORED).unwrap_or(bits_allocated);
     let high_bit = number(tags::HIGH_BIT).unwrap_or_else(|| bits_stored.saturating_sub(1));
     if bits_allocated != 8 && bits_allocated != 16 {
-        return Err(DecodeError::Unsupported { what: format!("DICOM with {bits_allocated} bits allocated per sample") });
+        return Err(DecodeError::Unsupported {
+            what: format!("DICOM with {bits_allocated} bits allocated per sample"),
+        });
     }
     if bits_stored == 0 || bits_stored > bits_allocated || high_bit >= bits_allocated || high_bit + 1 < bits_stored {
         return Err(DecodeError::Corrupt { what: "bits allocated, bits stored and high bit contradict each other" });

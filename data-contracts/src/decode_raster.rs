@@ -121,8 +121,10 @@ pub(crate) fn window_16_bit(levels: &[u16]) -> Vec<u8> {
         counts[usize::from(level)] += 1;
     }
     let last = (levels.len() as u64).saturating_sub(1) as f64;
-    let (mut low, mut high) =
-        (level_at(&counts, (last * WINDOW_TAIL).floor() as u64), level_at(&counts, (last * (1.0 - WINDOW_TAIL)).ceil() as u64));
+    let (mut low, mut high) = (
+        level_at(&counts, (last * WINDOW_TAIL).floor() as u64),
+        level_at(&counts, (last * (1.0 - WINDOW_TAIL)).ceil() as u64),
+    );
     if low == high {
         // Fewer than 1 % of the pixels differ from the rest; show them.
         (low, high) = (level_at(&counts, 0), level_at(&counts, last as u64));

@@ -51,7 +51,9 @@ fn clean_sentence(sentence: &str) -> String {
     let unquoted: String = sentence.chars().filter(|c| !matches!(c, '"' | '/' | '\\' | '\'')).collect();
     // The published character class holds the range `:` to `[` by accident, which is why `-` stays and
     // `: ; < = > ? @` and A to Z go.
-    let is_dropped = |c: char| matches!(c, '.' | ',' | '*' | '!' | '%' | '^' | '&' | '_' | '+' | '(' | ')' | ':'..='[' | ']' | '{' | '}');
+    let is_dropped = |c: char| {
+        matches!(c, '.' | ',' | '*' | '!' | '%' | '^' | '&' | '_' | '+' | '(' | ')' | ':'..='[' | ']' | '{' | '}')
+    };
     unquoted.trim_matches(is_blank).to_lowercase().chars().filter(|&c| !is_dropped(c)).collect()
 }
 
@@ -119,7 +121,40 @@ fn tokens_with_offsets(text: &str) -> Vec<(usize, &str)> {
 }
 
 /// Words that compare with an earlier study. A generator that sees one image cannot know any of them.
-const PRIOR_WORDS: [&str; 32] = ["again", "changed", "compared", "comparison", "decreased", "earlier", "improved", "improvement", "improving", "increased", "interval", "new", "newly", "persistent", "persists", "previous", "previously", "prior", "progressed", "progression", "re-demonstrated", "redemonstrated", "remain", "remains", "resolved", "resolving", "since", "stable", "unchanged", "worse", "worsened", "worsening"];
+const PRIOR_WORDS: [&str; 32] = [
+    "again",
+    "changed",
+    "compared",
+    "comparison",
+    "decreased",
+    "earlier",
+    "improved",
+    "improvement",
+    "improving",
+    "increased",
+    "interval",
+    "new",
+    "newly",
+    "persistent",
+    "persists",
+    "previous",
+    "previously",
+    "prior",
+    "progressed",
+    "progression",
+    "re-demonstrated",
+    "redemonstrated",
+    "remain",
+    "remains",
+    "resolved",
+    "resolving",
+    "since",
+    "stable",
+    "unchanged",
+    "worse",
+    "worsened",
+    "worsening",
+];
 
 /// True when a word of the text points at an earlier study (`unchanged`, `compared`, `new`, ...).
 ///

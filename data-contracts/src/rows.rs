@@ -210,6 +210,6 @@ mod tests {
     fn another_tables_batch_is_refused_by_name() {
         let batch = FailureRow::to_batch(&[]);
         let error = LesionRow::from_batch(&batch).unwrap_err();
-        assert_eq!(error, RowError::MissingColumn { table: "lesions", column: "image_id" });
+        assert_eq!(error, RowError::MissingColumn { table: "lesions", column: "box_id" });
     }
 }

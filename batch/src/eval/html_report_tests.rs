@@ -197,5 +197,3 @@ fn an_empty_page_is_a_page() {
     assert!(page.contains("&lt;nothing&gt;") && page.contains("No input failed."));
     assert!(!page.contains("id=\"studies\"") && !page.contains("href=\"#studies\""));
 }
-#[test]
-fn dump() { std::fs::write("/work/scratch/eval/page.html", sample().html()).unwrap(); }

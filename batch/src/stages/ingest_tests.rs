@@ -265,7 +265,7 @@ fn reports_are_cut_cleaned_and_labelled() {
 }
 
 #[test]
-fn an_ingest_of_a_set_with_reports_leaves_the_detectors_boxes_alone() {
+fn rows_of_other_stages_stay_and_do_not_disturb() {
     let (dir, lake) = (mimic_folder(), tempfile::tempdir().unwrap());
     run(&context(&[]), args(Kind::Mimic, dir.path(), lake.path())).unwrap();
     let provenance = crate::lake::Provenance { run_id: "annotate-1".into(), model_sha256: None, work_key: "k".into() };
@@ -282,11 +282,11 @@ fn an_ingest_of_a_set_with_reports_leaves_the_detectors_boxes_alone() {
         message: "m".into(),
     };
     Lake::open(lake.path()).unwrap().write(&partition, Shard::default(), vec![failure], &provenance).unwrap();
-    assert_eq!(rows::<FailureRow>(lake.path()).len(), 2, "another stage keeps the rows of ingest");
+    assert_eq!(rows::<FailureRow>(lake.path()).len(), 2, "another stage leaves the rows of ingest");
     assert!(run(&context(&[]), args(Kind::Mimic, dir.path(), lake.path())).unwrap().cached);
     assert_eq!(rows::<LesionRow>(lake.path()).len(), 1);
     assert!(!run(&context(&["run.seed=1"]), args(Kind::Mimic, dir.path(), lake.path())).unwrap().cached);
-    assert_eq!(rows::<FailureRow>(lake.path()).len(), 2, "and ingest keeps theirs");
+    assert_eq!(rows::<FailureRow>(lake.path()).len(), 2, "and ingest leaves theirs");
     assert_eq!(rows::<LesionRow>(lake.path()).len(), 1);
 }
 

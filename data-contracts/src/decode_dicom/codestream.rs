@@ -27,14 +27,11 @@ pub(super) enum Codec {
 }
 
 const SHORT: DecodeError = DecodeError::Truncated { what: "pixel data is missing" };
-const MISFIT: DecodeError = DecodeError::Corrupt { what: "the compressed image has another shape than its header says" };
+const MISFIT: DecodeError =
+    DecodeError::Corrupt { what: "the compressed image has another shape than its header says" };
 
 /// The samples of a grey frame, as written (sign and spare bits untouched).
-pub(super) fn samples(
-    data_set: &DataSet<'_>,
-    format: &PixelFormat,
-    codec: Codec,
-) -> Result<Vec<u16>, DecodeError> {
+pub(super) fn samples(data_set: &DataSet<'_>, format: &PixelFormat, codec: Codec) -> Result<Vec<u16>, DecodeError> {
     let pixels = format.pixels();
     let frame = first_frame(data_set, format, codec)?;
     let (bytes, bytes_per_sample) = match codec {
@@ -81,7 +78,11 @@ pub(super) fn rgb(
         Codec::Native if photometric == "YBR_FULL_422" => return unsupported("uncompressed YBR_FULL_422 DICOM"),
         Codec::Native => {
             let bytes = frame.get(..3 * pixels).ok_or(SHORT)?;
-            if format.is_planar { interleave([&bytes[..pixels], &bytes[pixels..2 * pixels], &bytes[2 * pixels..]]) } else { bytes.to_vec() }
+            if format.is_planar {
+                interleave([&bytes[..pixels], &bytes[pixels..2 * pixels], &bytes[2 * pixels..]])
+            } else {
+                bytes.to_vec()
+            }
         }
         Codec::Rle => match rle::planes(&frame, pixels, 3)?.as_slice() {
             [first, second, third] => interleave([first, second, third]),
@@ -98,7 +99,11 @@ pub(super) fn rgb(
     };
     // Codecs undo their own colour transform; written-out YBR_FULL is still to be converted (C.7.6.3.1.2).
     let is_ybr = photometric == "YBR_FULL" && matches!(codec, Codec::Native | Codec::Rle);
-    Ok(if is_ybr { interleaved.as_chunks::<3>().0.iter().flat_map(|&ybr| rgb_of_ybr(ybr)).collect() } else { interleaved })
+    Ok(if is_ybr {
+        interleaved.as_chunks::<3>().0.iter().flat_map(|&ybr| rgb_of_ybr(ybr)).collect()
+    } else {
+        interleaved
+    })
 }
 
 fn interleave(planes: [&[u8]; 3]) -> Vec<u8> {
@@ -170,9 +175,10 @@ fn check_jpeg(frame: &[u8], format: &PixelFormat) -> Result<u8, DecodeError> {
 /// Compares the SIZ segment (ITU-T T.800 A.5.1) with the data set and looks for the end of the codestream.
 fn check_jpeg_2000(frame: &[u8], format: &PixelFormat) -> Result<(), DecodeError> {
     // Some writers wrap the codestream in JP2 boxes, so its start is searched.
-    let start = frame.windows(4).position(|w| w == [0xff, 0x4f, 0xff, 0x51]).ok_or(DecodeError::Corrupt {
-        what: "the JPEG 2000 pixel data has no codestream",
-    })?;
+    let start = frame
+        .windows(4)
+        .position(|w| w == [0xff, 0x4f, 0xff, 0x51])
+        .ok_or(DecodeError::Corrupt { what: "the JPEG 2000 pixel data has no codestream" })?;
     let siz = frame.get(start + 4..).ok_or(SHORT)?;
     let number = |at: usize| siz.get(at..).and_then(|b| b.first_chunk()).map(|&b| u32::from_be_bytes(b)).ok_or(SHORT);
     let short = |at: usize| siz.get(at..).and_then(|b| b.first_chunk()).map(|&b| u16::from_be_bytes(b)).ok_or(SHORT);
@@ -181,9 +187,11 @@ fn check_jpeg_2000(frame: &[u8], format: &PixelFormat) -> Result<(), DecodeError
         && (number(12)?, number(16)?) == (0, 0)
         && short(36)? == format.samples_per_pixel;
     let components = siz.get(38..38 + 3 * usize::from(format.samples_per_pixel)).ok_or(SHORT)?;
-    let is_plain = components.as_chunks::<3>().0.iter().all(|&[depth, dx, dy]| {
-        u16::from(depth & 0x7f) + 1 <= format.bits_allocated && (dx, dy) == (1, 1)
-    });
+    let is_plain = components
+        .as_chunks::<3>()
+        .0
+        .iter()
+        .all(|&[depth, dx, dy]| u16::from(depth & 0x7f) + 1 <= format.bits_allocated && (dx, dy) == (1, 1));
     if !fits || !is_plain {
         return Err(MISFIT);
     }

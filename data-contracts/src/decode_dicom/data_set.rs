@@ -62,10 +62,17 @@ const DAMAGED: DecodeError = DecodeError::Corrupt { what: "DICOM elements do not
 pub(super) fn read_header(bytes: &[u8], encoding: Encoding) -> Option<Header> {
     let (&[g0, g1, e0, e1, l0, l1, l2, l3], _) = bytes.split_first_chunk::<8>()?;
     let tag = (u32::from(encoding.u16([g0, g1])) << 16) | u32::from(encoding.u16([e0, e1]));
-    let long = |bytes| Some(encoding.u32(bytes)).filter(|&length| length != UNDEFINED_LENGTH).map(|length| length as usize);
+    let long =
+        |bytes| Some(encoding.u32(bytes)).filter(|&length| length != UNDEFINED_LENGTH).map(|length| length as usize);
     // Items and delimiters never have a VR (7.5).
     if !encoding.has_vr || tag >> 16 == 0xFFFE {
-        return Some(Header { tag, length: long([l0, l1, l2, l3]), size: 8, has_known_vr: false, is_unknown_vr: false });
+        return Some(Header {
+            tag,
+            length: long([l0, l1, l2, l3]),
+            size: 8,
+            has_known_vr: false,
+            is_unknown_vr: false,
+        });
     }
     let is_vr_of = |list: &[u8]| list.chunks_exact(2).any(|vr| vr == [l0, l1]);
     if is_vr_of(LONG_VRS) {

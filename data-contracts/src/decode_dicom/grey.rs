@@ -56,11 +56,23 @@ impl Modality {
 #[derive(Debug)]
 enum Voi {
     Table(Lookup),
-    Linear { centre: f64, width: f64 },
-    LinearExact { centre: f64, width: f64 },
-    Sigmoid { centre: f64, width: f64 },
+    Linear {
+        centre: f64,
+        width: f64,
+    },
+    LinearExact {
+        centre: f64,
+        width: f64,
+    },
+    Sigmoid {
+        centre: f64,
+        width: f64,
+    },
     /// No usable VOI in the file: the range of the values that occur, padding left out.
-    Range { low: f64, high: f64 },
+    Range {
+        low: f64,
+        high: f64,
+    },
 }
 
 impl Voi {
@@ -105,7 +117,11 @@ impl Voi {
             // C.11.2.1.3.1.
             Self::Sigmoid { centre, width } => 1.0 / (1.0 + (-4.0 * (value - centre) / width).exp()),
             Self::Range { low, high } => {
-                if high > low { ((value - low) / (high - low)).clamp(0.0, 1.0) } else { 0.0 }
+                if high > low {
+                    ((value - low) / (high - low)).clamp(0.0, 1.0)
+                } else {
+                    0.0
+                }
             }
         }
     }
@@ -124,11 +140,7 @@ pub(super) struct Rendering {
 
 impl Rendering {
     /// Reads the chain from a data set.
-    pub(super) fn new(
-        data_set: &DataSet<'_>,
-        format: StoredFormat,
-        is_monochrome1: bool,
-    ) -> Result<Self, DecodeError> {
+    pub(super) fn new(data_set: &DataSet<'_>, format: StoredFormat, is_monochrome1: bool) -> Result<Self, DecodeError> {
         let modality = Modality::of(data_set, format.is_signed);
         let voi = Voi::of(data_set, &modality, format.is_signed);
         // C.11.6.1.2 and C.8.11.3.1.2: shape INVERSE goes with MONOCHROME1 and says the same thing again, so the

@@ -38,7 +38,12 @@ fn without_a_window_the_range_of_the_values_is_shown() {
 
 #[test]
 fn each_transfer_syntax_without_compression_gives_the_same_film() {
-    for syntax in [uids::IMPLICIT_VR_LITTLE_ENDIAN, uids::EXPLICIT_VR_LITTLE_ENDIAN, "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99"] {
+    for syntax in [
+        uids::IMPLICIT_VR_LITTLE_ENDIAN,
+        uids::EXPLICIT_VR_LITTLE_ENDIAN,
+        "1.2.840.10008.1.2.2",
+        "1.2.840.10008.1.2.1.99",
+    ] {
         assert_eq!(levels(DicomFile::new().written_as(syntax)), stretched(), "{syntax}");
     }
 }
@@ -70,7 +75,8 @@ fn windows_follow_the_three_functions_of_the_standard() {
     let expected: Vec<u8> = ramp().iter().map(|&v| (full(v) + 0.5).floor().clamp(0.0, 255.0) as u8).collect();
     assert_eq!(levels(DicomFile::new().window("2048", "4096")), expected);
 
-    let with = |function: &str| levels(DicomFile::new().window("2000", "1000").text(tags::VOILUT_FUNCTION, VR::CS, function));
+    let with =
+        |function: &str| levels(DicomFile::new().window("2000", "1000").text(tags::VOILUT_FUNCTION, VR::CS, function));
     let at = |levels: &[u8], stored: u16| levels[ramp().iter().position(|&v| v >= stored).unwrap()];
     let (linear, exact, sigmoid) = (with("LINEAR"), with("LINEAR_EXACT"), with("SIGMOID"));
     assert_eq!((at(&linear, 1490), at(&linear, 2505)), (0, 255));
@@ -156,7 +162,8 @@ fn a_voi_table_wins_over_a_window_and_clamps_at_its_ends() {
         let item = table([1000, 2000, 8], (0..1000u32).map(|i| (i * 255 / 999) as u16).collect());
         let file = with_table(DicomFile::new().window("5", "5"), tags::VOILUT_SEQUENCE, item, Length::UNDEFINED);
         let pixels = levels(file.written_as(syntax));
-        let expected: Vec<u8> = ramp().iter().map(|&v| (u32::from(v.clamp(2000, 2999) - 2000) * 255 / 999) as u8).collect();
+        let expected: Vec<u8> =
+            ramp().iter().map(|&v| (u32::from(v.clamp(2000, 2999) - 2000) * 255 / 999) as u8).collect();
         assert_eq!(pixels, expected, "{syntax}");
     }
 }
@@ -219,7 +226,8 @@ fn multi_frame_native_pixels_give_the_first_frame() {
 }
 
 fn colour(photometric: &str, planar: u16, bytes: Vec<u8>) -> DicomFile {
-    let file = DicomFile::new().photometric(photometric).us(tags::SAMPLES_PER_PIXEL, 3).us(tags::PLANAR_CONFIGURATION, planar);
+    let file =
+        DicomFile::new().photometric(photometric).us(tags::SAMPLES_PER_PIXEL, 3).us(tags::PLANAR_CONFIGURATION, planar);
     file.bits(8, 8, 7).bytes(bytes)
 }
 

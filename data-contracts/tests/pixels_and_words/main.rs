@@ -18,5 +18,8 @@ mod raster_file;
 
 /// Bytes of a string of hexadecimal digits.
 fn from_hex(hex: &str) -> Vec<u8> {
-    hex.as_bytes().chunks_exact(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
+    hex.as_bytes()
+        .chunks_exact(2)
+        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
+        .collect()
 }

@@ -18,7 +18,12 @@ fn resizing_agrees_with_pillow() {
     let golden: Value = serde_json::from_str(include_str!("../../golden/resize.json")).unwrap();
     let mut compared = 0;
     for case in golden["cases"].as_array().unwrap() {
-        let source = Radiograph::new(number(&case["width"]), number(&case["height"]), from_hex(case["pixels"].as_str().unwrap())).unwrap();
+        let source = Radiograph::new(
+            number(&case["width"]),
+            number(&case["height"]),
+            from_hex(case["pixels"].as_str().unwrap()),
+        )
+        .unwrap();
         for expected in case["resized"].as_array().unwrap() {
             let (width, height) = (number(&expected["width"]), number(&expected["height"]));
             let ours = resize(&source, width, height);
@@ -80,7 +85,8 @@ fn extreme_shapes_keep_a_pixel() {
 
 /// 100 x 80, black but for the white rectangle x 20..60, y 30..50.
 fn one_lesion() -> (Radiograph, BoxXyxy<Original>) {
-    let pixels = (0..8000).map(|i| if (20..60).contains(&(i % 100)) && (30..50).contains(&(i / 100)) { 255 } else { 0 });
+    let pixels =
+        (0..8000).map(|i| if (20..60).contains(&(i % 100)) && (30..50).contains(&(i / 100)) { 255 } else { 0 });
     (Radiograph::new(100, 80, pixels.collect()).unwrap(), BoxXyxy::new(20.0, 30.0, 60.0, 50.0))
 }
 

@@ -48,7 +48,14 @@ fn sentences_of_degenerate_texts() {
 
 #[test]
 fn earlier_studies_are_noticed_as_whole_words() {
-    for text in ["Compared to the prior film.", "unchanged .", "heart remains large", "a NEW opacity", "re-demonstrated nodule", "worse ."] {
+    for text in [
+        "Compared to the prior film.",
+        "unchanged .",
+        "heart remains large",
+        "a NEW opacity",
+        "re-demonstrated nodule",
+        "worse .",
+    ] {
         assert!(mentions_prior(text), "{text}");
     }
     for text in ["", "the heart is normal .", "newton knew priority", "against the stables"] {

@@ -67,7 +67,7 @@ impl DetectorInput {
                 let ids: Vec<String> = images.into_iter().map(|i| i.image_id).collect();
                 let boxes = ids.iter().flat_map(|id| {
                     let drawn = truth.lesions_of(id).iter();
-                    drawn.map(|l| (id.clone(), TruthBox { class_id: l.class_id, region: l.region }))
+                    drawn.map(move |l| (id.clone(), TruthBox { class_id: l.class_id, region: l.region }))
                 });
                 (ids.clone(), boxes.collect(), "drawn")
             }
