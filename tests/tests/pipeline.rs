@@ -58,7 +58,6 @@ fn it_leaves_a_summary_a_page_and_a_valid_lake() {
         "/reports/bleu4_constant",
         "/reports/label_f1_micro",
         "/reports/distinct_share",
-        "/links/precision",
         "/links/recall",
         "/lake/rows/images",
         "/lake/rows/generated_reports",

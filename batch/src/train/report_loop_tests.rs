@@ -138,12 +138,12 @@ fn another_seed_gives_another_order_and_every_study_comes_once() {
 fn training_stops_when_the_score_no_longer_rises() {
     let mut fixture = fixture(6);
     (fixture.config.epochs, fixture.config.patience) = (12, 2);
-    // Nothing is learned, so the first epoch's score is only tied, which counts as no worse.
+    // Without a learning rate only the batch norms' statistics move, so the score soon stops rising.
     (fixture.config.lr, fixture.config.lr_visual) = (0.0, 0.0);
     let dir = tempfile::tempdir().unwrap();
     let outcome = fixture.run(dir.path(), &StopFlag::default()).unwrap();
-    assert_eq!(outcome.best_step, outcome.steps);
-    assert_eq!(outcome.steps, 12);
+    assert_eq!(outcome.steps - outcome.best_step, 2, "one step an epoch, two epochs of patience");
+    assert!(outcome.steps < 12);
 }
 
 #[test]
