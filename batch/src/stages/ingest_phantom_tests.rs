@@ -67,7 +67,9 @@ fn both_vindr_layouts() {
         let hit = wanted.iter().filter(|t| fused.iter().any(|l| l.image_id == t.image_id && overlap(t, l) > 0.4)).count();
         assert!(hit * 10 >= wanted.len() * 7, "{folder}: {hit} of {} drawn lesions are found again", wanted.len());
         let unread = images.len() - read.len();
-        assert_eq!(unread > 0, folder == "vindr_kaggle", "Kaggle's test images have no labels");
+        let test = phantom().join("phantom").join(folder).join("test");
+        let without_labels = if folder == "vindr_kaggle" { std::fs::read_dir(test).map_or(0, Iterator::count) } else { 0 };
+        assert_eq!(unread, without_labels, "Kaggle's test images have no labels");
     }
 }
 

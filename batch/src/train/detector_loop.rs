@@ -142,6 +142,9 @@ impl<'a> Loop<'a> {
             augment: config.augment.clone(),
         };
         let epoch_length = plan.sampler.epoch_length().max(1) as i64;
+        if self.validation_is_owed() {
+            self.validate()?;
+        }
         let batches = plan.start(Arc::clone(&self.job.train), self.state.step as u64..config.steps as u64)?;
         while self.state.step < config.steps {
             if let Err(stopped) = self.job.stop.check() {
@@ -172,6 +175,13 @@ impl<'a> Loop<'a> {
         let model_sha256 = sha256_file(&self.run.best())?;
         let TrainState { step, best_score, best_step, log, .. } = self.state;
         Ok(DetectorOutcome { steps: step, best_score, best_step, model_sha256, log })
+    }
+
+    /// A signal came while this step was being validated, before the resume.
+    fn validation_is_owed(&self) -> bool {
+        let (step, config) = (self.state.step, self.job.config);
+        let due = step > 0 && (step == config.steps || step % config.eval_every.max(1) == 0);
+        due && !self.state.log.iter().any(|r| r.phase == "validation" && r.step == step)
     }
 
     fn lr_factor(&self) -> f64 {
@@ -257,7 +267,7 @@ impl<'a> Loop<'a> {
         }
         let evaluated = evaluate(self.average, self.job.validation, self.job.config.batch_size, self.job.stop);
         let figures = match evaluated {
-            // The step is done; its evaluation is made again after the resume, before the next one.
+            // The step is done; its validation is made after the resume, before the next step.
             Err(stopped @ Error::Stopped { .. }) => {
                 self.save()?;
                 return Err(stopped);
