@@ -47,10 +47,11 @@ enum Id {
 }
 
 impl Id {
-    fn into_text(self) -> String {
+    /// Numbers are MIMIC's, written without the letter that its folders have (`s50414267`, `p10000032`).
+    fn into_text(self, letter: &str) -> String {
         match self {
             Self::Text(text) => text,
-            Self::Number(n) => n.to_string(),
+            Self::Number(n) => format!("{letter}{n}"),
         }
     }
 }
@@ -154,11 +155,11 @@ impl EntryReader {
     fn add(&mut self, entry: Entry, split: Split, place: &str) {
         let Entry { id, image_path, report, study_id, subject_id, boxes, scores, labels, height, width, score_threshold, model_sha256 } =
             entry;
-        let id = id.into_text();
+        let id = id.into_text("");
         // An entry with a study beside its id is MIMIC's: its files are named by image ids.
         let by_file_name = study_id.is_some();
-        let study_id = study_id.map_or_else(|| id.clone(), Id::into_text);
-        let subject_id = subject_id.map_or_else(|| study_id.clone(), Id::into_text);
+        let study_id = study_id.map_or_else(|| id.clone(), |s| s.into_text("s"));
+        let subject_id = subject_id.map_or_else(|| study_id.clone(), |s| s.into_text("p"));
         let paths = match image_path {
             OneOrMany::One(path) => vec![path],
             OneOrMany::Many(paths) => paths,
