@@ -25,7 +25,9 @@ impl Progress {
         let bar = match self {
             Self::Shown if std::io::stderr().is_terminal() => {
                 let bar = ProgressBar::new(total);
-                let template = format!("{{prefix:>16.bold}} {{wide_bar:.cyan/dim}} {{pos}}/{{len}} {unit} {{per_sec}} ETA {{eta}}  {{msg}}");
+                let template = format!(
+                    "{{prefix:>16.bold}} {{wide_bar:.cyan/dim}} {{pos}}/{{len}} {unit} {{per_sec}} ETA {{eta}}  {{msg}}"
+                );
                 bar.set_style(ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar()));
                 bar.set_prefix(name.to_owned());
                 bar
@@ -34,7 +36,15 @@ impl Progress {
         };
         let lines = self == Self::Shown && bar.is_hidden();
         let start = Instant::now();
-        Task { name: name.to_owned(), unit, total, bar, lines, start, state: Mutex::new(State { done: 0, last: start, message: String::new() }) }
+        Task {
+            name: name.to_owned(),
+            unit,
+            total,
+            bar,
+            lines,
+            start,
+            state: Mutex::new(State { done: 0, last: start, message: String::new() }),
+        }
     }
 }
 

@@ -197,8 +197,10 @@ mod tests {
 
     fn holds<R: Row>() {
         let contract = TableContract::of(R::TABLE).unwrap_or_else(|| panic!("no contract for {}", R::TABLE));
-        let ours: Vec<_> = R::schema().fields().iter().map(|f| (f.name().clone(), f.data_type().clone(), f.is_nullable())).collect();
-        let theirs: Vec<_> = contract.columns.iter().map(|c| (c.name.clone(), c.column_type.arrow(), !c.required)).collect();
+        let ours: Vec<_> =
+            R::schema().fields().iter().map(|f| (f.name().clone(), f.data_type().clone(), f.is_nullable())).collect();
+        let theirs: Vec<_> =
+            contract.columns.iter().map(|c| (c.name.clone(), c.column_type.arrow(), !c.required)).collect();
         assert_eq!(ours, theirs, "columns of {}", R::TABLE);
         assert_eq!(contract.key, R::KEY, "key of {}", R::TABLE);
         let partitions: Vec<_> = contract.partitions.iter().map(|c| c.name.as_str()).collect();
@@ -240,7 +242,13 @@ mod tests {
                 let other = TableContract::of(&key.table).unwrap();
                 for (ours, theirs) in key.columns.iter().zip(&key.referenced) {
                     let ours = contract.column(ours).unwrap();
-                    assert_eq!(ours.column_type, other.column(theirs).unwrap().column_type, "{} {}", contract.name, ours.name);
+                    assert_eq!(
+                        ours.column_type,
+                        other.column(theirs).unwrap().column_type,
+                        "{} {}",
+                        contract.name,
+                        ours.name
+                    );
                 }
                 found.push(format!("{}->{}", contract.name, key.table));
             }
@@ -260,7 +268,8 @@ mod tests {
 
     #[test]
     fn enumerations_are_the_label_sets() {
-        let values = |table: &str, column: &str| TableContract::of(table).unwrap().column(column).unwrap().values.clone();
+        let values =
+            |table: &str, column: &str| TableContract::of(table).unwrap().column(column).unwrap().values.clone();
         assert_eq!(values("lesions", "class_name"), crate::labels::LESION_CLASSES);
         assert_eq!(values("truth_lesions", "class_name"), crate::labels::LESION_CLASSES);
         assert_eq!(values("findings", "label"), crate::labels::FINDING_LABELS);
@@ -295,6 +304,9 @@ mod tests {
             .iter()
             .flat_map(|t| t.columns.iter().filter(|c| c.restricted).map(|c| format!("{}.{}", t.name, c.name)))
             .collect();
-        assert_eq!(restricted, ["reports.text", "reports.text_clean", "generated_reports.text", "report_sentences.text"]);
+        assert_eq!(
+            restricted,
+            ["reports.text", "reports.text_clean", "generated_reports.text", "report_sentences.text"]
+        );
     }
 }

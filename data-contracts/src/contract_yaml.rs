@@ -114,7 +114,8 @@ pub(crate) fn parse(text: &str) -> Result<TableContract, ContractError> {
     if document.kind != "DataContract" || !document.api_version.starts_with("v3.") {
         return Err(fail(format!("kind {} {} is not DataContract v3", document.kind, document.api_version)));
     }
-    let [schema] = <[Schema; 1]>::try_from(document.schema).map_err(|s| fail(format!("{} schemas; one table a contract", s.len())))?;
+    let [schema] = <[Schema; 1]>::try_from(document.schema)
+        .map_err(|s| fail(format!("{} schemas; one table a contract", s.len())))?;
     if schema.name != table {
         return Err(fail(format!("the schema is named {}", schema.name)));
     }
@@ -125,7 +126,10 @@ pub(crate) fn parse(text: &str) -> Result<TableContract, ContractError> {
             return Err(fail("a relationship needs `table.column` names of one table on each side".into()));
         };
         if from != table || columns.len() != referenced.len() || relationship.kind != "foreignKey" {
-            return Err(fail(format!("relationship {:?} to {:?} is not a foreign key of this table", relationship.from, relationship.to)));
+            return Err(fail(format!(
+                "relationship {:?} to {:?} is not a foreign key of this table",
+                relationship.from, relationship.to
+            )));
         }
         foreign_keys.push(ForeignKey { columns, table: to, referenced });
     }
@@ -140,7 +144,12 @@ pub(crate) fn parse(text: &str) -> Result<TableContract, ContractError> {
                     table: to.to_owned(),
                     referenced: vec![column.to_owned()],
                 }),
-                _ => return Err(fail(format!("column {}: relationship to `{}` is not a foreign key", property.name, relationship.to))),
+                _ => {
+                    return Err(fail(format!(
+                        "column {}: relationship to `{}` is not a foreign key",
+                        property.name, relationship.to
+                    )));
+                }
             }
         }
         if property.primary_key {
@@ -159,7 +168,10 @@ pub(crate) fn parse(text: &str) -> Result<TableContract, ContractError> {
     key.sort();
     partitions.sort_by_key(|(position, _)| *position);
     let counted = |positions: Vec<Option<usize>>| positions.iter().enumerate().all(|(i, p)| *p == Some(i + 1));
-    if key.is_empty() || !counted(key.iter().map(|(p, _)| *p).collect()) || !counted(partitions.iter().map(|(p, _)| *p).collect()) {
+    if key.is_empty()
+        || !counted(key.iter().map(|(p, _)| *p).collect())
+        || !counted(partitions.iter().map(|(p, _)| *p).collect())
+    {
         return Err(fail("key and partition positions count from 1".into()));
     }
     let box_convention = text_property(&schema.custom_properties, "boxConvention");
@@ -181,13 +193,15 @@ pub(crate) fn parse(text: &str) -> Result<TableContract, ContractError> {
 
 fn column(property: Property) -> Result<ColumnContract, String> {
     let name = property.name;
-    let arrow = text_property(&property.custom_properties, "arrowType").ok_or(format!("column {name}: no arrowType"))?;
+    let arrow =
+        text_property(&property.custom_properties, "arrowType").ok_or(format!("column {name}: no arrowType"))?;
     let column_type = ColumnType::parse(&arrow).ok_or(format!("column {name}: unknown arrowType {arrow}"))?;
     if column_type.logical() != property.logical_type {
         return Err(format!("column {name}: logicalType {} does not go with arrowType {arrow}", property.logical_type));
     }
     let options = property.logical_type_options;
-    let (is_text, is_number) = (column_type == ColumnType::Utf8, !matches!(column_type, ColumnType::Utf8 | ColumnType::Bool));
+    let (is_text, is_number) =
+        (column_type == ColumnType::Utf8, !matches!(column_type, ColumnType::Utf8 | ColumnType::Bool));
     if !is_text && (options.pattern.is_some() || options.min_length.is_some() || !property.allowed.is_empty()) {
         return Err(format!("column {name}: enum, pattern and minLength are for text"));
     }
@@ -203,7 +217,10 @@ fn column(property: Property) -> Result<ColumnContract, String> {
     if let Some(custom) = property.custom_properties.iter().find(|c| !known.contains(&c.property.as_str())) {
         return Err(format!("column {name}: unknown customProperty {}", custom.property));
     }
-    let measurement = property.custom_properties.iter().any(|c| c.property == "measurement" && matches!(c.value, CustomValue::Flag(true)));
+    let measurement = property
+        .custom_properties
+        .iter()
+        .any(|c| c.property == "measurement" && matches!(c.value, CustomValue::Flag(true)));
     if measurement && property.primary_key {
         return Err(format!("column {name}: a measurement cannot be a key"));
     }
@@ -234,5 +251,8 @@ fn text_property(custom: &[Custom], name: &str) -> Option<String> {
 fn columns_of(names: &[String]) -> Option<(String, Vec<String>)> {
     let pairs: Vec<(&str, &str)> = names.iter().map(|n| n.split_once('.')).collect::<Option<_>>()?;
     let table = pairs.first()?.0;
-    pairs.iter().all(|(t, _)| *t == table).then(|| (table.to_owned(), pairs.iter().map(|(_, c)| (*c).to_owned()).collect()))
+    pairs
+        .iter()
+        .all(|(t, _)| *t == table)
+        .then(|| (table.to_owned(), pairs.iter().map(|(_, c)| (*c).to_owned()).collect()))
 }

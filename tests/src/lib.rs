@@ -24,7 +24,12 @@ pub fn binary() -> PathBuf {
 /// A `d2r` process in `folder`, with no configuration from the environment.
 pub fn d2r(folder: &Path) -> Command {
     let mut command = Command::new(binary());
-    command.current_dir(folder).env_remove("D2R_LAKE").env_remove("D2R_RUNS").env_remove("D2R_LOG").env("NO_COLOR", "1");
+    command
+        .current_dir(folder)
+        .env_remove("D2R_LAKE")
+        .env_remove("D2R_RUNS")
+        .env_remove("D2R_LOG")
+        .env("NO_COLOR", "1");
     for (name, _) in std::env::vars().filter(|(n, _)| n.starts_with("D2R_")) {
         command.env_remove(name);
     }

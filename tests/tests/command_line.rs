@@ -7,12 +7,27 @@ fn help_leads_with_examples_and_lists_every_exit_code() {
     let folder = tempfile::tempdir().unwrap();
     let (code, out, _) = outcome(&run(folder.path(), &["--help"]));
     assert_eq!(code, 0);
-    for word in ["Examples:", "d2r pipeline --preset demo", "not a medical device", "99 nothing to do", "143 interrupted"] {
+    for word in
+        ["Examples:", "d2r pipeline --preset demo", "not a medical device", "99 nothing to do", "143 interrupted"]
+    {
         assert!(out.contains(word), "`{word}` is not in:\n{out}");
     }
     let verbs = [
-        "phantom", "ingest", "audit", "train-detector", "annotate", "train-reporter", "report", "evaluate", "validate",
-        "inspect", "export", "pipeline", "doctor", "config", "completions",
+        "phantom",
+        "ingest",
+        "audit",
+        "train-detector",
+        "annotate",
+        "train-reporter",
+        "report",
+        "evaluate",
+        "validate",
+        "inspect",
+        "export",
+        "pipeline",
+        "doctor",
+        "config",
+        "completions",
     ];
     for verb in verbs {
         let (code, out, err) = outcome(&run(folder.path(), &[verb, "--help"]));

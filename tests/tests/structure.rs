@@ -145,8 +145,11 @@ fn only_evaluation_reads_the_truth() {
     let rows = ["TruthLesionRow", "TruthLinkRow", "TruthFindingRow"];
     for file in rust_files(&source) {
         let name = name_in(&source, &file);
-        let may = name == "eval/truth.rs" || name.starts_with("data/phantom/") || name == "stages/phantom.rs"
-            || name.starts_with("stages/phantom/") || name.starts_with("lake/");
+        let may = name == "eval/truth.rs"
+            || name.starts_with("data/phantom/")
+            || name == "stages/phantom.rs"
+            || name.starts_with("stages/phantom/")
+            || name.starts_with("lake/");
         let text = std::fs::read_to_string(&file).expect("a listed file can be read");
         let reads = rows.iter().any(|r| shipped(&text).contains(&format!("read::<{r}>")));
         assert!(!reads || may, "{name} reads the phantoms' truth");

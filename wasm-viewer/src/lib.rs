@@ -71,7 +71,10 @@ mod tests {
         )
         .unwrap();
         let json: serde_json::Value = serde_json::from_str(&describe_radiograph(&png)).unwrap();
-        assert_eq!((json["kind"].as_str(), json["width"].as_u64(), json["height"].as_u64()), (Some("png"), Some(64), Some(48)));
+        assert_eq!(
+            (json["kind"].as_str(), json["width"].as_u64(), json["height"].as_u64()),
+            (Some("png"), Some(64), Some(48))
+        );
         assert!(json["notice"].as_str().unwrap().contains("not a medical device"));
     }
 

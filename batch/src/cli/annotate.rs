@@ -9,7 +9,9 @@ use crate::stages::annotate;
 
 /// What to annotate, with what.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  d2r annotate --dataset mimic --detector runs/detector-0123456789ab --shard 0/4 --lake lake")]
+#[command(
+    after_help = "Example:\n  d2r annotate --dataset mimic --detector runs/detector-0123456789ab --shard 0/4 --lake lake"
+)]
 pub struct Args {
     /// A dataset of the lake.
     #[arg(long, value_name = "NAME", default_value = "mimic")]

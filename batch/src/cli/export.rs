@@ -64,10 +64,9 @@ pub fn run(common: &Common, args: &Args) -> Result<()> {
                 out: out.clone(),
             },
         )?,
-        Format::AnnotationJson { dataset, out } => export_annotation::run(
-            &ctx,
-            export_annotation::Args { lake, dataset: dataset.clone(), out: out.clone() },
-        )?,
+        Format::AnnotationJson { dataset, out } => {
+            export_annotation::run(&ctx, export_annotation::Args { lake, dataset: dataset.clone(), out: out.clone() })?
+        }
     };
     output::result(common, &result)
 }

@@ -86,12 +86,7 @@ impl Common {
         if let Some(precision) = &self.precision {
             set.push(format!("run.precision=\"{precision}\""));
         }
-        resolve(&Layers {
-            preset: self.preset.clone(),
-            file: self.config.clone(),
-            environment: environment(),
-            set,
-        })
+        resolve(&Layers { preset: self.preset.clone(), file: self.config.clone(), environment: environment(), set })
     }
 
     /// What stages are given.

@@ -38,7 +38,16 @@ pub fn run(common: &Common, args: &Args) -> Result<()> {
             }
             let text: Vec<String> = tables
                 .iter()
-                .map(|t| format!("{:<20} {:<12} {:<6} {:>9} rows  {}", t.table, t.dataset, t.split, t.rows, &t.content_sha256[..12]))
+                .map(|t| {
+                    format!(
+                        "{:<20} {:<12} {:<6} {:>9} rows  {}",
+                        t.table,
+                        t.dataset,
+                        t.split,
+                        t.rows,
+                        &t.content_sha256[..12]
+                    )
+                })
                 .collect();
             output::lines(&text.join("\n"))
         }

@@ -3,12 +3,12 @@
 
 mod annotate;
 mod audit;
-mod flags;
 mod completions;
 mod config;
 mod doctor;
 mod evaluate;
 mod export;
+mod flags;
 mod ingest;
 mod inspect;
 mod output;

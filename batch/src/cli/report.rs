@@ -36,14 +36,11 @@ pub fn run(common: &Common, args: &Args) -> Result<()> {
     let ctx = common.context()?;
     let source = match (&args.images, &args.dataset) {
         (Some(images), _) => report::Source::Folder { images: images.clone() },
-        (None, Some(dataset)) => report::Source::Lake {
-            lake: common.lake.clone(),
-            dataset: dataset.clone(),
-            split: args.split.clone(),
-        },
+        (None, Some(dataset)) => {
+            report::Source::Lake { lake: common.lake.clone(), dataset: dataset.clone(), split: args.split.clone() }
+        }
         (None, None) => return Err(Error::Usage("give --images DIR or --dataset NAME".into())),
     };
-    let args =
-        report::Args { source, reporter: args.reporter.clone(), out: args.out.clone(), shard: common.shard };
+    let args = report::Args { source, reporter: args.reporter.clone(), out: args.out.clone(), shard: common.shard };
     output::result(common, &report::run(&ctx, args)?)
 }

@@ -18,7 +18,9 @@ pub struct DetectorArgs {
 
 /// What the report model learns from.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  d2r train-reporter --dataset mimic --detector runs/detector-0123456789ab --lake lake")]
+#[command(
+    after_help = "Example:\n  d2r train-reporter --dataset mimic --detector runs/detector-0123456789ab --lake lake"
+)]
 pub struct ReporterArgs {
     /// A dataset of the lake with reports and annotated boxes.
     #[arg(long, value_name = "NAME", default_value = "mimic")]
@@ -31,11 +33,8 @@ pub struct ReporterArgs {
 /// Trains the detector.
 pub fn run_detector(common: &Common, args: &DetectorArgs) -> Result<()> {
     let ctx = common.context()?;
-    let args = train_detector::Args {
-        lake: common.lake.clone(),
-        dataset: args.dataset.clone(),
-        runs: common.runs.clone(),
-    };
+    let args =
+        train_detector::Args { lake: common.lake.clone(), dataset: args.dataset.clone(), runs: common.runs.clone() };
     output::result(common, &train_detector::run(&ctx, args)?)
 }
 

@@ -11,10 +11,8 @@ use crate::error::{Error, Result};
 const DEFAULT: &str = include_str!("../../presets/default.toml");
 
 /// The presets that are compiled in, by name.
-pub const PRESETS: [(&str, &str); 2] = [
-    ("tiny", include_str!("../../presets/tiny.toml")),
-    ("demo", include_str!("../../presets/demo.toml")),
-];
+pub const PRESETS: [(&str, &str); 2] =
+    [("tiny", include_str!("../../presets/tiny.toml")), ("demo", include_str!("../../presets/demo.toml"))];
 
 /// What the user asked for.
 #[derive(Debug, Clone, Default)]

@@ -44,7 +44,13 @@ const PAD: [f32; 4] = [-1.0; 4];
 
 /// The examples of one split, in the order of `images`. Images whose study has no report in `section` are left out.
 /// Boxes are the accepted ones of the detector, or the readers' fused ones where the detector has none.
-pub fn examples(split: &str, images: Vec<ImageRow>, lesions: &[LesionRow], reports: Vec<ReportRow>, section: &str) -> Vec<Example> {
+pub fn examples(
+    split: &str,
+    images: Vec<ImageRow>,
+    lesions: &[LesionRow],
+    reports: Vec<ReportRow>,
+    section: &str,
+) -> Vec<Example> {
     let reports: BTreeMap<String, String> =
         reports.into_iter().filter(|r| r.section == section).map(|r| (r.study_id, r.text)).collect();
     let mut by_image: BTreeMap<&str, Vec<&LesionRow>> = BTreeMap::new();

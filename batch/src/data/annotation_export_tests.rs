@@ -41,7 +41,12 @@ fn lesion(image_id: &str, box_id: &str, score: f32, source: &str, accepted: bool
 }
 
 fn report(study: &str, section: &str) -> ReportRow {
-    ReportRow { study_id: study.into(), section: section.into(), text: format!("of {study}"), text_clean: String::new() }
+    ReportRow {
+        study_id: study.into(),
+        section: section.into(),
+        text: format!("of {study}"),
+        text_clean: String::new(),
+    }
 }
 
 #[test]
@@ -62,8 +67,15 @@ fn boxes_fall_in_score_and_are_padded_to_one_length() {
     assert_eq!(found[0].scores, [0.9, 0.6], "the detector's accepted boxes by score");
     assert_eq!(found[0].boxes, [[1.0, 2.0, 3.0, 4.0]; 2]);
     assert_eq!((found[0].score_threshold, found[0].model_sha256.as_deref()), (Some(0.5), Some("ab")));
-    assert_eq!((&found[1].boxes[..], &found[1].scores[..], &found[1].labels[..]), (&[PAD; 2][..], &[-1.0; 2][..], &[-1; 2][..]));
-    assert_eq!((found[2].labels.as_slice(), found[2].score_threshold), (&[9, -1][..], None), "readers' boxes where there are no others");
+    assert_eq!(
+        (&found[1].boxes[..], &found[1].scores[..], &found[1].labels[..]),
+        (&[PAD; 2][..], &[-1.0; 2][..], &[-1; 2][..])
+    );
+    assert_eq!(
+        (found[2].labels.as_slice(), found[2].score_threshold),
+        (&[9, -1][..], None),
+        "readers' boxes where there are no others"
+    );
     assert_eq!((found[0].height, found[0].width, found[0].report.as_str()), (Some(10), Some(20), "of s1"));
 }
 

@@ -112,7 +112,13 @@ pub fn list(root: &Path, layout: &'static str, cleaning: CleaningRules) -> Resul
             let place = format!("{}#{}[{index}]", reader.file, split.as_str());
             match entry {
                 Lenient::Entry(entry) => reader.add(*entry, split, &place),
-                Lenient::Other(_) => reader.fail(split, &place, None, "bad_entry", "needs `id`, `image_path` and fields of the documented types"),
+                Lenient::Other(_) => reader.fail(
+                    split,
+                    &place,
+                    None,
+                    "bad_entry",
+                    "needs `id`, `image_path` and fields of the documented types",
+                ),
             }
         }
     }
@@ -130,7 +136,10 @@ fn locate(root: &Path) -> Result<(PathBuf, PathBuf)> {
         .map(|name| root.join(name))
         .find(|p| p.is_file())
         .map(|p| (root.to_path_buf(), p))
-        .ok_or_else(|| Error::InputMissing { path: root.join("annotation.json"), hint: "give the folder that holds it".into() })
+        .ok_or_else(|| Error::InputMissing {
+            path: root.join("annotation.json"),
+            hint: "give the folder that holds it".into(),
+        })
 }
 
 struct EntryReader {
@@ -142,7 +151,14 @@ struct EntryReader {
 }
 
 impl EntryReader {
-    fn fail(&mut self, split: Split, place: &str, image_id: Option<&str>, code: &'static str, message: impl Into<String>) {
+    fn fail(
+        &mut self,
+        split: Split,
+        place: &str,
+        image_id: Option<&str>,
+        code: &'static str,
+        message: impl Into<String>,
+    ) {
         self.listing.failures.push(ListedFailure {
             split,
             path: place.to_owned(),
@@ -153,8 +169,20 @@ impl EntryReader {
     }
 
     fn add(&mut self, entry: Entry, split: Split, place: &str) {
-        let Entry { id, image_path, report, study_id, subject_id, boxes, scores, labels, height, width, score_threshold, model_sha256 } =
-            entry;
+        let Entry {
+            id,
+            image_path,
+            report,
+            study_id,
+            subject_id,
+            boxes,
+            scores,
+            labels,
+            height,
+            width,
+            score_threshold,
+            model_sha256,
+        } = entry;
         let id = id.into_text("");
         // An entry with a study beside its id is MIMIC's: its files are named by image ids.
         let by_file_name = study_id.is_some();
@@ -178,7 +206,13 @@ impl EntryReader {
                 None => format!("{id}_{k}"),
             };
             if !self.seen.insert(image_id.clone()) {
-                self.fail(split, place, Some(&image_id), "duplicate_id", "repeats an earlier entry's id; the earlier one is kept");
+                self.fail(
+                    split,
+                    place,
+                    Some(&image_id),
+                    "duplicate_id",
+                    "repeats an earlier entry's id; the earlier one is kept",
+                );
                 continue;
             }
             let Some(path) = self.find(path) else {
@@ -232,7 +266,13 @@ impl EntryReader {
         let mut kept = Vec::new();
         for (k, xywh) in boxes.iter().enumerate() {
             let Ok(xywh) = <[f32; 4]>::try_from(xywh.as_slice()) else {
-                self.fail(split, &format!("{place}.boxes[{k}]"), Some(id), "bad_box", "not four numbers; repair or remove the box");
+                self.fail(
+                    split,
+                    &format!("{place}.boxes[{k}]"),
+                    Some(id),
+                    "bad_box",
+                    "not four numbers; repair or remove the box",
+                );
                 continue;
             };
             if xywh.iter().all(|v| *v == -1.0) {
@@ -240,14 +280,26 @@ impl EntryReader {
             }
             let bbox = BoxXyxy::from_xywh(xywh);
             if !bbox.is_proper() {
-                self.fail(split, &format!("{place}.boxes[{k}]"), Some(id), "inverted_box", format!("{bbox:?} has no area; boxes are x, y, width, height"));
+                self.fail(
+                    split,
+                    &format!("{place}.boxes[{k}]"),
+                    Some(id),
+                    "inverted_box",
+                    format!("{bbox:?} has no area; boxes are x, y, width, height"),
+                );
                 continue;
             }
             let class_id = match labels.as_ref().and_then(|l| l.get(k)) {
                 Some(Class::Id(id)) if (0..22).contains(id) => *id,
                 Some(Class::Name(name)) if lesion_class_id(name).is_some() => lesion_class_id(name).unwrap_or_default(),
                 Some(_) => {
-                    self.fail(split, &format!("{place}.boxes[{k}]"), Some(id), "unknown_class", "label is not one of the 22 VinDr-CXR labels");
+                    self.fail(
+                        split,
+                        &format!("{place}.boxes[{k}]"),
+                        Some(id),
+                        "unknown_class",
+                        "label is not one of the 22 VinDr-CXR labels",
+                    );
                     continue;
                 }
                 None => {

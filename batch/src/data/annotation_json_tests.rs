@@ -32,9 +32,15 @@ fn boxes_come_from_their_frame_into_original_pixels() {
     assert_eq!((image.image_id.as_str(), image.study_id.as_str(), image.subject_id.as_str()), ("d1", "s50", "p10"));
     assert_eq!(image.path, "files/p10/d1.png");
     let lesions = lesion_rows(image, Some((400, 400)), &FusionRule { iou_min: 0.5, min_readers: 1 });
-    let rows: Vec<_> = lesions.rows.iter().map(|r| (r.class_name.as_str(), r.x_min, r.y_min, r.x_max, r.y_max, r.accepted)).collect();
+    let rows: Vec<_> =
+        lesions.rows.iter().map(|r| (r.class_name.as_str(), r.x_min, r.y_min, r.x_max, r.y_max, r.accepted)).collect();
     assert_eq!(rows, [("Cardiomegaly", 40.0, 40.0, 120.0, 160.0, true), ("ILD", 0.0, 0.0, 101.0, 200.0, false)]);
-    assert!(lesions.rows.iter().all(|r| r.source == "pseudo" && r.threshold == Some(0.5) && r.model_sha256.as_deref() == Some("ab")));
+    assert!(
+        lesions
+            .rows
+            .iter()
+            .all(|r| r.source == "pseudo" && r.threshold == Some(0.5) && r.model_sha256.as_deref() == Some("ab"))
+    );
     assert_eq!(lesions.n_boxes, None, "no reader looked");
 }
 
@@ -43,7 +49,10 @@ fn a_file_of_r2gen_without_boxes_or_frame() {
     let json = r#"{"train": [], "val": [{"id": "a", "report": "x.", "image_path": "a.png", "study_id": 7}], "test": [{"id": "b", "report": "x.", "image_path": ["b.png"], "study_id": 7}]}"#;
     let listing = read(json, &["images/a.png", "b.png"]);
     assert_eq!(listing.failures, []);
-    assert_eq!(listing.images.iter().map(|i| (i.image_id.as_str(), i.split)).collect::<Vec<_>>(), [("a", Split::Val), ("b", Split::Test)]);
+    assert_eq!(
+        listing.images.iter().map(|i| (i.image_id.as_str(), i.split)).collect::<Vec<_>>(),
+        [("a", Split::Val), ("b", Split::Test)]
+    );
     assert!(listing.images.iter().all(|i| i.labels == Labels::Unread));
     assert_eq!((listing.studies.len(), listing.notes["repeated_reports"]), (1, 1), "one report a study");
 }

@@ -120,7 +120,10 @@ pub fn document(name: &str, images: &[ImageRow], lesions: &[LesionRow], content:
     let mut coco = Coco {
         info: Info { description: name.to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() },
         images: Vec::new(),
-        categories: (1..).zip(LESION_CLASSES).map(|(id, name)| Category { id, name: name.into(), supercategory: "lesion".into() }).collect(),
+        categories: (1..)
+            .zip(LESION_CLASSES)
+            .map(|(id, name)| Category { id, name: name.into(), supercategory: "lesion".into() })
+            .collect(),
         annotations: None,
     };
     let mut annotations = Vec::new();

@@ -30,8 +30,11 @@ pub fn list(root: &Path, options: &ListOptions) -> Result<Listing> {
             Error::bad_data(path.display(), format!("not a COCO detection file ({e}); move other JSON files away"))
         })?;
         let name = relative(folder, &path).unwrap_or_default();
-        Document { root: folder, folder: path.parent().unwrap_or(folder), split: split_of(&name), name, options }
-            .add(coco, &mut seen, &mut listing);
+        Document { root: folder, folder: path.parent().unwrap_or(folder), split: split_of(&name), name, options }.add(
+            coco,
+            &mut seen,
+            &mut listing,
+        );
         listing.label_files.push(path);
     }
     Ok(listing.sorted())
@@ -91,7 +94,14 @@ impl Document<'_> {
         }
     }
 
-    fn fail(&self, listing: &mut Listing, image_id: Option<&str>, place: String, code: &'static str, message: impl Into<String>) {
+    fn fail(
+        &self,
+        listing: &mut Listing,
+        image_id: Option<&str>,
+        place: String,
+        code: &'static str,
+        message: impl Into<String>,
+    ) {
         listing.failures.push(ListedFailure {
             split: self.split.unwrap_or(Split::Train),
             path: format!("{}#{place}", self.name),
@@ -132,9 +142,9 @@ impl Document<'_> {
         let unusable = boxes.is_empty() && n > 0;
         let study_id = image.study_id.unwrap_or_else(|| image_id.clone());
         let subject_id = image.subject_id.unwrap_or_else(|| study_id.clone());
-        let split = self.split.unwrap_or_else(|| {
-            Split::of_train_patient(self.options.seed, &subject_id, self.options.val_share)
-        });
+        let split = self
+            .split
+            .unwrap_or_else(|| Split::of_train_patient(self.options.seed, &subject_id, self.options.val_share));
         listing.images.push(ListedImage {
             image_id,
             study_id,
@@ -161,11 +171,17 @@ impl Document<'_> {
     }
 }
 
-fn parse(annotation: &Annotation, classes: &BTreeMap<i64, Result<i32, String>>) -> Result<ListedBox, (&'static str, String)> {
+fn parse(
+    annotation: &Annotation,
+    classes: &BTreeMap<i64, Result<i32, String>>,
+) -> Result<ListedBox, (&'static str, String)> {
     let class_id = match classes.get(&annotation.category_id) {
         Some(Ok(class_id)) => *class_id,
         Some(Err(name)) => {
-            return Err(("unknown_class", format!("category `{name}` is not one of the 22 VinDr-CXR labels; rename or remove it")));
+            return Err((
+                "unknown_class",
+                format!("category `{name}` is not one of the 22 VinDr-CXR labels; rename or remove it"),
+            ));
         }
         None => return Err(("unknown_class", format!("category {} is not in the file", annotation.category_id))),
     };

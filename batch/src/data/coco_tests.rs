@@ -26,7 +26,14 @@ fn image(id: &str, n_boxes: Option<i32>) -> ImageRow {
     }
 }
 
-fn lesion(image_id: &str, k: usize, class_id: i32, [x_min, y_min, x_max, y_max]: [f32; 4], source: &str, accepted: bool) -> LesionRow {
+fn lesion(
+    image_id: &str,
+    k: usize,
+    class_id: i32,
+    [x_min, y_min, x_max, y_max]: [f32; 4],
+    source: &str,
+    accepted: bool,
+) -> LesionRow {
     LesionRow {
         image_id: image_id.into(),
         box_id: format!("{image_id}-{source}-{k:03}"),
@@ -91,7 +98,10 @@ fn out_and_in_again() {
     let a = lesion_rows(&listing.images[0], Some((100, 80)), &RULE);
     assert_eq!(a.rows, lesions[..2]);
     for (listed, row) in listing.images.iter().zip(&images) {
-        assert_eq!((&listed.image_id, &listed.study_id, &listed.subject_id, &listed.path), (&row.image_id, &row.study_id, &row.subject_id, &row.path));
+        assert_eq!(
+            (&listed.image_id, &listed.study_id, &listed.subject_id, &listed.path),
+            (&row.image_id, &row.study_id, &row.subject_id, &row.path)
+        );
         assert_eq!(listed.view.as_str(), row.view);
         assert_eq!(lesion_rows(listed, Some((100, 80)), &RULE).n_boxes, row.n_boxes);
     }
@@ -134,7 +144,11 @@ fn a_bad_annotation_names_its_place_and_leaves_the_rest() {
         fs::write(dir.path().join("val").join(name), "x").unwrap();
     }
     let listing = coco_dataset::list(dir.path(), &OPTIONS).unwrap();
-    let found: Vec<_> = listing.failures.iter().map(|f| (f.path.strip_prefix("val/_annotations.coco.json#").unwrap(), f.code)).collect();
+    let found: Vec<_> = listing
+        .failures
+        .iter()
+        .map(|f| (f.path.strip_prefix("val/_annotations.coco.json#").unwrap(), f.code))
+        .collect();
     let expected = [
         ("annotations[1]", "unknown_class"),
         ("annotations[2]", "unknown_class"),

@@ -123,7 +123,13 @@ mod tests {
     }
 
     fn example(visual: StudyVisual, ids: &[i64], named: Vec<NamedRegions>) -> ReportExample {
-        ReportExample { study_id: "s".into(), visual: Arc::new(visual), ids: ids.into(), named, reference: String::new() }
+        ReportExample {
+            study_id: "s".into(),
+            visual: Arc::new(visual),
+            ids: ids.into(),
+            named,
+            reference: String::new(),
+        }
     }
 
     #[test]

@@ -124,11 +124,8 @@ fn numbers_worked_out_by_hand() {
 #[test]
 fn a_reader_who_marks_a_lesion_twice_counts_once() {
     let twice = |xyxy| Boxed { label: 0, score: 1.0, xyxy };
-    let readers = [
-        reader(1.0, &[twice([0.1, 0.1, 0.5, 0.5]), twice([0.1, 0.1, 0.5, 0.51])]),
-        reader(1.0, &[]),
-        reader(1.0, &[]),
-    ];
+    let readers =
+        [reader(1.0, &[twice([0.1, 0.1, 0.5, 0.5]), twice([0.1, 0.1, 0.5, 0.51])]), reader(1.0, &[]), reader(1.0, &[])];
     let fused = fuse(&readers, &Fusion::of_readers(0.5));
     assert_eq!(fused.len(), 1);
     assert_eq!((fused[0].n_readers, fused[0].members.len()), (1, 2));
@@ -152,9 +149,7 @@ fn nothing_degenerate_and_the_threshold_itself() {
 fn a_score_of_zero_everywhere_gives_numbers() {
     let zero = |xyxy| Boxed { label: 0, score: 0.0, xyxy };
     let readers = [reader(1.0, &[zero([0.1, 0.1, 0.5, 0.5])]), reader(1.0, &[zero([0.1, 0.1, 0.5, 0.6])])];
-    for confidence in
-        [Confidence::Avg, Confidence::Max, Confidence::BoxAndModelAvg, Confidence::AbsentModelAwareAvg]
-    {
+    for confidence in [Confidence::Avg, Confidence::Max, Confidence::BoxAndModelAvg, Confidence::AbsentModelAwareAvg] {
         let fused = fuse(&readers, &Fusion { confidence, ..Fusion::of_readers(0.5) });
         assert!(fused.iter().all(|f| f.xyxy.iter().all(|v| v.is_finite()) && f.score == 0.0), "{fused:?}");
     }

@@ -116,7 +116,8 @@ impl LabelCsv {
         while self.reader.read_byte_record(&mut record).map_err(|e| broken(&self.path, &e))? {
             let line = record.position().map_or(0, csv::Position::line) + self.line_offset;
             if record.len() != expected {
-                let message = format!("{} fields where the header has {expected}; repair or remove the line", record.len());
+                let message =
+                    format!("{} fields where the header has {expected}; repair or remove the line", record.len());
                 each(Err(BadRow { line, code: "wrong_field_count", message }));
                 continue;
             }

@@ -112,7 +112,11 @@ fn scaled(b: &BoxXyxy<Original>, (sx, sy): (f32, f32)) -> BoxXyxy<Original> {
 /// Fused boxes in a canonical order, each with its number of distinct readers.
 ///
 /// IoU has no unit, so without the image's size the largest coordinates serve as its extent.
-fn fused_boxes(readers: &BTreeMap<&str, Vec<ListedBox>>, size: Option<(f32, f32)>, rule: &FusionRule) -> Vec<(ListedBox, i32)> {
+fn fused_boxes(
+    readers: &BTreeMap<&str, Vec<ListedBox>>,
+    size: Option<(f32, f32)>,
+    rule: &FusionRule,
+) -> Vec<(ListedBox, i32)> {
     let all = || readers.values().flatten();
     let extent = |get: fn(&ListedBox) -> f32| all().map(get).fold(1.0f32, f32::max);
     let (width, height) = size.unwrap_or_else(|| (extent(|b| b.bbox.x_max), extent(|b| b.bbox.y_max)));

@@ -65,7 +65,8 @@ fn load(dir: &Path, cache_bytes: u64) -> (DetectionSet, Vec<FailureRow>) {
         lesion("b", 4, "pseudo", true),
     ];
     let task = Progress::Quiet.task("load", 5, "images");
-    DetectionSet::load(source, (images, &lesions), cache_bytes, "train-detector", (&task, &StopFlag::default())).unwrap()
+    DetectionSet::load(source, (images, &lesions), cache_bytes, "train-detector", (&task, &StopFlag::default()))
+        .unwrap()
 }
 
 #[test]
@@ -141,15 +142,8 @@ fn repeat_factors_are_the_roots_of_rarity() {
 fn batches_come_in_order_and_equal_those_made_alone() {
     let dir = folder();
     let (set, _) = load(dir.path(), u64::MAX);
-    let augment = AugmentConfig {
-        scale: 0.1,
-        shift: 0.1,
-        hflip: true,
-        brightness: 0.1,
-        contrast: 0.1,
-        gamma: 0.1,
-        noise: 0.01,
-    };
+    let augment =
+        AugmentConfig { scale: 0.1, shift: 0.1, hflip: true, brightness: 0.1, contrast: 0.1, gamma: 0.1, noise: 0.01 };
     let plan = BatchPlan { seed: 3, sampler: Sampler::new(3, &[1.0; 3]), size: 2, augment };
     let set = Arc::new(set);
     let ahead: Vec<PlainBatch> =

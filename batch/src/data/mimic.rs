@@ -51,14 +51,23 @@ fn find(root: &Path, suffix: &str) -> Result<PathBuf> {
         })
         .collect();
     // An unpacked copy wins over its archive: `.csv` sorts after nothing else of the same stem.
-    found.sort_by_key(|p| (p.to_string_lossy().trim_end_matches(".gz").to_owned(), p.extension().is_none_or(|e| e != "gz")));
+    found.sort_by_key(|p| {
+        (p.to_string_lossy().trim_end_matches(".gz").to_owned(), p.extension().is_none_or(|e| e != "gz"))
+    });
     found.pop().ok_or_else(|| Error::InputMissing {
         path: root.join(format!("mimic-cxr-2.0.0-{suffix}.csv.gz")),
         hint: format!("nor is any mimic-cxr-*-{suffix}.csv there; give the folder that holds the csv files"),
     })
 }
 
-fn failure(split: Split, file: &str, line: u64, image_id: Option<&str>, code: &'static str, message: String) -> ListedFailure {
+fn failure(
+    split: Split,
+    file: &str,
+    line: u64,
+    image_id: Option<&str>,
+    code: &'static str,
+    message: String,
+) -> ListedFailure {
     ListedFailure { split, path: format!("{file}:{line}"), image_id: image_id.map(str::to_owned), code, message }
 }
 
@@ -80,7 +89,14 @@ fn read_splits(path: &Path, root: &Path, listing: &mut Listing) -> Result<BTreeM
             }
             None => {
                 let message = format!("split `{}` is none of train, validate, test; repair the row", row.get(split));
-                listing.failures.push(failure(Split::Train, &file, row.line, Some(row.get(image)), "unknown_split", message));
+                listing.failures.push(failure(
+                    Split::Train,
+                    &file,
+                    row.line,
+                    Some(row.get(image)),
+                    "unknown_split",
+                    message,
+                ));
             }
         },
     })?;
@@ -111,7 +127,14 @@ fn read_chexpert(path: &Path, root: &Path, listing: &mut Listing) -> Result<Find
                 Ok(-1.0) => FindingState::Uncertain,
                 _ => {
                     let message = format!("{label} is `{word}`, none of 1, 0, -1 and empty; repair the row");
-                    return listing.failures.push(failure(Split::Train, &file, row.line, None, "unknown_state", message));
+                    return listing.failures.push(failure(
+                        Split::Train,
+                        &file,
+                        row.line,
+                        None,
+                        "unknown_state",
+                        message,
+                    ));
                 }
             };
             states.push((*label, state));
@@ -164,7 +187,8 @@ fn read_metadata(
         }
         let folder = format!("p{}/p{subject_id}/s{study_id}", &subject_id[..2]);
         let Some(path) = existing(root, &folder, image_id) else {
-            let message = "in the metadata, but there is no such file; download it again, or read a smaller metadata file";
+            let message =
+                "in the metadata, but there is no such file; download it again, or read a smaller metadata file";
             return listing.failures.push(ListedFailure {
                 split,
                 path: format!("files/{folder}/{image_id}.jpg"),

@@ -38,9 +38,18 @@ fn folder(metadata: &str, splits: &str) -> tempfile::TempDir {
     write("mimic-cxr-2.0.0-split.csv", splits);
     let header = FINDING_LABELS.iter().rev().copied().collect::<Vec<_>>().join(",");
     let row = |states: &str| format!("{states}{}", ",".repeat(11));
-    let chexpert = format!("subject_id,study_id,{header}\n10000001,50000001,{}\n10000001,50000002,{}\n", row("1.0,0.0,-1.0"), row("2.0,,"));
+    let chexpert = format!(
+        "subject_id,study_id,{header}\n10000001,50000001,{}\n10000001,50000002,{}\n",
+        row("1.0,0.0,-1.0"),
+        row("2.0,,")
+    );
     gz("mimic-cxr-2.0.0-chexpert.csv.gz", &chexpert);
-    for path in ["p10/p10000001/s50000001/aa.jpg", "p10/p10000001/s50000001/ab.jpg", "p10/p10000001/s50000002/ba.png", "p11/p11000001/s50000003/ca.jpg"] {
+    for path in [
+        "p10/p10000001/s50000001/aa.jpg",
+        "p10/p10000001/s50000001/ab.jpg",
+        "p10/p10000001/s50000002/ba.png",
+        "p11/p11000001/s50000003/ca.jpg",
+    ] {
         write(&format!("files/{path}"), "x");
     }
     write("files/p10/p10000001/s50000001.txt", "FINDINGS: clear.");
@@ -52,7 +61,11 @@ fn folder(metadata: &str, splits: &str) -> tempfile::TempDir {
 fn frontal_views_with_official_splits_reports_and_labels() {
     let dir = folder(METADATA, SPLITS);
     let listing = list(dir.path(), &OPTIONS).unwrap();
-    let images: Vec<_> = listing.images.iter().map(|i| (i.image_id.as_str(), i.study_id.as_str(), i.split, i.view, i.path.as_str())).collect();
+    let images: Vec<_> = listing
+        .images
+        .iter()
+        .map(|i| (i.image_id.as_str(), i.study_id.as_str(), i.split, i.view, i.path.as_str()))
+        .collect();
     let expected = [
         ("aa", "s50000001", Split::Train, View::Pa, "files/p10/p10000001/s50000001/aa.jpg"),
         ("ba", "s50000002", Split::Train, View::Ap, "files/p10/p10000001/s50000002/ba.png"),
@@ -67,7 +80,10 @@ fn frontal_views_with_official_splits_reports_and_labels() {
     assert_eq!(failures, expected);
     let reports: Vec<_> = listing.studies.iter().map(|s| s.report.clone()).collect();
     let file = |path: &str| Some(ReportSource::File(path.into()));
-    assert_eq!(reports, [file("files/p10/p10000001/s50000001.txt"), file("mimic-cxr-reports/files/p10/p10000001/s50000002.txt")]);
+    assert_eq!(
+        reports,
+        [file("files/p10/p10000001/s50000001.txt"), file("mimic-cxr-reports/files/p10/p10000001/s50000002.txt")]
+    );
     let first = &listing.studies[0].findings;
     assert_eq!(first.len(), 14);
     assert!(first.contains(&("No Finding", FindingState::Positive)));
@@ -83,12 +99,16 @@ fn all_views_when_asked_for() {
     let listing = list(dir.path(), &ListOptions { frontal_only: false, ..OPTIONS }).unwrap();
     assert_eq!(listing.images.iter().map(|i| i.image_id.as_str()).collect::<Vec<_>>(), ["aa", "ab", "ba", "ca"]);
     assert_eq!(listing.images[3].split, Split::Val, "`validate` is val");
-    assert!(listing.failures.iter().any(|f| f.code == "missing_report" && f.path == "files/p11/p11000001/s50000003.txt"));
+    assert!(
+        listing.failures.iter().any(|f| f.code == "missing_report" && f.path == "files/p11/p11000001/s50000003.txt")
+    );
 }
 
 #[test]
 fn rows_that_cannot_be_used() {
-    let metadata = format!("{METADATA}50000001,aa,10000001,PA,9\n50000009,zz,10000001,PA,9\n5x,yy,10000001,PA,9\n50000001,,10000001,PA,9\n");
+    let metadata = format!(
+        "{METADATA}50000001,aa,10000001,PA,9\n50000009,zz,10000001,PA,9\n5x,yy,10000001,PA,9\n50000001,,10000001,PA,9\n"
+    );
     let splits = format!("{SPLITS}yy,1,1,train\nxx,1,1,holdout\n");
     let dir = folder(&metadata, &splits);
     let listing = list(dir.path(), &OPTIONS).unwrap();

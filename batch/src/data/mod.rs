@@ -15,7 +15,7 @@ pub mod listing;
 pub mod loader;
 pub mod mimic;
 pub mod phantom;
-pub mod report_sections;
 pub mod report_batch;
+pub mod report_sections;
 pub mod source;
 pub mod vindr;

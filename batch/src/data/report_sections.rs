@@ -135,7 +135,8 @@ fn heading(line: &str) -> Option<(Heading, &str)> {
     let (head, rest) = line.trim_start().split_once(':')?;
     let head = head.trim();
     let wordy = |c: char| c.is_ascii_alphabetic() || matches!(c, ' ' | '(' | ')' | '/' | ',' | '-' | '&' | '.' | '_');
-    if !(3..=90).contains(&head.len()) || !head.chars().all(wordy) || !head.contains(|c: char| c.is_ascii_alphabetic()) {
+    if !(3..=90).contains(&head.len()) || !head.chars().all(wordy) || !head.contains(|c: char| c.is_ascii_alphabetic())
+    {
         return None;
     }
     let capitals = !head.contains(|c: char| c.is_ascii_lowercase());
@@ -160,9 +161,11 @@ const OTHERS: [&str; 9] = [
 
 fn kind(head: &str) -> Option<Heading> {
     let words: Vec<&str> = head.split(|c: char| !c.is_ascii_alphabetic()).filter(|w| !w.is_empty()).collect();
-    let near = |word: &str, name: &str| word == name || (word.len() >= 6 && strsim::damerau_levenshtein(word, name) <= 2);
+    let near =
+        |word: &str, name: &str| word == name || (word.len() >= 6 && strsim::damerau_levenshtein(word, name) <= 2);
     let names_findings = words.iter().any(|w| near(w, "FINDINGS") || *w == "FINDING");
-    let names_impression = words.iter().any(|w| near(w, "IMPRESSION") || matches!(*w, "CONCLUSION" | "CONCLUSIONS" | "OPINION"));
+    let names_impression =
+        words.iter().any(|w| near(w, "IMPRESSION") || matches!(*w, "CONCLUSION" | "CONCLUSIONS" | "OPINION"));
     // A sentence in front of a colon is no heading, whatever words it holds.
     let short = words.len() <= 4;
     match (names_findings && short, names_impression && short) {
@@ -171,8 +174,15 @@ fn kind(head: &str) -> Option<Heading> {
         (false, true) => Some(Heading::Impression),
         (false, false) => {
             let has = |name: &str| words.contains(&name);
-            let view = has("VIEW") || has("VIEWS") || has("PA") || has("AP") || has("PORTABLE") || has("FRONTAL") || has("RADIOGRAPH");
-            (has("CHEST") && view && !has("EXAM") && !has("EXAMINATION") && !has("COMPARISON")).then_some(Heading::Views)
+            let view = has("VIEW")
+                || has("VIEWS")
+                || has("PA")
+                || has("AP")
+                || has("PORTABLE")
+                || has("FRONTAL")
+                || has("RADIOGRAPH");
+            (has("CHEST") && view && !has("EXAM") && !has("EXAMINATION") && !has("COMPARISON"))
+                .then_some(Heading::Views)
         }
     }
 }
@@ -199,10 +209,18 @@ mod tests {
     #[test]
     fn headings_vary() {
         for head in ["FINDINGS:", " FINDING:", "FINDNGS:", "FIDNINGS:", "Findings:", "CHEST FINDINGS:", "FINDINGS :"] {
-            assert_eq!(text(&format!("{head} one.\nIMPRESSION: two."), Section::Findings).as_deref(), Ok("one."), "{head}");
+            assert_eq!(
+                text(&format!("{head} one.\nIMPRESSION: two."), Section::Findings).as_deref(),
+                Ok("one."),
+                "{head}"
+            );
         }
         for head in ["IMPRESSION:", "IMPRESSIONS:", "IMPRESSON:", "Impression:", "CONCLUSION:", "OPINION:"] {
-            assert_eq!(text(&format!("FINDINGS: one.\n{head} two."), Section::Impression).as_deref(), Ok("two."), "{head}");
+            assert_eq!(
+                text(&format!("FINDINGS: one.\n{head} two."), Section::Impression).as_deref(),
+                Ok("two."),
+                "{head}"
+            );
         }
         let joint = "FINDINGS AND IMPRESSION: one.";
         for wanted in [Section::Findings, Section::Impression, Section::Both] {
@@ -226,7 +244,10 @@ mod tests {
     #[test]
     fn text_with_colons_stays_text_and_capitals_end_a_section() {
         let report = "FINDINGS: Tubes: none.\nIn summary the findings are these: small.\nWET READ: ABC\nsigned";
-        assert_eq!(text(report, Section::Findings).as_deref(), Ok("Tubes: none.\nIn summary the findings are these: small."));
+        assert_eq!(
+            text(report, Section::Findings).as_deref(),
+            Ok("Tubes: none.\nIn summary the findings are these: small.")
+        );
         assert_eq!(text("FINDINGS: a.\r\nRecommendation: b.\r\n", Section::Findings).as_deref(), Ok("a."));
     }
 }

@@ -42,7 +42,8 @@ impl SourceError {
 
     fn of_io(error: &std::io::Error) -> Self {
         let code = if error.kind() == std::io::ErrorKind::NotFound { "missing_file" } else { "unreadable" };
-        let remedy = if code == "missing_file" { "download it again" } else { "check the file's permissions and the disk" };
+        let remedy =
+            if code == "missing_file" { "download it again" } else { "check the file's permissions and the disk" };
         Self { code, message: format!("{}; {remedy}", error.kind()) }
     }
 }
@@ -183,8 +184,7 @@ pub struct Folder {
 pub fn list_folder(folder: &Path, stage: &str) -> Result<Folder> {
     let found = image_files(folder)?;
     let name = |path: &Path| {
-        relative(folder, path)
-            .ok_or_else(|| Error::bad_data(path.display(), "the file's name is not UTF-8; rename it"))
+        relative(folder, path).ok_or_else(|| Error::bad_data(path.display(), "the file's name is not UTF-8; rename it"))
     };
     let mut listed = Folder { ignored: found.ignored, ..Folder::default() };
     let paths = found.files.iter().map(|p| name(p)).collect::<Result<Vec<String>>>()?;

@@ -74,7 +74,10 @@ fn links_that_lead_nowhere_are_told() {
     assert!(listed.images.is_empty());
     assert_eq!(listed.failures.len(), 1);
     let failure = &listed.failures[0];
-    assert_eq!((failure.stage.as_str(), failure.path.as_deref(), failure.code.as_str()), ("report", Some("link.png"), "missing_file"));
+    assert_eq!(
+        (failure.stage.as_str(), failure.path.as_deref(), failure.code.as_str()),
+        ("report", Some("link.png"), "missing_file")
+    );
 }
 
 #[test]

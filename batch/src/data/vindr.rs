@@ -92,7 +92,8 @@ fn detect(root: &Path, labels_only: bool) -> Result<LabelFiles> {
         return Ok(LabelFiles { layout: "vindr-csv", boxes: vec![(root.into(), split)], readings: Vec::new() });
     }
     for folder in [root.join("annotations"), root.to_path_buf()] {
-        let find = |stem: &str, split| find_csv(&folder, &format!("{stem}_{}", Split::as_str(split))).map(|p| (p, split));
+        let find =
+            |stem: &str, split| find_csv(&folder, &format!("{stem}_{}", Split::as_str(split))).map(|p| (p, split));
         let both = |stem: &str| [Split::Train, Split::Test].iter().filter_map(|s| find(stem, *s)).collect::<Vec<_>>();
         let boxes = both("annotations");
         if !boxes.is_empty() {
@@ -187,16 +188,20 @@ fn parse_box(row: &CsvRow, class: Column, corners: [Column; 4]) -> Result<Option
         return Ok(None);
     }
     let Some(class_id) = lesion_class_id(name) else {
-        return Err(("unknown_class", format!("class `{name}` is not one of the 22 VinDr-CXR labels; map or remove the row")));
+        return Err((
+            "unknown_class",
+            format!("class `{name}` is not one of the 22 VinDr-CXR labels; map or remove the row"),
+        ));
     };
     if fields.iter().all(|f| f.is_empty()) {
         return Err(("missing_coordinates", format!("class `{name}` without a box; repair or remove the row")));
     }
     let mut xyxy = [0.0f32; 4];
     for ((v, field), name) in xyxy.iter_mut().zip(fields).zip(["x_min", "y_min", "x_max", "y_max"]) {
-        *v = field.parse().ok().filter(|v: &f32| v.is_finite()).ok_or_else(|| {
-            ("not_a_number", format!("{name} is `{field}`, not a number; repair or remove the row"))
-        })?;
+        *v =
+            field.parse().ok().filter(|v: &f32| v.is_finite()).ok_or_else(|| {
+                ("not_a_number", format!("{name} is `{field}`, not a number; repair or remove the row"))
+            })?;
     }
     let bbox = BoxXyxy::new(xyxy[0], xyxy[1], xyxy[2], xyxy[3]);
     if !bbox.is_proper() {

@@ -62,7 +62,8 @@ fn physionet_layout_whatever_the_order_of_columns() {
     assert_eq!((fused[0].x_min, fused[0].y_min, fused[0].x_max, fused[0].y_max), (10.5, 20.5, 61.0, 69.5));
     assert_eq!((fused[0].n_readers, fused[0].accepted, fused[0].class_name.as_str()), (Some(2), true, "Cardiomegaly"));
     assert!((fused[0].score - 2.0 / 3.0).abs() < 1e-6, "the reader who found nothing counts: {}", fused[0].score);
-    let readers: Vec<_> = a.rows.iter().filter(|r| r.source == "reader").map(|r| r.reader_id.clone().unwrap()).collect();
+    let readers: Vec<_> =
+        a.rows.iter().filter(|r| r.source == "reader").map(|r| r.reader_id.clone().unwrap()).collect();
     assert_eq!(readers, ["R1", "R2"]);
     assert!(matches!(&listing.images[1].labels, Labels::Readers(r) if r.len() == 3), "global labels add a reader");
     // The consensus is taken as it is: two boxes of one class that overlap stay two.
@@ -75,12 +76,16 @@ fn physionet_layout_whatever_the_order_of_columns() {
 #[test]
 fn kaggle_layout_has_unlabelled_test_images() {
     let csv = "image_id,class_name,class_id,rad_id,x_min,y_min,x_max,y_max\nk,No finding,14,R1,,,,\n";
-    let dir = folder(&[("train.csv", csv), ("train/k.dicom", "x"), ("test/q.dicom", "x"), ("sample_submission.csv", "x")]);
+    let dir =
+        folder(&[("train.csv", csv), ("train/k.dicom", "x"), ("test/q.dicom", "x"), ("sample_submission.csv", "x")]);
     let listing = list(dir.path(), &OPTIONS).unwrap();
     assert_eq!(listing.layout, "vindr-kaggle");
     assert_eq!(listing.images[1].image_id, "q");
     assert_eq!((listing.images[1].split, &listing.images[1].labels), (Split::Test, &Labels::Unread));
-    assert_eq!(lesion_rows(&listing.images[1], Some((9, 9)), &FusionRule { iou_min: 0.5, min_readers: 1 }).n_boxes, None);
+    assert_eq!(
+        lesion_rows(&listing.images[1], Some((9, 9)), &FusionRule { iou_min: 0.5, min_readers: 1 }).n_boxes,
+        None
+    );
 }
 
 #[test]
@@ -99,7 +104,8 @@ c,R1,ILD,1
 d,R1,Edema,9,9,3,3
 e,R1,Edema,1,1,3,3
 ";
-    let dir = folder(&[("annotations_train.csv", csv), ("train/a.dicom", ""), ("train/d.png", ""), ("train/c.png", "")]);
+    let dir =
+        folder(&[("annotations_train.csv", csv), ("train/a.dicom", ""), ("train/d.png", ""), ("train/c.png", "")]);
     let listing = list(dir.path(), &OPTIONS).unwrap();
     let mut found: Vec<_> = codes(&listing);
     found.sort_by_key(|(path, _)| path.rsplit(':').next().and_then(|l| l.parse::<u64>().ok()));
@@ -139,12 +145,19 @@ fn files_that_cannot_be_used_are_errors_with_their_exit_code() {
     assert_eq!(code(&[("annotations/annotations_train.csv", TRAIN)], &OPTIONS), Some(66), "no radiographs");
     assert_eq!(code(&[("annotations/annotations_train.csv", TRAIN)], &LABELS), None);
     let dir = folder(&[("train.csv", "x")]);
-    assert_eq!(list(&dir.path().join("train.csv"), &OPTIONS).err().map(|e| e.exit().code()), Some(2), "a file needs labels-only");
+    assert_eq!(
+        list(&dir.path().join("train.csv"), &OPTIONS).err().map(|e| e.exit().code()),
+        Some(2),
+        "a file needs labels-only"
+    );
 }
 
 #[test]
 fn an_image_in_train_and_test_is_tested_on_only() {
-    let dir = folder(&[("annotations_train.csv", TRAIN), ("annotations_test.csv", "image_id,class_name,x_min,y_min,x_max,y_max\na,No finding,,,,\n")]);
+    let dir = folder(&[
+        ("annotations_train.csv", TRAIN),
+        ("annotations_test.csv", "image_id,class_name,x_min,y_min,x_max,y_max\na,No finding,,,,\n"),
+    ]);
     let listing = list(dir.path(), &LABELS).unwrap();
     let a: Vec<_> = listing.images.iter().filter(|i| i.image_id == "a").map(|i| i.split).collect();
     assert_eq!(a, [Split::Test]);
@@ -159,7 +172,11 @@ fn the_order_of_rows_decides_nothing() {
     let rows = |lines: &[&str]| {
         let dir = folder(&[("train.csv", &format!("{header}\n{}\n", lines.join("\n")))]);
         let listing = list(dir.path(), &LABELS).unwrap();
-        listing.images.iter().map(|i| lesion_rows(i, None, &FusionRule { iou_min: 0.5, min_readers: 1 })).collect::<Vec<_>>()
+        listing
+            .images
+            .iter()
+            .map(|i| lesion_rows(i, None, &FusionRule { iou_min: 0.5, min_readers: 1 }))
+            .collect::<Vec<_>>()
     };
     let forward = rows(&lines);
     lines.reverse();
@@ -204,9 +221,11 @@ fn the_vinbigdata_sample_is_read_whole() {
     let count = |source: &str| lesions.iter().flat_map(|l| &l.rows).filter(|r| r.source == source).count();
     assert_eq!(count("reader"), 8185);
     assert_eq!(lesions.iter().filter(|l| l.n_boxes == Some(0)).count(), 733);
-    let readings: usize = listing.images.iter().map(|i| if let Labels::Readers(r) = &i.labels { r.len() } else { 0 }).sum();
+    let readings: usize =
+        listing.images.iter().map(|i| if let Labels::Readers(r) = &i.labels { r.len() } else { 0 }).sum();
     assert_eq!(readings, 4500, "three readers an image");
     assert!(count("fused") < 8185 && count("fused") > 8185 / 3, "{}", count("fused"));
-    let agreement = |r: &d2r_contracts::tables::LesionRow| (r.score * 3.0 - r.n_readers.unwrap_or(0) as f32).abs() < 1e-5;
+    let agreement =
+        |r: &d2r_contracts::tables::LesionRow| (r.score * 3.0 - r.n_readers.unwrap_or(0) as f32).abs() < 1e-5;
     assert!(lesions.iter().flat_map(|l| &l.rows).filter(|r| r.source == "fused").all(agreement));
 }

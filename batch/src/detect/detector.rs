@@ -59,12 +59,8 @@ impl Detector {
         let (backbone, head) = (vs.root() / "backbone", vs.root() / "head");
         let body = ResNet::with_norm(&(&backbone / "body"), config.depth, config.width, config.norm);
         let fpn = Fpn::new(&(&backbone / "fpn"), &body.channels()[first_stage(config)..], config.fpn_channels);
-        let shape = HeadShape {
-            channels: config.fpn_channels,
-            convs: config.head_convs,
-            groups: config.head_groups,
-            classes,
-        };
+        let shape =
+            HeadShape { channels: config.fpn_channels, convs: config.head_convs, groups: config.head_groups, classes };
         let head = FcosHead::new(&head, shape);
         Ok(Self { vs, config: config.clone(), body, fpn, head, classes })
     }
@@ -135,9 +131,7 @@ fn first_stage(config: &DetectorModelConfig) -> usize {
 }
 
 fn check(config: &DetectorModelConfig) -> Result<()> {
-    let wrong = |key: &str, problem: String| {
-        Err(Error::Config { place: format!("detector.model.{key}"), problem })
-    };
+    let wrong = |key: &str, problem: String| Err(Error::Config { place: format!("detector.model.{key}"), problem });
     if !DEPTHS.contains(&config.depth) {
         return wrong("depth", format!("{} is none of {DEPTHS:?}", config.depth));
     }

@@ -29,8 +29,12 @@ impl Tower {
     fn new(path: &nn::Path, channels: i64, convs: i64, groups: i64) -> Self {
         // A sequence of three layers each, as torchvision counts them.
         let layer = |i: i64| {
-            let norm = nn::GroupNormConfig { eps: 1e-5, affine: true, ws_init: nn::Init::Const(1.0), ..Default::default() };
-            (conv(&(path / (3 * i)), channels, channels, 0.0), nn::group_norm(path / (3 * i + 1), groups, channels, norm))
+            let norm =
+                nn::GroupNormConfig { eps: 1e-5, affine: true, ws_init: nn::Init::Const(1.0), ..Default::default() };
+            (
+                conv(&(path / (3 * i)), channels, channels, 0.0),
+                nn::group_norm(path / (3 * i + 1), groups, channels, norm),
+            )
         };
         Self((0..convs).map(layer).collect())
     }

@@ -42,10 +42,7 @@ fn matches(point: &Point, b: &BoxXyxy<Model>) -> bool {
     let nearest = sides.into_iter().fold(f32::INFINITY, f32::min);
     let reach = sides.into_iter().fold(f32::NEG_INFINITY, f32::max);
     let off_centre = (point.x - x).abs().max((point.y - y).abs());
-    nearest > 0.0
-        && off_centre < CENTRE_RADIUS * point.stride
-        && reach > point.reach_min
-        && reach < point.reach_max
+    nearest > 0.0 && off_centre < CENTRE_RADIUS * point.stride && reach > point.reach_min && reach < point.reach_max
 }
 
 #[cfg(test)]

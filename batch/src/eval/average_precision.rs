@@ -7,8 +7,8 @@ use d2r_contracts::boxes::BoxXyxy;
 use d2r_contracts::space::Original;
 use rayon::prelude::*;
 
-use crate::eval::image_boxes::{area, iou};
 pub use crate::eval::image_boxes::{ImageBoxes, ScoredBox, TruthBox, by_image};
+use crate::eval::image_boxes::{area, iou};
 
 const THRESHOLDS: usize = 10;
 const RECALL_POINTS: usize = 101;
@@ -166,8 +166,7 @@ fn match_image(image: &ImageBoxes, class_id: i32, (low, high): (f64, f64), index
     for (position, d) in found.iter().enumerate() {
         out.push(Ranked { image: index, position: position as u32, score: d.score, matched: 0, ignored: 0 });
     }
-    let overlaps: Vec<f64> =
-        found.iter().flat_map(|d| truths.iter().map(|(t, _)| iou(&d.region, &t.region))).collect();
+    let overlaps: Vec<f64> = found.iter().flat_map(|d| truths.iter().map(|(t, _)| iou(&d.region, &t.region))).collect();
     for (t, threshold) in grid::<THRESHOLDS>(0.5, 0.95).into_iter().enumerate() {
         let bit = 1u16 << t;
         let mut taken = vec![false; truths.len()];

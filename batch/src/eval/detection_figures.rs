@@ -52,7 +52,12 @@ impl DetectionFigures {
         push("ap", "Detector AP", all.ap, &[("iou", "0.50:0.95"), ("area", "all"), ("coco", COCO)]);
         push("ap75", "AP75", all.ap75, &[("iou", "0.75"), ("area", "all"), ("coco", COCO)]);
         push("ap_small", "AP, small boxes", all.ap_small, &[("iou", "0.50:0.95"), ("area", "small"), ("coco", COCO)]);
-        push("ap_medium", "AP, medium boxes", all.ap_medium, &[("iou", "0.50:0.95"), ("area", "medium"), ("coco", COCO)]);
+        push(
+            "ap_medium",
+            "AP, medium boxes",
+            all.ap_medium,
+            &[("iou", "0.50:0.95"), ("area", "medium"), ("coco", COCO)],
+        );
         push("ap_large", "AP, large boxes", all.ap_large, &[("iou", "0.50:0.95"), ("area", "large"), ("coco", COCO)]);
         push("ar1", "Recall, 1 box per class", all.ar1, &[("iou", "0.50:0.95"), ("max", "1")]);
         push("ar10", "Recall, 10 boxes per class", all.ar10, &[("iou", "0.50:0.95"), ("max", "10")]);
@@ -64,7 +69,12 @@ impl DetectionFigures {
         let all_points = voc(Interpolation::AllPoints, false);
         push("ap40", "AP at IoU 0.4, all points", all_points, &[iou, ("interp", "all"), ("no-finding", "out")]);
         let with_normal = voc(Interpolation::AllPoints, true);
-        push("ap40_no_finding", "the same, with No finding", with_normal, &[iou, ("interp", "all"), ("no-finding", "in")]);
+        push(
+            "ap40_no_finding",
+            "the same, with No finding",
+            with_normal,
+            &[iou, ("interp", "all"), ("no-finding", "in")],
+        );
         for figure in &mut figures {
             match figure.metric.as_str() {
                 "ap50" => (figure.interval, figure.headline) = (drawn(Some(0)), true),

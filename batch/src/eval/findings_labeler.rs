@@ -87,7 +87,9 @@ fn pattern(text: &str) -> Regex {
 
 /// Ends of sentences (a point between digits is a decimal point) and words that turn the sense of a sentence.
 static BREAK: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(r"[!?;]|\.(?:\s|$)|\.\b|\s\.|\b(?:but|however|although|though|whereas|while|yet|except(?: for)?|aside from|apart from|other than|with the exception of|otherwise|which|there (?:is|are|has been|remains?))\b")
+    pattern(
+        r"[!?;]|\.(?:\s|$)|\.\b|\s\.|\b(?:but|however|although|though|whereas|while|yet|except(?: for)?|aside from|apart from|other than|with the exception of|otherwise|which|there (?:is|are|has been|remains?))\b",
+    )
 });
 static DECIMAL: LazyLock<Regex> = LazyLock::new(|| pattern(r"(\d)\.(\d)"));
 
@@ -134,7 +136,8 @@ static ALTERNATIVE: LazyLock<Regex> = LazyLock::new(|| pattern(r"^ ?(?:or|versus
 fn doubt_alternatives(clause: &str, found: &mut [(usize, usize, Mention)]) {
     for i in 1..found.len() {
         let between = clause.get(found[i - 1].1..found[i].0).unwrap_or_default();
-        let both_positive = [i - 1, i].iter().all(|&k| matches!(found[k].2.state, FindingState::Positive | FindingState::Uncertain));
+        let both_positive =
+            [i - 1, i].iter().all(|&k| matches!(found[k].2.state, FindingState::Positive | FindingState::Uncertain));
         if both_positive && ALTERNATIVE.is_match(between) {
             found[i - 1].2.state = FindingState::Uncertain;
             found[i].2.state = FindingState::Uncertain;
@@ -168,10 +171,13 @@ static NEW_SUBJECT: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"(?:,(?: and)?|\band|\bwith) (?:the|there|heart|cardiac|this|these|it)\b"));
 /// May open a new statement after a comma, or an item of the list: "no pneumothorax, small effusion".
 static NEW_ITEM: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(r"(?:,|\band|\bwith),? ?(?:an?|small|large|moderate|mild|minimal|trace|tiny|stable|persistent|unchanged|left|right|bilateral|bibasilar|patchy|new|interval|known)\b")
+    pattern(
+        r"(?:,|\band|\bwith),? ?(?:an?|small|large|moderate|mild|minimal|trace|tiny|stable|persistent|unchanged|left|right|bilateral|bibasilar|patchy|new|interval|known)\b",
+    )
 });
 static OR: LazyLock<Regex> = LazyLock::new(|| pattern(r"\b(?:or|nor)\b"));
-static PREDICATE: LazyLock<Regex> = LazyLock::new(|| pattern(r"\b(?:is|are|was|were|has|have|remains?|appears?|represents?)\b"));
+static PREDICATE: LazyLock<Regex> =
+    LazyLock::new(|| pattern(r"\b(?:is|are|was|were|has|have|remains?|appears?|represents?)\b"));
 
 /// Whether a cue reaches over `gap` to the term at the start of `rest`.
 fn reaches_forward(gap: &str, rest: &str) -> bool {

@@ -6,7 +6,10 @@ use super::*;
 
 /// A sentence and its labels: `+` present, `-` denied, `?` doubted; nothing else may be said.
 const SENTENCES: &[(&str, &str)] = &[
-    ("no focal consolidation, pleural effusion or pneumothorax is seen .", "-Consolidation -Pleural Effusion -Pneumothorax"),
+    (
+        "no focal consolidation, pleural effusion or pneumothorax is seen .",
+        "-Consolidation -Pleural Effusion -Pneumothorax",
+    ),
     ("No focal consolidation, pleural effusion, or pneumothorax.", "-Consolidation -Pleural Effusion -Pneumothorax"),
     ("heart size is normal .", "-Cardiomegaly"),
     ("The heart is normal in size.", "-Cardiomegaly"),
@@ -117,7 +120,9 @@ fn sentences_are_labelled_as_a_reader_would() {
     let wrong: Vec<String> = SENTENCES
         .iter()
         .filter(|(sentence, labels)| said(label_sentence(sentence).states) != expected(labels))
-        .map(|(sentence, labels)| format!("{sentence}\n  expected {labels}\n  found    {:?}", said(label_sentence(sentence).states)))
+        .map(|(sentence, labels)| {
+            format!("{sentence}\n  expected {labels}\n  found    {:?}", said(label_sentence(sentence).states))
+        })
         .collect();
     assert!(SENTENCES.len() >= 60);
     assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), SENTENCES.len(), wrong.join("\n"));
@@ -174,7 +179,15 @@ fn line_breaks_and_case_do_not_matter() {
 
 #[test]
 fn odd_text_does_not_panic() {
-    for text in ["\u{130}no e\u{301}ffusion, caf\u{e9} nodule", "nononono", "or or or", "\u{2028}mass\u{0}", "no", "not", "İ̇ no pneumothorax, İ small effusion"] {
+    for text in [
+        "\u{130}no e\u{301}ffusion, caf\u{e9} nodule",
+        "nononono",
+        "or or or",
+        "\u{2028}mass\u{0}",
+        "no",
+        "not",
+        "İ̇ no pneumothorax, İ small effusion",
+    ] {
         label(text);
     }
 }

@@ -43,7 +43,8 @@ const HEART: &str = r"(?:heart|cardiac|cardio-?pericardial)(?: (?:size|silhouett
 const MEDIASTINUM: &str = r"(?:cardio-?mediastinal|superior mediastinal|mediastinal|mediastinum)(?: and hilar)?(?: (?:silhouette|contours?|borders?|shadow|structures|width))*";
 const AORTA: &str = r"(?:thoracic |descending |ascending )?(?:aorta|aortic (?:arch|knob|root|contour|shadow))";
 const LARGE: &str = r"(?:enlarged|large|dilated|prominent|tortuous|ectatic|elongated|unfolded|widened|increased)";
-const NORMAL: &str = r"(?:top[- ]normal|normal|unremarkable|within normal limits|within the normal range|not enlarged|not widened)";
+const NORMAL: &str =
+    r"(?:top[- ]normal|normal|unremarkable|within normal limits|within the normal range|not enlarged|not widened)";
 
 const ECM: &[&str] = &["Enlarged Cardiomediastinum"];
 const HEART_LABEL: &[&str] = &["Cardiomegaly"];
@@ -58,46 +59,147 @@ const DEVICES: &[&str] = &["Support Devices"];
 /// Terms by priority. `{heart}` and the like stand for the subjects above.
 const TERMS: &[Term] = &[
     // Words that only look like a finding.
-    Term { pattern: r"pericardial (?:effusions?|calcifications?|fluid)|(?:knee|joint|hip) effusions?|(?:thoracic|chest|pleural|abdominal|peritoneal|nasal|oral) cavit(?:y|ies)|free air", labels: &[], class: None, says: Says::Nothing },
-    Term { pattern: r"(?:aortic|aorta|vascular|coronary|mitral|valvular|annular|atherosclerotic|arterial|tracheal|costochondral|nodal)(?: (?:arch|knob|annulus|valve|artery|wall))? (?:calcifications?|is calcified)|calcified (?:(?:hilar|mediastinal|thoracic) )?(?:aorta|aortic(?: arch| knob)?|lymph nodes?|nodes?)|calcifications? of the (?:thoracic )?(?:aorta|aortic(?: arch| knob)?)|mass effect", labels: &[], class: None, says: Says::Nothing },
+    Term {
+        pattern: r"pericardial (?:effusions?|calcifications?|fluid)|(?:knee|joint|hip) effusions?|(?:thoracic|chest|pleural|abdominal|peritoneal|nasal|oral) cavit(?:y|ies)|free air",
+        labels: &[],
+        class: None,
+        says: Says::Nothing,
+    },
+    Term {
+        pattern: r"(?:aortic|aorta|vascular|coronary|mitral|valvular|annular|atherosclerotic|arterial|tracheal|costochondral|nodal)(?: (?:arch|knob|annulus|valve|artery|wall))? (?:calcifications?|is calcified)|calcified (?:(?:hilar|mediastinal|thoracic) )?(?:aorta|aortic(?: arch| knob)?|lymph nodes?|nodes?)|calcifications? of the (?:thoracic )?(?:aorta|aortic(?: arch| knob)?)|mass effect",
+        labels: &[],
+        class: None,
+        says: Says::Nothing,
+    },
     // Heart.
-    Term { pattern: r"cardiomediastinal (?:silhouette|contours?)(?: (?:size|and hila))*{between} {normal}|{normal} cardiomediastinal (?:silhouette|contours?)", labels: &["Cardiomegaly", "Enlarged Cardiomediastinum"], class: None, says: Says::Absent },
-    absent(r"{heart}(?: and (?:the )?(?:mediastinum|mediastinal contours?|mediastinal silhouette|pulmonary vascularity|vascularity))?{between} {normal}|(?:\bnormal|unremarkable)(?: size| sized)?(?: of)?(?: the)? (?:heart|cardiac)(?: (?:size|silhouette))?", HEART_LABEL),
-    Term { pattern: r"borderline(?: enlarged| in size)? (?:heart|cardiac)(?: (?:size|silhouette))?|{heart}{between} borderline(?: enlarged| in size| enlargement)?|borderline cardiomegaly", labels: HEART_LABEL, class: Some("Cardiomegaly"), says: Says::Possible },
-    present(r"cardiomegaly|cardiac enlargement|{heart}{between} (?:enlarged|large|enlargement|dilated|increased in size)|(?:enlarged|large|dilated) (?:heart|cardiac (?:silhouette|size|shadow))|enlargement of (?:the )?(?:heart|cardiac (?:silhouette|size))|enlarged cardiomediastinal silhouette", HEART_LABEL, Some("Cardiomegaly")),
+    Term {
+        pattern: r"cardiomediastinal (?:silhouette|contours?)(?: (?:size|and hila))*{between} {normal}|{normal} cardiomediastinal (?:silhouette|contours?)",
+        labels: &["Cardiomegaly", "Enlarged Cardiomediastinum"],
+        class: None,
+        says: Says::Absent,
+    },
+    absent(
+        r"{heart}(?: and (?:the )?(?:mediastinum|mediastinal contours?|mediastinal silhouette|pulmonary vascularity|vascularity))?{between} {normal}|(?:\bnormal|unremarkable)(?: size| sized)?(?: of)?(?: the)? (?:heart|cardiac)(?: (?:size|silhouette))?",
+        HEART_LABEL,
+    ),
+    Term {
+        pattern: r"borderline(?: enlarged| in size)? (?:heart|cardiac)(?: (?:size|silhouette))?|{heart}{between} borderline(?: enlarged| in size| enlargement)?|borderline cardiomegaly",
+        labels: HEART_LABEL,
+        class: Some("Cardiomegaly"),
+        says: Says::Possible,
+    },
+    present(
+        r"cardiomegaly|cardiac enlargement|{heart}{between} (?:enlarged|large|enlargement|dilated|increased in size)|(?:enlarged|large|dilated) (?:heart|cardiac (?:silhouette|size|shadow))|enlargement of (?:the )?(?:heart|cardiac (?:silhouette|size))|enlarged cardiomediastinal silhouette",
+        HEART_LABEL,
+        Some("Cardiomegaly"),
+    ),
     // Mediastinum and great vessels.
-    absent(r"{mediastinum}(?: and (?:the )?(?:hila|hilar contours?|heart|cardiac silhouette))?{between} {normal}|(?:\bnormal|unremarkable) (?:mediastinum|mediastinal (?:contours?|silhouette))", ECM),
-    present(r"mediastinal shift|shift of (?:the )?mediastinum|mediastinum{between} (?:shifted|displaced)|(?:shifted|displaced) mediastinum", ECM, Some("Mediastinal shift")),
-    present(r"(?:enlarged|dilated|prominent)(?: (?:main|left|right|central))? pulmonary arter(?:y|ies)|(?:main |central )?pulmonary arter(?:y|ies){between} {large}|(?:enlargement|dilatation|dilation) of (?:the )?(?:main |central )?pulmonary arter(?:y|ies)|pulmonary arter(?:y|ial) enlargement", ECM, Some("Enlarged PA")),
-    present(r"{aorta}{between} {large}|(?:{large}) (?:and \w+ )?(?:thoracic )?(?:aorta|aortic (?:arch|knob|contour|shadow))|aortic (?:enlargement|dilatation|dilation|ectasia|tortuosity|aneurysm|unfolding)|(?:enlargement|dilatation|dilation|tortuosity|aneurysm|unfolding|widening|prominence) of (?:the )?{aorta}", ECM, Some("Aortic enlargement")),
-    present(r"{mediastinum}{between} (?:enlarged|widened|wide|prominent)|widened mediastinum|(?:mediastinal|cardiomediastinal) (?:widening|enlargement)|widening of (?:the )?mediastinum|(?:widened|enlarged|prominent) (?:mediastinum|mediastinal (?:contours?|silhouette))", ECM, None),
+    absent(
+        r"{mediastinum}(?: and (?:the )?(?:hila|hilar contours?|heart|cardiac silhouette))?{between} {normal}|(?:\bnormal|unremarkable) (?:mediastinum|mediastinal (?:contours?|silhouette))",
+        ECM,
+    ),
+    present(
+        r"mediastinal shift|shift of (?:the )?mediastinum|mediastinum{between} (?:shifted|displaced)|(?:shifted|displaced) mediastinum",
+        ECM,
+        Some("Mediastinal shift"),
+    ),
+    present(
+        r"(?:enlarged|dilated|prominent)(?: (?:main|left|right|central))? pulmonary arter(?:y|ies)|(?:main |central )?pulmonary arter(?:y|ies){between} {large}|(?:enlargement|dilatation|dilation) of (?:the )?(?:main |central )?pulmonary arter(?:y|ies)|pulmonary arter(?:y|ial) enlargement",
+        ECM,
+        Some("Enlarged PA"),
+    ),
+    present(
+        r"{aorta}{between} {large}|(?:{large}) (?:and \w+ )?(?:thoracic )?(?:aorta|aortic (?:arch|knob|contour|shadow))|aortic (?:enlargement|dilatation|dilation|ectasia|tortuosity|aneurysm|unfolding)|(?:enlargement|dilatation|dilation|tortuosity|aneurysm|unfolding|widening|prominence) of (?:the )?{aorta}",
+        ECM,
+        Some("Aortic enlargement"),
+    ),
+    present(
+        r"{mediastinum}{between} (?:enlarged|widened|wide|prominent)|widened mediastinum|(?:mediastinal|cardiomediastinal) (?:widening|enlargement)|widening of (?:the )?mediastinum|(?:widened|enlarged|prominent) (?:mediastinum|mediastinal (?:contours?|silhouette))",
+        ECM,
+        None,
+    ),
     // Lungs.
-    absent(r"(?:both )?(?:lungs|lung (?:fields|zones|parenchyma)){between}(?: (?:well|fully|adequately|expanded|inflated|aerated|hyperinflated|hyperexpanded|otherwise|essentially|and))* clear|(?:\bclear) lungs", OPACITY),
-    present(r"(?:interstitial |alveolar |pulmonary |vascular |perihilar )*o?edema|(?:pulmonary )?vascular congestion|pulmonary (?:venous )?congestion|congestive heart failure|\bchf\b|(?:heart|cardiac) failure|pulmonary venous hypertension|cephalization", EDEMA, Some("Edema")),
+    absent(
+        r"(?:both )?(?:lungs|lung (?:fields|zones|parenchyma)){between}(?: (?:well|fully|adequately|expanded|inflated|aerated|hyperinflated|hyperexpanded|otherwise|essentially|and))* clear|(?:\bclear) lungs",
+        OPACITY,
+    ),
+    present(
+        r"(?:interstitial |alveolar |pulmonary |vascular |perihilar )*o?edema|(?:pulmonary )?vascular congestion|pulmonary (?:venous )?congestion|congestive heart failure|\bchf\b|(?:heart|cardiac) failure|pulmonary venous hypertension|cephalization",
+        EDEMA,
+        Some("Edema"),
+    ),
     present(r"consolidat(?:ions?|ive|ed)", &["Consolidation"], Some("Consolidation")),
-    present(r"(?:broncho)?pneumonias?|infectious (?:process|infiltrates?)|pneumonic (?:process|infiltrates?)", &["Pneumonia"], None),
+    present(
+        r"(?:broncho)?pneumonias?|infectious (?:process|infiltrates?)|pneumonic (?:process|infiltrates?)",
+        &["Pneumonia"],
+        None,
+    ),
     present(r"atelecta(?:sis|ses|tic)|(?:lobar|lung|lobe) collapse", &["Atelectasis"], Some("Atelectasis")),
     present(r"(?:hydro)?pneumothora(?:x|ces)", &["Pneumothorax"], Some("Pneumothorax")),
-    present(r"calcified (?:lung |pulmonary |pleural )?(?:granulomas?|granulomata|nodules?|lesions?|foci|focus)|granulomas?|granulomata|calcifications?|calcified", LESION, Some("Calcification")),
+    present(
+        r"calcified (?:lung |pulmonary |pleural )?(?:granulomas?|granulomata|nodules?|lesions?|foci|focus)|granulomas?|granulomata|calcifications?|calcified",
+        LESION,
+        Some("Calcification"),
+    ),
     present(r"cavit(?:y|ies|ary|ations?)(?: lesions?)?", LESION, Some("Lung cavity")),
     present(r"cysts?|cystic (?:lesions?|changes?)|bullae?|blebs?", LESION, Some("Lung cyst")),
-    present(r"nodules?|nodular(?: (?:opacit(?:y|ies)|densit(?:y|ies)|lesions?))?|mass(?:es)?|tumou?rs?|neoplasms?|malignancy", LESION, Some("Nodule/Mass")),
+    present(
+        r"nodules?|nodular(?: (?:opacit(?:y|ies)|densit(?:y|ies)|lesions?))?|mass(?:es)?|tumou?rs?|neoplasms?|malignancy",
+        LESION,
+        Some("Nodule/Mass"),
+    ),
     present(r"infiltrat(?:es?|ions?|ive)", OPACITY, Some("Infiltration")),
-    present(r"(?:reticul(?:ar|o-?nodular) )?interstitial(?: (?:lung disease|thickening|markings?|patterns?|opacit(?:y|ies)|changes?|prominence|abnormality))?|reticul(?:ar|o-?nodular|ation)(?: opacit(?:y|ies))?", OPACITY, Some("ILD")),
+    present(
+        r"(?:reticul(?:ar|o-?nodular) )?interstitial(?: (?:lung disease|thickening|markings?|patterns?|opacit(?:y|ies)|changes?|prominence|abnormality))?|reticul(?:ar|o-?nodular|ation)(?: opacit(?:y|ies))?",
+        OPACITY,
+        Some("ILD"),
+    ),
     present(r"fibro(?:sis|tic)|scarring", OPACITY, Some("Pulmonary fibrosis")),
-    present(r"opacit(?:y|ies)|opacifications?|air[- ]?space (?:disease|process)|haziness|ground[- ]glass", OPACITY, Some("Lung Opacity")),
+    present(
+        r"opacit(?:y|ies)|opacifications?|air[- ]?space (?:disease|process)|haziness|ground[- ]glass",
+        OPACITY,
+        Some("Lung Opacity"),
+    ),
     present(r"emphysem(?:a|atous)", &[], Some("Emphysema")),
     // Pleura.
-    present(r"pleural (?:thickening|plaques?|scar(?:ring)?|fibrosis)|thickening of (?:the )?(?:[a-z]+ )?pleura|thickened pleura|pleura{between} thickened|(?:bi)?apical thickening|fibrothorax", PLEURA, Some("Pleural thickening")),
-    present(r"(?:pleural )?effusions?|pleural fluid|hydrothora(?:x|ces)|ha?emothora(?:x|ces)", EFFUSION, Some("Pleural effusion")),
-    absent(r"costophrenic (?:angles?|sulc(?:us|i)|recess(?:es)?){between} (?:sharp|clear|preserved|maintained)", EFFUSION),
-    Term { pattern: r"blunt(?:ing|ed)(?: of)?(?: the)?(?: (?:left|right|bilateral|both|lateral|posterior))* costophrenic|costophrenic (?:angles?|sulc(?:us|i)){between} blunted", labels: EFFUSION, class: None, says: Says::Possible },
+    present(
+        r"pleural (?:thickening|plaques?|scar(?:ring)?|fibrosis)|thickening of (?:the )?(?:[a-z]+ )?pleura|thickened pleura|pleura{between} thickened|(?:bi)?apical thickening|fibrothorax",
+        PLEURA,
+        Some("Pleural thickening"),
+    ),
+    present(
+        r"(?:pleural )?effusions?|pleural fluid|hydrothora(?:x|ces)|ha?emothora(?:x|ces)",
+        EFFUSION,
+        Some("Pleural effusion"),
+    ),
+    absent(
+        r"costophrenic (?:angles?|sulc(?:us|i)|recess(?:es)?){between} (?:sharp|clear|preserved|maintained)",
+        EFFUSION,
+    ),
+    Term {
+        pattern: r"blunt(?:ing|ed)(?: of)?(?: the)?(?: (?:left|right|bilateral|both|lateral|posterior))* costophrenic|costophrenic (?:angles?|sulc(?:us|i)){between} blunted",
+        labels: EFFUSION,
+        class: None,
+        says: Says::Possible,
+    },
     // Bones.
-    present(r"clavic(?:le|ular) fractures?|fractures? of (?:the )?(?:(?:left|right|both|mid|distal) )*clavicles?|clavicles?{between} fractured|fractured(?: (?:left|right))? clavicles?", FRACTURE, Some("Clavicle fracture")),
-    present(r"rib fractures?|fractures? (?:of|involving|in) (?:the )?(?:[a-z0-9-]+ ){0,4}ribs?|ribs?{between} fractured|fractured(?: (?:left|right))?(?: [a-z0-9-]+)? ribs?", FRACTURE, Some("Rib fracture")),
+    present(
+        r"clavic(?:le|ular) fractures?|fractures? of (?:the )?(?:(?:left|right|both|mid|distal) )*clavicles?|clavicles?{between} fractured|fractured(?: (?:left|right))? clavicles?",
+        FRACTURE,
+        Some("Clavicle fracture"),
+    ),
+    present(
+        r"rib fractures?|fractures? (?:of|involving|in) (?:the )?(?:[a-z0-9-]+ ){0,4}ribs?|ribs?{between} fractured|fractured(?: (?:left|right))?(?: [a-z0-9-]+)? ribs?",
+        FRACTURE,
+        Some("Rib fracture"),
+    ),
     present(r"fractures?|fractured", FRACTURE, None),
     // Devices.
-    present(r"pace ?makers?|pacing (?:device|leads?|wires?)|pacer|defibrillator|\bicd\b|\bpicc\b|(?:endotracheal|nasogastric|orogastric|enteric|feeding|chest|tracheostomy|dobbhoff|ng|et) tubes?|tubes?|catheters?|(?:central|venous|subclavian|jugular|picc)(?: venous)? lines?|port-?a-?cath|\bport\b|(?:sternotomy|sternal|median) wires?|stents?|pigtail|drains?|(?:prosthetic|replaced|artificial)(?: \w+)? valves?|valve replacement|swan-ganz|support devices?|hardware", DEVICES, None),
+    present(
+        r"pace ?makers?|pacing (?:device|leads?|wires?)|pacer|defibrillator|\bicd\b|\bpicc\b|(?:endotracheal|nasogastric|orogastric|enteric|feeding|chest|tracheostomy|dobbhoff|ng|et) tubes?|tubes?|catheters?|(?:central|venous|subclavian|jugular|picc)(?: venous)? lines?|port-?a-?cath|\bport\b|(?:sternotomy|sternal|median) wires?|stents?|pigtail|drains?|(?:prosthetic|replaced|artificial)(?: \w+)? valves?|valve replacement|swan-ganz|support devices?|hardware",
+        DEVICES,
+        None,
+    ),
     // Anything else that is there.
     present(r"lesions?", &[], Some("Other lesion")),
 ];
@@ -160,11 +262,26 @@ pub(super) enum Cue {
 const SEEN: &str = r"(?:seen|identified|demonstrated|visuali[sz]ed|present|evident|apparent|appreciated|noted|observed|found|detected|shown)";
 
 const CUES: &[(Cue, &str)] = &[
-    (Cue::Pseudo, r"(?:no|without|not)(?: any)?(?: (?:significant|definite|appreciable|substantial|interval|obvious|other))*(?: (?:change|changes|changed|improvement|worsening|progression|increase|decrease))|no longer any change|not only|not necessarily"),
-    (Cue::DoubtsBefore, r"(?:cannot|can not|could not)(?: be)? (?:entirely |completely |definitely )?(?:excluded|ruled out)|(?:is|are|was|were) (?:not|difficult to) (?:entirely |completely )?(?:excluded|exclude|ruled out)|(?:is|are|was|were) (?:possible|suspected|questioned|questionable|probable|likely|suggested|considered|a consideration|a possibility|equivocal|of concern)|not excluded"),
-    (Cue::DeniesBefore, r"(?:(?:is|are|was|were|has|have) )?(?:been )?(?:not|no longer)(?: clearly| definitely| well| currently| otherwise)? {seen}|(?:(?:has|have|is|are) )?(?:now |since |completely |largely |nearly |been )*(?:resolved|cleared|removed)|(?:is|are|was|were) (?:absent|excluded|ruled out|unlikely)|unlikely"),
-    (Cue::DoubtsAfter, r"(?:cannot|can not|could not|difficult to|not) (?:entirely |completely |definitely )?(?:exclude|rule out)|(?:may|might|could|would)(?: also)?(?: \w+)?|possib(?:le|ly)|probab(?:le|ly)|(?:less |most |more )?likely|suspicious for|suspicion (?:of|for)|suspected|suspect|concern(?:ing)? for|worrisome for|suggest(?:s|ed|ing|ive of)?|question(?:able)?(?: of)?|questioned|equivocal|presumed|presumably|potential(?:ly)?|versus|vs|differential (?:diagnosis )?includes|(?:evaluate|evaluation|assess|assessment) for|rule out|borderline"),
-    (Cue::DeniesAfter, r"(?:no|without)(?: (?:definite|definitive|convincing|radiographic|focal|acute|obvious|clear))* (?:evidence|signs?|suggestion|findings?) (?:of|for|to suggest)|negative for|(?:free|clear) (?:of|from)|(?:absence|lack|resolution|clearing|removal) of|resolved|rather than|denies|neither|nor|without|w/o|no|not|never|fails to (?:show|demonstrate)"),
+    (
+        Cue::Pseudo,
+        r"(?:no|without|not)(?: any)?(?: (?:significant|definite|appreciable|substantial|interval|obvious|other))*(?: (?:change|changes|changed|improvement|worsening|progression|increase|decrease))|no longer any change|not only|not necessarily",
+    ),
+    (
+        Cue::DoubtsBefore,
+        r"(?:cannot|can not|could not)(?: be)? (?:entirely |completely |definitely )?(?:excluded|ruled out)|(?:is|are|was|were) (?:not|difficult to) (?:entirely |completely )?(?:excluded|exclude|ruled out)|(?:is|are|was|were) (?:possible|suspected|questioned|questionable|probable|likely|suggested|considered|a consideration|a possibility|equivocal|of concern)|not excluded",
+    ),
+    (
+        Cue::DeniesBefore,
+        r"(?:(?:is|are|was|were|has|have) )?(?:been )?(?:not|no longer)(?: clearly| definitely| well| currently| otherwise)? {seen}|(?:(?:has|have|is|are) )?(?:now |since |completely |largely |nearly |been )*(?:resolved|cleared|removed)|(?:is|are|was|were) (?:absent|excluded|ruled out|unlikely)|unlikely",
+    ),
+    (
+        Cue::DoubtsAfter,
+        r"(?:cannot|can not|could not|difficult to|not) (?:entirely |completely |definitely )?(?:exclude|rule out)|(?:may|might|could|would)(?: also)?(?: \w+)?|possib(?:le|ly)|probab(?:le|ly)|(?:less |most |more )?likely|suspicious for|suspicion (?:of|for)|suspected|suspect|concern(?:ing)? for|worrisome for|suggest(?:s|ed|ing|ive of)?|question(?:able)?(?: of)?|questioned|equivocal|presumed|presumably|potential(?:ly)?|versus|vs|differential (?:diagnosis )?includes|(?:evaluate|evaluation|assess|assessment) for|rule out|borderline",
+    ),
+    (
+        Cue::DeniesAfter,
+        r"(?:no|without)(?: (?:definite|definitive|convincing|radiographic|focal|acute|obvious|clear))* (?:evidence|signs?|suggestion|findings?) (?:of|for|to suggest)|negative for|(?:free|clear) (?:of|from)|(?:absence|lack|resolution|clearing|removal) of|resolved|rather than|denies|neither|nor|without|w/o|no|not|never|fails to (?:show|demonstrate)",
+    ),
 ];
 
 static COMPILED_CUES: LazyLock<Compiled> =

@@ -137,11 +137,8 @@ fn box_anchor(number: usize, index: usize) -> String {
 }
 
 fn sentence(case: &Case, sentence: &CaseSentence, number: usize) -> Markup {
-    let linked: Vec<(usize, &CaseBox)> = sentence
-        .box_ids
-        .iter()
-        .filter_map(|id| case.boxes.iter().enumerate().find(|(_, b)| b.box_id == *id))
-        .collect();
+    let linked: Vec<(usize, &CaseBox)> =
+        sentence.box_ids.iter().filter_map(|id| case.boxes.iter().enumerate().find(|(_, b)| b.box_id == *id)).collect();
     let anchors: Vec<String> = linked.iter().map(|(i, _)| box_anchor(number, *i)).collect();
     html! {
         li data-boxes=[(!anchors.is_empty()).then(|| anchors.join(" "))] {

@@ -41,10 +41,14 @@ fn case(i: usize) -> Case {
         region: BoxXyxy::new(x, y, x + w, y + h),
     };
     let (boxes, generated) = if i % 3 == 2 {
-        let texts = ["the lungs are clear .", "the heart size is normal .", "no pneumothorax or pleural effusion is seen ."];
+        let texts =
+            ["the lungs are clear .", "the heart size is normal .", "no pneumothorax or pleural effusion is seen ."];
         (Vec::new(), texts.map(|t| CaseSentence { text: t.into(), box_ids: Vec::new() }).to_vec())
     } else {
-        let said = |text: &str, ids: &[&str]| CaseSentence { text: text.into(), box_ids: ids.iter().map(|s| (*s).into()).collect() };
+        let said = |text: &str, ids: &[&str]| CaseSentence {
+            text: text.into(),
+            box_ids: ids.iter().map(|s| (*s).into()).collect(),
+        };
         let boxes = vec![
             a_box("b1", 15, 110.0, 120.0, 34.0, 36.0),
             a_box("b2", 3, 150.0, 260.0, 230.0, 150.0),
@@ -63,13 +67,26 @@ fn case(i: usize) -> Case {
         study_id: format!("s5{:07}", 1234 + i),
         size: (512, 512),
         picture: Some(picture(&film()).unwrap()),
-        truths: boxes.iter().take(2).map(|b| CaseBox { score: None, region: b.region.with_margin(0.12), ..b.clone() }).collect(),
+        truths: boxes
+            .iter()
+            .take(2)
+            .map(|b| CaseBox { score: None, region: b.region.with_margin(0.12), ..b.clone() })
+            .collect(),
         boxes,
         generated,
-        reference: ["A small nodule is seen in the right upper lobe.", "Moderate left pleural effusion.", "The heart is moderately enlarged.", "There is no pneumothorax."]
-            .map(str::to_owned)
-            .to_vec(),
-        scores: vec![("BLEU-4".into(), "0.412".into()), ("ROUGE-L".into(), "0.583".into()), ("Label F1".into(), "0.86".into())],
+        reference: [
+            "A small nodule is seen in the right upper lobe.",
+            "Moderate left pleural effusion.",
+            "The heart is moderately enlarged.",
+            "There is no pneumothorax.",
+        ]
+        .map(str::to_owned)
+        .to_vec(),
+        scores: vec![
+            ("BLEU-4".into(), "0.412".into()),
+            ("ROUGE-L".into(), "0.583".into()),
+            ("Label F1".into(), "0.86".into()),
+        ],
         flags: if i == 0 { vec!["needs review".into()] } else { Vec::new() },
     }
 }
@@ -96,10 +113,17 @@ fn training() -> Vec<TrainLogRow> {
 
 pub(crate) fn sample() -> Page {
     let curve = |a: f64| (0..=100).map(|i| (1.0 - (f64::from(i) / 100.0).powf(a)).max(0.0)).collect::<Vec<f64>>();
-    let curves: Vec<(String, Vec<f64>)> = [("mean over classes", 2.0), ("Cardiomegaly", 6.0), ("Pleural effusion", 3.0), ("Nodule/Mass", 1.0), ("Pneumothorax", 1.5)]
-        .map(|(n, a)| (n.to_owned(), curve(a)))
-        .to_vec();
-    let froc: Vec<(f64, f64)> = (0..60).map(|i| (f64::from(i) * 0.06, 0.85 * (1.0 - (-f64::from(i) * 0.12).exp()))).collect();
+    let curves: Vec<(String, Vec<f64>)> = [
+        ("mean over classes", 2.0),
+        ("Cardiomegaly", 6.0),
+        ("Pleural effusion", 3.0),
+        ("Nodule/Mass", 1.0),
+        ("Pneumothorax", 1.5),
+    ]
+    .map(|(n, a)| (n.to_owned(), curve(a)))
+    .to_vec();
+    let froc: Vec<(f64, f64)> =
+        (0..60).map(|i| (f64::from(i) * 0.06, 0.85 * (1.0 - (-f64::from(i) * 0.12).exp()))).collect();
     let labels: Vec<LabelScore> = FINDING_LABELS
         .iter()
         .enumerate()
@@ -135,7 +159,10 @@ pub(crate) fn sample() -> Page {
             },
             FigureGroup {
                 title: "Links".into(),
-                rows: vec![figure("Link precision", 0.834, None, true), figure("Link recall, of all lesions", 0.522, None, true)],
+                rows: vec![
+                    figure("Link precision", 0.834, None, true),
+                    figure("Link recall, of all lesions", 0.522, None, true),
+                ],
             },
         ],
         classes: LESION_CLASSES
@@ -144,7 +171,10 @@ pub(crate) fn sample() -> Page {
             .map(|(i, name)| {
                 let some = (i % 5 != 4).then_some(0.9 - 0.03 * i as f64);
                 let truths = if some.is_some() { 31 - i } else { 0 };
-                ((*name).to_owned(), ClassAp { class_id: i as i32, truths, ap: some.map(|v| v * 0.6), ap50: some, recall50: some })
+                (
+                    (*name).to_owned(),
+                    ClassAp { class_id: i as i32, truths, ap: some.map(|v| v * 0.6), ap50: some, recall50: some },
+                )
             })
             .collect(),
         labels,
@@ -154,7 +184,12 @@ pub(crate) fn sample() -> Page {
             Timing { stage: "annotate 0/1".into(), n: 700, seconds: [1.2, 4.1, 58.8, 0.3] },
             Timing { stage: "report 0/1".into(), n: 105, seconds: [0.2, 0.7, 21.0, 0.1] },
         ],
-        failures: vec![FailureCount { stage: "ingest".into(), code: "truncated".into(), n: 2, example: "files/p10/p10000032/s50414267/02aa804e-bde0afdd.jpg".into() }],
+        failures: vec![FailureCount {
+            stage: "ingest".into(),
+            code: "truncated".into(),
+            n: 2,
+            example: "files/p10/p10000032/s50414267/02aa804e-bde0afdd.jpg".into(),
+        }],
     }
 }
 

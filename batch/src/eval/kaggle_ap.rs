@@ -59,7 +59,8 @@ impl KaggleAp {
                         best = Some((g, overlap));
                     }
                 }
-                let right = best.is_some_and(|(g, overlap)| overlap > self.iou && !std::mem::replace(&mut taken[g], true));
+                let right =
+                    best.is_some_and(|(g, overlap)| overlap > self.iou && !std::mem::replace(&mut taken[g], true));
                 outcomes.push(Outcome { score: f64::from(d.score), right });
             }
         }

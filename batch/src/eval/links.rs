@@ -161,12 +161,18 @@ mod tests {
         let lesions = [lesion(NODULE, 0.0, "left", true), lesion(16, 100.0, "right", false)];
         let sentences = [
             said("a nodule is seen in the left lung .", &[at(1.0), at(100.0)]), // the second box is the effusion's
-            said("no pleural effusion .", &[at(100.0)]),                       // denied, not named
+            said("no pleural effusion .", &[at(100.0)]),                        // denied, not named
         ];
         let counts = LinkCounts::of(&sentences, &lesions, IOU_MIN);
-        assert_eq!(counts, LinkCounts { links: 3, right_links: 1, lesions: 2, named: 1, grounded: 1, small: 1, small_named: 1 });
+        assert_eq!(
+            counts,
+            LinkCounts { links: 3, right_links: 1, lesions: 2, named: 1, grounded: 1, small: 1, small_named: 1 }
+        );
         let figures = counts.figures();
-        assert_eq!((figures.precision, figures.recall, figures.recall_of_named), (Some(1.0 / 3.0), Some(0.5), Some(1.0)));
+        assert_eq!(
+            (figures.precision, figures.recall, figures.recall_of_named),
+            (Some(1.0 / 3.0), Some(0.5), Some(1.0))
+        );
     }
 
     #[test]

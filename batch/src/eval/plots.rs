@@ -162,7 +162,12 @@ pub fn froc(points: &[(f64, f64)]) -> Result<Option<Plot>> {
         kept.push((end, last.1));
     }
     let series = [Series { name: "all classes".into(), points: kept }];
-    lines("Lesions found (FROC, IoU 0.5)", ("false alarms per image", "share of lesions found"), (Some(end), Some(1.05)), &series)
+    lines(
+        "Lesions found (FROC, IoU 0.5)",
+        ("false alarms per image", "share of lesions found"),
+        (Some(end), Some(1.05)),
+        &series,
+    )
 }
 
 /// Loss over steps, one plot per run, training and validation apart; in the order of run ids.

@@ -44,7 +44,8 @@ fn nothing_to_draw_is_no_plot() {
 #[test]
 fn one_point_and_non_finite_points_are_ordinary() {
     assert!(froc(&[(0.0, 0.0)]).unwrap().is_some());
-    let plots = training(&[row("b", "train", 1, f64::NAN), row("a", "train", 0, 0.0), row("a", "validation", 5, 0.0)]).unwrap();
+    let plots =
+        training(&[row("b", "train", 1, f64::NAN), row("a", "train", 0, 0.0), row("a", "validation", 5, 0.0)]).unwrap();
     assert_eq!(plots.len(), 1, "a run whose loss is never finite has nothing to draw");
     assert_eq!(plots[0].legend.iter().map(|l| l.0.as_str()).collect::<Vec<_>>(), ["training loss", "validation score"]);
 }

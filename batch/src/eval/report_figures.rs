@@ -88,9 +88,8 @@ fn text_figures(pairs: &[ReportPair], constant: Option<&str>, resampling: Resamp
         let lead = figure("bleu4_over_constant", "BLEU-4 above the constant report, paired", lead(None));
         figures.push(lead.with_interval(drawn));
     }
-    let rouge = |texts: &[String]| -> Vec<f64> {
-        texts.iter().zip(&references).map(|(h, r)| rouge_l_one(h, r)).collect()
-    };
+    let rouge =
+        |texts: &[String]| -> Vec<f64> { texts.iter().zip(&references).map(|(h, r)| rouge_l_one(h, r)).collect() };
     let own = rouge(&texts);
     let drawn = interval(n, resampling.draws, resampling.seed, |w| {
         Some(own.iter().zip(w).map(|(v, w)| v * f64::from(*w)).sum::<f64>() / n as f64)
@@ -124,9 +123,9 @@ fn label_figures(
         };
         let parts = [("ref", "labeled"), LABELER, ("variant", variant.name)];
         let value = label_f1(states, variant, None).f1;
-        let drawn =
-            interval(n, resampling.draws, resampling.seed, |w| Some(label_f1(states, variant, Some(w)).f1));
-        let mut figure = Figure::new("reports", &metric, &name, value, n, signature(&metric, &parts)).with_interval(drawn);
+        let drawn = interval(n, resampling.draws, resampling.seed, |w| Some(label_f1(states, variant, Some(w)).f1));
+        let mut figure =
+            Figure::new("reports", &metric, &name, value, n, signature(&metric, &parts)).with_interval(drawn);
         if let Some(constant) = constant {
             let same: Vec<(States, States)> = states.iter().map(|(r, _)| (*r, constant)).collect();
             figure = figure.against(CONSTANT, label_f1(&same, variant, None).f1);
@@ -159,7 +158,12 @@ fn diversity_figures(pairs: &[ReportPair], states: &[(States, States)]) -> Vec<F
         Diversity::of(chosen.map(|(p, _)| if reference { p.reference.as_str() } else { p.generated.as_str() }))
     };
     let mut figures = Vec::new();
-    let mut push = |metric: &str, name: &str, over: &str, of: Option<Diversity>, reference: Option<Diversity>, get: fn(&Diversity) -> f64| {
+    let mut push = |metric: &str,
+                    name: &str,
+                    over: &str,
+                    of: Option<Diversity>,
+                    reference: Option<Diversity>,
+                    get: fn(&Diversity) -> f64| {
         let Some(own) = of else { return };
         let figure = Figure::new("reports", metric, name, get(&own), own.n, signature(metric, &[("over", over)]));
         figures.push(match reference {
@@ -192,10 +196,14 @@ pub fn link_figures(studies: &[LinkCounts], iou_min: f64, resampling: Resampling
     let of_named = figure("recall_of_named", "Link recall, of named lesions", all.recall_of_named, sum.named, |c| {
         c.figures().recall_of_named
     });
-    let small = figure("small_lesion_recall", "Small lesions named on their side", all.small_lesion_recall, sum.small, |c| {
-        c.figures().small_lesion_recall
-    });
-    [precision.map(Figure::as_headline), recall.map(Figure::as_headline), of_named, small].into_iter().flatten().collect()
+    let small =
+        figure("small_lesion_recall", "Small lesions named on their side", all.small_lesion_recall, sum.small, |c| {
+            c.figures().small_lesion_recall
+        });
+    [precision.map(Figure::as_headline), recall.map(Figure::as_headline), of_named, small]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 #[cfg(test)]

@@ -25,7 +25,11 @@ pub fn write(path: &Path, fill: impl FnOnce(&mut dyn Write) -> Result<()>) -> Re
 ///
 /// # Errors
 /// As [`write`].
-pub fn write_by_way_of(folder: &Path, path: &Path, fill: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<FileDigest> {
+pub fn write_by_way_of(
+    folder: &Path,
+    path: &Path,
+    fill: impl FnOnce(&mut dyn Write) -> Result<()>,
+) -> Result<FileDigest> {
     let name = path.file_name().and_then(|n| n.to_str()).unwrap_or("file");
     let mut temporary = TemporaryFile::create(folder, name)?;
     temporary.fill(fill)?;
@@ -162,7 +166,8 @@ mod tests {
     use super::*;
 
     fn names(folder: &Path) -> Vec<String> {
-        let mut names: Vec<_> = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        let mut names: Vec<_> =
+            std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
         names.sort();
         names
     }

@@ -52,9 +52,15 @@ pub fn audit(lake: &Lake) -> Result<Vec<AuditFinding>> {
         if let Some(lesions) = lake.scan("lesions")? {
             let keys = [col("dataset"), col("image_id")];
             let outside = lesions
-                .join(images.select([col("dataset"), col("image_id"), col("width"), col("height")]), keys.clone(), keys, JoinArgs::new(JoinType::Inner))
+                .join(
+                    images.select([col("dataset"), col("image_id"), col("width"), col("height")]),
+                    keys.clone(),
+                    keys,
+                    JoinArgs::new(JoinType::Inner),
+                )
                 .filter(
-                    col("x_min").lt(lit(0.0f32))
+                    col("x_min")
+                        .lt(lit(0.0f32))
                         .or(col("y_min").lt(lit(0.0f32)))
                         .or(col("x_max").gt(col("width").cast(DataType::Float32)))
                         .or(col("y_max").gt(col("height").cast(DataType::Float32))),
@@ -131,7 +137,11 @@ mod tests {
             text: text.into(),
             text_clean: text.into(),
         };
-        write(&lake, "train", vec![report("a", " . "), report("b", "compared to prior the heart is normal ."), report("c", "clear .")]);
+        write(
+            &lake,
+            "train",
+            vec![report("a", " . "), report("b", "compared to prior the heart is normal ."), report("c", "clear .")],
+        );
         let found = kinds(&lake);
         let expected = [
             ("empty_report", "a"),

@@ -33,7 +33,9 @@ impl Lake {
         let _committing = self.commit_lock()?;
         let mut datasets = self.datasets()?;
         datasets.insert(name.to_owned(), DatasetRoot { root, layout: layout.to_owned() });
-        let json = serde_json::to_string_pretty(&datasets).map_err(|e| Error::Internal(format!("write datasets.json: {e}")))? + "\n";
+        let json = serde_json::to_string_pretty(&datasets)
+            .map_err(|e| Error::Internal(format!("write datasets.json: {e}")))?
+            + "\n";
         let path = self.registry();
         atomic_file::write_by_way_of(&self.temporary_folder(), &path, write_bytes(json.as_bytes(), &path))?;
         Ok(())
@@ -46,7 +48,8 @@ impl Lake {
     pub fn datasets(&self) -> Result<BTreeMap<String, DatasetRoot>> {
         let path = self.registry();
         match std::fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|e| Error::bad_data(path.display(), format!("{e}; remove it and ingest again"))),
+            Ok(bytes) => serde_json::from_slice(&bytes)
+                .map_err(|e| Error::bad_data(path.display(), format!("{e}; remove it and ingest again"))),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(BTreeMap::new()),
             Err(e) => Err(Error::io("read", &path, e)),
         }
@@ -59,7 +62,10 @@ impl Lake {
     pub fn dataset_root(&self, name: &str) -> Result<PathBuf> {
         match self.datasets()?.remove(name) {
             Some(dataset) => Ok(dataset.root),
-            None => Err(Error::InputMissing { path: self.registry(), hint: format!("dataset `{name}` is not on record; ingest it first") }),
+            None => Err(Error::InputMissing {
+                path: self.registry(),
+                hint: format!("dataset `{name}` is not on record; ingest it first"),
+            }),
         }
     }
 

@@ -91,7 +91,9 @@ impl PartManifest {
     /// [`Error::BadData`] naming the file when it is damaged; [`Error::InputMissing`] when it is not there.
     pub fn read(path: &Path) -> Result<Self> {
         let bytes = std::fs::read(path).map_err(|e| Error::io("read", path, e))?;
-        let damaged = |problem: String| Error::bad_data(path.display(), format!("damaged manifest, {problem}; run the stage again"));
+        let damaged = |problem: String| {
+            Error::bad_data(path.display(), format!("damaged manifest, {problem}; run the stage again"))
+        };
         let sealed: Sealed = serde_json::from_slice(&bytes).map_err(|e| damaged(e.to_string()))?;
         if sealed.sha256 != seal(&sealed.part)? {
             return Err(damaged("its digest does not fit".into()));

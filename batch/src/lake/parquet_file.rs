@@ -25,7 +25,15 @@ const BATCH_ROWS: usize = 16 * 1024;
 
 /// File-level metadata of every part, in the order in which it is written.
 pub fn metadata_keys() -> [&'static str; 7] {
-    ["d2r.contract.id", "d2r.contract.version", "d2r.run.id", "d2r.code.version", "d2r.model.sha256", "d2r.producer", "d2r.shard"]
+    [
+        "d2r.contract.id",
+        "d2r.contract.version",
+        "d2r.run.id",
+        "d2r.code.version",
+        "d2r.model.sha256",
+        "d2r.producer",
+        "d2r.shard",
+    ]
 }
 
 /// Rows as the bytes of a Parquet file; `each` sees every batch on the way.
@@ -39,7 +47,8 @@ pub fn encode<R: Row>(
     mut each: impl FnMut(&RecordBatch, usize) -> Result<()>,
 ) -> Result<Vec<u8>> {
     let failed = |e: parquet::errors::ParquetError| Error::Internal(format!("encode table {}: {e}", R::TABLE));
-    let mut writer = ArrowWriter::try_new(Vec::new(), R::schema(), Some(properties(contract, metadata)?)).map_err(failed)?;
+    let mut writer =
+        ArrowWriter::try_new(Vec::new(), R::schema(), Some(properties(contract, metadata)?)).map_err(failed)?;
     for (chunk, first) in rows.chunks(BATCH_ROWS).zip((0..).step_by(BATCH_ROWS)) {
         let batch = R::to_batch(chunk);
         each(&batch, first)?;
@@ -51,7 +60,8 @@ pub fn encode<R: Row>(
 fn properties(contract: &TableContract, metadata: &[(&str, String)]) -> Result<WriterProperties> {
     let level = ZstdLevel::try_new(3).map_err(|e| Error::Internal(format!("zstd level 3: {e}")))?;
     let sorting = contract.key.iter().filter_map(|key| contract.columns.iter().position(|c| c.name == *key));
-    let sorting = sorting.map(|index| SortingColumn { column_idx: index as i32, descending: false, nulls_first: true }).collect();
+    let sorting =
+        sorting.map(|index| SortingColumn { column_idx: index as i32, descending: false, nulls_first: true }).collect();
     let metadata = metadata.iter().map(|(key, value)| KeyValue::new((*key).to_owned(), value.clone())).collect();
     let mut properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(level))
@@ -84,13 +94,17 @@ impl PartFile {
         if let Some((bytes, sha256)) = expected {
             let found = sha256_of(&mut file).map_err(io)?;
             if found != (bytes, sha256.to_owned()) {
-                let problem = format!("{} bytes with digest {}, its manifest says {bytes} with {sha256}; run the stage again", found.0, found.1);
+                let problem = format!(
+                    "{} bytes with digest {}, its manifest says {bytes} with {sha256}; run the stage again",
+                    found.0, found.1
+                );
                 return Err(Error::bad_data(path.display(), problem));
             }
             file.seek(SeekFrom::Start(0)).map_err(io)?;
         }
         let name = path.display().to_string();
-        let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| Error::bad_data(&name, format!("not a Parquet file: {e}")))?;
+        let builder = ParquetRecordBatchReaderBuilder::try_new(file)
+            .map_err(|e| Error::bad_data(&name, format!("not a Parquet file: {e}")))?;
         Ok(Self { builder, name })
     }
 

@@ -50,7 +50,9 @@ pub(crate) fn check_name(what: &str, name: &str) -> Result<()> {
     if fits && name.len() <= 100 && name.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric()) {
         return Ok(());
     }
-    Err(Error::Usage(format!("{what} `{name}`: use up to 100 letters, digits, `_`, `-` and `.`, beginning with a letter or digit")))
+    Err(Error::Usage(format!(
+        "{what} `{name}`: use up to 100 letters, digits, `_`, `-` and `.`, beginning with a letter or digit"
+    )))
 }
 
 /// Shards that work can be dealt to; five digits stand in file names.

@@ -44,7 +44,10 @@ impl Lake {
     /// # Errors
     /// As [`Lake::read`].
     pub fn read_all<R: Row>(&self) -> Result<Vec<(Partition, Vec<R>)>> {
-        self.partitions(R::TABLE)?.into_iter().map(|partition| Ok((partition.clone(), self.read(&partition)?))).collect()
+        self.partitions(R::TABLE)?
+            .into_iter()
+            .map(|partition| Ok((partition.clone(), self.read(&partition)?)))
+            .collect()
     }
 
     /// The part of a shard if it was made from the same work and its bytes are intact: the work need not be
@@ -52,10 +55,18 @@ impl Lake {
     ///
     /// # Errors
     /// When a folder cannot be listed.
-    pub fn current(&self, table: &str, partition: &Partition, shard: Shard, work_key: &str) -> Result<Option<PartManifest>> {
+    pub fn current(
+        &self,
+        table: &str,
+        partition: &Partition,
+        shard: Shard,
+        work_key: &str,
+    ) -> Result<Option<PartManifest>> {
         let readable = self.manifest_files(table, partition)?.into_iter().filter_map(|file| file.part.ok()).collect();
         let parts = crate::lake::store::newest_generation(readable);
-        let Some(part) = parts.into_iter().find(|p| p.shard == shard && p.work_key == work_key) else { return Ok(None) };
+        let Some(part) = parts.into_iter().find(|p| p.shard == shard && p.work_key == work_key) else {
+            return Ok(None);
+        };
         let path = self.root().join(&part.file);
         let intact = check_contract(self, &part).and_then(|()| PartFile::open(&path, Some((part.bytes, &part.sha256))));
         if let Err(error) = &intact {
@@ -101,7 +112,12 @@ impl Lake {
     }
 
     /// Runs `work` on a partition's parts, again when a writer replaced one of them meanwhile.
-    fn undisturbed<T>(&self, table: &str, partition: &Partition, work: impl Fn(&[PartManifest]) -> Result<T>) -> Result<T> {
+    fn undisturbed<T>(
+        &self,
+        table: &str,
+        partition: &Partition,
+        work: impl Fn(&[PartManifest]) -> Result<T>,
+    ) -> Result<T> {
         let mut parts = self.parts(table, partition)?;
         for _ in 1..TRIES {
             let result = check_complete(&parts).and_then(|()| work(&parts));
@@ -122,7 +138,8 @@ impl Lake {
 fn check_complete(parts: &[PartManifest]) -> Result<()> {
     for part in parts {
         let count = part.shard.count;
-        let missing = (0..count).find(|&index| !parts.iter().any(|p| p.producer == part.producer && p.shard.index == index));
+        let missing =
+            (0..count).find(|&index| !parts.iter().any(|p| p.producer == part.producer && p.shard.index == index));
         if let Some(index) = missing {
             let hint = format!("shard {index}/{count} by {} is not written yet; run that shard first", part.producer);
             let path = std::path::PathBuf::from(format!("table {} {}", part.table, part.partition()));
@@ -134,11 +151,15 @@ fn check_complete(parts: &[PartManifest]) -> Result<()> {
 
 /// The same contract, or an older minor version of it.
 fn check_contract(lake: &Lake, part: &PartManifest) -> Result<()> {
-    let ours = TableContract::of(&part.table).ok_or_else(|| Error::Usage(format!("there is no table `{}`", part.table)))?;
+    let ours =
+        TableContract::of(&part.table).ok_or_else(|| Error::Usage(format!("there is no table `{}`", part.table)))?;
     let major = |version: &str| version.split('.').next().map(str::to_owned);
     if part.contract_id == ours.id && major(&part.contract_version) == major(&ours.version) {
         return Ok(());
     }
-    let problem = format!("obeys contract {} {}, this program reads {} {}; write it again", part.contract_id, part.contract_version, ours.id, ours.version);
+    let problem = format!(
+        "obeys contract {} {}, this program reads {} {}; write it again",
+        part.contract_id, part.contract_version, ours.id, ours.version
+    );
     Err(Error::bad_data(lake.root().join(&part.file).display(), problem))
 }

@@ -101,7 +101,12 @@ impl Lake {
         let folder = self.root.join("locks");
         atomic_file::create_folders(&folder)?;
         let path = folder.join(name);
-        let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(|e| Error::io("open", &path, e))?;
+        let file = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .map_err(|e| Error::io("open", &path, e))?;
         Ok((path, file))
     }
 
@@ -125,14 +130,23 @@ impl Lake {
                 if let Some(shard) = PartManifest::shard_of(&name) {
                     let path = folder.join(&producer).join(&name);
                     let part = PartManifest::read(&path).and_then(|part| {
-                        let fits = part.table == table && part.partition() == *partition && part.producer == producer && part.shard == shard;
-                        if fits { Ok(part) } else { Err(Error::bad_data(path.display(), "the manifest of another part; run the stage again")) }
+                        let fits = part.table == table
+                            && part.partition() == *partition
+                            && part.producer == producer
+                            && part.shard == shard;
+                        if fits {
+                            Ok(part)
+                        } else {
+                            Err(Error::bad_data(path.display(), "the manifest of another part; run the stage again"))
+                        }
                     });
                     found.push(ManifestFile { path, producer: producer.clone(), shard, part });
                 }
             }
         }
-        found.sort_by(|a, b| (&a.producer, a.shard.count, a.shard.index).cmp(&(&b.producer, b.shard.count, b.shard.index)));
+        found.sort_by(|a, b| {
+            (&a.producer, a.shard.count, a.shard.index).cmp(&(&b.producer, b.shard.count, b.shard.index))
+        });
         Ok(found)
     }
 

@@ -137,7 +137,9 @@ fn stages_share_a_table_and_replace_only_their_own_part() {
         code: code.into(),
         message: "m".into(),
     };
-    let put = |stage: &str, code: &str, run: &str| lake.write(&train(), whole(), vec![failure(stage, code)], &provenance(run)).unwrap();
+    let put = |stage: &str, code: &str, run: &str| {
+        lake.write(&train(), whole(), vec![failure(stage, code)], &provenance(run)).unwrap()
+    };
     put("ingest", "truncated", "ingest-000000000000");
     put("annotate", "too_small", "annotate-000000000000");
     put("annotate", "truncated", "annotate-111111111111");
@@ -179,7 +181,8 @@ fn a_count_change_killed_before_its_clean_up_reads_as_the_new_count() {
 #[test]
 fn killed_at_any_step_readers_see_old_or_new() {
     let (_folder, lake) = lake();
-    let stage = |rows: &[&str]| lake.stage(&train(), whole(), rows_of(rows), &provenance("phantom-0123456789ab")).unwrap();
+    let stage =
+        |rows: &[&str]| lake.stage(&train(), whole(), rows_of(rows), &provenance("phantom-0123456789ab")).unwrap();
     write(&lake, &["old"], whole());
 
     // After the temporary file.
@@ -328,7 +331,9 @@ fn parallel_writers_of_different_shards_all_arrive() {
     std::thread::scope(|scope| {
         for index in 0..8 {
             let lake = &lake;
-            scope.spawn(move || write(&Lake::open(lake.root()).unwrap(), &[&format!("s{index}")], Shard { index, count: 8 }));
+            scope.spawn(move || {
+                write(&Lake::open(lake.root()).unwrap(), &[&format!("s{index}")], Shard { index, count: 8 })
+            });
         }
     });
     assert_eq!(studies(&lake).len(), 8);

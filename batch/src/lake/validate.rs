@@ -57,7 +57,14 @@ pub(crate) struct Violations {
 }
 
 impl Violations {
-    pub(crate) fn add(&mut self, table: &str, rule: &'static str, file: &str, at: (Option<usize>, Option<&str>), problem: String) {
+    pub(crate) fn add(
+        &mut self,
+        table: &str,
+        rule: &'static str,
+        file: &str,
+        at: (Option<usize>, Option<&str>),
+        problem: String,
+    ) {
         let count = self.counts.entry((file.to_owned(), rule)).or_default();
         *count += 1;
         if *count <= PER_RULE {
@@ -98,7 +105,13 @@ fn check_partition(lake: &Lake, contract: &TableContract, partition: &Partition,
         for row in 0..batch.num_rows() {
             let key = key_text(contract, &batch, row);
             if let Some(other) = keys.insert(key.clone(), part.file.clone()) {
-                found.add(&contract.name, "key", &part.file, (Some(row), None), format!("key {key} stands already in {other}"));
+                found.add(
+                    &contract.name,
+                    "key",
+                    &part.file,
+                    (Some(row), None),
+                    format!("key {key} stands already in {other}"),
+                );
             }
         }
     }
@@ -135,7 +148,11 @@ fn open(lake: &Lake, contract: &TableContract, part: &PartManifest, found: &mut 
             }
             Ok(field) if *field.data_type() != column.column_type.arrow() => {
                 sound = false;
-                wrong("schema", Some(&column.name), format!("is {}, the contract says {}", field.data_type(), column.column_type.arrow()));
+                wrong(
+                    "schema",
+                    Some(&column.name),
+                    format!("is {}, the contract says {}", field.data_type(), column.column_type.arrow()),
+                );
             }
             Ok(_) => {}
         }
@@ -161,7 +178,8 @@ fn check_rows(contract: &TableContract, file: &str, batch: &RecordBatch, found: 
     for column in &contract.columns {
         let Some(values) = batch.column_by_name(&column.name) else { continue };
         for row in 0..batch.num_rows() {
-            let mut wrong = |rule, problem| found.add(&contract.name, rule, file, (Some(row), Some(&column.name)), problem);
+            let mut wrong =
+                |rule, problem| found.add(&contract.name, rule, file, (Some(row), Some(&column.name)), problem);
             let number = match cell(values.as_ref(), row) {
                 Cell::Null if column.required => {
                     wrong("null", "null, but required".into());
@@ -212,7 +230,8 @@ fn check_order(contract: &TableContract, file: &str, batch: &RecordBatch, found:
 }
 
 fn key_text(contract: &TableContract, batch: &RecordBatch, row: usize) -> String {
-    let values = contract.key.iter().filter_map(|k| Some(format!("{k}={}", cell(batch.column_by_name(k)?.as_ref(), row))));
+    let values =
+        contract.key.iter().filter_map(|k| Some(format!("{k}={}", cell(batch.column_by_name(k)?.as_ref(), row))));
     values.collect::<Vec<_>>().join(", ")
 }
 

@@ -35,7 +35,13 @@ impl Lake {
     /// # Errors
     /// [`Error::BadData`] for a repeated key or a float that is not finite; [`Error::Io`] when the disk is full
     /// (exit 75) or cannot be written. Nothing of a failed write is visible to readers.
-    pub fn write<R: Row>(&self, partition: &Partition, shard: Shard, rows: Vec<R>, provenance: &Provenance) -> Result<PartManifest> {
+    pub fn write<R: Row>(
+        &self,
+        partition: &Partition,
+        shard: Shard,
+        rows: Vec<R>,
+        provenance: &Provenance,
+    ) -> Result<PartManifest> {
         let _writing = self.writers_lock()?;
         let staged = self.stage(partition, shard, rows, provenance)?;
         let _committing = self.commit_lock()?;
@@ -46,12 +52,19 @@ impl Lake {
     }
 
     /// Sorts, checks and encodes rows into a verified temporary file.
-    pub(crate) fn stage<R: Row>(&self, partition: &Partition, shard: Shard, rows: Vec<R>, provenance: &Provenance) -> Result<Staged> {
+    pub(crate) fn stage<R: Row>(
+        &self,
+        partition: &Partition,
+        shard: Shard,
+        rows: Vec<R>,
+        provenance: &Provenance,
+    ) -> Result<Staged> {
         partition.check()?;
         let shard = Shard::new(shard.index, shard.count)?;
         check_name("run id", &provenance.run_id)?;
         let producer = provenance.producer(R::KEY).to_owned();
-        let contract = TableContract::of(R::TABLE).ok_or_else(|| Error::Internal(format!("table {} has no contract", R::TABLE)))?;
+        let contract = TableContract::of(R::TABLE)
+            .ok_or_else(|| Error::Internal(format!("table {} has no contract", R::TABLE)))?;
         let (rows, positions) = sorted_by_key(rows)?;
         let values = [
             contract.id.clone(),
@@ -76,7 +89,12 @@ impl Lake {
         temporary.fill(write_bytes(&bytes, &path))?;
         let written = PartFile::open(&path, Some((bytes.len() as u64, &sha256)))?;
         if written.rows() != rows.len() as u64 {
-            return Err(Error::Internal(format!("{}: {} rows written, {} found", path.display(), rows.len(), written.rows())));
+            return Err(Error::Internal(format!(
+                "{}: {} rows written, {} found",
+                path.display(),
+                rows.len(),
+                written.rows()
+            )));
         }
         let file = Path::new(VERSION).join(R::TABLE).join(partition.folder()).join(name);
         let manifest = PartManifest {
@@ -189,7 +207,8 @@ fn check_finite(contract: &TableContract, batch: &RecordBatch, positions: &[usiz
             if let Cell::Float(value) = cell(column, row)
                 && !value.is_finite()
             {
-                let problem = format!("column {} of row {position} is {value}; only finite numbers are written", described.name);
+                let problem =
+                    format!("column {} of row {position} is {value}; only finite numbers are written", described.name);
                 return Err(Error::bad_data(format!("table {}", contract.name), problem));
             }
         }

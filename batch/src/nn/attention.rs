@@ -25,10 +25,7 @@ impl KeyValue {
 
     /// With the positions of `more` after those of `self`.
     pub fn extended(&self, more: &Self) -> Self {
-        Self {
-            key: Tensor::cat(&[&self.key, &more.key], 2),
-            value: Tensor::cat(&[&self.value, &more.value], 2),
-        }
+        Self { key: Tensor::cat(&[&self.key, &more.key], 2), value: Tensor::cat(&[&self.value, &more.value], 2) }
     }
 }
 
@@ -67,7 +64,13 @@ impl MultiHeadAttention {
     }
 
     /// The same from projected and split queries `[B, heads, T, d_head]`.
-    pub fn attend_split(&self, query: &Tensor, kv: &KeyValue, visible: Option<&Tensor>, train: bool) -> (Tensor, Tensor) {
+    pub fn attend_split(
+        &self,
+        query: &Tensor,
+        kv: &KeyValue,
+        visible: Option<&Tensor>,
+        train: bool,
+    ) -> (Tensor, Tensor) {
         let size = query.size();
         let (batch, heads, length, d_head) = (size[0], size[1], size[2], size[3]);
         let mut scores = query.matmul(&kv.key.transpose(-2, -1)) / (d_head as f64).sqrt();

@@ -72,7 +72,12 @@ impl Best {
 /// # Errors
 /// [`Error::Config`] when the options ask for what the model cannot do; [`Error::BadData`] when the model's output
 /// is not finite.
-pub fn beam_search(model: &EncoderDecoder, encoded: &Tensor, present: &Tensor, options: &DecodeOptions) -> Result<Vec<Hypothesis>> {
+pub fn beam_search(
+    model: &EncoderDecoder,
+    encoded: &Tensor,
+    present: &Tensor,
+    options: &DecodeOptions,
+) -> Result<Vec<Hypothesis>> {
     let _no_grad = tch::no_grad_guard();
     let batch = encoded.size()[0];
     if batch == 0 || options.max_words == 0 {

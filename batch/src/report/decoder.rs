@@ -26,7 +26,15 @@ impl DecoderLayer {
 
     /// After self-attention: cross-attention and feed-forward. `beams` rows of `xs` share each source row.
     /// Returns the output and the cross-attention, mean over heads, `[B * beams, T, S]`.
-    fn after_self_attention(&self, xs: &Tensor, source: &Source, layer: usize, modulation: LayerModulation, beams: i64, train: bool) -> (Tensor, Tensor) {
+    fn after_self_attention(
+        &self,
+        xs: &Tensor,
+        source: &Source,
+        layer: usize,
+        modulation: LayerModulation,
+        beams: i64,
+        train: bool,
+    ) -> (Tensor, Tensor) {
         let (rows, length, width) = (xs.size()[0], xs.size()[1], xs.size()[2]);
         // Beams stand as further query positions, so that the source's keys are not repeated.
         let normed = self.norm(1, xs, modulation).view([rows / beams, beams * length, width]);
@@ -108,7 +116,14 @@ impl Decoder {
     /// All words at once. `words`: `[B, T, d_model]`; `seen`: boolean `[B, 1, T, T]`; `modulation` from
     /// [`Self::fused_modulation`], empty without a memory. Returns `[B, T, d_model]` and the last layer's
     /// cross-attention, mean over heads, `[B, T, S]`.
-    pub fn forward_t(&self, words: &Tensor, seen: &Tensor, source: &Source, modulation: &[Modulation], train: bool) -> (Tensor, Tensor) {
+    pub fn forward_t(
+        &self,
+        words: &Tensor,
+        seen: &Tensor,
+        source: &Source,
+        modulation: &[Modulation],
+        train: bool,
+    ) -> (Tensor, Tensor) {
         let mut xs = words.shallow_clone();
         let mut attention = Tensor::new();
         for (i, layer) in self.layers.iter().enumerate() {
@@ -124,7 +139,14 @@ impl Decoder {
 
     /// One more word in each of `B * beams` rows. `word`: `[B * beams, 1, d_model]`. Returns `[B * beams, 1, d_model]`;
     /// `cache` grows by the word.
-    pub fn step(&self, word: &Tensor, cache: &mut WordCache, source: &Source, modulation: &[Modulation], beams: i64) -> Tensor {
+    pub fn step(
+        &self,
+        word: &Tensor,
+        cache: &mut WordCache,
+        source: &Source,
+        modulation: &[Modulation],
+        beams: i64,
+    ) -> Tensor {
         let mut xs = word.shallow_clone();
         for (i, layer) in self.layers.iter().enumerate() {
             let modulation = of_layer(modulation, i);

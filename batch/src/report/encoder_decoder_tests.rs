@@ -223,7 +223,8 @@ fn attention_equals_the_equations() {
     let attention = piece(prefix, &parameters, |p| MultiHeadAttention::new(p, 32, 4, 0.0));
     let words = word_vectors();
     let seen = Tensor::ones([4, 12], (Kind::Bool, Device::Cpu)).tril(0);
-    let (out, weights) = attention.attend(&words.narrow(1, 0, 4), &attention.keys_and_values(&words), Some(&seen), false);
+    let (out, weights) =
+        attention.attend(&words.narrow(1, 0, 4), &attention.keys_and_values(&words), Some(&seen), false);
     assert_close("attention", &out, &golden().attention, KERNEL);
     assert_close("weights", &weights.select(2, 3), &golden().attention_weights, EXACT);
 }
@@ -315,8 +316,10 @@ fn stopping_early_changes_nothing() {
     for seed in 0..20 {
         for width in [1, 2, 3, 5] {
             let slots = if seed % 2 == 0 { 3 } else { 0 };
-            let (early, full) =
-                (run(seed, slots, &options(width)), run(seed, slots, &DecodeOptions { early_stop: false, ..options(width) }));
+            let (early, full) = (
+                run(seed, slots, &options(width)),
+                run(seed, slots, &DecodeOptions { early_stop: false, ..options(width) }),
+            );
             for (a, b) in early.iter().zip(&full) {
                 assert_eq!(a.words, b.words, "seed {seed}, beam {width}");
                 assert!((a.sum - b.sum).abs() < 1e-5);

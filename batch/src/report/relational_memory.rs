@@ -50,7 +50,10 @@ impl RelationalMemory {
         let [query, key, value, _] = &self.attn.linears;
         // Query, key and value of the slots in one product.
         let weight = Tensor::cat(&[&query.ws, &key.ws, &value.ws], 0);
-        let bias = Tensor::cat(&[&query.bs, &key.bs, &value.bs].map(|b| b.as_ref().map_or_else(Tensor::new, Tensor::shallow_clone)), 0);
+        let bias = Tensor::cat(
+            &[&query.bs, &key.bs, &value.bs].map(|b| b.as_ref().map_or_else(Tensor::new, Tensor::shallow_clone)),
+            0,
+        );
         let mut memory = memory;
         let mut states = Vec::with_capacity(length as usize);
         for t in 0..length {
@@ -60,7 +63,14 @@ impl RelationalMemory {
         (Tensor::cat(&states, 1), memory)
     }
 
-    fn step(&self, memory: &Tensor, parts: &WordParts, (weight, bias): (&Tensor, &Tensor), t: i64, train: bool) -> Tensor {
+    fn step(
+        &self,
+        memory: &Tensor,
+        parts: &WordParts,
+        (weight, bias): (&Tensor, &Tensor),
+        t: i64,
+        train: bool,
+    ) -> Tensor {
         let projected = memory.linear(weight, Some(bias));
         let rows = projected.chunk(3, -1).iter().map(|x| self.attn.split(x)).collect::<Vec<_>>();
         let kv = KeyValue {

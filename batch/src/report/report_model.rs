@@ -107,8 +107,7 @@ impl ReportModel {
         // D2R-Net's 1,024 at the published width of 512.
         let d_visual = 2 * config.d_model;
         let visual_extractor = VisualExtractor::new(&(&root / "visual_extractor"), config, d_visual);
-        let region_encoder =
-            config.regions.then(|| RegionEncoder::new(&(&root / "region_encoder"), config, d_visual));
+        let region_encoder = config.regions.then(|| RegionEncoder::new(&(&root / "region_encoder"), config, d_visual));
         let encoder_decoder = EncoderDecoder::new(&(&root / "encoder_decoder"), config, d_visual, words);
         Ok(Self { vs, config: config.clone(), normalisation, visual_extractor, region_encoder, encoder_decoder })
     }

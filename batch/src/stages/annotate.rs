@@ -83,7 +83,8 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
             model_sha256: Some(card.model_sha256.clone()),
             work_key: key,
         };
-        let job = Job { lake: &lake, detector: &detector, source: source.clone(), config, provenance, shard: args.shard };
+        let job =
+            Job { lake: &lake, detector: &detector, source: source.clone(), config, provenance, shard: args.shard };
         let (parts, cached) = job.split(ctx, &partition)?;
         result.cached &= cached;
         for part in parts {
@@ -111,8 +112,13 @@ impl Job<'_> {
         let task = ctx.progress.task(&format!("annotate {partition}"), images.len() as u64, "films");
         for chunk in images.chunks(CHUNK) {
             let before = Instant::now();
-            let (set, failed) =
-                DetectionSet::load(self.source.clone(), (chunk.to_vec(), &[]), u64::MAX, "annotate", (&task, &ctx.stop))?;
+            let (set, failed) = DetectionSet::load(
+                self.source.clone(),
+                (chunk.to_vec(), &[]),
+                u64::MAX,
+                "annotate",
+                (&task, &ctx.stop),
+            )?;
             decode_ms += before.elapsed().as_secs_f64() * 1e3;
             failures.extend(failed);
             let before = Instant::now();

@@ -67,14 +67,25 @@ fn libtorch() -> Check {
     let sum = f64::try_from(tch::Tensor::from_slice(&[1.0f64, 2.0]).sum(tch::Kind::Double)).unwrap_or(0.0);
     let linked = crate::train::run_dir::LIBTORCH;
     let Some(path) = loaded_libtorch() else {
-        return check("libtorch", Level::Warn, format!("built for {linked}; its file was not found in this process"), None);
+        return check(
+            "libtorch",
+            Level::Warn,
+            format!("built for {linked}; its file was not found in this process"),
+            None,
+        );
     };
     // The wheel keeps its version beside `lib/`.
     let version = path.parent().and_then(Path::parent).map(|torch| torch.join("version.py"));
     let text = version.and_then(|p| std::fs::read_to_string(p).ok()).unwrap_or_default();
-    let version = text.lines().find_map(|l| l.strip_prefix("__version__ = ")).unwrap_or(linked).trim_matches(['\'', '"']);
+    let version =
+        text.lines().find_map(|l| l.strip_prefix("__version__ = ")).unwrap_or(linked).trim_matches(['\'', '"']);
     if sum != 3.0 {
-        return check("libtorch", Level::Fail, format!("{version} adds 1 and 2 to {sum}"), Some("run `make setup` again"));
+        return check(
+            "libtorch",
+            Level::Fail,
+            format!("{version} adds 1 and 2 to {sum}"),
+            Some("run `make setup` again"),
+        );
     }
     if !version.starts_with(linked) {
         let remedy = format!("run `make setup`, or put torch {linked}'s lib folder into LD_LIBRARY_PATH");
@@ -97,8 +108,14 @@ fn device(config: &RunConfig) -> Check {
         ),
         (_, 0) => {
             let gpu = Path::new("/dev/nvidia0").exists();
-            let remedy = gpu.then_some("a GPU is there but libtorch does not see it: check the driver with `nvidia-smi`");
-            check("device", if gpu { Level::Warn } else { Level::Ok }, format!("cpu, {cpu} cores; no CUDA device"), remedy)
+            let remedy =
+                gpu.then_some("a GPU is there but libtorch does not see it: check the driver with `nvidia-smi`");
+            check(
+                "device",
+                if gpu { Level::Warn } else { Level::Ok },
+                format!("cpu, {cpu} cores; no CUDA device"),
+                remedy,
+            )
         }
         (_, n) => {
             let cudnn = if tch::Cuda::cudnn_is_available() { "with cuDNN" } else { "without cuDNN" };
@@ -140,9 +157,8 @@ fn disk(lake: &Path) -> Check {
 fn writing(lake: &Path) -> Check {
     let folder = existing(lake);
     let probe = folder.join(format!(".d2r-doctor-{}", std::process::id()));
-    let tried = atomic_file::write(&probe, |w| {
-        w.write_all(b"probe").map_err(|e| crate::error::Error::io("write", &probe, e))
-    });
+    let tried =
+        atomic_file::write(&probe, |w| w.write_all(b"probe").map_err(|e| crate::error::Error::io("write", &probe, e)));
     let removed = std::fs::remove_file(&probe);
     match (tried, removed) {
         (Ok(_), Ok(())) => check("writing", Level::Ok, format!("atomic rename works in {}", folder.display()), None),

@@ -157,11 +157,7 @@ impl Place {
         Ok((!rows.is_empty()).then_some(rows))
     }
 
-    fn write_metrics(
-        &self,
-        figures: &[Figure],
-        provenance: &Provenance,
-    ) -> Result<Vec<MetricRow>> {
+    fn write_metrics(&self, figures: &[Figure], provenance: &Provenance) -> Result<Vec<MetricRow>> {
         let rows: Vec<MetricRow> = figures.iter().map(|f| f.metric_row(&provenance.run_id)).collect();
         self.lake.write(&self.partition, WHOLE, rows.clone(), provenance)?;
         Ok(rows)
@@ -185,11 +181,8 @@ impl Place {
         references.sort_by(Row::key_cmp);
         let parts = self.lake.parts(FindingRow::TABLE, &self.partition)?;
         let ours = !parts.iter().any(|p| p.producer == "ingest" && p.rows > 0);
-        let mut rows: Vec<FindingRow> = input
-            .generated
-            .iter()
-            .flat_map(|g| rows_of(&g.study_id, Some(&g.report_id), label(&g.text)))
-            .collect();
+        let mut rows: Vec<FindingRow> =
+            input.generated.iter().flat_map(|g| rows_of(&g.study_id, Some(&g.report_id), label(&g.text))).collect();
         if ours {
             rows.extend(references);
         }
@@ -199,7 +192,8 @@ impl Place {
 
     fn result(&self, stage: &str, cached: bool, metrics: Vec<MetricRow>, start: Instant) -> Result<StageResult> {
         let parts = self.lake.parts(MetricRow::TABLE, &self.partition)?;
-        let file = |p: PartManifest| FileDigest { path: self.lake.root().join(p.file), bytes: p.bytes, sha256: p.sha256 };
+        let file =
+            |p: PartManifest| FileDigest { path: self.lake.root().join(p.file), bytes: p.bytes, sha256: p.sha256 };
         Ok(StageResult {
             stage: stage.to_owned(),
             cached,

@@ -33,8 +33,11 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
     let mut document: BTreeMap<&str, Vec<Example>> = BTreeMap::new();
     for split in Split::ALL.map(Split::as_str) {
         let partition = Partition::new(&args.dataset, split);
-        let (images, lesions, reports) =
-            (lake.read::<ImageRow>(&partition)?, lake.read::<LesionRow>(&partition)?, lake.read::<ReportRow>(&partition)?);
+        let (images, lesions, reports) = (
+            lake.read::<ImageRow>(&partition)?,
+            lake.read::<LesionRow>(&partition)?,
+            lake.read::<ReportRow>(&partition)?,
+        );
         document.insert(split, examples(split, images, &lesions, reports, &ctx.config.ingest.section));
         ctx.stop.check()?;
     }

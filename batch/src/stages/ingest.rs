@@ -117,7 +117,11 @@ fn verdict(rows: &BTreeMap<String, u64>, listing: &Listing, args: &Args) -> Resu
     }
     if listing.images.is_empty() && count("failures") == 0 {
         let left_out = listing.notes.get("views_left_out").copied().unwrap_or(0);
-        let hint = if left_out > 0 { format!(" ({left_out} are no frontal views: ingest.frontal_only)") } else { String::new() };
+        let hint = if left_out > 0 {
+            format!(" ({left_out} are no frontal views: ingest.frontal_only)")
+        } else {
+            String::new()
+        };
         return Err(Error::NothingToDo(format!("{} lists no images{hint}", args.root.display())));
     }
     let problem = format!(
@@ -130,8 +134,8 @@ fn verdict(rows: &BTreeMap<String, u64>, listing: &Listing, args: &Args) -> Resu
 
 fn settings(config: &IngestConfig, seed: u64, kind: Kind) -> Result<Settings> {
     let wrong = |key: &str, problem: &str| Error::Config { place: format!("ingest.{key}"), problem: problem.into() };
-    let section = Section::parse(&config.section)
-        .ok_or_else(|| wrong("section", "one of findings, impression, both"))?;
+    let section =
+        Section::parse(&config.section).ok_or_else(|| wrong("section", "one of findings, impression, both"))?;
     if !(0.0..=1.0).contains(&config.val_share) {
         return Err(wrong("val_share", "a share lies between 0 and 1"));
     }

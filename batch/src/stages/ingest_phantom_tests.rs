@@ -64,11 +64,13 @@ fn both_vindr_layouts() {
             shared / (area([t.x_min, t.y_min, t.x_max, t.y_max]) + area([l.x_min, l.y_min, l.x_max, l.y_max]) - shared)
         };
         let fused: Vec<_> = lesions.iter().filter(|l| l.source == "fused").collect();
-        let hit = wanted.iter().filter(|t| fused.iter().any(|l| l.image_id == t.image_id && overlap(t, l) > 0.4)).count();
+        let hit =
+            wanted.iter().filter(|t| fused.iter().any(|l| l.image_id == t.image_id && overlap(t, l) > 0.4)).count();
         assert!(hit * 10 >= wanted.len() * 7, "{folder}: {hit} of {} drawn lesions are found again", wanted.len());
         let unread = images.len() - read.len();
         let test = phantom().join("phantom").join(folder).join("test");
-        let without_labels = if folder == "vindr_kaggle" { std::fs::read_dir(test).map_or(0, Iterator::count) } else { 0 };
+        let without_labels =
+            if folder == "vindr_kaggle" { std::fs::read_dir(test).map_or(0, Iterator::count) } else { 0 };
         assert_eq!(unread, without_labels, "Kaggle's test images have no labels");
     }
 }

@@ -55,10 +55,11 @@ impl Stages<'_> {
         self.ctx.stop.check()?;
         let result = stage(self.ctx)?;
         let path = self.records.join(format!("{name}.json"));
-        let before: Option<Record> =
-            std::fs::read(&path).ok().and_then(|text| serde_json::from_slice(&text).ok());
+        let before: Option<Record> = std::fs::read(&path).ok().and_then(|text| serde_json::from_slice(&text).ok());
         let record = match before {
-            Some(first) if result.cached => Record { result: StageResult { wall_s: first.result.wall_s, ..result }, ..first },
+            Some(first) if result.cached => {
+                Record { result: StageResult { wall_s: first.result.wall_s, ..result }, ..first }
+            }
             _ => Record { result, peak_rss_mb: peak_rss_mb() },
         };
         write_json(&path, &record)?;
@@ -84,13 +85,8 @@ pub fn run(ctx: &Context, args: &Args) -> Result<Summary> {
         (ingest::Kind::Mimic, "mimic", "mimic"),
         (ingest::Kind::IuXray, "iu_xray", "iu_xray"),
     ] {
-        let args = ingest::Args {
-            kind,
-            root: films.join(folder),
-            dataset: dataset.into(),
-            lake: lake.clone(),
-            shard: all,
-        };
+        let args =
+            ingest::Args { kind, root: films.join(folder), dataset: dataset.into(), lake: lake.clone(), shard: all };
         stages.run(&format!("ingest-{dataset}"), |c| ingest::run(c, args))?;
     }
     stages.run("audit", |c| audit::run(c, audit::Args { lake: lake.clone() }))?;
@@ -119,19 +115,15 @@ pub fn run(ctx: &Context, args: &Args) -> Result<Summary> {
     })?;
     let reporter = run_folder(&trained, "train-reporter")?;
     stages.run("report", |c| {
-        let source =
-            report::Source::Lake { lake: lake.clone(), dataset: "mimic".into(), split: "test".into() };
+        let source = report::Source::Lake { lake: lake.clone(), dataset: "mimic".into(), split: "test".into() };
         report::run(c, report::Args { source, reporter: reporter.clone(), out: None, shard: all })
     })?;
-    let held_out = || evaluate::Args {
-        lake: lake.clone(),
-        dataset: "mimic".into(),
-        split: "test".into(),
-        truth: truth.clone(),
-    };
+    let held_out =
+        || evaluate::Args { lake: lake.clone(), dataset: "mimic".into(), split: "test".into(), truth: truth.clone() };
     let boxes = stages.run("evaluate-detector", |c| evaluate::run_detector(c, held_out()))?;
     let texts = stages.run("evaluate-reports", |c| evaluate::run_reports(c, held_out()))?;
-    let checked = stages.run("validate", |c| validate::run(c, validate::Args { lake: lake.clone(), tables: Vec::new() }))?;
+    let checked =
+        stages.run("validate", |c| validate::run(c, validate::Args { lake: lake.clone(), tables: Vec::new() }))?;
 
     let page = out.join("report.html");
     evaluate::write_report_html(ctx, &held_out(), &page)?;

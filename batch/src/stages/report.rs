@@ -82,8 +82,14 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
         Source::Folder { images } => {
             let out = args.out.as_ref().ok_or_else(|| Error::Usage("--images needs --out DIR".into()))?;
             let floor = ctx.config.annotate.score_floor;
-            let films =
-                Films::of_folder(images, args.shard, &args.reporter.join("detector"), (floor, ctx.device), decode, spec)?;
+            let films = Films::of_folder(
+                images,
+                args.shard,
+                &args.reporter.join("detector"),
+                (floor, ctx.device),
+                decode,
+                spec,
+            )?;
             let inputs = films.digest();
             (Lake::create(out)?, Partition::new(FOLDER.0, FOLDER.1), films, inputs)
         }
@@ -103,7 +109,14 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
         model_sha256: Some(card.model_sha256.clone()),
         work_key: key,
     };
-    let job = Job { ctx, lake: &lake, partition, shard: args.shard, provenance, own_films: matches!(args.source, Source::Folder { .. }) };
+    let job = Job {
+        ctx,
+        lake: &lake,
+        partition,
+        shard: args.shard,
+        provenance,
+        own_films: matches!(args.source, Source::Folder { .. }),
+    };
     if let Some(parts) = job.current()? {
         return Ok(job.result(&parts, true, start));
     }

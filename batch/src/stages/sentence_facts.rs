@@ -10,6 +10,7 @@ use crate::report::grounding::SentenceFacts;
 pub fn facts(sentence: &str) -> SentenceFacts {
     let found = label_sentence(sentence);
     let stated = |s: &FindingState| matches!(s, FindingState::Positive | FindingState::Uncertain);
-    let findings = FINDING_LABELS.iter().zip(&found.states).filter(|(_, s)| stated(s)).map(|(label, _)| *label).collect();
+    let findings =
+        FINDING_LABELS.iter().zip(&found.states).filter(|(_, s)| stated(s)).map(|(label, _)| *label).collect();
     SentenceFacts { classes: found.lesion_classes, findings, sides: sides(sentence) }
 }

@@ -70,7 +70,8 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
     let config = &ctx.config.report;
     let texts: Vec<ReportRow> = section(ctx, lake.read(&Partition::new(&args.dataset, "train"))?);
     if texts.is_empty() {
-        let hint = format!("dataset `{}` has no {} for training; run `d2r ingest`", args.dataset, ctx.config.ingest.section);
+        let hint =
+            format!("dataset `{}` has no {} for training; run `d2r ingest`", args.dataset, ctx.config.ingest.section);
         return Err(Error::InputMissing { path: args.lake.clone(), hint });
     }
     let card = ReporterCard {
@@ -142,7 +143,10 @@ fn key(ctx: &Context, lake: &Lake, dataset: &str, detector: Option<&str>) -> Res
     let mut inputs = String::new();
     for split in ["train", "val"] {
         for table in INPUTS {
-            inputs.push_str(&format!("{split} {table} {}\n", lake.content_digest(table, &Partition::new(dataset, split))?));
+            inputs.push_str(&format!(
+                "{split} {table} {}\n",
+                lake.content_digest(table, &Partition::new(dataset, split))?
+            ));
         }
     }
     let device = if ctx.device.is_cuda() { "cuda" } else { "cpu" };
@@ -226,7 +230,11 @@ fn example(
         kept.iter().map(|&i| BoxFacts::of(lesions[i].class_id, &box_of(&lesions[i]), width)).collect();
     let named = sentences(&report.text_clean)
         .into_iter()
-        .map(|s| NamedRegions { first: s.tokens.start, end: s.tokens.end, regions: boxes_named(&facts(&s.text), &boxes) })
+        .map(|s| NamedRegions {
+            first: s.tokens.start,
+            end: s.tokens.end,
+            regions: boxes_named(&facts(&s.text), &boxes),
+        })
         .filter(|n| !n.regions.is_empty())
         .collect();
     Ok(ReportExample {

@@ -39,7 +39,10 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
         let named: Vec<String> = found.iter().take(NAMED).map(|v| format!("\n  {v}")).collect();
         let more = found.len().saturating_sub(NAMED);
         let rest = if more > 0 { format!("\n  and {more} more") } else { String::new() };
-        return Err(Error::bad_data(args.lake.display(), format!("{} violations:{}{rest}", found.len(), named.join(""))));
+        return Err(Error::bad_data(
+            args.lake.display(),
+            format!("{} violations:{}{rest}", found.len(), named.join("")),
+        ));
     }
     let mut result = StageResult { stage: "validate".into(), ..StageResult::default() };
     for contract in contracts().iter().filter(|c| args.tables.is_empty() || args.tables.contains(&c.name)) {

@@ -24,7 +24,12 @@ mod tests {
         let key = work_key(&[("config", "a"), ("input", "b")]);
         assert_eq!(key, work_key(&[("config", "a"), ("input", "b")]));
         assert_eq!(key.len(), 64);
-        for other in [&[("config", "a"), ("input", "c")][..], &[("config", "a")], &[("config", "ab"), ("input", "")], &[("input", "b"), ("config", "a")]] {
+        for other in [
+            &[("config", "a"), ("input", "c")][..],
+            &[("config", "a")],
+            &[("config", "ab"), ("input", "")],
+            &[("input", "b"), ("config", "a")],
+        ] {
             assert_ne!(key, work_key(other), "{other:?}");
         }
     }

@@ -269,8 +269,11 @@ mod tests {
 
     fn optimizer(vs: &nn::VarStore) -> Optimizer {
         let params = named_tensors(vs);
-        Optimizer::new(Rule::Sgd { momentum: 0.9 }, vec![ParamGroup { name: "all".into(), params, lr: 0.1, weight_decay: 0.0 }])
-            .unwrap()
+        Optimizer::new(
+            Rule::Sgd { momentum: 0.9 },
+            vec![ParamGroup { name: "all".into(), params, lr: 0.1, weight_decay: 0.0 }],
+        )
+        .unwrap()
     }
 
     #[test]

@@ -151,7 +151,8 @@ impl<'a> Loop<'a> {
                 self.save()?;
                 return Err(stopped);
             }
-            let batch = batches.recv().map_err(|_| Error::Internal("the thread that prepares batches ended".into()))??;
+            let batch =
+                batches.recv().map_err(|_| Error::Internal("the thread that prepares batches ended".into()))??;
             self.step(&batch)?;
             self.state.epoch = self.state.step * config.batch_size.max(1) as i64 / epoch_length;
             task.advance(1);
@@ -305,7 +306,8 @@ fn optimizer(model: &Detector, config: &DetectorTrainConfig) -> Result<Optimizer
         OptimizerKind::Sgd => Rule::Sgd { momentum: config.momentum },
         OptimizerKind::Adam => Rule::Adam { beta1: config.momentum, beta2: BETA2, eps: EPS, amsgrad: false },
     };
-    let group = |name: &str, params, weight_decay| ParamGroup { name: name.into(), params, lr: config.lr, weight_decay };
+    let group =
+        |name: &str, params, weight_decay| ParamGroup { name: name.into(), params, lr: config.lr, weight_decay };
     Optimizer::new(rule, vec![group("weights", decayed, config.weight_decay), group("norms and biases", plain, 0.0)])
 }
 
@@ -319,7 +321,12 @@ pub fn in_original(detection: &Detection<Model>, letterbox: &Letterbox) -> Optio
 ///
 /// # Errors
 /// [`Error::Stopped`] after a signal; those of reading and of the detector.
-pub fn detections(detector: &Detector, set: &DetectionSet, batch_size: usize, stop: &StopFlag) -> Result<Vec<ImageBoxes>> {
+pub fn detections(
+    detector: &Detector,
+    set: &DetectionSet,
+    batch_size: usize,
+    stop: &StopFlag,
+) -> Result<Vec<ImageBoxes>> {
     let indices: Vec<usize> = (0..set.examples.len()).collect();
     let mut images = Vec::with_capacity(indices.len());
     for chunk in indices.chunks(batch_size.max(1)) {

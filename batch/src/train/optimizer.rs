@@ -288,8 +288,11 @@ mod tests {
             let p = leaf(&[1.0, -2.0]);
             let make = || {
                 let params = vec![("p".to_owned(), p.shallow_clone())];
-                Optimizer::new(Rule::ADAM_AMSGRAD, vec![ParamGroup { name: "g".into(), params, lr: 0.05, weight_decay: 0.0 }])
-                    .unwrap()
+                Optimizer::new(
+                    Rule::ADAM_AMSGRAD,
+                    vec![ParamGroup { name: "g".into(), params, lr: 0.05, weight_decay: 0.0 }],
+                )
+                .unwrap()
             };
             let mut optimizer = make();
             for i in 0..6 {

@@ -138,7 +138,10 @@ impl<'a> Run<'a> {
         let mut optimizer = optimizer(model, job.config)?;
         let mut state = TrainState::default();
         if let Some(loaded) = checkpoint::load_latest(run)? {
-            let tensors = loaded.models.get("model").ok_or_else(|| Error::bad_data(run.path().display(), "its checkpoint holds no model"))?;
+            let tensors = loaded
+                .models
+                .get("model")
+                .ok_or_else(|| Error::bad_data(run.path().display(), "its checkpoint holds no model"))?;
             assign_strict(model.variables_mut(), tensors, "checkpoint")?;
             optimizer.load_state(loaded.optimizer)?;
             state = loaded.state;
@@ -227,7 +230,10 @@ impl<'a> Run<'a> {
         let (word, grounding) = (sums["word"] / steps, sums["grounding"] / steps);
         if !(word.is_finite() && grounding.is_finite()) {
             let place = format!("training, step {}", self.state.step);
-            return Err(Error::bad_data(place, "the loss is not finite; lower report.train.lr and start again with --resume never"));
+            return Err(Error::bad_data(
+                place,
+                "the loss is not finite; lower report.train.lr and start again with --resume never",
+            ));
         }
         let seconds = self.logged_at.elapsed().as_secs_f64();
         let total = self.steps_per_epoch() * self.job.config.epochs;
@@ -330,7 +336,8 @@ fn score(model: &ReportModel, studies: &[ReportExample], job: &ReportTraining) -
 /// Visual and language parameters, each with and without decay.
 fn optimizer(model: &ReportModel, config: &ReportTrainConfig) -> Result<Optimizer> {
     let learned = named_tensors(model.variables()).into_iter().filter(|(_, t)| t.requires_grad());
-    let (visual, language): (Vec<_>, Vec<_>) = learned.partition(|(name, _)| VISUAL.iter().any(|v| name.starts_with(v)));
+    let (visual, language): (Vec<_>, Vec<_>) =
+        learned.partition(|(name, _)| VISUAL.iter().any(|v| name.starts_with(v)));
     let mut groups = Vec::new();
     for (name, params, lr) in [("visual", visual, config.lr_visual), ("language", language, config.lr)] {
         let (decayed, plain) = decay_split(params);

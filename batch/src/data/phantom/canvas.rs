@@ -314,7 +314,10 @@ pub fn curve(points: &[Point], per_span: usize) -> Vec<Point> {
     for i in 0..last {
         let (p0, p1, p2, p3) = (points[i.saturating_sub(1)], points[i], points[i + 1], points[(i + 2).min(last)]);
         let spline = |a: f32, b: f32, c: f32, d: f32, t: f32| {
-            0.5 * (2.0 * b + (c - a) * t + (2.0 * a - 5.0 * b + 4.0 * c - d) * t * t + (3.0 * b - a - 3.0 * c + d) * t * t * t)
+            0.5 * (2.0 * b
+                + (c - a) * t
+                + (2.0 * a - 5.0 * b + 4.0 * c - d) * t * t
+                + (3.0 * b - a - 3.0 * c + d) * t * t * t)
         };
         for step in 0..per_span {
             let t = step as f32 / per_span as f32;

@@ -250,7 +250,13 @@ impl Chest {
     /// The posterior arc of a rib, from the spine to the side.
     pub fn posterior_rib(&self, side: Side, index: usize) -> Vec<Point> {
         let (start, drop, edge) = self.rib_frame(index);
-        let points = [(0.04, -0.002), (0.38 * edge, -0.16 * drop), (0.74 * edge, 0.22 * drop), (0.93 * edge, 0.62 * drop), (edge, drop)];
+        let points = [
+            (0.04, -0.002),
+            (0.38 * edge, -0.16 * drop),
+            (0.74 * edge, 0.22 * drop),
+            (0.93 * edge, 0.62 * drop),
+            (edge, drop),
+        ];
         curve(&points.map(|(offset, down)| self.place(side, offset, start + down)), 7)
     }
 
@@ -258,7 +264,8 @@ impl Chest {
     pub fn anterior_rib(&self, side: Side, index: usize) -> Vec<Point> {
         let (start, drop, edge) = self.rib_frame(index);
         let side_y = start + drop;
-        let points = [(edge, 0.0), (0.965 * edge, 0.03), (0.84 * edge, 0.065), (0.60 * edge, 0.10), (0.40 * edge, 0.115)];
+        let points =
+            [(edge, 0.0), (0.965 * edge, 0.03), (0.84 * edge, 0.065), (0.60 * edge, 0.10), (0.40 * edge, 0.115)];
         curve(&points.map(|(offset, down)| self.place(side, offset, side_y + down * self.anatomy.rib_slope)), 7)
     }
 
@@ -293,8 +300,18 @@ fn heart(a: &Anatomy) -> [Ellipse; 3] {
 
 /// Height and offset of the skin of a body of middling width.
 const OUTLINE: [(f32, f32); 12] = [
-    (-0.05, 0.115), (0.0, 0.12), (0.03, 0.145), (0.06, 0.21), (0.09, 0.31), (0.125, 0.41), (0.17, 0.49), (0.25, 0.545),
-    (0.38, 0.53), (0.55, 0.475), (0.78, 0.462), (1.05, 0.48),
+    (-0.05, 0.115),
+    (0.0, 0.12),
+    (0.03, 0.145),
+    (0.06, 0.21),
+    (0.09, 0.31),
+    (0.125, 0.41),
+    (0.17, 0.49),
+    (0.25, 0.545),
+    (0.38, 0.53),
+    (0.55, 0.475),
+    (0.78, 0.462),
+    (1.05, 0.48),
 ];
 
 /// Offset of the skin at height `y`.

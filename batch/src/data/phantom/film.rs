@@ -89,8 +89,10 @@ fn blur(layer: &mut Layer, share: f32) {
     if width < 3 || side < 3 {
         return;
     }
-    let across = |row: &[f32], x: usize| 0.25 * row[x.saturating_sub(1)] + 0.5 * row[x] + 0.25 * row[(x + 1).min(width - 1)];
-    let smooth: Vec<f32> = layer.values.chunks_exact(width).flat_map(|row| (0..width).map(move |x| across(row, x))).collect();
+    let across =
+        |row: &[f32], x: usize| 0.25 * row[x.saturating_sub(1)] + 0.5 * row[x] + 0.25 * row[(x + 1).min(width - 1)];
+    let smooth: Vec<f32> =
+        layer.values.chunks_exact(width).flat_map(|row| (0..width).map(move |x| across(row, x))).collect();
     let row = |y: usize| &smooth[y * width..(y + 1) * width];
     for (y, line) in layer.values.chunks_exact_mut(width).enumerate() {
         let (above, here, below) = (row(y.saturating_sub(1)), row(y), row((y + 1).min(side - 1)));

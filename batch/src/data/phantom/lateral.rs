@@ -31,9 +31,35 @@ impl Profiles {
         let a = &study.anatomy;
         let line = |points: &[(f32, f32)]| curve(&points.iter().map(|&(y, x)| at(x, y)).collect::<Vec<_>>(), 8);
         Profiles {
-            front: line(&[(0.0, 0.47), (0.10, 0.45), (0.20, 0.345), (0.32, 0.27), (0.46, 0.23), (0.60, 0.22), (0.75, 0.235), (1.0, 0.27)]),
-            back: line(&[(0.0, 0.58), (0.10, 0.62), (0.20, 0.73), (0.32, 0.80), (0.46, 0.835), (0.60, 0.84), (0.75, 0.82), (1.0, 0.76)]),
-            spine: line(&[(0.0, 0.64), (0.12, 0.68), (0.28, 0.745), (0.45, 0.775), (0.62, 0.77), (0.80, 0.735), (1.0, 0.70)]),
+            front: line(&[
+                (0.0, 0.47),
+                (0.10, 0.45),
+                (0.20, 0.345),
+                (0.32, 0.27),
+                (0.46, 0.23),
+                (0.60, 0.22),
+                (0.75, 0.235),
+                (1.0, 0.27),
+            ]),
+            back: line(&[
+                (0.0, 0.58),
+                (0.10, 0.62),
+                (0.20, 0.73),
+                (0.32, 0.80),
+                (0.46, 0.835),
+                (0.60, 0.84),
+                (0.75, 0.82),
+                (1.0, 0.76),
+            ]),
+            spine: line(&[
+                (0.0, 0.64),
+                (0.12, 0.68),
+                (0.28, 0.745),
+                (0.45, 0.775),
+                (0.62, 0.77),
+                (0.80, 0.735),
+                (1.0, 0.70),
+            ]),
             shift: (a.centre_x - 0.5) * 2.0,
             depth: 0.94 + 0.10 * a.habitus,
             dome: a.dome_right_y - 0.055,
@@ -135,7 +161,8 @@ pub fn density(study: &PhantomStudy) -> Layer {
     let mut layer = Layer::film(side);
     layer.for_each(|film, value| {
         let p = profiles.local(film);
-        let skin = smooth_min(p.x - across(&profiles.front, p.y) + 0.075, across(&profiles.back, p.y) + 0.085 - p.x, 0.03);
+        let skin =
+            smooth_min(p.x - across(&profiles.front, p.y) + 0.075, across(&profiles.back, p.y) + 0.085 - p.x, 0.03);
         if skin < -0.004 {
             return;
         }
@@ -166,7 +193,13 @@ fn bones(profiles: &Profiles, side: usize) -> Layer {
         let start = across(&profiles.spine, y);
         let reach = across(&profiles.back, y + 0.03) - 0.004;
         let front = across(&profiles.front, (y + 0.2).min(0.95));
-        let points = [at(start, y), at(reach, y + 0.025), at(0.62, y + 0.10), at((front + 0.62) * 0.5, y + 0.18), at(front + 0.05, y + 0.21)];
+        let points = [
+            at(start, y),
+            at(reach, y + 0.025),
+            at(0.62, y + 0.10),
+            at((front + 0.62) * 0.5, y + 0.18),
+            at(front + 0.05, y + 0.21),
+        ];
         let arc = curve(&points.map(|p| profiles.film(p)), 6);
         let knot = |(i, place): (usize, &Point)| {
             let fade = 1.0 - 0.8 * smoothstep(0.5, 1.0, i as f32 / (arc.len() - 1) as f32);
@@ -175,7 +208,10 @@ fn bones(profiles: &Profiles, side: usize) -> Layer {
         let arc: Vec<Knot> = arc.iter().enumerate().map(knot).collect();
         layer.add(&super::skeleton::bone_layer(&arc, side));
     }
-    let sternum: Vec<Point> = (0..12).map(|i| 0.2 + 0.03 * i as f32).map(|y| profiles.film(at(across(&profiles.front, y) - 0.014, y))).collect();
+    let sternum: Vec<Point> = (0..12)
+        .map(|i| 0.2 + 0.03 * i as f32)
+        .map(|y| profiles.film(at(across(&profiles.front, y) - 0.014, y)))
+        .collect();
     layer.add(&super::skeleton::bone_layer(&knots(&sternum, 0.011, 0.10), side));
     let spine = Layer::drawn(side, Rect { left: 0.45, top: 0.0, right: 1.0, bottom: 1.0 }, |film| {
         let p = profiles.local(film);
@@ -186,7 +222,9 @@ fn bones(profiles: &Profiles, side: usize) -> Layer {
         let plate = body * (1.0 - smoothstep(0.10, 0.20, phase) * smoothstep(0.90, 0.80, phase));
         let half = 0.036 - 0.005 * (1.0 - (2.0 * phase - 1.0) * (2.0 * phase - 1.0));
         // The lungs' air above the diaphragm makes the lower spine look darker.
-        smoothstep(half + 0.004, half - 0.004, from_middle) * (0.06 + 0.07 * body + 0.05 * plate) * (1.0 - 0.35 * smoothstep(0.3, 0.7, p.y))
+        smoothstep(half + 0.004, half - 0.004, from_middle)
+            * (0.06 + 0.07 * body + 0.05 * plate)
+            * (1.0 - 0.35 * smoothstep(0.3, 0.7, p.y))
     });
     layer.add(&spine);
     for blade in [0.0, 0.035f32] {

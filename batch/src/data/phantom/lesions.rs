@@ -289,7 +289,10 @@ impl Shape {
             Self::Heart { .. } => heart_silhouette(chest, side).extent(0.5),
             Self::Knob { .. } => {
                 let (centre, radius) = chest.knob_circle();
-                Layer::drawn(side, Rect::around(centre, radius * 1.1), |p| smoothstep(-SOFT_EDGE, SOFT_EDGE, chest.knob(p))).extent(0.1)
+                Layer::drawn(side, Rect::around(centre, radius * 1.1), |p| {
+                    smoothstep(-SOFT_EDGE, SOFT_EDGE, chest.knob(p))
+                })
+                .extent(0.1)
             }
             _ => self.contribution(chest, side).extent(chest),
         }?;

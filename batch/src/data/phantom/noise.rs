@@ -32,7 +32,8 @@ impl SmoothNoise {
         let share = smoothstep(0.0, 1.0, y - row);
         let corner = |down: f32| {
             let (x, y) = (column as i64 as u64, (row + down) as i64 as u64);
-            (scramble(self.seed ^ x.wrapping_mul(0x9E37_79B9) ^ y.wrapping_shl(32)) >> 40) as f32 / (1u32 << 23) as f32 - 1.0
+            (scramble(self.seed ^ x.wrapping_mul(0x9E37_79B9) ^ y.wrapping_shl(32)) >> 40) as f32 / (1u32 << 23) as f32
+                - 1.0
         };
         let (top, bottom) = (corner(0.0), corner(1.0));
         top + (bottom - top) * share
@@ -86,7 +87,8 @@ mod tests {
     #[test]
     fn noise_is_centred_and_bounded() {
         let noise = SmoothNoise::new(7, 16.0);
-        let values: Vec<f32> = (0..4096).map(|i| noise.at(at((i % 64) as f32 / 64.0, (i / 64) as f32 / 64.0))).collect();
+        let values: Vec<f32> =
+            (0..4096).map(|i| noise.at(at((i % 64) as f32 / 64.0, (i / 64) as f32 / 64.0))).collect();
         assert!(values.iter().all(|v| v.abs() <= 1.0));
         assert!((values.iter().sum::<f32>() / 4096.0).abs() < 0.1);
         let mut scan = noise.scan();

@@ -47,16 +47,24 @@ pub fn bone_layer(bone: &[Knot], side: usize) -> Layer {
 
 /// The posterior arc of a rib as a stroke.
 pub fn posterior_knots(chest: &Chest, side: Side, index: usize) -> Vec<Knot> {
-    fading(&chest.posterior_rib(side, index), |share| POSTERIOR * (0.75 + 0.25 * smoothstep(0.0, 0.3, share)) * (1.0 - 0.4 * smoothstep(0.85, 1.0, share)))
+    fading(&chest.posterior_rib(side, index), |share| {
+        POSTERIOR * (0.75 + 0.25 * smoothstep(0.0, 0.3, share)) * (1.0 - 0.4 * smoothstep(0.85, 1.0, share))
+    })
 }
 
 fn anterior_knots(chest: &Chest, side: Side, index: usize) -> Vec<Knot> {
-    fading(&chest.anterior_rib(side, index), |share| ANTERIOR * (0.2 + 0.8 * smoothstep(0.0, 0.25, share)) * (1.0 - 0.85 * smoothstep(0.55, 1.0, share)))
+    fading(&chest.anterior_rib(side, index), |share| {
+        ANTERIOR * (0.2 + 0.8 * smoothstep(0.0, 0.25, share)) * (1.0 - 0.85 * smoothstep(0.55, 1.0, share))
+    })
 }
 
 fn fading(points: &[Point], strength: impl Fn(f32) -> f32) -> Vec<Knot> {
     let last = points.len().saturating_sub(1).max(1) as f32;
-    let knot = |(i, place): (usize, &Point)| Knot { place: *place, half_width: RIB_HALF_WIDTH, strength: strength(i as f32 / last) };
+    let knot = |(i, place): (usize, &Point)| Knot {
+        place: *place,
+        half_width: RIB_HALF_WIDTH,
+        strength: strength(i as f32 / last),
+    };
     points.iter().enumerate().map(knot).collect()
 }
 
@@ -66,7 +74,11 @@ pub fn clavicle_knots(chest: &Chest, side: Side) -> Vec<Knot> {
     let last = points.len().saturating_sub(1).max(1) as f32;
     let knot = |(i, place): (usize, &Point)| {
         let from_middle = (2.0 * i as f32 / last - 1.0).abs();
-        Knot { place: *place, half_width: CLAVICLE_HALF_WIDTH * (0.85 + 0.35 * from_middle * from_middle), strength: CLAVICLE }
+        Knot {
+            place: *place,
+            half_width: CLAVICLE_HALF_WIDTH * (0.85 + 0.35 * from_middle * from_middle),
+            strength: CLAVICLE,
+        }
     };
     points.iter().enumerate().map(knot).collect()
 }
@@ -87,7 +99,8 @@ fn shoulder(chest: &Chest, half: Side, layer: &mut Layer) {
         0.10 * smoothstep(0.05, 0.044, d) * (0.6 + 0.4 * smoothstep(0.02, 0.044, d))
     });
     layer.add(&round);
-    let acromion = [chest.place(half, 0.34, top + 0.03), chest.place(half, 0.40, top + 0.005), chest.place(half, 0.45, top + 0.0)];
+    let acromion =
+        [chest.place(half, 0.34, top + 0.03), chest.place(half, 0.40, top + 0.005), chest.place(half, 0.45, top + 0.0)];
     add_stroke(layer, &knots(&acromion, 0.012, 0.09));
 }
 

@@ -130,7 +130,18 @@ impl PhantomStudy {
         let normal = rng.random_bool(options.normal_share.clamp(0.0, 1.0));
         let findings = if normal { Vec::new() } else { placement::place(&anatomy, size as usize, &mut rng) };
         let frontal = PhantomStudy {
-            index, subject, visit, age_decade, sex, view, width: size, height: size, anatomy, exposure, marker, findings,
+            index,
+            subject,
+            visit,
+            age_decade,
+            sex,
+            view,
+            width: size,
+            height: size,
+            anatomy,
+            exposure,
+            marker,
+            findings,
         };
         if options.lateral { frontal.lateral() } else { frontal }
     }

@@ -39,7 +39,8 @@ fn cases() -> Vec<Case> {
 }
 
 fn images(case: &Case) -> Vec<ImageBoxes> {
-    let truth = |&(class_id, a, b, c, d): &(i32, f32, f32, f32, f32)| TruthBox { class_id, region: BoxXyxy::new(a, b, c, d) };
+    let truth =
+        |&(class_id, a, b, c, d): &(i32, f32, f32, f32, f32)| TruthBox { class_id, region: BoxXyxy::new(a, b, c, d) };
     let found = |&(class_id, score, a, b, c, d): &(i32, f32, f32, f32, f32, f32)| ScoredBox {
         class_id,
         score,
@@ -47,7 +48,10 @@ fn images(case: &Case) -> Vec<ImageBoxes> {
     };
     case.images
         .iter()
-        .map(|i| ImageBoxes { truths: i.truths.iter().map(truth).collect(), detections: i.detections.iter().map(found).collect() })
+        .map(|i| ImageBoxes {
+            truths: i.truths.iter().map(truth).collect(),
+            detections: i.detections.iter().map(found).collect(),
+        })
         .collect()
 }
 
@@ -80,7 +84,11 @@ fn kaggle_variants_are_those_of_the_definition() {
         for (name, expected) in &case.kaggle {
             let variant = KaggleAp {
                 iou: 0.4,
-                interpolation: if name.starts_with("all") { Interpolation::AllPoints } else { Interpolation::Points101 },
+                interpolation: if name.starts_with("all") {
+                    Interpolation::AllPoints
+                } else {
+                    Interpolation::Points101
+                },
                 include_no_finding: name.ends_with("no_finding"),
             };
             assert_close(&format!("{} {name}", case.name), variant.of(&images(&case), &case.classes), *expected);
@@ -106,7 +114,10 @@ fn images_are_grouped_by_id_and_normal_ones_stay() {
     let truth = TruthBox { class_id: 0, region };
     let found = ScoredBox { class_id: 0, score: 0.5, region };
     let grouped = by_image(&ids, [("c", truth), ("elsewhere", truth)], [("a", found), ("c", found), ("a", found)]);
-    assert_eq!(grouped.iter().map(|i| (i.truths.len(), i.detections.len())).collect::<Vec<_>>(), [(0, 2), (0, 0), (1, 1)]);
+    assert_eq!(
+        grouped.iter().map(|i| (i.truths.len(), i.detections.len())).collect::<Vec<_>>(),
+        [(0, 2), (0, 0), (1, 1)]
+    );
     let f = coco(&grouped, &[0]);
     assert_close("false alarms count", f.ap50, Some(1.0 / 3.0));
     assert_eq!((f.per_class[0].truths, f.per_class[0].recall50), (1, Some(1.0)));

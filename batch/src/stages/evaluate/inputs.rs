@@ -5,9 +5,7 @@ use std::collections::BTreeMap;
 use d2r_contracts::boxes::BoxXyxy;
 use d2r_contracts::rows::Row;
 use d2r_contracts::space::Original;
-use d2r_contracts::tables::{
-    GeneratedReportRow, ImageRow, LesionRow, ReportRow, ReportSentenceRow, SentenceBoxRow,
-};
+use d2r_contracts::tables::{GeneratedReportRow, ImageRow, LesionRow, ReportRow, ReportSentenceRow, SentenceBoxRow};
 
 use super::{Args, Place};
 use crate::error::{Error, Result};
@@ -24,7 +22,10 @@ pub(super) fn region(row: &LesionRow) -> BoxXyxy<Original> {
 }
 
 fn missing(place: &Place, what: &str, hint: &str) -> Error {
-    Error::InputMissing { path: place.lake.root().to_path_buf(), hint: format!("{} has no {what}; {hint}", place.partition) }
+    Error::InputMissing {
+        path: place.lake.root().to_path_buf(),
+        hint: format!("{} has no {what}; {hint}", place.partition),
+    }
 }
 
 /// Boxes of every evaluated image.
@@ -57,9 +58,9 @@ impl DetectorInput {
         if detected.is_empty() {
             return Err(missing(place, "detections", "run `d2r annotate` first"));
         }
-        let found = detected.iter().map(|l| {
-            (l.image_id.as_str(), ScoredBox { class_id: l.class_id, score: l.score, region: region(l) })
-        });
+        let found = detected
+            .iter()
+            .map(|l| (l.image_id.as_str(), ScoredBox { class_id: l.class_id, score: l.score, region: region(l) }));
         let model_sha256 = detected.iter().find_map(|l| l.model_sha256.clone());
         let (ids, truths, truth): (Vec<String>, Vec<(String, TruthBox)>, _) = match &args.truth {
             Some(folder) => {
@@ -75,7 +76,11 @@ impl DetectorInput {
                 // Unfused readers' boxes would make every further copy of a lesion a miss.
                 let fused = lesions.iter().filter(|l| l.source == "fused");
                 let boxes = fused.map(|l| (l.image_id.clone(), TruthBox { class_id: l.class_id, region: region(l) }));
-                (images.into_iter().filter(|i| i.n_boxes.is_some()).map(|i| i.image_id).collect(), boxes.collect(), "readers")
+                (
+                    images.into_iter().filter(|i| i.n_boxes.is_some()).map(|i| i.image_id).collect(),
+                    boxes.collect(),
+                    "readers",
+                )
             }
         };
         if ids.is_empty() {

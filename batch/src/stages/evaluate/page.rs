@@ -51,7 +51,8 @@ pub(super) fn build(ctx: &Context, place: &Place, args: &Args) -> Result<Page> {
         add_group(&mut page, "Detector", &computed.figures);
         let mut curves = computed.curves;
         // The classes with most truth boxes; the mean stands first.
-        let truths = |name: &str| computed.classes.iter().find(|(n, _)| n == name).map_or(usize::MAX, |(_, c)| c.truths);
+        let truths =
+            |name: &str| computed.classes.iter().find(|(n, _)| n == name).map_or(usize::MAX, |(_, c)| c.truths);
         curves.sort_by_key(|(name, _)| std::cmp::Reverse(truths(name)));
         curves.truncate(CURVES);
         page.plots.extend(plots::precision_recall(&curves)?);
@@ -116,7 +117,11 @@ fn failures(rows: Vec<FailureRow>) -> Vec<FailureCount> {
 }
 
 /// Studies to show: drawn by the seed, mostly abnormal ones, in the order of report ids.
-fn chosen(ctx: &Context, mut reports: Vec<GeneratedReportRow>, abnormal: impl Fn(&GeneratedReportRow) -> bool) -> Vec<GeneratedReportRow> {
+fn chosen(
+    ctx: &Context,
+    mut reports: Vec<GeneratedReportRow>,
+    abnormal: impl Fn(&GeneratedReportRow) -> bool,
+) -> Vec<GeneratedReportRow> {
     let wanted = ctx.config.evaluate.gallery_studies;
     let mut rng = ChaCha8Rng::seed_from_u64(ctx.config.run.seed);
     reports.shuffle(&mut rng);
@@ -207,7 +212,9 @@ impl Tables {
             picture: None,
             boxes,
             truths: truths.collect(),
-            generated: sentences.map(|s| CaseSentence { text: s.text.clone(), box_ids: links_of(s.sentence_id) }).collect(),
+            generated: sentences
+                .map(|s| CaseSentence { text: s.text.clone(), box_ids: links_of(s.sentence_id) })
+                .collect(),
             reference: reference.map(|text| sentences_of(text)).unwrap_or_default(),
             scores: reference.map(|text| scores(&report.text, text)).unwrap_or_default(),
             flags: flags(report),

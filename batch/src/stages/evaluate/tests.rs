@@ -111,10 +111,16 @@ fn world() -> (TempDir, Args) {
     put(&lake, "ingest", "train", (5..8).map(|i| report(i, NORMAL)).collect::<Vec<_>>());
     put(&lake, "ingest", "test", vec![report(0, SICK), report(1, NORMAL), report(2, NORMAL)]);
     put(&lake, "annotate", "test", vec![lesion(0, "Nodule/Mass", 30.0, "pseudo"), lesion(1, "Edema", 5.0, "pseudo")]);
-    let (rows, sentences): (Vec<_>, Vec<_>) = [(0, SICK), (1, NORMAL), (2, NORMAL)].map(|(i, t)| generated(i, t)).into_iter().unzip();
+    let (rows, sentences): (Vec<_>, Vec<_>) =
+        [(0, SICK), (1, NORMAL), (2, NORMAL)].map(|(i, t)| generated(i, t)).into_iter().unzip();
     put(&lake, "report", "test", rows);
     put(&lake, "report", "test", sentences.concat());
-    let link = |sentence_id: i32| SentenceBoxRow { report_id: "r0".into(), sentence_id, box_id: "i0-pseudo-30".into(), weight: 0.9 };
+    let link = |sentence_id: i32| SentenceBoxRow {
+        report_id: "r0".into(),
+        sentence_id,
+        box_id: "i0-pseudo-30".into(),
+        weight: 0.9,
+    };
     put(&lake, "report", "test", vec![link(0), link(2)]);
     let truth = Lake::create(&dir.path().join("truth")).unwrap();
     let drawn = TruthLesionRow {
@@ -130,7 +136,11 @@ fn world() -> (TempDir, Args) {
         small: true,
     };
     put(&truth, "phantom", "test", vec![drawn]);
-    let state = |study: usize, label: &str| TruthFindingRow { study_id: format!("s{study}"), label: label.into(), state: "positive".into() };
+    let state = |study: usize, label: &str| TruthFindingRow {
+        study_id: format!("s{study}"),
+        label: label.into(),
+        state: "positive".into(),
+    };
     put(&truth, "phantom", "test", vec![state(0, "Lung Lesion"), state(1, "No Finding"), state(2, "No Finding")]);
     let args = Args {
         lake: dir.path().join("lake"),
@@ -151,11 +161,25 @@ fn figures_of_both_evaluations_stand_side_by_side_and_are_kept() {
     let boxes = run_detector(&context(), args.clone()).unwrap();
     let texts = run_reports(&context(), args.clone()).unwrap();
     assert!((boxes.figures["detector.ap50"] - 1.0).abs() < 1e-12 && !boxes.cached);
-    for name in ["bleu1", "bleu2", "bleu3", "bleu4", "rouge_l", "bleu4_constant", "label_f1_micro", "label_f1_macro", "distinct_share", "distinct_share_all"] {
+    for name in [
+        "bleu1",
+        "bleu2",
+        "bleu3",
+        "bleu4",
+        "rouge_l",
+        "bleu4_constant",
+        "label_f1_micro",
+        "label_f1_macro",
+        "distinct_share",
+        "distinct_share_all",
+    ] {
         assert!(texts.figures.contains_key(&format!("reports.{name}")), "{name}");
     }
     assert_eq!(texts.figures["reports.label_f1_micro_truth"], 1.0);
-    assert_eq!((texts.figures["links.precision"], texts.figures["links.recall"], texts.figures["links.small_lesion_recall"]), (0.5, 1.0, 1.0));
+    assert_eq!(
+        (texts.figures["links.precision"], texts.figures["links.recall"], texts.figures["links.small_lesion_recall"]),
+        (0.5, 1.0, 1.0)
+    );
     let before = metrics(&args);
     assert!(["detector", "reports", "links"].iter().all(|s| before.iter().any(|r| r.stage == *s)));
     let again = [run_detector(&context(), args.clone()).unwrap(), run_reports(&context(), args.clone()).unwrap()];
@@ -186,7 +210,12 @@ fn labels_of_generated_and_reference_reports_become_rows_once() {
         let count = |origin: &str| rows.iter().filter(|r| r.origin == origin).count();
         assert_eq!((count("generated"), count("reference")), (3 * 14, 3 * 14));
         // The second round evaluates anew.
-        put(&Lake::open(&args.lake).unwrap(), "report", "test", vec![generated(0, NORMAL).0, generated(1, SICK).0, generated(2, SICK).0]);
+        put(
+            &Lake::open(&args.lake).unwrap(),
+            "report",
+            "test",
+            vec![generated(0, NORMAL).0, generated(1, SICK).0, generated(2, SICK).0],
+        );
     }
 }
 
@@ -211,7 +240,10 @@ fn readers_are_the_reference_where_there_is_no_truth() {
     let (_dir, args) = world();
     let args = Args { truth: None, ..args };
     let nobody_looked = run_detector(&context(), args.clone()).unwrap_err();
-    assert!(matches!(nobody_looked, Error::InputMissing { .. }) && nobody_looked.to_string().contains("--truth"), "{nobody_looked}");
+    assert!(
+        matches!(nobody_looked, Error::InputMissing { .. }) && nobody_looked.to_string().contains("--truth"),
+        "{nobody_looked}"
+    );
     let lake = Lake::open(&args.lake).unwrap();
     put(&lake, "ingest", "test", (0..3).map(|i| ImageRow { n_boxes: Some(i32::from(i == 0)), ..image(i) }).collect());
     let both = vec![lesion(0, "Nodule/Mass", 30.0, "pseudo"), lesion(0, "Nodule/Mass", 29.0, "fused")];
@@ -242,7 +274,9 @@ fn the_page_shows_studies_and_survives_an_empty_lake() {
     let path = dir.path().join("page/report.html");
     write_report_html(&context(), &args, &path).unwrap();
     let page = std::fs::read_to_string(&path).unwrap();
-    for words in ["not a medical device", "Study ", "file cannot be read", "needs review", "data-boxes", "Link precision"] {
+    for words in
+        ["not a medical device", "Study ", "file cannot be read", "needs review", "data-boxes", "Link precision"]
+    {
         assert!(page.contains(words), "{words}");
     }
     assert!(LESION_CLASSES.iter().all(|c| page.contains(c)));

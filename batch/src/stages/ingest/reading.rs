@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use d2r_contracts::rows::Row;
 use d2r_contracts::report_text::{CleaningRules, clean};
+use d2r_contracts::rows::Row;
 use d2r_contracts::tables::{FailureRow, FindingRow, ImageRow, LesionRow, ReportRow};
 use rayon::prelude::*;
 
@@ -154,7 +154,8 @@ fn read_image(root: &Path, image: &ListedImage, settings: &Settings) -> ReadImag
     if !lesions.outside.is_empty() {
         let (width, height) = size.unwrap_or_default();
         let list = lesions.outside.iter().map(|(who, b)| format!("{who} {b:?}")).collect::<Vec<_>>().join(", ");
-        let message = format!("outside the image ({width} x {height}) and left out: {list}; does the file belong to the labels?");
+        let message =
+            format!("outside the image ({width} x {height}) and left out: {list}; does the file belong to the labels?");
         failures.push(fail(SourceError { code: "box_outside_image", message }));
     }
     ReadImage { row: Some(row), lesions: lesions.rows, failures }
@@ -167,9 +168,8 @@ fn read_report(
     (cleaning, wanted): (CleaningRules, Section),
     partial: &AtomicU64,
 ) -> Option<Result<ReportRow, FailureRow>> {
-    let fail = |path: &str, code: &'static str, message: String| {
-        SourceError { code, message }.into_row(STAGE, path, None)
-    };
+    let fail =
+        |path: &str, code: &'static str, message: String| SourceError { code, message }.into_row(STAGE, path, None);
     let (place, text) = match study.report.as_ref()? {
         // One section's text already; which one the file does not say, so it counts as the one asked for.
         ReportSource::Text(text) => (study.study_id.as_str(), Ok(text.trim().to_owned())),
@@ -180,25 +180,34 @@ fn read_report(
             (path.as_str(), found.map(|found| found.text))
         }
     };
-    Some(text.and_then(|text| {
-        let text_clean = clean(&text, cleaning);
-        if text_clean.chars().any(char::is_alphanumeric) {
-            let section = wanted.as_str().to_owned();
-            Ok(ReportRow { study_id: study.study_id.clone(), section, text, text_clean })
-        } else {
-            Err(("empty_section", "nothing but punctuation; the study is kept without a report".to_owned()))
-        }
-    })
-    .map_err(|(code, message)| fail(place, code, message)))
+    Some(
+        text.and_then(|text| {
+            let text_clean = clean(&text, cleaning);
+            if text_clean.chars().any(char::is_alphanumeric) {
+                let section = wanted.as_str().to_owned();
+                Ok(ReportRow { study_id: study.study_id.clone(), section, text, text_clean })
+            } else {
+                Err(("empty_section", "nothing but punctuation; the study is kept without a report".to_owned()))
+            }
+        })
+        .map_err(|(code, message)| fail(place, code, message)),
+    )
 }
 
 fn read_section(path: &Path, wanted: Section) -> Result<SectionText, (&'static str, String)> {
-    let bytes = std::fs::read(path).map_err(|e| ("unreadable", format!("{}; check the file's permissions", e.kind())))?;
-    let report = String::from_utf8(bytes).map_err(|_| ("not_utf8", "not UTF-8 text; save the file as UTF-8".to_owned()))?;
+    let bytes =
+        std::fs::read(path).map_err(|e| ("unreadable", format!("{}; check the file's permissions", e.kind())))?;
+    let report =
+        String::from_utf8(bytes).map_err(|_| ("not_utf8", "not UTF-8 text; save the file as UTF-8".to_owned()))?;
     let name = wanted.as_str();
     match section(&report, wanted) {
         Ok(found) => Ok(found),
-        Err(NoSection::Missing) => Err(("missing_section", format!("no heading for {name}; ingest.section = \"both\" takes whichever section is there"))),
-        Err(NoSection::Empty) => Err(("empty_section", format!("nothing under the heading for {name}; the study is kept without a report"))),
+        Err(NoSection::Missing) => Err((
+            "missing_section",
+            format!("no heading for {name}; ingest.section = \"both\" takes whichever section is there"),
+        )),
+        Err(NoSection::Empty) => {
+            Err(("empty_section", format!("nothing under the heading for {name}; the study is kept without a report")))
+        }
     }
 }

@@ -81,7 +81,8 @@ impl Place<'_> {
 /// Keeps the first image of every id; ids are unique in a dataset, not only in a split.
 pub fn drop_repeated_images(listing: &mut Listing) {
     let mut seen = BTreeSet::new();
-    let (kept, repeated): (Vec<_>, Vec<_>) = std::mem::take(&mut listing.images).into_iter().partition(|i| seen.insert(i.image_id.clone()));
+    let (kept, repeated): (Vec<_>, Vec<_>) =
+        std::mem::take(&mut listing.images).into_iter().partition(|i| seen.insert(i.image_id.clone()));
     listing.images = kept;
     listing.failures.extend(repeated.into_iter().map(|image| ListedFailure {
         split: image.split,

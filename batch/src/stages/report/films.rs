@@ -58,7 +58,13 @@ enum Boxes {
 
 impl Films {
     /// A shard of a partition, with its accepted boxes.
-    pub fn of_lake(lake: &Lake, partition: &Partition, shard: Shard, decode: DecodeOptions, spec: VisualSpec) -> Result<Self> {
+    pub fn of_lake(
+        lake: &Lake,
+        partition: &Partition,
+        shard: Shard,
+        decode: DecodeOptions,
+        spec: VisualSpec,
+    ) -> Result<Self> {
         let images: Vec<ImageRow> = lake.read(partition)?;
         if images.is_empty() {
             let hint = format!("the lake has no images of {partition}; run `d2r ingest`");
@@ -213,8 +219,8 @@ pub fn row(
     threshold: f64,
     model_sha256: &str,
 ) -> Result<LesionRow> {
-    let class_name = lesion_class_name(class_id)
-        .ok_or_else(|| Error::Internal(format!("the detector names class {class_id}")))?;
+    let class_name =
+        lesion_class_name(class_id).ok_or_else(|| Error::Internal(format!("the detector names class {class_id}")))?;
     Ok(LesionRow {
         image_id: image_id.to_owned(),
         box_id: format!("{image_id}-p{rank:03}"),

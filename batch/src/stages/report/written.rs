@@ -64,7 +64,9 @@ impl Writer<'_> {
         for (sentence_id, span) in spans.iter().enumerate() {
             let words = span.tokens.start.min(report.words.len())..span.tokens.end.min(report.words.len());
             let said = facts(&span.text);
-            let weights = sentence_weights(&report.attention[words.start.min(report.attention.len())..words.end.min(report.attention.len())]);
+            let weights = sentence_weights(
+                &report.attention[words.start.min(report.attention.len())..words.end.min(report.attention.len())],
+            );
             let linked = links(&said, &weights, self.ctx.config.generate.link_weight_min as f32);
             conflict |= laterality_conflict(&said, &linked, &boxes);
             tables.sentences.push(ReportSentenceRow {

@@ -140,7 +140,12 @@ fn what_a_lesion_changes_lies_in_its_box_and_fills_it() {
                 if inside(&box_, x, y) {
                     hit += 1;
                     let (x, y) = (x as f32, y as f32);
-                    seen = BoxXyxy::new(seen.x_min.min(x), seen.y_min.min(y), seen.x_max.max(x + 1.0), seen.y_max.max(y + 1.0));
+                    seen = BoxXyxy::new(
+                        seen.x_min.min(x),
+                        seen.y_min.min(y),
+                        seen.x_max.max(x + 1.0),
+                        seen.y_max.max(y + 1.0),
+                    );
                 }
             }
             assert!(noticed >= 4, "{kind:?} in study {}: {noticed} pixels", study.index);

@@ -2,9 +2,9 @@
 
 use super::super::canvas::{Layer, Point, Rect, smoothstep};
 use super::super::chest::Chest;
+use super::super::noise::SmoothNoise;
 use super::Contribution;
 use super::opacity::masked;
-use super::super::noise::SmoothNoise;
 
 /// A round density.
 #[derive(Debug, Clone, PartialEq)]
@@ -90,9 +90,8 @@ impl Cavity {
         let distance = |p: Point| self.radius - p.distance(self.centre) * (1.0 + 0.16 * outline.at(p));
         let inside = |p: Point| smoothstep(self.wall - 0.002, self.wall + 0.002, distance(p));
         let level = self.centre.y + (self.radius - self.wall) * (1.0 - 2.0 * self.fluid);
-        let mut add = Layer::drawn(side, area, |p| {
-            self.strength * smoothstep(-0.006, 0.004, distance(p)) * (1.0 - inside(p))
-        });
+        let mut add =
+            Layer::drawn(side, area, |p| self.strength * smoothstep(-0.006, 0.004, distance(p)) * (1.0 - inside(p)));
         masked(&mut add, chest);
         let fill = Layer::drawn(side, area, |p| {
             let wet = if self.fluid > 0.0 { smoothstep(level - 0.0015, level + 0.0015, p.y) } else { 0.0 };

@@ -2,9 +2,9 @@
 
 use super::super::canvas::{Layer, Point, Rect, at, length, smoothstep};
 use super::super::chest::Chest;
+use super::super::noise::{SmoothNoise, scramble};
 use super::Contribution;
 use super::opacity::masked;
-use super::super::noise::{SmoothNoise, scramble};
 
 /// A net over an elliptic part of one lung.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,7 +37,8 @@ impl Net {
         };
         let area = Rect::around(self.centre, reach);
         // Threads are crooked and of uneven strength.
-        let (warp_x, warp_y) = (SmoothNoise::new(self.seed ^ 1, 0.45 / self.cell), SmoothNoise::new(self.seed ^ 2, 0.45 / self.cell));
+        let (warp_x, warp_y) =
+            (SmoothNoise::new(self.seed ^ 1, 0.45 / self.cell), SmoothNoise::new(self.seed ^ 2, 0.45 / self.cell));
         let uneven = SmoothNoise::new(self.seed ^ 3, 0.7 / self.cell);
         let mut add = Layer::drawn(side, area, |p| {
             let amount = amount(p);

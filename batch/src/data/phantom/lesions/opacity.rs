@@ -35,7 +35,8 @@ impl Patch {
                 return 0.0;
             }
             let k = length((p.x - self.centre.x) / self.radius.x, (p.y - self.centre.y) / self.radius.y);
-            let body = smoothstep(1.0 + self.softness, 1.0 - self.softness, k + 0.30 * outline.at(p) + 0.14 * coarse.at(p));
+            let body =
+                smoothstep(1.0 + self.softness, 1.0 - self.softness, k + 0.30 * outline.at(p) + 0.14 * coarse.at(p));
             let grainy = if self.bronchogram {
                 1.0 + 0.07 * texture.at(p)
             } else {
@@ -87,7 +88,11 @@ impl Plates {
         for [from, to] in &self.bands {
             let bend = from.lerp(*to, 0.5);
             let middle = at(bend.x, bend.y - 0.004);
-            let mut stroke = knots(&[*from, from.lerp(middle, 0.6), middle, middle.lerp(*to, 0.4), *to], self.half_width, self.strength);
+            let mut stroke = knots(
+                &[*from, from.lerp(middle, 0.6), middle, middle.lerp(*to, 0.4), *to],
+                self.half_width,
+                self.strength,
+            );
             for (end, next) in [(0, 1), (4, 3)] {
                 stroke[end].half_width *= 0.5;
                 stroke[end].strength *= 0.6;

@@ -51,10 +51,13 @@ impl LesionKind {
         match (self.min(other), self.max(other)) {
             (AorticEnlargement, Cardiomegaly) | (Cardiomegaly, PleuralEffusion) => 2.0,
             (Pneumothorax, RibFracture) | (ClavicleFracture, RibFracture) => 3.0,
-            (Consolidation, PleuralEffusion) | (Calcification, PleuralThickening) | (AorticEnlargement, Calcification) => 1.5,
+            (Consolidation, PleuralEffusion)
+            | (Calcification, PleuralThickening)
+            | (AorticEnlargement, Calcification) => 1.5,
             (PleuralThickening, PulmonaryFibrosis) | (Infiltration, LungCavity) => 1.6,
             // A net over both lungs leaves no place to see these.
-            (Ild, AorticEnlargement | Cardiomegaly | ClavicleFracture) | (AorticEnlargement | Cardiomegaly | ClavicleFracture, Ild) => 1.0,
+            (Ild, AorticEnlargement | Cardiomegaly | ClavicleFracture)
+            | (AorticEnlargement | Cardiomegaly | ClavicleFracture, Ild) => 1.0,
             (Ild, _) | (_, Ild) => 0.0,
             _ => 1.0,
         }
@@ -151,7 +154,9 @@ fn place_one(
         let Some(proposal) = shapes::propose(kind, &chest, opposite, rng) else { continue };
         // Heart and knob are part of the chest; everything else is seen against it.
         let own = match proposal.shape {
-            Shape::Heart { .. } | Shape::Knob { .. } => Some(Chest::new(with_shape(chest.anatomy.clone(), &proposal.shape))),
+            Shape::Heart { .. } | Shape::Knob { .. } => {
+                Some(Chest::new(with_shape(chest.anatomy.clone(), &proposal.shape)))
+            }
             _ => None,
         };
         let seen_on = own.as_ref().unwrap_or(&chest);

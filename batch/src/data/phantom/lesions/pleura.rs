@@ -20,7 +20,8 @@ impl Effusion {
     fn at(&self, chest: &Chest, p: Point) -> f32 {
         let from_wall = (chest.lateral(p.y) - chest.offset(p).abs()).max(0.0);
         // The meniscus: highest at the wall, falling towards the middle.
-        let surface = chest.angle_y(self.side) - self.height + 0.55 * self.height.min(0.16) * (1.0 - (-from_wall / 0.07).exp());
+        let surface =
+            chest.angle_y(self.side) - self.height + 0.55 * self.height.min(0.16) * (1.0 - (-from_wall / 0.07).exp());
         0.97 * smoothstep(surface - 0.008, surface + 0.010, p.y)
     }
 

@@ -169,7 +169,12 @@ fn plates(chest: &Chest, side: Side, rng: &mut ChaCha8Rng) -> Proposal {
 
 fn wedge(chest: &Chest, side: Side, rng: &mut ChaCha8Rng) -> Proposal {
     let base = rng.random_range(0.20..0.27f32);
-    let shape = Wedge { side, tip_y: chest.hilum(side).y + rng.random_range(0.0..0.04f32), base, density: rng.random_range(0.7..0.9) };
+    let shape = Wedge {
+        side,
+        tip_y: chest.hilum(side).y + rng.random_range(0.0..0.04f32),
+        base,
+        density: rng.random_range(0.7..0.9),
+    };
     let zone = if side == Side::Left { Zone::Retrocardiac } else { Zone::Basal };
     Proposal { zone: Some(zone), ..proposal(Shape::Wedge(shape), side, Severity::graded(base, 0.22, 0.25)) }
 }
@@ -252,6 +257,18 @@ fn rib_fracture(side: Side, rng: &mut ChaCha8Rng) -> Proposal {
 
 fn clavicle_fracture(side: Side, rng: &mut ChaCha8Rng) -> Proposal {
     let step = rng.random_range(0.032..0.050f32);
-    let shape = Fracture { side, rib: None, share: rng.random_range(0.45..0.65), step, gap: 0.004, depth: 0.13, callus: 0.0, reach: rng.random_range(0.045..0.065) };
-    Proposal { zone: Some(Zone::Apical), ..proposal(Shape::Fracture(shape), side, Severity::graded(step, 0.038, 0.044)) }
+    let shape = Fracture {
+        side,
+        rib: None,
+        share: rng.random_range(0.45..0.65),
+        step,
+        gap: 0.004,
+        depth: 0.13,
+        callus: 0.0,
+        reach: rng.random_range(0.045..0.065),
+    };
+    Proposal {
+        zone: Some(Zone::Apical),
+        ..proposal(Shape::Fracture(shape), side, Severity::graded(step, 0.038, 0.044))
+    }
 }
