@@ -149,7 +149,7 @@ fn terminated_while_training_it_saves_and_resumes_to_the_same_weights() {
     let films = undisturbed().join("demo/phantom");
     std::os::unix::fs::symlink(&films, folder.path().join("demo/phantom")).unwrap();
     let args =
-        ["train-detector", "--preset", "tiny", "--lake", "demo/lake", "--set", "detector.train.steps=60", "--quiet"];
+        ["train-detector", "--preset", "tiny", "--lake", "demo/lake", "--set", "detector.train.steps=120", "--quiet"];
     let train = |runs: &str| {
         let mut command = d2r(folder.path());
         command.args(args).args(["--runs", runs]).stderr(Stdio::null());
