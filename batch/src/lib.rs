@@ -11,6 +11,7 @@ pub mod lake;
 pub mod nn;
 pub mod progress;
 pub mod report;
+pub mod semi;
 pub mod stages;
 pub mod stop;
 pub mod train;

@@ -65,6 +65,8 @@ table_row! {
         std_x_max: Option<f32>,
         /// Of the bottom edge.
         std_y_max: Option<f32>,
+        /// Pseudo-boxes of a semi-supervised run: highest IoU with a box of the same class that the student finds.
+        student_iou: Option<f32>,
         /// Used for training and reporting.
         accepted: bool,
         /// The score that `accepted` was decided at.
@@ -195,7 +197,7 @@ table_row! {
     TrainLogRow, table "train_log", key [run_id, phase, step], {
         /// The training run.
         run_id: String,
-        /// `train` or `validation`.
+        /// `train`, `burn_in`, `mutual`, `validation`, or `validation_student` beside a teacher's `validation`.
         phase: String,
         /// Optimizer steps done.
         step: i64,
@@ -209,16 +211,52 @@ table_row! {
         loss_box: Option<f64>,
         /// Detector: centerness.
         loss_centerness: Option<f64>,
+        /// Detector: both losses of the region proposal network.
+        loss_rpn: Option<f64>,
+        /// Semi-supervised phase: weighted loss on pseudo-boxes, part of `loss`.
+        loss_pseudo: Option<f64>,
         /// Report model: negative log-likelihood per word.
         loss_word: Option<f64>,
         /// Report model: agreement of attention with the boxes that a sentence names.
         loss_grounding: Option<f64>,
         /// Semi-supervised phase: accepted pseudo-boxes per image.
         pseudo_boxes_per_image: Option<f64>,
+        /// Semi-supervised phase: pseudo-boxes per unlabelled image over true boxes per labelled image.
+        pseudo_box_ratio: Option<f64>,
+        /// Semi-supervised phase: share of the configured weight that pseudo-losses have now.
+        unlabelled_weight: Option<f64>,
+        /// Semi-supervised phase: what a guard rail noticed.
+        alarm: Option<String>,
         /// Validation score that selects the checkpoint.
         score: Option<f64>,
         /// Images per second: a measurement, outside the content digest.
         images_per_s: Option<f64>,
+    }
+}
+
+impl TrainLogRow {
+    /// A row in which everything is still to be said.
+    pub fn blank() -> Self {
+        Self {
+            run_id: String::new(),
+            phase: String::new(),
+            step: 0,
+            lr: 0.0,
+            loss: 0.0,
+            loss_class: None,
+            loss_box: None,
+            loss_centerness: None,
+            loss_rpn: None,
+            loss_pseudo: None,
+            loss_word: None,
+            loss_grounding: None,
+            pseudo_boxes_per_image: None,
+            pseudo_box_ratio: None,
+            unlabelled_weight: None,
+            alarm: None,
+            score: None,
+            images_per_s: None,
+        }
     }
 }
 

@@ -17,8 +17,10 @@ const SHARED: [&str; 5] = ["error", "exit", "progress", "stop", "config"];
 fn arrows() -> BTreeMap<&'static str, Vec<&'static str>> {
     BTreeMap::from([
         ("cli", vec!["stages", "lake"]),
-        ("stages", vec!["train", "eval", "lake", "data", "report", "detect", "stages"]),
-        ("train", vec!["detect", "report", "data", "lake", "eval", "stages::context"]),
+        ("stages", vec!["train", "eval", "lake", "data", "report", "semi", "detect", "weights", "stages"]),
+        ("train", vec!["detect", "semi", "report", "data", "lake", "eval", "stages::context"]),
+        ("semi", vec!["detect"]),
+        ("weights", vec!["detect", "train"]),
         ("data", vec!["lake", "stages::context"]),
         ("report", vec!["nn", "detect::resnet", "detect::roi_align"]),
         ("detect", vec!["nn"]),

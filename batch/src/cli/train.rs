@@ -9,11 +9,18 @@ use crate::stages::{train_detector, train_reporter};
 
 /// What the detector learns from.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  d2r train-detector --dataset vindr --lake lake --runs runs --preset demo")]
+#[command(after_help = "\
+Examples:
+  d2r train-detector --dataset vindr --lake lake --runs runs --preset demo
+  d2r train-detector --dataset vindr --unlabelled mimic --lake lake --preset vindr_mimic --device cuda:0")]
 pub struct DetectorArgs {
     /// A dataset of the lake with readers' boxes.
     #[arg(long, value_name = "NAME", default_value = "vindr")]
     dataset: String,
+    /// Learn from this dataset's films too, without boxes (Unbiased Teacher v2); the name of --dataset stands for the
+    /// films that detector.train.labelled_share leaves out.
+    #[arg(long, value_name = "NAME")]
+    unlabelled: Option<String>,
 }
 
 /// What the report model learns from.
@@ -33,8 +40,12 @@ pub struct ReporterArgs {
 /// Trains the detector.
 pub fn run_detector(common: &Common, args: &DetectorArgs) -> Result<()> {
     let ctx = common.context()?;
-    let args =
-        train_detector::Args { lake: common.lake.clone(), dataset: args.dataset.clone(), runs: common.runs.clone() };
+    let args = train_detector::Args {
+        lake: common.lake.clone(),
+        dataset: args.dataset.clone(),
+        unlabelled: args.unlabelled.clone(),
+        runs: common.runs.clone(),
+    };
     output::result(common, &train_detector::run(&ctx, args)?)
 }
 

@@ -22,6 +22,26 @@ pub enum BackboneNorm {
     FrozenBatch,
 }
 
+/// The kind of detector.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Architecture {
+    /// One stage, a prediction per point.
+    Fcos,
+    /// Two stages, a prediction per proposal.
+    FasterRcnn,
+}
+
+/// Whose conventions a detector follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Profile {
+    /// Torchvision's.
+    Torchvision,
+    /// Those of Unbiased Teacher v2, with an uncertainty for each side of a box.
+    Utv2,
+}
+
 /// The optimizer's rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -32,21 +52,83 @@ pub enum OptimizerKind {
     Adam,
 }
 
-/// FCOS on a ResNet-FPN.
+/// What Faster R-CNN needs beside the backbone.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RcnnConfig {
+    /// 3x3 convolutions before the proposal network's outputs: 1, in torchvision's second version 2.
+    pub rpn_convs: i64,
+    /// 3x3 convolutions in the box head: 0 (two full layers), in torchvision's second version 4 (and one full layer).
+    pub box_convs: i64,
+    /// Width of the full layers.
+    pub box_features: i64,
+    /// Batch norms in the feature pyramid (torchvision's second version).
+    pub fpn_norm: bool,
+    /// Candidates per level before suppression, in training and otherwise.
+    pub candidates_train: i64,
+    /// See `candidates_train`.
+    pub candidates_eval: i64,
+    /// Proposals per image after suppression, in training and otherwise.
+    pub proposals_train: i64,
+    /// See `proposals_train`.
+    pub proposals_eval: i64,
+    /// Anchors per image that the proposal network learns from.
+    pub anchors_per_image: i64,
+    /// Regions per image that the second stage learns from.
+    pub rois_per_image: usize,
+}
+
+impl Default for RcnnConfig {
+    /// The published sizes.
+    fn default() -> Self {
+        Self {
+            rpn_convs: 1,
+            box_convs: 0,
+            box_features: 1024,
+            fpn_norm: false,
+            candidates_train: 2000,
+            candidates_eval: 1000,
+            proposals_train: 1000,
+            proposals_eval: 1000,
+            anchors_per_image: 256,
+            rois_per_image: 512,
+        }
+    }
+}
+
+/// How the learning rate falls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Schedule {
+    /// Half a cosine.
+    Cosine,
+    /// By a factor at each milestone.
+    Steps,
+}
+
+/// A detector on a ResNet-FPN.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DetectorModelConfig {
+    /// FCOS or Faster R-CNN.
+    pub architecture: Architecture,
+    /// Whose conventions.
+    pub profile: Profile,
     /// Depth of the ResNet: 18, 34, 50 or 101.
     pub depth: u32,
     /// Channels of the first stage; 64 is the published width.
     pub width: i64,
     /// Norm of the backbone.
     pub norm: BackboneNorm,
-    /// Finest level of the pyramid: 3 (stride 8) as published, 2 (stride 4) for small lesions.
+    /// A bottleneck's stride in its first convolution, as the MSRA weights want it.
+    pub stride_in_1x1: bool,
+    /// Stages of the backbone that do not learn, from the stem on; 2 with imported weights, as published.
+    pub frozen_stages: usize,
+    /// Finest level of FCOS's pyramid: 3 (stride 8) as published, 2 (stride 4) for small lesions.
     pub min_level: usize,
     /// Channels of the feature pyramid.
     pub fpn_channels: i64,
-    /// Convolutions in each tower of the head.
+    /// Convolutions in each tower of FCOS's head.
     pub head_convs: i64,
     /// Groups of the head's GroupNorms; a divisor of `fpn_channels`.
     pub head_groups: i64,
@@ -56,6 +138,10 @@ pub struct DetectorModelConfig {
     pub input_mean: f32,
     /// Divides what is left.
     pub input_std: f32,
+    /// Faster R-CNN's sizes.
+    pub rcnn: RcnnConfig,
+    /// Keep the gradient out of the overlap that weights the likelihood of the sides (utv2).
+    pub detach_iou: bool,
     /// Candidates below this score are dropped before suppression.
     pub score_min: f64,
     /// Class-wise suppression above this IoU.
@@ -70,6 +156,8 @@ pub struct DetectorModelConfig {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DetectorTrainConfig {
+    /// Share of the training images whose boxes are used, chosen by the seed.
+    pub labelled_share: f64,
     /// Optimizer steps.
     pub steps: i64,
     /// Images per step.
@@ -78,8 +166,14 @@ pub struct DetectorTrainConfig {
     pub optimizer: OptimizerKind,
     /// Peak learning rate.
     pub lr: f64,
+    /// How it falls.
+    pub schedule: Schedule,
     /// Share of the peak rate at the end of the cosine.
     pub lr_floor: f64,
+    /// Steps at which a stepwise schedule multiplies the rate.
+    pub milestones: Vec<i64>,
+    /// By this.
+    pub milestone_factor: f64,
     /// SGD momentum, or Adam's first decay.
     pub momentum: f64,
     /// Weight decay; none on norms and biases.

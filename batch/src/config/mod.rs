@@ -10,6 +10,7 @@ pub mod phantom;
 pub mod report;
 pub mod resolve;
 pub mod schema;
+pub mod semi;
 
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +28,8 @@ pub struct RunConfig {
     pub ingest: lake_config::IngestConfig,
     /// Detector model and training.
     pub detector: detector::DetectorConfig,
+    /// Semi-supervised training of the detector.
+    pub semi: semi::SemiConfig,
     /// Writing detections into the lake.
     pub annotate: detector::AnnotateConfig,
     /// Report model and training.

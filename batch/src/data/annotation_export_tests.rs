@@ -34,6 +34,7 @@ fn lesion(image_id: &str, box_id: &str, score: f32, source: &str, accepted: bool
         std_y_min: None,
         std_x_max: None,
         std_y_max: None,
+        student_iou: None,
         accepted,
         threshold: (source == "pseudo").then_some(0.5),
         model_sha256: (source == "pseudo").then(|| "ab".into()),

@@ -51,6 +51,7 @@ fn lesion(
         std_y_min: None,
         std_x_max: None,
         std_y_max: None,
+        student_iou: None,
         accepted,
         threshold: None,
         model_sha256: None,

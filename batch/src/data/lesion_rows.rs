@@ -159,6 +159,7 @@ fn row(image: &ListedImage, box_id: String, listed: &ListedBox, source: &str) ->
         std_y_min: None,
         std_x_max: None,
         std_y_max: None,
+        student_iou: None,
         accepted: true,
         threshold: None,
         model_sha256: None,

@@ -121,6 +121,26 @@ impl DetectionSet {
         Ok((Self { source, examples }, failures))
     }
 
+    /// Keeps a share of the examples, at least one, chosen by the seed, in their order; the others come back as a set of
+    /// their own, without boxes.
+    pub fn take_share(&mut self, share: f64, seed: u64) -> Self {
+        let mut order: Vec<usize> = (0..self.examples.len()).collect();
+        order.shuffle(&mut epoch_rng(seed, u64::MAX));
+        let most = ((order.len() as f64 * share).round() as usize).max(1);
+        let mut kept = vec![false; order.len()];
+        order.iter().take(most).for_each(|&i| kept[i] = true);
+        let (mut taken, mut rest) = (Vec::new(), Vec::new());
+        for (example, kept) in std::mem::take(&mut self.examples).into_iter().zip(kept) {
+            if kept {
+                taken.push(example);
+            } else {
+                rest.push(Example { boxes: Vec::new(), truths: Vec::new(), ..example });
+            }
+        }
+        self.examples = taken;
+        Self { source: self.source.clone(), examples: rest }
+    }
+
     /// Grey levels of an example, from the cache or from its file.
     ///
     /// # Errors

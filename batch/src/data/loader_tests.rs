@@ -37,6 +37,7 @@ fn lesion(image_id: &str, class_id: i32, source: &str, accepted: bool) -> Lesion
         std_y_min: None,
         std_x_max: None,
         std_y_max: None,
+        student_iou: None,
         accepted,
         threshold: None,
         model_sha256: None,

@@ -17,5 +17,7 @@ pub mod mimic;
 pub mod phantom;
 pub mod report_batch;
 pub mod report_sections;
+pub mod semi_batch;
 pub mod source;
+pub mod strong_augment;
 pub mod vindr;

@@ -1,14 +1,22 @@
 //! The head of FCOS (arXiv:1904.01355, section 3; centre-ness beside the regression as in arXiv:2006.09214): two
 //! towers of 3x3 convolutions with GroupNorm, shared by all levels. Parameter names are torchvision's.
+//! In the profile of Unbiased Teacher v2 (arXiv:2206.09500) each distance is the expectation over 17 bins, each level has
+//! a learned scale, and each side an uncertainty.
 //! Pyramid levels f32 `[B, C, H, W]` in, one row of predictions per point out.
 
 use tch::{Kind, Tensor, nn};
+
+use crate::config::detector::Profile;
 
 /// Probability of each class before training: the focal loss starts near its minimum.
 const PRIOR: f64 = 0.01;
 /// Distance to each side before training, strides. ReLU passes no gradient below 0, so training starts above.
 const INITIAL_REACH: f64 = 2.0;
 const SPREAD: f64 = 0.01;
+/// Bins of a distance: 0 to 16 strides.
+const BINS: i64 = 17;
+/// Levels P3 to P7.
+const LEVELS: usize = 5;
 
 /// What the head says of one level.
 #[derive(Debug)]
@@ -19,6 +27,17 @@ pub struct LevelOutputs {
     pub ltrb: Tensor,
     /// f32 `[B, H * W]`, before the sigmoid.
     pub centerness: Tensor,
+    /// f32 `[B, H * W, 4]`: raw uncertainties of the four sides, where the profile has them.
+    pub edge_logits: Option<Tensor>,
+}
+
+/// The distance in strides that 17 bins' logits stand for: `[.., 4 * 17]` to `[.., 4]`, sides first.
+pub fn expected_distance(logits: &Tensor) -> Tensor {
+    let mut shape = logits.size();
+    *shape.last_mut().expect("logits have channels") = 4;
+    shape.push(BINS);
+    let bins = Tensor::arange(BINS, (Kind::Float, logits.device()));
+    logits.reshape(shape).softmax(-1, Kind::Float).matmul(&bins)
 }
 
 /// Convolution, GroupNorm, ReLU, several times.
@@ -52,6 +71,14 @@ pub struct FcosHead {
     box_tower: Tower,
     bbox_reg: nn::Conv2D,
     bbox_ctrness: nn::Conv2D,
+    uncertain: Option<Uncertain>,
+}
+
+/// What the profile of Unbiased Teacher v2 adds.
+#[derive(Debug)]
+struct Uncertain {
+    bbox_pred_std: nn::Conv2D,
+    scales: Vec<Tensor>,
 }
 
 /// Sizes of the head.
@@ -65,34 +92,51 @@ pub struct HeadShape {
     pub groups: i64,
     /// Number of classes.
     pub classes: i64,
+    /// Which conventions.
+    pub profile: Profile,
 }
 
 impl FcosHead {
     /// A head under `classification_head` and `regression_head`.
     pub fn new(path: &nn::Path, shape: HeadShape) -> Self {
-        let HeadShape { channels, convs, groups, classes } = shape;
+        let HeadShape { channels, convs, groups, classes, profile } = shape;
         let (class_path, box_path) = (path / "classification_head", path / "regression_head");
+        let uncertain = (profile == Profile::Utv2).then(|| Uncertain {
+            bbox_pred_std: conv_spread(&(&box_path / "bbox_pred_std"), channels, 4, (0.0, 1e-4)),
+            scales: (0..LEVELS).map(|i| (&box_path / "scales" / i).ones("scale", &[1])).collect(),
+        });
+        let (reach, bias) = if uncertain.is_some() { (4 * BINS, 0.0) } else { (4, INITIAL_REACH) };
         Self {
             class_tower: Tower::new(&(&class_path / "conv"), channels, convs, groups),
             cls_logits: conv(&(&class_path / "cls_logits"), channels, classes, -((1.0 - PRIOR) / PRIOR).ln()),
             box_tower: Tower::new(&(&box_path / "conv"), channels, convs, groups),
-            bbox_reg: conv(&(&box_path / "bbox_reg"), channels, 4, INITIAL_REACH),
+            bbox_reg: conv(&(&box_path / "bbox_reg"), channels, reach, bias),
             bbox_ctrness: conv(&(&box_path / "bbox_ctrness"), channels, 1, 0.0),
+            uncertain,
         }
     }
 
     /// Predictions for each level of the pyramid.
     pub fn forward(&self, pyramid: &[Tensor]) -> Vec<LevelOutputs> {
-        pyramid.iter().map(|level| self.forward_level(level)).collect()
+        pyramid.iter().enumerate().map(|(i, level)| self.forward_level(i, level)).collect()
     }
 
-    fn forward_level(&self, level: &Tensor) -> LevelOutputs {
+    fn forward_level(&self, index: usize, level: &Tensor) -> LevelOutputs {
         let of_class = self.class_tower.forward(level);
         let of_box = self.box_tower.forward(level);
+        let reach = of_box.apply(&self.bbox_reg);
+        let (ltrb, edge_logits) = match &self.uncertain {
+            None => (per_point(&reach.relu()), None),
+            Some(extra) => {
+                let scaled = per_point(&reach) * &extra.scales[index];
+                (expected_distance(&scaled), Some(per_point(&of_box.apply(&extra.bbox_pred_std))))
+            }
+        };
         LevelOutputs {
             class_logits: per_point(&of_class.apply(&self.cls_logits)),
-            ltrb: per_point(&of_box.apply(&self.bbox_reg).relu()),
+            ltrb,
             centerness: per_point(&of_box.apply(&self.bbox_ctrness)).squeeze_dim(2),
+            edge_logits,
         }
     }
 }
@@ -103,9 +147,13 @@ fn per_point(xs: &Tensor) -> Tensor {
 }
 
 fn conv(path: &nn::Path, inputs: i64, outputs: i64, bias: f64) -> nn::Conv2D {
+    conv_spread(path, inputs, outputs, (bias, SPREAD))
+}
+
+fn conv_spread(path: &nn::Path, inputs: i64, outputs: i64, (bias, stdev): (f64, f64)) -> nn::Conv2D {
     let config = nn::ConvConfig {
         padding: 1,
-        ws_init: nn::Init::Randn { mean: 0.0, stdev: SPREAD },
+        ws_init: nn::Init::Randn { mean: 0.0, stdev },
         bs_init: nn::Init::Const(bias),
         ..nn::ConvConfig::default()
     };

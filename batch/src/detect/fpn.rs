@@ -1,50 +1,93 @@
-//! Feature pyramid (Lin et al. 2017, arXiv:1612.03144) with the two extra levels of RetinaNet and FCOS: lateral 1x1,
-//! top-down nearest sum, 3x3 output; P6 from P5, P7 from ReLU(P6).
-//! C`min_level` to C5 in, P`min_level` to P7 out, all of one width. Parameter names are torchvision's.
+//! Feature pyramid (Lin et al. 2017, arXiv:1612.03144): lateral 1x1, top-down nearest sum, 3x3 output, and extra coarse
+//! levels: P6 subsampled from P5 (Faster R-CNN), or P6 and P7 by convolutions (RetinaNet, FCOS).
+//! C`min_level` to C5 in, P`min_level` to the top out, all of one width. Parameter names are torchvision's.
 
 use tch::{Tensor, nn};
 
-/// Highest level of the pyramid; its stride is `1 << TOP_LEVEL`.
-pub const TOP_LEVEL: usize = 7;
+use crate::config::detector::BackboneNorm;
+use crate::nn::conv_norm::{ConvNorm, ConvShape};
+
+/// The levels above P5.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TopLevels {
+    /// P6: every second cell of P5.
+    Pool,
+    /// P6 from P5 and P7 from ReLU(P6), convolutions of stride 2.
+    Convolutions,
+}
+
+/// A convolution with a bias, or without one and with a norm after it.
+#[derive(Debug)]
+enum Layer {
+    Plain(nn::Conv2D),
+    Normed(ConvNorm),
+}
+
+impl Layer {
+    fn forward_t(&self, xs: &Tensor, train: bool) -> Tensor {
+        match self {
+            Self::Plain(conv) => xs.apply(conv),
+            Self::Normed(conv) => conv.forward_t(xs, train),
+        }
+    }
+}
 
 /// The pyramid.
 #[derive(Debug)]
 pub struct Fpn {
-    inner_blocks: Vec<nn::Conv2D>,
-    layer_blocks: Vec<nn::Conv2D>,
-    p6: nn::Conv2D,
-    p7: nn::Conv2D,
+    inner_blocks: Vec<Layer>,
+    layer_blocks: Vec<Layer>,
+    /// P6 and P7, where they are convolutions.
+    extra: Option<(nn::Conv2D, nn::Conv2D)>,
 }
 
 impl Fpn {
-    /// A pyramid over the given levels' channels, finest first.
-    pub fn new(path: &nn::Path, inputs: &[i64], channels: i64) -> Self {
-        let (inner, layer, extra) = (path / "inner_blocks", path / "layer_blocks", path / "extra_blocks");
+    /// A pyramid over the given levels' channels, finest first; `normed`: batch norms after its convolutions.
+    pub fn new(path: &nn::Path, inputs: &[i64], channels: i64, top: TopLevels, normed: bool) -> Self {
+        let (inner, outer, extra) = (path / "inner_blocks", path / "layer_blocks", path / "extra_blocks");
+        let layer = |path: nn::Path, inputs: i64, kernel: i64| {
+            if normed {
+                let shape = ConvShape { inputs, outputs: channels, kernel, stride: 1 };
+                return Layer::Normed(ConvNorm::new(&(&path / "0"), &(&path / "1"), shape, BackboneNorm::Batch));
+            }
+            Layer::Plain(conv(&path / "0", inputs, channels, kernel, 1))
+        };
+        let convolutions = || {
+            (conv(&extra / "p6", channels, channels, 3, 2), conv(&extra / "p7", channels, channels, 3, 2))
+        };
         Self {
-            inner_blocks: inputs.iter().enumerate().map(|(i, &c)| conv(&inner / i / "0", c, channels, 1, 1)).collect(),
-            layer_blocks: (0..inputs.len()).map(|i| conv(&layer / i / "0", channels, channels, 3, 1)).collect(),
-            p6: conv(&extra / "p6", channels, channels, 3, 2),
-            p7: conv(&extra / "p7", channels, channels, 3, 2),
+            inner_blocks: inputs.iter().enumerate().map(|(i, &c)| layer(&inner / i, c, 1)).collect(),
+            layer_blocks: (0..inputs.len()).map(|i| layer(&outer / i, channels, 3)).collect(),
+            extra: (top == TopLevels::Convolutions).then(convolutions),
         }
     }
 
     /// `levels`: f32 `[B, C, H, W]` each, finest first. Returns the pyramid, finest first.
-    pub fn forward(&self, levels: &[Tensor]) -> Vec<Tensor> {
+    pub fn forward_t(&self, levels: &[Tensor], train: bool) -> Vec<Tensor> {
         let mut pyramid = Vec::with_capacity(levels.len() + 2);
         let mut above: Option<Tensor> = None;
         for ((level, lateral), output) in levels.iter().zip(&self.inner_blocks).zip(&self.layer_blocks).rev() {
             let (_, _, height, width) = level.size4().expect("levels are images");
-            let mut merged = level.apply(lateral);
+            let mut merged = lateral.forward_t(level, train);
             if let Some(top) = above {
                 merged = merged + top.upsample_nearest2d([height, width], None, None);
             }
-            pyramid.push(merged.apply(output));
+            pyramid.push(output.forward_t(&merged, train));
             above = Some(merged);
         }
         pyramid.reverse();
-        let p6 = pyramid[pyramid.len() - 1].apply(&self.p6);
-        let p7 = p6.relu().apply(&self.p7);
-        pyramid.extend([p6, p7]);
+        let top = &pyramid[pyramid.len() - 1];
+        match &self.extra {
+            None => {
+                let p6 = top.max_pool2d([1, 1], [2, 2], [0, 0], [1, 1], false);
+                pyramid.push(p6);
+            }
+            Some((p6, p7)) => {
+                let p6 = top.apply(p6);
+                let p7 = p6.relu().apply(p7);
+                pyramid.extend([p6, p7]);
+            }
+        }
         pyramid
     }
 }

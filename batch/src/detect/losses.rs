@@ -1,4 +1,4 @@
-//! The losses of FCOS: sigmoid focal loss (arXiv:1708.02002, alpha 0.25, gamma 2), GIoU loss (arXiv:1902.09630),
+//! The losses of the detectors and of FCOS in torchvision's profile: sigmoid focal loss (arXiv:1708.02002, alpha 0.25, gamma 2), GIoU loss (arXiv:1902.09630),
 //! binary cross-entropy of the centre-ness; all in f32, each the sum over points divided by the number of
 //! foreground points, at least 1. Without foreground the last two are a differentiable 0.
 
@@ -11,45 +11,108 @@ const ALPHA: f64 = 0.25;
 /// Keeps quotients of empty boxes finite (torchvision's value).
 const EPS: f64 = 1e-7;
 
-/// The parts of the loss; scalars with gradients.
+/// A part of the loss.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Part {
+    /// Classification of points or regions.
+    Class,
+    /// Boxes of points or regions.
+    Box,
+    /// Centre-ness (FCOS).
+    Centerness,
+    /// Classification of anchors (Faster R-CNN).
+    RpnClass,
+    /// Boxes of anchors (Faster R-CNN).
+    RpnBox,
+}
+
+impl Part {
+    /// All parts, in the order of [`DetectionLosses::parts`].
+    pub const ALL: [Self; 5] = [Self::Class, Self::Box, Self::Centerness, Self::RpnClass, Self::RpnBox];
+
+    /// For messages and checkpoints.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Class => "class",
+            Self::Box => "box",
+            Self::Centerness => "centerness",
+            Self::RpnClass => "rpn_class",
+            Self::RpnBox => "rpn_box",
+        }
+    }
+}
+
+/// The parts of the loss; scalars with gradients, `None` where the architecture has no such part.
 #[derive(Debug)]
 pub struct DetectionLosses {
-    /// Sigmoid focal loss.
-    pub class: Tensor,
-    /// GIoU loss.
-    pub box_giou: Tensor,
-    /// Centre-ness.
-    pub centerness: Tensor,
+    parts: [Option<Tensor>; 5],
 }
 
 impl DetectionLosses {
-    /// The sum that training descends.
-    pub fn total(&self) -> Tensor {
-        &self.class + &self.box_giou + &self.centerness
+    /// Losses from their parts.
+    pub fn new(parts: impl IntoIterator<Item = (Part, Tensor)>) -> Self {
+        let mut losses = Self { parts: [const { None }; 5] };
+        for (part, value) in parts {
+            losses.parts[part as usize] = Some(value);
+        }
+        losses
     }
 
-    /// The parts as one tensor without gradients, `[3]`, to be read back later.
+    /// One part.
+    pub fn get(&self, part: Part) -> Option<&Tensor> {
+        self.parts[part as usize].as_ref()
+    }
+
+    /// The sum that supervised training descends.
+    pub fn total(&self) -> Tensor {
+        self.weighted(|_| 1.0)
+    }
+
+    /// The sum with a weight per part; parts of weight 0 are left out.
+    pub fn weighted(&self, weight: impl Fn(Part) -> f64) -> Tensor {
+        let terms = Part::ALL.into_iter().filter_map(|p| Some((self.get(p)?, weight(p))));
+        let terms = terms.filter(|(_, w)| *w != 0.0).map(|(t, w)| t * w);
+        terms.reduce(|a, b| a + b).unwrap_or_else(|| Tensor::from(0.0f32))
+    }
+
+    /// The parts as one tensor without gradients, f32 `[5]`, 0 for those that do not exist, to be read back later.
     pub fn parts(&self) -> Tensor {
-        Tensor::stack(&[self.class.detach(), self.box_giou.detach(), self.centerness.detach()], 0)
+        let known = self.parts.iter().flatten().next().expect("losses have a part");
+        let zero = known.detach().zeros_like();
+        let value = |p: &Option<Tensor>| p.as_ref().map_or_else(|| zero.shallow_clone(), Tensor::detach);
+        Tensor::stack(&self.parts.iter().map(value).collect::<Vec<_>>(), 0).to_kind(Kind::Float)
     }
 }
 
-/// Reads `parts` (see [`DetectionLosses::parts`]) back: class, box, centre-ness.
+/// Reads `parts` (see [`DetectionLosses::parts`]) back, in the order of [`Part::ALL`].
 ///
 /// # Errors
 /// [`Error::BadData`] that names all terms when one is not finite.
-pub fn read_parts(parts: &Tensor, step: i64) -> Result<[f64; 3]> {
+pub fn read_parts(parts: &Tensor, step: i64) -> Result<[f64; 5]> {
     let values = Vec::<f64>::try_from(&parts.to_kind(Kind::Double))?;
-    let [class, box_giou, centerness] = values[..] else {
-        return Err(Error::Internal(format!("{} loss parts instead of 3", values.len())));
-    };
+    let values: [f64; 5] =
+        values.try_into().map_err(|v: Vec<f64>| Error::Internal(format!("{} loss parts instead of 5", v.len())))?;
     if values.iter().any(|v| !v.is_finite()) {
-        let problem = format!(
-            "the loss is not finite (class {class}, box {box_giou}, centre-ness {centerness}); lower detector.train.lr"
-        );
+        let terms: Vec<String> = Part::ALL.iter().zip(values).map(|(p, v)| format!("{} {v}", p.name())).collect();
+        let problem = format!("the loss is not finite ({}); lower detector.train.lr", terms.join(", "));
         return Err(Error::bad_data(format!("detector training, step {step}"), problem));
     }
-    Ok([class, box_giou, centerness])
+    Ok(values)
+}
+
+/// Weighted sum of the binary cross-entropy of anchors' objectness. All f32, of one shape.
+pub fn objectness_loss(logits: &Tensor, wanted: &Tensor, weights: &Tensor) -> Tensor {
+    ((softplus(logits) - logits * wanted) * weights).sum(Kind::Float)
+}
+
+/// Smooth L1 entry by entry: square below `beta`, straight above; plain L1 for 0.
+pub fn smooth_l1(predicted: &Tensor, wanted: &Tensor, beta: f64) -> Tensor {
+    let gap = (predicted - wanted).abs();
+    if beta == 0.0 {
+        return gap;
+    }
+    let square = gap.square() * (0.5 / beta);
+    square.where_self(&gap.lt(beta), &(&gap - 0.5 * beta))
 }
 
 /// Sum of the sigmoid focal loss. `logits`: f32 `[N, K]`; `positives`: i64 `[P]`, flat indices of the entries whose
@@ -59,6 +122,12 @@ pub fn sigmoid_focal_sum(logits: &Tensor, positives: &Tensor) -> Tensor {
     let chosen = flat.index_select(0, positives);
     let as_positive = ALPHA * (-&chosen).sigmoid().square() * softplus(&-&chosen);
     negative_focal(&flat).sum(Kind::Float) + (as_positive - negative_focal(&chosen)).sum(Kind::Float)
+}
+
+/// The same with a weight of 0 or 1 per image. `logits`: f32 `[B, N, K]`; `used`: f32 `[B]`; `positives` lie in used images.
+pub fn sigmoid_focal_rows(logits: &Tensor, positives: &Tensor, used: &Tensor) -> Tensor {
+    let unused = (-used + 1.0).view([-1, 1, 1]);
+    sigmoid_focal_sum(logits, positives) - (negative_focal(logits) * unused).sum(Kind::Float)
 }
 
 fn negative_focal(logits: &Tensor) -> Tensor {

@@ -1,4 +1,4 @@
-//! The points at which FCOS predicts (arXiv:1904.01355, section 3.1): one per cell and level, without offset, in
+//! The points at which FCOS predicts (arXiv:1904.01355, section 3.1): one per cell and level, in
 //! the order in which the head's outputs are flattened (level, row, column).
 
 /// One level of the pyramid.
@@ -47,15 +47,17 @@ pub fn levels(image: (i64, i64), cells: &[(i64, i64)], min_level: usize) -> Vec<
 
 /// The points of all levels. A level is responsible for boxes that reach 4 to 8 strides from the point, the lowest
 /// also for smaller ones, the highest also for larger ones.
-pub fn points(levels: &[Level]) -> Vec<Point> {
+/// `centred`: half a stride from the cell's corner (Unbiased Teacher v2), otherwise on it (torchvision).
+pub fn points(levels: &[Level], centred: bool) -> Vec<Point> {
     let last = levels.len().saturating_sub(1);
     let mut points = Vec::with_capacity(levels.iter().map(|l| l.points() as usize).sum());
     for (i, level) in levels.iter().enumerate() {
         let reach_min = if i == 0 { 0.0 } else { 4.0 * level.stride };
         let reach_max = if i == last { f32::INFINITY } else { 8.0 * level.stride };
+        let offset = if centred { (level.stride / 2.0).floor() } else { 0.0 };
         for row in 0..level.cells.0 {
             for column in 0..level.cells.1 {
-                let (x, y) = ((column * level.step.1) as f32, (row * level.step.0) as f32);
+                let (x, y) = ((column * level.step.1) as f32 + offset, (row * level.step.0) as f32 + offset);
                 points.push(Point { x, y, stride: level.stride, reach_min, reach_max });
             }
         }
@@ -70,18 +72,18 @@ mod tests {
     #[test]
     fn points_stand_at_multiples_of_the_step_row_by_row() {
         let levels = levels((16, 24), &[(2, 3), (1, 2)], 3);
-        let places: Vec<(f32, f32)> = points(&levels).iter().map(|p| (p.x, p.y)).collect();
+        let places: Vec<(f32, f32)> = points(&levels, false).iter().map(|p| (p.x, p.y)).collect();
         let first = [(0.0, 0.0), (8.0, 0.0), (16.0, 0.0), (0.0, 8.0), (8.0, 8.0), (16.0, 8.0)];
         assert_eq!(places[..6], first);
         // 24 pixels over two cells: steps of 12 at a stride of 16.
         assert_eq!(places[6..], [(0.0, 0.0), (12.0, 0.0)]);
-        assert!(points(&[]).is_empty());
+        assert!(points(&[], false).is_empty());
     }
 
     #[test]
     fn reaches_join_without_gaps() {
         let levels = levels((64, 64), &[(16, 16), (8, 8), (4, 4)], 2);
-        let mut reaches: Vec<(f32, f32)> = points(&levels).iter().map(|p| (p.reach_min, p.reach_max)).collect();
+        let mut reaches: Vec<(f32, f32)> = points(&levels, false).iter().map(|p| (p.reach_min, p.reach_max)).collect();
         reaches.dedup();
         assert_eq!(reaches, [(0.0, 32.0), (32.0, 64.0), (64.0, f32::INFINITY)]);
     }

@@ -48,6 +48,19 @@ impl Block {
     }
 }
 
+/// What a trunk is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TrunkShape {
+    /// One of [`DEPTHS`].
+    pub depth: u32,
+    /// Channels of the stem, 64 as published.
+    pub width: i64,
+    /// After each convolution.
+    pub norm: BackboneNorm,
+    /// A bottleneck's stride in its first convolution (the MSRA weights) instead of the 3x3 (torchvision).
+    pub stride_in_1x1: bool,
+}
+
 /// The trunk.
 #[derive(Debug)]
 pub struct ResNet {
@@ -62,14 +75,15 @@ impl ResNet {
     /// # Panics
     /// For another depth, which configurations refuse earlier.
     pub fn new(path: &nn::Path, depth: u32, width: i64) -> Self {
-        Self::with_norm(path, depth, width, BackboneNorm::Batch)
+        Self::of(path, TrunkShape { depth, width, norm: BackboneNorm::Batch, stride_in_1x1: false })
     }
 
-    /// The same with a norm of one's choice.
+    /// A trunk of a given shape.
     ///
     /// # Panics
     /// For a depth that is not one of [`DEPTHS`].
-    pub fn with_norm(path: &nn::Path, depth: u32, width: i64, norm: BackboneNorm) -> Self {
+    pub fn of(path: &nn::Path, shape: TrunkShape) -> Self {
+        let TrunkShape { depth, width, norm, stride_in_1x1 } = shape;
         let (blocks, bottleneck) = match depth {
             18 => ([2, 2, 2, 2], false),
             34 => ([3, 4, 6, 3], false),
@@ -91,7 +105,7 @@ impl ResNet {
                     _ => channels[level],
                 };
                 let stride = if i == 0 && level > 0 { 2 } else { 1 };
-                let shapes = block_shapes(inputs, narrow, stride, bottleneck);
+                let shapes = block_shapes((inputs, narrow), stride, bottleneck, stride_in_1x1);
                 Block::new(&(&stage / i), &shapes, norm)
             };
             (0..blocks[level]).map(block).collect()
@@ -116,12 +130,13 @@ impl ResNet {
     }
 }
 
-fn block_shapes(inputs: i64, narrow: i64, stride: i64, bottleneck: bool) -> Vec<ConvShape> {
+fn block_shapes((inputs, narrow): (i64, i64), stride: i64, bottleneck: bool, stride_in_1x1: bool) -> Vec<ConvShape> {
     let shape = |inputs, outputs, kernel, stride| ConvShape { inputs, outputs, kernel, stride };
     if bottleneck {
+        let (first, second) = if stride_in_1x1 { (stride, 1) } else { (1, stride) };
         return vec![
-            shape(inputs, narrow, 1, 1),
-            shape(narrow, narrow, 3, stride),
+            shape(inputs, narrow, 1, first),
+            shape(narrow, narrow, 3, second),
             shape(narrow, narrow * EXPANSION, 1, 1),
         ];
     }
@@ -158,7 +173,10 @@ mod tests {
     #[test]
     fn frozen_norms_leave_only_convolutions_to_train() {
         let vs = nn::VarStore::new(Device::Cpu);
-        let _trunk = ResNet::with_norm(&vs.root(), 18, 4, BackboneNorm::FrozenBatch);
+        let _trunk = ResNet::of(
+            &vs.root(),
+            TrunkShape { depth: 18, width: 4, norm: BackboneNorm::FrozenBatch, stride_in_1x1: false },
+        );
         assert_eq!(vs.trainable_variables().len(), 20);
     }
 }

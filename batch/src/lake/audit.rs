@@ -175,6 +175,7 @@ mod tests {
             std_y_min: None,
             std_x_max: None,
             std_y_max: None,
+            student_iou: None,
             accepted: true,
             threshold: None,
             model_sha256: None,

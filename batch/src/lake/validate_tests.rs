@@ -42,6 +42,7 @@ fn lesion(image: &str, id: &str) -> LesionRow {
         std_y_min: None,
         std_x_max: None,
         std_y_max: None,
+        student_iou: None,
         accepted: true,
         threshold: None,
         model_sha256: None,

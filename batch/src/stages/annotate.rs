@@ -6,18 +6,19 @@ use std::time::Instant;
 use d2r_contracts::decode::DecodeOptions;
 use d2r_contracts::labels::lesion_class_name;
 use d2r_contracts::rows::Row;
+use d2r_contracts::space::Original;
 use d2r_contracts::tables::{FailureRow, ImageRow, LesionRow, TimingRow};
 
 use super::context::{Context, StageResult};
 use super::work_key::work_key;
 use crate::config::detector::AnnotateConfig;
 use crate::data::loader::{DetectionSet, Source};
-use crate::detect::detector::Detector;
+use crate::detect::detector::{Detection, Detector};
 use crate::error::{Error, Result};
-use crate::eval::image_boxes::ScoredBox;
 use crate::lake::{Lake, PartManifest, Partition, Provenance, Shard};
-use crate::train::detector_card::load_detector;
-use crate::train::detector_loop::detections;
+use crate::semi::pseudo_label::accepted;
+use crate::train::detector_card::{load_detector, load_student};
+use crate::train::detector_evaluation::detections;
 
 /// Images decoded at a time: bounds the memory, keeps all cores busy.
 const CHUNK: usize = 256;
@@ -41,6 +42,8 @@ pub struct Args {
 struct Job<'a> {
     lake: &'a Lake,
     detector: &'a Detector,
+    /// Beside a teacher, to say where the two agree.
+    student: Option<&'a Detector>,
     source: Source,
     config: &'a AnnotateConfig,
     provenance: Provenance,
@@ -57,6 +60,7 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
     let lake = Lake::open(&args.lake)?;
     let config = &ctx.config.annotate;
     let (detector, card) = load_detector(&args.detector, config.score_floor, ctx.device)?;
+    let student = load_student(&args.detector, &card, config.score_floor, ctx.device)?;
     let source = Source {
         root: lake.dataset_root(&args.dataset)?,
         decode: DecodeOptions { allow_phi: ctx.config.ingest.allow_phi, ..DecodeOptions::default() },
@@ -84,7 +88,15 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
             work_key: key,
         };
         let job =
-            Job { lake: &lake, detector: &detector, source: source.clone(), config, provenance, shard: args.shard };
+            Job {
+                lake: &lake,
+                detector: &detector,
+                student: student.as_ref(),
+                source: source.clone(),
+                config,
+                provenance,
+                shard: args.shard,
+            };
         let (parts, cached) = job.split(ctx, &partition)?;
         result.cached &= cached;
         for part in parts {
@@ -123,9 +135,11 @@ impl Job<'_> {
             failures.extend(failed);
             let before = Instant::now();
             let found = detections(self.detector, &set, self.config.batch_size, &ctx.stop)?;
+            let of_student = self.student.map(|s| detections(s, &set, self.config.batch_size, &ctx.stop)).transpose()?;
             model_ms += before.elapsed().as_secs_f64() * 1e3;
-            for (example, boxes) in set.examples.iter().zip(found) {
-                rows.extend(self.rows(&example.image.image_id, &boxes.detections)?);
+            for (i, (example, boxes)) in set.examples.iter().zip(&found).enumerate() {
+                let of_student = of_student.as_ref().map(|found| found[i].as_slice());
+                rows.extend(self.rows(&example.image.image_id, boxes, of_student)?);
             }
         }
         task.finish();
@@ -147,10 +161,16 @@ impl Job<'_> {
         Ok((vec![lesions, failed, timings], false))
     }
 
-    fn rows(&self, image_id: &str, boxes: &[ScoredBox]) -> Result<Vec<LesionRow>> {
-        let row = |(rank, b): (usize, &ScoredBox)| {
+    fn rows(
+        &self,
+        image_id: &str,
+        boxes: &[Detection<Original>],
+        of_student: Option<&[Detection<Original>]>,
+    ) -> Result<Vec<LesionRow>> {
+        let row = |(rank, b): (usize, &Detection<Original>)| {
             let name = lesion_class_name(b.class_id)
                 .ok_or_else(|| Error::Internal(format!("the detector names class {}", b.class_id)))?;
+            let std = |corner: usize| b.edge_stds.map(|s| s[corner]);
             Ok(LesionRow {
                 image_id: image_id.to_owned(),
                 box_id: format!("{image_id}-p{rank:03}"),
@@ -164,15 +184,22 @@ impl Job<'_> {
                 source: "pseudo".into(),
                 reader_id: None,
                 n_readers: None,
-                std_x_min: None,
-                std_y_min: None,
-                std_x_max: None,
-                std_y_max: None,
-                accepted: f64::from(b.score) >= self.config.threshold,
+                std_x_min: std(0),
+                std_y_min: std(1),
+                std_x_max: std(2),
+                std_y_max: std(3),
+                student_iou: of_student.map(|found| agreement(b, found)),
+                accepted: accepted(b.score, self.config.threshold),
                 threshold: Some(self.config.threshold as f32),
                 model_sha256: self.provenance.model_sha256.clone(),
             })
         };
         boxes.iter().enumerate().map(row).collect()
     }
+}
+
+/// Highest IoU of a teacher's box with a box of the same class that the student found.
+fn agreement(b: &Detection<Original>, of_student: &[Detection<Original>]) -> f32 {
+    let same = of_student.iter().filter(|s| s.class_id == b.class_id);
+    same.map(|s| s.region.iou(&b.region)).fold(0.0, f32::max)
 }

@@ -91,7 +91,7 @@ pub fn run(ctx: &Context, args: &Args) -> Result<Summary> {
     }
     stages.run("audit", |c| audit::run(c, audit::Args { lake: lake.clone() }))?;
     let trained = stages.run("train-detector", |c| {
-        train_detector::run(c, train_detector::Args { lake: lake.clone(), dataset: "vindr".into(), runs: runs.clone() })
+        train_detector::run(c, train_detector::Args { lake: lake.clone(), dataset: "vindr".into(), unlabelled: None, runs: runs.clone() })
     })?;
     let detector = run_folder(&trained, "train-detector")?;
     stages.run("annotate", |c| {

@@ -19,6 +19,7 @@ use crate::train::detector_card::{DetectorCard, input_spec};
 use crate::train::detector_loop::{DetectorTraining, train};
 use crate::train::model_card::ModelCard;
 use crate::train::run_dir::RunDir;
+use crate::train::semi_loop::{self, SemiTraining};
 
 /// The first word of the runs' names.
 const VERB: &str = "detector";
@@ -30,6 +31,9 @@ pub struct Args {
     pub lake: PathBuf,
     /// Its dataset with reader boxes.
     pub dataset: String,
+    /// A dataset whose films are learnt from without boxes (semi-supervised); the labelled one's name for those of its
+    /// films that `detector.train.labelled_share` leaves out.
+    pub unlabelled: Option<String>,
     /// Where runs are kept.
     pub runs: PathBuf,
 }
@@ -41,7 +45,7 @@ pub struct Args {
 pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
     let start = Instant::now();
     let lake = Lake::open(&args.lake)?;
-    let key = key(ctx, &lake, &args.dataset)?;
+    let key = key(ctx, &lake, &args)?;
     let found = RunDir::at(args.runs.join(RunDir::name(VERB, &key)), "");
     if ctx.resume
         && let Some(result) = found.result()?
@@ -52,7 +56,11 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
     let run = RunDir::create(&args.runs, VERB, &key, ctx)?;
     let _lock = run.lock()?;
     let config = &ctx.config.detector;
-    let (training, mut failures) = load(ctx, &lake, &args.dataset, "train")?;
+    let (mut training, mut failures) = load(ctx, &lake, &args.dataset, "train")?;
+    let rest = training.take_share(config.train.labelled_share, ctx.config.run.seed);
+    if ctx.config.semi.filter_empty && args.unlabelled.is_some() {
+        training.examples.retain(|e| !e.boxes.is_empty());
+    }
     let (validation, more) = load(ctx, &lake, &args.dataset, "val")?;
     failures.extend(more);
     if training.examples.is_empty() {
@@ -62,15 +70,39 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
     tch::manual_seed(ctx.config.run.seed as i64);
     let mut model = Detector::new(&config.model, ctx.device)?;
     let mut average = Detector::new(&config.model, ctx.device)?;
-    let job = DetectorTraining {
-        train: Arc::new(training),
-        validation: &validation,
-        config: &config.train,
-        seed: ctx.config.run.seed,
-        progress: ctx.progress,
-        stop: &ctx.stop,
+    let training = Arc::new(training);
+    let outcome = if let Some(name) = &args.unlabelled {
+        let unlabelled = if *name == args.dataset {
+            rest
+        } else {
+            let (set, failed) = load(ctx, &lake, name, "train")?;
+            failures.extend(failed);
+            set
+        };
+        let job = SemiTraining {
+            labelled: training,
+            unlabelled: Arc::new(unlabelled),
+            validation: &validation,
+            config: &config.train,
+            semi: &ctx.config.semi,
+            architecture: config.model.architecture,
+            seed: ctx.config.run.seed,
+            progress: ctx.progress,
+            stop: &ctx.stop,
+            intervene: None,
+        };
+        semi_loop::train(&mut model, &mut average, &run, &job)?
+    } else {
+        let job = DetectorTraining {
+            train: training,
+            validation: &validation,
+            config: &config.train,
+            seed: ctx.config.run.seed,
+            progress: ctx.progress,
+            stop: &ctx.stop,
+        };
+        train(&mut model, &mut average, &run, &job)?
     };
-    let outcome = train(&mut model, &mut average, &run, &job)?;
     let card = DetectorCard::new(&config.model, ctx.config.annotate.threshold);
     ModelCard::new(VERB, run.id(), outcome.model_sha256.clone(), card).write(&run)?;
 
@@ -95,15 +127,26 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
     Ok(result)
 }
 
-fn key(ctx: &Context, lake: &Lake, dataset: &str) -> Result<String> {
-    let config = serde_json::to_string(&ctx.config.detector).map_err(|e| Error::Internal(e.to_string()))?;
+fn key(ctx: &Context, lake: &Lake, args: &Args) -> Result<String> {
+    let text = |e: serde_json::Error| Error::Internal(e.to_string());
+    let mut config = serde_json::to_string(&ctx.config.detector).map_err(text)?;
+    if args.unlabelled.is_some() {
+        config.push_str(&serde_json::to_string(&ctx.config.semi).map_err(text)?);
+    }
     let seed = ctx.config.run.seed.to_string();
     let mut inputs = String::new();
+    let mut digest = |dataset: &str, split: &str, table: &str| -> Result<()> {
+        let digest = lake.content_digest(table, &Partition::new(dataset, split))?;
+        inputs.push_str(&format!("{dataset} {split} {table} {digest}\n"));
+        Ok(())
+    };
     for split in ["train", "val"] {
-        let partition = Partition::new(dataset, split);
         for table in [ImageRow::TABLE, LesionRow::TABLE] {
-            inputs.push_str(&format!("{split} {table} {}\n", lake.content_digest(table, &partition)?));
+            digest(&args.dataset, split, table)?;
         }
+    }
+    if let Some(unlabelled) = &args.unlabelled {
+        digest(unlabelled, "train", ImageRow::TABLE)?;
     }
     let device = if ctx.device.is_cuda() { "cuda" } else { "cpu" };
     Ok(work_key(&[("verb", VERB), ("config", &config), ("seed", &seed), ("device", device), ("inputs", &inputs)]))

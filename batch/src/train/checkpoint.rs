@@ -14,6 +14,7 @@ use super::optimizer::Optimizer;
 use super::run_dir::RunDir;
 use crate::error::{Error, Result};
 use crate::lake::digest::sha256_file;
+use crate::semi::guard::Guard;
 
 /// Names and tensors in a fixed order.
 pub type NamedTensors = Vec<(String, Tensor)>;
@@ -38,6 +39,12 @@ pub struct TrainState {
     pub log: Vec<TrainLogRow>,
     /// Sums since the last logged step, by name.
     pub pending: BTreeMap<String, f64>,
+    /// Semi-supervised training: what the guard rails remember.
+    #[serde(default)]
+    pub guard: Guard,
+    /// Semi-supervised training: steps in a row without a finite gradient.
+    #[serde(default)]
+    pub skipped_in_row: i64,
 }
 
 /// A checkpoint read back.

@@ -54,3 +54,26 @@ pub fn load_detector(run: &Path, score_min: f64, device: Device) -> Result<(Dete
     load_strict(detector.variables_mut(), &run.join("best").join("model.safetensors"))?;
     Ok((detector, card))
 }
+
+/// File name of a semi-supervised run's last student, beside the teacher that is the run's model.
+pub const STUDENT_FILE: &str = "student.safetensors";
+
+/// The student of a semi-supervised run; `None` for other runs.
+///
+/// # Errors
+/// When its weights do not fit the card.
+pub fn load_student(
+    run: &Path,
+    card: &ModelCard<DetectorCard>,
+    score_min: f64,
+    device: Device,
+) -> Result<Option<Detector>> {
+    let path = run.join(STUDENT_FILE);
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let config = DetectorModelConfig { score_min, ..card.model.config.clone() };
+    let mut student = Detector::new(&config, device)?;
+    load_strict(student.variables_mut(), &path)?;
+    Ok(Some(student))
+}

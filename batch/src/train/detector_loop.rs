@@ -5,26 +5,24 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use d2r_contracts::boxes::BoxXyxy;
-use d2r_contracts::space::{Letterbox, Model, Original};
 use d2r_contracts::tables::TrainLogRow;
 use tch::{Kind, Tensor};
 
 use super::checkpoint::{self, TrainState, assign_strict, copied, named_tensors};
-use super::lr_schedule::warmup_then_cosine;
+use super::detector_evaluation::evaluate;
+use super::lr_schedule::lr_factor;
 use super::metrics_log::MetricsLog;
 use super::optimizer::{Optimizer, ParamGroup, Rule, decay_split, ema_update};
 use super::run_dir::RunDir;
 use crate::config::detector::{DetectorTrainConfig, OptimizerKind};
-use crate::data::augment::LabelledBox;
+use crate::data::augment::{LabelledBox, sample_rng};
 use crate::data::collate::stack_images;
 use crate::data::loader::{BatchPlan, DetectionSet, PlainBatch, Sampler};
-use crate::detect::detector::{Detection, Detector};
-use crate::detect::losses::read_parts;
-use crate::detect::targets::Target;
+use crate::detect::detector::Detector;
+use crate::detect::losses::{Part, read_parts};
+use crate::detect::sampler::Draw;
+use crate::detect::target::{BatchTargets, Target};
 use crate::error::{Error, Result};
-use crate::eval::average_precision::{CocoFigures, coco};
-use crate::eval::image_boxes::{ImageBoxes, ScoredBox, TruthBox};
 use crate::lake::digest::sha256_file;
 use crate::progress::Progress;
 use crate::stop::StopFlag;
@@ -34,6 +32,8 @@ const BETA2: f64 = 0.999;
 const EPS: f64 = 1e-8;
 /// The moving average follows quickly at first: after `t` steps it keeps at most `(1 + t) / (10 + t)`.
 const AVERAGE_LAG: f64 = 10.0;
+/// The place in a batch whose generator draws anchors and regions: no image's.
+const DRAW: u64 = u64::MAX;
 /// Names of a checkpoint's models.
 const MODEL: &str = "model";
 const AVERAGE: &str = "average";
@@ -96,13 +96,17 @@ struct Loop<'a> {
     optimizer: Optimizer,
     state: TrainState,
     log: MetricsLog,
-    /// f64 `[4]` on the device: sums of the three parts, and steps, since the last logged step.
+    /// f64 `[6]` on the device: sums of the parts of the loss, and steps, since the last logged step.
     sums: Tensor,
     logged_at: Instant,
     logged_images: u64,
 }
 
-const PARTS: [&str; 4] = ["class", "box", "centerness", "steps"];
+/// Names of the pending sums in a checkpoint.
+fn pending_names() -> [&'static str; 6] {
+    let [a, b, c, d, e] = Part::ALL.map(Part::name);
+    [a, b, c, d, e, "steps"]
+}
 
 impl<'a> Loop<'a> {
     fn start(
@@ -125,7 +129,7 @@ impl<'a> Loop<'a> {
             let weights = copied(&named_tensors(model.variables()));
             assign_strict(average.variables_mut(), &weights, "moving average")?;
         }
-        let pending = PARTS.map(|name| state.pending.get(name).copied().unwrap_or(0.0));
+        let pending = pending_names().map(|name| state.pending.get(name).copied().unwrap_or(0.0));
         let sums = Tensor::from_slice(&pending).to_device(model.device());
         let log = MetricsLog::open(run, &state.log)?;
         Ok(Self { model, average, run, job, optimizer, state, log, sums, logged_at: Instant::now(), logged_images: 0 })
@@ -186,9 +190,7 @@ impl<'a> Loop<'a> {
     }
 
     fn lr_factor(&self) -> f64 {
-        let config = self.job.config;
-        let warmup = config.warmup_steps.min(config.steps);
-        warmup_then_cosine(self.state.step, warmup, config.steps, config.lr_floor)
+        lr_factor(self.job.config, self.state.step)
     }
 
     fn step(&mut self, batch: &PlainBatch) -> Result<()> {
@@ -196,13 +198,14 @@ impl<'a> Loop<'a> {
         let images = stack_images(&batch.pixels, &self.job.train.source.input, self.model.device())?;
         let targets: Vec<Vec<Target>> = batch.boxes.iter().map(|boxes| boxes.iter().map(target).collect()).collect();
         self.optimizer.zero_grad();
-        let losses = self.model.losses(&images, &targets);
+        let mut draw = Draw::Random(Box::new(sample_rng(self.job.seed, batch.step, DRAW)));
+        let losses = self.model.losses(&images, BatchTargets::labelled(&targets), &mut draw)?;
         losses.total().f_backward()?;
         if config.clip_norm > 0.0 {
             self.optimizer.clip_norm(config.clip_norm);
         }
         self.optimizer.step(self.lr_factor());
-        let parts = Tensor::cat(&[losses.parts().to_kind(Kind::Double), self.sums.ones_like().narrow(0, 3, 1)], 0);
+        let parts = Tensor::cat(&[losses.parts().to_kind(Kind::Double), self.sums.ones_like().narrow(0, 5, 1)], 0);
         let _ = self.sums.g_add_(&parts);
         let done = self.state.step as f64;
         let keep = config.ema_keep_rate.min((1.0 + done) / (AVERAGE_LAG + done));
@@ -214,14 +217,15 @@ impl<'a> Loop<'a> {
 
     /// Writes a row of the log; returns a line for people.
     fn write_log(&mut self) -> Result<String> {
-        let [class, box_giou, centerness] = self.mean_parts()?;
+        let [class, boxes, centerness, rpn_class, rpn_box] = self.mean_parts()?;
         let seconds = self.logged_at.elapsed().as_secs_f64();
         let row = TrainLogRow {
             lr: self.job.config.lr * self.lr_factor(),
-            loss: class + box_giou + centerness,
+            loss: class + boxes + centerness + rpn_class + rpn_box,
             loss_class: Some(class),
-            loss_box: Some(box_giou),
+            loss_box: Some(boxes),
             loss_centerness: Some(centerness),
+            loss_rpn: Some(rpn_class + rpn_box),
             images_per_s: Some(self.logged_images as f64 / seconds.max(1e-9)),
             ..self.row("train")
         };
@@ -229,12 +233,12 @@ impl<'a> Loop<'a> {
         let _ = self.sums.zero_();
         (self.logged_at, self.logged_images) = (Instant::now(), 0);
         let best = self.state.best_score.map(|s| format!(", best AP50 {s:.3}")).unwrap_or_default();
-        Ok(format!("class {class:.3} box {box_giou:.3} centre {centerness:.3}{best}"))
+        Ok(format!("class {class:.3} box {boxes:.3} centre {centerness:.3} rpn {:.3}{best}", rpn_class + rpn_box))
     }
 
-    fn mean_parts(&self) -> Result<[f64; 3]> {
-        let steps = f64::try_from(self.sums.get(3))?.max(1.0);
-        read_parts(&(self.sums.narrow(0, 0, 3) / steps), self.state.step)
+    fn mean_parts(&self) -> Result<[f64; 5]> {
+        let steps = f64::try_from(self.sums.get(5))?.max(1.0);
+        read_parts(&(self.sums.narrow(0, 0, 5) / steps), self.state.step)
     }
 
     fn push(&mut self, row: TrainLogRow) -> Result<()> {
@@ -244,21 +248,8 @@ impl<'a> Loop<'a> {
     }
 
     fn row(&self, phase: &str) -> TrainLogRow {
-        TrainLogRow {
-            run_id: self.run.id().to_owned(),
-            phase: phase.to_owned(),
-            step: self.state.step,
-            lr: 0.0,
-            loss: 0.0,
-            loss_class: None,
-            loss_box: None,
-            loss_centerness: None,
-            loss_word: None,
-            loss_grounding: None,
-            pseudo_boxes_per_image: None,
-            score: None,
-            images_per_s: None,
-        }
+        let (run_id, phase) = (self.run.id().to_owned(), phase.to_owned());
+        TrainLogRow { run_id, phase, step: self.state.step, ..TrainLogRow::blank() }
     }
 
     /// Scores the validation split and keeps the averaged weights when they are the best so far; later ones win ties.
@@ -289,17 +280,22 @@ impl<'a> Loop<'a> {
 
     fn save(&mut self) -> Result<()> {
         let sums = Vec::<f64>::try_from(&self.sums)?;
-        self.state.pending = PARTS.iter().map(|n| (*n).to_owned()).zip(sums).collect();
+        self.state.pending = pending_names().map(str::to_owned).into_iter().zip(sums).collect();
         let (model, average) = (named_tensors(self.model.variables()), named_tensors(self.average.variables()));
         checkpoint::save(self.run, &[(MODEL, &model), (AVERAGE, &average)], &self.optimizer, &self.state)
     }
 }
 
-fn target(b: &LabelledBox) -> Target {
-    Target { class_id: b.class_id, region: b.region }
+/// A reader's box as a target.
+pub fn target(b: &LabelledBox) -> Target {
+    Target::truth(b.class_id, b.region)
 }
 
-fn optimizer(model: &Detector, config: &DetectorTrainConfig) -> Result<Optimizer> {
+/// The optimizer of a detector's learned variables; norms and biases do not decay.
+///
+/// # Errors
+/// [`Error::Internal`] when a name occurs twice.
+pub fn optimizer(model: &Detector, config: &DetectorTrainConfig) -> Result<Optimizer> {
     let learned = named_tensors(model.variables()).into_iter().filter(|(_, t)| t.requires_grad()).collect();
     let (decayed, plain) = decay_split(learned);
     let rule = match config.optimizer {
@@ -311,52 +307,6 @@ fn optimizer(model: &Detector, config: &DetectorTrainConfig) -> Result<Optimizer
     Optimizer::new(rule, vec![group("weights", decayed, config.weight_decay), group("norms and biases", plain, 0.0)])
 }
 
-/// A detection in the radiograph's own pixels, clipped to it; `None` when nothing of it is inside.
-pub fn in_original(detection: &Detection<Model>, letterbox: &Letterbox) -> Option<Detection<Original>> {
-    let region: BoxXyxy<Original> = letterbox.original_from_model(&detection.region);
-    region.is_proper().then_some(Detection { class_id: detection.class_id, score: detection.score, region })
-}
-
-/// Truths and detections of a set's images, in its order.
-///
-/// # Errors
-/// [`Error::Stopped`] after a signal; those of reading and of the detector.
-pub fn detections(
-    detector: &Detector,
-    set: &DetectionSet,
-    batch_size: usize,
-    stop: &StopFlag,
-) -> Result<Vec<ImageBoxes>> {
-    let indices: Vec<usize> = (0..set.examples.len()).collect();
-    let mut images = Vec::with_capacity(indices.len());
-    for chunk in indices.chunks(batch_size.max(1)) {
-        stop.check()?;
-        let mut pixels = Vec::new();
-        for &i in chunk {
-            pixels.extend_from_slice(&set.pixels(i)?);
-        }
-        let found = detector.detect(&stack_images(&pixels, &set.source.input, detector.device())?)?;
-        for (&i, found) in chunk.iter().zip(&found) {
-            let example = &set.examples[i];
-            let truths = example.truths.iter().map(|&(class_id, region)| TruthBox { class_id, region }).collect();
-            let placed = found.iter().filter_map(|d| in_original(d, &example.letterbox));
-            let scored = placed.map(|d| ScoredBox { class_id: d.class_id, score: d.score, region: d.region });
-            images.push(ImageBoxes { truths, detections: scored.collect() });
-        }
-    }
-    Ok(images)
-}
-
-/// COCO figures over all classes of the detector; classes without truth boxes count nowhere.
-///
-/// # Errors
-/// Those of [`detections`].
-pub fn evaluate(detector: &Detector, set: &DetectionSet, batch_size: usize, stop: &StopFlag) -> Result<CocoFigures> {
-    let images = detections(detector, set, batch_size, stop)?;
-    let classes: Vec<i32> = (0..detector.classes() as i32).collect();
-    Ok(coco(&images, &classes))
-}
-
 #[cfg(test)]
 #[path = "detector_loop_tests.rs"]
-mod tests;
+pub(super) mod tests;

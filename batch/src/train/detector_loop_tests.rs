@@ -3,6 +3,7 @@
 use d2r_contracts::boxes::BoxXyxy;
 use d2r_contracts::decode::DecodeOptions;
 use d2r_contracts::preprocess::{Fit, InputSpec};
+use d2r_contracts::space::Original;
 use d2r_contracts::tables::{ImageRow, LesionRow};
 
 use super::*;
@@ -25,7 +26,7 @@ fn config() -> RunConfig {
 }
 
 /// Dark films with one bright square each.
-fn squares(folder: &std::path::Path, count: u32) -> DetectionSet {
+pub fn squares(folder: &std::path::Path, count: u32) -> DetectionSet {
     let (mut images, mut lesions) = (Vec::new(), Vec::new());
     for i in 0..count {
         let region = BoxXyxy::<Original>::new(8.0 + 6.0 * i as f32, 12.0, 32.0 + 6.0 * i as f32, 36.0);
@@ -62,6 +63,7 @@ fn squares(folder: &std::path::Path, count: u32) -> DetectionSet {
             std_y_min: None,
             std_x_max: None,
             std_y_max: None,
+            student_iou: None,
             accepted: true,
             threshold: None,
             model_sha256: None,

@@ -1,5 +1,16 @@
 //! Learning-rate schedules as factors of the peak rate, pure functions of the step.
 
+use crate::config::detector::{DetectorTrainConfig, Schedule};
+
+/// The factor of a detector's learning rate at a step.
+pub fn lr_factor(config: &DetectorTrainConfig, step: i64) -> f64 {
+    let warmup = config.warmup_steps.min(config.steps);
+    match config.schedule {
+        Schedule::Cosine => warmup_then_cosine(step, warmup, config.steps, config.lr_floor),
+        Schedule::Steps => warmup_then_steps(step, warmup, &config.milestones, config.milestone_factor),
+    }
+}
+
 /// Linear warm-up from 1/1000 to 1 over `warmup` steps.
 fn warmup_factor(step: i64, warmup: i64) -> f64 {
     if step >= warmup || warmup <= 0 {

@@ -2,6 +2,7 @@
 
 pub mod checkpoint;
 pub mod detector_card;
+pub mod detector_evaluation;
 pub mod detector_loop;
 pub mod lr_schedule;
 pub mod metrics_log;
@@ -10,3 +11,5 @@ pub mod optimizer;
 pub mod report_loop;
 pub mod reporter_card;
 pub mod run_dir;
+pub mod semi_loop;
+pub mod semi_sums;

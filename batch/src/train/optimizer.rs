@@ -120,6 +120,30 @@ impl Optimizer {
         }
     }
 
+    /// Drops all gradients where one is not finite, so that the update changes nothing but momentum. Returns 1 on the
+    /// device where that happened, else 0 (f64); no device synchronisation.
+    pub fn drop_unless_finite(&self) -> Tensor {
+        let _no_grad = tch::no_grad_guard();
+        let grads: Vec<Tensor> = self.slots.iter().map(|s| s.param.grad()).filter(Tensor::defined).collect();
+        if grads.is_empty() {
+            return Tensor::from(0.0f64);
+        }
+        let sums: Vec<Tensor> = grads.iter().map(Tensor::norm).collect();
+        let broken = Tensor::stack(&sums, 0).sum(Kind::Float).isfinite().logical_not();
+        for mut grad in grads {
+            let _ = grad.masked_fill_(&broken, 0.0);
+        }
+        broken.to_kind(Kind::Double)
+    }
+
+    /// Forgets the momentum, as after a return to earlier weights.
+    pub fn reset(&mut self) {
+        self.steps = 0;
+        for slot in &mut self.slots {
+            slot.moments.clear();
+        }
+    }
+
     /// One update with every learning rate multiplied by `lr_factor`. Parameters without a gradient stay.
     pub fn step(&mut self, lr_factor: f64) {
         let _no_grad = tch::no_grad_guard();

@@ -65,6 +65,7 @@ fn lesion(i: usize, class: &str, x: f32, source: &str) -> LesionRow {
         std_y_min: None,
         std_x_max: None,
         std_y_max: None,
+        student_iou: None,
         accepted: true,
         threshold: Some(0.5),
         model_sha256: Some("d".repeat(64)),

@@ -21,7 +21,8 @@ use crate::lake::{Lake, Partition, Shard};
 use crate::stages::context::Context;
 use crate::stages::train_reporter::accepted;
 use crate::train::detector_card::load_detector;
-use crate::train::detector_loop::in_original;
+use crate::semi::pseudo_label;
+use crate::train::detector_evaluation::in_original;
 
 /// A film ready for the report model.
 #[derive(Debug)]
@@ -238,7 +239,8 @@ pub fn row(
         std_y_min: None,
         std_x_max: None,
         std_y_max: None,
-        accepted: f64::from(score) >= threshold,
+        student_iou: None,
+        accepted: pseudo_label::accepted(score, threshold),
         threshold: Some(threshold as f32),
         model_sha256: Some(model_sha256.to_owned()),
     })

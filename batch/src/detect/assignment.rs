@@ -1,48 +1,55 @@
-//! Which point learns which box (FCOS with centre sampling, torchvision's rules): strictly inside the box, within
-//! 1.5 strides of its centre on both axes, its reach within the level's range; of several boxes the smallest.
+//! Which point learns which box (FCOS): strictly inside the box, its reach within the level's range, near the box's
+//! centre where the profile wants that; of several boxes the smallest.
 //! Torchvision compares areas at a resolution of 8 square pixels; here they are exact, and the first box wins a tie.
 
 use d2r_contracts::boxes::BoxXyxy;
 use d2r_contracts::space::Model;
 
 use super::points::Point;
+use super::target::Target;
 
 /// Half the side of the centre region, in strides.
 const CENTRE_RADIUS: f32 = 1.5;
 
-/// A box to find.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Target {
-    /// Index of the class.
-    pub class_id: i32,
-    /// Place, model pixels.
-    pub region: BoxXyxy<Model>,
+/// Which points may learn a box that they lie in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PointRule {
+    /// Within 1.5 strides of the centre, reach strictly within the level's range (torchvision).
+    NearCentre,
+    /// Anywhere inside, reach within the level's range or on its ends (Unbiased Teacher v2).
+    Anywhere,
 }
 
 /// For each point the target it learns; `None` is background. Targets without area are nobody's.
-pub fn assign(points: &[Point], targets: &[Target]) -> Vec<Option<usize>> {
+pub fn assign(points: &[Point], targets: &[Target], rule: PointRule) -> Vec<Option<usize>> {
     let proper: Vec<(usize, &BoxXyxy<Model>)> =
         targets.iter().map(|t| &t.region).enumerate().filter(|(_, b)| b.is_proper()).collect();
-    points.iter().map(|p| smallest_match(p, &proper)).collect()
+    points.iter().map(|p| smallest_match(p, &proper, rule)).collect()
 }
 
-fn smallest_match(point: &Point, boxes: &[(usize, &BoxXyxy<Model>)]) -> Option<usize> {
+fn smallest_match(point: &Point, boxes: &[(usize, &BoxXyxy<Model>)], rule: PointRule) -> Option<usize> {
     let mut best: Option<(f32, usize)> = None;
     for (index, b) in boxes {
-        if matches(point, b) && best.is_none_or(|(area, _)| b.area() < area) {
+        if matches(point, b, rule) && best.is_none_or(|(area, _)| b.area() < area) {
             best = Some((b.area(), *index));
         }
     }
     best.map(|(_, index)| index)
 }
 
-fn matches(point: &Point, b: &BoxXyxy<Model>) -> bool {
+fn matches(point: &Point, b: &BoxXyxy<Model>, rule: PointRule) -> bool {
     let (x, y) = b.centre();
     let sides = [point.x - b.x_min, point.y - b.y_min, b.x_max - point.x, b.y_max - point.y];
     let nearest = sides.into_iter().fold(f32::INFINITY, f32::min);
     let reach = sides.into_iter().fold(f32::NEG_INFINITY, f32::max);
     let off_centre = (point.x - x).abs().max((point.y - y).abs());
-    nearest > 0.0 && off_centre < CENTRE_RADIUS * point.stride && reach > point.reach_min && reach < point.reach_max
+    let placed = match rule {
+        PointRule::NearCentre => {
+            off_centre < CENTRE_RADIUS * point.stride && reach > point.reach_min && reach < point.reach_max
+        }
+        PointRule::Anywhere => reach >= point.reach_min && reach <= point.reach_max,
+    };
+    nearest > 0.0 && placed
 }
 
 #[cfg(test)]
@@ -51,16 +58,16 @@ mod tests {
     use crate::detect::points::{levels, points};
 
     fn grid() -> Vec<Point> {
-        points(&levels((32, 32), &[(8, 8), (4, 4)], 2))
+        points(&levels((32, 32), &[(8, 8), (4, 4)], 2), false)
     }
 
     fn target(class_id: i32, corners: [f32; 4]) -> Target {
         let [a, b, c, d] = corners;
-        Target { class_id, region: BoxXyxy::new(a, b, c, d) }
+        Target::truth(class_id, BoxXyxy::new(a, b, c, d))
     }
 
     fn matched(targets: &[Target]) -> Vec<(usize, usize)> {
-        assign(&grid(), targets).into_iter().enumerate().filter_map(|(i, m)| Some((i, m?))).collect()
+        assign(&grid(), targets, PointRule::NearCentre).into_iter().enumerate().filter_map(|(i, m)| Some((i, m?))).collect()
     }
 
     #[test]

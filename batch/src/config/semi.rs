@@ -1,0 +1,114 @@
+//! Configuration of semi-supervised training (Unbiased Teacher v2).
+
+use serde::{Deserialize, Serialize};
+
+/// The mutual phase.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SemiConfig {
+    /// Steps on readers' boxes alone; the rest of `detector.train.steps` is the mutual phase.
+    pub burn_in_steps: i64,
+    /// Unlabelled images per step.
+    pub unlabelled_batch_size: usize,
+    /// Pseudo-labels have a score above this.
+    pub threshold: f64,
+    /// FCOS in the utv2 profile: pseudo-labels for sides have a score above this; 0 takes `threshold`.
+    pub side_score_min: f64,
+    /// Weight of the class losses on pseudo-labels.
+    pub unlabelled_weight: f64,
+    /// Weight of the box loss on pseudo-labels.
+    pub side_weight: f64,
+    /// Share of the teacher that it keeps at each update.
+    pub ema_keep_rate: f64,
+    /// Steps between two updates of the teacher.
+    pub teacher_every: i64,
+    /// The unlabelled weight rises over so many steps.
+    pub ramp_steps: i64,
+    /// Leave labelled images without boxes out, as published.
+    pub filter_empty: bool,
+    /// Multiplies pseudo-losses: 1, other values are for tests of the guard rails.
+    pub loss_scale: f64,
+    /// Pseudo-losses are bounded to this multiple of the labelled ones.
+    pub loss_ratio_max: f64,
+    /// Strong augmentation.
+    pub strong: StrongConfig,
+    /// Guard rails.
+    pub guard: GuardConfig,
+}
+
+impl SemiConfig {
+    /// The threshold of the boxes that teach sides.
+    pub fn side_threshold(&self) -> f64 {
+        if self.side_score_min > 0.0 { self.side_score_min } else { self.threshold }
+    }
+}
+
+/// Strong augmentation: what is added to the weak one. The published operations; on grey images hue, saturation and
+/// grayscale change nothing and are left out.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StrongConfig {
+    /// Probability of a change of brightness and contrast.
+    pub jitter_share: f64,
+    /// Brightness and contrast are multiplied by up to 1 plus or minus this.
+    pub jitter: f32,
+    /// Probability of a blur.
+    pub blur_share: f64,
+    /// Largest standard deviation of the blur, pixels; the smallest is 0.1.
+    pub blur_max: f32,
+    /// Probabilities of the three erased rectangles.
+    pub erase_shares: [f64; 3],
+}
+
+/// When something is wrong.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GuardConfig {
+    /// The mutual phase begins from this AP50 on the validation split on.
+    pub burn_in_ap_min: f64,
+    /// AP50 may fall this far below the burn-in's before training goes back.
+    pub ap_drop_max: f64,
+    /// After so many returns pseudo-labels no longer count.
+    pub rollbacks_max: u32,
+    /// Pseudo-boxes per image are capped to this multiple of the true boxes per image.
+    pub box_ratio_max: f64,
+    /// From this multiple on there is an alarm.
+    pub box_ratio_alarm: f64,
+    /// Steps in a row that may be skipped because their gradient is not finite.
+    pub skipped_max: i64,
+}
+
+impl Default for SemiConfig {
+    /// The published values for VinDr-CXR and MIMIC-CXR, with guard rails.
+    fn default() -> Self {
+        Self {
+            burn_in_steps: 8000,
+            unlabelled_batch_size: 4,
+            threshold: 0.89,
+            side_score_min: 0.0,
+            unlabelled_weight: 1.0,
+            side_weight: 1.0,
+            ema_keep_rate: 0.9996,
+            teacher_every: 1,
+            ramp_steps: 0,
+            filter_empty: false,
+            loss_scale: 1.0,
+            loss_ratio_max: 10.0,
+            strong: StrongConfig {
+                jitter_share: 0.8,
+                jitter: 0.4,
+                blur_share: 0.5,
+                blur_max: 2.0,
+                erase_shares: [0.7, 0.5, 0.3],
+            },
+            guard: GuardConfig {
+                burn_in_ap_min: 0.02,
+                ap_drop_max: 0.05,
+                rollbacks_max: 2,
+                box_ratio_max: 4.0,
+                box_ratio_alarm: 2.0,
+                skipped_max: 100,
+            },
+        }
+    }
+}

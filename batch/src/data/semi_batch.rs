@@ -1,0 +1,116 @@
+//! Batches of the semi-supervised loop: each image as a weak and a strong view of the same geometry, so that boxes
+//! found on one hold on the other. Labelled and unlabelled streams have orders of their own.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::thread;
+
+use crossbeam_channel::{Receiver, bounded};
+use rayon::prelude::*;
+
+use super::augment::{LabelledBox, augment, sample_rng};
+use super::loader::{BatchPlan, DetectionSet};
+use super::strong_augment::strong_augment;
+use crate::config::semi::StrongConfig;
+use crate::error::{Error, Result};
+
+/// Batches prepared before they are asked for.
+const AHEAD: usize = 3;
+/// Places of the unlabelled stream's images, apart from those of the labelled one.
+const UNLABELLED: u64 = 1 << 32;
+/// Places of the strong views' generators.
+const STRONG: u64 = 1 << 33;
+
+/// Images of one stream in plain values, image after image.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Views {
+    /// Grey levels after weak augmentation.
+    pub weak: Vec<u8>,
+    /// The same after strong augmentation.
+    pub strong: Vec<u8>,
+    /// Boxes of each image; of both views.
+    pub boxes: Vec<Vec<LabelledBox>>,
+}
+
+/// What one step needs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SemiBatch {
+    /// The step it is for.
+    pub step: u64,
+    /// Labelled images.
+    pub labelled: Views,
+    /// Unlabelled images, none during the burn-in. Their boxes are empty: nobody may look.
+    pub unlabelled: Views,
+}
+
+/// How batches are made.
+#[derive(Debug, Clone)]
+pub struct SemiPlan {
+    /// The labelled stream.
+    pub labelled: BatchPlan,
+    /// The unlabelled stream.
+    pub unlabelled: BatchPlan,
+    /// What the strong views have more.
+    pub strong: StrongConfig,
+}
+
+impl SemiPlan {
+    /// The batch of a step: a function of the plan and the step.
+    ///
+    /// # Errors
+    /// When an image that is not cached cannot be read again.
+    pub fn batch(&self, sets: (&DetectionSet, &DetectionSet), step: u64, mutual: bool) -> Result<SemiBatch> {
+        let labelled = self.views(&self.labelled, sets.0, step, 0)?;
+        let unlabelled = if mutual { self.views(&self.unlabelled, sets.1, step, UNLABELLED)? } else { Views::default() };
+        Ok(SemiBatch { step, labelled, unlabelled })
+    }
+
+    fn views(&self, plan: &BatchPlan, set: &DetectionSet, step: u64, stream: u64) -> Result<Views> {
+        let side = set.source.input.side;
+        let indices: Vec<(usize, usize)> = plan.sampler.batch(step, plan.size).into_iter().enumerate().collect();
+        let view = |(place, index): (usize, usize)| {
+            let place = stream + place as u64;
+            let labels = if stream == UNLABELLED { &[][..] } else { &set.examples[index].boxes };
+            let mut rng = sample_rng(plan.seed, step, place);
+            let (weak, boxes) = augment(&set.pixels(index)?, side, labels, &plan.augment, &mut rng);
+            let mut rng = sample_rng(plan.seed, step, STRONG + place);
+            let strong = strong_augment(&weak, side as usize, &self.strong, &mut rng);
+            Ok((weak, strong, boxes))
+        };
+        let drawn: Result<Vec<_>> = indices.into_par_iter().map(view).collect();
+        let mut views = Views::default();
+        for (weak, strong, boxes) in drawn? {
+            views.weak.extend(weak);
+            views.strong.extend(strong);
+            views.boxes.push(boxes);
+        }
+        Ok(views)
+    }
+
+    /// Prepares the batches of `steps` in order on a thread, a few ahead, all of one phase. The thread ends when the
+    /// receiver is dropped.
+    ///
+    /// # Errors
+    /// When no thread can be started.
+    pub fn start(
+        &self,
+        (labelled, unlabelled): (Arc<DetectionSet>, Arc<DetectionSet>),
+        steps: Range<u64>,
+        mutual: bool,
+    ) -> Result<Receiver<Result<SemiBatch>>> {
+        let (sender, receiver) = bounded(AHEAD);
+        let plan = self.clone();
+        let work = move || {
+            for step in steps {
+                let batch = plan.batch((&labelled, &unlabelled), step, mutual);
+                let failed = batch.is_err();
+                if sender.send(batch).is_err() || failed {
+                    return;
+                }
+            }
+        };
+        let started = thread::Builder::new().name("batches".into()).spawn(work);
+        started.map_err(|e| Error::Temporary(format!("start the thread that prepares batches: {e}")))?;
+        Ok(receiver)
+    }
+}

@@ -1,0 +1,197 @@
+//! What FCOS learns from its head's outputs, in torchvision's profile and in that of Unbiased Teacher v2
+//! (arXiv:2206.09500), where everything is measured in strides.
+
+use rayon::prelude::*;
+use tch::{Kind, Tensor};
+
+use super::assignment::{PointRule, assign};
+use super::edge_losses::{NLL_WEIGHT, POINT_CERTAINTY, edge_nll, teacher_better};
+use super::fcos::LevelOutputs;
+use super::losses::{
+    DetectionLosses, Part, centerness_sum, centerness_target, giou_loss, sigmoid_focal_rows, sigmoid_focal_sum,
+};
+use super::points::{Level, Point, points};
+use super::target::{BatchTargets, Supervision, Target};
+use crate::config::detector::Profile;
+
+/// The outputs of all levels, one after the other.
+struct Joined {
+    /// `[B, N, K]`.
+    class_logits: Tensor,
+    /// `[B * N, 4]`, strides.
+    ltrb: Tensor,
+    /// `[B * N]`.
+    centerness: Tensor,
+    /// `[B * N, 4]`.
+    edge_logits: Option<Tensor>,
+}
+
+impl Joined {
+    fn new(outputs: &[LevelOutputs]) -> Self {
+        let cat = |of: &dyn Fn(&LevelOutputs) -> Tensor| Tensor::cat(&outputs.iter().map(of).collect::<Vec<_>>(), 1);
+        let edges = outputs.iter().all(|o| o.edge_logits.is_some());
+        let edge = |o: &LevelOutputs| o.edge_logits.as_ref().map_or_else(Tensor::new, Tensor::shallow_clone);
+        Self {
+            class_logits: cat(&|o| o.class_logits.shallow_clone()),
+            ltrb: cat(&|o| o.ltrb.shallow_clone()).reshape([-1, 4]),
+            centerness: cat(&|o| o.centerness.shallow_clone()).reshape([-1]),
+            edge_logits: edges.then(|| cat(&edge).reshape([-1, 4])),
+        }
+    }
+}
+
+/// The points that learn a box, over the whole batch.
+struct Foreground {
+    count: usize,
+    /// i64 `[P]`: rows among the `B * N` points.
+    rows: Tensor,
+    /// i64 `[P]`: flat entries of the class logits whose target is 1.
+    entries: Tensor,
+    /// f32 `[P, 3]`: x, y and stride.
+    anchors: Tensor,
+    /// f32 `[P, 4]`: corners, model pixels.
+    boxes: Tensor,
+    /// f32 `[P, 4]`: the teacher's raw uncertainties.
+    edge_logits: Tensor,
+}
+
+impl Foreground {
+    fn new(points: &[Point], targets: &[Vec<Target>], rule: PointRule, classes: i64, like: &Tensor) -> Self {
+        let assigned: Vec<Vec<Option<usize>>> = targets.par_iter().map(|t| assign(points, t, rule)).collect();
+        let (mut rows, mut entries, mut anchors) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut boxes, mut edges) = (Vec::new(), Vec::new());
+        for (image, (matches, targets)) in assigned.iter().zip(targets).enumerate() {
+            for (i, matched) in matches.iter().enumerate() {
+                let Some(target) = matched.map(|m| &targets[m]) else { continue };
+                let row = (image * points.len() + i) as i64;
+                rows.push(row);
+                entries.push(row * classes + i64::from(target.class_id));
+                anchors.extend([points[i].x, points[i].y, points[i].stride]);
+                boxes.extend(target.region.to_array());
+                edges.extend(target.edge_logits.unwrap_or([f32::INFINITY; 4]));
+            }
+        }
+        let table = |values: &[f32], width: i64| Tensor::from_slice(values).reshape([-1, width]).to_device(like.device());
+        Self {
+            count: rows.len(),
+            rows: Tensor::from_slice(&rows).to_device(like.device()),
+            entries: Tensor::from_slice(&entries).to_device(like.device()),
+            anchors: table(&anchors, 3),
+            boxes: table(&boxes, 4),
+            edge_logits: table(&edges, 4),
+        }
+    }
+
+    fn divisor(&self) -> f64 {
+        self.count.max(1) as f64
+    }
+}
+
+/// Losses of given head outputs.
+pub fn losses(profile: Profile, levels: &[Level], outputs: &[LevelOutputs], targets: BatchTargets) -> DetectionLosses {
+    let joined = Joined::new(outputs);
+    match (profile, targets.supervision) {
+        (Profile::Torchvision, _) => torchvision_losses(&joined, levels, targets.classes),
+        (Profile::Utv2, Supervision::Labelled) => labelled_losses(&joined, levels, targets.classes),
+        (Profile::Utv2, Supervision::Pseudo) => pseudo_losses(&joined, levels, targets),
+    }
+}
+
+/// Torchvision's `FCOSHead.compute_loss`.
+fn torchvision_losses(found: &Joined, levels: &[Level], targets: &[Vec<Target>]) -> DetectionLosses {
+    let classes = found.class_logits.size()[2];
+    let foreground =
+        Foreground::new(&points(levels, false), targets, PointRule::NearCentre, classes, &found.class_logits);
+    let class = sigmoid_focal_sum(&found.class_logits, &foreground.entries) / foreground.divisor();
+    let predicted = corners(&found.ltrb.index_select(0, &foreground.rows), &foreground.anchors);
+    let boxes = giou_loss(&predicted, &foreground.boxes).sum(Kind::Float) / foreground.divisor();
+    let centre = centerness_target(&sides(&foreground.boxes, &foreground.anchors));
+    let centerness = centerness_sum(&found.centerness.index_select(0, &foreground.rows), &centre) / foreground.divisor();
+    DetectionLosses::new([(Part::Class, class), (Part::Box, boxes), (Part::Centerness, centerness)])
+}
+
+/// On readers' boxes: images without any take no part; boxes by GIoU weighted with the centre-ness, and the likelihood
+/// of their sides.
+fn labelled_losses(found: &Joined, levels: &[Level], targets: &[Vec<Target>]) -> DetectionLosses {
+    let classes = found.class_logits.size()[2];
+    let foreground = Foreground::new(&points(levels, true), targets, PointRule::Anywhere, classes, &found.class_logits);
+    let used: Vec<f32> = targets.iter().map(|t| f32::from(!t.is_empty())).collect();
+    let used = Tensor::from_slice(&used).to_device(found.class_logits.device());
+    let class = sigmoid_focal_rows(&found.class_logits, &foreground.entries, &used) / foreground.divisor();
+    let at = |t: &Tensor| t.index_select(0, &foreground.rows);
+    let wanted = sides(&foreground.boxes, &foreground.anchors);
+    let edges = found.edge_logits.as_ref().map(at);
+    let (boxes, centerness) = side_losses(&at(&found.ltrb), &wanted, edges.as_ref(), &at(&found.centerness));
+    DetectionLosses::new([(Part::Class, class), (Part::Box, boxes), (Part::Centerness, centerness)])
+}
+
+/// Box and centre-ness loss of the points that learn a box. `predicted`, `wanted`: distances `[P, 4]` in strides;
+/// `edges`: raw uncertainties `[P, 4]`; `centerness`: logits `[P]`. Without points both are 0.
+pub fn side_losses(
+    predicted: &Tensor,
+    wanted: &Tensor,
+    edges: Option<&Tensor>,
+    centerness: &Tensor,
+) -> (Tensor, Tensor) {
+    let count = predicted.size()[0].max(1) as f64;
+    let centre = centerness_target(wanted);
+    let (iou, giou) = stride_overlap(predicted, wanted);
+    let mut boxes = (&centre * (-giou + 1.0)).sum(Kind::Float) / centre.sum(Kind::Float).clamp_min(1e-6);
+    if let Some(edges) = edges {
+        let nll = edge_nll(&(wanted - predicted), edges);
+        boxes = boxes + (iou.detach() * nll).sum(Kind::Float) / count * NLL_WEIGHT;
+    }
+    (boxes, centerness_sum(centerness, &centre) / count)
+}
+
+/// Mean distance over the sides that the teacher knows better; 0 without any. All `[P, 4]`, strides and raw
+/// uncertainties.
+pub fn better_side_loss(gap: &Tensor, teacher: &Tensor, student: &Tensor) -> Tensor {
+    let better = teacher_better(teacher, student, POINT_CERTAINTY);
+    (gap.abs() * &better).sum(Kind::Float) / better.sum(Kind::Float).clamp_min(1.0)
+}
+
+/// On a teacher's boxes: every image counts; of the sides only those that the teacher knows better.
+fn pseudo_losses(found: &Joined, levels: &[Level], targets: BatchTargets) -> DetectionLosses {
+    let (classes, like) = (found.class_logits.size()[2], &found.class_logits);
+    let points = points(levels, true);
+    let foreground = Foreground::new(&points, targets.classes, PointRule::Anywhere, classes, like);
+    let class = sigmoid_focal_sum(&found.class_logits, &foreground.entries) / foreground.divisor();
+    let centre = centerness_target(&sides(&foreground.boxes, &foreground.anchors));
+    let centerness = centerness_sum(&found.centerness.index_select(0, &foreground.rows), &centre) / foreground.divisor();
+
+    let of_sides = Foreground::new(&points, targets.sides, PointRule::Anywhere, classes, like);
+    let gap = found.ltrb.index_select(0, &of_sides.rows) - sides(&of_sides.boxes, &of_sides.anchors);
+    let boxes = match &found.edge_logits {
+        None => gap.sum(Kind::Float) * 0.0,
+        Some(edges) => {
+            better_side_loss(&gap, &of_sides.edge_logits, &edges.index_select(0, &of_sides.rows))
+        }
+    };
+    DetectionLosses::new([(Part::Class, class), (Part::Box, boxes), (Part::Centerness, centerness)])
+}
+
+/// IoU with one added above and below, and GIoU from it, of two boxes around one point. `[P, 4]` distances in strides.
+pub fn stride_overlap(predicted: &Tensor, wanted: &Tensor) -> (Tensor, Tensor) {
+    let (p, w) = (predicted.unbind(1), wanted.unbind(1));
+    let area = |d: &[Tensor]| (&d[0] + &d[2]) * (&d[1] + &d[3]);
+    let shared = (p[0].minimum(&w[0]) + p[2].minimum(&w[2])) * (p[1].minimum(&w[1]) + p[3].minimum(&w[3]));
+    let hull = (p[0].maximum(&w[0]) + p[2].maximum(&w[2])) * (p[1].maximum(&w[1]) + p[3].maximum(&w[3]));
+    let union = area(&p) + area(&w) - &shared;
+    let iou = (shared + 1.0) / (&union + 1.0);
+    let giou = &iou - (&hull - union) / hull;
+    (iou, giou)
+}
+
+/// Boxes `[P, 4]` from distances `ltrb` `[P, 4]` in strides; `anchors`: `[P, 3]`, x, y and stride.
+pub fn corners(ltrb: &Tensor, anchors: &Tensor) -> Tensor {
+    let place = anchors.narrow(1, 0, 2);
+    let reach = ltrb * anchors.narrow(1, 2, 1);
+    Tensor::cat(&[&place - reach.narrow(1, 0, 2), &place + reach.narrow(1, 2, 2)], 1)
+}
+
+/// Distances `[P, 4]` in strides of boxes `[P, 4]`: the inverse of [`corners`].
+pub fn sides(boxes: &Tensor, anchors: &Tensor) -> Tensor {
+    let place = anchors.narrow(1, 0, 2);
+    Tensor::cat(&[&place - boxes.narrow(1, 0, 2), boxes.narrow(1, 2, 2) - &place], 1) / anchors.narrow(1, 2, 1)
+}

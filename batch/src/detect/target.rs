@@ -1,0 +1,90 @@
+//! What a detector learns from: boxes of one image, true or proposed by a teacher, and the same for a batch as tensors.
+
+use d2r_contracts::boxes::BoxXyxy;
+use d2r_contracts::space::Model;
+use tch::{Device, Tensor};
+
+/// A box to find.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Target {
+    /// Index of the class.
+    pub class_id: i32,
+    /// Place, model pixels.
+    pub region: BoxXyxy<Model>,
+    /// 1 for a true box, the teacher's score for a pseudo-label.
+    pub score: f32,
+    /// Raw uncertainty of each side, as the teacher gave it (x1, x2, y1, y2 in Faster R-CNN; left, top, right, bottom
+    /// in FCOS).
+    pub edge_logits: Option<[f32; 4]>,
+}
+
+impl Target {
+    /// A true box.
+    pub fn truth(class_id: i32, region: BoxXyxy<Model>) -> Self {
+        Self { class_id, region, score: 1.0, edge_logits: None }
+    }
+}
+
+/// Where the boxes come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Supervision {
+    /// Readers.
+    Labelled,
+    /// The teacher.
+    Pseudo,
+}
+
+/// Boxes to learn: those that teach classes, and those that teach sides (the same unless a teacher ranked them twice).
+#[derive(Debug, Clone, Copy)]
+pub struct BatchTargets<'a> {
+    /// One list per image, which may be empty.
+    pub classes: &'a [Vec<Target>],
+    /// One list per image.
+    pub sides: &'a [Vec<Target>],
+    /// Where they come from.
+    pub supervision: Supervision,
+}
+
+impl<'a> BatchTargets<'a> {
+    /// Readers' boxes.
+    pub fn labelled(boxes: &'a [Vec<Target>]) -> Self {
+        Self { classes: boxes, sides: boxes, supervision: Supervision::Labelled }
+    }
+}
+
+/// Boxes of a batch, padded to the same number per image, at least one.
+#[derive(Debug)]
+pub struct PaddedTargets {
+    /// f32 `[B, G, 4]`, model pixels.
+    pub boxes: Tensor,
+    /// f32 `[B, G]`, 0 where nothing is.
+    pub scores: Tensor,
+    /// bool `[B, G]`.
+    pub present: Tensor,
+}
+
+impl PaddedTargets {
+    /// From one list per image; boxes without area are left out.
+    pub fn new(targets: &[Vec<Target>], device: Device) -> Self {
+        let most = targets.iter().map(Vec::len).max().unwrap_or(0).max(1);
+        let (mut boxes, mut scores, mut present) = (Vec::new(), Vec::new(), Vec::new());
+        for image in targets {
+            let proper = image.iter().filter(|t| t.region.is_proper());
+            let before = present.len();
+            for target in proper {
+                boxes.extend(target.region.to_array());
+                scores.push(target.score);
+                present.push(true);
+            }
+            present.resize(before + most, false);
+            scores.resize(before + most, 0.0);
+            boxes.resize((before + most) * 4, 0.0);
+        }
+        let shape = [targets.len() as i64, most as i64];
+        Self {
+            boxes: Tensor::from_slice(&boxes).view([shape[0], shape[1], 4]).to_device(device),
+            scores: Tensor::from_slice(&scores).view(shape).to_device(device),
+            present: Tensor::from_slice(&present).view(shape).to_device(device),
+        }
+    }
+}

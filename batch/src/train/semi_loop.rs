@@ -1,0 +1,412 @@
+//! Semi-supervised training of the detector (Unbiased Teacher v2, arXiv:2206.09500): a burn-in on readers' boxes, then a
+//! teacher that labels unlabelled films for a student and follows it slowly. What is kept is the teacher.
+//! Everything random is a function of (seed, step), so a resumed run goes the same way, bit for bit on CPU.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crossbeam_channel::Receiver;
+use d2r_contracts::tables::TrainLogRow;
+use tch::Tensor;
+
+use super::checkpoint::{self, NamedTensors, TrainState, assign_strict, copied, named_tensors};
+use super::detector_card::STUDENT_FILE;
+use super::detector_evaluation::evaluate;
+use super::detector_loop::{DetectorOutcome, optimizer, target};
+use super::lr_schedule::lr_factor;
+use super::metrics_log::MetricsLog;
+use super::optimizer::{Optimizer, ema_update};
+use super::run_dir::RunDir;
+use super::semi_sums::{SemiSums, StepSums};
+use crate::config::detector::{Architecture, DetectorTrainConfig};
+use crate::config::semi::SemiConfig;
+use crate::data::augment::sample_rng;
+use crate::data::collate::stack_images;
+use crate::data::loader::{BatchPlan, DetectionSet, Sampler};
+use crate::data::semi_batch::{SemiBatch, SemiPlan, Views};
+use crate::detect::detector::Detector;
+use crate::detect::sampler::Draw;
+use crate::detect::target::{BatchTargets, Target};
+use crate::error::{Error, Result};
+use crate::lake::digest::sha256_file;
+use crate::progress::Progress;
+use crate::semi::guard::{Guard, Verdict};
+use crate::semi::mutual_loss::{MutualLoss, joined};
+use crate::semi::phase::{Phase, ramp};
+use crate::semi::pseudo_label::{PseudoLabels, select};
+use crate::stop::StopFlag;
+
+/// Names of a checkpoint's models.
+const STUDENT: &str = "student";
+const TEACHER: &str = "teacher";
+const BURN_IN: &str = "burn_in";
+/// The place in a batch whose generator draws anchors and regions: no image's.
+const DRAW: u64 = u64::MAX;
+
+/// What is trained on, and how.
+pub struct SemiTraining<'a> {
+    /// Films with readers' boxes.
+    pub labelled: Arc<DetectionSet>,
+    /// Films without.
+    pub unlabelled: Arc<DetectionSet>,
+    /// The validation split; it selects the teacher that is kept, and guards the mutual phase.
+    pub validation: &'a DetectionSet,
+    /// Hyper-parameters of the optimizer.
+    pub config: &'a DetectorTrainConfig,
+    /// Those of the phases.
+    pub semi: &'a SemiConfig,
+    /// Decides how losses are weighted.
+    pub architecture: Architecture,
+    /// Seed of all random streams.
+    pub seed: u64,
+    /// How progress is shown.
+    pub progress: Progress,
+    /// Asked once per step and once per validation batch.
+    pub stop: &'a StopFlag,
+    /// Called before each mutual step with the teacher: tests of the guard rails spoil it here.
+    pub intervene: Option<&'a dyn Fn(i64, &mut Detector)>,
+}
+
+/// Trains `student` in `run`, from its newest checkpoint where there is one. `teacher`: a second detector of the same
+/// configuration; its best weights are the run's.
+///
+/// # Errors
+/// [`Error::Stopped`] after a checkpoint; [`Error::NothingToDo`] without labelled or unlabelled films;
+/// [`Error::BadData`] when training diverges beyond what the guard rails mend; those of reading and writing.
+pub fn train(student: &mut Detector, teacher: &mut Detector, run: &RunDir, job: &SemiTraining) -> Result<DetectorOutcome> {
+    for (set, what) in [(&job.labelled, "labelled"), (&job.unlabelled, "unlabelled")] {
+        if set.examples.is_empty() {
+            return Err(Error::NothingToDo(format!("no {what} image to train on")));
+        }
+    }
+    Loop::start(student, teacher, run, job)?.to_the_end()
+}
+
+struct Loop<'a> {
+    student: &'a mut Detector,
+    teacher: &'a mut Detector,
+    run: &'a RunDir,
+    job: &'a SemiTraining<'a>,
+    optimizer: Optimizer,
+    state: TrainState,
+    log: MetricsLog,
+    sums: SemiSums,
+    /// Weights at the end of the burn-in.
+    burn_in: NamedTensors,
+    /// True boxes per labelled film.
+    true_boxes: f64,
+    logged_at: Instant,
+    logged_images: u64,
+}
+
+impl<'a> Loop<'a> {
+    fn start(
+        student: &'a mut Detector,
+        teacher: &'a mut Detector,
+        run: &'a RunDir,
+        job: &'a SemiTraining<'a>,
+    ) -> Result<Self> {
+        let mut optimizer = optimizer(student, job.config)?;
+        let (mut state, mut burn_in) = (TrainState::default(), NamedTensors::new());
+        if let Some(mut loaded) = checkpoint::load_latest(run)? {
+            for (name, detector) in [(STUDENT, &mut *student), (TEACHER, &mut *teacher)] {
+                let absent = || Error::bad_data(run.path().display(), format!("its checkpoint holds no `{name}`"));
+                let tensors = loaded.models.get(name).ok_or_else(absent)?;
+                assign_strict(detector.variables_mut(), tensors, "checkpoint")?;
+            }
+            burn_in = loaded.models.remove(BURN_IN).unwrap_or_default();
+            optimizer.load_state(loaded.optimizer)?;
+            state = loaded.state;
+        } else {
+            let weights = copied(&named_tensors(student.variables()));
+            assign_strict(teacher.variables_mut(), &weights, "teacher")?;
+        }
+        let sums = SemiSums::new(&state.pending, student.device());
+        let log = MetricsLog::open(run, &state.log)?;
+        let boxes: usize = job.labelled.examples.iter().map(|e| e.boxes.len()).sum();
+        let true_boxes = boxes as f64 / job.labelled.examples.len() as f64;
+        let logged_at = Instant::now();
+        Ok(Self { student, teacher, run, job, optimizer, state, log, sums, burn_in, true_boxes, logged_at, logged_images: 0 })
+    }
+
+    fn phase(&self) -> Phase {
+        if self.state.guard.began.is_some() { Phase::Mutual } else { Phase::BurnIn }
+    }
+
+    fn plan(&self) -> SemiPlan {
+        let (job, config) = (self.job, self.job.config);
+        let plan = |set: &DetectionSet, size: usize, rare_share: f64| BatchPlan {
+            seed: job.seed,
+            sampler: Sampler::new(job.seed, &set.repeat_factors(rare_share)),
+            size: size.max(1),
+            augment: config.augment.clone(),
+        };
+        SemiPlan {
+            labelled: plan(&job.labelled, config.batch_size, config.rare_share),
+            unlabelled: plan(&job.unlabelled, job.semi.unlabelled_batch_size, 0.0),
+            strong: job.semi.strong.clone(),
+        }
+    }
+
+    fn batches(&self, plan: &SemiPlan) -> Result<Receiver<Result<SemiBatch>>> {
+        let sets = (Arc::clone(&self.job.labelled), Arc::clone(&self.job.unlabelled));
+        let steps = self.state.step as u64..self.job.config.steps as u64;
+        plan.start(sets, steps, self.phase() == Phase::Mutual)
+    }
+
+    fn to_the_end(mut self) -> Result<DetectorOutcome> {
+        let config = self.job.config;
+        let task = self.job.progress.task("train detector (semi-supervised)", config.steps as u64, "steps");
+        task.advance(self.state.step as u64);
+        let plan = self.plan();
+        let epoch_length = plan.labelled.sampler.epoch_length().max(1) as i64;
+        if self.validation_is_owed() {
+            self.validate()?;
+        }
+        let mut batches = self.batches(&plan)?;
+        while self.state.step < config.steps {
+            if let Err(stopped) = self.job.stop.check() {
+                self.save()?;
+                return Err(stopped);
+            }
+            let batch =
+                batches.recv().map_err(|_| Error::Internal("the thread that prepares batches ended".into()))??;
+            self.step(&batch)?;
+            self.state.epoch = self.state.step * config.batch_size.max(1) as i64 / epoch_length;
+            task.advance(1);
+            let last = self.state.step == config.steps;
+            let due = |every: i64| last || self.state.step % every.max(1) == 0;
+            let (log, save) = (due(config.log_every), due(config.save_every));
+            if log {
+                task.message(self.write_log()?);
+            }
+            if self.validation_is_due() {
+                let before = self.phase();
+                self.validate()?;
+                if self.phase() != before {
+                    batches = self.batches(&plan)?;
+                }
+            }
+            if save {
+                self.save()?;
+            }
+        }
+        task.finish();
+        if !self.run.best().is_file() {
+            let kept = if self.phase() == Phase::Mutual { &*self.teacher } else { &*self.student };
+            self.run.write_best(&named_tensors(kept.variables()))?;
+        }
+        checkpoint::write_tensors(&self.run.path().join(STUDENT_FILE), &named_tensors(self.student.variables()))?;
+        let model_sha256 = sha256_file(&self.run.best())?;
+        let TrainState { step, best_score, best_step, log, .. } = self.state;
+        Ok(DetectorOutcome { steps: step, best_score, best_step, model_sha256, log })
+    }
+
+    /// At the end of the burn-in, every so many steps, and at the end.
+    fn validation_is_due(&self) -> bool {
+        let (step, config) = (self.state.step, self.job.config);
+        let waiting = self.phase() == Phase::BurnIn && step == self.job.semi.burn_in_steps;
+        step > 0 && (waiting || step == config.steps || step % config.eval_every.max(1) == 0)
+    }
+
+    /// A signal came while this step was being validated, before the resume.
+    fn validation_is_owed(&self) -> bool {
+        let step = self.state.step;
+        self.validation_is_due() && !self.state.log.iter().any(|r| r.phase == "validation" && r.step == step)
+    }
+
+    fn step(&mut self, batch: &SemiBatch) -> Result<()> {
+        let phase = self.phase();
+        if phase == Phase::Mutual {
+            self.update_teacher()?;
+            if let Some(intervene) = self.job.intervene {
+                intervene(self.state.step, self.teacher);
+            }
+        }
+        let mut draw = Draw::Random(Box::new(sample_rng(self.job.seed, batch.step, DRAW)));
+        let (images, boxes) = self.both_views(&batch.labelled)?;
+        let labelled = self.student.losses(&images, BatchTargets::labelled(&boxes), &mut draw)?;
+        let parts = labelled.parts();
+        let mut counts = StepSums::default();
+        self.optimizer.zero_grad();
+        let (mut pseudo, mut bounded) = (Tensor::from(0.0f32), Tensor::from(0.0f32));
+        let total = match phase {
+            Phase::BurnIn => labelled.total(),
+            Phase::Mutual => {
+                let labels = self.pseudo_labels(&batch.unlabelled)?;
+                let images = self.images(&batch.unlabelled.strong)?;
+                let losses = self.student.losses(&images, labels.targets(), &mut draw)?;
+                let loss = joined(self.job.architecture, self.job.semi, self.share(), &labelled, &losses);
+                counts.unlabelled_images = batch.unlabelled.boxes.len();
+                (counts.found, counts.capped) = (labels.found, labels.capped);
+                let MutualLoss { labelled, pseudo: added, bounded: caught } = loss;
+                (pseudo, bounded) = (added.detach(), caught);
+                labelled + added
+            }
+        };
+        total.f_backward()?;
+        let skipped = self.optimizer.drop_unless_finite();
+        if self.job.config.clip_norm > 0.0 {
+            self.optimizer.clip_norm(self.job.config.clip_norm);
+        }
+        self.optimizer.step(lr_factor(self.job.config, self.state.step));
+        self.sums.add(&parts, [&pseudo, &bounded, &skipped], counts);
+        self.state.step += 1;
+        self.logged_images += (2 * batch.labelled.boxes.len() + batch.unlabelled.boxes.len()) as u64;
+        Ok(())
+    }
+
+    /// The weight of pseudo-labels now.
+    fn share(&self) -> f64 {
+        let guard = &self.state.guard;
+        guard.began.map_or(0.0, |began| guard.trust * ramp(self.job.semi, began, self.state.step))
+    }
+
+    fn update_teacher(&mut self) -> Result<()> {
+        let began = self.state.guard.began.unwrap_or(self.state.step);
+        if (self.state.step - began) % self.job.semi.teacher_every.max(1) != 0 {
+            return Ok(());
+        }
+        let mut teacher = named_tensors(self.teacher.variables());
+        ema_update(&mut teacher, &named_tensors(self.student.variables()), self.job.semi.ema_keep_rate)
+    }
+
+    fn images(&self, pixels: &[u8]) -> Result<Tensor> {
+        stack_images(pixels, &self.job.labelled.source.input, self.student.device())
+    }
+
+    /// Strong and weak views of the labelled films in one batch, with their boxes.
+    fn both_views(&self, views: &Views) -> Result<(Tensor, Vec<Vec<Target>>)> {
+        let images = Tensor::f_cat(&[self.images(&views.strong)?, self.images(&views.weak)?], 0)?;
+        let boxes = views.boxes.iter().chain(&views.boxes);
+        Ok((images, boxes.map(|boxes| boxes.iter().map(target).collect()).collect()))
+    }
+
+    fn pseudo_labels(&self, views: &Views) -> Result<PseudoLabels> {
+        let found = self.teacher.pseudo_boxes(&self.images(&views.weak)?)?;
+        let most = self.true_boxes * self.job.semi.guard.box_ratio_max * views.boxes.len() as f64;
+        Ok(select(&found, self.job.semi, most.ceil() as usize))
+    }
+
+    /// Writes a row of the log; returns a line for people.
+    fn write_log(&mut self) -> Result<String> {
+        let means = self.sums.means(self.state.step, self.true_boxes)?;
+        if means.skipped_all {
+            self.state.skipped_in_row += means.steps;
+            if self.state.skipped_in_row >= self.job.semi.guard.skipped_max {
+                let problem = "no finite gradient for many steps: training has diverged; lower detector.train.lr";
+                return Err(Error::bad_data(format!("detector training, step {}", self.state.step), problem));
+            }
+        } else {
+            self.state.skipped_in_row = 0;
+        }
+        let alarm = Guard::alarm(&self.job.semi.guard, &means.signals);
+        let seconds = self.logged_at.elapsed().as_secs_f64();
+        let mutual = self.phase() == Phase::Mutual;
+        let [class, boxes, centerness, rpn_class, rpn_box] = means.parts;
+        let row = TrainLogRow {
+            lr: self.job.config.lr * lr_factor(self.job.config, self.state.step),
+            loss: means.parts.iter().sum::<f64>() + means.pseudo,
+            loss_class: Some(class),
+            loss_box: Some(boxes),
+            loss_centerness: Some(centerness),
+            loss_rpn: Some(rpn_class + rpn_box),
+            loss_pseudo: mutual.then_some(means.pseudo),
+            pseudo_boxes_per_image: mutual.then_some(means.boxes_per_image),
+            pseudo_box_ratio: mutual.then_some(means.signals.box_ratio),
+            unlabelled_weight: mutual.then_some(self.share()),
+            alarm: alarm.clone(),
+            images_per_s: Some(self.logged_images as f64 / seconds.max(1e-9)),
+            ..self.row(self.phase().name())
+        };
+        self.push(row)?;
+        self.sums.reset();
+        (self.logged_at, self.logged_images) = (Instant::now(), 0);
+        let best = self.state.best_score.map(|s| format!(", best AP50 {s:.3}")).unwrap_or_default();
+        let alarm = alarm.map(|a| format!(" ALARM: {a}")).unwrap_or_default();
+        let (labelled, pseudo, count) = (means.parts.iter().sum::<f64>(), means.pseudo, means.boxes_per_image);
+        Ok(format!("{} {labelled:.3} pseudo {pseudo:.3} boxes {count:.1}{best}{alarm}", self.phase().name()))
+    }
+
+    fn push(&mut self, row: TrainLogRow) -> Result<()> {
+        self.log.push(&row)?;
+        self.state.log.push(row);
+        Ok(())
+    }
+
+    fn row(&self, phase: &str) -> TrainLogRow {
+        TrainLogRow { run_id: self.run.id().to_owned(), phase: phase.to_owned(), step: self.state.step, ..TrainLogRow::blank() }
+    }
+
+    /// Scores the validation split, keeps the teacher's best weights, and asks the guard.
+    fn validate(&mut self) -> Result<()> {
+        match self.validated() {
+            // The step is done; its validation is made after the resume, before the next step.
+            Err(stopped @ Error::Stopped { .. }) => {
+                self.save()?;
+                Err(stopped)
+            }
+            other => other,
+        }
+    }
+
+    fn validated(&mut self) -> Result<()> {
+        let mutual = self.phase() == Phase::Mutual;
+        let score = |detector: &Detector| -> Result<Option<f64>> {
+            if self.job.validation.examples.is_empty() {
+                return Ok(None);
+            }
+            let figures = evaluate(detector, self.job.validation, self.job.config.batch_size, self.job.stop)?;
+            Ok(Some(figures.ap50.unwrap_or(0.0)))
+        };
+        let ap50 = score(if mutual { self.teacher } else { self.student })?;
+        let of_student = if mutual { score(self.student)? } else { None };
+        let verdict = match (mutual, ap50) {
+            (true, Some(ap50)) => self.state.guard.judge(&self.job.semi.guard, ap50),
+            (false, _) if self.state.step >= self.job.semi.burn_in_steps => {
+                self.state.guard.may_begin(&self.job.semi.guard, self.state.step, ap50)
+            }
+            _ => Verdict::GoOn,
+        };
+        let alarm = match &verdict {
+            Verdict::GoOn => None,
+            Verdict::Wait(why) | Verdict::RollBack(why) => Some(why.clone()),
+        };
+        if let Some(score) = of_student {
+            self.push(TrainLogRow { score: Some(score), ..self.row("validation_student") })?;
+        }
+        self.push(TrainLogRow { score: ap50, alarm, ..self.row("validation") })?;
+        if let Some(score) = ap50
+            && self.state.best_score.is_none_or(|best| score >= best)
+        {
+            let kept = if mutual { &*self.teacher } else { &*self.student };
+            self.run.write_best(&named_tensors(kept.variables()))?;
+            (self.state.best_score, self.state.best_step) = (Some(score), self.state.step);
+        }
+        if !mutual && self.phase() == Phase::Mutual {
+            self.burn_in = copied(&named_tensors(self.student.variables()));
+            assign_strict(self.teacher.variables_mut(), &self.burn_in, "teacher")?;
+        }
+        if matches!(verdict, Verdict::RollBack(_)) {
+            assign_strict(self.teacher.variables_mut(), &self.burn_in, "teacher")?;
+            assign_strict(self.student.variables_mut(), &self.burn_in, "student")?;
+            self.optimizer.reset();
+        }
+        (self.logged_at, self.logged_images) = (Instant::now(), 0);
+        Ok(())
+    }
+
+    fn save(&mut self) -> Result<()> {
+        self.state.pending = self.sums.pending()?;
+        let (student, teacher) = (named_tensors(self.student.variables()), named_tensors(self.teacher.variables()));
+        let mut models = vec![(STUDENT, student.as_slice()), (TEACHER, teacher.as_slice())];
+        if !self.burn_in.is_empty() {
+            models.push((BURN_IN, self.burn_in.as_slice()));
+        }
+        checkpoint::save(self.run, &models, &self.optimizer, &self.state)
+    }
+}
+
+#[cfg(test)]
+#[path = "semi_loop_tests.rs"]
+mod tests;
