@@ -5,7 +5,7 @@ D2R := $(CARGO_TARGET_DIR)/debug/d2r
 PYTHON := .venv/bin/python
 OUT ?= demo
 
-.PHONY: setup build demo test test-python lint wasm bench bench-pipeline clean d2r-path
+.PHONY: setup parity-setup build demo test test-python lint wasm bench bench-pipeline bench-detector bench-quality-semi clean d2r-path
 
 ## Install what is missing into this folder.
 setup:
@@ -38,7 +38,20 @@ lint: setup
 wasm:
 	scripts/wasm.sh
 
-bench: bench-pipeline
+bench: bench-pipeline bench-detector bench-quality-semi
+
+## What benchmarks and some parity tests compare with, into .venv.
+parity-setup: setup
+	scripts/parity.sh
+
+## Our detectors' speed beside torchvision's, into bench-results/detector.json.
+bench-detector: build parity-setup
+	cargo build --locked -p d2r-batch --example detector_speed
+	$(PYTHON) tests/bench/detector.py --d2r $(D2R) --speed $(CARGO_TARGET_DIR)/debug/examples/detector_speed --out bench-results/detector.json
+
+## What unlabelled films are worth, into bench-results/quality-semi.json; half an hour on two cores.
+bench-quality-semi: build
+	$(PYTHON) tests/bench/quality_semi.py --d2r $(D2R) --out bench-results/quality-semi.json
 
 ## Times of every stage of the demo, into bench-results/pipeline.json.
 bench-pipeline: build

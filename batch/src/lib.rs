@@ -15,6 +15,7 @@ pub mod semi;
 pub mod stages;
 pub mod stop;
 pub mod train;
+pub mod weights;
 
 pub mod cli;
 

@@ -118,7 +118,12 @@ pub fn field<C: Cell>(name: &str) -> Field {
 
 /// One column's values; used by [`table_row!`](crate::table_row).
 pub fn read_column<C: Cell>(batch: &RecordBatch, table: &'static str, name: &'static str) -> Result<Vec<C>, RowError> {
-    let column = batch.column_by_name(name).ok_or(RowError::MissingColumn { table, column: name })?;
+    let column = match batch.column_by_name(name) {
+        Some(column) => Arc::clone(column),
+        // A file of an earlier minor version: columns added since then are optional.
+        None if C::NULLABLE => arrow::array::new_null_array(&C::data_type(), batch.num_rows()),
+        None => return Err(RowError::MissingColumn { table, column: name }),
+    };
     if column.data_type() != &C::data_type() {
         return Err(RowError::WrongType {
             table,
@@ -128,7 +133,7 @@ pub fn read_column<C: Cell>(batch: &RecordBatch, table: &'static str, name: &'st
         });
     }
     (0..column.len())
-        .map(|row| C::read(column, row).ok_or(RowError::UnexpectedNull { table, column: name, row }))
+        .map(|row| C::read(&column, row).ok_or(RowError::UnexpectedNull { table, column: name, row }))
         .collect()
 }
 

@@ -16,7 +16,7 @@ const SHARED: [&str; 5] = ["error", "exit", "progress", "stop", "config"];
 /// Who may import whom in the batch crate. `module::part` narrows an arrow to one part.
 fn arrows() -> BTreeMap<&'static str, Vec<&'static str>> {
     BTreeMap::from([
-        ("cli", vec!["stages", "lake"]),
+        ("cli", vec!["stages", "lake", "weights"]),
         ("stages", vec!["train", "eval", "lake", "data", "report", "semi", "detect", "weights", "stages"]),
         ("train", vec!["detect", "semi", "report", "data", "lake", "eval", "stages::context"]),
         ("semi", vec!["detect"]),

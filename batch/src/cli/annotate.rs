@@ -22,6 +22,9 @@ pub struct Args {
     /// A finished detector run.
     #[arg(long, value_name = "RUN")]
     detector: PathBuf,
+    /// Of a semi-supervised run, the student instead of the teacher: to evaluate both apart.
+    #[arg(long)]
+    student: bool,
 }
 
 /// Annotates.
@@ -32,6 +35,7 @@ pub fn run(common: &Common, args: &Args) -> Result<()> {
         dataset: args.dataset.clone(),
         splits: args.split.clone(),
         detector: args.detector.clone(),
+        student: args.student,
         shard: common.shard,
     };
     output::result(common, &annotate::run(&ctx, args)?)

@@ -7,11 +7,13 @@ use clap::Subcommand;
 use super::flags::Common;
 use super::output;
 use crate::error::{Error, Result};
-use crate::stages::inspect;
+use crate::stages::{inspect, inspect_detect};
 
 /// What to look at.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  d2r inspect lake --lake demo/lake\n  d2r inspect run runs/detector-0123456789ab")]
+#[command(
+    after_help = "Examples:\n  d2r inspect lake --lake demo/lake\n  d2r inspect run runs/detector-0123456789ab\n  d2r inspect detect --detector RUN --inputs in.safetensors --out out.safetensors"
+)]
 pub struct Args {
     #[command(subcommand)]
     what: What,
@@ -25,6 +27,21 @@ enum What {
     Run {
         /// Its folder.
         run: PathBuf,
+    },
+    /// A detector's boxes for tensors of a safetensors file, as tensors.
+    Detect {
+        /// A finished detector run.
+        #[arg(long, value_name = "RUN")]
+        detector: PathBuf,
+        /// `images`, f32 [B, 1 or 3, H, W], normalised, sides multiples of 32.
+        #[arg(long, value_name = "FILE")]
+        inputs: PathBuf,
+        /// Written: boxes_i, scores_i, labels_i for each image.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+        /// Keep boxes that score above this; the run's own value when absent.
+        #[arg(long, value_name = "SCORE")]
+        score_min: Option<f64>,
     },
 }
 
@@ -50,6 +67,16 @@ pub fn run(common: &Common, args: &Args) -> Result<()> {
                 })
                 .collect();
             output::lines(&text.join("\n"))
+        }
+        What::Detect { detector, inputs, out, score_min } => {
+            let args = inspect_detect::Args {
+                detector: detector.clone(),
+                inputs: inputs.clone(),
+                out: out.clone(),
+                score_min: *score_min,
+            };
+            let boxes = inspect_detect::run(&common.context()?, &args)?;
+            output::lines(&serde_json::json!({ "boxes": boxes, "out": out }).to_string())
         }
         What::Run { run } => {
             let card = inspect::card(run)?;

@@ -9,6 +9,7 @@ mod doctor;
 mod evaluate;
 mod export;
 mod flags;
+mod import_weights;
 mod ingest;
 mod inspect;
 mod output;
@@ -58,6 +59,8 @@ enum Verb {
     Ingest(ingest::Args),
     /// Look for patient leakage, duplicate pixels, empty reports and boxes outside the image; 65 on leakage.
     Audit(audit::Args),
+    /// Take over weights of torchvision, detectron2 or Unbiased Teacher v2 as a detector run.
+    ImportWeights(import_weights::Args),
     /// Train the lesion detector on a labelled dataset of the lake.
     TrainDetector(train::DetectorArgs),
     /// Write the detector's boxes for a dataset of the lake.
@@ -111,6 +114,7 @@ fn run(cli: &Cli) -> Result<()> {
         Verb::Phantom(a) => phantom::run(common, a),
         Verb::Ingest(a) => ingest::run(common, a),
         Verb::Audit(a) => audit::run(common, a),
+        Verb::ImportWeights(a) => import_weights::run(common, a),
         Verb::TrainDetector(a) => train::run_detector(common, a),
         Verb::Annotate(a) => annotate::run(common, a),
         Verb::TrainReporter(a) => train::run_reporter(common, a),

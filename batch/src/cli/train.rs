@@ -21,6 +21,9 @@ pub struct DetectorArgs {
     /// films that detector.train.labelled_share leaves out.
     #[arg(long, value_name = "NAME")]
     unlabelled: Option<String>,
+    /// A detector run whose weights training starts from, for instance one of import-weights.
+    #[arg(long, value_name = "RUN")]
+    init: Option<PathBuf>,
 }
 
 /// What the report model learns from.
@@ -44,6 +47,7 @@ pub fn run_detector(common: &Common, args: &DetectorArgs) -> Result<()> {
         lake: common.lake.clone(),
         dataset: args.dataset.clone(),
         unlabelled: args.unlabelled.clone(),
+        init: args.init.clone(),
         runs: common.runs.clone(),
     };
     output::result(common, &train_detector::run(&ctx, args)?)

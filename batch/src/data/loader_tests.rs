@@ -153,3 +153,50 @@ fn batches_come_in_order_and_equal_those_made_alone() {
     assert_eq!(ahead[2], plan.batch(&set, 6).unwrap());
     assert_eq!(ahead[0].pixels.len(), 2 * 64 * 64);
 }
+
+#[test]
+fn a_share_is_chosen_by_the_seed_and_the_rest_has_no_boxes() {
+    let dir = folder();
+    let ids = |set: &DetectionSet| set.examples.iter().map(|e| e.image.image_id.clone()).collect::<Vec<_>>();
+    let split = |share: f64, seed: u64| {
+        let (mut set, _) = load(dir.path(), u64::MAX);
+        let rest = set.take_share(share, seed);
+        (set, rest)
+    };
+    let (all, none) = split(1.0, 3);
+    assert_eq!((ids(&all).len(), ids(&none).len()), (3, 0));
+    let (taken, rest) = split(0.34, 3);
+    assert_eq!((ids(&taken).len(), ids(&rest).len()), (1, 2));
+    assert!(ids(&rest).iter().all(|id| !ids(&taken).contains(id)));
+    assert_eq!(ids(&taken), ids(&split(0.34, 3).0));
+    let chosen: std::collections::BTreeSet<Vec<String>> = (0..20).map(|seed| ids(&split(0.34, seed).0)).collect();
+    assert_eq!(chosen.len(), 3, "every example is chosen by some seed");
+    for seed in 0..6 {
+        let (_, rest) = split(0.34, seed);
+        assert!(rest.examples.iter().all(|e| e.boxes.is_empty() && e.truths.is_empty()));
+    }
+    assert_eq!(ids(&split(0.0, 1).0).len(), 1, "one is always left");
+}
+
+#[test]
+fn strong_and_weak_views_share_their_geometry_and_unlabelled_films_have_no_boxes() {
+    use crate::config::semi::SemiConfig;
+    use crate::data::semi_batch::SemiPlan;
+
+    let dir = folder();
+    let (set, _) = load(dir.path(), u64::MAX);
+    let augment = crate::config::resolve(&crate::config::Layers::default()).unwrap().config.detector.train.augment;
+    let stream = || BatchPlan { seed: 5, sampler: Sampler::new(5, &[1.0; 3]), size: 3, augment: augment.clone() };
+    let mut still = SemiConfig::default().strong;
+    (still.jitter_share, still.blur_share, still.erase_shares) = (0.0, 0.0, [0.0; 3]);
+    let plan = SemiPlan { labelled: stream(), unlabelled: stream(), strong: still };
+    let batch = plan.batch((&set, &set), 4, true).unwrap();
+    assert_eq!(batch.labelled.weak, batch.labelled.strong, "without strong operations both views are one");
+    assert_eq!(batch.labelled.weak.len(), 3 * 64 * 64);
+    assert!(batch.labelled.boxes.iter().any(|b| !b.is_empty()));
+    assert!(batch.unlabelled.boxes.iter().all(Vec::is_empty));
+    assert_ne!(batch.unlabelled.weak, batch.labelled.weak, "the streams draw on their own");
+    assert_eq!(batch, plan.batch((&set, &set), 4, true).unwrap());
+    let burn_in = plan.batch((&set, &set), 4, false).unwrap();
+    assert!(burn_in.unlabelled.weak.is_empty() && burn_in.labelled == batch.labelled);
+}

@@ -61,7 +61,8 @@ impl SemiPlan {
     /// When an image that is not cached cannot be read again.
     pub fn batch(&self, sets: (&DetectionSet, &DetectionSet), step: u64, mutual: bool) -> Result<SemiBatch> {
         let labelled = self.views(&self.labelled, sets.0, step, 0)?;
-        let unlabelled = if mutual { self.views(&self.unlabelled, sets.1, step, UNLABELLED)? } else { Views::default() };
+        let unlabelled =
+            if mutual { self.views(&self.unlabelled, sets.1, step, UNLABELLED)? } else { Views::default() };
         Ok(SemiBatch { step, labelled, unlabelled })
     }
 

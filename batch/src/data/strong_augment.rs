@@ -65,8 +65,9 @@ pub fn contrast(pixels: &mut [u8], factor: f32) {
     }
 }
 
-/// A Gaussian blur of `std` pixels by three box blurs with fractional ends (Gwosdek et al. 2011), edges repeated.
-pub fn blur(pixels: &[u8], side: usize, std: f32) -> Vec<u8> {
+/// A Gaussian blur of `std` pixels by three box blurs with fractional ends (Gwosdek et al. 2011), edges repeated. Rows are
+/// `width` pixels long.
+pub fn blur(pixels: &[u8], width: usize, std: f32) -> Vec<u8> {
     let variance = f64::from(std) * f64::from(std) / PASSES as f64;
     let whole = (((12.0 * variance + 1.0).sqrt() - 1.0) / 2.0).floor();
     let rest = (2.0 * whole + 1.0) * (whole * (whole + 1.0) - 3.0 * variance)
@@ -74,25 +75,27 @@ pub fn blur(pixels: &[u8], side: usize, std: f32) -> Vec<u8> {
     let (whole, rest) = (whole as usize, rest as f32);
     let mut out = pixels.to_vec();
     for _ in 0..PASSES {
-        out = box_rows(&out, side, whole, rest);
+        out = box_rows(&out, width, whole, rest);
     }
-    out = transposed(&out, side);
+    let height = pixels.len() / width.max(1);
+    out = transposed(&out, width);
     for _ in 0..PASSES {
-        out = box_rows(&out, side, whole, rest);
+        out = box_rows(&out, height, whole, rest);
     }
-    transposed(&out, side)
+    transposed(&out, height)
 }
 
-fn transposed(pixels: &[u8], side: usize) -> Vec<u8> {
-    (0..side * side).map(|i| pixels[(i % side) * side + i / side]).collect()
+fn transposed(pixels: &[u8], width: usize) -> Vec<u8> {
+    let height = pixels.len() / width;
+    (0..pixels.len()).map(|i| pixels[(i % height) * width + i / height]).collect()
 }
 
 /// The mean over `whole` neighbours on either side and a share `rest` of the next ones, along each row.
-fn box_rows(pixels: &[u8], side: usize, whole: usize, rest: f32) -> Vec<u8> {
+fn box_rows(pixels: &[u8], width: usize, whole: usize, rest: f32) -> Vec<u8> {
     let mut out = vec![0; pixels.len()];
     let weight = 1.0 / (2.0 * (whole as f32 + rest) + 1.0);
-    for (row, line) in pixels.chunks_exact(side).zip(out.chunks_exact_mut(side)) {
-        let at = |x: isize| f32::from(row[x.clamp(0, side as isize - 1) as usize]);
+    for (row, line) in pixels.chunks_exact(width).zip(out.chunks_exact_mut(width)) {
+        let at = |x: isize| f32::from(row[x.clamp(0, width as isize - 1) as usize]);
         let reach = whole as isize;
         let mut sum: f32 = (-reach..=reach).map(at).sum();
         for (x, pixel) in line.iter_mut().enumerate() {
@@ -106,10 +109,10 @@ fn box_rows(pixels: &[u8], side: usize, whole: usize, rest: f32) -> Vec<u8> {
 }
 
 /// Height and width of a rectangle of a share `area` of the image, rounded; `None` where it does not fit inside.
-pub fn erased_size(side: usize, area: f64, aspect: f64) -> Option<(usize, usize)> {
-    let pixels = area * (side * side) as f64;
+pub fn erased_size((rows, columns): (usize, usize), area: f64, aspect: f64) -> Option<(usize, usize)> {
+    let pixels = area * (rows * columns) as f64;
     let (height, width) = ((pixels * aspect).sqrt().round_ties_even(), (pixels / aspect).sqrt().round_ties_even());
-    (height < side as f64 && width < side as f64).then_some((height as usize, width as usize))
+    (height < rows as f64 && width < columns as f64).then_some((height as usize, width as usize))
 }
 
 fn erase(pixels: &mut [u8], side: usize, rectangle: &Rectangle, rng: &mut impl Rng) {
@@ -117,7 +120,7 @@ fn erase(pixels: &mut [u8], side: usize, rectangle: &Rectangle, rng: &mut impl R
         let between = |(low, high): (f64, f64), share: f64| low + (high - low) * share;
         let area = between(rectangle.area, rng.random());
         let aspect = between((rectangle.aspect.0.ln(), rectangle.aspect.1.ln()), rng.random()).exp();
-        let Some((height, width)) = erased_size(side, area, aspect) else { continue };
+        let Some((height, width)) = erased_size((side, side), area, aspect) else { continue };
         let top = rng.random_range(0..=side - height);
         let left = rng.random_range(0..=side - width);
         for line in pixels.chunks_exact_mut(side).skip(top).take(height) {
@@ -163,12 +166,16 @@ mod tests {
         };
         let ((before, spread_before), (after, spread_after)) = (moment(&pixels), moment(&out));
         assert!((before - after).abs() / before < 0.05, "{before} {after}");
-        assert!((spread_after - spread_before - 4.0).abs() < 0.5, "variance grows by 4: {spread_before} {spread_after}");
+        assert!(
+            (spread_after - spread_before - 4.0).abs() < 0.5,
+            "variance grows by 4: {spread_before} {spread_after}"
+        );
     }
 
     #[test]
     fn nothing_happens_where_nothing_is_asked() {
-        let still = StrongConfig { jitter_share: 0.0, blur_share: 0.0, erase_shares: [0.0; 3], ..SemiConfig::default().strong };
+        let still =
+            StrongConfig { jitter_share: 0.0, blur_share: 0.0, erase_shares: [0.0; 3], ..SemiConfig::default().strong };
         let pixels: Vec<u8> = (0..64 * 64).map(|i| (i % 251) as u8).collect();
         assert_eq!(strong_augment(&pixels, 64, &still, &mut sample_rng(1, 2, 3)), pixels);
         let strong = SemiConfig::default().strong;
@@ -179,7 +186,11 @@ mod tests {
 
     #[test]
     fn rectangles_that_do_not_fit_are_refused() {
-        assert_eq!(erased_size(100, 0.2, 1.0), Some((45, 45)));
-        assert_eq!(erased_size(100, 0.2, 8.0), None);
+        assert_eq!(erased_size((100, 100), 0.2, 1.0), Some((45, 45)));
+        assert_eq!(erased_size((100, 100), 0.2, 8.0), None);
     }
 }
+
+#[cfg(test)]
+#[path = "strong_augment_tests.rs"]
+mod parity_tests;

@@ -67,7 +67,11 @@ mod tests {
     }
 
     fn matched(targets: &[Target]) -> Vec<(usize, usize)> {
-        assign(&grid(), targets, PointRule::NearCentre).into_iter().enumerate().filter_map(|(i, m)| Some((i, m?))).collect()
+        assign(&grid(), targets, PointRule::NearCentre)
+            .into_iter()
+            .enumerate()
+            .filter_map(|(i, m)| Some((i, m?)))
+            .collect()
     }
 
     #[test]

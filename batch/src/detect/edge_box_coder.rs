@@ -23,8 +23,12 @@ pub fn decode(deltas: &Tensor, references: &Tensor) -> Tensor {
     let r = references.unbind(1);
     let (width, height) = (&r[2] - &r[0], &r[3] - &r[1]);
     let shifts = (deltas / WEIGHT).clamp(-SHIFT_MAX, SHIFT_MAX).unbind(1);
-    let corners =
-        [&r[0] + &shifts[0] * &width, &r[1] + &shifts[2] * &height, &r[2] + &shifts[1] * width, &r[3] + &shifts[3] * height];
+    let corners = [
+        &r[0] + &shifts[0] * &width,
+        &r[1] + &shifts[2] * &height,
+        &r[2] + &shifts[1] * width,
+        &r[3] + &shifts[3] * height,
+    ];
     Tensor::stack(&corners, 1)
 }
 

@@ -71,7 +71,8 @@ impl Foreground {
                 edges.extend(target.edge_logits.unwrap_or([f32::INFINITY; 4]));
             }
         }
-        let table = |values: &[f32], width: i64| Tensor::from_slice(values).reshape([-1, width]).to_device(like.device());
+        let table =
+            |values: &[f32], width: i64| Tensor::from_slice(values).reshape([-1, width]).to_device(like.device());
         Self {
             count: rows.len(),
             rows: Tensor::from_slice(&rows).to_device(like.device()),
@@ -106,7 +107,8 @@ fn torchvision_losses(found: &Joined, levels: &[Level], targets: &[Vec<Target>])
     let predicted = corners(&found.ltrb.index_select(0, &foreground.rows), &foreground.anchors);
     let boxes = giou_loss(&predicted, &foreground.boxes).sum(Kind::Float) / foreground.divisor();
     let centre = centerness_target(&sides(&foreground.boxes, &foreground.anchors));
-    let centerness = centerness_sum(&found.centerness.index_select(0, &foreground.rows), &centre) / foreground.divisor();
+    let centerness =
+        centerness_sum(&found.centerness.index_select(0, &foreground.rows), &centre) / foreground.divisor();
     DetectionLosses::new([(Part::Class, class), (Part::Box, boxes), (Part::Centerness, centerness)])
 }
 
@@ -158,15 +160,14 @@ fn pseudo_losses(found: &Joined, levels: &[Level], targets: BatchTargets) -> Det
     let foreground = Foreground::new(&points, targets.classes, PointRule::Anywhere, classes, like);
     let class = sigmoid_focal_sum(&found.class_logits, &foreground.entries) / foreground.divisor();
     let centre = centerness_target(&sides(&foreground.boxes, &foreground.anchors));
-    let centerness = centerness_sum(&found.centerness.index_select(0, &foreground.rows), &centre) / foreground.divisor();
+    let centerness =
+        centerness_sum(&found.centerness.index_select(0, &foreground.rows), &centre) / foreground.divisor();
 
     let of_sides = Foreground::new(&points, targets.sides, PointRule::Anywhere, classes, like);
     let gap = found.ltrb.index_select(0, &of_sides.rows) - sides(&of_sides.boxes, &of_sides.anchors);
     let boxes = match &found.edge_logits {
         None => gap.sum(Kind::Float) * 0.0,
-        Some(edges) => {
-            better_side_loss(&gap, &of_sides.edge_logits, &edges.index_select(0, &of_sides.rows))
-        }
+        Some(edges) => better_side_loss(&gap, &of_sides.edge_logits, &edges.index_select(0, &of_sides.rows)),
     };
     DetectionLosses::new([(Part::Class, class), (Part::Box, boxes), (Part::Centerness, centerness)])
 }

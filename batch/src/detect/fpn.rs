@@ -52,9 +52,8 @@ impl Fpn {
             }
             Layer::Plain(conv(&path / "0", inputs, channels, kernel, 1))
         };
-        let convolutions = || {
-            (conv(&extra / "p6", channels, channels, 3, 2), conv(&extra / "p7", channels, channels, 3, 2))
-        };
+        let convolutions =
+            || (conv(&extra / "p6", channels, channels, 3, 2), conv(&extra / "p7", channels, channels, 3, 2));
         Self {
             inner_blocks: inputs.iter().enumerate().map(|(i, &c)| layer(&inner / i, c, 1)).collect(),
             layer_blocks: (0..inputs.len()).map(|i| layer(&outer / i, channels, 3)).collect(),

@@ -28,7 +28,8 @@ fn floats(value: &Value) -> Vec<f32> {
 #[test]
 fn overlaps_equal_torchvisions() {
     let file = golden("box_ops");
-    let (first, second) = (tensor(&file["overlaps"]["first"], &[1, 7, 4]), tensor(&file["overlaps"]["second"], &[5, 4]));
+    let (first, second) =
+        (tensor(&file["overlaps"]["first"], &[1, 7, 4]), tensor(&file["overlaps"]["second"], &[5, 4]));
     let iou = pairwise_iou(&first, &second);
     assert_close(&values(&iou), &numbers(&file["overlaps"]["iou"]), 1e-6, "iou");
     let paired = paired_iou(&first.get(0).narrow(0, 0, 5), &second);
@@ -108,8 +109,12 @@ fn no_box_makes_everything_background() {
 fn anchors_equal_torchvisions_and_the_closed_form() {
     for case in golden("box_ops")["anchors"].as_array().unwrap() {
         let padded = numbers(&case["padded"]);
-        let grids: Vec<(i64, i64)> =
-            case["grids"].as_array().unwrap().iter().map(|g| (g[0].as_i64().unwrap(), g[1].as_i64().unwrap())).collect();
+        let grids: Vec<(i64, i64)> = case["grids"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|g| (g[0].as_i64().unwrap(), g[1].as_i64().unwrap()))
+            .collect();
         let levels = levels((padded[0] as i64, padded[1] as i64), &grids, 2);
         for (name, rounded, tolerance) in [("torchvision", true, 0.0), ("closed_form", false, 1e-5)] {
             let ours: Vec<f64> = anchors(&levels, 2, rounded).into_iter().map(f64::from).collect();

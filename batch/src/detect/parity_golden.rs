@@ -26,11 +26,6 @@ pub fn tensor(value: &Value, shape: &[i64]) -> Tensor {
     Tensor::from_slice(&numbers(value)).to_kind(Kind::Float).reshape(shape)
 }
 
-/// The same in double precision.
-pub fn double(value: &Value, shape: &[i64]) -> Tensor {
-    Tensor::from_slice(&numbers(value)).reshape(shape)
-}
-
 /// Values of a tensor in order.
 pub fn values(t: &Tensor) -> Vec<f64> {
     Vec::<f64>::try_from(t.detach().to_kind(Kind::Double).contiguous().reshape([-1])).unwrap()
@@ -128,7 +123,8 @@ pub fn input(golden: &Value) -> (Tensor, Vec<(f32, f32)>) {
         .iter()
         .map(|s| (s[0].as_i64().unwrap(), s[1].as_i64().unwrap()))
         .collect();
-    let batch = Tensor::zeros([streams.len() as i64, 3, padded[0] as i64, padded[1] as i64], (Kind::Float, Device::Cpu));
+    let batch =
+        Tensor::zeros([streams.len() as i64, 3, padded[0] as i64, padded[1] as i64], (Kind::Float, Device::Cpu));
     for (i, (stream, (height, width))) in streams.iter().zip(&sizes).enumerate() {
         let normal = (image(*stream as u64, &[3, *height, *width]) - &mean) / &std;
         batch.get(i as i64).narrow(1, 0, *height).narrow(2, 0, *width).copy_(&normal);

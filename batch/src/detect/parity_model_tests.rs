@@ -30,15 +30,21 @@ fn assert_detections(found: &[Vec<Detection<Model>>], wanted: &Value, first_labe
     for (image, (found, wanted)) in found.iter().zip(wanted["images"].as_array().unwrap()).enumerate() {
         let boxes = numbers(&wanted["boxes"]);
         // Torchvision keeps boxes without area, of FCOS's points outside an image; they are nothing to anybody.
-        let proper: Vec<usize> =
-            (0..boxes.len() / 4).filter(|i| boxes[4 * i + 2] > boxes[4 * i] && boxes[4 * i + 3] > boxes[4 * i + 1]).collect();
+        let proper: Vec<usize> = (0..boxes.len() / 4)
+            .filter(|i| boxes[4 * i + 2] > boxes[4 * i] && boxes[4 * i + 3] > boxes[4 * i + 1])
+            .collect();
         let (labels, scores) = (numbers(&wanted["labels"]), numbers(&wanted["scores"]));
         assert_eq!(found.len(), proper.len(), "image {image}: number of detections");
         for (ours, &i) in found.iter().zip(&proper) {
             assert_eq!(f64::from(ours.class_id + first_label), labels[i], "image {image}, label of {i}");
             assert_close(&[f64::from(ours.score)], &scores[i..=i], 1e-4, "score");
             for (a, b) in ours.region.to_array().into_iter().zip(&boxes[4 * i..]) {
-                assert!((f64::from(a) - b).abs() < 0.01, "image {image}, box {i}: {:?} against {:?}", ours, &boxes[4 * i..4 * i + 4]);
+                assert!(
+                    (f64::from(a) - b).abs() < 0.01,
+                    "image {image}, box {i}: {:?} against {:?}",
+                    ours,
+                    &boxes[4 * i..4 * i + 4]
+                );
             }
         }
     }
@@ -86,8 +92,7 @@ fn faster_rcnn_equals_torchvisions() {
         let proposals = head.rpn.proposals(&outputs, &sizes, false).unwrap();
         for (ours, wanted) in proposals.iter().zip(wanted["images"].as_array().unwrap()) {
             assert_eq!(ours.len() as f64, wanted["count"].as_f64().unwrap());
-            let sum: Vec<f64> =
-                (0..4).map(|i| ours.iter().map(|b| f64::from(b.to_array()[i])).sum::<f64>()).collect();
+            let sum: Vec<f64> = (0..4).map(|i| ours.iter().map(|b| f64::from(b.to_array()[i])).sum::<f64>()).collect();
             assert_close(&sum, &numbers(&wanted["box_sum"]), 1e-4, "sum of proposals");
             let first: Vec<f64> = ours.iter().take(10).flat_map(|b| b.to_array()).map(f64::from).collect();
             assert_close(&first, &numbers(&wanted["first"]["boxes"]), 1e-3, "first proposals");
@@ -137,7 +142,8 @@ fn fcos_equals_torchvisions() {
     }
     for case in file["loss_cases"].as_array().unwrap() {
         let targets = targets(&case["targets"], 0);
-        let losses = tch::no_grad(|| whole.losses(&images, BatchTargets::labelled(&targets), &mut Draw::First).unwrap());
+        let losses =
+            tch::no_grad(|| whole.losses(&images, BatchTargets::labelled(&targets), &mut Draw::First).unwrap());
         for (part, name) in
             [(Part::Class, "classification"), (Part::Box, "bbox_regression"), (Part::Centerness, "bbox_ctrness")]
         {

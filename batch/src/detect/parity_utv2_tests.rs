@@ -67,7 +67,8 @@ fn labelled_regression_of_edges() {
 fn pseudo_regression_takes_only_what_the_teacher_knows_better() {
     for case in golden("utv2_losses")["teacher_better"].as_array().unwrap() {
         let deltas = tensor(&case["deltas"], &[-1, 4]).set_requires_grad(true);
-        let mask = teacher_better(&tensor(&case["teacher_stds"], &[-1, 4]), &tensor(&case["stds"], &[-1, 4]), ROI_CERTAINTY);
+        let mask =
+            teacher_better(&tensor(&case["teacher_stds"], &[-1, 4]), &tensor(&case["stds"], &[-1, 4]), ROI_CERTAINTY);
         assert_eq!(values(&mask), numbers(&case["mask"]));
         let wanted = edge_box_coder::encode(&tensor(&case["target"], &[-1, 4]), &tensor(&case["source"], &[-1, 4]));
         let loss = ((wanted - &deltas).abs() * mask).sum(Kind::Float) / case["rows"].as_f64().unwrap();
@@ -123,7 +124,8 @@ fn fcos_learns_from_readers_boxes() {
         let class = sigmoid_focal_rows(&class_logits, &Tensor::from_slice(&entries), &used) / count;
         near(&class, case["loss_class"].as_f64().unwrap(), 1e-5);
         let at = |t: &Tensor| t.index_select(0, &rows);
-        let (predicted, wanted) = (at(&tensor(&case["distances"], &[14, 4])), at(&tensor(&inputs["targets"], &[14, 4])));
+        let (predicted, wanted) =
+            (at(&tensor(&case["distances"], &[14, 4])), at(&tensor(&inputs["targets"], &[14, 4])));
         let (iou, giou) = stride_overlap(&predicted, &wanted);
         assert_close(&values(&iou), &numbers(&case["iou"]), 1e-5, "iou");
         assert_close(&values(&giou), &numbers(&case["giou"]), 1e-5, "giou");

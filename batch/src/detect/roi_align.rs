@@ -67,11 +67,13 @@ impl RoiAlign {
         }
         let [indices, offsets] = [&indices, &offsets].map(|t| Tensor::from_slice(t).to_device(device));
         let weights = Tensor::from_slice(&weights).to_device(device);
-        let (sums, ..) =
-            Tensor::embedding_bag(&features, &indices, &offsets, false, 0, false, Some(&weights), false);
-        sums.view([rois.len() as i64, (BINS * BINS) as i64, channels])
-            .transpose(1, 2)
-            .reshape([-1, channels, BINS as i64, BINS as i64])
+        let (sums, ..) = Tensor::embedding_bag(&features, &indices, &offsets, false, 0, false, Some(&weights), false);
+        sums.view([rois.len() as i64, (BINS * BINS) as i64, channels]).transpose(1, 2).reshape([
+            -1,
+            channels,
+            BINS as i64,
+            BINS as i64,
+        ])
     }
 
     /// The bags of one region, row by row.
@@ -104,7 +106,8 @@ impl RoiAlign {
         let bin = length / BINS as f32;
         // A damaged box could ask for any number of samples.
         let most = 2 * size + 2;
-        let count = if self.sampling_ratio > 0 { self.sampling_ratio } else { (bin.ceil().max(0.0) as usize).min(most) };
+        let count =
+            if self.sampling_ratio > 0 { self.sampling_ratio } else { (bin.ceil().max(0.0) as usize).min(most) };
         let of_bin = |p: usize| {
             let mut taps: Vec<(usize, f32)> = Vec::with_capacity(2 * count);
             for i in 0..count {
@@ -144,11 +147,7 @@ struct Bags {
 /// `epsilon_inside`: 1e-8 inside the logarithm (detectron2) or 1e-6 outside (torchvision). Levels 2 to 5.
 pub fn pyramid_level(region: &BoxXyxy<Model>, epsilon_inside: bool) -> usize {
     let side = region.area().max(0.0).sqrt();
-    let level = if epsilon_inside {
-        4.0 + (side / 224.0 + 1e-8).log2()
-    } else {
-        4.0 + (side / 224.0).log2() + 1e-6
-    };
+    let level = if epsilon_inside { 4.0 + (side / 224.0 + 1e-8).log2() } else { 4.0 + (side / 224.0).log2() + 1e-6 };
     (level.floor().clamp(2.0, 5.0)) as usize
 }
 
@@ -158,7 +157,9 @@ mod tests {
 
     #[test]
     fn levels_of_sizes_are_the_published_ones() {
-        for (side, level) in [(50.0, 2), (111.9, 2), (112.0, 3), (223.9, 3), (224.0, 4), (448.0, 5), (900.0, 5), (0.0, 2)] {
+        for (side, level) in
+            [(50.0, 2), (111.9, 2), (112.0, 3), (223.9, 3), (224.0, 4), (448.0, 5), (900.0, 5), (0.0, 2)]
+        {
             let region = BoxXyxy::new(0.0, 0.0, side, side);
             for inside in [true, false] {
                 assert_eq!(pyramid_level(&region, inside), level, "{side}");

@@ -190,7 +190,8 @@ impl RoiHeads {
         config: &DetectorModelConfig,
     ) -> Result<Vec<Vec<Detection<Model>>>> {
         let _no_grad = tch::no_grad_guard();
-        let with_image = |(image, found): (usize, &Proposals)| found.iter().map(move |b| (image, *b)).collect::<Vec<_>>();
+        let with_image =
+            |(image, found): (usize, &Proposals)| found.iter().map(move |b| (image, *b)).collect::<Vec<_>>();
         let rois: Vec<(usize, BoxXyxy<Model>)> = input.proposals.iter().enumerate().flat_map(with_image).collect();
         if rois.is_empty() {
             return Ok(vec![Vec::new(); sizes.len()]);

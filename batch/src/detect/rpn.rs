@@ -198,11 +198,8 @@ fn select(rows: &[f32], groups: &[i32], (width, height): (f32, f32), (side_min, 
     let (mut boxes, mut scores, mut kept_groups) = (Vec::new(), Vec::new(), Vec::new());
     for (row, group) in rows.chunks_exact(CANDIDATE).zip(groups) {
         let region = BoxXyxy::<Model>::new(row[1], row[2], row[3], row[4]).clip(width, height);
-        let large = if side_min > 0.0 {
-            region.width() >= side_min && region.height() >= side_min
-        } else {
-            region.is_proper()
-        };
+        let large =
+            if side_min > 0.0 { region.width() >= side_min && region.height() >= side_min } else { region.is_proper() };
         if large && row.iter().all(|v| v.is_finite()) {
             boxes.push(region);
             scores.push(row[0]);

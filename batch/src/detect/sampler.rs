@@ -105,8 +105,9 @@ mod tests {
     #[test]
     fn at_most_a_share_is_foreground_and_the_rest_fills_up() {
         let sampler = Sampler { per_image: 8, foreground_share: 0.25 };
-        let labels = Tensor::from_slice(&[1i64, 1, 1, 0, 0, -1, 0, 0, 0, 0, 0, 0, 1, -1, -1, -1, -1, -1, -1, 0, 0, -1, -1, -1])
-            .view([2, 12]);
+        let labels =
+            Tensor::from_slice(&[1i64, 1, 1, 0, 0, -1, 0, 0, 0, 0, 0, 0, 1, -1, -1, -1, -1, -1, -1, 0, 0, -1, -1, -1])
+                .view([2, 12]);
         let mut draw = Draw::Random(Box::new(ChaCha8Rng::seed_from_u64(1)));
         let sampled = sampler.sample(&labels, &mut draw);
         assert_eq!(valid(&sampled.foreground_valid.get(0)), 2);

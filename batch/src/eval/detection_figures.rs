@@ -75,6 +75,12 @@ impl DetectionFigures {
             with_normal,
             &[iou, ("interp", "all"), ("no-finding", "in")],
         );
+        let froc = coco.froc(0);
+        for (metric, alarms) in FROC {
+            let found = sensitivity(&froc, alarms);
+            let line = [("iou", "0.50"), ("classes", "pooled")];
+            push(metric, &format!("share of boxes found at {alarms} false alarms per image"), found, &line);
+        }
         for figure in &mut figures {
             match figure.metric.as_str() {
                 "ap50" => (figure.interval, figure.headline) = (drawn(Some(0)), true),
@@ -89,9 +95,18 @@ impl DetectionFigures {
             figures,
             classes: all.per_class.into_iter().map(|c| (name(c.class_id), c)).collect(),
             curves: mean_curve(&per_class).into_iter().chain(per_class).collect(),
-            froc: coco.froc(0),
+            froc,
         }
     }
+}
+
+/// False alarms per image at which the free-response curve is read.
+const FROC: [(&str, f64); 3] = [("froc_0_5", 0.5), ("froc_1", 1.0), ("froc_2", 2.0)];
+
+/// The largest share of boxes found at no more than so many false alarms per image; `None` without a curve.
+fn sensitivity(curve: &[(f64, f64)], alarms: f64) -> Option<f64> {
+    let within = curve.iter().filter(|(wrong, _)| *wrong <= alarms).map(|(_, found)| *found);
+    (!curve.is_empty()).then(|| within.fold(0.0, f64::max))
 }
 
 fn mean_curve(curves: &[(String, Vec<f64>)]) -> Option<(String, Vec<f64>)> {
@@ -130,6 +145,15 @@ mod tests {
         assert_eq!(all.classes.len(), 22);
         let metrics: std::collections::BTreeSet<&str> = all.figures.iter().map(|f| f.metric.as_str()).collect();
         assert_eq!(metrics.len(), all.figures.len(), "metric names are unique");
+    }
+
+    #[test]
+    fn sensitivity_is_read_left_of_the_alarms() {
+        let curve = [(0.1, 0.2), (0.5, 0.4), (1.5, 0.7), (3.0, 0.9)];
+        let read = FROC.map(|(_, alarms)| sensitivity(&curve, alarms).unwrap());
+        assert_eq!(read, [0.4, 0.4, 0.7]);
+        assert_eq!(sensitivity(&[(0.9, 0.3)], 0.5), Some(0.0));
+        assert_eq!(sensitivity(&[], 1.0), None);
     }
 
     #[test]

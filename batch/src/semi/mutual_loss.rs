@@ -46,7 +46,8 @@ pub fn joined(
     let size = pseudo.detach().abs();
     // A pseudo-loss that is not finite compares as false and is weighted 0; its gradient is dropped by the optimizer.
     let fits = size.le_tensor(&most);
-    let scale = fits.to_kind(Kind::Float) + fits.logical_not().to_kind(Kind::Float) * (most / size).nan_to_num(0.0, 0.0, 0.0);
+    let scale =
+        fits.to_kind(Kind::Float) + fits.logical_not().to_kind(Kind::Float) * (most / size).nan_to_num(0.0, 0.0, 0.0);
     MutualLoss { labelled, pseudo: pseudo * scale, bounded: fits.logical_not().to_kind(Kind::Float) }
 }
 
@@ -74,7 +75,8 @@ mod tests {
 
     #[test]
     fn faster_rcnn_adds_pseudo_losses_but_not_those_of_anchor_boxes() {
-        let joined = joined(Architecture::FasterRcnn, &config(), 1.0, &losses([1.0; 4]), &losses([1.0, 2.0, 3.0, 400.0]));
+        let joined =
+            joined(Architecture::FasterRcnn, &config(), 1.0, &losses([1.0; 4]), &losses([1.0, 2.0, 3.0, 400.0]));
         assert_eq!(number(&joined.labelled), 4.0);
         assert_eq!(number(&joined.pseudo), 2.0 * (1.0 + 3.0) + 0.5 * 2.0);
         assert_eq!(number(&joined.bounded), 0.0);
@@ -82,7 +84,8 @@ mod tests {
 
     #[test]
     fn fcos_shares_the_weight() {
-        let parts = |c: f32, b: f32| DetectionLosses::new([(Part::Class, Tensor::from(c)), (Part::Box, Tensor::from(b))]);
+        let parts =
+            |c: f32, b: f32| DetectionLosses::new([(Part::Class, Tensor::from(c)), (Part::Box, Tensor::from(b))]);
         let joined = joined(Architecture::Fcos, &config(), 1.0, &parts(3.0, 3.0), &parts(3.0, 3.0));
         assert!((number(&joined.labelled) - 3.0).abs() < 1e-6, "3/3 of the class loss, 3/1.5 of the boxes'");
         assert!((number(&joined.pseudo) - 3.0).abs() < 1e-6);
@@ -101,7 +104,8 @@ mod tests {
     fn a_runaway_or_broken_pseudo_loss_is_bounded() {
         let huge = joined(Architecture::FasterRcnn, &config(), 1.0, &losses([1.0; 4]), &losses([1e6, 0.0, 0.0, 0.0]));
         assert!((number(&huge.pseudo) - 40.0).abs() < 1e-3 && number(&huge.bounded) == 1.0);
-        let broken = joined(Architecture::FasterRcnn, &config(), 1.0, &losses([1.0; 4]), &losses([f32::NAN, 0.0, 0.0, 0.0]));
+        let broken =
+            joined(Architecture::FasterRcnn, &config(), 1.0, &losses([1.0; 4]), &losses([f32::NAN, 0.0, 0.0, 0.0]));
         assert_eq!(number(&broken.bounded), 1.0);
     }
 }

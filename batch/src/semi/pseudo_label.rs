@@ -67,7 +67,10 @@ mod tests {
 
     fn found(scores: &[f32]) -> Vec<Detection<Model>> {
         let region = BoxXyxy::new(0.0, 0.0, 4.0, 4.0);
-        scores.iter().map(|&score| Detection { class_id: 1, score, region, edge_logits: None, edge_stds: None }).collect()
+        scores
+            .iter()
+            .map(|&score| Detection { class_id: 1, score, region, edge_logits: None, edge_stds: None })
+            .collect()
     }
 
     #[test]

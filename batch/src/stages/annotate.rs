@@ -17,7 +17,8 @@ use crate::detect::detector::{Detection, Detector};
 use crate::error::{Error, Result};
 use crate::lake::{Lake, PartManifest, Partition, Provenance, Shard};
 use crate::semi::pseudo_label::accepted;
-use crate::train::detector_card::{load_detector, load_student};
+use crate::lake::digest::sha256_file;
+use crate::train::detector_card::{STUDENT_FILE, load_detector, load_student};
 use crate::train::detector_evaluation::detections;
 
 /// Images decoded at a time: bounds the memory, keeps all cores busy.
@@ -34,6 +35,8 @@ pub struct Args {
     pub splits: Vec<String>,
     /// A finished detector run.
     pub detector: PathBuf,
+    /// Of a semi-supervised run, the student instead of the teacher.
+    pub student: bool,
     /// The part of each split to do.
     pub shard: Shard,
 }
@@ -59,8 +62,13 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
     let start = Instant::now();
     let lake = Lake::open(&args.lake)?;
     let config = &ctx.config.annotate;
-    let (detector, card) = load_detector(&args.detector, config.score_floor, ctx.device)?;
-    let student = load_student(&args.detector, &card, config.score_floor, ctx.device)?;
+    let (mut detector, mut card) = load_detector(&args.detector, config.score_floor, ctx.device)?;
+    let mut student = load_student(&args.detector, &card, config.score_floor, ctx.device)?;
+    if args.student {
+        let absent = || Error::NothingToDo(format!("{} holds no student", args.detector.display()));
+        detector = student.take().ok_or_else(absent)?;
+        card.model_sha256 = sha256_file(&args.detector.join(STUDENT_FILE))?;
+    }
     let source = Source {
         root: lake.dataset_root(&args.dataset)?,
         decode: DecodeOptions { allow_phi: ctx.config.ingest.allow_phi, ..DecodeOptions::default() },
@@ -87,16 +95,15 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
             model_sha256: Some(card.model_sha256.clone()),
             work_key: key,
         };
-        let job =
-            Job {
-                lake: &lake,
-                detector: &detector,
-                student: student.as_ref(),
-                source: source.clone(),
-                config,
-                provenance,
-                shard: args.shard,
-            };
+        let job = Job {
+            lake: &lake,
+            detector: &detector,
+            student: student.as_ref(),
+            source: source.clone(),
+            config,
+            provenance,
+            shard: args.shard,
+        };
         let (parts, cached) = job.split(ctx, &partition)?;
         result.cached &= cached;
         for part in parts {
@@ -135,7 +142,8 @@ impl Job<'_> {
             failures.extend(failed);
             let before = Instant::now();
             let found = detections(self.detector, &set, self.config.batch_size, &ctx.stop)?;
-            let of_student = self.student.map(|s| detections(s, &set, self.config.batch_size, &ctx.stop)).transpose()?;
+            let of_student =
+                self.student.map(|s| detections(s, &set, self.config.batch_size, &ctx.stop)).transpose()?;
             model_ms += before.elapsed().as_secs_f64() * 1e3;
             for (i, (example, boxes)) in set.examples.iter().zip(&found).enumerate() {
                 let of_student = of_student.as_ref().map(|found| found[i].as_slice());

@@ -91,7 +91,16 @@ pub fn run(ctx: &Context, args: &Args) -> Result<Summary> {
     }
     stages.run("audit", |c| audit::run(c, audit::Args { lake: lake.clone() }))?;
     let trained = stages.run("train-detector", |c| {
-        train_detector::run(c, train_detector::Args { lake: lake.clone(), dataset: "vindr".into(), unlabelled: None, runs: runs.clone() })
+        train_detector::run(
+            c,
+            train_detector::Args {
+                lake: lake.clone(),
+                dataset: "vindr".into(),
+                unlabelled: None,
+                init: None,
+                runs: runs.clone(),
+            },
+        )
     })?;
     let detector = run_folder(&trained, "train-detector")?;
     stages.run("annotate", |c| {
@@ -101,6 +110,7 @@ pub fn run(ctx: &Context, args: &Args) -> Result<Summary> {
             splits: Vec::new(),
             detector: detector.clone(),
             shard: all,
+            student: false,
         };
         annotate::run(c, args)
     })?;

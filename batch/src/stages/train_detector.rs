@@ -15,6 +15,7 @@ use crate::detect::detector::Detector;
 use crate::error::{Error, Result};
 use crate::lake::digest::file_digest;
 use crate::lake::{Lake, Partition, Provenance, Shard};
+use crate::train::checkpoint::load_strict;
 use crate::train::detector_card::{DetectorCard, input_spec};
 use crate::train::detector_loop::{DetectorTraining, train};
 use crate::train::model_card::ModelCard;
@@ -34,6 +35,8 @@ pub struct Args {
     /// A dataset whose films are learnt from without boxes (semi-supervised); the labelled one's name for those of its
     /// films that `detector.train.labelled_share` leaves out.
     pub unlabelled: Option<String>,
+    /// A detector run whose weights training starts from.
+    pub init: Option<PathBuf>,
     /// Where runs are kept.
     pub runs: PathBuf,
 }
@@ -70,6 +73,10 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
     tch::manual_seed(ctx.config.run.seed as i64);
     let mut model = Detector::new(&config.model, ctx.device)?;
     let mut average = Detector::new(&config.model, ctx.device)?;
+    if let Some(init) = &args.init {
+        ModelCard::<DetectorCard>::read(init, VERB)?;
+        load_strict(model.variables_mut(), &RunDir::at(init, "").best())?;
+    }
     let training = Arc::new(training);
     let outcome = if let Some(name) = &args.unlabelled {
         let unlabelled = if *name == args.dataset {
@@ -145,10 +152,15 @@ fn key(ctx: &Context, lake: &Lake, args: &Args) -> Result<String> {
             digest(&args.dataset, split, table)?;
         }
     }
+    let init = match &args.init {
+        Some(run) => ModelCard::<DetectorCard>::read(run, VERB)?.model_sha256,
+        None => String::new(),
+    };
     if let Some(unlabelled) = &args.unlabelled {
         digest(unlabelled, "train", ImageRow::TABLE)?;
     }
     let device = if ctx.device.is_cuda() { "cuda" } else { "cpu" };
+    inputs.push_str(&init);
     Ok(work_key(&[("verb", VERB), ("config", &config), ("seed", &seed), ("device", device), ("inputs", &inputs)]))
 }
 

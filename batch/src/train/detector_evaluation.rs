@@ -61,4 +61,3 @@ pub fn evaluate(detector: &Detector, set: &DetectionSet, batch_size: usize, stop
     let classes: Vec<i32> = (0..detector.classes() as i32).collect();
     Ok(coco(&images, &classes))
 }
-

@@ -73,7 +73,12 @@ pub struct SemiTraining<'a> {
 /// # Errors
 /// [`Error::Stopped`] after a checkpoint; [`Error::NothingToDo`] without labelled or unlabelled films;
 /// [`Error::BadData`] when training diverges beyond what the guard rails mend; those of reading and writing.
-pub fn train(student: &mut Detector, teacher: &mut Detector, run: &RunDir, job: &SemiTraining) -> Result<DetectorOutcome> {
+pub fn train(
+    student: &mut Detector,
+    teacher: &mut Detector,
+    run: &RunDir,
+    job: &SemiTraining,
+) -> Result<DetectorOutcome> {
     for (set, what) in [(&job.labelled, "labelled"), (&job.unlabelled, "unlabelled")] {
         if set.examples.is_empty() {
             return Err(Error::NothingToDo(format!("no {what} image to train on")));
@@ -126,7 +131,20 @@ impl<'a> Loop<'a> {
         let boxes: usize = job.labelled.examples.iter().map(|e| e.boxes.len()).sum();
         let true_boxes = boxes as f64 / job.labelled.examples.len() as f64;
         let logged_at = Instant::now();
-        Ok(Self { student, teacher, run, job, optimizer, state, log, sums, burn_in, true_boxes, logged_at, logged_images: 0 })
+        Ok(Self {
+            student,
+            teacher,
+            run,
+            job,
+            optimizer,
+            state,
+            log,
+            sums,
+            burn_in,
+            true_boxes,
+            logged_at,
+            logged_images: 0,
+        })
     }
 
     fn phase(&self) -> Phase {
@@ -335,7 +353,12 @@ impl<'a> Loop<'a> {
     }
 
     fn row(&self, phase: &str) -> TrainLogRow {
-        TrainLogRow { run_id: self.run.id().to_owned(), phase: phase.to_owned(), step: self.state.step, ..TrainLogRow::blank() }
+        TrainLogRow {
+            run_id: self.run.id().to_owned(),
+            phase: phase.to_owned(),
+            step: self.state.step,
+            ..TrainLogRow::blank()
+        }
     }
 
     /// Scores the validation split, keeps the teacher's best weights, and asks the guard.

@@ -25,7 +25,12 @@ fn config(set: &[&str]) -> RunConfig {
     resolve(&Layers { preset: Some("tiny".into()), set, ..Layers::default() }).unwrap().config
 }
 
-fn run(folder: &Path, config: &RunConfig, stop: &StopFlag, intervene: Option<&dyn Fn(i64, &mut Detector)>) -> Result<DetectorOutcome> {
+fn run(
+    folder: &Path,
+    config: &RunConfig,
+    stop: &StopFlag,
+    intervene: Option<&dyn Fn(i64, &mut Detector)>,
+) -> Result<DetectorOutcome> {
     let films = tempfile::tempdir().unwrap();
     tch::manual_seed(3);
     let mut student = Detector::new(&config.detector.model, tch::Device::Cpu)?;
@@ -52,7 +57,17 @@ fn losses(outcome: &DetectorOutcome) -> Vec<(String, i64, f64, Option<f64>)> {
 
 #[test]
 fn both_phases_run_and_a_stopped_run_goes_on_bit_for_bit() {
-    for set in [&[][..], &["detector.model.architecture=faster_rcnn", "detector.model.profile=utv2", "detector.model.fpn_channels=8", "detector.model.rcnn.box_features=16", "detector.model.rcnn.candidates_train=50", "detector.model.rcnn.proposals_train=20"][..]] {
+    for set in [
+        &[][..],
+        &[
+            "detector.model.architecture=faster_rcnn",
+            "detector.model.profile=utv2",
+            "detector.model.fpn_channels=8",
+            "detector.model.rcnn.box_features=16",
+            "detector.model.rcnn.candidates_train=50",
+            "detector.model.rcnn.proposals_train=20",
+        ][..],
+    ] {
         let config = config(set);
         let (whole, parts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let expected = run(whole.path(), &config, &StopFlag::default(), None).unwrap();
@@ -63,7 +78,11 @@ fn both_phases_run_and_a_stopped_run_goes_on_bit_for_bit() {
         }
         // A signal in the mutual phase.
         let stop = StopFlag::default();
-        let ask = |step: i64, _: &mut Detector| if step == 8 { stop.request(15) };
+        let ask = |step: i64, _: &mut Detector| {
+            if step == 8 {
+                stop.request(15)
+            }
+        };
         let first = run(parts.path(), &config, &stop, Some(&ask));
         assert!(first.is_err_and(|e| e.exit().code() == 143));
         let resumed = run(parts.path(), &config, &StopFlag::default(), None).unwrap();

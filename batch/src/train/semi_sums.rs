@@ -47,7 +47,17 @@ pub struct SemiMeans {
 }
 
 const NAMES: [&str; 12] = [
-    "class", "box", "centerness", "rpn_class", "rpn_box", "pseudo", "bounded", "skipped", "steps", "films", "found",
+    "class",
+    "box",
+    "centerness",
+    "rpn_class",
+    "rpn_box",
+    "pseudo",
+    "bounded",
+    "skipped",
+    "steps",
+    "films",
+    "found",
     "capped",
 ];
 

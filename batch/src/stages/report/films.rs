@@ -18,10 +18,10 @@ use crate::detect::detector::Detector;
 use crate::error::{Error, Result};
 use crate::lake::digest::sha256_hex;
 use crate::lake::{Lake, Partition, Shard};
+use crate::semi::pseudo_label;
 use crate::stages::context::Context;
 use crate::stages::train_reporter::accepted;
 use crate::train::detector_card::load_detector;
-use crate::semi::pseudo_label;
 use crate::train::detector_evaluation::in_original;
 
 /// A film ready for the report model.

@@ -1,0 +1,89 @@
+//! Images per second of a detector run's training step and inference, on random films, as one line of JSON; for
+//! `tests/bench/detector.py`, which measures torchvision's detectors the same way.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use clap::Parser;
+use d2r_batch::Result;
+use d2r_batch::config::detector::{DetectorTrainConfig, OptimizerKind};
+use d2r_batch::config::{Layers, resolve};
+use d2r_batch::detect::sampler::Draw;
+use d2r_batch::detect::target::{BatchTargets, Target};
+use d2r_batch::train::detector_card::load_detector;
+use d2r_batch::train::detector_loop::optimizer;
+use d2r_contracts::boxes::BoxXyxy;
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use tch::{Device, Kind, Tensor};
+
+#[derive(Debug, Parser)]
+struct Args {
+    /// A finished detector run.
+    #[arg(long)]
+    run: PathBuf,
+    /// Side of the square films, pixels.
+    #[arg(long, default_value_t = 320)]
+    side: i64,
+    /// Films per step.
+    #[arg(long, default_value_t = 2)]
+    batch: i64,
+    /// Timed steps; one more goes before.
+    #[arg(long, default_value_t = 3)]
+    steps: u32,
+    /// Device.
+    #[arg(long, default_value = "cpu")]
+    device: String,
+    /// Scores above this are detections.
+    #[arg(long, default_value_t = 0.05)]
+    score_min: f64,
+}
+
+fn synchronise(device: Device) {
+    if let Device::Cuda(index) = device {
+        tch::Cuda::synchronize(index as i64);
+    }
+}
+
+/// Seconds per call after one call that does not count.
+fn timed(steps: u32, device: Device, mut call: impl FnMut() -> Result<()>) -> Result<f64> {
+    call()?;
+    synchronise(device);
+    let start = Instant::now();
+    for _ in 0..steps {
+        call()?;
+    }
+    synchronise(device);
+    Ok(start.elapsed().as_secs_f64() / f64::from(steps))
+}
+
+fn main() -> Result<()> {
+    let args = Args::parse();
+    let device = if args.device == "cpu" { Device::Cpu } else { Device::Cuda(0) };
+    let (detector, _) = load_detector(&args.run, args.score_min, device)?;
+    tch::manual_seed(1);
+    let images = Tensor::randn([args.batch, 3, args.side, args.side], (Kind::Float, device));
+    let side = args.side as f32;
+    let square = |a: f32, b: f32, class_id| Target::truth(class_id, BoxXyxy::new(a * side, a * side, b * side, b * side));
+    let boxes = vec![square(0.1, 0.4, 0), square(0.3, 0.8, 1), square(0.5, 0.65, 2)];
+    let targets = vec![boxes; args.batch as usize];
+    let config = DetectorTrainConfig {
+        optimizer: OptimizerKind::Sgd,
+        lr: 1e-4,
+        ..resolve(&Layers::default())?.config.detector.train
+    };
+    let inference = timed(args.steps, device, || detector.detect(&images).map(drop))?;
+    let mut optimizer = optimizer(&detector, &config)?;
+    let mut draw = Draw::Random(Box::new(ChaCha8Rng::seed_from_u64(1)));
+    let training = timed(args.steps, device, || {
+        optimizer.zero_grad();
+        detector.losses(&images, BatchTargets::labelled(&targets), &mut draw)?.total().backward();
+        optimizer.step(1.0);
+        Ok(())
+    })?;
+    let batch = args.batch as f64;
+    let line = serde_json::json!({ "inference_images_per_s": batch / inference, "training_images_per_s": batch / training });
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stdout(), "{line}");
+    Ok(())
+}

@@ -1,0 +1,69 @@
+//! `d2r import-weights`.
+
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+
+use super::flags::Common;
+use super::output;
+use crate::error::Result;
+use crate::stages::import_weights;
+use crate::weights::detector_names::Origin;
+
+/// Whose weights.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum From {
+    /// Torchvision's fasterrcnn_resnet50_fpn (first or second version) or fcos_resnet50_fpn
+    Torchvision,
+    /// Torchvision's resnet18, 34, 50 or 101: the backbone alone
+    Imagenet,
+    /// detectron2 or Unbiased Teacher v2
+    Detectron2,
+}
+
+/// What to import.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+The model is that of the configuration (--preset, --set detector.model...). Files are safetensors; pickles are not read.
+Examples:
+  d2r import-weights imagenet --weights resnet50.safetensors --preset vindr_mimic --runs runs
+  d2r import-weights torchvision --weights fasterrcnn.safetensors --fresh roi_heads.box_predictor. \\
+      --set detector.model.architecture=faster_rcnn --set detector.model.norm=frozen_batch
+  d2r train-detector --init runs/detector-0123456789ab --dataset vindr --lake lake --preset vindr_mimic")]
+pub struct Args {
+    /// Whose names the file has
+    #[arg(value_enum)]
+    from: From,
+    /// The safetensors file
+    #[arg(long, value_name = "FILE")]
+    weights: PathBuf,
+    /// Part of the model that starts fresh, by the beginning of its names; may be repeated
+    #[arg(long, value_name = "PREFIX")]
+    fresh: Vec<String>,
+    /// Of a checkpoint with teacher and student, take the student
+    #[arg(long)]
+    student: bool,
+    /// Number of lesion classes; the 22 of VinDr-CXR when absent
+    #[arg(long, value_name = "N")]
+    classes: Option<i64>,
+}
+
+/// Imports.
+pub fn run(common: &Common, args: &Args) -> Result<()> {
+    let ctx = common.context()?;
+    let origin = match args.from {
+        From::Torchvision => Origin::Torchvision,
+        From::Imagenet => Origin::ImageNet,
+        From::Detectron2 => Origin::Detectron2,
+    };
+    let stage_args = import_weights::Args {
+        weights: args.weights.clone(),
+        origin,
+        student: args.student,
+        fresh: args.fresh.clone(),
+        classes: args.classes,
+        runs: common.runs.clone(),
+    };
+    let (result, _) = import_weights::run(&ctx, stage_args)?;
+    output::result(common, &result)
+}

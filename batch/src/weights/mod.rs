@@ -1,0 +1,5 @@
+//! Weights of others in safetensors form: names are mapped to ours, and what is missing, surplus or of another shape is
+//! said, not guessed.
+
+pub mod detector_names;
+pub mod import;
