@@ -64,7 +64,8 @@ fn main() -> Result<()> {
     tch::manual_seed(1);
     let images = Tensor::randn([args.batch, 3, args.side, args.side], (Kind::Float, device));
     let side = args.side as f32;
-    let square = |a: f32, b: f32, class_id| Target::truth(class_id, BoxXyxy::new(a * side, a * side, b * side, b * side));
+    let square =
+        |a: f32, b: f32, class_id| Target::truth(class_id, BoxXyxy::new(a * side, a * side, b * side, b * side));
     let boxes = vec![square(0.1, 0.4, 0), square(0.3, 0.8, 1), square(0.5, 0.65, 2)];
     let targets = vec![boxes; args.batch as usize];
     let config = DetectorTrainConfig {
@@ -82,7 +83,8 @@ fn main() -> Result<()> {
         Ok(())
     })?;
     let batch = args.batch as f64;
-    let line = serde_json::json!({ "inference_images_per_s": batch / inference, "training_images_per_s": batch / training });
+    let line =
+        serde_json::json!({ "inference_images_per_s": batch / inference, "training_images_per_s": batch / training });
     use std::io::Write as _;
     let _ = writeln!(std::io::stdout(), "{line}");
     Ok(())

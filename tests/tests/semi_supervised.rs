@@ -19,9 +19,22 @@ fn a_teacher_labels_what_nobody_labelled() {
     done(folder, &[&["ingest", "vindr", "--root", "phantom/vindr"], &quick[..]].concat());
     done(folder, &[&["ingest", "mimic", "--root", "phantom/mimic"], &quick[..]].concat());
     let settings = [
-        "--set", "semi.burn_in_steps=4", "--set", "semi.threshold=0.02", "--set", "semi.guard.burn_in_ap_min=0",
-        "--set", "detector.train.eval_every=4", "--set", "detector.model.profile=utv2",
-        "--set", "annotate.threshold=0.02", "--set", "annotate.score_floor=0.005", "--set", "detector.model.score_min=0.005",
+        "--set",
+        "semi.burn_in_steps=4",
+        "--set",
+        "semi.threshold=0.02",
+        "--set",
+        "semi.guard.burn_in_ap_min=0",
+        "--set",
+        "detector.train.eval_every=4",
+        "--set",
+        "detector.model.profile=utv2",
+        "--set",
+        "annotate.threshold=0.02",
+        "--set",
+        "annotate.score_floor=0.005",
+        "--set",
+        "detector.model.score_min=0.005",
     ];
     let train = ["train-detector", "--dataset", "vindr", "--unlabelled", "mimic"];
     let trained = done(folder, &[&train[..], &quick[..], &settings[..]].concat());

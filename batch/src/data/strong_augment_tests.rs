@@ -45,7 +45,10 @@ fn brightness_contrast_and_blur_are_pillows_within_a_grey_level() {
     let stream = file["noise_stream"].as_u64().unwrap();
     for image in file["images"].as_array().unwrap() {
         let pixels: Vec<u8> = if image["name"] == "noise" {
-            uniform(stream, (rows * columns) as u64).into_iter().map(|u| (256.0 * (0.5 + 0.5 * u)).floor() as u8).collect()
+            uniform(stream, (rows * columns) as u64)
+                .into_iter()
+                .map(|u| (256.0 * (0.5 + 0.5 * u)).floor() as u8)
+                .collect()
         } else {
             (0..rows * columns).map(|i| ((5 * (i / columns) + 9 * (i % columns)) % 256) as u8).collect()
         };

@@ -15,9 +15,9 @@ use crate::config::detector::AnnotateConfig;
 use crate::data::loader::{DetectionSet, Source};
 use crate::detect::detector::{Detection, Detector};
 use crate::error::{Error, Result};
+use crate::lake::digest::sha256_file;
 use crate::lake::{Lake, PartManifest, Partition, Provenance, Shard};
 use crate::semi::pseudo_label::accepted;
-use crate::lake::digest::sha256_file;
 use crate::train::detector_card::{STUDENT_FILE, load_detector, load_student};
 use crate::train::detector_evaluation::detections;
 

@@ -102,7 +102,7 @@ pub fn run(ctx: &Context, args: &Args) -> Result<Summary> {
             },
         )
     })?;
-    let detector = run_folder(&trained, "train-detector")?;
+    let detector = run_folder(&runs, &trained, "train-detector")?;
     stages.run("annotate", |c| {
         let args = annotate::Args {
             lake: lake.clone(),
@@ -123,7 +123,7 @@ pub fn run(ctx: &Context, args: &Args) -> Result<Summary> {
         };
         train_reporter::run(c, args)
     })?;
-    let reporter = run_folder(&trained, "train-reporter")?;
+    let reporter = run_folder(&runs, &trained, "train-reporter")?;
     stages.run("report", |c| {
         let source = report::Source::Lake { lake: lake.clone(), dataset: "mimic".into(), split: "test".into() };
         report::run(c, report::Args { source, reporter: reporter.clone(), out: None, shard: all })
@@ -157,11 +157,12 @@ pub fn run(ctx: &Context, args: &Args) -> Result<Summary> {
     Ok(summary)
 }
 
-/// The run folder that a training stage names among its files.
-fn run_folder(result: &StageResult, stage: &str) -> Result<PathBuf> {
+/// The run folder that a training stage names among its files; under `runs` as it is called now, not as it was called
+/// when the stage ran (the command may have been started elsewhere then).
+fn run_folder(runs: &Path, result: &StageResult, stage: &str) -> Result<PathBuf> {
     let weights = result.files.iter().find(|f| f.path.ends_with("best/model.safetensors"));
     weights
-        .and_then(|f| Some(f.path.parent()?.parent()?.to_path_buf()))
+        .and_then(|f| Some(runs.join(f.path.parent()?.parent()?.file_name()?)))
         .ok_or_else(|| Error::Internal(format!("{stage} names no weights among its files")))
 }
 

@@ -20,7 +20,8 @@ use crate::train::detector_card::{DetectorCard, input_spec};
 use crate::train::detector_loop::{DetectorTraining, train};
 use crate::train::model_card::ModelCard;
 use crate::train::run_dir::RunDir;
-use crate::train::semi_loop::{self, SemiTraining};
+use crate::train::semi_loop;
+use crate::train::semi_training::SemiTraining;
 
 /// The first word of the runs' names.
 const VERB: &str = "detector";

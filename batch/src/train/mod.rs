@@ -13,3 +13,4 @@ pub mod reporter_card;
 pub mod run_dir;
 pub mod semi_loop;
 pub mod semi_sums;
+pub mod semi_training;

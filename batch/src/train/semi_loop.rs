@@ -2,7 +2,6 @@
 //! teacher that labels unlabelled films for a student and follows it slowly. What is kept is the teacher.
 //! Everything random is a function of (seed, step), so a resumed run goes the same way, bit for bit on CPU.
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use crossbeam_channel::Receiver;
@@ -18,23 +17,19 @@ use super::metrics_log::MetricsLog;
 use super::optimizer::{Optimizer, ema_update};
 use super::run_dir::RunDir;
 use super::semi_sums::{SemiSums, StepSums};
-use crate::config::detector::{Architecture, DetectorTrainConfig};
-use crate::config::semi::SemiConfig;
+use super::semi_training::SemiTraining;
 use crate::data::augment::sample_rng;
 use crate::data::collate::stack_images;
-use crate::data::loader::{BatchPlan, DetectionSet, Sampler};
 use crate::data::semi_batch::{SemiBatch, SemiPlan, Views};
 use crate::detect::detector::Detector;
 use crate::detect::sampler::Draw;
 use crate::detect::target::{BatchTargets, Target};
 use crate::error::{Error, Result};
 use crate::lake::digest::sha256_file;
-use crate::progress::Progress;
 use crate::semi::guard::{Guard, Verdict};
 use crate::semi::mutual_loss::{MutualLoss, joined};
 use crate::semi::phase::{Phase, ramp};
 use crate::semi::pseudo_label::{PseudoLabels, select};
-use crate::stop::StopFlag;
 
 /// Names of a checkpoint's models.
 const STUDENT: &str = "student";
@@ -42,30 +37,6 @@ const TEACHER: &str = "teacher";
 const BURN_IN: &str = "burn_in";
 /// The place in a batch whose generator draws anchors and regions: no image's.
 const DRAW: u64 = u64::MAX;
-
-/// What is trained on, and how.
-pub struct SemiTraining<'a> {
-    /// Films with readers' boxes.
-    pub labelled: Arc<DetectionSet>,
-    /// Films without.
-    pub unlabelled: Arc<DetectionSet>,
-    /// The validation split; it selects the teacher that is kept, and guards the mutual phase.
-    pub validation: &'a DetectionSet,
-    /// Hyper-parameters of the optimizer.
-    pub config: &'a DetectorTrainConfig,
-    /// Those of the phases.
-    pub semi: &'a SemiConfig,
-    /// Decides how losses are weighted.
-    pub architecture: Architecture,
-    /// Seed of all random streams.
-    pub seed: u64,
-    /// How progress is shown.
-    pub progress: Progress,
-    /// Asked once per step and once per validation batch.
-    pub stop: &'a StopFlag,
-    /// Called before each mutual step with the teacher: tests of the guard rails spoil it here.
-    pub intervene: Option<&'a dyn Fn(i64, &mut Detector)>,
-}
 
 /// Trains `student` in `run`, from its newest checkpoint where there is one. `teacher`: a second detector of the same
 /// configuration; its best weights are the run's.
@@ -128,8 +99,7 @@ impl<'a> Loop<'a> {
         }
         let sums = SemiSums::new(&state.pending, student.device());
         let log = MetricsLog::open(run, &state.log)?;
-        let boxes: usize = job.labelled.examples.iter().map(|e| e.boxes.len()).sum();
-        let true_boxes = boxes as f64 / job.labelled.examples.len() as f64;
+        let true_boxes = job.true_boxes();
         let logged_at = Instant::now();
         Ok(Self {
             student,
@@ -151,32 +121,15 @@ impl<'a> Loop<'a> {
         if self.state.guard.began.is_some() { Phase::Mutual } else { Phase::BurnIn }
     }
 
-    fn plan(&self) -> SemiPlan {
-        let (job, config) = (self.job, self.job.config);
-        let plan = |set: &DetectionSet, size: usize, rare_share: f64| BatchPlan {
-            seed: job.seed,
-            sampler: Sampler::new(job.seed, &set.repeat_factors(rare_share)),
-            size: size.max(1),
-            augment: config.augment.clone(),
-        };
-        SemiPlan {
-            labelled: plan(&job.labelled, config.batch_size, config.rare_share),
-            unlabelled: plan(&job.unlabelled, job.semi.unlabelled_batch_size, 0.0),
-            strong: job.semi.strong.clone(),
-        }
-    }
-
     fn batches(&self, plan: &SemiPlan) -> Result<Receiver<Result<SemiBatch>>> {
-        let sets = (Arc::clone(&self.job.labelled), Arc::clone(&self.job.unlabelled));
-        let steps = self.state.step as u64..self.job.config.steps as u64;
-        plan.start(sets, steps, self.phase() == Phase::Mutual)
+        self.job.batches(plan, self.state.step, self.phase() == Phase::Mutual)
     }
 
     fn to_the_end(mut self) -> Result<DetectorOutcome> {
         let config = self.job.config;
         let task = self.job.progress.task("train detector (semi-supervised)", config.steps as u64, "steps");
         task.advance(self.state.step as u64);
-        let plan = self.plan();
+        let plan = self.job.plan();
         let epoch_length = plan.labelled.sampler.epoch_length().max(1) as i64;
         if self.validation_is_owed() {
             self.validate()?;

@@ -2,9 +2,12 @@
 //! loss that is not a number skips its step.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use super::*;
 use crate::config::{Layers, RunConfig, resolve};
+use crate::progress::Progress;
+use crate::stop::StopFlag;
 use crate::train::detector_loop::tests::squares;
 
 fn config(set: &[&str]) -> RunConfig {

@@ -174,7 +174,11 @@ mod tests {
         write_tensors(&file, &tensors).unwrap();
         let before = named_tensors(ours.variables()).iter().map(|(_, t)| t.copy()).collect::<Vec<_>>();
         let error = import(&mut ours, &config(), &job(&file, Origin::Torchvision, &[])).unwrap_err().to_string();
-        for word in ["1 missing (rpn.head.cls_logits.bias)", "1 surplus (mask.weight)", "cls_score.bias is [9], the model wants [4]"] {
+        for word in [
+            "1 missing (rpn.head.cls_logits.bias)",
+            "1 surplus (mask.weight)",
+            "cls_score.bias is [9], the model wants [4]",
+        ] {
             assert!(error.contains(word), "{error}");
         }
         for ((_, now), before) in named_tensors(ours.variables()).iter().zip(&before) {
