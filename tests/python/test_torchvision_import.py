@@ -1,6 +1,6 @@
 """Imported torchvision weights detect what torchvision detects: random weights, no download.
 
-Runs where torchvision and safetensors are installed beside torch (`make parity`), and is skipped elsewhere; the same
+Runs where torchvision and safetensors are installed beside torch (`make parity-setup`), and is skipped elsewhere; the same
 equality is part of the Rust tests by golden values.
 """
 

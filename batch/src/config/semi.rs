@@ -20,6 +20,8 @@ pub struct SemiConfig {
     pub side_weight: f64,
     /// Share of the teacher that it keeps at each update.
     pub ema_keep_rate: f64,
+    /// What the teacher is when the mutual phase begins.
+    pub teacher_start: TeacherStart,
     /// Steps between two updates of the teacher.
     pub teacher_every: i64,
     /// The unlabelled weight rises over so many steps.
@@ -41,6 +43,16 @@ impl SemiConfig {
     pub fn side_threshold(&self) -> f64 {
         if self.side_score_min > 0.0 { self.side_score_min } else { self.threshold }
     }
+}
+
+/// The teacher at the beginning of the mutual phase.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TeacherStart {
+    /// A copy of the student, as published.
+    Student,
+    /// The moving average of the burn-in's students: a better teacher after a short burn-in.
+    Average,
 }
 
 /// Strong augmentation: what is added to the weak one. The published operations; on grey images hue, saturation and
@@ -89,6 +101,7 @@ impl Default for SemiConfig {
             unlabelled_weight: 1.0,
             side_weight: 1.0,
             ema_keep_rate: 0.9996,
+            teacher_start: TeacherStart::Student,
             teacher_every: 1,
             ramp_steps: 0,
             filter_empty: false,

@@ -18,6 +18,7 @@ use super::optimizer::{Optimizer, ema_update};
 use super::run_dir::RunDir;
 use super::semi_sums::{SemiSums, StepSums};
 use super::semi_training::SemiTraining;
+use crate::config::semi::TeacherStart;
 use crate::data::augment::sample_rng;
 use crate::data::collate::stack_images;
 use crate::data::semi_batch::{SemiBatch, SemiPlan, Views};
@@ -35,6 +36,8 @@ use crate::semi::pseudo_label::{PseudoLabels, select};
 const STUDENT: &str = "student";
 const TEACHER: &str = "teacher";
 const BURN_IN: &str = "burn_in";
+/// The average of a burn-in keeps at most `(1 + t) / (10 + t)` after `t` steps.
+const AVERAGE_LAG: f64 = 10.0;
 /// The place in a batch whose generator draws anchors and regions: no image's.
 const DRAW: u64 = u64::MAX;
 
@@ -164,8 +167,7 @@ impl<'a> Loop<'a> {
         }
         task.finish();
         if !self.run.best().is_file() {
-            let kept = if self.phase() == Phase::Mutual { &*self.teacher } else { &*self.student };
-            self.run.write_best(&named_tensors(kept.variables()))?;
+            self.run.write_best(&named_tensors(self.judged().variables()))?;
         }
         checkpoint::write_tensors(&self.run.path().join(STUDENT_FILE), &named_tensors(self.student.variables()))?;
         let model_sha256 = sha256_file(&self.run.best())?;
@@ -188,6 +190,11 @@ impl<'a> Loop<'a> {
 
     fn step(&mut self, batch: &SemiBatch) -> Result<()> {
         let phase = self.phase();
+        if phase == Phase::BurnIn && self.averages_burn_in() {
+            // The average follows quickly at first.
+            let done = self.state.step as f64;
+            self.move_teacher(self.job.semi.ema_keep_rate.min((1.0 + done) / (AVERAGE_LAG + done)))?;
+        }
         if phase == Phase::Mutual {
             self.update_teacher()?;
             if let Some(intervene) = self.job.intervene {
@@ -238,8 +245,21 @@ impl<'a> Loop<'a> {
         if (self.state.step - began) % self.job.semi.teacher_every.max(1) != 0 {
             return Ok(());
         }
+        self.move_teacher(self.job.semi.ema_keep_rate)
+    }
+
+    fn move_teacher(&self, keep: f64) -> Result<()> {
         let mut teacher = named_tensors(self.teacher.variables());
-        ema_update(&mut teacher, &named_tensors(self.student.variables()), self.job.semi.ema_keep_rate)
+        ema_update(&mut teacher, &named_tensors(self.student.variables()), keep)
+    }
+
+    fn averages_burn_in(&self) -> bool {
+        self.job.semi.teacher_start == TeacherStart::Average
+    }
+
+    /// The model that counts: the teacher, in a burn-in without an average the student.
+    fn judged(&self) -> &Detector {
+        if self.phase() == Phase::Mutual || self.averages_burn_in() { self.teacher } else { self.student }
     }
 
     fn images(&self, pixels: &[u8]) -> Result<Tensor> {
@@ -274,22 +294,14 @@ impl<'a> Loop<'a> {
         let alarm = Guard::alarm(&self.job.semi.guard, &means.signals);
         let seconds = self.logged_at.elapsed().as_secs_f64();
         let mutual = self.phase() == Phase::Mutual;
-        let [class, boxes, centerness, rpn_class, rpn_box] = means.parts;
-        let row = TrainLogRow {
+        let base = TrainLogRow {
             lr: self.job.config.lr * lr_factor(self.job.config, self.state.step),
-            loss: means.parts.iter().sum::<f64>() + means.pseudo,
-            loss_class: Some(class),
-            loss_box: Some(boxes),
-            loss_centerness: Some(centerness),
-            loss_rpn: Some(rpn_class + rpn_box),
-            loss_pseudo: mutual.then_some(means.pseudo),
-            pseudo_boxes_per_image: mutual.then_some(means.boxes_per_image),
-            pseudo_box_ratio: mutual.then_some(means.signals.box_ratio),
-            unlabelled_weight: mutual.then_some(self.share()),
+            unlabelled_weight: mutual.then(|| self.share()),
             alarm: alarm.clone(),
             images_per_s: Some(self.logged_images as f64 / seconds.max(1e-9)),
             ..self.row(self.phase().name())
         };
+        let row = means.row(base, mutual);
         self.push(row)?;
         self.sums.reset();
         (self.logged_at, self.logged_images) = (Instant::now(), 0);
@@ -335,7 +347,7 @@ impl<'a> Loop<'a> {
             let figures = evaluate(detector, self.job.validation, self.job.config.batch_size, self.job.stop)?;
             Ok(Some(figures.ap50.unwrap_or(0.0)))
         };
-        let ap50 = score(if mutual { self.teacher } else { self.student })?;
+        let ap50 = score(self.judged())?;
         let of_student = if mutual { score(self.student)? } else { None };
         let verdict = match (mutual, ap50) {
             (true, Some(ap50)) => self.state.guard.judge(&self.job.semi.guard, ap50),
@@ -344,6 +356,11 @@ impl<'a> Loop<'a> {
             }
             _ => Verdict::GoOn,
         };
+        if !mutual && self.phase() == Phase::Mutual {
+            let start = if self.averages_burn_in() { &*self.teacher } else { &*self.student };
+            self.burn_in = copied(&named_tensors(start.variables()));
+            assign_strict(self.teacher.variables_mut(), &self.burn_in, "teacher")?;
+        }
         let alarm = match &verdict {
             Verdict::GoOn => None,
             Verdict::Wait(why) | Verdict::RollBack(why) => Some(why.clone()),
@@ -355,13 +372,8 @@ impl<'a> Loop<'a> {
         if let Some(score) = ap50
             && self.state.best_score.is_none_or(|best| score >= best)
         {
-            let kept = if mutual { &*self.teacher } else { &*self.student };
-            self.run.write_best(&named_tensors(kept.variables()))?;
+            self.run.write_best(&named_tensors(self.judged().variables()))?;
             (self.state.best_score, self.state.best_step) = (Some(score), self.state.step);
-        }
-        if !mutual && self.phase() == Phase::Mutual {
-            self.burn_in = copied(&named_tensors(self.student.variables()));
-            assign_strict(self.teacher.variables_mut(), &self.burn_in, "teacher")?;
         }
         if matches!(verdict, Verdict::RollBack(_)) {
             assign_strict(self.teacher.variables_mut(), &self.burn_in, "teacher")?;

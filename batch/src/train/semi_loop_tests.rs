@@ -62,6 +62,7 @@ fn losses(outcome: &DetectorOutcome) -> Vec<(String, i64, f64, Option<f64>)> {
 fn both_phases_run_and_a_stopped_run_goes_on_bit_for_bit() {
     for set in [
         &[][..],
+        &["semi.teacher_start=average"],
         &[
             "detector.model.architecture=faster_rcnn",
             "detector.model.profile=utv2",

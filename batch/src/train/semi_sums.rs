@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use d2r_contracts::tables::TrainLogRow;
 use tch::{Device, Kind, Tensor};
 
 use crate::detect::losses::read_parts;
@@ -44,6 +45,24 @@ pub struct SemiMeans {
     pub steps: i64,
     /// None of the steps had a finite gradient.
     pub skipped_all: bool,
+}
+
+impl SemiMeans {
+    /// The losses and counts in a row of the log.
+    pub fn row(&self, base: TrainLogRow, mutual: bool) -> TrainLogRow {
+        let [class, boxes, centerness, rpn_class, rpn_box] = self.parts;
+        TrainLogRow {
+            loss: self.parts.iter().sum::<f64>() + self.pseudo,
+            loss_class: Some(class),
+            loss_box: Some(boxes),
+            loss_centerness: Some(centerness),
+            loss_rpn: Some(rpn_class + rpn_box),
+            loss_pseudo: mutual.then_some(self.pseudo),
+            pseudo_boxes_per_image: mutual.then_some(self.boxes_per_image),
+            pseudo_box_ratio: mutual.then_some(self.signals.box_ratio),
+            ..base
+        }
+    }
 }
 
 const NAMES: [&str; 12] = [
