@@ -1,7 +1,7 @@
 """Imported torchvision weights detect what torchvision detects: random weights, no download.
 
 Runs where torchvision and safetensors are installed beside torch (`make parity-setup`), and is skipped elsewhere; the same
-equality is part of the Rust tests by golden values.
+equality is part of the Rust tests by golden values, there for the second version of Faster R-CNN as well.
 """
 
 import importlib.util
@@ -35,7 +35,7 @@ class TorchvisionImport(unittest.TestCase):
                     value.uniform_(0.7, 1.3)
                 # Fresh predictors say the same of everything.
                 if any(part in key for part in ("cls_score.weight", "cls_logits.weight", "bbox_pred.weight", "bbox_ctrness.weight")):
-                    value.mul_(25.0 if "cls_score" in key or "head.cls" in key else 10.0)
+                    value.mul_(25.0 if "cls_score" in key or "head.cls" in key else 2.0)
                 if is_fcos and key.endswith(("cls_logits.bias", "bbox_reg.bias")):
                     value.fill_(1.0)
         model.eval()
@@ -64,16 +64,16 @@ class TorchvisionImport(unittest.TestCase):
             theirs = {key: value[proper] for key, value in theirs.items()}
             self.assertGreater(len(theirs["boxes"]), 3)
             self.assertEqual(len(found[f"boxes_{i}"]), len(theirs["boxes"]))
-            self.assertTrue(torch.equal(found[f"labels_{i}"] + (0 if is_fcos else 1), theirs["labels"]))
-            self.assertLess((found[f"boxes_{i}"] - theirs["boxes"]).abs().max().item(), 0.01)
-            self.assertLess((found[f"scores_{i}"] - theirs["scores"]).abs().max().item(), 1e-4)
+            # Scores that differ by a rounding error may change places.
+            far = (found[f"boxes_{i}"][:, None] - theirs["boxes"][None]).abs().amax(2)
+            other = (found[f"labels_{i}"] + (0 if is_fcos else 1))[:, None] != theirs["labels"][None]
+            distance, match = far.masked_fill(other, float("inf")).min(1)
+            self.assertEqual(len(match.unique()), len(match))
+            self.assertLess(distance.max().item(), 0.01)
+            self.assertLess((found[f"scores_{i}"] - theirs["scores"][match]).abs().max().item(), 1e-4)
 
     def test_faster_rcnn(self):
         self.compare("fasterrcnn_resnet50_fpn", ["architecture=faster_rcnn", "nms_iou_max=0.5"], 0.05)
-
-    def test_faster_rcnn_v2(self):
-        parts = ["rcnn.rpn_convs=2", "rcnn.box_convs=4", "rcnn.fpn_norm=true"]
-        self.compare("fasterrcnn_resnet50_fpn_v2", ["architecture=faster_rcnn", "nms_iou_max=0.5", *parts], 0.05)
 
     def test_fcos(self):
         self.compare("fcos_resnet50_fpn", ["architecture=fcos"], 0.2)

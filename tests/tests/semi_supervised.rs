@@ -50,8 +50,23 @@ fn a_teacher_labels_what_nobody_labelled() {
     done(folder, &[&["annotate", "--dataset", "mimic", "--detector", run_folder], &quick[..], &settings[..]].concat());
     let (accepted, rows) = pseudo_boxes(&folder.join("lake"));
     assert!(rows > 0 && accepted > 0, "{accepted} of {rows}");
-    done(folder, &["export", "coco", "--dataset", "mimic", "--split", "train", "--lake", "lake", "--out", "coco.json"]);
-    assert!(std::fs::read_to_string(folder.join("coco.json")).unwrap().contains("\"annotations\""));
+    done(
+        folder,
+        &[
+            "export",
+            "coco",
+            "--dataset",
+            "mimic",
+            "--split",
+            "train",
+            "--pseudo",
+            "--lake",
+            "lake",
+            "--out",
+            "coco.json",
+        ],
+    );
+    assert!(std::fs::read_to_string(folder.join("coco.json")).unwrap().contains("\"bbox\""));
     done(folder, &["export", "annotation-json", "--dataset", "mimic", "--lake", "lake", "--out", "annotation.json"]);
     let (code, _, err) = outcome(&run(folder, &["validate", "--lake", "lake"]));
     assert_eq!(code, 0, "{err}");

@@ -7,6 +7,7 @@ use clap::Subcommand;
 use super::flags::Common;
 use super::output;
 use crate::error::Result;
+use crate::stages::export_coco::Content;
 use crate::stages::{export_annotation, export_coco};
 
 /// Which format.
@@ -15,6 +16,7 @@ use crate::stages::{export_annotation, export_coco};
 Examples:
   d2r export coco --dataset vindr --split train --out vindr_train.json
   d2r export coco --dataset mimic --split train --unlabelled --out mimic_unlabelled.json
+  d2r export coco --dataset mimic --split train --pseudo --out mimic_pseudo.json
   d2r export annotation-json --dataset mimic --out annotation.json")]
 pub struct Args {
     #[command(subcommand)]
@@ -34,6 +36,9 @@ enum Format {
         /// Images only, for the unlabelled stream of semi-supervised training.
         #[arg(long)]
         unlabelled: bool,
+        /// The accepted boxes of a detector instead of the readers' lesions, for every image.
+        #[arg(long, conflicts_with = "unlabelled")]
+        pseudo: bool,
         /// The file.
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
@@ -54,13 +59,17 @@ pub fn run(common: &Common, args: &Args) -> Result<()> {
     let ctx = common.context()?;
     let lake = common.lake.clone();
     let result = match &args.format {
-        Format::Coco { dataset, split, unlabelled, out } => export_coco::run(
+        Format::Coco { dataset, split, unlabelled, pseudo, out } => export_coco::run(
             &ctx,
             export_coco::Args {
                 lake,
                 dataset: dataset.clone(),
                 split: split.clone(),
-                unlabelled: *unlabelled,
+                content: match (unlabelled, pseudo) {
+                    (true, _) => Content::ImagesOnly,
+                    (_, true) => Content::Pseudo,
+                    _ => Content::Labelled,
+                },
                 out: out.clone(),
             },
         )?,

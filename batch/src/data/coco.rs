@@ -103,6 +103,8 @@ pub struct Annotation {
 pub enum Content {
     /// Every image that readers looked at, normal ones included, with its accepted fused lesions.
     Labelled,
+    /// Every image with the accepted boxes of a detector, normal ones included.
+    Pseudo,
     /// Every image, without annotations.
     ImagesOnly,
 }
@@ -114,7 +116,8 @@ pub enum Content {
 /// [`Error::BadData`] for an image whose size is not known (labels were read without images).
 pub fn document(name: &str, images: &[ImageRow], lesions: &[LesionRow], content: Content) -> Result<Coco> {
     let mut by_image: BTreeMap<&str, Vec<&LesionRow>> = BTreeMap::new();
-    for lesion in lesions.iter().filter(|l| l.source == "fused" && l.accepted) {
+    let source = if content == Content::Pseudo { "pseudo" } else { "fused" };
+    for lesion in lesions.iter().filter(|l| l.source == source && l.accepted) {
         by_image.entry(&lesion.image_id).or_default().push(lesion);
     }
     let mut coco = Coco {
@@ -127,7 +130,7 @@ pub fn document(name: &str, images: &[ImageRow], lesions: &[LesionRow], content:
         annotations: None,
     };
     let mut annotations = Vec::new();
-    for image in images.iter().filter(|i| content == Content::ImagesOnly || i.n_boxes.is_some()) {
+    for image in images.iter().filter(|i| content != Content::Labelled || i.n_boxes.is_some()) {
         let id = coco.images.len() as i64 + 1;
         coco.images.push(coco_image(id, image)?);
         for lesion in by_image.get(image.image_id.as_str()).into_iter().flatten() {
@@ -143,7 +146,7 @@ pub fn document(name: &str, images: &[ImageRow], lesions: &[LesionRow], content:
             });
         }
     }
-    if content == Content::Labelled {
+    if content != Content::ImagesOnly {
         coco.annotations = Some(annotations);
     }
     Ok(coco)

@@ -8,7 +8,8 @@ use std::time::Instant;
 use d2r_contracts::tables::{ImageRow, LesionRow};
 
 use super::context::{Context, StageResult};
-use crate::data::coco::{Content, document};
+pub use crate::data::coco::Content;
+use crate::data::coco::document;
 use crate::error::{Error, Result};
 use crate::lake::{Lake, Partition, atomic_file};
 
@@ -21,8 +22,8 @@ pub struct Args {
     pub dataset: String,
     /// Its split.
     pub split: String,
-    /// Every image and no annotations, instead of the images that readers looked at with their lesions.
-    pub unlabelled: bool,
+    /// Which images, with which boxes.
+    pub content: Content,
     /// The file to write; its image paths are relative to the dataset's root.
     pub out: PathBuf,
 }
@@ -36,8 +37,8 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
     let lake = Lake::open(&args.lake)?;
     let partition = Partition::new(&args.dataset, &args.split);
     let images: Vec<ImageRow> = lake.read(&partition)?;
-    let lesions: Vec<LesionRow> = if args.unlabelled { Vec::new() } else { lake.read(&partition)? };
-    let content = if args.unlabelled { Content::ImagesOnly } else { Content::Labelled };
+    let content = args.content;
+    let lesions: Vec<LesionRow> = if content == Content::ImagesOnly { Vec::new() } else { lake.read(&partition)? };
     let coco = document(&format!("{} {}", args.dataset, args.split), &images, &lesions, content)?;
     if coco.images.is_empty() {
         let which = if images.is_empty() { "no images" } else { "no images that readers looked at" };

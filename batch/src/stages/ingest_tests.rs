@@ -326,7 +326,8 @@ fn rows_of_other_stages_stay_and_do_not_disturb() {
 }
 
 fn coco_args(lake: &Path, out: &Path, unlabelled: bool) -> export_coco::Args {
-    export_coco::Args { lake: lake.into(), dataset: "set".into(), split: "train".into(), unlabelled, out: out.into() }
+    let content = if unlabelled { export_coco::Content::ImagesOnly } else { export_coco::Content::Labelled };
+    export_coco::Args { lake: lake.into(), dataset: "set".into(), split: "train".into(), content, out: out.into() }
 }
 
 #[test]

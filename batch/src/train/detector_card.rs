@@ -50,7 +50,7 @@ pub fn input_spec(config: &DetectorModelConfig) -> InputSpec {
 pub fn load_detector(run: &Path, score_min: f64, device: Device) -> Result<(Detector, ModelCard<DetectorCard>)> {
     let card = ModelCard::<DetectorCard>::read(run, "detector")?;
     let config = DetectorModelConfig { score_min, ..card.model.config.clone() };
-    let mut detector = Detector::new(&config, device)?;
+    let mut detector = Detector::with_classes(&config, card.model.classes.len() as i64, device)?;
     load_strict(detector.variables_mut(), &run.join("best").join("model.safetensors"))?;
     Ok((detector, card))
 }
@@ -73,7 +73,7 @@ pub fn load_student(
         return Ok(None);
     }
     let config = DetectorModelConfig { score_min, ..card.model.config.clone() };
-    let mut student = Detector::new(&config, device)?;
+    let mut student = Detector::with_classes(&config, card.model.classes.len() as i64, device)?;
     load_strict(student.variables_mut(), &path)?;
     Ok(Some(student))
 }
