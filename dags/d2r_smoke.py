@@ -26,6 +26,7 @@ REPORTER = "{{ ti.xcom_pull(task_ids='train_reporter') | run_folder }}"
     dag_id="d2r_smoke",
     doc_md=__doc__,
     schedule=None,
+    is_paused_upon_creation=False,
     params={
         "preset": Param("tiny", type="string", pattern=params.NAME, title="Preset"),
         "shards": params.shards(2),
