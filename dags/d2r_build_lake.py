@@ -3,12 +3,11 @@
 
 `ingest` (one mapped task per data set) → `audit` (patient leakage ends the run) → `validate` (tables against their contracts).
 
-Triggered by an event of a source asset, whose extra may hold `root` (the delivered folder), or by hand with the folders in
-the form. Ingesting the same folder twice changes nothing.
+Triggered by an event of a source asset, whose extra may hold `root` (the delivered folder), `project` and `preset`, or by
+hand with the folders in the form. Ingesting the same folder twice changes nothing.
 """
 
-from airflow.sdk import dag, get_current_context, task
-from airflow.sdk import Param
+from airflow.sdk import Param, dag, get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException
 
 from d2r_airflow import assets, params

@@ -19,13 +19,17 @@ def newest_extra(events: Mapping[Any, Sequence[Any]]) -> dict[str, Any]:
 
 def decide(params: Mapping[str, Any], event: Mapping[str, Any], wanted: Iterable[str]) -> dict[str, Any]:
     """`common` arguments, the project, and the `wanted` values: the form's where filled in, else the event's."""
-    project = params.get("project") or event.get("project") or DEFAULT_PROJECT
-    common = ["--lake", f"{project}/lake", "--runs", f"{project}/runs", "--preset", params["preset"]]
-    for override in params.get("overrides") or ():
+    def given(name: str, default: Any = None) -> Any:
+        return params.get(name) or event.get(name) or default
+
+    carried = {"project": given("project", DEFAULT_PROJECT), "preset": given("preset", "default"), "overrides": given("overrides", [])}
+    project = carried["project"]
+    common = ["--lake", f"{project}/lake", "--runs", f"{project}/runs", "--preset", carried["preset"]]
+    for override in carried["overrides"]:
         common += ["--set", override]
-    chosen: dict[str, Any] = {"project": project, "common": common, "carried": {"project": project}}
+    chosen: dict[str, Any] = {"project": project, "common": common, "carried": carried}
     for name in wanted:
-        value = params.get(name) or event.get(name)
+        value = given(name)
         if not value:
             raise AirflowFailException(f"`{name}` is not given, and no asset event triggered this run: fill in the form's field")
         chosen["carried"][name] = value

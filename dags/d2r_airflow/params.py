@@ -13,20 +13,21 @@ SHARDS_MAX = 512
 PROJECT = "project"
 
 
-def common(preset: str = "default") -> dict[str, Param]:
+def common() -> dict[str, Param]:
     """What every DAG asks."""
     return {
         PROJECT: Param(
             None, type=["null", "string"], pattern=FOLDER, title="Project",
-            description="Folder of the workspace that holds `lake/`, `runs/` and `previews/`; empty: the triggering event's, else `main`.",
+            description_md="Folder of the workspace that holds `lake/`, `runs/` and `previews/`; empty: the triggering event's, else `main`.",
         ),
         "preset": Param(
-            preset, type="string", pattern=NAME, title="Preset", examples=["default", "demo", "tiny"],
-            description="The built-in configuration to start from (`d2r config show --preset NAME`).",
+            None, type=["null", "string"], pattern=NAME, title="Preset", examples=["default", "demo", "tiny"],
+            description_md="The built-in configuration to start from; empty: the triggering event's, else `default`.",
         ),
         "overrides": Param(
-            [], type="array", items={"type": "string", "pattern": r"^[a-z0-9_.]+=.*$"}, title="Overrides", section="Advanced",
-            description_md="One `key=value` a line, laid over the preset, for instance `annotate.threshold=0.4`.",
+            None, type=["null", "array"], items={"type": "string", "pattern": r"^[a-z0-9_.]+=.*$"}, title="Overrides",
+            section="Advanced",
+            description_md="One `key=value` a line, laid over the preset, for instance `annotate.threshold=0.4`; empty: the event's.",
         ),
     }
 

@@ -30,11 +30,25 @@ def free_port() -> int:
         return s.getsockname()[1]
 
 
+def bundle(name: str, path: Path) -> dict[str, Any]:
+    return {"name": name, "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle", "kwargs": {"path": str(path)}}
+
+
 class AirflowServer:
     """Starts on `with`, stops its own processes, by their ids, when the block ends."""
 
-    def __init__(self, folder: Path, *, binary: str, environment: dict[str, str] | None = None, celery_workers: int = 0):
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        binary: str,
+        environment: dict[str, str] | None = None,
+        celery_workers: int = 0,
+        more_dags: Path | None = None,
+    ):
         self.folder, self.celery_workers = folder, celery_workers
+        bundles = {"d2r": DAGS, **({"tests": more_dags} if more_dags else {})}
+        self.dag_ids = {path.stem for folder in bundles.values() for path in folder.glob("d2r_*.py")}
         self.workspace = folder / "workspace"
         self.port = free_port()
         self.processes: dict[str, subprocess.Popen] = {}
@@ -44,6 +58,9 @@ class AirflowServer:
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "AIRFLOW_HOME": str(folder / "airflow"),
             "AIRFLOW__CORE__DAGS_FOLDER": str(DAGS),
+            "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps([bundle(name, path) for name, path in bundles.items()]),
+            # A second bundle finds the first one's package; a site with one bundle needs no path.
+            **({"PYTHONPATH": str(DAGS)} if len(bundles) > 1 else {}),
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
             "AIRFLOW__CORE__PARALLELISM": "4",
             "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": address + "/execution/",
@@ -119,7 +136,6 @@ class AirflowServer:
         return done.stdout
 
     def _wait_until_ready(self, seconds: float = 180) -> None:
-        names = {path.stem for path in DAGS.glob("d2r_*.py")}
         passwords = Path(self.environment["AIRFLOW_HOME"], "simple_auth_manager_passwords.json.generated")
         until = time.monotonic() + seconds
         while time.monotonic() < until:
@@ -132,7 +148,7 @@ class AirflowServer:
                 if token.status_code == 201:
                     self.api.headers["Authorization"] = f"Bearer {token.json()['access_token']}"
                     there = {dag["dag_id"] for dag in self.get("/dags")["dags"]}
-                    if names <= there:
+                    if self.dag_ids <= there:
                         return
             time.sleep(0.5)
         raise TimeoutError(f"Airflow was not ready after {seconds} s; see {self.folder / 'logs'}")

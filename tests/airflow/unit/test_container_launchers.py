@@ -40,7 +40,7 @@ def test_a_pod_gets_the_same_arguments_the_claim_and_a_device_only_on_gpu_slots(
     pytest.importorskip("kubernetes", reason="the Kubernetes provider is not installed (make test-airflow-scale installs it)")
     # The provider wants to know a cluster before it builds a pod; it does not call it.
     (tmp_path / "config").write_text(CLUSTER)
-    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "config"))
+    monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "config"))
     launcher = launchers.launcher(settings("kubernetes", D2R_GPUS="1", D2R_NAMESPACE="d2r", D2R_CLAIM="lake"), gpu=True, log=log)
     pod = launcher.build(ARGUMENTS, "annotate").build_pod_request_obj({})
     (container,) = [c for c in pod.spec.containers if c.name == "base"]
@@ -49,7 +49,8 @@ def test_a_pod_gets_the_same_arguments_the_claim_and_a_device_only_on_gpu_slots(
     assert container.working_dir == "/workspace"
     assert container.resources.limits == {"nvidia.com/gpu": "1"}
     assert pod.metadata.namespace == "d2r"
-    assert pod.spec.volumes[0].persistent_volume_claim.claim_name == "lake"
+    (volume,) = [v for v in pod.spec.volumes if v.name == "workspace"]
+    assert volume.persistent_volume_claim.claim_name == "lake"
     assert pod.spec.restart_policy == "Never"
     launcher = launchers.launcher(settings("kubernetes"), gpu=True, log=log)
     pod = launcher.build(ARGUMENTS, "annotate").build_pod_request_obj({})

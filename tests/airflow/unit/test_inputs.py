@@ -10,7 +10,7 @@ from d2r_airflow.operator import flat
 from d2r_airflow.publication import slug
 from d2r_airflow.settings import Settings
 
-FORM = {"project": None, "preset": "default", "overrides": [], "detector": None}
+FORM = {"project": None, "preset": None, "overrides": None, "detector": None}
 
 
 def event(minute: int, **extra):
@@ -24,10 +24,11 @@ def test_the_youngest_event_counts():
 
 
 def test_the_form_comes_before_the_event_and_the_event_before_the_default():
-    event_says = {"detector": "detector-1", "project": "site-a"}
+    event_says = {"detector": "detector-1", "project": "site-a", "preset": "tiny", "overrides": ["a.b=1"]}
     chosen = decide(FORM, event_says, ["detector"])
     assert chosen["detector"] == "site-a/runs/detector-1"
-    assert chosen["carried"] == {"project": "site-a", "detector": "detector-1"}
+    assert chosen["carried"] == event_says, "what the event said goes on to the next DAG"
+    assert chosen["common"][-4:] == ["--preset", "tiny", "--set", "a.b=1"]
     chosen = decide({**FORM, "project": "site-b", "detector": "detector-2"}, event_says, ["detector"])
     assert chosen["detector"] == "site-b/runs/detector-2"
     assert decide(FORM, {}, ())["common"] == ["--lake", "main/lake", "--runs", "main/runs", "--preset", "default"]
