@@ -224,4 +224,4 @@ class AirflowServer:
         answer = self.get(
             f"/dags/{dag}/dagRuns/{run_id}/taskInstances/{task_id}/logs/{attempt}", map_index=map_index, full_content=True
         )
-        return "\n".join(line if isinstance(line, str) else str(line.get("event", "")) for line in answer["content"])
+        return "\n".join(json.dumps(line) for line in answer["content"])
