@@ -7,17 +7,17 @@ from d2r_airflow.operator import D2ROperator
 from d2r_airflow.policy import GPU_POOL, START
 
 
-@dag(schedule=None, start_date=START, catchup=False, is_paused_upon_creation=False, params={"project": Param("base", type="string")})
+@dag(schedule=None, start_date=START, catchup=False, is_paused_upon_creation=False, params={"project": Param("limited", type="string")})
 def d2r_interrupted_training():
     D2ROperator(
         task_id="train_detector",
         arguments=[
-            "train-detector", "--preset", "tiny", "--lake", "base/lake", "--runs", "{{ params.project }}/runs",
-            "--set", "detector.train.steps=120", "--set", "detector.train.eval_every=120",
+            "train-detector", "--preset", "tiny", "--lake", "{{ params.project }}/lake", "--runs", "{{ params.project }}/runs",
+            "--set", "detector.train.steps=300", "--set", "detector.train.eval_every=300",
         ],
         pool=GPU_POOL,
-        execution_timeout=timedelta(seconds=12),
-        retries=12,
+        execution_timeout=timedelta(seconds=8),
+        retries=60,
         retry_delay=timedelta(seconds=1),
     )  # fmt: skip
 

@@ -14,7 +14,7 @@ from d2r_airflow.policy import START, shared
         **shared(hours=1, deadline_hours=1),
         "start_date": START,
         "deadline": DeadlineAlert(
-            reference=DeadlineReference.DAGRUN_QUEUED_AT,
+            reference=DeadlineReference.FIXED_DATETIME(START),
             interval=timedelta(seconds=1),
             callback=shared(hours=1, deadline_hours=1)["deadline"].callback,
         ),
