@@ -62,3 +62,32 @@ d2r-path:
 
 clean:
 	rm -rf demo bench-results
+
+# Airflow: its own environment in .venv-airflow, its own folder .airflow; `d2r` must be built (D2R=... names another binary).
+AIRFLOW_PYTHON := .venv-airflow/bin/python
+.PHONY: airflow airflow-setup airflow-smoke test-dags test-airflow test-airflow-scale
+
+airflow-setup:
+	@scripts/airflow_venv.sh
+
+## Airflow with these DAGs on this machine's loopback; prints the address and the password. Ctrl-C stops it.
+airflow: build airflow-setup
+	D2R_BIN=$(D2R) scripts/airflow_start.sh
+
+## Starts Airflow in a folder of its own, runs d2r_smoke, prints the outcome, stops it.
+airflow-smoke: airflow-setup
+	$(AIRFLOW_PYTHON) tests/airflow/smoke.py --d2r $(D2R)
+
+## The DAGs without a scheduler: lints, graph, forms, operator, command lines against the built command's help.
+test-dags: airflow-setup
+	.venv-airflow/bin/ruff check dags --select AIR --preview
+	D2R_BIN=$(D2R) $(AIRFLOW_PYTHON) -m pytest -q tests/airflow/unit
+
+## Under a real scheduler: kills, full disk, two runs on one GPU slot, approval, alerts, the asset graph.
+test-airflow: airflow-setup
+	D2R_BIN=$(D2R) $(AIRFLOW_PYTHON) -m pytest -q -p no:cacheprovider tests/airflow/live -m "not scale"
+
+## LocalExecutor and CeleryExecutor on PostgreSQL and Redis of their own.
+test-airflow-scale:
+	@scripts/airflow_venv.sh scale
+	D2R_BIN=$(D2R) $(AIRFLOW_PYTHON) -m pytest -q -p no:cacheprovider tests/airflow/live -m scale

@@ -1,0 +1,89 @@
+"""
+### Makes the browser preview, and publishes it when a radiologist approves
+
+`distill` (a small student of the report model) → `export_preview` → `approve` → `publish`. Nobody approves by default: `approve`
+waits for a person, holding neither a worker nor a pool slot, and fails after a month. Who approved, when, and what they wrote
+goes into the bundle's `MANIFEST.json`. A rejected bundle stays under `previews/waiting`.
+"""
+
+import os
+from datetime import timedelta
+
+from airflow.providers.standard.operators.hitl import ApprovalOperator
+from airflow.sdk import Param, dag, get_current_context, task
+
+from d2r_airflow import assets, lineage, params
+from d2r_airflow.alerts import Alert
+from d2r_airflow.inputs import choose
+from d2r_airflow.operator import D2ROperator
+from d2r_airflow.policy import GPU_POOL, shared
+from d2r_airflow.publication import approvers, publish_bundle, slug
+
+BODY = """\
+Sample studies of this bundle were written by a model; research software, not a medical device.
+
+| | |
+|---|---|
+| report model | `{{ ti.xcom_pull(task_ids='choose')['reporter'] }}` |
+| folder of the bundle | `{{ ti.xcom_pull(task_ids='place')['waiting'] }}` |
+{% for name, value in ti.xcom_pull(task_ids='export_preview').get('figures', {}).items() -%}
+| {{ name }} | {{ value }} |
+{% endfor %}
+Open the folder in the viewer, look at the samples, then fill in the form.
+"""
+FORM = {
+    "studies_reviewed": Param(type="integer", minimum=1, title="Sample studies reviewed"),
+    "no_patient_data": Param(False, type="boolean", title="No patient can be recognised in the samples"),
+    "comment": Param("", type="string", format="multiline", title="Comment", description="No patient data here, please."),
+}
+
+
+@dag(
+    dag_id="d2r_publish_preview",
+    doc_md=__doc__,
+    schedule=[assets.METRICS],
+    user_defined_filters={"run_folder": lineage.run_folder},
+    params={**params.common(), "reporter": params.run("reporter")},
+    **shared(hours=24, deadline_hours=24 * 31, active_runs=4, tags=("preview", "consumer")),
+)
+def d2r_publish_preview():
+    @task(multiple_outputs=True)
+    def place(chosen: dict) -> dict[str, str]:
+        """Where this run's bundle waits, and where bundles are published."""
+        previews = f"{chosen['project']}/previews"
+        return {"waiting": f"{previews}/waiting/{slug(get_current_context()['run_id'])}", "published": previews}
+
+    @task(outlets=[assets.PREVIEW], multiple_outputs=True)
+    def publish(folders: dict, approval: dict, carried: dict) -> dict:
+        """Seals the bundle with the approval record and moves it to its place."""
+        sealed = publish_bundle(folders, approval)
+        get_current_context()["outlet_events"][assets.PREVIEW].extra = {**carried, **sealed}
+        return sealed
+
+    inputs = choose(["reporter"])
+    folders = place(inputs)
+    distill = D2ROperator(
+        task_id="distill", arguments=["distill", inputs["common"], "--reporter", inputs["reporter"]], pool=GPU_POOL
+    )
+    export = D2ROperator(
+        task_id="export_preview",
+        arguments=[
+            "export", "preview", inputs["common"],
+            "--student", "{{ ti.xcom_pull(task_ids='distill') | run_folder }}", "--out", folders["waiting"],
+        ],
+    )
+    approve = ApprovalOperator(
+        task_id="approve",
+        subject="Publish this preview?",
+        body=BODY,
+        params=FORM,
+        assigned_users=approvers(os.environ.get("D2R_APPROVERS", "")),
+        notifiers=[Alert("approval wanted")],
+        response_timeout=timedelta(days=30),
+        execution_timeout=None,
+        retries=0,
+    )
+    distill >> export >> approve >> publish(folders, approve.output, inputs["carried"])
+
+
+d2r_publish_preview()

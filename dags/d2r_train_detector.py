@@ -1,0 +1,34 @@
+"""
+### Trains the lesion detector
+
+Starts by itself when the readers' boxes change. A killed or failed run continues from its newest checkpoint when the task is
+retried or cleared; a run whose inputs and configuration are unchanged is found and reused.
+"""
+
+from airflow.sdk import dag
+
+from d2r_airflow import assets, params
+from d2r_airflow.inputs import choose
+from d2r_airflow.operator import D2ROperator
+from d2r_airflow.policy import GPU_POOL, shared
+
+
+@dag(
+    dag_id="d2r_train_detector",
+    doc_md=__doc__,
+    schedule=[assets.READER_LESIONS],
+    params={**params.common(), "dataset": params.dataset("vindr", "Labelled data set")},
+    **shared(hours=48, deadline_hours=72, tags=("training", "consumer")),
+)
+def d2r_train_detector():
+    inputs = choose()
+    D2ROperator(
+        task_id="train_detector",
+        arguments=["train-detector", inputs["common"], "--dataset", "{{ params.dataset }}"],
+        carried=inputs["carried"],
+        outlets=[assets.DETECTOR],
+        pool=GPU_POOL,
+    )
+
+
+d2r_train_detector()
