@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 pub struct ReportConfig {
     /// The network.
     pub model: ReportModelConfig,
+    /// Image-text alignment, a loss of training alone.
+    pub align: AlignmentConfig,
     /// Its training.
     pub train: ReportTrainConfig,
 }
@@ -22,6 +24,12 @@ pub struct ReportModelConfig {
     pub trunk_width: i64,
     /// Side of the square input of the trunk, pixels.
     pub input_side: u32,
+    /// Each film as three channels with ImageNet's own statistics, as imported weights expect; else one grey channel.
+    pub rgb: bool,
+    /// CPCA (channel prior convolutional attention) after the trunk, as in D2R-Net.
+    pub cpca: bool,
+    /// D2R-Net's 1x1 convolution to twice `d_model`; without it the decoder is given the trunk's own channels, as in R2Gen.
+    pub local_embedder: bool,
     /// Region tokens from crops of the original-resolution image.
     pub regions: bool,
     /// Regions per image at most, by score.
@@ -32,6 +40,12 @@ pub struct ReportModelConfig {
     pub region_margin: f32,
     /// Channels of the region network's first convolution.
     pub region_width: i64,
+    /// Zero padding in the region network's convolutions; published: none.
+    pub region_padding: bool,
+    /// Lesion region enhancement (LERA) of the crops before the region network.
+    pub lera: Lera,
+    /// Channels that LERA works in; published: 3.
+    pub lera_filters: i64,
     /// Add an embedding of the detector's class and of the box's place to each region token.
     pub region_embedding: bool,
     /// Width of the transformer.
@@ -48,6 +62,89 @@ pub struct ReportModelConfig {
     pub visual_dropout: f64,
     /// Slots of the relational memory; 0 switches it, and the conditional norm, off.
     pub memory_slots: i64,
+}
+
+/// Lesion region enhancement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Lera {
+    /// Crops go to the region network as they are.
+    Off,
+    /// The reconstruction from HCF-Net's PPA with its two faults mended: every patch is averaged over its own pixels, and
+    /// the hidden layer of a patch is wide enough for its norm to pass anything on.
+    Mended,
+    /// The reconstruction as HCF-Net's PPA is published, for comparison.
+    Literal,
+}
+
+/// Alignment of image and report while the report model trains (D2R-Net's LAB and GAB). No part of it is needed to write.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AlignmentConfig {
+    /// Weight of the local loss, lesion regions against sentences (LAB); 0 switches it off.
+    pub lab_weight: f64,
+    /// Weight of the global loss, film against report (GAB); 0 switches it off.
+    pub gab_weight: f64,
+    /// Sharpness of the attention over image tokens (`lambda_softmax`).
+    pub temperature: f64,
+    /// Margin of the ranking losses.
+    pub margin: f64,
+    /// Least share of the margin between reports that resemble each other (`margin_ratio`).
+    pub margin_ratio: f64,
+    /// Similarity from which a word counts as matched (`thres`).
+    pub boundary: f64,
+    /// Reports whose mean text vectors are this similar are not taken as mismatches of each other.
+    pub same_report: f64,
+    /// Epochs in which all mismatches count before only the hardest one does.
+    pub all_negatives_epochs: i64,
+    /// Sum the ranking losses over the batch, as published, instead of averaging.
+    pub sum: bool,
+    /// The text encoder.
+    pub text: TextEncoderConfig,
+}
+
+impl AlignmentConfig {
+    /// Anything to align?
+    pub fn is_on(&self) -> bool {
+        self.lab_weight > 0.0 || self.gab_weight > 0.0
+    }
+}
+
+/// BERT over reports and sentences.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TextEncoderConfig {
+    /// One encoder for reports and sentences, one for each, or one that does not learn.
+    pub mode: TextEncoderMode,
+    /// Folder with `model.safetensors` and `vocab.txt` of a BERT (bert-base-uncased); empty trains one of the sizes below
+    /// from scratch on the report model's own words.
+    pub weights: String,
+    /// Width.
+    pub width: i64,
+    /// Layers.
+    pub layers: i64,
+    /// Attention heads.
+    pub heads: i64,
+    /// Feed-forward width.
+    pub d_ff: i64,
+    /// Longest text, tokens.
+    pub max_tokens: i64,
+    /// Dropout.
+    pub dropout: f64,
+    /// Learning rate.
+    pub lr: f64,
+}
+
+/// Who encodes what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TextEncoderMode {
+    /// One encoder, a projection each for reports and sentences.
+    Shared,
+    /// Two encoders, as published.
+    Two,
+    /// One encoder whose weights stay; only the projections learn.
+    Frozen,
 }
 
 /// Training.

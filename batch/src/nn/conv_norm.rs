@@ -63,18 +63,24 @@ impl ConvNorm {
     }
 
     /// `xs`: f32 `[B, C, H, W]`. Where the layer has several input channels and the image only one, the image
-    /// stands in each of them: the kernel is summed over its inputs, which is the same and cheaper.
+    /// stands in each of them: the kernel is summed over its inputs, which is the same and cheaper. A frozen norm goes
+    /// into the kernel and a bias, so that no pass over the image is spent on it.
     pub fn forward_t(&self, xs: &Tensor, train: bool) -> Tensor {
-        let ys = if xs.size()[1] == 1 && self.shape.inputs > 1 {
-            let folded = self.conv.ws.sum_dim_intlist([1i64].as_slice(), true, self.conv.ws.kind());
-            let (stride, padding) = (self.shape.stride, self.shape.kernel / 2);
-            xs.conv2d(&folded, None::<&Tensor>, [stride; 2], [padding; 2], [1, 1], 1)
+        let kernel = if xs.size()[1] == 1 && self.shape.inputs > 1 {
+            self.conv.ws.sum_dim_intlist([1i64].as_slice(), true, self.conv.ws.kind())
         } else {
-            xs.apply(&self.conv)
+            self.conv.ws.shallow_clone()
+        };
+        let (stride, padding) = (self.shape.stride, self.shape.kernel / 2);
+        let convolved = |kernel: &Tensor, bias: Option<&Tensor>| {
+            xs.conv2d(kernel, bias, [stride; 2], [padding; 2], [1, 1], 1)
         };
         match &self.norm {
-            Norm::Batch(norm) => norm.forward_t(&ys, train),
-            Norm::Frozen(norm) => norm.forward(&ys),
+            Norm::Batch(norm) => norm.forward_t(&convolved(&kernel, None), train),
+            Norm::Frozen(norm) => {
+                let (scale, shift) = norm.scale_and_shift();
+                convolved(&(kernel * scale.view([-1, 1, 1, 1])), Some(&shift))
+            }
         }
     }
 }

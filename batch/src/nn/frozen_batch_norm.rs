@@ -26,11 +26,11 @@ impl FrozenBatchNorm {
         }
     }
 
-    /// `xs`: f32 `[B, C, H, W]`.
-    pub fn forward(&self, xs: &Tensor) -> Tensor {
+    /// `a` and `b`, each `[C]`. A convolution before this norm takes them over: its kernel times `a`, `b` as its bias.
+    pub fn scale_and_shift(&self) -> (Tensor, Tensor) {
         let scale = &self.weight * (&self.running_var + self.eps).rsqrt();
         let shift = &self.bias - &self.running_mean * &scale;
-        xs * scale.view([1, -1, 1, 1]) + shift.view([1, -1, 1, 1])
+        (scale, shift)
     }
 }
 
@@ -64,7 +64,9 @@ mod tests {
             1e-5,
             false,
         );
-        let gap = f64::try_from((norm.forward(&xs) - torch).abs().max()).unwrap();
+        let (scale, shift) = norm.scale_and_shift();
+        let ours = &xs * scale.view([1, -1, 1, 1]) + shift.view([1, -1, 1, 1]);
+        let gap = f64::try_from((ours - torch).abs().max()).unwrap();
         assert!(gap < 1e-5, "{gap}");
         assert!(vs.trainable_variables().is_empty());
         assert_eq!(vs.variables().len(), 4);

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::*;
+use crate::config::report::Lera;
 use crate::nn::attention::MultiHeadAttention;
 use crate::report::beam_search::{DecodeOptions, Hypothesis, beam_search};
 use crate::report::conditional_norm::{ConditionalNorm, FusedModulation, StdNorm};
@@ -60,11 +61,17 @@ fn config(memory_slots: i64) -> ReportModelConfig {
         trunk_depth: 18,
         trunk_width: 8,
         input_side: 32,
+        rgb: false,
+        cpca: false,
+        local_embedder: true,
         regions: true,
         max_regions: 4,
         region_side: 16,
         region_margin: 0.1,
         region_width: 4,
+        region_padding: true,
+        lera: Lera::Off,
+        lera_filters: 3,
         region_embedding: true,
         d_model: 32,
         d_ff: 64,

@@ -2,10 +2,12 @@
 
 pub mod beam_search;
 pub mod conditional_norm;
+pub mod cpca;
 pub mod decoder;
 pub mod encoder;
 pub mod encoder_decoder;
 pub mod grounding;
+pub mod lera;
 pub mod region_encoder;
 pub mod relational_memory;
 pub mod report_model;

@@ -1,11 +1,12 @@
 //! Region tokens: crops of the radiograph at its own resolution through a small convolutional net (after D2R-Net's
 //! SimpleConvNet), so that a lesion that vanishes when the film is shrunk is still seen.
-//! Ours: padded convolutions, and an embedding of the detector's class, its score and the box's place, because a crop
+//! Before it, on demand, the lesion region enhancement. Ours: padded convolutions, and an embedding of the detector's class, its score and the box's place, because a crop
 //! says neither where it was taken nor what the detector took it for.
 
 use d2r_contracts::labels::LESION_CLASSES;
 use tch::{Kind, Tensor, nn};
 
+use super::lera::LesionEnhancement;
 use super::report_model::RegionTensors;
 use crate::config::report::ReportModelConfig;
 use crate::nn::mlp::linear;
@@ -15,9 +16,10 @@ const STAGES: u32 = 5;
 /// Spread of the class embedding's initial values, of the order of the other parts of a token.
 const EMBEDDING_SPREAD: f64 = 0.5;
 
-/// The region network; parameters `conv1..5`, `bn1..5`, `fc`, and `class`, `place` when embedded.
+/// The region network; parameters `conv1..5`, `bn1..5`, `fc`, `lera` when on, and `class`, `place` when embedded.
 #[derive(Debug)]
 pub struct RegionEncoder {
+    lera: Option<LesionEnhancement>,
     stages: Vec<(nn::Conv2D, nn::BatchNorm)>,
     fc: nn::Linear,
     embedding: Option<(Tensor, nn::Linear)>,
@@ -28,11 +30,15 @@ impl RegionEncoder {
     /// `d_visual`: width of the tokens.
     pub fn new(path: &nn::Path, config: &ReportModelConfig, d_visual: i64) -> Self {
         let width = |stage: u32| config.region_width << stage;
+        let channels = if config.rgb { 3 } else { 1 };
+        let lera = LesionEnhancement::new(&(path / "lera"), channels, config.lera_filters, config.lera);
+        let first = if lera.is_some() { config.lera_filters } else { channels };
+        let padding = i64::from(config.region_padding);
         let stages = (0..STAGES)
             .map(|i| {
-                let inputs = if i == 0 { 1 } else { width(i - 1) };
+                let inputs = if i == 0 { first } else { width(i - 1) };
                 let stride = if i == 0 { 1 } else { 2 };
-                let conv = nn::ConvConfig { stride, padding: 1, ..nn::ConvConfig::default() };
+                let conv = nn::ConvConfig { stride, padding, ..nn::ConvConfig::default() };
                 let norm = nn::BatchNormConfig { ws_init: nn::Init::Const(1.0), ..nn::BatchNormConfig::default() };
                 (
                     nn::conv2d(path / format!("conv{}", i + 1), inputs, width(i), 3, conv),
@@ -45,16 +51,19 @@ impl RegionEncoder {
             let class = (path / "class").randn("weight", &[rows, d_visual], 0.0, EMBEDDING_SPREAD);
             (class, linear(&(path / "place"), 5, d_visual))
         });
-        Self { stages, fc: linear(&(path / "fc"), width(STAGES - 1), d_visual), embedding, d_visual }
+        Self { lera, stages, fc: linear(&(path / "fc"), width(STAGES - 1), d_visual), embedding, d_visual }
     }
 
-    /// One token per crop, `[M, d_visual]`. `crops`: f32 `[M, 1, R, R]`, normalised.
+    /// One token per crop, `[M, d_visual]`. `crops`: f32 `[M, 1 or 3, R, R]`, normalised.
     pub fn forward_t(&self, crops: &Tensor, regions: &RegionTensors, train: bool) -> Tensor {
         let count = crops.size()[0];
         if count == 0 {
             return Tensor::zeros([0, self.d_visual], (Kind::Float, crops.device()));
         }
-        let mut xs = crops.shallow_clone();
+        let mut xs = match &self.lera {
+            Some(lera) => lera.forward_t(crops, train),
+            None => crops.shallow_clone(),
+        };
         for (conv, norm) in &self.stages {
             xs = xs.apply(conv).apply_t(norm, train).relu();
         }

@@ -7,13 +7,15 @@ use tch::{Device, Kind, Tensor, nn};
 use super::beam_search::{DecodeOptions, beam_search};
 use super::encoder_decoder::{BOUNDARY, EncoderDecoder};
 use super::region_encoder::RegionEncoder;
-use super::visual_extractor::VisualExtractor;
-use crate::config::report::ReportModelConfig;
+use super::visual_extractor::{VisualExtractor, imagenet_channels};
+use crate::config::report::{Lera, ReportModelConfig};
 use crate::detect::resnet::DEPTHS;
 use crate::error::{Error, Result};
 
 /// Kept above zero where a share is divided or its logarithm taken.
 const TINY: f64 = 1e-8;
+/// Five unpadded convolutions, four of them with stride 2, leave one pixel of this side.
+const REGION_SIDE_UNPADDED: u32 = 33;
 
 /// Films and regions of a batch, on the model's device.
 #[derive(Debug)]
@@ -57,6 +59,17 @@ pub struct ReportLosses {
     pub word: Tensor,
     /// Cross-entropy of region attention against the named boxes, mean over words that name any; 0 without any.
     pub grounding: Tensor,
+}
+
+/// Visual tokens before the encoder.
+#[derive(Debug)]
+pub struct VisualFeatures {
+    /// f32 `[B, P, d_visual]`.
+    pub patches: Tensor,
+    /// f32 `[B, N, d_visual]`: zero where absent; `N` is 0 without regions.
+    pub regions: Tensor,
+    /// Boolean `[B, N]`.
+    pub present: Tensor,
 }
 
 /// Encoded source tokens.
@@ -104,9 +117,8 @@ impl ReportModel {
         check(config)?;
         let vs = nn::VarStore::new(device);
         let root = vs.root();
-        // D2R-Net's 1,024 at the published width of 512.
-        let d_visual = 2 * config.d_model;
-        let visual_extractor = VisualExtractor::new(&(&root / "visual_extractor"), config, d_visual);
+        let visual_extractor = VisualExtractor::new(&(&root / "visual_extractor"), config);
+        let d_visual = visual_extractor.d_visual();
         let region_encoder = config.regions.then(|| RegionEncoder::new(&(&root / "region_encoder"), config, d_visual));
         let encoder_decoder = EncoderDecoder::new(&(&root / "encoder_decoder"), config, d_visual, words);
         Ok(Self { vs, config: config.clone(), normalisation, visual_extractor, region_encoder, encoder_decoder })
@@ -127,28 +139,54 @@ impl ReportModel {
         &self.config
     }
 
-    /// Films and regions to encoded tokens; the same in training and writing but for dropout and batch statistics.
-    pub fn encode(&self, visual: &VisualTensors, train: bool) -> Encoded {
+    /// Films and regions to visual tokens; the same in training and writing but for dropout and batch statistics.
+    pub fn features(&self, visual: &VisualTensors, train: bool) -> VisualFeatures {
         let patches = self.visual_extractor.forward_t(&self.normalised(&visual.films), train);
-        let (batch, count, width) = (patches.size()[0], patches.size()[1], patches.size()[2]);
-        let all = Tensor::ones([batch, count], (Kind::Bool, patches.device()));
+        let (batch, width) = (patches.size()[0], patches.size()[2]);
         let regions = &visual.regions;
-        let per_image = regions.present.size()[1];
-        let (tokens, present) = match &self.region_encoder {
+        let per_image = if self.region_encoder.is_some() { regions.present.size()[1] } else { 0 };
+        let places = Tensor::zeros([batch * per_image, width], (Kind::Float, patches.device()));
+        let regions = match &self.region_encoder {
             Some(encoder) if per_image > 0 => {
                 let found = encoder.forward_t(&self.normalised(&regions.crops), regions, train);
-                let places = Tensor::zeros([batch * per_image, width], (Kind::Float, patches.device()));
-                let dense = places.index_copy(0, &regions.slots, &found).view([batch, per_image, width]);
-                (Tensor::cat(&[patches, dense], 1), Tensor::cat(&[&all, &regions.present], 1))
+                places.index_copy(0, &visual.regions.slots, &found)
             }
-            _ => (patches, all),
+            _ => places,
         };
+        VisualFeatures {
+            patches,
+            regions: regions.view([batch, per_image, width]),
+            present: visual.regions.present.narrow(1, 0, per_image),
+        }
+    }
+
+    /// Visual tokens to encoded tokens.
+    pub fn encode_features(&self, features: &VisualFeatures, train: bool) -> Encoded {
+        let (batch, count) = (features.patches.size()[0], features.patches.size()[1]);
+        let all = Tensor::ones([batch, count], (Kind::Bool, features.patches.device()));
+        let tokens = Tensor::cat(&[&features.patches, &features.regions], 1);
+        let present = Tensor::cat(&[&all, &features.present], 1);
         Encoded { tokens: self.encoder_decoder.encode(&tokens, &present, train), present, patches: count }
     }
 
+    /// Films and regions to encoded tokens.
+    pub fn encode(&self, visual: &VisualTensors, train: bool) -> Encoded {
+        self.encode_features(&self.features(visual, train), train)
+    }
+
+    /// Width of the visual tokens.
+    pub fn d_visual(&self) -> i64 {
+        self.visual_extractor.d_visual()
+    }
+
+    /// Encoder, decoder and head.
+    pub fn encoder_decoder(&self) -> &EncoderDecoder {
+        &self.encoder_decoder
+    }
+
     /// The losses of a batch with its reports, teacher-forced.
-    pub fn losses(&self, visual: &VisualTensors, targets: &ReportTargets, train: bool) -> ReportLosses {
-        let encoded = self.encode(visual, train);
+    pub fn losses(&self, features: &VisualFeatures, targets: &ReportTargets, train: bool) -> ReportLosses {
+        let encoded = self.encode_features(features, train);
         let length = targets.ids.size()[1] - 1;
         let inputs = targets.ids.narrow(1, 0, length);
         let out = self.encoder_decoder.forward_t(&encoded.tokens, &encoded.present, &inputs, train);
@@ -220,6 +258,9 @@ impl ReportModel {
     }
 
     fn normalised(&self, grey: &Tensor) -> Tensor {
+        if self.config.rgb {
+            return imagenet_channels(grey);
+        }
         let (mean, std) = self.normalisation;
         (grey.to_kind(Kind::Float) / 255.0 - mean) / std
     }
@@ -235,6 +276,12 @@ fn check(config: &ReportModelConfig) -> Result<()> {
     }
     if !DEPTHS.contains(&config.trunk_depth) {
         return bad(format!("`trunk_depth` = {}; there are 18, 34, 50 and 101", config.trunk_depth));
+    }
+    if config.lera != Lera::Off && (config.lera_filters < 2 || config.region_side % 4 != 0) {
+        return bad("LERA needs `lera_filters` >= 2 and a `region_side` that 4 divides".into());
+    }
+    if !config.region_padding && config.region_side < REGION_SIDE_UNPADDED {
+        return bad(format!("without padding the region network needs `region_side` >= {REGION_SIDE_UNPADDED}"));
     }
     if config.layers < 1 || config.input_side < 32 || config.region_side < 16 {
         return bad("needs `layers` >= 1, `input_side` >= 32 and `region_side` >= 16".into());

@@ -1,6 +1,7 @@
 //! The whole model on random films: no box, as many boxes as there are places, training and writing.
 
 use super::*;
+use crate::config::report::Lera;
 use crate::report::beam_search::DecodeOptions;
 
 const WORDS: i64 = 12;
@@ -10,11 +11,17 @@ fn config() -> ReportModelConfig {
         trunk_depth: 18,
         trunk_width: 8,
         input_side: 64,
+        rgb: false,
+        cpca: false,
+        local_embedder: true,
         regions: true,
         max_regions: 3,
         region_side: 32,
         region_margin: 0.1,
         region_width: 4,
+        region_padding: true,
+        lera: Lera::Off,
+        lera_filters: 3,
         region_embedding: true,
         d_model: 16,
         d_ff: 32,
@@ -127,11 +134,11 @@ fn both_losses_fall_on_one_batch() {
     named[3] = 1.0;
     named[16] = 1.0;
     let targets = ReportTargets { ids, kept, named: Tensor::from_slice(&named).view([3, 4, 2]) };
-    let before = model.losses(&films, &targets, true);
+    let before = model.losses(&model.features(&films, true), &targets, true);
     let (word, grounding) = (f64::try_from(&before.word).unwrap(), f64::try_from(&before.grounding).unwrap());
     assert!(word > 1.0 && grounding > 0.1, "{word} {grounding}");
     for _ in 0..25 {
-        let losses = model.losses(&films, &targets, true);
+        let losses = model.losses(&model.features(&films, true), &targets, true);
         let total: Tensor = losses.word + losses.grounding;
         for mut v in model.variables().trainable_variables() {
             v.zero_grad();
@@ -145,7 +152,7 @@ fn both_losses_fall_on_one_batch() {
             }
         }
     }
-    let after = model.losses(&films, &targets, true);
+    let after = model.losses(&model.features(&films, true), &targets, true);
     let (a, b) = (f64::try_from(&after.word).unwrap(), f64::try_from(&after.grounding).unwrap());
     assert!(a < 0.7 * word && b < grounding, "{word} to {a}, {grounding} to {b}");
 }
@@ -158,10 +165,10 @@ fn nothing_named_costs_nothing() {
         kept: Tensor::ones([1, 2], (Kind::Float, Device::Cpu)),
         named: Tensor::zeros([1, 2, 2], (Kind::Float, Device::Cpu)),
     };
-    let losses = model.losses(&visual(&[2]), &targets, false);
+    let losses = model.losses(&model.features(&visual(&[2]), false), &targets, false);
     assert_eq!(f64::try_from(losses.grounding).unwrap(), 0.0);
     let none = ReportTargets { named: Tensor::zeros([1, 2, 0], (Kind::Float, Device::Cpu)), ..targets };
-    let losses = model.losses(&visual(&[0]), &none, false);
+    let losses = model.losses(&model.features(&visual(&[0]), false), &none, false);
     assert_eq!(f64::try_from(losses.grounding).unwrap(), 0.0);
     assert!(f64::try_from(losses.word).unwrap().is_finite());
 }

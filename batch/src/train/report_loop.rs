@@ -204,7 +204,7 @@ impl<'a> Run<'a> {
         let visual = visual_tensors(stack_visuals(&visuals, &job.visual, job.device)?);
         let WordBatch { ids, kept, named } = stack_words(&examples, job.device)?;
         self.optimizer.zero_grad();
-        let losses = self.model.losses(&visual, &ReportTargets { ids, kept, named }, true);
+        let losses = self.model.losses(&self.model.features(&visual, true), &ReportTargets { ids, kept, named }, true);
         let total_loss = &losses.word + &losses.grounding * job.config.grounding_weight;
         total_loss.f_backward()?;
         self.optimizer.clip_value(job.config.clip_value);
@@ -330,7 +330,7 @@ fn score(model: &ReportModel, studies: &[ReportExample], job: &ReportTraining) -
         }
         let WordBatch { ids, kept, named } = stack_words(&examples, job.device)?;
         let count = f64::try_from(kept.sum(Kind::Double))?;
-        loss += f64::try_from(model.losses(&visual, &ReportTargets { ids, kept, named }, false).word)? * count;
+        loss += f64::try_from(model.losses(&model.features(&visual, false), &ReportTargets { ids, kept, named }, false).word)? * count;
         words += count;
     }
     let bleu4 = bleu(&written, &references)[3];

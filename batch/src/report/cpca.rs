@@ -1,0 +1,59 @@
+//! CPCA, channel prior convolutional attention, as D2R-Net places it between trunk and local embedder: a weight for each
+//! channel from its mean and maximum, then a map of strip convolutions over what is left.
+//! One 1x1 convolution serves three times, and nothing is added back to the input: both as published.
+
+use tch::{Tensor, nn};
+
+/// Channels over hidden channels of the channel attention.
+const REDUCTION: i64 = 4;
+/// Lengths of the strip convolutions.
+const STRIPS: [i64; 3] = [7, 11, 21];
+
+/// The module; parameters `ca.fc1`, `ca.fc2`, `conv`, `dconv5_5`, `dconv1_7`, `dconv7_1`, ... as in the public code.
+#[derive(Debug)]
+pub struct Cpca {
+    conv: nn::Conv2D,
+    fc1: nn::Conv2D,
+    fc2: nn::Conv2D,
+    square: nn::Conv2D,
+    strips: Vec<[nn::Conv2D; 2]>,
+}
+
+impl Cpca {
+    /// Over `channels` channels, at least 4.
+    pub fn new(path: &nn::Path, channels: i64) -> Self {
+        let point = |path: nn::Path, inputs, outputs| nn::conv2d(path, inputs, outputs, 1, nn::ConvConfig::default());
+        let depth_wise = |name: String, kernel: [i64; 2]| {
+            let padding = kernel.map(|side| side / 2);
+            let config = nn::ConvConfigND::<[i64; 2]> { padding, groups: channels, ..Default::default() };
+            nn::conv(path / name, channels, channels, kernel, config)
+        };
+        let (attention, hidden) = (path / "ca", channels / REDUCTION);
+        Self {
+            conv: point(path / "conv", channels, channels),
+            fc1: point(&attention / "fc1", channels, hidden),
+            fc2: point(&attention / "fc2", hidden, channels),
+            square: depth_wise("dconv5_5".into(), [5, 5]),
+            strips: STRIPS
+                .iter()
+                .map(|&k| [depth_wise(format!("dconv1_{k}"), [1, k]), depth_wise(format!("dconv{k}_1"), [k, 1])])
+                .collect(),
+        }
+    }
+
+    /// `[B, C, H, W] -> [B, C, H, W]`.
+    pub fn forward(&self, xs: &Tensor) -> Tensor {
+        let ys = xs.apply(&self.conv).gelu("none");
+        let vs = &ys * self.channel_weights(&ys);
+        let base = vs.apply(&self.square);
+        let add_strip = |sum: Tensor, [across, down]: &[nn::Conv2D; 2]| sum + base.apply(across).apply(down);
+        let map = self.strips.iter().fold(base.shallow_clone(), add_strip);
+        (map.apply(&self.conv) * vs).apply(&self.conv)
+    }
+
+    /// `[B, C, 1, 1]`, each 0 to 2.
+    fn channel_weights(&self, xs: &Tensor) -> Tensor {
+        let weigh = |pooled: Tensor| pooled.apply(&self.fc1).relu().apply(&self.fc2).sigmoid();
+        weigh(xs.adaptive_avg_pool2d([1, 1])) + weigh(xs.amax([2i64, 3].as_slice(), true))
+    }
+}
