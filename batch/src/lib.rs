@@ -1,6 +1,7 @@
 //! The batch job of D2R: trains the lesion detector and the report model, annotates, reports, evaluates, and
 //! writes its datasets and reports as Parquet. Research software, not a medical device.
 
+pub mod align;
 pub mod config;
 pub mod data;
 pub mod detect;

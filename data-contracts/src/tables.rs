@@ -219,6 +219,10 @@ table_row! {
         loss_word: Option<f64>,
         /// Report model: agreement of attention with the boxes that a sentence names.
         loss_grounding: Option<f64>,
+        /// Report model: weighted local alignment of lesion regions and sentences (LAB).
+        loss_local: Option<f64>,
+        /// Report model: weighted global alignment of films and reports (GAB).
+        loss_global: Option<f64>,
         /// Semi-supervised phase: accepted pseudo-boxes per image.
         pseudo_boxes_per_image: Option<f64>,
         /// Semi-supervised phase: pseudo-boxes per unlabelled image over true boxes per labelled image.
@@ -250,6 +254,8 @@ impl TrainLogRow {
             loss_pseudo: None,
             loss_word: None,
             loss_grounding: None,
+            loss_local: None,
+            loss_global: None,
             pseudo_boxes_per_image: None,
             pseudo_box_ratio: None,
             unlabelled_weight: None,

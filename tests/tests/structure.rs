@@ -17,10 +17,11 @@ const SHARED: [&str; 5] = ["error", "exit", "progress", "stop", "config"];
 fn arrows() -> BTreeMap<&'static str, Vec<&'static str>> {
     BTreeMap::from([
         ("cli", vec!["stages", "lake", "weights"]),
-        ("stages", vec!["train", "eval", "lake", "data", "report", "semi", "detect", "weights", "stages"]),
-        ("train", vec!["detect", "semi", "report", "data", "lake", "eval", "stages::context"]),
+        ("stages", vec!["train", "eval", "lake", "data", "align", "report", "semi", "detect", "weights", "stages"]),
+        ("train", vec!["detect", "semi", "align", "report", "data", "lake", "eval", "stages::context"]),
         ("semi", vec!["detect"]),
-        ("weights", vec!["detect", "train"]),
+        ("weights", vec!["detect", "align", "train"]),
+        ("align", vec!["nn"]),
         ("data", vec!["lake", "stages::context"]),
         ("report", vec!["nn", "detect::resnet", "detect::roi_align"]),
         ("detect", vec!["nn"]),
@@ -35,8 +36,14 @@ fn arrows() -> BTreeMap<&'static str, Vec<&'static str>> {
 const TORCH_FREE: [&str; 5] = ["cli", "config", "eval", "lake", "data"];
 
 /// The tensor border: the files of torch-free modules that may.
-const BORDER: [&str; 5] =
-    ["data/collate.rs", "data/collate_report.rs", "cli/flags.rs", "stages/context.rs", "stages/doctor.rs"];
+const BORDER: [&str; 6] = [
+    "data/collate.rs",
+    "data/collate_report.rs",
+    "data/collate_text.rs",
+    "cli/flags.rs",
+    "stages/context.rs",
+    "stages/doctor.rs",
+];
 
 fn rust_files(folder: &Path) -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> = WalkDir::new(folder)

@@ -12,6 +12,9 @@ pub struct SemiConfig {
     pub unlabelled_batch_size: usize,
     /// Pseudo-labels have a score above this.
     pub threshold: f64,
+    /// FCOS: boxes that score above this and are no pseudo-labels are neither taught nor denied; 0 takes them as background,
+    /// as published.
+    pub unsure_min: f64,
     /// FCOS in the utv2 profile: pseudo-labels for sides have a score above this; 0 takes `threshold`.
     pub side_score_min: f64,
     /// Weight of the class losses on pseudo-labels.
@@ -97,6 +100,7 @@ impl Default for SemiConfig {
             burn_in_steps: 8000,
             unlabelled_batch_size: 4,
             threshold: 0.89,
+            unsure_min: 0.0,
             side_score_min: 0.0,
             unlabelled_weight: 1.0,
             side_weight: 1.0,

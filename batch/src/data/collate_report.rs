@@ -116,6 +116,7 @@ mod tests {
 
     use super::*;
     use crate::data::report_batch::{NamedRegions, Region};
+    use crate::data::text_tokens::EncodedTexts;
 
     fn study(grey: u8, regions: usize) -> StudyVisual {
         let region = |i: usize| Region { crop: vec![grey + i as u8; 16], class_id: i as i32, place: [0.5; 5] };
@@ -129,6 +130,7 @@ mod tests {
             ids: ids.into(),
             named,
             reference: String::new(),
+            texts: EncodedTexts::default(),
         }
     }
 

@@ -10,6 +10,8 @@ use d2r_contracts::space::Original;
 use d2r_contracts::tables::LesionRow;
 use serde::{Deserialize, Serialize};
 
+use super::text_tokens::EncodedTexts;
+
 /// Shortest side of a box that is cropped, original pixels.
 const SIDE_MIN: f32 = 4.0;
 
@@ -120,6 +122,8 @@ pub struct ReportExample {
     pub named: Vec<NamedRegions>,
     /// The cleaned reference, whole.
     pub reference: String,
+    /// The reference for the text encoder; empty without alignment.
+    pub texts: EncodedTexts,
 }
 
 #[cfg(test)]

@@ -27,6 +27,12 @@ pub fn assign(points: &[Point], targets: &[Target], rule: PointRule) -> Vec<Opti
     points.iter().map(|p| smallest_match(p, &proper, rule)).collect()
 }
 
+/// All points that may learn a target, whichever other targets there are. A target without area has none.
+pub fn points_of(points: &[Point], target: &Target, rule: PointRule) -> Vec<usize> {
+    let region = &target.region;
+    (0..points.len()).filter(|&i| region.is_proper() && matches(&points[i], region, rule)).collect()
+}
+
 fn smallest_match(point: &Point, boxes: &[(usize, &BoxXyxy<Model>)], rule: PointRule) -> Option<usize> {
     let mut best: Option<(f32, usize)> = None;
     for (index, b) in boxes {

@@ -1,14 +1,17 @@
 //! What FCOS learns from its head's outputs, in torchvision's profile and in that of Unbiased Teacher v2
 //! (arXiv:2206.09500), where everything is measured in strides.
 
+use std::collections::BTreeSet;
+
 use rayon::prelude::*;
 use tch::{Kind, Tensor};
 
-use super::assignment::{PointRule, assign};
+use super::assignment::{PointRule, assign, points_of};
 use super::edge_losses::{NLL_WEIGHT, POINT_CERTAINTY, edge_nll, teacher_better};
 use super::fcos::LevelOutputs;
 use super::losses::{
-    DetectionLosses, Part, centerness_sum, centerness_target, giou_loss, sigmoid_focal_rows, sigmoid_focal_sum,
+    DetectionLosses, Part, centerness_sum, centerness_target, giou_loss, sigmoid_focal_background, sigmoid_focal_rows,
+    sigmoid_focal_sum,
 };
 use super::points::{Level, Point, points};
 use super::target::{BatchTargets, Supervision, Target};
@@ -47,6 +50,8 @@ struct Foreground {
     rows: Tensor,
     /// i64 `[P]`: flat entries of the class logits whose target is 1.
     entries: Tensor,
+    /// The same on the host.
+    taught: Vec<i64>,
     /// f32 `[P, 3]`: x, y and stride.
     anchors: Tensor,
     /// f32 `[P, 4]`: corners, model pixels.
@@ -77,6 +82,7 @@ impl Foreground {
             count: rows.len(),
             rows: Tensor::from_slice(&rows).to_device(like.device()),
             entries: Tensor::from_slice(&entries).to_device(like.device()),
+            taught: entries,
             anchors: table(&anchors, 3),
             boxes: table(&boxes, 4),
             edge_logits: table(&edges, 4),
@@ -92,18 +98,56 @@ impl Foreground {
 pub fn losses(profile: Profile, levels: &[Level], outputs: &[LevelOutputs], targets: BatchTargets) -> DetectionLosses {
     let joined = Joined::new(outputs);
     match (profile, targets.supervision) {
-        (Profile::Torchvision, _) => torchvision_losses(&joined, levels, targets.classes),
+        (Profile::Torchvision, _) => torchvision_losses(&joined, levels, targets),
         (Profile::Utv2, Supervision::Labelled) => labelled_losses(&joined, levels, targets.classes),
         (Profile::Utv2, Supervision::Pseudo) => pseudo_losses(&joined, levels, targets),
     }
 }
 
+/// Focal loss over all entries but those of unsure boxes that nothing else claims.
+fn class_loss(
+    found: &Joined,
+    foreground: &Foreground,
+    points: &[Point],
+    unsure: &[Vec<Target>],
+    rule: PointRule,
+) -> Tensor {
+    let all = sigmoid_focal_sum(&found.class_logits, &foreground.entries);
+    let entries = unsure_entries(foreground, points, unsure, rule, found.class_logits.size()[2]);
+    if entries.is_empty() {
+        return all / foreground.divisor();
+    }
+    let entries = Tensor::from_slice(&entries).to_device(found.class_logits.device());
+    (all - sigmoid_focal_background(&found.class_logits, &entries)) / foreground.divisor()
+}
+
+/// Flat entries of the class logits that unsure boxes cover and no target claims, each once.
+fn unsure_entries(
+    foreground: &Foreground,
+    points: &[Point],
+    unsure: &[Vec<Target>],
+    rule: PointRule,
+    classes: i64,
+) -> Vec<i64> {
+    let mut entries = BTreeSet::new();
+    for (image, targets) in unsure.iter().enumerate() {
+        for target in targets {
+            let first = (image * points.len()) as i64;
+            let of_point = |point| (first + point as i64) * classes + i64::from(target.class_id);
+            entries.extend(points_of(points, target, rule).into_iter().map(of_point));
+        }
+    }
+    for taught in &foreground.taught {
+        entries.remove(taught);
+    }
+    entries.into_iter().collect()
+}
+
 /// Torchvision's `FCOSHead.compute_loss`.
-fn torchvision_losses(found: &Joined, levels: &[Level], targets: &[Vec<Target>]) -> DetectionLosses {
-    let classes = found.class_logits.size()[2];
-    let foreground =
-        Foreground::new(&points(levels, false), targets, PointRule::NearCentre, classes, &found.class_logits);
-    let class = sigmoid_focal_sum(&found.class_logits, &foreground.entries) / foreground.divisor();
+fn torchvision_losses(found: &Joined, levels: &[Level], targets: BatchTargets) -> DetectionLosses {
+    let (classes, points, rule) = (found.class_logits.size()[2], points(levels, false), PointRule::NearCentre);
+    let foreground = Foreground::new(&points, targets.classes, rule, classes, &found.class_logits);
+    let class = class_loss(found, &foreground, &points, targets.unsure, rule);
     let predicted = corners(&found.ltrb.index_select(0, &foreground.rows), &foreground.anchors);
     let boxes = giou_loss(&predicted, &foreground.boxes).sum(Kind::Float) / foreground.divisor();
     let centre = centerness_target(&sides(&foreground.boxes, &foreground.anchors));
@@ -158,7 +202,7 @@ fn pseudo_losses(found: &Joined, levels: &[Level], targets: BatchTargets) -> Det
     let (classes, like) = (found.class_logits.size()[2], &found.class_logits);
     let points = points(levels, true);
     let foreground = Foreground::new(&points, targets.classes, PointRule::Anywhere, classes, like);
-    let class = sigmoid_focal_sum(&found.class_logits, &foreground.entries) / foreground.divisor();
+    let class = class_loss(found, &foreground, &points, targets.unsure, PointRule::Anywhere);
     let centre = centerness_target(&sides(&foreground.boxes, &foreground.anchors));
     let centerness =
         centerness_sum(&found.centerness.index_select(0, &foreground.rows), &centre) / foreground.divisor();
@@ -195,4 +239,53 @@ pub fn corners(ltrb: &Tensor, anchors: &Tensor) -> Tensor {
 pub fn sides(boxes: &Tensor, anchors: &Tensor) -> Tensor {
     let place = anchors.narrow(1, 0, 2);
     Tensor::cat(&[&place - boxes.narrow(1, 0, 2), boxes.narrow(1, 2, 2) - &place], 1) / anchors.narrow(1, 2, 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use d2r_contracts::boxes::BoxXyxy;
+    use tch::Device;
+
+    use super::*;
+    use crate::detect::points::levels;
+
+    #[test]
+    fn unsure_boxes_are_neither_taught_nor_denied() {
+        let (levels, classes) = (levels((64, 64), &[(8, 8), (4, 4)], 3), 3);
+        let target = |class_id, corners: [f32; 4]| {
+            let [a, b, c, d] = corners;
+            Target::truth(class_id, BoxXyxy::new(a, b, c, d))
+        };
+        let sure = vec![vec![target(0, [4.0, 4.0, 24.0, 24.0])], vec![]];
+        // The same place in another class, and a place of its own in the other image.
+        let unsure = vec![vec![target(1, [4.0, 4.0, 24.0, 24.0])], vec![target(2, [30.0, 30.0, 50.0, 50.0])]];
+        for profile in [Profile::Torchvision, Profile::Utv2] {
+            let gradient = |unsure: &[Vec<Target>]| {
+                let logits: Vec<Tensor> = levels
+                    .iter()
+                    .map(|l| Tensor::zeros([2, l.points(), classes], (Kind::Float, Device::Cpu)).set_requires_grad(true))
+                    .collect();
+                let outputs: Vec<LevelOutputs> = logits
+                    .iter()
+                    .map(|l| LevelOutputs {
+                        class_logits: l.shallow_clone(),
+                        ltrb: Tensor::ones([2, l.size()[1], 4], (Kind::Float, Device::Cpu)),
+                        centerness: Tensor::zeros([2, l.size()[1]], (Kind::Float, Device::Cpu)),
+                        edge_logits: None,
+                    })
+                    .collect();
+                let targets = BatchTargets { classes: &sure, sides: &sure, unsure, supervision: Supervision::Pseudo };
+                losses(profile, &levels, &outputs, targets).weighted(|p| f64::from(p == Part::Class)).backward();
+                Tensor::cat(&logits.iter().map(Tensor::grad).collect::<Vec<_>>(), 1)
+            };
+            let (without, with) = (gradient(&[]), gradient(&unsure));
+            assert_eq!(i64::try_from(without.eq(0.0).sum(Kind::Int64)).unwrap(), 0, "as published every entry learns");
+            let silent = with.eq(0.0);
+            let of_class = |image: i64, class: i64| i64::try_from(silent.get(image).select(1, class).sum(Kind::Int64)).unwrap();
+            assert!(of_class(0, 1) > 0 && of_class(1, 2) > 0);
+            assert_eq!((of_class(0, 0), of_class(0, 2), of_class(1, 0), of_class(1, 1)), (0, 0, 0, 0));
+            let gap = ((&with - &without) * silent.logical_not().to_kind(Kind::Float)).abs().max();
+            assert_eq!(f64::try_from(gap).unwrap(), 0.0, "nothing else changes");
+        }
+    }
 }

@@ -130,6 +130,11 @@ pub fn sigmoid_focal_rows(logits: &Tensor, positives: &Tensor, used: &Tensor) ->
     sigmoid_focal_sum(logits, positives) - (negative_focal(logits) * unused).sum(Kind::Float)
 }
 
+/// What [`sigmoid_focal_sum`] charges for entries whose target is 0: subtracted, they cost nothing. `entries`: i64 `[P]`.
+pub fn sigmoid_focal_background(logits: &Tensor, entries: &Tensor) -> Tensor {
+    negative_focal(&logits.reshape([-1]).index_select(0, entries)).sum(Kind::Float)
+}
+
 fn negative_focal(logits: &Tensor) -> Tensor {
     (1.0 - ALPHA) * logits.sigmoid().square() * softplus(logits)
 }

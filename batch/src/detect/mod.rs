@@ -30,7 +30,7 @@ pub mod target;
 #[path = "parity_box_ops_tests.rs"]
 mod parity_box_ops_tests;
 #[cfg(test)]
-mod parity_golden;
+pub mod parity_golden;
 #[cfg(test)]
 #[path = "parity_roi_align_tests.rs"]
 mod parity_roi_align_tests;

@@ -41,6 +41,9 @@ pub struct BatchTargets<'a> {
     pub classes: &'a [Vec<Target>],
     /// One list per image.
     pub sides: &'a [Vec<Target>],
+    /// Boxes that the teacher is not sure of: where they lie, their class is neither taught nor denied. One list per image,
+    /// or none at all. Only points (FCOS) know such a middle.
+    pub unsure: &'a [Vec<Target>],
     /// Where they come from.
     pub supervision: Supervision,
 }
@@ -48,7 +51,7 @@ pub struct BatchTargets<'a> {
 impl<'a> BatchTargets<'a> {
     /// Readers' boxes.
     pub fn labelled(boxes: &'a [Vec<Target>]) -> Self {
-        Self { classes: boxes, sides: boxes, supervision: Supervision::Labelled }
+        Self { classes: boxes, sides: boxes, unsure: &[], supervision: Supervision::Labelled }
     }
 }
 

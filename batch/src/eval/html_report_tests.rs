@@ -106,6 +106,8 @@ fn training() -> Vec<TrainLogRow> {
             loss_pseudo: None,
             loss_word: None,
             loss_grounding: None,
+            loss_local: None,
+            loss_global: None,
             pseudo_boxes_per_image: None,
             pseudo_box_ratio: None,
             unlabelled_weight: None,

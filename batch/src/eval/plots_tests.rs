@@ -17,6 +17,8 @@ fn row(run: &str, phase: &str, step: i64, loss: f64) -> TrainLogRow {
         loss_pseudo: None,
         loss_word: None,
         loss_grounding: None,
+        loss_local: None,
+        loss_global: None,
         pseudo_boxes_per_image: None,
         pseudo_box_ratio: None,
         unlabelled_weight: None,

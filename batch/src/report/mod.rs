@@ -12,3 +12,6 @@ pub mod region_encoder;
 pub mod relational_memory;
 pub mod report_model;
 pub mod visual_extractor;
+
+#[cfg(test)]
+mod parity_d2rnet_tests;

@@ -14,6 +14,8 @@ pub struct PseudoLabels {
     pub classes: Vec<Vec<Target>>,
     /// Those that teach sides.
     pub sides: Vec<Vec<Target>>,
+    /// Those that neither teach nor deny: too good for background, not good enough for the student.
+    pub unsure: Vec<Vec<Target>>,
     /// Boxes above the threshold before the cap, over all images.
     pub found: usize,
     /// Boxes that the cap left out.
@@ -23,7 +25,7 @@ pub struct PseudoLabels {
 impl PseudoLabels {
     /// What a detector learns from them.
     pub fn targets(&self) -> BatchTargets<'_> {
-        BatchTargets { classes: &self.classes, sides: &self.sides, supervision: Supervision::Pseudo }
+        BatchTargets { classes: &self.classes, sides: &self.sides, unsure: &self.unsure, supervision: Supervision::Pseudo }
     }
 }
 
@@ -36,7 +38,21 @@ pub fn accepted(score: f32, threshold: f64) -> bool {
 pub fn select(boxes: &PseudoBoxes, config: &SemiConfig, most: usize) -> PseudoLabels {
     let (classes, found, capped) = above(&boxes.classes, config.threshold, most);
     let (sides, ..) = above(&boxes.sides, config.side_threshold(), most);
-    PseudoLabels { classes, sides, found, capped }
+    let unsure = if config.unsure_min > 0.0 { between(&boxes.classes, config.unsure_min, &classes) } else { Vec::new() };
+    PseudoLabels { classes, sides, unsure, found, capped }
+}
+
+/// Boxes above `least` that are not among the accepted ones.
+fn between(images: &[Vec<Detection<Model>>], least: f64, accepted_boxes: &[Vec<Target>]) -> Vec<Vec<Target>> {
+    let of_image = |(found, taken): (&Vec<Detection<Model>>, &Vec<Target>)| {
+        let is_taken = |d: &Detection<Model>| taken.contains(&target(d));
+        found.iter().filter(|d| accepted(d.score, least) && !is_taken(d)).map(target).collect()
+    };
+    images.iter().zip(accepted_boxes).map(of_image).collect()
+}
+
+fn target(d: &Detection<Model>) -> Target {
+    Target { class_id: d.class_id, region: d.region, score: d.score, edge_logits: d.edge_logits }
 }
 
 fn above(images: &[Vec<Detection<Model>>], threshold: f64, most: usize) -> (Vec<Vec<Target>>, usize, usize) {
@@ -45,12 +61,6 @@ fn above(images: &[Vec<Detection<Model>>], threshold: f64, most: usize) -> (Vec<
     let found = scores.len();
     scores.sort_by(|a, b| b.total_cmp(a));
     let least = if found > most { scores.get(most).copied() } else { None };
-    let target = |d: &Detection<Model>| Target {
-        class_id: d.class_id,
-        region: d.region,
-        score: d.score,
-        edge_logits: d.edge_logits,
-    };
     let of_image = |found: &Vec<Detection<Model>>| {
         found.iter().filter(keep).filter(|d| least.is_none_or(|l| d.score > l)).map(target).collect::<Vec<_>>()
     };
@@ -84,6 +94,11 @@ mod tests {
         let best = select(&boxes, &config, 1);
         assert_eq!(best.classes.iter().map(Vec::len).collect::<Vec<_>>(), [0, 0, 1]);
         assert_eq!((best.found, best.capped), (3, 2));
+        assert!(all.unsure.is_empty(), "as published, everything else is background");
+        let kind = SemiConfig { unsure_min: 0.4, ..config.clone() };
+        let scores = |labels: &PseudoLabels| -> Vec<f32> { labels.unsure.iter().flatten().map(|t| t.score).collect() };
+        assert_eq!(select(&boxes, &kind, 100).unsure.len(), 3);
+        assert_eq!(scores(&select(&boxes, &SemiConfig { unsure_min: 0.6, ..config.clone() }, 1)), [0.95, 0.89, 0.9]);
         assert_eq!(select(&boxes, &config, 0).classes.iter().map(Vec::len).sum::<usize>(), 0);
     }
 }

@@ -10,6 +10,7 @@ use d2r_contracts::tables::{FailureRow, ImageRow, LesionRow};
 
 use super::context::{Context, StageResult};
 use super::work_key::work_key;
+use crate::config::detector::Architecture;
 use crate::data::loader::{DetectionSet, Source};
 use crate::detect::detector::Detector;
 use crate::error::{Error, Result};
@@ -62,6 +63,10 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
     let config = &ctx.config.detector;
     let (mut training, mut failures) = load(ctx, &lake, &args.dataset, "train")?;
     let rest = training.take_share(config.train.labelled_share, ctx.config.run.seed);
+    if ctx.config.semi.unsure_min > 0.0 && ctx.config.detector.model.architecture == Architecture::FasterRcnn {
+        let problem = "only FCOS can leave boxes aside; set it to 0 for Faster R-CNN".into();
+        return Err(Error::Config { place: "semi.unsure_min".into(), problem });
+    }
     if ctx.config.semi.filter_empty && args.unlabelled.is_some() {
         training.examples.retain(|e| !e.boxes.is_empty());
     }

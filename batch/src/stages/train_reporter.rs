@@ -16,7 +16,9 @@ use super::context::{Context, StageResult};
 use super::sentence_facts::facts;
 use super::work_key::work_key;
 use crate::data::report_batch::{NamedRegions, ReportExample, VisualSpec, box_of, study_visual};
+use crate::align::alignment::Alignment;
 use crate::data::source::{SourceError, read_radiograph};
+use crate::data::text_tokens::{EncodedTexts, TextTokens};
 use crate::error::{Error, Result};
 use crate::lake::digest::file_digest;
 use crate::lake::{Lake, Partition, Provenance, Shard, atomic_file};
@@ -27,6 +29,7 @@ use crate::train::model_card::ModelCard;
 use crate::train::report_loop::{ReportTraining, train};
 use crate::train::reporter_card::{ReporterCard, new_model, visual_spec};
 use crate::train::run_dir::RunDir;
+use crate::weights::bert_names::import_text_encoder;
 
 /// The first word of the runs' names.
 const VERB: &str = "reporter";
@@ -80,11 +83,16 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
         vocabulary: Vocabulary::build(texts.iter().map(|r| r.text_clean.as_str()), config.train.min_word_count),
         detector_sha256: detector,
     };
-    let (training, mut failures) = examples(ctx, &lake, &args.dataset, "train", &card)?;
-    let (validation, more) = examples(ctx, &lake, &args.dataset, "val", &card)?;
+    let text = text_tokens(ctx, &card.vocabulary)?;
+    let (training, mut failures) = examples(ctx, &lake, &args.dataset, "train", &card, text.as_ref())?;
+    let (validation, more) = examples(ctx, &lake, &args.dataset, "val", &card, None)?;
     failures.extend(more);
     tch::manual_seed(ctx.config.run.seed as i64);
     let mut model = new_model(&card, ctx.device)?;
+    let mut alignment = match &text {
+        Some(text) => Some(new_alignment(ctx, text, model.d_visual())?),
+        None => None,
+    };
     let job = ReportTraining {
         train: &training,
         validation: &validation,
@@ -97,7 +105,7 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
         progress: ctx.progress,
         stop: &ctx.stop,
     };
-    let outcome = train(&mut model, &run, &job)?;
+    let outcome = train(&mut model, alignment.as_mut(), &run, &job)?;
     if let Some(from) = &args.detector {
         copy_detector(from, &run.path().join("detector"))?;
     }
@@ -161,6 +169,29 @@ fn key(ctx: &Context, lake: &Lake, dataset: &str, detector: Option<&str>) -> Res
     ]))
 }
 
+/// The text encoder's words; `None` where nothing is aligned.
+fn text_tokens(ctx: &Context, vocabulary: &Vocabulary) -> Result<Option<TextTokens>> {
+    let align = &ctx.config.report.align;
+    if !align.is_on() {
+        return Ok(None);
+    }
+    if align.text.weights.is_empty() {
+        return Ok(Some(TextTokens::words(vocabulary)));
+    }
+    TextTokens::pieces(&Path::new(&align.text.weights).join("vocab.txt")).map(Some)
+}
+
+/// A fresh alignment, its text encoder imported where weights are configured.
+fn new_alignment(ctx: &Context, text: &TextTokens, d_visual: i64) -> Result<Alignment> {
+    let config = &ctx.config.report.align;
+    let mut alignment = Alignment::new(config, text.rows(), d_visual, ctx.device)?;
+    if !config.text.weights.is_empty() {
+        let path = Path::new(&config.text.weights).join("model.safetensors");
+        import_text_encoder(&mut alignment, &path)?;
+    }
+    Ok(alignment)
+}
+
 fn section(ctx: &Context, rows: Vec<ReportRow>) -> Vec<ReportRow> {
     rows.into_iter().filter(|r| r.section == ctx.config.ingest.section).collect()
 }
@@ -172,6 +203,7 @@ fn examples(
     dataset: &str,
     split: &str,
     card: &ReporterCard,
+    text: Option<&TextTokens>,
 ) -> Result<(Vec<ReportExample>, Vec<FailureRow>)> {
     let partition = Partition::new(dataset, split);
     let reports: BTreeMap<String, ReportRow> =
@@ -189,6 +221,11 @@ fn examples(
             task.advance(1);
             let lesions = boxes.get(&image.image_id).map_or(&[][..], Vec::as_slice);
             let made = example(&root, image, lesions, report, (&card.visual, &card.vocabulary, max_tokens), &decode);
+            let longest = ctx.config.report.align.text.max_tokens.max(0) as usize;
+            let made = made.map(|example| match text {
+                Some(text) => ReportExample { texts: text.report(&example.reference, longest), ..example },
+                None => example,
+            });
             Some(made.map_err(|e| e.into_row("train-reporter", &image.path, Some(&image.image_id))))
         })
         .collect();
@@ -243,6 +280,7 @@ fn example(
         ids: vocabulary.encode(&report.text_clean, max_tokens),
         named,
         reference: report.text_clean.clone(),
+        texts: EncodedTexts::default(),
     })
 }
 

@@ -9,6 +9,8 @@ pub mod metrics_log;
 pub mod model_card;
 pub mod optimizer;
 pub mod report_loop;
+pub mod report_sums;
+pub mod report_validation;
 pub mod reporter_card;
 pub mod run_dir;
 pub mod semi_loop;

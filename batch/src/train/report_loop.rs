@@ -1,4 +1,4 @@
-//! Trains the report model: word loss and grounding loss, Adam (AMSGrad) with a visual and a language group, value
+//! Trains the report model: word loss, grounding loss and, on demand, alignment of image and text; Adam (AMSGrad) with a visual and a language group, value
 //! clipping, warm-up and cosine, a greedy look at the validation split after each epoch, early stopping.
 //! Everything random is a function of (seed, epoch) or (seed, step), so a resumed run goes the same way, bit for
 //! bit on CPU.
@@ -12,23 +12,25 @@ use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use sha2::{Digest, Sha256};
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Tensor};
 
 use super::checkpoint::{self, TrainState, assign_strict, named_tensors};
 use super::lr_schedule::warmup_then_cosine;
 use super::metrics_log::MetricsLog;
 use super::optimizer::{Optimizer, ParamGroup, Rule, decay_split};
+use super::report_sums::ReportSums;
+use super::report_validation::score;
 use super::run_dir::RunDir;
+use crate::align::alignment::{Alignment, AlignmentLosses, ImageTokens, ReportTexts};
+use crate::align::text_encoder::Texts;
 use crate::config::report::ReportTrainConfig;
 use crate::data::collate_report::{VisualBatch, WordBatch, stack_visuals, stack_words};
+use crate::data::collate_text::{TextBatch, stack_texts};
 use crate::data::report_batch::{ReportExample, StudyVisual, VisualSpec};
 use crate::error::{Error, Result};
-use crate::eval::bleu::bleu;
-use crate::eval::findings_labeler::label;
-use crate::eval::label_f1::{MICRO, label_f1};
 use crate::progress::Progress;
 use crate::report::beam_search::DecodeOptions;
-use crate::report::report_model::{RegionTensors, ReportModel, ReportTargets, VisualTensors};
+use crate::report::report_model::{RegionTensors, ReportModel, ReportTargets, VisualFeatures, VisualTensors};
 use crate::stop::StopFlag;
 
 /// The schedule ends at this share of the peak rate.
@@ -82,73 +84,73 @@ pub fn visual_tensors(batch: VisualBatch) -> VisualTensors {
     VisualTensors { films, regions: RegionTensors { crops, slots, present, classes, places } }
 }
 
-/// Trains `model` in `run`, from its newest checkpoint where there is one.
+/// Collated texts as the alignment takes them.
+fn report_texts(batch: TextBatch) -> ReportTexts {
+    let TextBatch { report_ids, report_kept, sentence_ids, sentence_kept, shares, same } = batch;
+    ReportTexts {
+        reports: Texts { ids: report_ids, kept: report_kept },
+        sentences: Texts { ids: sentence_ids, kept: sentence_kept },
+        shares,
+        same,
+    }
+}
+
+/// Trains `model` in `run`, from its newest checkpoint where there is one. `alignment`: its text encoder and losses, where
+/// image and text are aligned.
 ///
 /// # Errors
 /// [`Error::Stopped`] after a checkpoint; [`Error::NothingToDo`] without training studies; [`Error::BadData`] when
 /// the loss is not finite; those of writing.
-pub fn train(model: &mut ReportModel, run: &RunDir, job: &ReportTraining) -> Result<ReportOutcome> {
+pub fn train(
+    model: &mut ReportModel,
+    alignment: Option<&mut Alignment>,
+    run: &RunDir,
+    job: &ReportTraining,
+) -> Result<ReportOutcome> {
     if job.train.is_empty() {
         return Err(Error::NothingToDo("no study with a report and a radiograph to train on".into()));
     }
-    let mut training = Run::start(model, run, job)?;
+    let mut training = Run::start(model, alignment, run, job)?;
     training.to_the_end()
 }
 
 struct Run<'a> {
     model: &'a mut ReportModel,
+    alignment: Option<&'a mut Alignment>,
     run: &'a RunDir,
     job: &'a ReportTraining<'a>,
     optimizer: Optimizer,
     state: TrainState,
     log: MetricsLog,
-    sums: Sums,
+    sums: ReportSums,
     logged_at: Instant,
     logged_images: u64,
 }
 
-/// Sums since the last logged step, on the device so that a step does not wait for it.
-struct Sums {
-    /// f64 `[word, grounding, steps]`.
-    values: Tensor,
-}
-
-impl Sums {
-    const NAMES: [&'static str; 3] = ["word", "grounding", "steps"];
-
-    fn of(pending: &BTreeMap<String, f64>, device: Device) -> Self {
-        let values = Self::NAMES.map(|n| pending.get(n).copied().unwrap_or(0.0));
-        Self { values: Tensor::from_slice(&values).to_device(device) }
-    }
-
-    fn add(&mut self, word: &Tensor, grounding: &Tensor) {
-        let one = word.ones_like();
-        let step = Tensor::stack(&[word, grounding, &one], 0).detach().to_kind(Kind::Double);
-        let _ = self.values.g_add_(&step);
-    }
-
-    fn read(&self) -> Result<BTreeMap<String, f64>> {
-        let values = Vec::<f64>::try_from(&self.values)?;
-        Ok(Self::NAMES.iter().map(|n| (*n).to_owned()).zip(values).collect())
-    }
-}
-
 impl<'a> Run<'a> {
-    fn start(model: &'a mut ReportModel, run: &'a RunDir, job: &'a ReportTraining<'a>) -> Result<Self> {
-        let mut optimizer = optimizer(model, job.config)?;
+    fn start(
+        model: &'a mut ReportModel,
+        mut alignment: Option<&'a mut Alignment>,
+        run: &'a RunDir,
+        job: &'a ReportTraining<'a>,
+    ) -> Result<Self> {
+        let mut optimizer = optimizer(model, alignment.as_deref(), job.config)?;
         let mut state = TrainState::default();
         if let Some(loaded) = checkpoint::load_latest(run)? {
-            let tensors = loaded
-                .models
-                .get("model")
-                .ok_or_else(|| Error::bad_data(run.path().display(), "its checkpoint holds no model"))?;
+            let missing = |what: &str| Error::bad_data(run.path().display(), format!("its checkpoint holds no {what}"));
+            let tensors = loaded.models.get("model").ok_or_else(|| missing("model"))?;
             assign_strict(model.variables_mut(), tensors, "checkpoint")?;
+            if let Some(alignment) = &mut alignment {
+                let tensors = loaded.models.get("alignment").ok_or_else(|| missing("alignment"))?;
+                assign_strict(alignment.variables_mut(), tensors, "checkpoint")?;
+            }
             optimizer.load_state(loaded.optimizer)?;
             state = loaded.state;
         }
-        let sums = Sums::of(&state.pending, job.device);
+        let sums = ReportSums::of(&state.pending, job.device);
         let log = MetricsLog::open(run, &state.log)?;
-        Ok(Self { model, run, job, optimizer, state, log, sums, logged_at: Instant::now(), logged_images: 0 })
+        let (logged_at, logged_images) = (Instant::now(), 0);
+        Ok(Self { model, alignment, run, job, optimizer, state, log, sums, logged_at, logged_images })
     }
 
     fn steps_per_epoch(&self) -> i64 {
@@ -182,7 +184,7 @@ impl<'a> Run<'a> {
         }
         task.finish();
         if !self.run.best().is_file() {
-            self.run.write_best(&named_tensors(self.model.variables()))?;
+            self.write_best()?;
         }
         let model_sha256 = crate::lake::digest::sha256_file(&self.run.best())?;
         let state = &self.state;
@@ -204,15 +206,32 @@ impl<'a> Run<'a> {
         let visual = visual_tensors(stack_visuals(&visuals, &job.visual, job.device)?);
         let WordBatch { ids, kept, named } = stack_words(&examples, job.device)?;
         self.optimizer.zero_grad();
-        let losses = self.model.losses(&self.model.features(&visual, true), &ReportTargets { ids, kept, named }, true);
-        let total_loss = &losses.word + &losses.grounding * job.config.grounding_weight;
+        let features = self.model.features(&visual, true);
+        let losses = self.model.losses(&features, &ReportTargets { ids, kept, named }, true);
+        let aligned = self.aligned(&features, &examples)?;
+        let mut total_loss = &losses.word + &losses.grounding * job.config.grounding_weight;
+        if self.alignment.is_some() {
+            total_loss = total_loss + &aligned.local + &aligned.global;
+        }
         total_loss.f_backward()?;
         self.optimizer.clip_value(job.config.clip_value);
         self.optimizer.step(self.lr_factor(total));
-        self.sums.add(&losses.word, &losses.grounding);
+        self.sums.add([&losses.word, &losses.grounding, &aligned.local, &aligned.global]);
         self.state.step += 1;
         self.logged_images += chosen.len() as u64;
         Ok(())
+    }
+
+    /// The losses of alignment; zero without it.
+    fn aligned(&self, features: &VisualFeatures, examples: &[&ReportExample]) -> Result<AlignmentLosses> {
+        let Some(alignment) = &self.alignment else {
+            let zero = || Tensor::zeros([], (tch::Kind::Float, self.job.device));
+            return Ok(AlignmentLosses { local: zero(), global: zero() });
+        };
+        let texts: Vec<_> = examples.iter().map(|e| &e.texts).collect();
+        let texts = report_texts(stack_texts(&texts, self.job.device)?);
+        let VisualFeatures { patches, regions, present } = features;
+        Ok(alignment.losses(&ImageTokens { patches, regions, present }, &texts, self.state.epoch, true))
     }
 
     fn lr_factor(&self, total: i64) -> f64 {
@@ -222,13 +241,8 @@ impl<'a> Run<'a> {
 
     /// Writes a row of the log; returns a line for people.
     fn write_log(&mut self) -> Result<String> {
-        let sums = self.sums.read()?;
-        let steps = sums["steps"];
-        if steps < 1.0 {
-            return Ok(String::new());
-        }
-        let (word, grounding) = (sums["word"] / steps, sums["grounding"] / steps);
-        if !(word.is_finite() && grounding.is_finite()) {
+        let Some(means) = self.sums.means()? else { return Ok(String::new()) };
+        if !means.total(1.0).is_finite() {
             let place = format!("training, step {}", self.state.step);
             return Err(Error::bad_data(
                 place,
@@ -237,19 +251,17 @@ impl<'a> Run<'a> {
         }
         let seconds = self.logged_at.elapsed().as_secs_f64();
         let total = self.steps_per_epoch() * self.job.config.epochs;
-        let row = TrainLogRow {
+        let base = TrainLogRow {
             lr: self.job.config.lr_visual * self.lr_factor(total),
-            loss: word + self.job.config.grounding_weight * grounding,
-            loss_word: Some(word),
-            loss_grounding: Some(grounding),
             images_per_s: Some(self.logged_images as f64 / seconds.max(1e-9)),
             ..self.row("train")
         };
-        self.sums = Sums::of(&BTreeMap::new(), self.job.device);
+        let row = means.row(base, self.job.config.grounding_weight, self.alignment.is_some());
+        self.sums = ReportSums::of(&BTreeMap::new(), self.job.device);
         (self.logged_at, self.logged_images) = (Instant::now(), 0);
         self.log.push(&row)?;
         self.state.log.push(row);
-        Ok(format!("loss {word:.3} grounding {grounding:.3}"))
+        Ok(format!("loss {:.3} grounding {:.3}", means.word, means.grounding))
     }
 
     fn row(&self, phase: &str) -> TrainLogRow {
@@ -257,21 +269,7 @@ impl<'a> Run<'a> {
             run_id: self.run.id().to_owned(),
             phase: phase.to_owned(),
             step: self.state.step,
-            lr: 0.0,
-            loss: 0.0,
-            loss_class: None,
-            loss_box: None,
-            loss_centerness: None,
-            loss_rpn: None,
-            loss_pseudo: None,
-            loss_word: None,
-            loss_grounding: None,
-            pseudo_boxes_per_image: None,
-            pseudo_box_ratio: None,
-            unlabelled_weight: None,
-            alarm: None,
-            score: None,
-            images_per_s: None,
+            ..TrainLogRow::blank()
         }
     }
 
@@ -296,7 +294,7 @@ impl<'a> Run<'a> {
         self.log.push(&row)?;
         self.state.log.push(row);
         if self.state.best_score.is_none_or(|best| score >= best) {
-            self.run.write_best(&named_tensors(self.model.variables()))?;
+            self.write_best()?;
             (self.state.best_score, self.state.best_step, self.state.since_best) = (Some(score), self.state.step, 0);
         } else {
             self.state.since_best += 1;
@@ -305,46 +303,36 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
+    /// The weights as the run's best; those of the alignment in a file of their own, which writing does not need.
+    fn write_best(&self) -> Result<()> {
+        if let Some(alignment) = &self.alignment {
+            self.run.write_best_of("alignment", &named_tensors(alignment.variables()))?;
+        }
+        self.run.write_best(&named_tensors(self.model.variables()))?;
+        Ok(())
+    }
+
     fn save(&mut self) -> Result<()> {
         self.state.pending = self.sums.read()?;
-        checkpoint::save(self.run, &[("model", &named_tensors(self.model.variables()))], &self.optimizer, &self.state)
+        let model = named_tensors(self.model.variables());
+        let aligned = self.alignment.as_ref().map(|a| named_tensors(a.variables()));
+        let mut models: Vec<(&str, &[(String, Tensor)])> = vec![("model", &model)];
+        models.extend(aligned.as_ref().map(|tensors| ("alignment", tensors.as_slice())));
+        checkpoint::save(self.run, &models, &self.optimizer, &self.state)
     }
 }
 
-/// Mean of BLEU-4 and micro F1 of the 14 labels over greedily written reports, and the word loss.
-fn score(model: &ReportModel, studies: &[ReportExample], job: &ReportTraining) -> Result<(f64, f64)> {
-    let _no_grad = tch::no_grad_guard();
-    let options = DecodeOptions { beam_size: 1, ..job.decode };
-    let (mut written, mut references, mut pairs) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut loss, mut words) = (0.0, 0.0);
-    for chunk in studies.chunks(job.config.batch_size.max(1)) {
-        job.stop.check()?;
-        let examples: Vec<&ReportExample> = chunk.iter().collect();
-        let visuals: Vec<&StudyVisual> = chunk.iter().map(|e| e.visual.as_ref()).collect();
-        let visual = visual_tensors(stack_visuals(&visuals, &job.visual, job.device)?);
-        for (report, example) in model.generate(&visual, &options)?.iter().zip(chunk) {
-            let text = job.vocabulary.decode(&report.words);
-            pairs.push((label(&example.reference), label(&text)));
-            written.push(text);
-            references.push(vec![example.reference.clone()]);
-        }
-        let WordBatch { ids, kept, named } = stack_words(&examples, job.device)?;
-        let count = f64::try_from(kept.sum(Kind::Double))?;
-        loss += f64::try_from(model.losses(&model.features(&visual, false), &ReportTargets { ids, kept, named }, false).word)? * count;
-        words += count;
-    }
-    let bleu4 = bleu(&written, &references)[3];
-    let f1 = label_f1(&pairs, &MICRO, None).f1;
-    Ok((0.5 * (bleu4 + f1), loss / f64::max(words, 1.0)))
-}
-
-/// Visual and language parameters, each with and without decay.
-fn optimizer(model: &ReportModel, config: &ReportTrainConfig) -> Result<Optimizer> {
-    let learned = named_tensors(model.variables()).into_iter().filter(|(_, t)| t.requires_grad());
+/// Visual, language and text parameters, each with and without decay.
+fn optimizer(model: &ReportModel, alignment: Option<&Alignment>, config: &ReportTrainConfig) -> Result<Optimizer> {
+    let learned = |vs| named_tensors(vs).into_iter().filter(|(_, t): &(String, Tensor)| t.requires_grad());
     let (visual, language): (Vec<_>, Vec<_>) =
-        learned.partition(|(name, _)| VISUAL.iter().any(|v| name.starts_with(v)));
+        learned(model.variables()).partition(|(name, _)| VISUAL.iter().any(|v| name.starts_with(v)));
+    let mut sets = vec![("visual", visual, config.lr_visual), ("language", language, config.lr)];
+    if let Some(alignment) = alignment {
+        sets.push(("text", learned(alignment.variables()).collect(), alignment.lr()));
+    }
     let mut groups = Vec::new();
-    for (name, params, lr) in [("visual", visual, config.lr_visual), ("language", language, config.lr)] {
+    for (name, params, lr) in sets {
         let (decayed, plain) = decay_split(params);
         groups.push(ParamGroup { name: name.into(), params: decayed, lr, weight_decay: config.weight_decay });
         groups.push(ParamGroup { name: format!("{name} norms and biases"), params: plain, lr, weight_decay: 0.0 });

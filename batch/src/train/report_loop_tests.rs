@@ -2,9 +2,13 @@
 
 use std::sync::Arc;
 
+use tch::Kind;
+
 use super::*;
 use crate::config::{Layers, resolve};
+use crate::config::report::AlignmentConfig;
 use crate::data::report_batch::{NamedRegions, Region};
+use crate::data::text_tokens::TextTokens;
 
 const SPEC_SIDE: u32 = 32;
 
@@ -14,12 +18,14 @@ struct Fixture {
     spec: VisualSpec,
     model: crate::config::report::ReportModelConfig,
     config: ReportTrainConfig,
+    align: AlignmentConfig,
 }
 
 /// Films whose first box is a heart or an effusion, and reports that say so.
 fn fixture(count: usize) -> Fixture {
     let texts = ["the heart is enlarged . the lungs are clear .", "there is a left effusion . the heart is normal ."];
     let vocabulary = Vocabulary::build(texts.iter().copied(), 1);
+    let tokens = TextTokens::words(&vocabulary);
     let examples = (0..count)
         .map(|i| {
             let kind = i % 2;
@@ -36,6 +42,7 @@ fn fixture(count: usize) -> Fixture {
                 ids: vocabulary.encode(texts[kind], 40),
                 named: vec![NamedRegions { first: 0, end: 5, regions: vec![0] }],
                 reference: texts[kind].into(),
+                texts: tokens.report(texts[kind], 40),
             }
         })
         .collect();
@@ -45,7 +52,7 @@ fn fixture(count: usize) -> Fixture {
     report.model.region_side = 16;
     report.train.log_every = 1;
     let spec = VisualSpec::new(SPEC_SIDE, 4, 16, 0.0);
-    Fixture { examples, vocabulary, spec, model: report.model, config: report.train }
+    Fixture { examples, vocabulary, spec, model: report.model, config: report.train, align: report.align }
 }
 
 impl Fixture {
@@ -66,12 +73,13 @@ impl Fixture {
             progress: Progress::Quiet,
             stop,
         };
-        train_in(&mut model, dir, &job)
+        let text = TextTokens::words(&self.vocabulary);
+        let mut alignment = match self.align.is_on() {
+            true => Some(Alignment::new(&self.align, text.rows(), model.d_visual(), Device::Cpu)?),
+            false => None,
+        };
+        super::train(&mut model, alignment.as_mut(), &RunDir::at(dir, "run"), &job)
     }
-}
-
-fn train_in(model: &mut ReportModel, dir: &std::path::Path, job: &ReportTraining) -> Result<ReportOutcome> {
-    train(model, &RunDir::at(dir, "run"), job)
 }
 
 fn losses(outcome: &ReportOutcome) -> Vec<(String, i64, f64, Option<f64>)> {
@@ -124,6 +132,31 @@ fn a_stopped_run_goes_on_bit_for_bit() {
 }
 
 #[test]
+fn alignment_learns_resumes_and_is_kept_apart() {
+    let mut fixture = fixture(10);
+    (fixture.align.lab_weight, fixture.align.gab_weight) = (1.0, 1.0);
+    (fixture.config.epochs, fixture.config.batch_size, fixture.config.log_every) = (12, 8, 1);
+    (fixture.config.lr_visual, fixture.align.text.lr, fixture.config.patience) = (2e-3, 5e-3, 12);
+    fixture.align.text.dropout = 0.0;
+    let whole = tempfile::tempdir().unwrap();
+    let expected = fixture.run(whole.path(), &StopFlag::default()).unwrap();
+    let train: Vec<_> = expected.log.iter().filter(|r| r.phase == "train").collect();
+    let (first, last) = (train[0], train[train.len() - 1]);
+    assert!(first.loss_local > Some(0.0) && first.loss_global > Some(0.0), "{first:?}");
+    assert!(last.loss_local < first.loss_local && last.loss_global < first.loss_global, "{first:?} {last:?}");
+    assert!(whole.path().join("best/alignment.safetensors").is_file());
+    let torn = tempfile::tempdir().unwrap();
+    let stop = StopFlag::default();
+    stop.request(15);
+    assert_eq!(fixture.run(torn.path(), &stop).unwrap_err().exit().code(), 143);
+    let resumed = fixture.run(torn.path(), &StopFlag::default()).unwrap();
+    assert_eq!(losses(&resumed), losses(&expected));
+    // Writing needs the report model alone.
+    let names = checkpoint::read_tensors(&whole.path().join("best/model.safetensors")).unwrap();
+    assert!(names.iter().all(|(n, _)| !n.contains("text")));
+}
+
+#[test]
 fn another_seed_gives_another_order_and_every_study_comes_once() {
     let order = epoch_order(10, 1, 0);
     assert_eq!(order, epoch_order(10, 1, 0));
@@ -160,7 +193,7 @@ fn norms_and_biases_do_not_decay_and_every_parameter_has_a_group() {
     let fixture = fixture(2);
     let model = ReportModel::new(&fixture.model, 9, (0.4, 0.2), Device::Cpu).unwrap();
     let learned = model.variables().trainable_variables().len();
-    let mut with_steps = optimizer(&model, &fixture.config).unwrap();
+    let mut with_steps = optimizer(&model, None, &fixture.config).unwrap();
     for v in model.variables().trainable_variables() {
         v.sum(Kind::Float).backward();
     }

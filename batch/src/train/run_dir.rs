@@ -137,9 +137,18 @@ impl RunDir {
     /// # Errors
     /// When they cannot be written.
     pub fn write_best(&self, tensors: &NamedTensors) -> Result<String> {
+        self.write_best_of("model", tensors)
+    }
+
+    /// Writes the weights of a model that goes with the best ones; returns their digest.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn write_best_of(&self, name: &str, tensors: &NamedTensors) -> Result<String> {
         let dir = self.path.join("best");
         fs::create_dir_all(&dir).map_err(|e| Error::io("create", &dir, e))?;
-        let (temp, target) = (dir.join("model.safetensors.tmp"), dir.join("model.safetensors"));
+        let (temp, target) =
+            (dir.join(format!("{name}.safetensors.tmp")), dir.join(format!("{name}.safetensors")));
         write_tensors(&temp, tensors)?;
         fs::rename(&temp, &target).map_err(|e| Error::io("rename", &temp, e))?;
         sha256_file(&target)

@@ -1,0 +1,105 @@
+//! Local and global alignment on small batches: what pulls together, what is no mismatch, images without regions.
+
+use super::*;
+use crate::config::report::AlignmentConfig;
+use crate::config::{Layers, resolve};
+
+const WIDTH: i64 = 8;
+const WORDS: i64 = 12;
+
+fn config(lab: f64, gab: f64) -> AlignmentConfig {
+    let layers = Layers { preset: Some("tiny".into()), ..Layers::default() };
+    let mut align = resolve(&layers).unwrap().config.report.align;
+    (align.lab_weight, align.gab_weight, align.text.dropout) = (lab, gab, 0.0);
+    align
+}
+
+fn alignment(config: &AlignmentConfig) -> Alignment {
+    tch::manual_seed(3);
+    Alignment::new(config, WORDS, WIDTH, Device::Cpu).unwrap()
+}
+
+fn random(size: &[i64]) -> Tensor {
+    Tensor::randn(size, (Kind::Float, Device::Cpu))
+}
+
+fn texts() -> ReportTexts {
+    let ids = |values: &[i64], width: i64| Tensor::from_slice(values).view([-1, width]);
+    let all = |t: &Tensor| t.gt(0);
+    let (reports, sentences) = (ids(&[10, 1, 2, 11, 10, 3, 11, 0, 10, 4, 5, 11], 4), ids(&[10, 1, 11, 10, 3, 11, 10, 5, 11], 3));
+    ReportTexts {
+        reports: Texts { kept: all(&reports), ids: reports },
+        sentences: Texts { kept: all(&sentences), ids: sentences },
+        shares: Tensor::from_slice(&[1f32, 0.0, 0.0, 0.0, 1.0, 0.0, 0.5, 0.0, 0.5]).view([3, 3]),
+        same: Tensor::zeros([3, 3], (Kind::Bool, Device::Cpu)),
+    }
+}
+
+fn number(t: &Tensor) -> f64 {
+    f64::try_from(t).unwrap()
+}
+
+#[test]
+fn each_loss_has_a_switch_and_teaches_image_and_text() {
+    tch::manual_seed(4);
+    let patches = random(&[3, 9, WIDTH]).set_requires_grad(true);
+    let regions = random(&[3, 2, WIDTH]).set_requires_grad(true);
+    let present = Tensor::from_slice(&[true, true, true, false, false, false]).view([3, 2]);
+    let image = || ImageTokens { patches: &patches, regions: &regions, present: &present };
+    for (lab, gab) in [(1.0, 0.0), (0.0, 1.0), (0.5, 2.0)] {
+        let found = alignment(&config(lab, gab)).losses(&image(), &texts(), 0, true);
+        assert_eq!((number(&found.local) > 0.0, number(&found.global) > 0.0), (lab > 0.0, gab > 0.0));
+    }
+    let both = alignment(&config(1.0, 1.0));
+    let found = both.losses(&image(), &texts(), 5, true);
+    (found.local + found.global).backward();
+    let learned = |t: &Tensor| t.grad().defined() && number(&t.grad().abs().sum(Kind::Float)) > 0.0;
+    assert!(learned(&patches) && learned(&regions));
+    let names = both.variables().variables();
+    assert!(learned(&names["text_extractor.fc.weight"]) && learned(&names["textlist_extractor.fc.weight"]));
+    // A region that is not there teaches nothing, and is taught nothing.
+    let absent = regions.grad().get(1).get(1);
+    assert_eq!(number(&absent.abs().sum(Kind::Float)), 0.0);
+}
+
+#[test]
+fn an_image_without_regions_speaks_through_its_pooled_patches() {
+    let (patches, none) = (random(&[2, 16, WIDTH]), Tensor::zeros([2, 0], (Kind::Bool, Device::Cpu)));
+    let empty = random(&[2, 0, WIDTH]);
+    let pooled = regions_or_pooled(&ImageTokens { patches: &patches, regions: &empty, present: &none });
+    assert_eq!(pooled.vectors.size(), [2, 9, WIDTH]);
+    let regions = random(&[2, 11, WIDTH]);
+    let mut flags = vec![false; 22];
+    flags[0] = true;
+    let present = Tensor::from_slice(&flags).view([2, 11]);
+    let mixed = regions_or_pooled(&ImageTokens { patches: &patches, regions: &regions, present: &present });
+    assert_eq!(mixed.vectors.size(), [2, 11, WIDTH]);
+    let counts = Vec::<i64>::try_from(mixed.present.sum_dim_intlist([1i64].as_slice(), false, Kind::Int64)).unwrap();
+    assert_eq!(counts, [1, 9]);
+    let gap = (mixed.vectors.get(1).narrow(0, 0, 9) - pooled.vectors.get(1)).abs().max();
+    assert_eq!(number(&gap), 0.0);
+}
+
+#[test]
+fn a_batch_of_equal_or_empty_reports_costs_nothing() {
+    let patches = random(&[3, 9, WIDTH]);
+    let (regions, present) = (random(&[3, 0, WIDTH]), Tensor::zeros([3, 0], (Kind::Bool, Device::Cpu)));
+    let same = Tensor::ones([3, 3], (Kind::Bool, Device::Cpu));
+    let image = ImageTokens { patches: &patches, regions: &regions, present: &present };
+    for epoch in [0, 3] {
+        let found = alignment(&config(1.0, 1.0)).losses(&image, &ReportTexts { same: same.copy(), ..texts() }, epoch, false);
+        assert_eq!((number(&found.local), number(&found.global)), (0.0, 0.0));
+    }
+}
+
+#[test]
+fn a_frozen_encoder_leaves_only_projections_to_learn() {
+    let mut frozen = config(1.0, 1.0);
+    frozen.text.mode = TextEncoderMode::Frozen;
+    let alignment = alignment(&frozen);
+    let learned = alignment.variables().variables().into_iter().filter(|(_, t)| t.requires_grad());
+    let names: Vec<String> = learned.map(|(n, _)| n).collect();
+    assert_eq!(names.len(), 4);
+    assert!(names.iter().all(|n| n.contains(".fc.")));
+    assert_eq!(Alignment::new(&AlignmentConfig { text: crate::config::report::TextEncoderConfig { heads: 3, ..frozen.text.clone() }, ..frozen }, WORDS, WIDTH, Device::Cpu).unwrap_err().exit().code(), 78);
+}

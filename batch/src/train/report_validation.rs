@@ -1,0 +1,43 @@
+//! How good a report model is on the validation split: what it writes greedily, and the word loss.
+
+use super::report_loop::{ReportTraining, visual_tensors};
+use crate::data::collate_report::{WordBatch, stack_visuals, stack_words};
+use crate::data::report_batch::{ReportExample, StudyVisual};
+use crate::error::Result;
+use crate::eval::bleu::bleu;
+use crate::eval::findings_labeler::label;
+use crate::eval::label_f1::{MICRO, label_f1};
+use crate::report::beam_search::DecodeOptions;
+use crate::report::report_model::{ReportModel, ReportTargets};
+use tch::Kind;
+
+/// Mean of BLEU-4 and micro F1 of the 14 labels over greedily written reports, and the word loss.
+///
+/// # Errors
+/// [`crate::error::Error::Stopped`] when asked to stop; those of writing.
+pub fn score(model: &ReportModel, studies: &[ReportExample], job: &ReportTraining) -> Result<(f64, f64)> {
+    let _no_grad = tch::no_grad_guard();
+    let options = DecodeOptions { beam_size: 1, ..job.decode };
+    let (mut written, mut references, mut pairs) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut loss, mut words) = (0.0, 0.0);
+    for chunk in studies.chunks(job.config.batch_size.max(1)) {
+        job.stop.check()?;
+        let examples: Vec<&ReportExample> = chunk.iter().collect();
+        let visuals: Vec<&StudyVisual> = chunk.iter().map(|e| e.visual.as_ref()).collect();
+        let visual = visual_tensors(stack_visuals(&visuals, &job.visual, job.device)?);
+        for (report, example) in model.generate(&visual, &options)?.iter().zip(chunk) {
+            let text = job.vocabulary.decode(&report.words);
+            pairs.push((label(&example.reference), label(&text)));
+            written.push(text);
+            references.push(vec![example.reference.clone()]);
+        }
+        let WordBatch { ids, kept, named } = stack_words(&examples, job.device)?;
+        let count = f64::try_from(kept.sum(Kind::Double))?;
+        let losses = model.losses(&model.features(&visual, false), &ReportTargets { ids, kept, named }, false);
+        loss += f64::try_from(losses.word)? * count;
+        words += count;
+    }
+    let bleu4 = bleu(&written, &references)[3];
+    let f1 = label_f1(&pairs, &MICRO, None).f1;
+    Ok((0.5 * (bleu4 + f1), loss / f64::max(words, 1.0)))
+}
