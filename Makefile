@@ -65,7 +65,7 @@ clean:
 
 # Airflow: its own environment in .venv-airflow, its own folder .airflow; `d2r` must be built (D2R=... names another binary).
 AIRFLOW_PYTHON := .venv-airflow/bin/python
-.PHONY: airflow airflow-setup airflow-smoke test-dags test-airflow
+.PHONY: airflow airflow-setup airflow-smoke test-dags test-airflow test-airflow-scale
 
 airflow-setup:
 	@scripts/airflow_venv.sh
@@ -85,4 +85,9 @@ test-dags: airflow-setup
 
 ## Under a real scheduler: kills, full disk, two runs on one GPU slot, approval, alerts, the asset graph.
 test-airflow: airflow-setup
-	D2R_BIN=$(D2R) $(AIRFLOW_PYTHON) -m pytest -q -p no:cacheprovider tests/airflow/live
+	D2R_BIN=$(D2R) $(AIRFLOW_PYTHON) -m pytest -q -p no:cacheprovider tests/airflow/live -m "not scale"
+
+## LocalExecutor and CeleryExecutor with two workers, on a PostgreSQL and a Redis of their own.
+test-airflow-scale:
+	@scripts/airflow_venv.sh scale
+	D2R_BIN=$(D2R) $(AIRFLOW_PYTHON) -m pytest -q -p no:cacheprovider tests/airflow/live -m scale
