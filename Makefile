@@ -5,7 +5,7 @@ D2R := $(CARGO_TARGET_DIR)/debug/d2r
 PYTHON := .venv/bin/python
 OUT ?= demo
 
-.PHONY: setup parity-setup build demo test test-python lint wasm bench bench-pipeline bench-detector bench-quality-semi clean d2r-path
+.PHONY: setup parity-setup build demo test test-python lint wasm bench bench-pipeline bench-detector bench-decode bench-quality-semi clean d2r-path
 
 ## Install what is missing into this folder.
 setup:
@@ -38,7 +38,7 @@ lint: setup
 wasm:
 	scripts/wasm.sh
 
-bench: bench-pipeline bench-detector bench-quality-semi
+bench: bench-pipeline bench-detector bench-decode bench-quality-semi
 
 ## What benchmarks and some parity tests compare with, into .venv.
 parity-setup: setup
@@ -48,6 +48,11 @@ parity-setup: setup
 bench-detector: build parity-setup
 	cargo build --locked -p d2r-batch --example detector_speed
 	$(PYTHON) tests/bench/detector.py --d2r $(D2R) --speed $(CARGO_TARGET_DIR)/debug/examples/detector_speed --out bench-results/detector.json
+
+## Beam search beside a straight one in PyTorch, into bench-results/decode.json.
+bench-decode: build parity-setup
+	cargo build --locked -p d2r-batch --example decode_speed
+	$(PYTHON) tests/bench/decode.py --d2r $(D2R) --speed $(CARGO_TARGET_DIR)/debug/examples/decode_speed --out bench-results/decode.json
 
 ## What unlabelled films are worth, into bench-results/quality-semi.json; half an hour on two cores.
 bench-quality-semi: build

@@ -20,7 +20,7 @@ fn arrows() -> BTreeMap<&'static str, Vec<&'static str>> {
         ("stages", vec!["train", "eval", "lake", "data", "align", "report", "semi", "detect", "weights", "stages"]),
         ("train", vec!["detect", "semi", "align", "report", "data", "lake", "eval", "stages::context"]),
         ("semi", vec!["detect"]),
-        ("weights", vec!["detect", "align", "train"]),
+        ("weights", vec!["detect", "align", "report", "nn", "train"]),
         ("align", vec!["nn"]),
         ("data", vec!["lake", "stages::context"]),
         ("report", vec!["nn", "detect::resnet", "detect::roi_align"]),

@@ -6,8 +6,8 @@ use clap::ValueEnum;
 
 use super::flags::Common;
 use super::output;
-use crate::error::Result;
-use crate::stages::import_weights;
+use crate::error::{Error, Result};
+use crate::stages::{import_reporter, import_weights};
 use crate::weights::detector_names::Origin;
 
 /// Whose weights.
@@ -19,6 +19,8 @@ enum From {
     Imagenet,
     /// detectron2 or Unbiased Teacher v2
     Detectron2,
+    /// R2Gen: a whole report model; needs --vocabulary, and a preset like r2gen_compat
+    R2gen,
 }
 
 /// What to import.
@@ -29,6 +31,7 @@ Examples:
   d2r import-weights imagenet --weights resnet50.safetensors --preset vindr_mimic --runs runs
   d2r import-weights torchvision --weights fasterrcnn.safetensors --fresh roi_heads.box_predictor. \\
       --set detector.model.architecture=faster_rcnn --set detector.model.norm=frozen_batch
+  d2r import-weights r2gen --weights r2gen.safetensors --vocabulary words.json --preset r2gen_compat --runs runs
   d2r train-detector --init runs/detector-0123456789ab --dataset vindr --lake lake --preset vindr_mimic")]
 pub struct Args {
     /// Whose names the file has
@@ -46,6 +49,9 @@ pub struct Args {
     /// Number of lesion classes; the 22 of VinDr-CXR when absent
     #[arg(long, value_name = "N")]
     classes: Option<i64>,
+    /// R2Gen: a JSON list of its words in the order of their ids, from 1 on
+    #[arg(long, value_name = "FILE")]
+    vocabulary: Option<PathBuf>,
 }
 
 /// Imports.
@@ -55,6 +61,13 @@ pub fn run(common: &Common, args: &Args) -> Result<()> {
         From::Torchvision => Origin::Torchvision,
         From::Imagenet => Origin::ImageNet,
         From::Detectron2 => Origin::Detectron2,
+        From::R2gen => {
+            let vocabulary = args.vocabulary.clone();
+            let vocabulary = vocabulary.ok_or_else(|| Error::Usage("r2gen needs --vocabulary FILE".into()))?;
+            let stage_args =
+                import_reporter::Args { weights: args.weights.clone(), vocabulary, runs: common.runs.clone() };
+            return output::result(common, &import_reporter::run(&ctx, stage_args)?.0);
+        }
     };
     let stage_args = import_weights::Args {
         weights: args.weights.clone(),

@@ -7,12 +7,12 @@ use clap::Subcommand;
 use super::flags::Common;
 use super::output;
 use crate::error::{Error, Result};
-use crate::stages::{inspect, inspect_detect};
+use crate::stages::{inspect, inspect_detect, inspect_forward};
 
 /// What to look at.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  d2r inspect lake --lake demo/lake\n  d2r inspect run runs/detector-0123456789ab\n  d2r inspect detect --detector RUN --inputs in.safetensors --out out.safetensors"
+    after_help = "Examples:\n  d2r inspect lake --lake demo/lake\n  d2r inspect run runs/detector-0123456789ab\n  d2r inspect detect --detector RUN --inputs in.safetensors --out out.safetensors\n  d2r inspect forward --reporter RUN --inputs in.safetensors --out out.safetensors"
 )]
 pub struct Args {
     #[command(subcommand)]
@@ -42,6 +42,18 @@ enum What {
         /// Keep boxes that score above this; the run's own value when absent.
         #[arg(long, value_name = "SCORE")]
         score_min: Option<f64>,
+    },
+    /// A report model's log-probabilities and beam search for visual features of a safetensors file, as tensors.
+    Forward {
+        /// A finished report model's run.
+        #[arg(long, value_name = "RUN")]
+        reporter: PathBuf,
+        /// `att_feats` f32 [B, P, d], optional `att_mask` [B, P], `ids` i64 [B, T] from the boundary 0 on.
+        #[arg(long, value_name = "FILE")]
+        inputs: PathBuf,
+        /// Written: logprobs [B, T-1, V+1], beam_ids, beam_sum.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
     },
 }
 
@@ -77,6 +89,12 @@ pub fn run(common: &Common, args: &Args) -> Result<()> {
             };
             let boxes = inspect_detect::run(&common.context()?, &args)?;
             output::lines(&serde_json::json!({ "boxes": boxes, "out": out }).to_string())
+        }
+        What::Forward { reporter, inputs, out } => {
+            let args =
+                inspect_forward::Args { reporter: reporter.clone(), inputs: inputs.clone(), out: out.clone() };
+            let words = inspect_forward::run(&common.context()?, &args)?;
+            output::lines(&serde_json::json!({ "words": words, "out": out }).to_string())
         }
         What::Run { run } => {
             let card = inspect::card(run)?;

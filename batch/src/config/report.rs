@@ -1,5 +1,6 @@
 //! Configuration of the report model: network, training, generation.
 
+use d2r_contracts::preprocess::Fit;
 use serde::{Deserialize, Serialize};
 
 /// The report model.
@@ -24,6 +25,8 @@ pub struct ReportModelConfig {
     pub trunk_width: i64,
     /// Side of the square input of the trunk, pixels.
     pub input_side: u32,
+    /// How a film becomes a square: with its proportions, or stretched as R2Gen's evaluation does.
+    pub fit: Fit,
     /// Each film as three channels with ImageNet's own statistics, as imported weights expect; else one grey channel.
     pub rgb: bool,
     /// CPCA (channel prior convolutional attention) after the trunk, as in D2R-Net.

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use d2r_contracts::preprocess::Fit;
 use serde::Deserialize;
 
 use super::*;
@@ -61,6 +62,7 @@ fn config(memory_slots: i64) -> ReportModelConfig {
         trunk_depth: 18,
         trunk_width: 8,
         input_side: 32,
+        fit: Fit::Letterbox,
         rgb: false,
         cpca: false,
         local_embedder: true,

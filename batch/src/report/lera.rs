@@ -54,10 +54,10 @@ impl LesionEnhancement {
         let mut ys = xs.shallow_clone();
         for conv in &self.convs {
             ys = conv.forward_t(&ys, train).relu();
-            sum += &ys;
+            sum = sum + &ys;
         }
         for patches in &self.patches {
-            sum += patches.forward(&skip);
+            sum = sum + patches.forward(&skip);
         }
         let ys = self.weighted_places(&self.weighted_channels(&sum));
         ys.feature_dropout(DROPOUT, train).apply_t(&self.norm, train).relu()

@@ -1,6 +1,8 @@
 //! The whole model on random films: no box, as many boxes as there are places, training and writing.
 
 use super::*;
+use d2r_contracts::preprocess::Fit;
+
 use crate::config::report::Lera;
 use crate::report::beam_search::DecodeOptions;
 
@@ -11,6 +13,7 @@ fn config() -> ReportModelConfig {
         trunk_depth: 18,
         trunk_width: 8,
         input_side: 64,
+        fit: Fit::Letterbox,
         rgb: false,
         cpca: false,
         local_embedder: true,

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use d2r_contracts::preprocess::InputSpec;
 use d2r_contracts::vocabulary::Vocabulary;
 use serde::{Deserialize, Serialize};
 use tch::Device;
@@ -26,10 +27,11 @@ pub struct ReporterCard {
     pub detector_sha256: Option<String>,
 }
 
-/// Films of the configured size, with as many regions as configured.
+/// Films of the configured size and fit, with as many regions as configured.
 pub fn visual_spec(config: &ReportModelConfig) -> VisualSpec {
     let regions = if config.regions { config.max_regions } else { 0 };
-    VisualSpec::new(config.input_side, regions, config.region_side, config.region_margin)
+    let spec = VisualSpec::new(config.input_side, regions, config.region_side, config.region_margin);
+    VisualSpec { film: InputSpec { fit: config.fit, ..spec.film }, ..spec }
 }
 
 /// A fresh model of this card's sizes, initial values from `tch`'s current random state.

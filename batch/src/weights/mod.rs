@@ -4,3 +4,4 @@
 pub mod bert_names;
 pub mod detector_names;
 pub mod import;
+pub mod r2gen_names;
