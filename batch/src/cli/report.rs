@@ -29,6 +29,9 @@ pub struct Args {
     /// Where the reports for a folder go.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Receives a picture of each report: film, boxes, and which sentence rests on which (SVG).
+    #[arg(long, value_name = "DIR")]
+    explain: Option<PathBuf>,
 }
 
 /// Writes reports.
@@ -41,6 +44,6 @@ pub fn run(common: &Common, args: &Args) -> Result<()> {
         }
         (None, None) => return Err(Error::Usage("give --images DIR or --dataset NAME".into())),
     };
-    let args = report::Args { source, reporter: args.reporter.clone(), out: args.out.clone(), shard: common.shard };
+    let args = report::Args { source, reporter: args.reporter.clone(), out: args.out.clone(), explain: args.explain.clone(), shard: common.shard };
     output::result(common, &report::run(&ctx, args)?)
 }

@@ -80,7 +80,7 @@ pub fn picture(radiograph: &Radiograph) -> Result<Vec<u8>> {
 }
 
 /// Base 64 with padding (RFC 4648).
-fn base64(bytes: &[u8]) -> String {
+pub fn base64(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for chunk in bytes.chunks(3) {
@@ -94,7 +94,7 @@ fn base64(bytes: &[u8]) -> String {
 }
 
 /// A hue per class: neighbours in the list of classes are far apart, and all are bright on a dark film.
-fn colour(class_id: i32) -> String {
+pub fn colour(class_id: i32) -> String {
     format!("hsl({} 90% 66%)", (class_id.rem_euclid(360) * 137 + 190) % 360)
 }
 

@@ -16,6 +16,7 @@ pub mod image_boxes;
 pub mod kaggle_ap;
 pub mod label_f1;
 pub mod links;
+pub mod overlay;
 pub mod plots;
 pub mod report_figures;
 pub mod rouge;

@@ -65,13 +65,13 @@ impl LesionEnhancement {
 
     /// Efficient channel attention: a short convolution along the channels' means.
     fn weighted_channels(&self, xs: &Tensor) -> Tensor {
-        let means = xs.mean_dim([2i64, 3].as_slice(), false, Kind::Float).unsqueeze(1);
+        let means = xs.mean_dim([2i64, 3].as_slice(), false, None::<Kind>).unsqueeze(1);
         let weights = means.apply(&self.channels).sigmoid().squeeze_dim(1).unsqueeze(-1).unsqueeze(-1);
         xs * weights
     }
 
     fn weighted_places(&self, xs: &Tensor) -> Tensor {
-        let over_channels = [xs.mean_dim([1i64].as_slice(), true, Kind::Float), xs.amax([1i64].as_slice(), true)];
+        let over_channels = [xs.mean_dim([1i64].as_slice(), true, None::<Kind>), xs.amax([1i64].as_slice(), true)];
         xs * Tensor::cat(&over_channels, 1).apply(&self.places).sigmoid()
     }
 }
@@ -142,7 +142,7 @@ impl PatchAttention {
         let [batch, channels, height, width] = [0, 1, 2, 3].map(|axis| xs.size()[axis]);
         let (rows, columns) = (height / self.side, width / self.side);
         let token = self.pixel_means(xs).apply(&self.mlp1).apply(&self.norm).apply(&self.mlp2);
-        let token = &token * token.softmax(-1, Kind::Float);
+        let token = &token * token.softmax(-1, None::<Kind>);
         let likeness = Tensor::cosine_similarity(&token, &self.prompt.view([1, 1, -1]), -1, 1e-8);
         let token = (token * likeness.clamp(0.0, 1.0).unsqueeze(-1)).matmul(&self.top_down);
         let map = token.transpose(1, 2).reshape([batch, channels, rows, columns]);
@@ -156,9 +156,9 @@ impl PatchAttention {
         if self.literal {
             // As published: channels and pixels of a patch, flattened together, are cut into side^2 runs.
             let patches = xs.permute([0, 2, 3, 1]).unfold(1, side, side).unfold(2, side, side);
-            return patches.reshape([batch, -1, side * side, channels]).mean_dim([-1i64].as_slice(), false, Kind::Float);
+            return patches.reshape([batch, -1, side * side, channels]).mean_dim([-1i64].as_slice(), false, None::<Kind>);
         }
-        let grey = xs.mean_dim([1i64].as_slice(), false, Kind::Float);
+        let grey = xs.mean_dim([1i64].as_slice(), false, None::<Kind>);
         grey.unfold(1, side, side).unfold(2, side, side).reshape([batch, -1, side * side])
     }
 }

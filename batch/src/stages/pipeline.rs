@@ -126,7 +126,7 @@ pub fn run(ctx: &Context, args: &Args) -> Result<Summary> {
     let reporter = run_folder(&runs, &trained, "train-reporter")?;
     stages.run("report", |c| {
         let source = report::Source::Lake { lake: lake.clone(), dataset: "mimic".into(), split: "test".into() };
-        report::run(c, report::Args { source, reporter: reporter.clone(), out: None, shard: all })
+        report::run(c, report::Args { source, reporter: reporter.clone(), out: None, explain: None, shard: all })
     })?;
     let held_out =
         || evaluate::Args { lake: lake.clone(), dataset: "mimic".into(), split: "test".into(), truth: truth.clone() };

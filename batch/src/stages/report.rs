@@ -53,6 +53,8 @@ pub struct Args {
     pub reporter: PathBuf,
     /// For a folder: receives a small lake, `reports/*.txt` and `reports.jsonl`.
     pub out: Option<PathBuf>,
+    /// Receives a picture of each report.
+    pub explain: Option<PathBuf>,
     /// The part of the films to do.
     pub shard: Shard,
 }
@@ -117,10 +119,13 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
         provenance,
         own_films: matches!(args.source, Source::Folder { .. }),
     };
-    if let Some(parts) = job.current()? {
+    if args.explain.is_none()
+        && let Some(parts) = job.current()?
+    {
         return Ok(job.result(&parts, true, start));
     }
-    let writer = Writer { ctx, model: &model, card: &card };
+    let films = films.with_pictures(args.explain.is_some());
+    let writer = Writer { ctx, model: &model, card: &card, explain: args.explain.as_deref() };
     let (tables, timing) = job.write_reports(&writer, films)?;
     if job.own_films
         && let Some(out) = &args.out

@@ -16,6 +16,7 @@ use crate::data::report_batch::{StudyVisual, VisualSpec, study_visual};
 use crate::data::source::{SourceError, list_folder, measure, read_radiograph};
 use crate::detect::detector::Detector;
 use crate::error::{Error, Result};
+use crate::eval::gallery::picture;
 use crate::lake::digest::sha256_hex;
 use crate::lake::{Lake, Partition, Shard};
 use crate::semi::pseudo_label;
@@ -37,6 +38,8 @@ pub struct Film {
     pub kept: Vec<usize>,
     /// Columns of the film.
     pub width: f32,
+    /// A small JPEG of the film and the film's size, where pictures are wanted.
+    pub picture: Option<(Vec<u8>, (u32, u32))>,
 }
 
 /// Films to come.
@@ -48,6 +51,7 @@ pub struct Films {
     failures: Vec<FailureRow>,
     decode: DecodeOptions,
     spec: VisualSpec,
+    pictures: bool,
 }
 
 /// Where boxes come from.
@@ -73,7 +77,7 @@ impl Films {
         }
         let boxes = Boxes::Rows(accepted(lake.read(partition)?));
         let root = lake.dataset_root(&partition.dataset)?;
-        Ok(Self { root, images: shard.of(images), boxes, failures: Vec::new(), decode, spec })
+        Ok(Self { root, images: shard.of(images), boxes, failures: Vec::new(), decode, spec, pictures: false })
     }
 
     /// A shard of a folder's films; boxes come from the detector in `detector`, from `floor` on.
@@ -94,7 +98,13 @@ impl Films {
             sha256: card.model_sha256,
         };
         let root = folder.to_path_buf();
-        Ok(Self { root, images: shard.of(listed.images), boxes, failures: listed.failures, decode, spec })
+        let (images, failures) = (shard.of(listed.images), listed.failures);
+        Ok(Self { root, images, boxes, failures, decode, spec, pictures: false })
+    }
+
+    /// Keeps a small picture of each film, or none.
+    pub fn with_pictures(self, pictures: bool) -> Self {
+        Self { pictures, ..self }
     }
 
     /// How many are to come.
@@ -154,14 +164,17 @@ impl Reader {
             }
         }
         let lesions = films.lesions(&opened, ctx)?;
+        let pictures = films.pictures;
         let made = opened.into_par_iter().zip(lesions).map(|((image, radiograph), lesions)| {
             let used: Vec<usize> = (0..lesions.len()).filter(|&i| lesions[i].accepted).collect();
             let rows: Vec<LesionRow> = used.iter().map(|&i| lesions[i].clone()).collect();
             let (visual, kept) = study_visual(&radiograph, &rows, spec);
             let kept = kept.into_iter().map(|i| used[i]).collect();
-            Film { image, lesions, visual, kept, width: radiograph.width as f32 }
+            let size = (radiograph.width, radiograph.height);
+            let picture = if pictures { Some((picture(&radiograph)?, size)) } else { None };
+            Ok(Film { image, lesions, visual, kept, width: radiograph.width as f32, picture })
         });
-        Ok(Some((made.collect(), failures)))
+        Ok(Some((made.collect::<Result<Vec<Film>>>()?, failures)))
     }
 }
 

@@ -1,5 +1,7 @@
 //! From the model's words to rows: text, sentences, links, findings, and what a person should look at first.
 
+use std::path::Path;
+
 use d2r_contracts::labels::FINDING_LABELS;
 use d2r_contracts::report_text::{mentions_prior, sentences};
 use d2r_contracts::tables::{
@@ -9,14 +11,17 @@ use d2r_contracts::tables::{
 use super::films::Film;
 use crate::data::collate_report::stack_visuals;
 use crate::data::report_batch::{StudyVisual, box_of};
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::eval::gallery::CaseBox;
+use crate::eval::overlay::{Overlay, render};
+use crate::lake::atomic_file;
 use crate::eval::findings_labeler::label;
 use crate::report::grounding::{BoxFacts, laterality_conflict, links, sentence_weights};
 use crate::report::report_model::{ReportModel, Written};
 use crate::stages::context::Context;
 use crate::stages::sentence_facts::facts;
 use crate::stages::train_reporter::decoding;
-use crate::train::model_card::ModelCard;
+use crate::train::model_card::{ModelCard, NOTICE};
 use crate::train::report_loop::visual_tensors;
 use crate::train::reporter_card::ReporterCard;
 
@@ -37,6 +42,41 @@ pub struct Writer<'a> {
     pub ctx: &'a Context,
     pub model: &'a ReportModel,
     pub card: &'a ModelCard<ReporterCard>,
+    /// Receives a picture of each report.
+    pub explain: Option<&'a Path>,
+}
+
+/// Writes the picture of a film's report.
+fn explain(
+    folder: &Path,
+    film: &Film,
+    picture: &[u8],
+    size: (u32, u32),
+    (sentences, links): (&[ReportSentenceRow], &[SentenceBoxRow]),
+) -> Result<()> {
+    let boxes: Vec<CaseBox> = film
+        .kept
+        .iter()
+        .map(|&i| &film.lesions[i])
+        .map(|row| CaseBox {
+            box_id: row.box_id.clone(),
+            class_id: row.class_id,
+            class_name: row.class_name.clone(),
+            score: Some(row.score),
+            region: box_of(row),
+        })
+        .collect();
+    let place = |link: &SentenceBoxRow| Some((boxes.iter().position(|b| b.box_id == link.box_id)?, link.weight));
+    let told: Vec<(String, Vec<(usize, f32)>)> = sentences
+        .iter()
+        .map(|s| (s.text.clone(), links.iter().filter(|l| l.sentence_id == s.sentence_id).filter_map(place).collect()))
+        .collect();
+    let overlay =
+        Overlay { image_id: &film.image.image_id, picture, size, boxes: &boxes, sentences: &told, notice: NOTICE };
+    atomic_file::create_folders(folder)?;
+    let path = folder.join(format!("{}.svg", film.image.image_id.replace(['/', '\\'], "_")));
+    atomic_file::write(&path, |w| w.write_all(render(&overlay).as_bytes()).map_err(|e| Error::io("write", &path, e)))?;
+    Ok(())
 }
 
 impl Writer<'_> {
@@ -46,7 +86,11 @@ impl Writer<'_> {
         let batch = visual_tensors(stack_visuals(&visuals, &self.card.model.visual, self.ctx.device)?);
         let reports = self.model.generate(&batch, &decoding(self.ctx, &self.card.model.vocabulary))?;
         for (film, report) in films.iter().zip(&reports) {
+            let first = (tables.sentences.len(), tables.links.len());
             self.add(film, report, tables);
+            if let (Some(folder), Some((picture, size))) = (self.explain, &film.picture) {
+                explain(folder, film, picture, *size, (&tables.sentences[first.0..], &tables.links[first.1..]))?;
+            }
         }
         Ok(())
     }
