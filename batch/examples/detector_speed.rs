@@ -77,8 +77,8 @@ fn main() -> Result<()> {
     let mut optimizer = optimizer(&detector, &config)?;
     let mut draw = Draw::Random(Box::new(ChaCha8Rng::seed_from_u64(1)));
     let training = timed(args.steps, device, || {
-        optimizer.zero_grad();
-        detector.losses(&images, BatchTargets::labelled(&targets), &mut draw)?.total().backward();
+        let losses = detector.losses(&images, BatchTargets::labelled(&targets), &mut draw)?;
+        optimizer.backward(&losses.total())?;
         optimizer.step(1.0);
         Ok(())
     })?;

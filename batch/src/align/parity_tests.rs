@@ -5,7 +5,7 @@ use tch::{Device, Kind, Tensor, nn};
 
 use super::bert::{Bert, BertShape};
 use super::negative_aware::{Tokens, scores};
-use crate::detect::parity_golden::{assert_close, fill, numbers, signed, values};
+use crate::nn::parity_golden::{assert_close, fill, numbers, signed, values};
 
 fn golden() -> Value {
     serde_json::from_str(include_str!("golden/align.json")).unwrap()

@@ -67,6 +67,38 @@ pub struct ReportModelConfig {
     pub memory_slots: i64,
 }
 
+#[cfg(test)]
+impl ReportModelConfig {
+    /// A network that fits a unit test.
+    pub fn small() -> Self {
+        Self {
+            trunk_depth: 18,
+            trunk_width: 8,
+            input_side: 64,
+            fit: Fit::Letterbox,
+            rgb: false,
+            cpca: false,
+            local_embedder: true,
+            regions: true,
+            max_regions: 3,
+            region_side: 32,
+            region_margin: 0.1,
+            region_width: 4,
+            region_padding: true,
+            lera: Lera::Off,
+            lera_filters: 3,
+            region_embedding: true,
+            d_model: 16,
+            d_ff: 32,
+            heads: 4,
+            layers: 2,
+            dropout: 0.1,
+            visual_dropout: 0.5,
+            memory_slots: 3,
+        }
+    }
+}
+
 /// Lesion region enhancement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -30,8 +30,6 @@ pub mod target;
 #[path = "parity_box_ops_tests.rs"]
 mod parity_box_ops_tests;
 #[cfg(test)]
-pub mod parity_golden;
-#[cfg(test)]
 #[path = "parity_roi_align_tests.rs"]
 mod parity_roi_align_tests;
 #[cfg(test)]

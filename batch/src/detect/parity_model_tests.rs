@@ -4,7 +4,7 @@ use d2r_contracts::boxes::BoxXyxy;
 use serde_json::Value;
 use tch::{Device, Tensor};
 
-use super::super::parity_golden::{assert_close, assert_sampled, fill, golden, image, input, numbers, values};
+use crate::nn::parity_golden::{assert_close, assert_sampled, fill, golden, image, input, numbers, values};
 use super::super::sampler::Draw;
 use super::super::target::{BatchTargets, Target};
 use super::*;

@@ -4,7 +4,7 @@
 use d2r_contracts::boxes::BoxXyxy;
 use tch::Kind;
 
-use super::parity_golden::{assert_close, assert_sampled, golden, numbers, signed, values};
+use crate::nn::parity_golden::{assert_close, assert_sampled, golden, numbers, signed, values};
 use super::roi_align::{Roi, RoiAlign};
 
 #[test]

@@ -8,7 +8,7 @@ use super::edge_losses::{POINT_CERTAINTY, ROI_CERTAINTY, edge_regression_loss, s
 use super::fcos::expected_distance;
 use super::fcos_losses::{better_side_loss, side_losses, stride_overlap};
 use super::losses::{objectness_loss, sigmoid_focal_rows};
-use super::parity_golden::{assert_close, golden, numbers, tensor, values};
+use crate::nn::parity_golden::{assert_close, golden, numbers, tensor, values};
 
 fn number(t: &Tensor) -> f64 {
     values(t)[0]

@@ -5,3 +5,6 @@ pub mod conv_norm;
 pub mod frozen_batch_norm;
 pub mod mlp;
 pub mod positional;
+
+#[cfg(test)]
+pub mod parity_golden;

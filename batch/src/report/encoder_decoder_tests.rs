@@ -3,11 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use d2r_contracts::preprocess::Fit;
 use serde::Deserialize;
 
 use super::*;
-use crate::config::report::Lera;
 use crate::nn::attention::MultiHeadAttention;
 use crate::report::beam_search::{DecodeOptions, Hypothesis, beam_search};
 use crate::report::conditional_norm::{ConditionalNorm, FusedModulation, StdNorm};
@@ -58,31 +56,8 @@ fn uniform(stream: u64, count: usize) -> Vec<f32> {
 }
 
 fn config(memory_slots: i64) -> ReportModelConfig {
-    ReportModelConfig {
-        trunk_depth: 18,
-        trunk_width: 8,
-        input_side: 32,
-        fit: Fit::Letterbox,
-        rgb: false,
-        cpca: false,
-        local_embedder: true,
-        regions: true,
-        max_regions: 4,
-        region_side: 16,
-        region_margin: 0.1,
-        region_width: 4,
-        region_padding: true,
-        lera: Lera::Off,
-        lera_filters: 3,
-        region_embedding: true,
-        d_model: 32,
-        d_ff: 64,
-        heads: 4,
-        layers: 2,
-        dropout: 0.0,
-        visual_dropout: 0.0,
-        memory_slots,
-    }
+    let small = ReportModelConfig::small();
+    ReportModelConfig { d_model: 32, d_ff: 64, dropout: 0.0, visual_dropout: 0.0, memory_slots, ..small }
 }
 
 fn build(config: &ReportModelConfig) -> (nn::VarStore, EncoderDecoder) {

@@ -9,7 +9,7 @@ use super::region_encoder::RegionEncoder;
 use super::report_model::RegionTensors;
 use crate::config::report::{Lera, ReportModelConfig};
 use crate::config::{Layers, resolve};
-use crate::detect::parity_golden::{assert_close, assert_sampled, fill, image, numbers, signed, values};
+use crate::nn::parity_golden::{assert_close, assert_sampled, fill, image, numbers, signed, values};
 
 const TOLERANCE: f64 = 1e-4;
 

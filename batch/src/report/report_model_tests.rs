@@ -1,39 +1,12 @@
 //! The whole model on random films: no box, as many boxes as there are places, training and writing.
 
 use super::*;
-use d2r_contracts::preprocess::Fit;
-
-use crate::config::report::Lera;
 use crate::report::beam_search::DecodeOptions;
 
 const WORDS: i64 = 12;
 
 fn config() -> ReportModelConfig {
-    ReportModelConfig {
-        trunk_depth: 18,
-        trunk_width: 8,
-        input_side: 64,
-        fit: Fit::Letterbox,
-        rgb: false,
-        cpca: false,
-        local_embedder: true,
-        regions: true,
-        max_regions: 3,
-        region_side: 32,
-        region_margin: 0.1,
-        region_width: 4,
-        region_padding: true,
-        lera: Lera::Off,
-        lera_filters: 3,
-        region_embedding: true,
-        d_model: 16,
-        d_ff: 32,
-        heads: 4,
-        layers: 2,
-        dropout: 0.1,
-        visual_dropout: 0.5,
-        memory_slots: 3,
-    }
+    ReportModelConfig::small()
 }
 
 fn model(config: &ReportModelConfig) -> ReportModel {

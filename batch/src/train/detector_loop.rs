@@ -197,10 +197,9 @@ impl<'a> Loop<'a> {
         let config = self.job.config;
         let images = stack_images(&batch.pixels, &self.job.train.source.input, self.model.device())?;
         let targets: Vec<Vec<Target>> = batch.boxes.iter().map(|boxes| boxes.iter().map(target).collect()).collect();
-        self.optimizer.zero_grad();
         let mut draw = Draw::Random(Box::new(sample_rng(self.job.seed, batch.step, DRAW)));
         let losses = self.model.losses(&images, BatchTargets::labelled(&targets), &mut draw)?;
-        losses.total().f_backward()?;
+        self.optimizer.backward(&losses.total())?;
         if config.clip_norm > 0.0 {
             self.optimizer.clip_norm(config.clip_norm);
         }

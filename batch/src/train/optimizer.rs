@@ -50,6 +50,8 @@ struct Slot {
     param: Tensor,
     lr: f64,
     weight_decay: f64,
+    /// Of the last [`Optimizer::backward`]; undefined where the loss does not depend on the parameter.
+    grad: Tensor,
     /// Momentum buffer, or Adam's moments; empty before the first step.
     moments: Vec<Tensor>,
 }
@@ -74,7 +76,8 @@ impl Optimizer {
                 if slots.iter().any(|s| s.name == name) {
                     return Err(Error::Internal(format!("parameter `{name}` is in two groups")));
                 }
-                slots.push(Slot { name, param, lr: group.lr, weight_decay: group.weight_decay, moments: Vec::new() });
+                let (lr, weight_decay) = (group.lr, group.weight_decay);
+                slots.push(Slot { name, param, lr, weight_decay, grad: Tensor::new(), moments: Vec::new() });
             }
         }
         Ok(Self { rule, slots, steps: 0 })
@@ -85,55 +88,54 @@ impl Optimizer {
         self.steps
     }
 
-    /// Forgets the gradients.
-    pub fn zero_grad(&mut self) {
-        for slot in &mut self.slots {
-            let mut grad = slot.param.grad();
-            if grad.defined() {
-                let _ = grad.detach_().zero_();
-            }
+    /// Gradients of a scalar loss with respect to the parameters. They are kept here, not in the parameters: none is
+    /// zeroed, none is added to another. A parameter that the loss does not depend on stays as it is in the next step.
+    ///
+    /// # Errors
+    /// [`Error::Torch`] when the loss has no gradient.
+    pub fn backward(&mut self, loss: &Tensor) -> Result<()> {
+        let params: Vec<&Tensor> = self.slots.iter().map(|s| &s.param).collect();
+        let grads = Tensor::f_run_backward(&[loss], &params, false, false)?;
+        for (slot, grad) in self.slots.iter_mut().zip(grads) {
+            slot.grad = grad;
         }
+        Ok(())
     }
 
     /// Clips every gradient entry to plus or minus `limit`.
-    pub fn clip_value(&self, limit: f64) {
-        let _no_grad = tch::no_grad_guard();
-        for slot in &self.slots {
-            let mut grad = slot.param.grad();
-            if grad.defined() {
-                let _ = grad.clamp_(-limit, limit);
-            }
-        }
+    pub fn clip_value(&mut self, limit: f64) {
+        self.change_gradients(|grad| grad.clamp(-limit, limit));
     }
 
     /// Scales all gradients so that their joint L2 norm is at most `limit`; no device synchronisation.
-    pub fn clip_norm(&self, limit: f64) {
-        let _no_grad = tch::no_grad_guard();
-        let grads: Vec<Tensor> = self.slots.iter().map(|s| s.param.grad()).filter(Tensor::defined).collect();
-        if grads.is_empty() {
-            return;
-        }
-        let norms: Vec<Tensor> = grads.iter().map(Tensor::norm).collect();
-        let scale = (limit / (Tensor::stack(&norms, 0).norm() + 1e-6)).clamp_max(1.0);
-        for mut grad in grads {
-            let _ = grad.g_mul_(&scale);
-        }
+    pub fn clip_norm(&mut self, limit: f64) {
+        let Some(norms) = self.norms() else { return };
+        let scale = (limit / (norms.norm() + 1e-6)).clamp_max(1.0);
+        self.change_gradients(|grad| grad * &scale);
     }
 
     /// Drops all gradients where one is not finite, so that the update changes nothing but momentum. Returns 1 on the
     /// device where that happened, else 0 (f64); no device synchronisation.
-    pub fn drop_unless_finite(&self) -> Tensor {
-        let _no_grad = tch::no_grad_guard();
-        let grads: Vec<Tensor> = self.slots.iter().map(|s| s.param.grad()).filter(Tensor::defined).collect();
-        if grads.is_empty() {
-            return Tensor::from(0.0f64);
-        }
-        let sums: Vec<Tensor> = grads.iter().map(Tensor::norm).collect();
-        let broken = Tensor::stack(&sums, 0).sum(Kind::Float).isfinite().logical_not();
-        for mut grad in grads {
-            let _ = grad.masked_fill_(&broken, 0.0);
-        }
+    pub fn drop_unless_finite(&mut self) -> Tensor {
+        let Some(norms) = self.norms() else { return Tensor::from(0.0f64) };
+        let broken = norms.sum(Kind::Float).isfinite().logical_not();
+        self.change_gradients(|grad| grad.masked_fill(&broken, 0.0));
         broken.to_kind(Kind::Double)
+    }
+
+    /// The gradients' norms; `None` without gradients.
+    fn norms(&self) -> Option<Tensor> {
+        let norms: Vec<Tensor> =
+            self.slots.iter().map(|s| &s.grad).filter(|g| g.defined()).map(Tensor::norm).collect();
+        (!norms.is_empty()).then(|| Tensor::stack(&norms, 0))
+    }
+
+    /// Gradients may share memory with each other, so they are replaced, never written to.
+    fn change_gradients(&mut self, change: impl Fn(&Tensor) -> Tensor) {
+        let _no_grad = tch::no_grad_guard();
+        for slot in self.slots.iter_mut().filter(|s| s.grad.defined()) {
+            slot.grad = change(&slot.grad);
+        }
     }
 
     /// Forgets the momentum, as after a return to earlier weights.
@@ -148,15 +150,12 @@ impl Optimizer {
     pub fn step(&mut self, lr_factor: f64) {
         let _no_grad = tch::no_grad_guard();
         self.steps += 1;
-        for slot in &mut self.slots {
-            let grad = slot.param.grad();
-            if !grad.defined() {
-                continue;
-            }
-            let grad = if slot.weight_decay > 0.0 { &grad + &slot.param * slot.weight_decay } else { grad };
+        for slot in self.slots.iter_mut().filter(|s| s.grad.defined()) {
+            let grad = std::mem::replace(&mut slot.grad, Tensor::new());
             match self.rule {
                 Rule::Sgd { momentum } => slot.sgd(&grad, momentum, slot.lr * lr_factor),
                 Rule::Adam { beta1, beta2, eps, amsgrad } => {
+                    let grad = slot.decayed(grad);
                     slot.adam(&grad, (beta1, beta2), eps, amsgrad, self.steps, slot.lr * lr_factor);
                 }
             }
@@ -207,17 +206,34 @@ impl Optimizer {
 }
 
 impl Slot {
+    /// The gradient with coupled weight decay.
+    fn decayed(&self, grad: Tensor) -> Tensor {
+        if self.weight_decay > 0.0 { grad.addcmul(&self.param, &self.scalar(self.weight_decay)) } else { grad }
+    }
+
+    /// A number beside the parameter, so that one pass can multiply by it and add.
+    fn scalar(&self, value: f64) -> Tensor {
+        Tensor::full([0i64; 0], value, (self.param.kind(), self.param.device()))
+    }
+
     fn sgd(&mut self, grad: &Tensor, momentum: f64, lr: f64) {
+        let step = self.scalar(-lr);
         if momentum == 0.0 {
-            let _ = self.param.g_sub_(&(grad * lr));
+            let grad = self.decayed(grad.shallow_clone());
+            let _ = self.param.addcmul_(&grad, &step);
             return;
         }
+        let decay = self.scalar(self.weight_decay);
         if let Some(buffer) = self.moments.first_mut() {
             let _ = buffer.g_mul_scalar_(momentum).g_add_(grad);
+            if self.weight_decay > 0.0 {
+                let _ = buffer.addcmul_(&self.param, &decay);
+            }
         } else {
-            self.moments.push(grad.copy());
+            let first = self.decayed(grad.copy());
+            self.moments.push(first);
         }
-        let _ = self.param.g_sub_(&(&self.moments[0] * lr));
+        let _ = self.param.addcmul_(&self.moments[0], &step);
     }
 
     fn adam(&mut self, grad: &Tensor, (beta1, beta2): (f64, f64), eps: f64, amsgrad: bool, step: i64, lr: f64) {
@@ -280,8 +296,7 @@ mod tests {
             ParamGroup { name: "all".into(), params: vec![("p".into(), p.shallow_clone())], lr: 0.1, weight_decay };
         let mut optimizer = Optimizer::new(rule, vec![group]).unwrap();
         for _ in 0..5 {
-            optimizer.zero_grad();
-            (p.square() * Tensor::from_slice(&[1.0, 2.0, 3.0])).sum(Kind::Double).backward();
+            optimizer.backward(&(p.square() * Tensor::from_slice(&[1.0, 2.0, 3.0])).sum(Kind::Double)).unwrap();
             optimizer.step(1.0);
         }
         Vec::<f64>::try_from(&p).unwrap()
@@ -325,13 +340,30 @@ mod tests {
                     optimizer = make();
                     optimizer.load_state(state).unwrap();
                 }
-                optimizer.zero_grad();
-                p.square().sum(Kind::Double).backward();
+                optimizer.backward(&p.square().sum(Kind::Double)).unwrap();
                 optimizer.step(1.0);
             }
             Vec::<f64>::try_from(&p).unwrap()
         };
         assert_eq!(run(false), run(true));
+    }
+
+    #[test]
+    fn clipping_never_reaches_a_gradient_twice() {
+        // Both parameters of a sum get the same gradient, and its memory may be shared.
+        let (a, b) = (leaf(&[1.0, 2.0]), leaf(&[3.0, 4.0]));
+        let unused = leaf(&[5.0]);
+        let params = [("a", &a), ("b", &b), ("unused", &unused)].map(|(n, t)| (n.to_owned(), t.shallow_clone()));
+        let group = ParamGroup { name: "g".into(), params: params.into(), lr: 1.0, weight_decay: 0.1 };
+        let mut optimizer = Optimizer::new(Rule::Sgd { momentum: 0.0 }, vec![group]).unwrap();
+        optimizer.backward(&(&a + &b).sum(Kind::Double)).unwrap();
+        optimizer.clip_norm(1.0);
+        optimizer.step(1.0);
+        // Four entries of 1 have norm 2: each becomes 1/2, and a tenth of the parameter is added.
+        let half = 1.0 / (2.0 + 1e-6);
+        assert_near(&Vec::<f64>::try_from(&a).unwrap(), &[0.9 - half, 1.8 - half]);
+        assert_near(&Vec::<f64>::try_from(&b).unwrap(), &[2.7 - half, 3.6 - half]);
+        assert_eq!(Vec::<f64>::try_from(&unused).unwrap(), [5.0], "without a gradient nothing decays");
     }
 
     #[test]

@@ -205,7 +205,6 @@ impl<'a> Run<'a> {
         let visuals: Vec<&StudyVisual> = examples.iter().map(|e| e.visual.as_ref()).collect();
         let visual = visual_tensors(stack_visuals(&visuals, &job.visual, job.device)?);
         let WordBatch { ids, kept, named } = stack_words(&examples, job.device)?;
-        self.optimizer.zero_grad();
         let features = self.model.features(&visual, true);
         let losses = self.model.losses(&features, &ReportTargets { ids, kept, named }, true);
         let aligned = self.aligned(&features, &examples)?;
@@ -213,7 +212,7 @@ impl<'a> Run<'a> {
         if self.alignment.is_some() {
             total_loss = total_loss + &aligned.local + &aligned.global;
         }
-        total_loss.f_backward()?;
+        self.optimizer.backward(&total_loss)?;
         self.optimizer.clip_value(job.config.clip_value);
         self.optimizer.step(self.lr_factor(total));
         self.sums.add([&losses.word, &losses.grounding, &aligned.local, &aligned.global]);

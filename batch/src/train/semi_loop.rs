@@ -206,7 +206,6 @@ impl<'a> Loop<'a> {
         let labelled = self.student.losses(&images, BatchTargets::labelled(&boxes), &mut draw)?;
         let parts = labelled.parts();
         let mut counts = StepSums::default();
-        self.optimizer.zero_grad();
         let (mut pseudo, mut bounded) = (Tensor::from(0.0f32), Tensor::from(0.0f32));
         let total = match phase {
             Phase::BurnIn => labelled.total(),
@@ -222,7 +221,7 @@ impl<'a> Loop<'a> {
                 labelled + added
             }
         };
-        total.f_backward()?;
+        self.optimizer.backward(&total)?;
         let skipped = self.optimizer.drop_unless_finite();
         if self.job.config.clip_norm > 0.0 {
             self.optimizer.clip_norm(self.job.config.clip_norm);
