@@ -5,9 +5,14 @@ pub mod films;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// The workspace's root.
+/// The workspace's root: the folder above the package that cargo runs a test in. Asked when the test runs, because one
+/// build folder may serve several checkouts.
+///
+/// # Panics
+/// When there is no current folder.
 pub fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests package lies in the workspace").to_path_buf()
+    let package = std::env::current_dir().expect("a test runs in its package");
+    package.parent().expect("the tests package lies in the workspace").to_path_buf()
 }
 
 /// The built `d2r`: it lies beside the folder of this test's own binary.

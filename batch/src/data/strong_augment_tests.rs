@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::*;
 
 fn golden() -> Value {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/detect/golden/strong_augment.json");
+    let path = "src/detect/golden/strong_augment.json";
     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 

@@ -206,7 +206,7 @@ fn boxes_beyond_the_edge_are_clipped_and_outside_ones_reported() {
 /// The public sample of VinBigData's csv, where it is present: `D2R_SHARED_DATA`, or `../shared/data` beside the workspace.
 #[test]
 fn the_vinbigdata_sample_is_read_whole() {
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data");
+    let beside = PathBuf::from("../../shared/data");
     let folder = std::env::var_os("D2R_SHARED_DATA").map_or(beside, Into::into);
     let path = folder.join("vinbigdata_train_1500_images.csv.gz");
     if !path.is_file() {

@@ -9,7 +9,7 @@ use crate::from_hex;
 const GREY_LEVELS: u8 = 1;
 
 fn golden_folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/dicom")
+    PathBuf::from("golden/dicom")
 }
 
 #[test]
@@ -50,7 +50,7 @@ fn golden_files_cut_anywhere_are_refused() {
 /// A file of the folder of real radiographs, which not every machine has.
 fn real_file(name: &str) -> Option<Vec<u8>> {
     let folder = std::env::var_os("D2R_REAL_DATA").map(PathBuf::from);
-    let folder = folder.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data"));
+    let folder = folder.unwrap_or_else(|| PathBuf::from("../../shared/data"));
     std::fs::read(folder.join(name)).ok()
 }
 
