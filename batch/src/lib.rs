@@ -15,6 +15,7 @@ pub mod report;
 pub mod semi;
 pub mod stages;
 pub mod stop;
+pub mod student;
 pub mod train;
 pub mod weights;
 

@@ -7,9 +7,13 @@
 //! - `arrow` (feature): rows of the lake's tables as Arrow record batches, and the contracts they obey.
 
 pub mod boxes;
+pub mod findings_labeler;
+mod findings_terms;
+pub mod grounding;
 pub mod labels;
 pub mod nms;
 pub mod preprocess;
+pub mod preview_bundle;
 pub mod radiograph;
 pub mod report_text;
 pub mod space;

@@ -1,7 +1,14 @@
 //! Browser side of D2R: what a page needs to look at a film without sending it anywhere.
 //!
-//! [`describe`] decodes a file with the very code of the batch job; [`describe_radiograph`] is its thin skin
-//! for JavaScript. Research software, not a medical device.
+//! [`session::PreviewSession`] runs the student natively and in WebAssembly; [`describe`] decodes a file with the very
+//! code of the batch job; what is marked for JavaScript is a thin skin. Research software, not a medical device.
+
+pub mod error;
+pub mod generate;
+pub mod graph;
+pub mod sample_bundle;
+pub mod session;
+mod skin;
 
 use d2r_contracts::decode::{DecodeOptions, decode};
 use serde::Serialize;

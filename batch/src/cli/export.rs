@@ -8,7 +8,7 @@ use super::flags::Common;
 use super::output;
 use crate::error::Result;
 use crate::stages::export_coco::Content;
-use crate::stages::{export_annotation, export_coco};
+use crate::stages::{export_annotation, export_coco, export_preview};
 
 /// Which format.
 #[derive(Debug, clap::Args)]
@@ -17,7 +17,8 @@ Examples:
   d2r export coco --dataset vindr --split train --out vindr_train.json
   d2r export coco --dataset mimic --split train --unlabelled --out mimic_unlabelled.json
   d2r export coco --dataset mimic --split train --pseudo --out mimic_pseudo.json
-  d2r export annotation-json --dataset mimic --out annotation.json")]
+  d2r export annotation-json --dataset mimic --out annotation.json
+  d2r export preview --student runs/student-0123456789ab --lake lake --out preview")]
 pub struct Args {
     #[command(subcommand)]
     format: Format,
@@ -41,6 +42,21 @@ enum Format {
         pseudo: bool,
         /// The file.
         #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
+    /// A student's run as a bundle for the browser: two ONNX graphs, a card, sample studies.
+    Preview {
+        /// A finished student's run.
+        #[arg(long, value_name = "RUN")]
+        student: PathBuf,
+        /// Where the sample studies come from.
+        #[arg(long, value_name = "NAME", default_value = "mimic")]
+        dataset: String,
+        /// Its split.
+        #[arg(long, value_name = "SPLIT", default_value = "test")]
+        split: String,
+        /// The folder.
+        #[arg(long, value_name = "DIR")]
         out: PathBuf,
     },
     /// D2R-Net's annotation.json: reports, image paths, padded boxes, scores and labels.
@@ -70,6 +86,16 @@ pub fn run(common: &Common, args: &Args) -> Result<()> {
                     (_, true) => Content::Pseudo,
                     _ => Content::Labelled,
                 },
+                out: out.clone(),
+            },
+        )?,
+        Format::Preview { student, dataset, split, out } => export_preview::run(
+            &ctx,
+            export_preview::Args {
+                student: student.clone(),
+                lake,
+                dataset: dataset.clone(),
+                split: split.clone(),
                 out: out.clone(),
             },
         )?,

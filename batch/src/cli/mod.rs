@@ -67,6 +67,8 @@ enum Verb {
     Annotate(annotate::Args),
     /// Train the report model on images, boxes and reports of the lake.
     TrainReporter(train::ReporterArgs),
+    /// Distil a report model into a small student for the browser.
+    Distill(train::DistillArgs),
     /// Write reports for a split of the lake, or for a folder of films.
     Report(report::Args),
     /// Compute figures for detections or reports.
@@ -118,6 +120,7 @@ fn run(cli: &Cli) -> Result<()> {
         Verb::TrainDetector(a) => train::run_detector(common, a),
         Verb::Annotate(a) => annotate::run(common, a),
         Verb::TrainReporter(a) => train::run_reporter(common, a),
+        Verb::Distill(a) => train::run_distill(common, a),
         Verb::Report(a) => report::run(common, a),
         Verb::Evaluate(a) => evaluate::run(common, a),
         Verb::Validate(a) => validate::run(common, a),

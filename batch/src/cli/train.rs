@@ -1,11 +1,11 @@
-//! `d2r train-detector` and `d2r train-reporter`.
+//! `d2r train-detector`, `d2r train-reporter` and `d2r distill`.
 
 use std::path::PathBuf;
 
 use super::flags::Common;
 use super::output;
 use crate::error::Result;
-use crate::stages::{train_detector, train_reporter};
+use crate::stages::{distill, train_detector, train_reporter};
 
 /// What the detector learns from.
 #[derive(Debug, clap::Args)]
@@ -40,6 +40,18 @@ pub struct ReporterArgs {
     detector: Option<PathBuf>,
 }
 
+/// What the student learns from.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  d2r distill --dataset mimic --reporter runs/reporter-0123456789ab --lake lake")]
+pub struct DistillArgs {
+    /// A dataset of the lake with reports and annotated boxes.
+    #[arg(long, value_name = "NAME", default_value = "mimic")]
+    dataset: String,
+    /// The teacher: a finished report model's run.
+    #[arg(long, value_name = "RUN")]
+    reporter: PathBuf,
+}
+
 /// Trains the detector.
 pub fn run_detector(common: &Common, args: &DetectorArgs) -> Result<()> {
     let ctx = common.context()?;
@@ -63,4 +75,16 @@ pub fn run_reporter(common: &Common, args: &ReporterArgs) -> Result<()> {
         runs: common.runs.clone(),
     };
     output::result(common, &train_reporter::run(&ctx, args)?)
+}
+
+/// Distils the report model.
+pub fn run_distill(common: &Common, args: &DistillArgs) -> Result<()> {
+    let ctx = common.context()?;
+    let args = distill::Args {
+        lake: common.lake.clone(),
+        dataset: args.dataset.clone(),
+        reporter: args.reporter.clone(),
+        runs: common.runs.clone(),
+    };
+    output::result(common, &distill::run(&ctx, args)?)
 }

@@ -11,6 +11,7 @@ pub mod report;
 pub mod resolve;
 pub mod schema;
 pub mod semi;
+pub mod student;
 
 use serde::{Deserialize, Serialize};
 
@@ -36,6 +37,8 @@ pub struct RunConfig {
     pub report: report::ReportConfig,
     /// Writing reports.
     pub generate: report::GenerateConfig,
+    /// The student for the browser.
+    pub student: student::StudentConfig,
     /// Figures.
     pub evaluate: evaluate::EvaluateConfig,
 }

@@ -8,7 +8,7 @@ use d2r_contracts::labels::{FINDING_LABELS, FindingState, finding_of_lesion};
 use d2r_contracts::report_text::sides;
 use d2r_contracts::space::Original;
 
-use crate::eval::findings_labeler::{SentenceFindings, label_sentence};
+use d2r_contracts::findings_labeler::{SentenceFindings, label_sentence};
 
 /// A drawn lesion.
 #[derive(Debug, Clone, PartialEq)]

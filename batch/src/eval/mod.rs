@@ -8,8 +8,6 @@ pub mod constant_report;
 pub mod detection_figures;
 pub mod diversity;
 pub mod figure;
-pub mod findings_labeler;
-mod findings_terms;
 pub mod gallery;
 pub mod html_report;
 pub mod image_boxes;

@@ -10,7 +10,7 @@ use crate::eval::constant_report::best_constant_report;
 use crate::eval::detection_figures::Resampling;
 use crate::eval::diversity::Diversity;
 use crate::eval::figure::Figure;
-use crate::eval::findings_labeler::label;
+use d2r_contracts::findings_labeler::label;
 use crate::eval::label_f1::{LabelScore, MACRO, MICRO, States, UncertainAs, VARIANTS, label_f1, per_label};
 use crate::eval::links::LinkCounts;
 use crate::eval::rouge::rouge_l_one;

@@ -6,7 +6,6 @@ pub mod cpca;
 pub mod decoder;
 pub mod encoder;
 pub mod encoder_decoder;
-pub mod grounding;
 pub mod lera;
 pub mod region_encoder;
 pub mod relational_memory;

@@ -16,7 +16,7 @@ use super::context::{Context, FileDigest, StageResult};
 use crate::error::{Error, Result};
 use crate::eval::detection_figures::{DetectionFigures, Resampling};
 use crate::eval::figure::Figure;
-use crate::eval::findings_labeler::label;
+use d2r_contracts::findings_labeler::label;
 use crate::eval::label_f1::States;
 use crate::eval::report_figures::{ReportFigures, link_figures};
 use crate::lake::digest::sha256_hex;

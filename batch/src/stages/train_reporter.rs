@@ -13,7 +13,6 @@ use d2r_contracts::vocabulary::Vocabulary;
 use rayon::prelude::*;
 
 use super::context::{Context, StageResult};
-use super::sentence_facts::facts;
 use super::work_key::work_key;
 use crate::data::report_batch::{NamedRegions, ReportExample, VisualSpec, box_of, study_visual};
 use crate::align::alignment::Alignment;
@@ -23,7 +22,7 @@ use crate::error::{Error, Result};
 use crate::lake::digest::file_digest;
 use crate::lake::{Lake, Partition, Provenance, Shard, atomic_file};
 use crate::report::beam_search::DecodeOptions as Decoding;
-use crate::report::grounding::{BoxFacts, boxes_named};
+use d2r_contracts::grounding::{BoxFacts, SentenceFacts, boxes_named};
 use crate::train::detector_card::DetectorCard;
 use crate::train::model_card::ModelCard;
 use crate::train::report_loop::{ReportTraining, train};
@@ -197,7 +196,7 @@ fn section(ctx: &Context, rows: Vec<ReportRow>) -> Vec<ReportRow> {
 }
 
 /// One example for each image whose study has a report, in the order of image ids.
-fn examples(
+pub fn examples(
     ctx: &Context,
     lake: &Lake,
     dataset: &str,
@@ -270,7 +269,7 @@ fn example(
         .map(|s| NamedRegions {
             first: s.tokens.start,
             end: s.tokens.end,
-            regions: boxes_named(&facts(&s.text), &boxes),
+            regions: boxes_named(&SentenceFacts::of(&s.text), &boxes),
         })
         .filter(|n| !n.regions.is_empty())
         .collect();

@@ -2,6 +2,8 @@
 
 pub mod checkpoint;
 pub mod detector_card;
+pub mod distill_loop;
+pub mod student_card;
 pub mod detector_evaluation;
 pub mod detector_loop;
 pub mod lr_schedule;

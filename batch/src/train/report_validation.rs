@@ -5,7 +5,7 @@ use crate::data::collate_report::{WordBatch, stack_visuals, stack_words};
 use crate::data::report_batch::{ReportExample, StudyVisual};
 use crate::error::Result;
 use crate::eval::bleu::bleu;
-use crate::eval::findings_labeler::label;
+use d2r_contracts::findings_labeler::label;
 use crate::eval::label_f1::{MICRO, label_f1};
 use crate::report::beam_search::DecodeOptions;
 use crate::report::report_model::{ReportModel, ReportTargets};

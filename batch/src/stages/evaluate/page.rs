@@ -20,7 +20,7 @@ use crate::error::{Error, Result};
 use crate::eval::bleu::BleuCounts;
 use crate::eval::detection_figures::DetectionFigures;
 use crate::eval::figure::Figure;
-use crate::eval::findings_labeler::label;
+use d2r_contracts::findings_labeler::label;
 use crate::eval::gallery::{Case, CaseBox, CaseSentence, picture};
 use crate::eval::html_report::{FailureCount, FigureGroup, Page, Timing};
 use crate::eval::label_f1::{MICRO, label_f1};

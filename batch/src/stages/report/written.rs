@@ -15,11 +15,10 @@ use crate::error::{Error, Result};
 use crate::eval::gallery::CaseBox;
 use crate::eval::overlay::{Overlay, render};
 use crate::lake::atomic_file;
-use crate::eval::findings_labeler::label;
-use crate::report::grounding::{BoxFacts, laterality_conflict, links, sentence_weights};
+use d2r_contracts::findings_labeler::label;
+use d2r_contracts::grounding::{BoxFacts, SentenceFacts, laterality_conflict, links, sentence_weights};
 use crate::report::report_model::{ReportModel, Written};
 use crate::stages::context::Context;
-use crate::stages::sentence_facts::facts;
 use crate::stages::train_reporter::decoding;
 use crate::train::model_card::{ModelCard, NOTICE};
 use crate::train::report_loop::visual_tensors;
@@ -107,7 +106,7 @@ impl Writer<'_> {
         let mut conflict = false;
         for (sentence_id, span) in spans.iter().enumerate() {
             let words = span.tokens.start.min(report.words.len())..span.tokens.end.min(report.words.len());
-            let said = facts(&span.text);
+            let said = SentenceFacts::of(&span.text);
             let weights = sentence_weights(
                 &report.attention[words.start.min(report.attention.len())..words.end.min(report.attention.len())],
             );

@@ -2,10 +2,11 @@
 //! A sentence's weight on a box is its words' cross-attention, averaged over words and renormalised over boxes. Only
 //! sentences that state something as present are linked; one that denies has nothing to point to.
 
-use d2r_contracts::boxes::BoxXyxy;
-use d2r_contracts::labels::finding_of_lesion;
-use d2r_contracts::report_text::{SentenceSpan, Sides};
-use d2r_contracts::space::Original;
+use crate::boxes::BoxXyxy;
+use crate::findings_labeler::label_sentence;
+use crate::labels::{FINDING_LABELS, FindingState, finding_of_lesion};
+use crate::report_text::{SentenceSpan, Sides, sides};
+use crate::space::Original;
 
 /// A box whose centre is nearer to the film's middle than this share of its width has no side.
 const MIDLINE_SHARE: f32 = 0.06;
@@ -55,6 +56,15 @@ pub struct SentenceFacts {
 }
 
 impl SentenceFacts {
+    /// Classes, findings and sides that a sentence names, by the rule labeler.
+    pub fn of(sentence: &str) -> Self {
+        let found = label_sentence(sentence);
+        let stated = |s: &FindingState| matches!(s, FindingState::Positive | FindingState::Uncertain);
+        let findings =
+            FINDING_LABELS.iter().zip(&found.states).filter(|(_, s)| stated(s)).map(|(label, _)| *label).collect();
+        Self { classes: found.lesion_classes, findings, sides: sides(sentence) }
+    }
+
     /// It states something as present or possible.
     pub fn states_anything(&self) -> bool {
         !(self.classes.is_empty() && self.findings.is_empty())
@@ -137,7 +147,7 @@ pub fn laterality_conflict(sentence: &SentenceFacts, linked: &[(usize, f32)], bo
 #[cfg(test)]
 mod tests {
     use super::*;
-    use d2r_contracts::report_text::sentences;
+    use crate::report_text::sentences;
 
     const EFFUSION: i32 = 16;
     const NODULE: i32 = 15;

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use d2r_contracts::labels::lesion_class_name;
+use crate::labels::lesion_class_name;
 
 use super::*;
 

@@ -5,10 +5,10 @@
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
-use d2r_contracts::labels::{FINDING_LABELS, FindingState, lesion_class_id};
+use crate::labels::{FINDING_LABELS, FindingState, lesion_class_id};
 use regex::Regex;
 
-use crate::eval::findings_terms::{Cue, Says, cues_in, terms_in};
+use crate::findings_terms::{Cue, Says, cues_in, terms_in};
 
 /// Index of "No Finding" in the labels.
 const NO_FINDING: usize = FINDING_LABELS.len() - 1;

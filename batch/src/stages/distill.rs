@@ -1,0 +1,236 @@
+//! Distils a finished report model into the student for the browser.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use d2r_contracts::decode::DecodeOptions;
+use d2r_contracts::findings_labeler::label;
+use d2r_contracts::labels::FindingState;
+use d2r_contracts::preprocess::{InputSpec, to_model_input};
+use d2r_contracts::rows::Row;
+use d2r_contracts::tables::{FailureRow, ImageRow, LesionRow, ReportRow};
+use rayon::prelude::*;
+
+use super::context::{Context, StageResult};
+use super::train_reporter::{accepted, decoding, examples};
+use super::work_key::work_key;
+use crate::data::collate_report::stack_visuals;
+use crate::data::report_batch::{ReportExample, StudyVisual, box_of};
+use crate::data::source::read_radiograph;
+use crate::error::{Error, Result};
+use crate::lake::digest::file_digest;
+use crate::lake::{Lake, Partition, Provenance, Shard};
+use crate::report::beam_search::DecodeOptions as Decoding;
+use crate::report::report_model::ReportModel;
+use crate::student::student_batch::StudentExample;
+use crate::student::student_model::{CLASSES, Student};
+use crate::student::targets::{CellTargets, TargetBox, cell_targets};
+use crate::train::distill_loop::{Distillation, Pair, distill};
+use crate::train::model_card::ModelCard;
+use crate::train::report_loop::visual_tensors;
+use crate::train::reporter_card::{ReporterCard, load_reporter};
+use crate::train::run_dir::RunDir;
+use crate::train::student_card::{KIND, StudentCard, input_spec};
+
+/// What to distil.
+#[derive(Debug, Clone)]
+pub struct Args {
+    /// The lake.
+    pub lake: PathBuf,
+    /// Its dataset with reports and annotated boxes.
+    pub dataset: String,
+    /// The teacher's run.
+    pub reporter: PathBuf,
+    /// Where runs are kept.
+    pub runs: PathBuf,
+}
+
+/// Distils, or finds that the same was done.
+///
+/// # Errors
+/// [`Error::InputMissing`] without teacher or reports; those of the loop.
+pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
+    let start = Instant::now();
+    let lake = Lake::open(&args.lake)?;
+    let (teacher, card) = load_reporter(&args.reporter, ctx.device)?;
+    let key = key(ctx, &lake, &args.dataset, &card.model_sha256)?;
+    let found = RunDir::at(args.runs.join(RunDir::name(KIND, &key)), "");
+    if ctx.resume
+        && let Some(result) = found.result()?
+        && ModelCard::<StudentCard>::read(found.path(), KIND).is_ok()
+    {
+        return Ok(StageResult { cached: true, wall_s: start.elapsed().as_secs_f64(), ..result });
+    }
+    let run = RunDir::create(&args.runs, KIND, &key, ctx)?;
+    let _lock = run.lock()?;
+    let config = &ctx.config.student;
+    let student_card = StudentCard {
+        config: config.model.clone(),
+        input: input_spec(&config.model),
+        vocabulary: card.model.vocabulary.clone(),
+        teacher_sha256: card.model_sha256.clone(),
+    };
+    let source = Source { ctx, lake: &lake, dataset: &args.dataset, teacher: &teacher, card: &card };
+    let (training, mut failures) = source.pairs("train", &student_card.input)?;
+    let (validation, more) = source.pairs("val", &student_card.input)?;
+    failures.extend(more);
+    tch::manual_seed(ctx.config.run.seed as i64);
+    let mut student = Student::new(&config.model, card.model.vocabulary.len() as i64 + 1, ctx.device)?;
+    let parameters = student.parameters();
+    let job = Distillation {
+        teacher: &teacher,
+        visual: card.model.visual,
+        same_frame: card.model.visual.film.fit == student_card.input.fit,
+        train: &training,
+        validation: &validation,
+        config: &config.train,
+        seed: ctx.config.run.seed,
+        device: ctx.device,
+        progress: ctx.progress,
+        stop: &ctx.stop,
+    };
+    let outcome = distill(&mut student, &run, &job)?;
+    ModelCard::new(KIND, run.id(), outcome.model_sha256.clone(), student_card).write(&run)?;
+    let partition = Partition::new(&args.dataset, "train");
+    let provenance = Provenance { run_id: run.id().into(), model_sha256: Some(outcome.model_sha256), work_key: key };
+    let log = lake.write(&partition, Shard::default(), outcome.log, &provenance)?;
+    let failed = lake.write(&partition, Shard::default(), failures, &provenance)?;
+    let mut figures =
+        BTreeMap::from([("steps".to_owned(), outcome.steps as f64), ("parameters".to_owned(), parameters as f64)]);
+    if let Some(score) = outcome.best_score {
+        figures.insert("val.log_likelihood".into(), score);
+    }
+    let result = StageResult {
+        stage: "distill".into(),
+        cached: false,
+        rows: [("train_log".into(), log.rows), (FailureRow::TABLE.into(), failed.rows)].into(),
+        files: vec![file_digest(&run.best())?, file_digest(&run.path().join("card.json"))?],
+        figures,
+        wall_s: start.elapsed().as_secs_f64(),
+    };
+    run.finish(&result)?;
+    Ok(result)
+}
+
+fn key(ctx: &Context, lake: &Lake, dataset: &str, teacher: &str) -> Result<String> {
+    let config = &ctx.config;
+    let config = serde_json::to_string(&(&config.student.model, &config.student.train, &config.ingest.section))
+        .map_err(|e| Error::Internal(e.to_string()))?;
+    let mut inputs = String::new();
+    for split in ["train", "val"] {
+        for table in [ImageRow::TABLE, LesionRow::TABLE, ReportRow::TABLE] {
+            let digest = lake.content_digest(table, &Partition::new(dataset, split))?;
+            inputs.push_str(&format!("{split} {table} {digest}\n"));
+        }
+    }
+    Ok(work_key(&[
+        ("verb", KIND),
+        ("config", &config),
+        ("seed", &ctx.config.run.seed.to_string()),
+        ("device", if ctx.device.is_cuda() { "cuda" } else { "cpu" }),
+        ("teacher", teacher),
+        ("inputs", &inputs),
+    ]))
+}
+
+struct Source<'a> {
+    ctx: &'a Context,
+    lake: &'a Lake,
+    dataset: &'a str,
+    teacher: &'a ReportModel,
+    card: &'a ModelCard<ReporterCard>,
+}
+
+impl Source<'_> {
+    /// Each study as the teacher and as the student sees it.
+    fn pairs(&self, split: &str, input: &InputSpec) -> Result<(Vec<Pair>, Vec<FailureRow>)> {
+        let (ctx, card) = (self.ctx, &self.card.model);
+        let (studies, failures) = examples(ctx, self.lake, self.dataset, split, card, None)?;
+        let partition = Partition::new(self.dataset, split);
+        let boxes = accepted(self.lake.read(&partition)?);
+        let images: Vec<ImageRow> = self.lake.read(&partition)?;
+        let with_report: std::collections::BTreeSet<&str> = studies.iter().map(|s| s.study_id.as_str()).collect();
+        let failed: std::collections::BTreeSet<&str> =
+            failures.iter().filter_map(|f| f.image_id.as_deref()).collect();
+        let used: Vec<&ImageRow> = images
+            .iter()
+            .filter(|i| with_report.contains(i.study_id.as_str()) && !failed.contains(i.image_id.as_str()))
+            .collect();
+        if used.len() != studies.len() {
+            let problem = format!("{} studies of {split} against {} films", studies.len(), used.len());
+            return Err(Error::Internal(problem));
+        }
+        let texts = if split == "train" { self.teacher_texts(&studies)? } else { vec![Vec::new(); studies.len()] };
+        let root = self.lake.dataset_root(self.dataset)?;
+        let decode = DecodeOptions { allow_phi: ctx.config.ingest.allow_phi, ..DecodeOptions::default() };
+        let made: Vec<Result<StudentExample>> = studies
+            .par_iter()
+            .zip(used)
+            .zip(texts)
+            .map(|((study, image), teacher_ids)| {
+                let film = read_radiograph(&root, image, &decode)
+                    .map_err(|_| Error::bad_data(&image.path, "the film changed while it was read; run it again"))?;
+                let seen = to_model_input(&film, input);
+                let lesions = boxes.get(&image.image_id).map_or(&[][..], Vec::as_slice);
+                let targets: Vec<TargetBox> = lesions.iter().map(|row| target(row, &seen, input.side)).collect();
+                Ok(student_example(study, seen.pixels, &targets, input.side, teacher_ids))
+            })
+            .collect();
+        let made = made.into_iter().collect::<Result<Vec<StudentExample>>>()?;
+        Ok((studies.into_iter().zip(made).collect(), failures))
+    }
+
+    /// What the teacher writes about the training films.
+    fn teacher_texts(&self, studies: &[ReportExample]) -> Result<Vec<Vec<i64>>> {
+        let (ctx, card) = (self.ctx, &self.card.model);
+        let options: Decoding = decoding(ctx, &card.vocabulary);
+        let task = ctx.progress.task("teacher's reports", studies.len() as u64, "films");
+        let mut texts = Vec::with_capacity(studies.len());
+        for chunk in studies.chunks(ctx.config.generate.batch_size.max(1)) {
+            ctx.stop.check()?;
+            let visuals: Vec<&StudyVisual> = chunk.iter().map(|s| s.visual.as_ref()).collect();
+            let batch = visual_tensors(stack_visuals(&visuals, &card.visual, ctx.device)?);
+            for (report, study) in self.teacher.generate(&batch, &options)?.into_iter().zip(chunk) {
+                let contradicts = contradicts(&card.vocabulary.decode(&report.words), &study.reference);
+                texts.push(if contradicts { Vec::new() } else { [&[0], report.words.as_slice(), &[0]].concat() });
+            }
+            task.advance(chunk.len() as u64);
+        }
+        task.finish();
+        Ok(texts)
+    }
+}
+
+/// A row's box in the student's frame.
+fn target(row: &LesionRow, seen: &d2r_contracts::preprocess::ModelInput, side: u32) -> TargetBox {
+    let edges = seen.letterbox.model_from_original(&box_of(row)).to_array().map(|v| v / side as f32);
+    TargetBox { class_id: row.class_id.max(0) as usize, score: row.score.clamp(0.0, 1.0), edges }
+}
+
+/// A label that the reference states is denied or not mentioned.
+fn contradicts(text: &str, reference: &str) -> bool {
+    let stated = |s: FindingState| matches!(s, FindingState::Positive | FindingState::Uncertain);
+    label(reference).into_iter().zip(label(text)).any(|(told, said)| stated(told) && !stated(said))
+}
+
+/// Without a teacher's text the reference is taught.
+fn student_example(
+    study: &ReportExample,
+    film: Vec<u8>,
+    targets: &[TargetBox],
+    side: u32,
+    teacher_ids: Vec<i64>,
+) -> StudentExample {
+    let states = label(&study.reference);
+    let stated = |s: &FindingState| matches!(s, FindingState::Positive | FindingState::Uncertain);
+    let cells: CellTargets = cell_targets(targets, CLASSES as usize, side as usize / 16);
+    let teacher_ids = if teacher_ids.len() > 2 { teacher_ids } else { study.ids.clone() };
+    StudentExample {
+        film,
+        cells,
+        labels: std::array::from_fn(|i| if stated(&states[i]) { 1.0 } else { 0.0 }),
+        ids: study.ids.clone(),
+        teacher_ids,
+    }
+}

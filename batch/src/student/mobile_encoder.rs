@@ -1,0 +1,145 @@
+//! A mobile encoder (inverted residuals of MobileNetV2, Sandler et al. 2018) for grey films: a map of cells for boxes
+//! at stride 16, tokens for the decoder at stride 32.
+
+use tch::nn::{self, Module, ModuleT};
+use tch::Tensor;
+
+use crate::config::student::Tier;
+
+/// Added to a batch norm's variance.
+pub const EPS: f64 = 1e-5;
+
+/// A convolution without bias and its batch norm.
+#[derive(Debug)]
+pub struct ConvNorm {
+    conv: nn::Conv2D,
+    norm: nn::BatchNorm,
+    /// Channels in, channels out, side of the kernel, stride, groups.
+    pub shape: [i64; 5],
+}
+
+impl ConvNorm {
+    fn new(path: &nn::Path, shape: [i64; 5]) -> Self {
+        let [inputs, outputs, kernel, stride, groups] = shape;
+        let config =
+            nn::ConvConfig { stride, padding: kernel / 2, groups, bias: false, ..nn::ConvConfig::default() };
+        let norm = nn::BatchNormConfig { eps: EPS, ws_init: nn::Init::Const(1.0), ..nn::BatchNormConfig::default() };
+        Self {
+            conv: nn::conv2d(path / "conv", inputs, outputs, kernel, config),
+            norm: nn::batch_norm2d(path / "norm", outputs, norm),
+            shape,
+        }
+    }
+
+    fn forward_t(&self, xs: &Tensor, train: bool) -> Tensor {
+        self.norm.forward_t(&self.conv.forward(xs), train)
+    }
+
+    /// Kernel and bias of the one convolution that does both in evaluation.
+    pub fn folded(&self) -> (Tensor, Tensor) {
+        let scale = self.norm.ws.as_ref().map_or_else(|| self.norm.running_var.ones_like(), Tensor::shallow_clone)
+            / (&self.norm.running_var + EPS).sqrt();
+        let shift = self.norm.bs.as_ref().map_or_else(|| self.norm.running_var.zeros_like(), Tensor::shallow_clone)
+            - &self.norm.running_mean * &scale;
+        (&self.conv.ws * scale.view([-1, 1, 1, 1]), shift)
+    }
+}
+
+/// Expansion, depthwise convolution, projection; a shortcut where the size stays.
+#[derive(Debug)]
+pub struct InvertedResidual {
+    /// Absent where the expansion is 1.
+    pub expand: Option<ConvNorm>,
+    /// Depthwise.
+    pub depthwise: ConvNorm,
+    /// Linear.
+    pub project: ConvNorm,
+    /// The input is added.
+    pub shortcut: bool,
+}
+
+impl InvertedResidual {
+    fn new(path: &nn::Path, inputs: i64, outputs: i64, expansion: i64, stride: i64) -> Self {
+        let hidden = inputs * expansion;
+        Self {
+            expand: (expansion > 1).then(|| ConvNorm::new(&(path / "expand"), [inputs, hidden, 1, 1, 1])),
+            depthwise: ConvNorm::new(&(path / "depthwise"), [hidden, hidden, 3, stride, hidden]),
+            project: ConvNorm::new(&(path / "project"), [hidden, outputs, 1, 1, 1]),
+            shortcut: stride == 1 && inputs == outputs,
+        }
+    }
+
+    fn forward_t(&self, xs: &Tensor, train: bool) -> Tensor {
+        let wide = self.expand.as_ref().map_or_else(|| xs.shallow_clone(), |e| e.forward_t(xs, train).relu());
+        let out = self.project.forward_t(&self.depthwise.forward_t(&wide, train).relu(), train);
+        if self.shortcut { out + xs } else { out }
+    }
+}
+
+/// Stem width, `(expansion, channels, repeats, stride)` of each stage, width of the tokens.
+fn sizes(tier: Tier) -> (i64, [[i64; 4]; 5], i64) {
+    match tier {
+        Tier::A => (16, [[1, 16, 1, 1], [4, 24, 2, 2], [4, 40, 2, 2], [4, 64, 2, 2], [4, 96, 1, 2]], 128),
+        Tier::B => (24, [[1, 24, 1, 1], [6, 32, 2, 2], [6, 48, 3, 2], [6, 96, 4, 2], [6, 160, 3, 2]], 256),
+    }
+}
+
+/// The encoder; parameters `stem`, `blocks.N`, `last`.
+#[derive(Debug)]
+pub struct MobileEncoder {
+    /// 3x3, stride 2.
+    pub stem: ConvNorm,
+    /// All stages in a row.
+    pub blocks: Vec<InvertedResidual>,
+    /// 1x1 to the tokens' width.
+    pub last: ConvNorm,
+    /// Blocks before the map at stride 16 is taken.
+    pub at_stride_16: usize,
+    /// Channels of that map.
+    pub map_channels: i64,
+    /// Width of the tokens.
+    pub token_width: i64,
+}
+
+impl MobileEncoder {
+    /// An encoder of this tier.
+    pub fn new(path: &nn::Path, tier: Tier) -> Self {
+        let (stem, stages, token_width) = sizes(tier);
+        let mut blocks = Vec::new();
+        let mut channels = stem;
+        let (mut at_stride_16, mut map_channels) = (0, stem);
+        for (stage, [expansion, outputs, repeats, stride]) in stages.into_iter().enumerate() {
+            if stage == stages.len() - 1 {
+                (at_stride_16, map_channels) = (blocks.len(), channels);
+            }
+            for repeat in 0..repeats {
+                let stride = if repeat == 0 { stride } else { 1 };
+                let block = path / "blocks" / blocks.len() as i64;
+                blocks.push(InvertedResidual::new(&block, channels, outputs, expansion, stride));
+                channels = outputs;
+            }
+        }
+        Self {
+            stem: ConvNorm::new(&(path / "stem"), [1, stem, 3, 2, 1]),
+            last: ConvNorm::new(&(path / "last"), [channels, token_width, 1, 1, 1]),
+            blocks,
+            at_stride_16,
+            map_channels,
+            token_width,
+        }
+    }
+
+    /// `films`: f32 `[B, 1, S, S]` in 0 to 1. Returns the map `[B, C, S/16, S/16]` and the tokens' map
+    /// `[B, W, S/32, S/32]`.
+    pub fn forward_t(&self, films: &Tensor, train: bool) -> (Tensor, Tensor) {
+        let mut xs = self.stem.forward_t(films, train).relu();
+        let mut map = Tensor::new();
+        for (i, block) in self.blocks.iter().enumerate() {
+            if i == self.at_stride_16 {
+                map = xs.shallow_clone();
+            }
+            xs = block.forward_t(&xs, train);
+        }
+        (map, self.last.forward_t(&xs, train).relu())
+    }
+}

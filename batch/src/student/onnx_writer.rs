@@ -1,0 +1,151 @@
+//! Writes an ONNX file (opset 17, static shapes) node by node, in the protobuf types that tract reads.
+
+use prost::Message;
+use tch::{Kind, Tensor};
+use tract_onnx::pb::{
+    AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, StringStringEntryProto, TensorProto,
+    TensorShapeProto, TypeProto, ValueInfoProto, attribute_proto::AttributeType, tensor_proto::DataType,
+    tensor_shape_proto::{Dimension, dimension}, type_proto,
+};
+
+use crate::error::Result;
+
+/// ONNX' intermediate representation 8 goes with opset 17.
+const IR_VERSION: i64 = 8;
+const OPSET: i64 = 17;
+
+/// The name of a value in the graph.
+pub type Name = String;
+
+/// An attribute's value.
+#[derive(Debug, Clone)]
+pub enum Attribute {
+    /// An integer.
+    Int(i64),
+    /// Integers.
+    Ints(Vec<i64>),
+    /// A number.
+    Float(f32),
+}
+
+/// A graph under construction. Weights are put in as constants; equal names must not be given twice.
+#[derive(Debug, Default)]
+pub struct GraphWriter {
+    graph: GraphProto,
+}
+
+impl GraphWriter {
+    /// An empty graph of this name.
+    pub fn new(name: &str) -> Self {
+        Self { graph: GraphProto { name: name.into(), ..GraphProto::default() } }
+    }
+
+    /// An input of the graph: f32, or i64.
+    pub fn input(&mut self, name: &str, kind: DataType, shape: &[i64]) -> Name {
+        self.graph.input.push(value_info(name, kind, shape));
+        name.into()
+    }
+
+    /// An output of the graph, f32: the value `from` under the name that readers know.
+    pub fn output(&mut self, name: &str, from: &Name, shape: &[i64]) {
+        self.named("Identity", &[from], name, &[]);
+        self.graph.output.push(value_info(name, DataType::Float, shape));
+    }
+
+    /// A node with one output; its name is made up.
+    pub fn node(&mut self, op: &str, inputs: &[&Name], attributes: &[(&str, Attribute)]) -> Name {
+        let name = format!("{}_{}", op.to_lowercase(), self.graph.node.len());
+        self.named(op, inputs, &name, attributes)
+    }
+
+    fn named(&mut self, op: &str, inputs: &[&Name], name: &str, attributes: &[(&str, Attribute)]) -> Name {
+        self.graph.node.push(NodeProto {
+            input: inputs.iter().map(|i| (*i).clone()).collect(),
+            output: vec![name.into()],
+            name: name.into(),
+            op_type: op.into(),
+            attribute: attributes.iter().map(|(name, value)| attribute(name, value)).collect(),
+            ..NodeProto::default()
+        });
+        name.into()
+    }
+
+    /// A constant from a tensor, f32.
+    ///
+    /// # Errors
+    /// When libtorch refuses to read it.
+    pub fn weight(&mut self, name: &str, tensor: &Tensor) -> Result<Name> {
+        let flat = tensor.detach().to_device(tch::Device::Cpu).to_kind(Kind::Float).contiguous().reshape([-1]);
+        let values = Vec::<f32>::try_from(flat)?;
+        let bytes = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        Ok(self.constant(name, DataType::Float, tensor.size(), bytes))
+    }
+
+    /// A constant of integers.
+    pub fn integers(&mut self, values: &[i64]) -> Name {
+        let name = format!("integers_{}", self.graph.initializer.len());
+        let bytes = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        self.constant(&name, DataType::Int64, vec![values.len() as i64], bytes)
+    }
+
+    /// A constant number of this shape.
+    pub fn filled(&mut self, value: f32, shape: &[i64]) -> Name {
+        let name = format!("filled_{}", self.graph.initializer.len());
+        let count = shape.iter().product::<i64>() as usize;
+        let bytes = std::iter::repeat_n(value.to_le_bytes(), count).flatten().collect();
+        self.constant(&name, DataType::Float, shape.to_vec(), bytes)
+    }
+
+    fn constant(&mut self, name: &str, kind: DataType, dims: Vec<i64>, raw_data: Vec<u8>) -> Name {
+        let tensor =
+            TensorProto { name: name.into(), dims, data_type: kind as i32, raw_data, ..TensorProto::default() };
+        self.graph.initializer.push(tensor);
+        name.into()
+    }
+
+    /// `xs` in another shape.
+    pub fn reshape(&mut self, xs: &Name, shape: &[i64]) -> Name {
+        let shape = self.integers(shape);
+        self.node("Reshape", &[xs, &shape], &[])
+    }
+
+    /// The part `[start, end)` along an axis.
+    pub fn slice(&mut self, xs: &Name, axis: i64, start: i64, end: i64) -> Name {
+        let [start, end, axis] = [start, end, axis].map(|v| self.integers(&[v]));
+        self.node("Slice", &[xs, &start, &end, &axis], &[])
+    }
+
+    /// The file's bytes; `properties` become its metadata.
+    pub fn into_bytes(self, properties: &[(&str, &str)]) -> Vec<u8> {
+        let entry = |(key, value): &(&str, &str)| StringStringEntryProto { key: (*key).into(), value: (*value).into() };
+        let model = ModelProto {
+            ir_version: IR_VERSION,
+            opset_import: vec![OperatorSetIdProto { domain: String::new(), version: OPSET }],
+            producer_name: "d2r".into(),
+            producer_version: env!("CARGO_PKG_VERSION").into(),
+            graph: Some(self.graph),
+            metadata_props: properties.iter().map(entry).collect(),
+            ..ModelProto::default()
+        };
+        model.encode_to_vec()
+    }
+}
+
+fn attribute(name: &str, value: &Attribute) -> AttributeProto {
+    let empty = AttributeProto { name: name.into(), ..AttributeProto::default() };
+    match value {
+        Attribute::Int(i) => AttributeProto { r#type: AttributeType::Int as i32, i: *i, ..empty },
+        Attribute::Ints(ints) => AttributeProto { r#type: AttributeType::Ints as i32, ints: ints.clone(), ..empty },
+        Attribute::Float(f) => AttributeProto { r#type: AttributeType::Float as i32, f: *f, ..empty },
+    }
+}
+
+fn value_info(name: &str, kind: DataType, shape: &[i64]) -> ValueInfoProto {
+    let dim = |d: &i64| Dimension { value: Some(dimension::Value::DimValue(*d)), ..Dimension::default() };
+    let tensor = type_proto::Tensor {
+        elem_type: kind as i32,
+        shape: Some(TensorShapeProto { dim: shape.iter().map(dim).collect() }),
+    };
+    let kind = TypeProto { value: Some(type_proto::Value::TensorType(tensor)), ..TypeProto::default() };
+    ValueInfoProto { name: name.into(), r#type: Some(kind), ..ValueInfoProto::default() }
+}
