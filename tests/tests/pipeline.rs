@@ -123,6 +123,56 @@ fn good_films_get_reports_and_bad_files_get_rows() {
 }
 
 #[test]
+fn a_student_becomes_a_bundle_that_the_viewer_reads() {
+    use d2r_contracts::preview_bundle::{CARD, ENCODER, SAMPLES, STEP};
+    use d2r_viewer::sample_bundle::read_samples;
+    use d2r_viewer::session::PreviewSession;
+    let folder = tempfile::tempdir().unwrap();
+    copy_tree(&undisturbed().join("demo"), &folder.path().join("demo"));
+    let reporter = reporter(folder.path()).display().to_string();
+    let done = |words: &[&str]| -> Value {
+        let common = ["--preset", "tiny", "--lake", "demo/lake", "--runs", "demo/runs", "--json", "--quiet"];
+        let (code, out, err) = outcome(&run(folder.path(), &[words, &common[..]].concat()));
+        assert_eq!(code, 0, "{err}");
+        serde_json::from_str(&out).expect("the result is JSON")
+    };
+    let first = done(&["distill", "--reporter", &reporter]);
+    assert_eq!(done(&["distill", "--reporter", &reporter])["cached"], true);
+    let weights = first["files"][0]["path"].as_str().expect("the weights come first");
+    let student = Path::new(weights).ancestors().nth(2).unwrap().display().to_string();
+    let exported = done(&["export", "preview", "--student", &student, "--out", "preview"]);
+    assert_eq!(exported["rows"]["samples"], 3);
+
+    let bundle = |name: &str| std::fs::read(folder.path().join("preview").join(name)).unwrap();
+    let (card, encoder, step) = (bundle(CARD), bundle(ENCODER), bundle(STEP));
+    let session = PreviewSession::new(&card, &encoder, &step).unwrap();
+    let samples = read_samples(&bundle(SAMPLES)).unwrap();
+    assert_eq!(samples.len(), 3);
+    for sample in &samples {
+        let mut heard = Vec::new();
+        let analysis = session
+            .analyze(&sample.image, &mut |word| {
+                heard.push(word.to_owned());
+                true
+            })
+            .unwrap();
+        assert!(!sample.reference.is_empty() && analysis.width > 0 && analysis.notice.contains("not a medical device"));
+        let words: Vec<&str> = analysis.report.split(' ').filter(|w| !w.is_empty()).collect();
+        assert_eq!(words.len(), analysis.log_probs.len());
+        assert!(heard.len() <= words.len() && words[..heard.len()] == heard[..]);
+    }
+    let refusal = |card: &[u8], encoder: &[u8]| PreviewSession::new(card, encoder, &step).unwrap_err().code().to_owned();
+    let mut torn = encoder.clone();
+    torn[1000] ^= 1;
+    assert_eq!(refusal(&card, &torn), "digest");
+    assert_eq!(refusal(&card, &encoder[..encoder.len() / 2]), "digest");
+    assert_eq!(refusal(b"{}", &encoder), "bundle");
+    let error = session.analyze(b"no film", &mut |_| true).unwrap_err();
+    assert!(!error.code().is_empty() && !error.to_string().is_empty());
+    assert!(read_samples(&bundle(SAMPLES)[..100]).is_err() && read_samples(b"").is_err());
+}
+
+#[test]
 fn killed_at_any_moment_it_ends_with_the_same_lake() {
     let expected = digests(undisturbed());
     let folder = tempfile::tempdir().unwrap();

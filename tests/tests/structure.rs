@@ -214,6 +214,20 @@ fn no_panic_stands_where_users_files_are_read() {
 }
 
 #[test]
+fn arrow2_is_confined() {
+    let manifest = std::fs::read_to_string(root().join("Cargo.toml")).expect("the workspace has a manifest");
+    let pin = r#"arrow2 = { version = "=0.18.0", default-features = false, features = ["io_ipc"] }"#;
+    assert!(manifest.contains(pin), "arrow2 with other features: its unsound `Rows` stands behind `compute_sort`");
+    for folder in ["batch", "data-contracts", "wasm-viewer", "tests"] {
+        for file in rust_files(&root().join(folder).join("src")) {
+            let may = file.ends_with("wasm-viewer/src/sample_bundle.rs");
+            let text = std::fs::read_to_string(&file).expect("a listed file can be read");
+            assert!(may || !names(&text, "arrow2::"), "{} names arrow2", file.display());
+        }
+    }
+}
+
+#[test]
 fn crate_paths_are_found_in_every_form() {
     let text = "use crate::a::b;\nuse crate::{c, d::{e, f}};\n// crate::g\nlet x = crate::h::i();";
     let expected: BTreeSet<String> = ["a::b", "c", "d::{e, f}", "h::i"].map(str::to_owned).into();

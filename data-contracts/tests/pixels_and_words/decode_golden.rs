@@ -1,4 +1,4 @@
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use d2r_contracts::decode::{DecodeOptions, FileKind, decode};
 use serde_json::Value;
