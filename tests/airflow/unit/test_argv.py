@@ -3,7 +3,6 @@
 import re
 import subprocess
 
-import pytest
 from d2r_airflow.inputs import shares
 from d2r_airflow.operator import D2ROperator
 
