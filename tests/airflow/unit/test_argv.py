@@ -6,7 +6,6 @@ import subprocess
 from d2r_airflow.inputs import shares
 from d2r_airflow.operator import D2ROperator
 
-# Verbs that these DAGs are written for and that the command does not have yet.
 TWO_WORDS = {"ingest", "evaluate", "export", "inspect", "config"}
 COMMON = ["--lake", "L", "--runs", "R", "--preset", "tiny", "--set", "a.b=1"]
 
