@@ -161,6 +161,18 @@ fn a_student_becomes_a_bundle_that_the_viewer_reads() {
         assert_eq!(words.len(), analysis.log_probs.len());
         assert!(heard.len() <= words.len() && words[..heard.len()] == heard[..]);
     }
+    std::fs::create_dir(folder.path().join("films")).unwrap();
+    for (i, sample) in samples.iter().enumerate() {
+        std::fs::write(folder.path().join(format!("films/s{i}.jpg")), &sample.image).unwrap();
+    }
+    std::fs::write(folder.path().join("films/torn.png"), b"not a film").unwrap();
+    let told = done(&["report", "--images", "films", "--student", "preview", "--out", "out"]);
+    assert_eq!((&told["rows"]["generated_reports"], &told["rows"]["failures"]), (&Value::from(3), &Value::from(1)));
+    for (i, sample) in samples.iter().enumerate() {
+        let text = std::fs::read_to_string(folder.path().join(format!("out/reports/s{i}.txt"))).unwrap();
+        let analysis = session.analyze(&sample.image, &mut |_| true).unwrap();
+        assert_eq!(text.split("\n\n").next(), Some(analysis.report.as_str()));
+    }
     let refusal = |card: &[u8], encoder: &[u8]| PreviewSession::new(card, encoder, &step).unwrap_err().code().to_owned();
     let mut torn = encoder.clone();
     torn[1000] ^= 1;

@@ -6,6 +6,7 @@ use d2r_contracts::grounding::{BoxFacts, SentenceFacts, boxes_named, sentence_we
 use d2r_contracts::nms::nms;
 use d2r_contracts::preprocess::{ModelInput, to_model_input};
 use d2r_contracts::preview_bundle::{BUNDLE_VERSION, ENCODER, FILE_MAX, PreviewCard, STEP};
+use d2r_contracts::radiograph::Radiograph;
 use d2r_contracts::report_text::sentences;
 use d2r_contracts::space::{Model, Original};
 use serde::Serialize;
@@ -133,10 +134,17 @@ impl PreviewSession {
     pub fn analyze(&self, bytes: &[u8], on_word: &mut dyn FnMut(&str) -> bool) -> Result<Analysis> {
         let film = decode(bytes, &DecodeOptions::default())
             .map_err(|e| ViewerError::Film { code: e.code().to_owned(), message: e.to_string() })?;
-        let film = film.radiograph;
+        self.analyze_film(&film.radiograph, on_word)
+    }
+
+    /// The same for a decoded film.
+    ///
+    /// # Errors
+    /// [`ViewerError::Model`].
+    pub fn analyze_film(&self, film: &Radiograph, on_word: &mut dyn FnMut(&str) -> bool) -> Result<Analysis> {
         let card = &self.card;
         let side = card.input.side as usize;
-        let input = to_model_input(&film, &card.input);
+        let input = to_model_input(film, &card.input);
         let encoded = encode(&self.encoder, &input.pixels, side)?;
         let (findings, places) = self.findings(&encoded, &input);
         let vocabulary = &card.vocabulary;

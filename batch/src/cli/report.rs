@@ -5,13 +5,14 @@ use std::path::PathBuf;
 use super::flags::Common;
 use super::output;
 use crate::error::{Error, Result};
-use crate::stages::report;
+use crate::stages::report::{self, by_student};
 
 /// What to report on, with what.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   d2r report --images films --reporter runs/reporter-0123456789ab --out out
+  d2r report --images films --student preview --out out
   d2r report --dataset mimic --split test --reporter runs/reporter-0123456789ab --lake lake")]
 pub struct Args {
     /// A folder of PNG, JPEG or DICOM files; no lake is needed.
@@ -24,8 +25,11 @@ pub struct Args {
     #[arg(long, value_name = "SPLIT", default_value = "test")]
     split: String,
     /// A finished report model's run.
-    #[arg(long, value_name = "RUN")]
-    reporter: PathBuf,
+    #[arg(long, value_name = "RUN", required_unless_present = "student")]
+    reporter: Option<PathBuf>,
+    /// A preview bundle instead: the browser's model, for a folder of films.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["reporter", "dataset", "explain"])]
+    student: Option<PathBuf>,
     /// Where the reports for a folder go.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -37,6 +41,14 @@ pub struct Args {
 /// Writes reports.
 pub fn run(common: &Common, args: &Args) -> Result<()> {
     let ctx = common.context()?;
+    if let (Some(bundle), Some(images), Some(out)) = (&args.student, &args.images, &args.out) {
+        let args =
+            by_student::Args { images: images.clone(), bundle: bundle.clone(), out: out.clone(), shard: common.shard };
+        return output::result(common, &by_student::run(&ctx, args)?);
+    }
+    let Some(reporter) = args.reporter.clone() else {
+        return Err(Error::Usage("--student needs --images DIR and --out DIR".into()));
+    };
     let source = match (&args.images, &args.dataset) {
         (Some(images), _) => report::Source::Folder { images: images.clone() },
         (None, Some(dataset)) => {
@@ -44,6 +56,6 @@ pub fn run(common: &Common, args: &Args) -> Result<()> {
         }
         (None, None) => return Err(Error::Usage("give --images DIR or --dataset NAME".into())),
     };
-    let args = report::Args { source, reporter: args.reporter.clone(), out: args.out.clone(), explain: args.explain.clone(), shard: common.shard };
+    let args = report::Args { source, reporter, out: args.out.clone(), explain: args.explain.clone(), shard: common.shard };
     output::result(common, &report::run(&ctx, args)?)
 }

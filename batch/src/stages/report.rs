@@ -1,5 +1,6 @@
 //! Writes reports: for a split of the lake, from its annotated boxes; or for a folder of films, boxes included.
 
+pub mod by_student;
 mod films;
 mod written;
 

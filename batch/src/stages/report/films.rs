@@ -212,7 +212,7 @@ fn known(root: &Path, image: &ImageRow, decode: &DecodeOptions) -> Result<(Image
 }
 
 /// Opens a file of a folder: its size and digest become known.
-fn open(root: &Path, image: &ImageRow, decode: &DecodeOptions) -> Result<(ImageRow, Radiograph), SourceError> {
+pub fn open(root: &Path, image: &ImageRow, decode: &DecodeOptions) -> Result<(ImageRow, Radiograph), SourceError> {
     let measured = measure(&root.join(&image.path), decode)?;
     let film = measured.decoded.radiograph;
     let row = ImageRow {

@@ -1,0 +1,182 @@
+//! Reports for a folder of films by a preview bundle: what the browser says of them, as rows.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use d2r_contracts::decode::DecodeOptions;
+use d2r_contracts::findings_labeler::label;
+use d2r_contracts::grounding::{BoxFacts, SentenceFacts, laterality_conflict};
+use d2r_contracts::labels::FINDING_LABELS;
+use d2r_contracts::preview_bundle::{CARD, ENCODER, STEP};
+use d2r_contracts::report_text::{mentions_prior, sentences};
+use d2r_contracts::tables::{FindingRow, GeneratedReportRow, ImageRow, ReportSentenceRow, SentenceBoxRow, TimingRow};
+use d2r_viewer::session::{Analysis, PreviewSession};
+
+use super::films::{open, row};
+use super::written::Tables;
+use super::{FOLDER, Job, for_people};
+use crate::data::report_batch::box_of;
+use crate::data::source::list_folder;
+use crate::error::{Error, Result};
+use crate::lake::{Lake, Partition, Provenance, Shard};
+use crate::stages::context::{Context, StageResult};
+use crate::stages::work_key::work_key;
+
+/// What to report on, with what.
+#[derive(Debug, Clone)]
+pub struct Args {
+    /// A folder of PNG, JPEG and DICOM files.
+    pub images: PathBuf,
+    /// The bundle.
+    pub bundle: PathBuf,
+    /// Receives a small lake, `reports/*.txt` and `reports.jsonl`.
+    pub out: PathBuf,
+    /// The part of the films to do.
+    pub shard: Shard,
+}
+
+/// Reads a bundle from its folder.
+///
+/// # Errors
+/// [`Error::InputMissing`] without its files, [`Error::BadData`] when they are not those of its card.
+pub fn read_bundle(folder: &Path) -> Result<PreviewSession> {
+    let read = |name: &str| {
+        let path = folder.join(name);
+        let hint = "expected a folder of `d2r export preview`".to_owned();
+        std::fs::read(&path).map_err(|e| match e.kind() {
+            std::io::ErrorKind::NotFound => Error::InputMissing { path: path.clone(), hint },
+            _ => Error::io("read", &path, e),
+        })
+    };
+    let (card, encoder, step) = (read(CARD)?, read(ENCODER)?, read(STEP)?);
+    PreviewSession::new(&card, &encoder, &step).map_err(|e| Error::bad_data(folder.display(), e))
+}
+
+/// Writes the reports, or finds that the same ones were written.
+///
+/// # Errors
+/// Those of [`read_bundle`] and of writing. A film that cannot be used becomes a row of `failures`.
+pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
+    let start = Instant::now();
+    let session = read_bundle(&args.bundle)?;
+    let listed = list_folder(&args.images, "report")?;
+    let images = args.shard.of(listed.images);
+    let size = |i: &ImageRow| std::fs::metadata(args.images.join(&i.path)).map_or(0, |m| m.len());
+    let inputs: Vec<String> = images.iter().map(|i| format!("{} {}", i.path, size(i))).collect();
+    let card = session.card();
+    let files = serde_json::to_string(&(&card.files, &card.options)).map_err(|e| Error::Internal(e.to_string()))?;
+    let key = work_key(&[
+        ("verb", "report by student"),
+        ("bundle", &files),
+        ("allow_phi", &ctx.config.ingest.allow_phi.to_string()),
+        ("shard", &args.shard.to_string()),
+        ("inputs", &inputs.join("\n")),
+    ]);
+    let provenance = Provenance {
+        run_id: format!("report-{}", &key[..12]),
+        model_sha256: Some(card.model_sha256.clone()),
+        work_key: key,
+    };
+    let lake = Lake::create(&args.out)?;
+    let partition = Partition::new(FOLDER.0, FOLDER.1);
+    let job = Job { ctx, lake: &lake, partition, shard: args.shard, provenance, own_films: true };
+    if let Some(parts) = job.current()? {
+        return Ok(job.result(&parts, true, start));
+    }
+    let mut tables = Tables { failures: listed.failures, ..Tables::default() };
+    let decode = DecodeOptions { allow_phi: ctx.config.ingest.allow_phi, ..DecodeOptions::default() };
+    let task = ctx.progress.task("report", images.len() as u64, "films");
+    let (n, mut decode_ms, mut model_ms) = (images.len() as i64, 0.0, 0.0);
+    for image in images {
+        ctx.stop.check()?;
+        let before = Instant::now();
+        let opened = open(&args.images, &image, &decode);
+        decode_ms += before.elapsed().as_secs_f64() * 1e3;
+        match opened {
+            Ok((image, film)) => {
+                let before = Instant::now();
+                let analysis = session
+                    .analyze_film(&film, &mut |_| true)
+                    .map_err(|e| Error::Internal(format!("{}: {e}", image.path)))?;
+                model_ms += before.elapsed().as_secs_f64() * 1e3;
+                add(&session, image, &analysis, &mut tables)?;
+            }
+            Err(e) => tables.failures.push(e.into_row("report", &image.path, Some(&image.image_id))),
+        }
+        task.advance(1);
+    }
+    task.finish();
+    let timing = TimingRow {
+        run_id: job.provenance.run_id.clone(),
+        stage: "report".into(),
+        shard: args.shard.to_string(),
+        n,
+        read_ms: 0.0,
+        decode_ms,
+        model_ms,
+        write_ms: 0.0,
+        gpu_idle_share: None,
+    };
+    for_people(&args.out, &tables)?;
+    let parts = job.put(tables, timing)?;
+    Ok(job.result(&parts, false, start))
+}
+
+fn add(session: &PreviewSession, image: ImageRow, analysis: &Analysis, tables: &mut Tables) -> Result<()> {
+    let card = session.card();
+    let report_id = format!("{}-r", image.image_id);
+    let first = tables.lesions.len();
+    for (rank, finding) in analysis.findings.iter().enumerate() {
+        let threshold = f64::from(card.options.score_min);
+        let found = (finding.class_id, finding.score, finding.region);
+        tables.lesions.push(row(&image.image_id, rank, found, threshold, &card.model_sha256)?);
+    }
+    let boxes: Vec<BoxFacts> = tables.lesions[first..]
+        .iter()
+        .map(|l| BoxFacts::of(l.class_id, &box_of(l), analysis.width as f32))
+        .collect();
+    let mut conflict = false;
+    for (id, (span, told)) in sentences(&analysis.report).iter().zip(&analysis.sentences).enumerate() {
+        conflict |= laterality_conflict(&SentenceFacts::of(&span.text), &told.links, &boxes);
+        tables.sentences.push(ReportSentenceRow {
+            report_id: report_id.clone(),
+            sentence_id: id as i32,
+            char_start: span.char_start as i32,
+            char_end: span.char_end as i32,
+            text: span.text.clone(),
+            logprob: told.log_prob,
+        });
+        for (place, weight) in &told.links {
+            let box_id = tables.lesions[first + place].box_id.clone();
+            let (report_id, weight) = (report_id.clone(), weight.clamp(0.0, 1.0));
+            tables.links.push(SentenceBoxRow { report_id, sentence_id: id as i32, box_id, weight });
+        }
+    }
+    for (name, state) in FINDING_LABELS.iter().zip(label(&analysis.report)) {
+        tables.findings.push(FindingRow {
+            study_id: image.study_id.clone(),
+            report_id: Some(report_id.clone()),
+            origin: "generated".into(),
+            label: (*name).into(),
+            state: state.as_str().into(),
+        });
+    }
+    let prior = mentions_prior(&analysis.report);
+    tables.reports.push(GeneratedReportRow {
+        report_id,
+        image_id: image.image_id.clone(),
+        study_id: image.study_id.clone(),
+        text: analysis.report.clone(),
+        n_sentences: analysis.sentences.len() as i32,
+        n_boxes: analysis.findings.len() as i32,
+        mean_logprob: analysis.log_probs.iter().sum::<f32>() / analysis.log_probs.len().max(1) as f32,
+        mentions_prior: prior,
+        laterality_conflict: conflict,
+        needs_review: prior || conflict || !analysis.ended,
+        beam_size: card.options.beam_size as i32,
+        max_words: card.decoder.max_words as i32,
+        model_sha256: card.model_sha256.clone(),
+    });
+    tables.images.push(image);
+    Ok(())
+}
