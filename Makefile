@@ -5,7 +5,7 @@ D2R := $(CARGO_TARGET_DIR)/debug/d2r
 PYTHON := .venv/bin/python
 OUT ?= demo
 
-.PHONY: setup parity-setup build demo test test-python lint wasm bench bench-pipeline bench-detector bench-decode bench-quality-semi clean d2r-path
+.PHONY: setup parity-setup build demo test test-python lint wasm bench bench-pipeline bench-detector bench-decode bench-quality-semi bench-quality-report clean d2r-path
 
 ## Install what is missing into this folder.
 setup:
@@ -38,7 +38,7 @@ lint: setup
 wasm:
 	scripts/wasm.sh
 
-bench: bench-pipeline bench-detector bench-decode bench-quality-semi
+bench: bench-pipeline bench-detector bench-decode bench-quality-semi bench-quality-report
 
 ## What benchmarks and some parity tests compare with, into .venv.
 parity-setup: setup
@@ -57,6 +57,11 @@ bench-decode: build parity-setup
 ## What unlabelled films are worth, into bench-results/quality-semi.json; half an hour on two cores.
 bench-quality-semi: build
 	$(PYTHON) tests/bench/quality_semi.py --d2r $(D2R) --out bench-results/quality-semi.json
+
+## What each part of the report model is worth, into bench-results/quality-report.json; an hour on two cores.
+bench-quality-report: build
+	cargo build --locked -p d2r-batch --example mirror_agreement
+	$(PYTHON) tests/bench/quality_report.py --d2r $(D2R) --mirror $(CARGO_TARGET_DIR)/debug/examples/mirror_agreement --out bench-results/quality-report.json
 
 ## Times of every stage of the demo, into bench-results/pipeline.json.
 bench-pipeline: build

@@ -6,7 +6,8 @@ use std::time::Instant;
 
 use clap::Parser;
 use d2r_batch::Result;
-use d2r_batch::report::beam_search::{DecodeOptions, beam_search};
+use d2r_batch::report::beam_search::beam_search;
+use d2r_batch::report::decode_options::DecodeOptions;
 use d2r_batch::train::checkpoint::read_tensors;
 use d2r_batch::train::reporter_card::load_reporter;
 use tch::{Device, Kind, Tensor};
@@ -41,8 +42,7 @@ fn main() -> Result<()> {
     let (_, features) = features.ok_or_else(|| d2r_batch::Error::Usage("no tensor `att_feats`".into()))?;
     let features = features.to_device(device);
     let present = Tensor::ones([features.size()[0], features.size()[1]], (Kind::Bool, device));
-    let options =
-        DecodeOptions { beam_size: args.beam, max_words: args.max_words, block_ngram: 0, banned: None, early_stop: true };
+    let options = DecodeOptions::beam(args.beam, args.max_words);
     let _no_grad = tch::no_grad_guard();
     let decode = || {
         let encoded = model.encoder_decoder().encode(&features, &present, false);

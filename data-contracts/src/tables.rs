@@ -119,6 +119,10 @@ table_row! {
         max_words: i32,
         /// Digest of the report model's weights.
         model_sha256: String,
+        /// Boxes given to the report model that no sentence is linked to.
+        box_without_sentence: Option<i32>,
+        /// Sentences that state a finding and are linked to no box.
+        sentence_without_box: Option<i32>,
     }
 }
 

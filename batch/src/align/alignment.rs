@@ -4,7 +4,7 @@
 use tch::{Device, Kind, Tensor, nn};
 
 use super::bert::BertShape;
-use super::negative_aware::{Tokens, scores, unit};
+use super::negative_aware::{Tokens, attended, scores, unit};
 use super::ranking_loss::{Negatives, Pairs, ranking_loss};
 use super::text_encoder::{TextEncoder, Texts};
 use crate::config::report::{AlignmentConfig, TextEncoderMode};
@@ -12,12 +12,16 @@ use crate::error::{Error, Result};
 
 /// Tokens that stand for the regions of an image without any: its patches, pooled to a grid of this side.
 const POOLED_SIDE: i64 = 3;
+/// Keeps a share of nothing from being divided by zero.
+const TINY: f64 = 1e-8;
 
 /// An image's side of the alignment.
 #[derive(Debug)]
 pub struct ImageTokens<'a> {
-    /// f32 `[B, P, D]`, `P` a square number.
+    /// f32 `[B, P, D]`, `P` a square number times the views.
     pub patches: &'a Tensor,
+    /// Views of a study.
+    pub views: i64,
     /// f32 `[B, N, D]`; `N` may be 0.
     pub regions: &'a Tensor,
     /// Boolean `[B, N]`.
@@ -115,6 +119,16 @@ impl Alignment {
         }
     }
 
+    /// How much each sentence matches each region of its image, as shares of 1: f32 `[U, N]`, zero where it matches none. `of_image`:
+    /// i64 `[U]`.
+    pub fn sentence_weights(&self, regions: &Tensor, present: &Tensor, sentences: &Texts, of_image: &Tensor) -> Tensor {
+        let _no_grad = tch::no_grad_guard();
+        let image = Tokens::unit(&regions.index_select(0, of_image), &present.index_select(0, of_image));
+        let weights = attended(&image, &self.text.sentences(sentences, false), self.config.temperature, self.config.boundary);
+        let total = weights.sum_dim_intlist([1i64].as_slice(), true, Kind::Float);
+        weights / total.clamp_min(TINY)
+    }
+
     /// Similarity of each image's regions and each report: the mean over its sentences.
     fn local(&self, image: &ImageTokens, texts: &ReportTexts, negatives: Negatives, train: bool) -> Tensor {
         let sentences = self.text.sentences(&texts.sentences, train);
@@ -147,8 +161,9 @@ impl Alignment {
 /// Region tokens at unit length; pooled patches for an image without regions.
 fn regions_or_pooled(image: &ImageTokens) -> Tokens {
     let [batch, patches, width] = [0, 1, 2].map(|axis| image.patches.size()[axis]);
-    let side = (patches as f64).sqrt().round() as i64;
-    let map = image.patches.transpose(1, 2).reshape([batch, width, side, patches / side.max(1)]);
+    // Maps of several views stand below each other.
+    let side = ((patches / image.views.max(1)) as f64).sqrt().round() as i64;
+    let map = image.patches.transpose(1, 2).reshape([batch, width, patches / side.max(1), side]);
     let pooled = map.adaptive_avg_pool2d([POOLED_SIDE, POOLED_SIDE]).flatten(2, 3).transpose(1, 2);
     let per_image = image.regions.size()[1];
     let places = per_image.max(POOLED_SIDE * POOLED_SIDE);

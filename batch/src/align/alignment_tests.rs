@@ -45,7 +45,7 @@ fn each_loss_has_a_switch_and_teaches_image_and_text() {
     let patches = random(&[3, 9, WIDTH]).set_requires_grad(true);
     let regions = random(&[3, 2, WIDTH]).set_requires_grad(true);
     let present = Tensor::from_slice(&[true, true, true, false, false, false]).view([3, 2]);
-    let image = || ImageTokens { patches: &patches, regions: &regions, present: &present };
+    let image = || ImageTokens { patches: &patches, views: 1, regions: &regions, present: &present };
     for (lab, gab) in [(1.0, 0.0), (0.0, 1.0), (0.5, 2.0)] {
         let found = alignment(&config(lab, gab)).losses(&image(), &texts(), 0, true);
         assert_eq!((number(&found.local) > 0.0, number(&found.global) > 0.0), (lab > 0.0, gab > 0.0));
@@ -66,13 +66,13 @@ fn each_loss_has_a_switch_and_teaches_image_and_text() {
 fn an_image_without_regions_speaks_through_its_pooled_patches() {
     let (patches, none) = (random(&[2, 16, WIDTH]), Tensor::zeros([2, 0], (Kind::Bool, Device::Cpu)));
     let empty = random(&[2, 0, WIDTH]);
-    let pooled = regions_or_pooled(&ImageTokens { patches: &patches, regions: &empty, present: &none });
+    let pooled = regions_or_pooled(&ImageTokens { patches: &patches, views: 1, regions: &empty, present: &none });
     assert_eq!(pooled.vectors.size(), [2, 9, WIDTH]);
     let regions = random(&[2, 11, WIDTH]);
     let mut flags = vec![false; 22];
     flags[0] = true;
     let present = Tensor::from_slice(&flags).view([2, 11]);
-    let mixed = regions_or_pooled(&ImageTokens { patches: &patches, regions: &regions, present: &present });
+    let mixed = regions_or_pooled(&ImageTokens { patches: &patches, views: 1, regions: &regions, present: &present });
     assert_eq!(mixed.vectors.size(), [2, 11, WIDTH]);
     let counts = Vec::<i64>::try_from(mixed.present.sum_dim_intlist([1i64].as_slice(), false, Kind::Int64)).unwrap();
     assert_eq!(counts, [1, 9]);
@@ -85,7 +85,7 @@ fn a_batch_of_equal_or_empty_reports_costs_nothing() {
     let patches = random(&[3, 9, WIDTH]);
     let (regions, present) = (random(&[3, 0, WIDTH]), Tensor::zeros([3, 0], (Kind::Bool, Device::Cpu)));
     let same = Tensor::ones([3, 3], (Kind::Bool, Device::Cpu));
-    let image = ImageTokens { patches: &patches, regions: &regions, present: &present };
+    let image = ImageTokens { patches: &patches, views: 1, regions: &regions, present: &present };
     for epoch in [0, 3] {
         let found = alignment(&config(1.0, 1.0)).losses(&image, &ReportTexts { same: same.copy(), ..texts() }, epoch, false);
         assert_eq!((number(&found.local), number(&found.global)), (0.0, 0.0));
@@ -102,4 +102,27 @@ fn a_frozen_encoder_leaves_only_projections_to_learn() {
     assert_eq!(names.len(), 4);
     assert!(names.iter().all(|n| n.contains(".fc.")));
     assert_eq!(Alignment::new(&AlignmentConfig { text: crate::config::report::TextEncoderConfig { heads: 3, ..frozen.text.clone() }, ..frozen }, WORDS, WIDTH, Device::Cpu).unwrap_err().exit().code(), 78);
+}
+
+#[test]
+fn a_sentence_attends_to_the_regions_of_its_own_image() {
+    let alignment = alignment(&config(1.0, 0.0));
+    let regions = random(&[2, 3, WIDTH]);
+    let present = Tensor::from_slice(&[true, true, false, false, false, false]).view([2, 3]);
+    let sentences = texts().sentences;
+    let of_image = Tensor::from_slice(&[0i64, 0, 1]);
+    let weights = alignment.sentence_weights(&regions, &present, &sentences, &of_image);
+    assert_eq!(weights.size(), [3, 3]);
+    let rows: Vec<Vec<f32>> = (0..3).map(|u| Vec::try_from(weights.get(u)).unwrap()).collect();
+    for row in &rows[..2] {
+        let total: f32 = row.iter().sum();
+        // Shares of 1, or nothing where no word matches; a region that is not there gets none.
+        assert!((total - 1.0).abs() < 1e-4 || total == 0.0, "{row:?}");
+        assert_eq!(row[2], 0.0);
+    }
+    assert!(rows[..2].iter().any(|row| row.iter().sum::<f32>() > 0.5));
+    assert_eq!(rows[2], [0.0; 3]);
+    let alone = alignment.sentence_weights(&regions.narrow(0, 0, 1), &present.narrow(0, 0, 1), &sentences, &Tensor::from_slice(&[0i64, 0, 0]));
+    let gap = (alone.narrow(0, 0, 2) - weights.narrow(0, 0, 2)).abs().max();
+    assert!(number(&gap) < 1e-6);
 }

@@ -58,9 +58,7 @@ pub fn scores(image: &Tokens, text: &Tokens, temperature: f64, boundary: f64) ->
     let best = similarity.masked_fill(&no_token, ABSENT).amax([-1i64].as_slice(), false);
     let missed = (best - boundary).clamp_max(0.0);
 
-    let matched = similarity.gt(boundary).logical_and(&no_token.logical_not());
-    let above = ((&similarity - boundary) * temperature).exp() * matched.to_kind(Kind::Float);
-    let weights = &above / (above.sum_dim_intlist([-1i64].as_slice(), true, Kind::Float) + TINY);
+    let weights = matched(&similarity, &no_token, temperature, boundary);
     let along = (&weights * &similarity).sum_dim_intlist([-1i64].as_slice(), false, Kind::Float);
     let gram = image.vectors.matmul(&image.vectors.transpose(1, 2));
     let flat = weights.reshape([images, texts * words, tokens]);
@@ -76,4 +74,21 @@ pub fn scores(image: &Tokens, text: &Tokens, temperature: f64, boundary: f64) ->
     let word = (missed + fitting + relevant) * text.present.unsqueeze(0).to_kind(Kind::Float);
     let count = text.present.sum_dim_intlist([1i64].as_slice(), false, Kind::Float).clamp_min(1.0);
     word.sum_dim_intlist([2i64].as_slice(), false, Kind::Float) / count.unsqueeze(0)
+}
+
+/// A word's attention to the tokens that it matches, as shares of 1; zero for a word that matches none. `similarity`: `[.., R]`;
+/// `no_token`: boolean, broadcast to it.
+fn matched(similarity: &Tensor, no_token: &Tensor, temperature: f64, boundary: f64) -> Tensor {
+    let matched = similarity.gt(boundary).logical_and(&no_token.logical_not());
+    let above = ((similarity - boundary) * temperature).exp() * matched.to_kind(Kind::Float);
+    &above / (above.sum_dim_intlist([-1i64].as_slice(), true, Kind::Float) + TINY)
+}
+
+/// How much each text attends to each token of its own image: the mean over its words, `[n, R]`. `image` and `text` hold `n` each.
+pub fn attended(image: &Tokens, text: &Tokens, temperature: f64, boundary: f64) -> Tensor {
+    let similarity = text.vectors.bmm(&image.vectors.transpose(1, 2));
+    let no_token = image.present.logical_not().unsqueeze(1);
+    let words = text.present.unsqueeze(-1).to_kind(Kind::Float);
+    let sum = (matched(&similarity, &no_token, temperature, boundary) * &words).sum_dim_intlist([1i64].as_slice(), false, Kind::Float);
+    sum / words.sum_dim_intlist([1i64].as_slice(), false, Kind::Float).clamp_min(1.0)
 }

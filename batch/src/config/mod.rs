@@ -5,6 +5,7 @@
 
 pub mod detector;
 pub mod evaluate;
+pub mod generate;
 pub mod lake_config;
 pub mod phantom;
 pub mod report;
@@ -36,7 +37,7 @@ pub struct RunConfig {
     /// Report model and training.
     pub report: report::ReportConfig,
     /// Writing reports.
-    pub generate: report::GenerateConfig,
+    pub generate: generate::GenerateConfig,
     /// The student for the browser.
     pub student: student::StudentConfig,
     /// Figures.

@@ -3,6 +3,8 @@
 use d2r_contracts::preprocess::Fit;
 use serde::{Deserialize, Serialize};
 
+use super::detector::AugmentConfig;
+
 /// The report model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -25,6 +27,9 @@ pub struct ReportModelConfig {
     pub trunk_width: i64,
     /// Side of the square input of the trunk, pixels.
     pub input_side: u32,
+    /// Views of a study that the model sees; their tokens stand one after the other. A study with fewer shows its first one again.
+    #[serde(default = "one_view")]
+    pub views: usize,
     /// How a film becomes a square: with its proportions, or stretched as R2Gen's evaluation does.
     pub fit: Fit,
     /// Each film as three channels with ImageNet's own statistics, as imported weights expect; else one grey channel.
@@ -67,6 +72,11 @@ pub struct ReportModelConfig {
     pub memory_slots: i64,
 }
 
+/// Of cards that were written before a study could have several views.
+fn one_view() -> usize {
+    1
+}
+
 #[cfg(test)]
 impl ReportModelConfig {
     /// A network that fits a unit test.
@@ -75,6 +85,7 @@ impl ReportModelConfig {
             trunk_depth: 18,
             trunk_width: 8,
             input_side: 64,
+            views: 1,
             fit: Fit::Letterbox,
             rgb: false,
             cpca: false,
@@ -182,6 +193,40 @@ pub enum TextEncoderMode {
     Frozen,
 }
 
+/// Mentions of an earlier examination in reference reports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PriorMentions {
+    /// They are learnt like everything else.
+    Keep,
+    /// The sentences are left out; a report that has no others is left out whole.
+    DropSentences,
+    /// Reports with such a sentence are left out.
+    DropReports,
+}
+
+/// How the report model's learning rates fall.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReportSchedule {
+    /// Half a cosine over all epochs.
+    Cosine,
+    /// A factor after every few epochs.
+    Epochs,
+}
+
+/// A validation score.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Selection {
+    /// The mean of the other two.
+    Mean,
+    /// BLEU-4.
+    Bleu4,
+    /// Micro F1 of the 14 labels.
+    LabelF1,
+}
+
 /// Training.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -196,6 +241,14 @@ pub struct ReportTrainConfig {
     pub lr: f64,
     /// Weight decay (coupled L2); none on norms and biases.
     pub weight_decay: f64,
+    /// Weight decay on norms and biases too, as published.
+    pub decay_all: bool,
+    /// How the learning rates fall.
+    pub schedule: ReportSchedule,
+    /// Schedule `epochs`: times `epoch_factor` after every so many.
+    pub epoch_step: i64,
+    /// See `epoch_step`.
+    pub epoch_factor: f64,
     /// Linear warm-up, epochs.
     pub warmup_epochs: f64,
     /// Every gradient entry is clipped to plus or minus this.
@@ -204,30 +257,20 @@ pub struct ReportTrainConfig {
     pub min_word_count: u32,
     /// Longest target, tokens, counting the leading one.
     pub max_tokens: usize,
+    /// What is done with sentences of the training split that speak of an earlier examination, which no film shows.
+    pub prior_mentions: PriorMentions,
+    /// Changes to the films of the training split and, with them, to boxes and words.
+    pub augment: AugmentConfig,
     /// Weight of the loss that draws a sentence's attention to the boxes whose class it names.
     pub grounding_weight: f64,
     /// Epochs without a better validation score before training stops.
     pub patience: i64,
     /// Studies of the validation split decoded each epoch; 0 takes all.
     pub val_studies: usize,
+    /// Validation writes as `[generate]` says instead of greedily.
+    pub val_beam: bool,
+    /// The validation score that the best weights are chosen by.
+    pub selection: Selection,
     /// A log line every so many steps.
     pub log_every: i64,
-}
-
-/// Writing reports.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct GenerateConfig {
-    /// Beam width; 1 is greedy.
-    pub beam_size: usize,
-    /// Longest report, words.
-    pub max_words: usize,
-    /// No n-gram of this length twice; 0 allows all.
-    pub block_ngram: usize,
-    /// Never write `<unk>`.
-    pub ban_unknown: bool,
-    /// Images per batch.
-    pub batch_size: usize,
-    /// A link needs at least this share of a sentence's region attention.
-    pub link_weight_min: f64,
 }

@@ -82,6 +82,49 @@ fn around(rng: &mut impl Rng, reach: f32) -> f32 {
     (rng.random::<f32>() * 2.0 - 1.0) * reach
 }
 
+/// A change of a film, drawn once: the same for its pixels and for its boxes.
+#[derive(Debug)]
+pub struct Change {
+    geometry: Geometry,
+    levels: [f32; 256],
+    noise: f32,
+}
+
+impl Change {
+    /// Draws a change of square films of `side` pixels.
+    pub fn draw(side: u32, config: &AugmentConfig, rng: &mut impl Rng) -> Self {
+        let geometry = Geometry::draw(side, config, rng);
+        let levels = grey_levels(config, rng);
+        let noise = rng.random::<f32>() * config.noise * 255.0 / BYTES_STD;
+        Self { geometry, levels, noise }
+    }
+
+    /// Left and right change places.
+    pub fn mirrored(&self) -> bool {
+        self.geometry.mirrored
+    }
+
+    /// The changed film. `pixels`: `side * side` grey levels, row-major; `rng` gives the noise.
+    pub fn pixels(&self, pixels: &[u8], rng: &mut impl Rng) -> Vec<u8> {
+        let mut out = warp(pixels, self.geometry.side as usize, &self.geometry);
+        for pixel in &mut out {
+            let bytes = rng.next_u32().to_le_bytes();
+            let sum: u32 = bytes.iter().map(|b| u32::from(*b)).sum();
+            let grey = self.levels[*pixel as usize] + (sum as f32 - BYTES_MEAN) * self.noise;
+            *pixel = grey.round().clamp(0.0, 255.0) as u8;
+        }
+        out
+    }
+
+    /// Where a box comes to lie; `None` when most of it leaves the film.
+    pub fn place(&self, region: &BoxXyxy<Model>) -> Option<BoxXyxy<Model>> {
+        let side = self.geometry.side;
+        let whole = self.geometry.apply(region);
+        let region = whole.clip(side, side);
+        (region.is_proper() && region.area() >= VISIBLE_MIN * whole.area()).then_some(region)
+    }
+}
+
 /// An augmented copy. `pixels`: `side * side` grey levels, row-major.
 pub fn augment(
     pixels: &[u8],
@@ -90,23 +133,10 @@ pub fn augment(
     config: &AugmentConfig,
     rng: &mut impl Rng,
 ) -> (Vec<u8>, Vec<LabelledBox>) {
-    let geometry = Geometry::draw(side, config, rng);
-    let levels = grey_levels(config, rng);
-    let noise = rng.random::<f32>() * config.noise * 255.0 / BYTES_STD;
-    let mut out = warp(pixels, side as usize, &geometry);
-    for pixel in &mut out {
-        let bytes = rng.next_u32().to_le_bytes();
-        let sum: u32 = bytes.iter().map(|b| u32::from(*b)).sum();
-        *pixel = (levels[*pixel as usize] + (sum as f32 - BYTES_MEAN) * noise).round().clamp(0.0, 255.0) as u8;
-    }
-    let side = side as f32;
-    let moved = boxes.iter().filter_map(|b| {
-        let whole = geometry.apply(&b.region);
-        let region = whole.clip(side, side);
-        let seen = region.is_proper() && region.area() >= VISIBLE_MIN * whole.area();
-        seen.then_some(LabelledBox { class_id: b.class_id, region })
-    });
-    (out, moved.collect())
+    let change = Change::draw(side, config, rng);
+    let out = change.pixels(pixels, rng);
+    let moved = |b: &LabelledBox| Some(LabelledBox { class_id: b.class_id, region: change.place(&b.region)? });
+    (out, boxes.iter().filter_map(moved).collect())
 }
 
 /// The new grey level, 0 to 255, of each grey level.

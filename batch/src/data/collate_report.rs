@@ -8,7 +8,7 @@ use crate::error::Result;
 /// Films and regions of a batch. `B` films, `N` regions in the richest of them, `M` in all.
 #[derive(Debug)]
 pub struct VisualBatch {
-    /// u8 `[B, 1, S, S]`.
+    /// u8 `[B, views, S, S]`.
     pub films: Tensor,
     /// u8 `[M, 1, R, R]`.
     pub crops: Tensor,
@@ -41,7 +41,7 @@ pub fn stack_visuals(studies: &[&StudyVisual], spec: &VisualSpec, device: Device
     let (side, region_side) = (i64::from(spec.film.side), i64::from(spec.region_side));
     let batch = studies.len() as i64;
     let per_film = regions_per_film(studies);
-    let mut films = Vec::with_capacity(studies.len() * (side * side) as usize);
+    let mut films = Vec::with_capacity(studies.len() * spec.views * (side * side) as usize);
     let mut present = vec![false; studies.len() * per_film];
     let (mut crops, mut slots, mut classes, mut places) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for (row, study) in studies.iter().enumerate() {
@@ -58,7 +58,7 @@ pub fn stack_visuals(studies: &[&StudyVisual], spec: &VisualSpec, device: Device
     let count = slots.len() as i64;
     let put = |t: Tensor, size: &[i64]| -> Result<Tensor> { Ok(t.f_view(size)?.f_to_device(device)?) };
     Ok(VisualBatch {
-        films: put(Tensor::f_from_slice(&films)?, &[batch, 1, side, side])?,
+        films: put(Tensor::f_from_slice(&films)?, &[batch, spec.views as i64, side, side])?,
         crops: put(Tensor::f_from_slice(&crops)?, &[count, 1, region_side, region_side])?,
         slots: put(Tensor::f_from_slice(&slots)?, &[count])?,
         present: put(Tensor::f_from_slice(&present)?, &[batch, per_film as i64])?,
@@ -115,12 +115,12 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::data::report_batch::{NamedRegions, Region};
+    use crate::data::report_batch::{NamedRegions, Region, square};
     use crate::data::text_tokens::EncodedTexts;
 
     fn study(grey: u8, regions: usize) -> StudyVisual {
         let region = |i: usize| Region { crop: vec![grey + i as u8; 16], class_id: i as i32, place: [0.5; 5] };
-        StudyVisual { film: vec![grey; 64], regions: (0..regions).map(region).collect() }
+        StudyVisual { film: vec![grey; 64], letterbox: square(8), regions: (0..regions).map(region).collect() }
     }
 
     fn example(visual: StudyVisual, ids: &[i64], named: Vec<NamedRegions>) -> ReportExample {

@@ -16,6 +16,8 @@ pub mod listing;
 pub mod loader;
 pub mod mimic;
 pub mod phantom;
+pub mod prior_filter;
+pub mod report_augment;
 pub mod report_batch;
 pub mod report_sections;
 pub mod semi_batch;

@@ -1,13 +1,14 @@
 //! What the report model is given, as plain data: the film at the trunk's size, crops of its boxes from the full
 //! resolution, words, and which boxes a sentence names. Prepared once and kept as bytes over the epochs.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use d2r_contracts::boxes::BoxXyxy;
 use d2r_contracts::preprocess::{Fit, InputSpec, crop_region, to_model_input};
 use d2r_contracts::radiograph::Radiograph;
-use d2r_contracts::space::Original;
-use d2r_contracts::tables::LesionRow;
+use d2r_contracts::space::{Letterbox, Original};
+use d2r_contracts::tables::{ImageRow, LesionRow};
 use serde::{Deserialize, Serialize};
 
 use super::text_tokens::EncodedTexts;
@@ -26,14 +27,22 @@ pub struct VisualSpec {
     pub region_side: u32,
     /// Context around a box, as a share of its side.
     pub region_margin: f32,
+    /// Films of a study.
+    #[serde(default = "one_view")]
+    pub views: usize,
+}
+
+/// Of cards that were written before a study could have several views.
+fn one_view() -> usize {
+    1
 }
 
 impl VisualSpec {
-    /// Films of `side` pixels, letterboxed, with ImageNet's statistics as grey.
+    /// One film a study of `side` pixels, letterboxed, with ImageNet's statistics as grey.
     pub fn new(side: u32, max_regions: usize, region_side: u32, region_margin: f32) -> Self {
         // Means of the three channels of ImageNet's published statistics.
         let film = InputSpec { side, fit: Fit::Letterbox, mean: 0.449, std: 0.226 };
-        Self { film, max_regions, region_side, region_margin }
+        Self { film, max_regions, region_side, region_margin, views: 1 }
     }
 }
 
@@ -48,16 +57,24 @@ pub struct Region {
     pub place: [f32; 5],
 }
 
-/// A film and its regions, the surest first.
+/// The films of a study and the regions of the first, the surest first.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StudyVisual {
-    /// `side^2` grey levels.
+    /// `side^2` grey levels of each view, one after the other.
     pub film: Vec<u8>,
+    /// Where the first film lies in its square.
+    pub letterbox: Letterbox,
     /// At most `max_regions`.
     pub regions: Vec<Region>,
 }
 
 impl StudyVisual {
+    /// Puts further views after the first.
+    pub fn with_views<'a>(mut self, views: impl Iterator<Item = &'a Radiograph>, spec: &VisualSpec) -> Self {
+        self.film.extend(views.flat_map(|view| to_model_input(view, &spec.film).pixels));
+        self
+    }
+
     /// Bytes held.
     pub fn bytes(&self) -> usize {
         self.film.len() + self.regions.iter().map(|r| r.crop.len() + 32).sum::<usize>()
@@ -95,7 +112,8 @@ pub fn study_visual(radiograph: &Radiograph, lesions: &[LesionRow], spec: &Visua
         regions.push(Region { crop, class_id: row.class_id, place });
         kept.push(index);
     }
-    (StudyVisual { film: to_model_input(radiograph, &spec.film).pixels, regions }, kept)
+    let input = to_model_input(radiograph, &spec.film);
+    (StudyVisual { film: input.pixels, letterbox: input.letterbox, regions }, kept)
 }
 
 /// A sentence of a reference report and the regions that it names.
@@ -107,6 +125,29 @@ pub struct NamedRegions {
     pub end: usize,
     /// Indices in the film's regions.
     pub regions: Vec<usize>,
+}
+
+/// The films that stand for a study, by image: each image alone, or the first `views` of its study (in the order of image ids) with the
+/// first one again where there are fewer.
+pub fn study_views(images: Vec<ImageRow>, views: usize) -> Vec<Vec<ImageRow>> {
+    if views <= 1 {
+        return images.into_iter().map(|image| vec![image]).collect();
+    }
+    let mut studies: Vec<Vec<ImageRow>> = Vec::new();
+    let mut place: BTreeMap<String, usize> = BTreeMap::new();
+    for image in images {
+        let at = *place.entry(image.study_id.clone()).or_insert_with(|| {
+            studies.push(Vec::new());
+            studies.len() - 1
+        });
+        studies[at].push(image);
+    }
+    for films in &mut studies {
+        films.sort_by(|a, b| a.image_id.cmp(&b.image_id));
+        let first = films[0].clone();
+        films.resize(views, first);
+    }
+    studies
 }
 
 /// A study to learn from.
@@ -124,6 +165,21 @@ pub struct ReportExample {
     pub reference: String,
     /// The reference for the text encoder; empty without alignment.
     pub texts: EncodedTexts,
+}
+
+/// A square film of `side` pixels in itself.
+#[cfg(test)]
+pub fn square(side: u32) -> Letterbox {
+    Letterbox {
+        scale_x: 1.0,
+        scale_y: 1.0,
+        pad_x: 0.0,
+        pad_y: 0.0,
+        original_width: side,
+        original_height: side,
+        model_width: side,
+        model_height: side,
+    }
 }
 
 #[cfg(test)]

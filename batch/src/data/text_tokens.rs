@@ -58,9 +58,25 @@ impl TextTokens {
         Ok(Self { rows: text.lines().count() as i64, ids, pieces: true, unknown, begin, end })
     }
 
+    /// The pieces in `folder`, or the report model's words where the folder's name is empty.
+    ///
+    /// # Errors
+    /// Those of [`Self::pieces`].
+    pub fn configured(folder: &str, vocabulary: &Vocabulary) -> Result<Self> {
+        if folder.is_empty() {
+            return Ok(Self::words(vocabulary));
+        }
+        Self::pieces(&Path::new(folder).join("vocab.txt"))
+    }
+
     /// Rows that an embedding of these ids needs.
     pub fn rows(&self) -> i64 {
         self.rows
+    }
+
+    /// The id of a whole word; `None` where it is none of its own.
+    pub fn id(&self, word: &str) -> Option<i64> {
+        self.ids.get(word).copied()
     }
 
     /// A cleaned report and its sentences, each cut to `longest` ids.
@@ -70,6 +86,11 @@ impl TextTokens {
             report: if spans.is_empty() { Vec::new() } else { self.encode(text, longest) },
             sentences: spans.iter().map(|s| self.encode(&s.text, longest)).collect(),
         }
+    }
+
+    /// A sentence with its begin and end, cut to `longest` ids.
+    pub fn sentence(&self, text: &str, longest: usize) -> Vec<i64> {
+        self.encode(text, longest)
     }
 
     fn encode(&self, text: &str, longest: usize) -> Vec<i64> {

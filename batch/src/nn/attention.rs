@@ -3,6 +3,7 @@
 
 use tch::{Kind, Tensor, nn};
 
+use super::compute_kind::linear;
 use super::mlp::glorot_linear;
 
 /// Score of a position that may not be attended to; finite, so that a row without any position gives no NaN.
@@ -54,13 +55,13 @@ impl MultiHeadAttention {
     /// Keys and values of `source`: `[B, S, d_model]`.
     pub fn keys_and_values(&self, source: &Tensor) -> KeyValue {
         let [_, key, value, _] = &self.linears;
-        KeyValue { key: self.split(&source.apply(key)), value: self.split(&source.apply(value)) }
+        KeyValue { key: self.split(&linear(source, key)), value: self.split(&linear(source, value)) }
     }
 
     /// Attends from `query` `[B, T, d_model]`. `visible` is boolean, broadcast to `[B, heads, T, S]`.
-    /// Returns `[B, T, d_model]` and the weights `[B, heads, T, S]` before dropout.
+    /// Returns `[B, T, d_model]` and the weights f32 `[B, heads, T, S]` before dropout.
     pub fn attend(&self, query: &Tensor, kv: &KeyValue, visible: Option<&Tensor>, train: bool) -> (Tensor, Tensor) {
-        self.attend_split(&self.split(&query.apply(&self.linears[0])), kv, visible, train)
+        self.attend_split(&self.split(&linear(query, &self.linears[0])), kv, visible, train)
     }
 
     /// The same from projected and split queries `[B, heads, T, d_head]`.
@@ -78,8 +79,8 @@ impl MultiHeadAttention {
             scores = scores.masked_fill(&visible.logical_not(), HIDDEN);
         }
         let weights = scores.softmax(-1, Kind::Float);
-        let mixed = weights.dropout(self.dropout, train).matmul(&kv.value);
+        let mixed = weights.dropout(self.dropout, train).to_kind(kv.value.kind()).matmul(&kv.value);
         let merged = mixed.transpose(1, 2).reshape([batch, length, heads * d_head]);
-        (merged.apply(&self.linears[3]), weights)
+        (linear(&merged, &self.linears[3]), weights)
     }
 }

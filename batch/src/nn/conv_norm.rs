@@ -62,7 +62,7 @@ impl ConvNorm {
         Self { conv: nn::conv2d(conv, shape.inputs, shape.outputs, shape.kernel, config), shape, norm }
     }
 
-    /// `xs`: f32 `[B, C, H, W]`. Where the layer has several input channels and the image only one, the image
+    /// `xs`: f32 or bf16 `[B, C, H, W]`. Where the layer has several input channels and the image only one, the image
     /// stands in each of them: the kernel is summed over its inputs, which is the same and cheaper. A frozen norm goes
     /// into the kernel and a bias, so that no pass over the image is spent on it.
     pub fn forward_t(&self, xs: &Tensor, train: bool) -> Tensor {
@@ -73,7 +73,8 @@ impl ConvNorm {
         };
         let (stride, padding) = (self.shape.stride, self.shape.kernel / 2);
         let convolved = |kernel: &Tensor, bias: Option<&Tensor>| {
-            xs.conv2d(kernel, bias, [stride; 2], [padding; 2], [1, 1], 1)
+            let (kernel, bias) = (kernel.to_kind(xs.kind()), bias.map(|b| b.to_kind(xs.kind())));
+            xs.conv2d(&kernel, bias.as_ref(), [stride; 2], [padding; 2], [1, 1], 1)
         };
         match &self.norm {
             Norm::Batch(norm) => norm.forward_t(&convolved(&kernel, None), train),

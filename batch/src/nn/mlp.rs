@@ -2,6 +2,8 @@
 
 use tch::{Tensor, nn};
 
+use super::compute_kind;
+
 /// `[*, inputs] -> [*, outputs]` with PyTorch's initial values: weight and bias uniform in `1/sqrt(inputs)`.
 pub fn linear(path: &nn::Path, inputs: i64, outputs: i64) -> nn::Linear {
     let bound = 1.0 / (inputs as f64).sqrt();
@@ -53,6 +55,6 @@ impl FeedForward {
 
     /// `[*, d_model] -> [*, d_model]`.
     pub fn forward_t(&self, xs: &Tensor, train: bool) -> Tensor {
-        xs.apply(&self.w_1).relu().dropout(self.dropout, train).apply(&self.w_2)
+        compute_kind::linear(&compute_kind::linear(xs, &self.w_1).relu().dropout(self.dropout, train), &self.w_2)
     }
 }

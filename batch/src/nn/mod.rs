@@ -1,6 +1,7 @@
 //! Layers that two models or more use.
 
 pub mod attention;
+pub mod compute_kind;
 pub mod conv_norm;
 pub mod frozen_batch_norm;
 pub mod mlp;

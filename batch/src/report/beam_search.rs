@@ -1,112 +1,119 @@
-//! Beam search over a batch of images, on the device; beam 1 is greedy.
-//! It stops exactly: sums of log-probabilities never rise, so an image is done once its best finished report is at
-//! least as good as its best live one. Finished images leave the batch.
+//! Beam search over a batch of images, on the device; width 1 is greedy. With more than one group the beams of a group lose
+//! what earlier groups chose at the same place (diverse beam search); groups go word by word side by side.
+//! It stops exactly: sums of log-probabilities never rise, so an image is done once no live beam can get a better score than
+//! the worst finished report that is kept. Finished images leave the batch.
 
 use tch::{Device, Kind, Tensor};
 
-use super::encoder_decoder::{BOUNDARY, EncoderDecoder, MAX_POSITIONS};
+use super::decode_options::Method;
+pub use super::decode_options::DecodeOptions;
+use super::encoder_decoder::{BOUNDARY, EncoderDecoder};
+use super::finished_reports::{Done, Finished, Hypothesis, not_finite};
+use super::sampling::write_word_by_word;
+use super::word_constraints::constrained;
 use crate::error::{Error, Result};
 
-/// How reports are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DecodeOptions {
-    /// Beam width; 1 is greedy.
-    pub beam_size: usize,
-    /// Longest report, words.
-    pub max_words: usize,
-    /// No n-gram of this length twice; 0 allows all.
-    pub block_ngram: usize,
-    /// A word that is never written: the id of `<unk>`.
-    pub banned: Option<i64>,
-    /// Stop when no better report can come; off only to check that this changes nothing.
-    pub early_stop: bool,
-}
+/// A finished beam goes on this much worse, as published, so that it returns only where nothing else is left.
+const FINISHED: f64 = 1000.0;
+/// Reading a flag back makes the host wait for an accelerator, so there it is asked only every so many words.
+pub const ASK_EVERY: i64 = 8;
 
-/// A written report.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Hypothesis {
-    /// Its words, without boundaries.
-    pub words: Vec<i64>,
-    /// Their log-probabilities.
-    pub log_probs: Vec<f32>,
-    /// Sum of all log-probabilities, the end's included.
-    pub sum: f32,
-    /// The model ended the report itself; `false` when it was cut at the longest length.
-    pub ended: bool,
-}
-
-/// The beams of the images still being written. `K` beams, `n` words so far.
+/// The beams of the images still being written. `K` beams, all groups side by side; `n` words so far.
 struct Beams {
     /// Which image of the batch each row is.
     images: Vec<usize>,
-    /// `[B, K]`; minus infinity once finished.
+    /// `[B, K]`; before the first word one beam is everybody's.
     sums: Tensor,
     /// i64 `[B, K, n]`.
     words: Tensor,
     /// `[B, K, n]`.
     log_probs: Tensor,
-    best: Best,
+    /// The best finished reports of each group.
+    done: Vec<Done>,
 }
 
-/// The best finished report of each image: `[B]`, and `[B, longest]` padded with zeros.
-struct Best {
-    sum: Tensor,
-    length: Tensor,
-    words: Tensor,
-    log_probs: Tensor,
+/// What a group goes on with: parent beam, word, its log-probability, sum; each `[B, K']`.
+struct Picked {
+    parent: Tensor,
+    word: Tensor,
+    log_prob: Tensor,
+    sums: Tensor,
 }
 
-impl Best {
-    fn select(&self, rows: &Tensor) -> Self {
-        Self {
-            sum: self.sum.index_select(0, rows),
-            length: self.length.index_select(0, rows),
-            words: self.words.index_select(0, rows),
-            log_probs: self.log_probs.index_select(0, rows),
-        }
-    }
-}
-
-/// Writes one report per image. `encoded`: `[B, S, d_model]`; `present`: boolean `[B, S]`.
+/// Writes reports by the options: for each image as many as asked for. With several groups the best of each comes first, then the
+/// second of each. `encoded`: `[B, S, d_model]`; `present`: boolean `[B, S]`; `keys`: one number per image, which only draws depend on.
 ///
 /// # Errors
 /// [`Error::Config`] when the options ask for what the model cannot do; [`Error::BadData`] when the model's output
 /// is not finite.
+pub fn write_reports(
+    model: &EncoderDecoder,
+    encoded: &Tensor,
+    present: &Tensor,
+    options: &DecodeOptions,
+    keys: &[u64],
+) -> Result<Vec<Vec<Hypothesis>>> {
+    options.check()?;
+    let batch = encoded.size()[0] as usize;
+    if batch == 0 || options.max_words == 0 {
+        let empty = Hypothesis { words: vec![], log_probs: vec![], sum: 0.0, ended: false };
+        return Ok(vec![vec![empty; options.reports]; batch]);
+    }
+    check_finite("the encoder's output", encoded)?;
+    match options.method {
+        Method::Beam => search(model, encoded, present, options),
+        Method::Greedy | Method::Sample(_) => write_word_by_word(model, encoded, present, options, keys),
+    }
+}
+
+/// The best report of each image.
+///
+/// # Errors
+/// Those of [`write_reports`].
 pub fn beam_search(
     model: &EncoderDecoder,
     encoded: &Tensor,
     present: &Tensor,
     options: &DecodeOptions,
 ) -> Result<Vec<Hypothesis>> {
+    let keys: Vec<u64> = (0..encoded.size()[0] as u64).collect();
+    let written = write_reports(model, encoded, present, options, &keys)?;
+    written.into_iter().map(|reports| reports.into_iter().next().ok_or_else(without_report)).collect()
+}
+
+fn without_report() -> Error {
+    Error::Internal("an image was left without a report".into())
+}
+
+fn search(
+    model: &EncoderDecoder,
+    encoded: &Tensor,
+    present: &Tensor,
+    options: &DecodeOptions,
+) -> Result<Vec<Vec<Hypothesis>>> {
     let _no_grad = tch::no_grad_guard();
     let batch = encoded.size()[0];
-    if batch == 0 || options.max_words == 0 {
-        return Ok(vec![Hypothesis { words: vec![], log_probs: vec![], sum: 0.0, ended: false }; batch as usize]);
-    }
-    check_options(options)?;
-    check_finite("the encoder's output", encoded)?;
     let device = model.device();
     let longest = options.max_words as i64;
-    let mut beams = Beams::start(batch, longest, device);
+    let mut beams = Beams::start(batch, options, device);
     let mut state = model.begin(encoded, present);
     let mut log_probs = model.step(&mut state, &Tensor::full([batch], BOUNDARY, (Kind::Int64, device)));
-    let mut written: Vec<Option<Hypothesis>> = vec![None; batch as usize];
-    // Reading a flag back makes the host wait for an accelerator, so it is asked less often there.
-    let ask_every = if device == Device::Cpu { 1 } else { 8 };
+    let mut written: Vec<Vec<Hypothesis>> = vec![Vec::new(); batch as usize];
+    let ask_every = if device == Device::Cpu { 1 } else { ASK_EVERY };
     for t in 0..longest {
-        let parents = beams.advance(&log_probs, options, t + 1 == longest);
         let last = t + 1 == longest;
-        let mut rows = parents;
+        let mut rows = beams.advance(&log_probs, options, last);
         if last || (t + 1) % ask_every == 0 {
-            let open = beams.open_images(options.early_stop && !last, t)?;
+            let open = beams.open_images(options, last, t)?;
             if last || open.is_empty() {
-                beams.collect(&mut written, |_| true)?;
+                beams.collect(options.reports, &mut written, |_| true)?;
                 break;
             }
             if open.len() < beams.images.len() {
-                beams.collect(&mut written, |row| !open.contains(&row))?;
+                beams.collect(options.reports, &mut written, |row| !open.contains(&row))?;
                 let keep = Tensor::from_slice(&open.iter().map(|&r| r as i64).collect::<Vec<_>>()).to_device(device);
                 beams.keep(&keep, &open);
+                // The model's rows are still those of all images; the chosen rows name them.
                 rows = rows.index_select(0, &keep);
                 state.select_images(&keep);
             }
@@ -114,19 +121,11 @@ pub fn beam_search(
         state.select_rows(&rows.reshape([-1]));
         let words = beams.words.select(2, t).reshape([-1]);
         log_probs = model.step(&mut state, &words);
+        if options.temperature != 1.0 {
+            log_probs = (log_probs / options.temperature).log_softmax(-1, Kind::Float);
+        }
     }
-    written.into_iter().map(|w| w.ok_or_else(|| Error::Internal("an image was left without a report".into()))).collect()
-}
-
-fn check_options(options: &DecodeOptions) -> Result<()> {
-    let bad = |problem: &str| Error::Config { place: "generate".into(), problem: problem.into() };
-    if options.beam_size == 0 {
-        return Err(bad("`beam_size` must be at least 1"));
-    }
-    if options.max_words as i64 > MAX_POSITIONS {
-        return Err(bad("`max_words` is longer than the model's positions (1024)"));
-    }
-    Ok(())
+    Ok(written)
 }
 
 fn check_finite(what: &str, values: &Tensor) -> Result<()> {
@@ -136,96 +135,88 @@ fn check_finite(what: &str, values: &Tensor) -> Result<()> {
     Ok(())
 }
 
-fn not_finite(what: &str) -> Error {
-    Error::bad_data("report model", format!("{what} is not finite; the weights are damaged or training diverged"))
-}
-
 impl Beams {
-    fn start(batch: i64, longest: i64, device: Device) -> Self {
+    fn start(batch: i64, options: &DecodeOptions, device: Device) -> Self {
         let zeros = |size: &[i64], kind| Tensor::zeros(size, (kind, device));
+        let (kept, longest) = (options.reports_per_group() as i64, options.max_words as i64);
         Self {
             images: (0..batch as usize).collect(),
             sums: zeros(&[batch, 1], Kind::Float),
             words: zeros(&[batch, 1, 0], Kind::Int64),
             log_probs: zeros(&[batch, 1, 0], Kind::Float),
-            best: Best {
-                sum: Tensor::full([batch], f64::NEG_INFINITY, (Kind::Float, device)),
-                length: zeros(&[batch], Kind::Int64),
-                words: zeros(&[batch, longest], Kind::Int64),
-                log_probs: zeros(&[batch, longest], Kind::Float),
-            },
+            done: (0..options.groups).map(|_| Done::none(batch, kept, longest, device)).collect(),
         }
     }
 
     /// Chooses the next words from `log_probs` `[B * K, words]`. Returns the rows they continue, i64 `[B, K']`.
     fn advance(&mut self, log_probs: &Tensor, options: &DecodeOptions, last: bool) -> Tensor {
-        let (batch, beams) = (self.sums.size()[0], self.sums.size()[1]);
-        let vocabulary = log_probs.size()[1];
-        let log_probs = self.constrained(log_probs.view([batch, beams, vocabulary]), options);
-        let candidates = (self.sums.unsqueeze(-1) + &log_probs).view([batch, beams * vocabulary]);
-        let width = (options.beam_size as i64).min(beams * vocabulary);
-        let (sums, index) = candidates.topk(width, -1, true, true);
-        let parent = index.divide_scalar_mode(vocabulary, "floor");
-        let word = index.remainder(vocabulary);
-        let gather = |kept: &Tensor, new: &Tensor| {
-            let length = kept.size()[2];
-            let rows = parent.unsqueeze(-1).expand([batch, width, length], false);
-            Tensor::cat(&[&kept.gather(1, &rows, false), &new.unsqueeze(-1)], 2)
+        let (batch, rows, length) = (self.sums.size()[0], self.sums.size()[1], self.words.size()[2]);
+        let log_probs = log_probs.view([batch, rows, log_probs.size()[1]]);
+        let allowed = constrained(&log_probs, &self.words, options);
+        let picked = self.pick(&allowed, &log_probs, options);
+        let joined = |of: fn(&Picked) -> &Tensor| Tensor::cat(&picked.iter().map(of).collect::<Vec<_>>(), 1);
+        let (parent, word, sums) = (joined(|p| &p.parent), joined(|p| &p.word), joined(|p| &p.sums));
+        let index = parent.unsqueeze(-1).expand([-1, -1, length], false);
+        let grown = |old: &Tensor, new: &Tensor| {
+            Tensor::cat(&[&old.gather(1, &index, false), &new.unsqueeze(-1)], 2)
         };
-        self.words = gather(&self.words, &word);
-        let chosen = log_probs.view([batch, beams * vocabulary]).gather(1, &index, false);
-        self.log_probs = gather(&self.log_probs, &chosen);
+        self.words = grown(&self.words, &word);
+        self.log_probs = grown(&self.log_probs, &joined(|p| &p.log_prob));
         let ended = word.eq(BOUNDARY);
         let done = if last { ended.ones_like() } else { ended.shallow_clone() };
-        self.remember(&sums.masked_fill(&done.logical_not(), f64::NEG_INFINITY));
-        self.sums = sums.masked_fill(&ended, f64::NEG_INFINITY);
-        let first_rows = Tensor::arange(batch, (Kind::Int64, parent.device())).unsqueeze(1) * beams;
-        parent + first_rows
+        let each = word.size()[1] / options.groups as i64;
+        let divisor = options.length_penalty.divisor(length + 1);
+        for (group, of_group) in self.done.iter_mut().enumerate() {
+            let own = |all: &Tensor| all.narrow(1, group as i64 * each, each);
+            of_group.remember(&own(&sums), &own(&done), &own(&self.words), &own(&self.log_probs), divisor);
+        }
+        self.sums = sums - ended.to_kind(Kind::Float) * FINISHED;
+        parent + Tensor::arange(batch, (Kind::Int64, self.sums.device())).unsqueeze(1) * rows
     }
 
-    /// Takes over the best of the reports that have just been finished; the earlier one wins a tie.
-    fn remember(&mut self, done_sums: &Tensor) {
-        let longest = self.best.words.size()[1];
-        let (batch, _, length) = (self.words.size()[0], self.words.size()[1], self.words.size()[2]);
-        let (sum, beam) = done_sums.max_dim(1, false);
-        let better = sum.gt_tensor(&self.best.sum);
-        let of_beam = |all: &Tensor| {
-            let row = beam.view([batch, 1, 1]).expand([batch, 1, length], false);
-            all.gather(1, &row, false).squeeze_dim(1).constant_pad_nd([0, longest - length])
-        };
-        let better_row = better.unsqueeze(-1);
-        self.best.words = of_beam(&self.words).where_self(&better_row, &self.best.words);
-        self.best.log_probs = of_beam(&self.log_probs).where_self(&better_row, &self.best.log_probs);
-        self.best.length = self.best.length.masked_fill(&better, length);
-        self.best.sum = sum.where_self(&better, &self.best.sum);
-    }
-
-    /// `log_probs` `[B, K, words]` with forbidden words at minus infinity; ending is never forbidden.
-    fn constrained(&self, log_probs: Tensor, options: &DecodeOptions) -> Tensor {
-        let mut log_probs = log_probs;
-        if let Some(word) = options.banned {
-            let index = Tensor::from_slice(&[word]).to_device(log_probs.device());
-            log_probs = log_probs.index_fill(2, &index, f64::NEG_INFINITY);
+    /// The best continuations of each group; parents are numbered over all beams. `allowed`: `[B, K, words]`.
+    fn pick(&self, allowed: &Tensor, log_probs: &Tensor, options: &DecodeOptions) -> Vec<Picked> {
+        let [batch, rows, vocabulary] = [0, 1, 2].map(|axis| allowed.size()[axis]);
+        let groups = options.groups as i64;
+        // The first word of all groups comes from the same beam.
+        let first = self.words.size()[2] == 0;
+        let each = if first { rows } else { rows / groups };
+        let mut taken = Tensor::zeros([batch, 1, vocabulary], (Kind::Float, allowed.device()));
+        let mut picked = Vec::with_capacity(options.groups);
+        for group in 0..groups {
+            let start = if first { 0 } else { group * each };
+            let own = allowed.narrow(1, start, each);
+            let scored = if group == 0 { own } else { own - &taken * options.diversity };
+            let candidates = (self.sums.narrow(1, start, each).unsqueeze(-1) + scored).view([batch, each * vocabulary]);
+            let width = (options.beam_size as i64 / groups).min(each * vocabulary);
+            let (sums, index) = candidates.topk(width, -1, true, true);
+            let word = index.remainder(vocabulary);
+            let said = log_probs.narrow(1, start, each).reshape([batch, each * vocabulary]);
+            let (parent, log_prob) = (index.divide_scalar_mode(vocabulary, "floor") + start, said.gather(1, &index, false));
+            if groups > 1 {
+                taken = taken.scatter_add(2, &word.unsqueeze(1), &sums.ones_like().unsqueeze(1));
+            }
+            picked.push(Picked { parent, word, log_prob, sums });
         }
-        let (n, length) = (options.block_ngram as i64, self.words.size()[2]);
-        if n > 0 && length >= n {
-            // Every n-gram so far whose beginning equals the last n - 1 words forbids its last word.
-            let grams = self.words.unfold(2, n, 1);
-            let tail = self.words.narrow(2, length - (n - 1), n - 1).unsqueeze(2);
-            let same = grams.narrow(3, 0, n - 1).eq_tensor(&tail).all_dim(3, false);
-            let word = grams.select(3, n - 1);
-            let hits = log_probs.zeros_like().scatter_add(2, &word, &same.to_kind(Kind::Float));
-            let boundary = Tensor::from_slice(&[BOUNDARY]).to_device(log_probs.device());
-            log_probs = log_probs.masked_fill(&hits.index_fill(2, &boundary, 0.0).gt(0.0), f64::NEG_INFINITY);
-        }
-        log_probs
+        picked
     }
 
     /// Rows of images that can still improve. One read from the device.
-    fn open_images(&self, early_stop: bool, t: i64) -> Result<Vec<usize>> {
-        let live = self.sums.amax([1], false);
-        let nan = live.isnan().logical_or(&self.best.sum.isnan()).any().view([1]);
-        let closed = if early_stop { self.best.sum.ge_tensor(&live) } else { live.lt(f64::NEG_INFINITY) };
+    fn open_images(&self, options: &DecodeOptions, last: bool, t: i64) -> Result<Vec<usize>> {
+        let each = self.sums.size()[1] / options.groups as i64;
+        // The best that a live beam can still come to: its sum, at the longest length.
+        let divisor = options.length_penalty.divisor(options.max_words as i64);
+        let mut closed = Tensor::full([self.images.len() as i64], i64::from(!last), (Kind::Bool, self.sums.device()));
+        let mut nan = self.sums.isnan().any().view([1]);
+        for (group, done) in self.done.iter().enumerate() {
+            let live = self.sums.narrow(1, group as i64 * each, each).amax([1i64].as_slice(), false) / divisor;
+            let worst = done.score.select(1, done.score.size()[1] - 1);
+            closed = closed.logical_and(&worst.ge_tensor(&live));
+            nan = nan.logical_or(&done.score.isnan().any().view([1]));
+        }
+        if !options.early_stop {
+            closed = closed.zeros_like();
+        }
         let flags = Vec::<bool>::try_from(&Tensor::cat(&[closed, nan], 0))?;
         match flags.split_last() {
             Some((false, closed)) => Ok((0..closed.len()).filter(|&row| !closed[row]).collect()),
@@ -238,28 +229,20 @@ impl Beams {
         self.sums = self.sums.index_select(0, rows);
         self.words = self.words.index_select(0, rows);
         self.log_probs = self.log_probs.index_select(0, rows);
-        self.best = self.best.select(rows);
+        self.done = self.done.iter().map(|d| d.select(rows)).collect();
     }
 
-    fn collect(&self, written: &mut [Option<Hypothesis>], take: impl Fn(usize) -> bool) -> Result<()> {
-        let longest = self.best.words.size()[1] as usize;
-        let words = Vec::<i64>::try_from(self.best.words.reshape([-1]))?;
-        let log_probs = Vec::<f32>::try_from(self.best.log_probs.reshape([-1]))?;
-        let lengths = Vec::<i64>::try_from(&self.best.length)?;
-        let sums = Vec::<f32>::try_from(&self.best.sum)?;
+    /// The finished reports of the images that `take` names, `most` of each image.
+    fn collect(&self, most: usize, written: &mut [Vec<Hypothesis>], take: impl Fn(usize) -> bool) -> Result<()> {
+        let groups = self.done.iter().map(Finished::read).collect::<Result<Vec<_>>>()?;
         for (row, &image) in self.images.iter().enumerate().filter(|(row, _)| take(*row)) {
-            if !sums[row].is_finite() {
+            let kept = groups.first().map_or(0, |g| g.kept);
+            let ranked = (0..kept).flat_map(|rank| groups.iter().map(move |g| (g, rank)));
+            let reports = ranked.filter_map(|(group, rank)| group.report(row, rank).transpose()).take(most);
+            written[image] = reports.collect::<Result<Vec<_>>>()?;
+            if written[image].is_empty() {
                 return Err(not_finite("a report's log-probability"));
             }
-            let span = row * longest..row * longest + lengths[row] as usize;
-            let mut words = words[span.clone()].to_vec();
-            let mut log_probs = log_probs[span].to_vec();
-            let ended = words.last() == Some(&BOUNDARY);
-            if ended {
-                words.pop();
-                log_probs.pop();
-            }
-            written[image] = Some(Hypothesis { words, log_probs, sum: sums[row], ended });
         }
         Ok(())
     }

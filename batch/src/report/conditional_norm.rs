@@ -4,6 +4,7 @@
 
 use tch::{Tensor, nn};
 
+use crate::nn::compute_kind::product;
 use crate::nn::mlp::glorot_linear_with_bias;
 
 /// Added to the standard deviation, not to the variance.
@@ -11,8 +12,9 @@ const EPSILON: f64 = 1e-6;
 /// Initial bias of the modulating layers.
 const MODULATION_BIAS: f64 = 0.1;
 
-/// `(x - mean) / (sd + epsilon)` along the last axis, `sd` with `n - 1`.
+/// `(x - mean) / (sd + epsilon)` along the last axis, `sd` with `n - 1`; f32.
 fn standardised(xs: &Tensor) -> Tensor {
+    let xs = xs.to_kind(tch::Kind::Float);
     let mean = xs.mean_dim(-1, true, None::<tch::Kind>);
     let sd = xs.std_dim(-1, true, true);
     (xs - mean) / (sd + EPSILON)
@@ -38,11 +40,11 @@ impl StdNorm {
 
     /// With a [`Modulation`] added to gamma and beta.
     pub fn scaled(&self, xs: &Tensor, modulation: Option<&Modulation>) -> Tensor {
-        let xs = standardised(xs);
-        match modulation {
-            None => xs * &self.gamma + &self.beta,
-            Some(m) => xs * (&self.gamma + &m.gamma) + (&self.beta + &m.beta),
-        }
+        let scaled = match modulation {
+            None => standardised(xs) * &self.gamma + &self.beta,
+            Some(m) => standardised(xs) * (&self.gamma + &m.gamma) + (&self.beta + &m.beta),
+        };
+        scaled.to_kind(xs.kind())
     }
 }
 
@@ -101,13 +103,14 @@ impl FusedModulation {
         })
     }
 
-    /// `memory`: `[B, T, slots * d_model]`; one [`Modulation`] per norm, in the order of [`Self::new`].
+    /// `memory`: `[B, T, slots * d_model]`, in whose kind products run; f32, one [`Modulation`] per norm, in the order of [`Self::new`].
     pub fn forward(&self, memory: &Tensor) -> Vec<Modulation> {
         let (batch, length) = (memory.size()[0], memory.size()[1]);
         let (count, d_model) = (self.second.0.size()[0], self.second.0.size()[2]);
-        let hidden = memory.linear(&self.first.0, Some(&self.first.1)).relu();
+        let hidden = product(memory, &self.first.0, Some(&self.first.1)).relu();
         let hidden = hidden.view([batch * length, count, d_model]).transpose(0, 1);
-        let out = (hidden.bmm(&self.second.0) + &self.second.1).view([count, batch, length, d_model]);
+        let out = hidden.bmm(&self.second.0.to_kind(hidden.kind())) + &self.second.1;
+        let out = out.view([count, batch, length, d_model]);
         (0..count / 2).map(|i| Modulation { gamma: out.get(2 * i), beta: out.get(2 * i + 1) }).collect()
     }
 }

@@ -4,6 +4,8 @@
 
 use tch::{Tensor, nn};
 
+use crate::nn::compute_kind::same_convolution as conv;
+
 /// Channels over hidden channels of the channel attention.
 const REDUCTION: i64 = 4;
 /// Lengths of the strip convolutions.
@@ -43,17 +45,17 @@ impl Cpca {
 
     /// `[B, C, H, W] -> [B, C, H, W]`.
     pub fn forward(&self, xs: &Tensor) -> Tensor {
-        let ys = xs.apply(&self.conv).gelu("none");
+        let ys = conv(xs, &self.conv).gelu("none");
         let vs = &ys * self.channel_weights(&ys);
-        let base = vs.apply(&self.square);
-        let add_strip = |sum: Tensor, [across, down]: &[nn::Conv2D; 2]| sum + base.apply(across).apply(down);
+        let base = conv(&vs, &self.square);
+        let add_strip = |sum: Tensor, [across, down]: &[nn::Conv2D; 2]| sum + conv(&conv(&base, across), down);
         let map = self.strips.iter().fold(base.shallow_clone(), add_strip);
-        (map.apply(&self.conv) * vs).apply(&self.conv)
+        conv(&(conv(&map, &self.conv) * vs), &self.conv)
     }
 
     /// `[B, C, 1, 1]`, each 0 to 2.
     fn channel_weights(&self, xs: &Tensor) -> Tensor {
-        let weigh = |pooled: Tensor| pooled.apply(&self.fc1).relu().apply(&self.fc2).sigmoid();
+        let weigh = |pooled: Tensor| conv(&conv(&pooled, &self.fc1).relu(), &self.fc2).sigmoid();
         weigh(xs.adaptive_avg_pool2d([1, 1])) + weigh(xs.amax([2i64, 3].as_slice(), true))
     }
 }

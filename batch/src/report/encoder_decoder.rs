@@ -8,6 +8,7 @@ use super::decoder::{Decoder, Source, WordCache};
 use super::encoder::Encoder;
 use super::relational_memory::RelationalMemory;
 use crate::config::report::ReportModelConfig;
+use crate::nn::compute_kind::linear as linear_in;
 use crate::nn::mlp::{glorot_bound, linear};
 use crate::nn::positional::sinusoidal;
 
@@ -30,12 +31,13 @@ pub struct EncoderDecoder {
     d_model: i64,
     dropout: f64,
     visual_dropout: f64,
+    compute: Kind,
 }
 
 /// What the decoder says of whole reports.
 #[derive(Debug)]
 pub struct TeacherForced {
-    /// Log-probability of each next word, `[B, T, words]`.
+    /// Log-probability of each next word, f32 `[B, T, words]`.
     pub log_probs: Tensor,
     /// Last layer's cross-attention over source tokens, mean over heads, `[B, T, S]`.
     pub attention: Tensor,
@@ -85,13 +87,19 @@ impl EncoderDecoder {
             d_model,
             dropout,
             visual_dropout: config.visual_dropout,
+            compute: Kind::Float,
         }
+    }
+
+    /// The kind that products run in: f32 or bf16.
+    pub fn set_compute(&mut self, kind: Kind) {
+        self.compute = kind;
     }
 
     /// `tokens`: f32 `[B, S, d_visual]`; `present`: boolean `[B, S]`. Returns `[B, S, d_model]`.
     pub fn encode(&self, tokens: &Tensor, present: &Tensor, train: bool) -> Tensor {
-        let embedded = tokens.apply(&self.att_embed).relu().dropout(self.visual_dropout, train);
-        let embedded = embedded * present.unsqueeze(-1).to_kind(Kind::Float);
+        let embedded = linear_in(&tokens.to_kind(self.compute), &self.att_embed).relu().dropout(self.visual_dropout, train);
+        let embedded = embedded * present.unsqueeze(-1).to_kind(self.compute);
         self.encoder.forward_t(&embedded, &visible(present), train)
     }
 
@@ -100,7 +108,10 @@ impl EncoderDecoder {
         let (batch, length) = (inputs.size()[0], inputs.size()[1]);
         let words = self.embed(inputs, 0, train);
         let modulation = match (&self.memory, self.decoder.fused_modulation()) {
-            (Some(memory), Some(fused)) => fused.forward(&memory.read(&words, memory.start(batch), train).0),
+            (Some(memory), Some(fused)) => {
+                let states = memory.read(&words, memory.start(batch), train).0;
+                fused.forward(&states.to_kind(self.compute))
+            }
             _ => Vec::new(),
         };
         let seen = seen_words(inputs, length);
@@ -129,7 +140,7 @@ impl EncoderDecoder {
             (Some(rm), Some(memory), Some(fused)) => {
                 let (states, memory) = rm.read(&word, memory, false);
                 state.memory = Some(memory);
-                fused.forward(&states)
+                fused.forward(&states.to_kind(self.compute))
             }
             _ => Vec::<Modulation>::new(),
         };
@@ -146,11 +157,11 @@ impl EncoderDecoder {
 
     fn embed(&self, ids: &Tensor, position: i64, train: bool) -> Tensor {
         let words = Tensor::embedding(&self.lut, ids, -1, false, false) * (self.d_model as f64).sqrt();
-        (words + self.positions.narrow(0, position, ids.size()[1])).dropout(self.dropout, train)
+        (words + self.positions.narrow(0, position, ids.size()[1])).dropout(self.dropout, train).to_kind(self.compute)
     }
 
     fn log_probs(&self, hidden: &Tensor) -> Tensor {
-        hidden.apply(&self.logit).log_softmax(-1, Kind::Float)
+        linear_in(hidden, &self.logit).log_softmax(-1, Kind::Float)
     }
 }
 
@@ -170,4 +181,4 @@ fn seen_words(inputs: &Tensor, length: i64) -> Tensor {
 
 #[cfg(test)]
 #[path = "encoder_decoder_tests.rs"]
-mod tests;
+pub(crate) mod tests;

@@ -7,12 +7,14 @@ use serde::Deserialize;
 
 use super::*;
 use crate::nn::attention::MultiHeadAttention;
-use crate::report::beam_search::{DecodeOptions, Hypothesis, beam_search};
+use crate::report::beam_search::beam_search;
 use crate::report::conditional_norm::{ConditionalNorm, FusedModulation, StdNorm};
+use crate::report::decode_options::DecodeOptions;
+use crate::report::finished_reports::Hypothesis;
 
 const EXACT: f64 = 2e-6;
-const KERNEL: f64 = 1e-5;
-const SUMS: f64 = 1e-4;
+pub(crate) const KERNEL: f64 = 1e-5;
+pub(crate) const SUMS: f64 = 1e-4;
 const WORDS: i64 = 51;
 const VISUAL: i64 = 16;
 
@@ -42,7 +44,7 @@ fn golden() -> Golden {
 }
 
 /// The generator's `uniform`: numbers in [-1, 1) of a counter-based stream.
-fn uniform(stream: u64, count: usize) -> Vec<f32> {
+pub(crate) fn uniform(stream: u64, count: usize) -> Vec<f32> {
     (0..count as u64)
         .map(|i| {
             let mut x = stream.wrapping_mul(1_000_003).wrapping_add(i);
@@ -95,7 +97,7 @@ fn fill(vs: &nn::VarStore, prefix: &str, parameters: &BTreeMap<String, Tensor>) 
     }
 }
 
-fn golden_model() -> (nn::VarStore, EncoderDecoder, BTreeMap<String, Tensor>) {
+pub(crate) fn golden_model() -> (nn::VarStore, EncoderDecoder, BTreeMap<String, Tensor>) {
     let (vs, model) = build(&config(3));
     let parameters = golden_parameters(&vs);
     fill(&vs, "", &parameters);
@@ -109,13 +111,13 @@ fn piece<T>(prefix: &str, parameters: &BTreeMap<String, Tensor>, make: impl Fn(&
     made
 }
 
-fn tokens() -> (Tensor, Tensor) {
+pub(crate) fn tokens() -> (Tensor, Tensor) {
     let tokens = Tensor::from_slice(&uniform(1000, 2 * 6 * VISUAL as usize)).view([2, 6, VISUAL]);
     let present = Tensor::from_slice(&[true, true, true, true, true, true, true, true, true, true, false, false]);
     (tokens, present.view([2, 6]))
 }
 
-fn report_ids() -> Tensor {
+pub(crate) fn report_ids() -> Tensor {
     let mut ids: Vec<i64> = uniform(1001, 24).iter().map(|&u| ((f64::from(u) + 1.0) / 2.0 * 50.0) as i64 + 1).collect();
     ids[0] = 0;
     ids[12] = 0;
@@ -127,7 +129,7 @@ fn word_vectors() -> Tensor {
     Tensor::from_slice(&uniform(1002, 12 * 32)).view([1, 12, 32])
 }
 
-fn assert_close(what: &str, ours: &Tensor, expected: &[f64], tolerance: f64) {
+pub(crate) fn assert_close(what: &str, ours: &Tensor, expected: &[f64], tolerance: f64) {
     let ours = Vec::<f64>::try_from(ours.to_kind(Kind::Double).reshape([-1])).unwrap();
     assert_eq!(ours.len(), expected.len(), "{what}");
     for (i, (a, b)) in ours.iter().zip(expected).enumerate() {
@@ -136,7 +138,7 @@ fn assert_close(what: &str, ours: &Tensor, expected: &[f64], tolerance: f64) {
 }
 
 fn options(beam_size: usize) -> DecodeOptions {
-    DecodeOptions { beam_size, max_words: 12, block_ngram: 0, banned: None, early_stop: true }
+    DecodeOptions::beam(beam_size, 12)
 }
 
 #[test]
@@ -257,7 +259,7 @@ fn written_reports_equal_the_published_search() {
     }
 }
 
-fn random_model(seed: i64, slots: i64) -> (nn::VarStore, EncoderDecoder, Tensor, Tensor) {
+pub(crate) fn random_model(seed: i64, slots: i64) -> (nn::VarStore, EncoderDecoder, Tensor, Tensor) {
     tch::manual_seed(seed);
     let (vs, model) = build(&config(slots));
     let _no_grad = tch::no_grad_guard();
@@ -345,10 +347,10 @@ fn beam_one_is_greedy() {
 #[test]
 fn blocked_ngrams_and_banned_words_are_never_written() {
     for seed in 0..6 {
-        let free = run(seed, 3, &DecodeOptions { early_stop: true, ..options(2) });
+        let free = run(seed, 3, &options(2));
         let banned = free.iter().find_map(|r| r.words.first().copied()).unwrap_or(7);
         for n in [1, 2, 3] {
-            let blocked = run(seed, 3, &DecodeOptions { block_ngram: n, banned: Some(banned), ..options(2) });
+            let blocked = run(seed, 3, &DecodeOptions { block_ngram: n, banned: vec![vec![banned]], ..options(2) });
             for report in blocked {
                 assert!(!report.words.contains(&banned));
                 let mut grams: Vec<&[i64]> = report.words.windows(n).collect();

@@ -9,6 +9,7 @@ use tch::{Kind, Tensor, nn};
 use super::lera::LesionEnhancement;
 use super::report_model::RegionTensors;
 use crate::config::report::ReportModelConfig;
+use crate::nn::compute_kind::convolution;
 use crate::nn::mlp::linear;
 
 /// Convolutions; the first keeps the size, each further one halves it and doubles the channels.
@@ -21,6 +22,7 @@ const EMBEDDING_SPREAD: f64 = 0.5;
 pub struct RegionEncoder {
     lera: Option<LesionEnhancement>,
     stages: Vec<(nn::Conv2D, nn::BatchNorm)>,
+    padding: i64,
     fc: nn::Linear,
     embedding: Option<(Tensor, nn::Linear)>,
     d_visual: i64,
@@ -51,21 +53,22 @@ impl RegionEncoder {
             let class = (path / "class").randn("weight", &[rows, d_visual], 0.0, EMBEDDING_SPREAD);
             (class, linear(&(path / "place"), 5, d_visual))
         });
-        Self { lera, stages, fc: linear(&(path / "fc"), width(STAGES - 1), d_visual), embedding, d_visual }
+        Self { lera, stages, padding, fc: linear(&(path / "fc"), width(STAGES - 1), d_visual), embedding, d_visual }
     }
 
-    /// One token per crop, `[M, d_visual]`. `crops`: f32 `[M, 1 or 3, R, R]`, normalised.
+    /// One token per crop, f32 `[M, d_visual]`. `crops`: f32 or bf16 `[M, 1 or 3, R, R]`, normalised.
     pub fn forward_t(&self, crops: &Tensor, regions: &RegionTensors, train: bool) -> Tensor {
         let count = crops.size()[0];
         if count == 0 {
             return Tensor::zeros([0, self.d_visual], (Kind::Float, crops.device()));
         }
         let mut xs = match &self.lera {
-            Some(lera) => lera.forward_t(crops, train),
+            Some(lera) => lera.forward_t(&crops.to_kind(Kind::Float), train).to_kind(crops.kind()),
             None => crops.shallow_clone(),
         };
-        for (conv, norm) in &self.stages {
-            xs = xs.apply(conv).apply_t(norm, train).relu();
+        for (stage, (conv, norm)) in self.stages.iter().enumerate() {
+            let stride = if stage == 0 { 1 } else { 2 };
+            xs = convolution(&xs, conv, stride, [self.padding; 2]).apply_t(norm, train).relu();
         }
         let token = xs.mean_dim([2i64, 3].as_slice(), false, Kind::Float).apply(&self.fc);
         match &self.embedding {

@@ -4,6 +4,7 @@
 use tch::{Kind, Tensor, nn};
 
 use crate::nn::attention::{KeyValue, MultiHeadAttention};
+use crate::nn::compute_kind::{linear, product};
 use crate::nn::mlp::glorot_linear;
 
 /// The memory; parameters `attn.linears.*`, `mlp.{0,2}`, `W`, `U`.
@@ -43,10 +44,10 @@ impl RelationalMemory {
     }
 
     /// Reads `words` `[B, T, d_model]` from `memory`. Returns the flattened state after each word,
-    /// `[B, T, slots * d_model]`, and the last state `[B, slots, d_model]`.
+    /// f32 `[B, T, slots * d_model]`, and the last state f32 `[B, slots, d_model]`.
     pub fn read(&self, words: &Tensor, memory: Tensor, train: bool) -> (Tensor, Tensor) {
         let (batch, length) = (words.size()[0], words.size()[1]);
-        let parts = WordParts { kv: self.attn.keys_and_values(words), gates: words.apply(&self.w) };
+        let parts = WordParts { kv: self.attn.keys_and_values(words), gates: linear(words, &self.w) };
         let [query, key, value, _] = &self.attn.linears;
         // Query, key and value of the slots in one product.
         let weight = Tensor::cat(&[&query.ws, &key.ws, &value.ws], 0);
@@ -71,15 +72,19 @@ impl RelationalMemory {
         t: i64,
         train: bool,
     ) -> Tensor {
-        let projected = memory.linear(weight, Some(bias));
+        // The slots are f32 from word to word; products run in the words' kind.
+        let kind = parts.gates.kind();
+        let projected = product(&memory.to_kind(kind), weight, Some(bias));
         let rows = projected.chunk(3, -1).iter().map(|x| self.attn.split(x)).collect::<Vec<_>>();
         let kv = KeyValue {
             key: Tensor::cat(&[&rows[1], &parts.kv.key.narrow(2, t, 1)], 2),
             value: Tensor::cat(&[&rows[2], &parts.kv.value.narrow(2, t, 1)], 2),
         };
         let z = memory + self.attn.attend_split(&rows[0], &kv, None, train).0;
-        let z = &z + z.apply(&self.mlp[0]).relu().apply(&self.mlp[1]).relu();
-        let gates = (memory.tanh().apply(&self.u) + parts.gates.narrow(1, t, 1)).sigmoid();
+        let hidden = linear(&z.to_kind(kind), &self.mlp[0]).relu();
+        let z = &z + linear(&hidden, &self.mlp[1]).relu();
+        let gates = linear(&memory.tanh().to_kind(kind), &self.u) + parts.gates.narrow(1, t, 1);
+        let gates = gates.to_kind(Kind::Float).sigmoid();
         gates.narrow(-1, 0, self.d_model) * z.tanh() + gates.narrow(-1, self.d_model, self.d_model) * memory
     }
 }

@@ -1,11 +1,10 @@
 //! The report model (D2R-Net's data flow on R2Gen's decoder): patch tokens of the film and region tokens of its
 //! boxes go through the encoder; the decoder writes, and its cross-attention says which boxes a word looked at.
-//! Tensors come in from the collate step; plain values go out of [`ReportModel::generate`] only.
+//! Tensors come in from the collate step; plain values go out in [`super::generation`] only.
 
 use tch::{Device, Kind, Tensor, nn};
 
-use super::beam_search::{DecodeOptions, beam_search};
-use super::encoder_decoder::{BOUNDARY, EncoderDecoder};
+use super::encoder_decoder::EncoderDecoder;
 use super::region_encoder::RegionEncoder;
 use super::visual_extractor::{VisualExtractor, imagenet_channels};
 use crate::config::report::{Lera, ReportModelConfig};
@@ -20,7 +19,7 @@ const REGION_SIDE_UNPADDED: u32 = 33;
 /// Films and regions of a batch, on the model's device.
 #[derive(Debug)]
 pub struct VisualTensors {
-    /// u8 `[B, 1, S, S]`.
+    /// u8 `[B, views, S, S]`.
     pub films: Tensor,
     /// Their regions.
     pub regions: RegionTensors,
@@ -83,19 +82,6 @@ pub struct Encoded {
     pub patches: i64,
 }
 
-/// A generated report.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Written {
-    /// Vocabulary ids, without boundaries.
-    pub words: Vec<i64>,
-    /// Log-probability of each word.
-    pub log_probs: Vec<f32>,
-    /// The model ended the report itself.
-    pub ended: bool,
-    /// Attention of each word to each region of its film; what is missing to 1 went to patches.
-    pub attention: Vec<Vec<f32>>,
-}
-
 /// The model and its variables.
 #[derive(Debug)]
 pub struct ReportModel {
@@ -106,6 +92,7 @@ pub struct ReportModel {
     visual_extractor: VisualExtractor,
     region_encoder: Option<RegionEncoder>,
     encoder_decoder: EncoderDecoder,
+    compute: Kind,
 }
 
 impl ReportModel {
@@ -121,7 +108,8 @@ impl ReportModel {
         let d_visual = visual_extractor.d_visual();
         let region_encoder = config.regions.then(|| RegionEncoder::new(&(&root / "region_encoder"), config, d_visual));
         let encoder_decoder = EncoderDecoder::new(&(&root / "encoder_decoder"), config, d_visual, words);
-        Ok(Self { vs, config: config.clone(), normalisation, visual_extractor, region_encoder, encoder_decoder })
+        let (config, compute) = (config.clone(), Kind::Float);
+        Ok(Self { vs, config, normalisation, visual_extractor, region_encoder, encoder_decoder, compute })
     }
 
     /// The variables.
@@ -134,6 +122,12 @@ impl ReportModel {
         &mut self.vs
     }
 
+    /// The kind that products run in, f32 or bf16; weights, norms and losses are f32 all the same.
+    pub fn set_compute(&mut self, kind: Kind) {
+        self.compute = kind;
+        self.encoder_decoder.set_compute(kind);
+    }
+
     /// Its configuration.
     pub fn config(&self) -> &ReportModelConfig {
         &self.config
@@ -141,8 +135,12 @@ impl ReportModel {
 
     /// Films and regions to visual tokens; the same in training and writing but for dropout and batch statistics.
     pub fn features(&self, visual: &VisualTensors, train: bool) -> VisualFeatures {
-        let patches = self.visual_extractor.forward_t(&self.normalised(&visual.films), train);
-        let (batch, width) = (patches.size()[0], patches.size()[2]);
+        // Views go through the same trunk; their tokens stand one after the other.
+        let (batch, side) = (visual.films.size()[0], visual.films.size()[3]);
+        let films = visual.films.reshape([-1, 1, side, side]);
+        let patches = self.visual_extractor.forward_t(&self.normalised(&films), train);
+        let width = patches.size()[2];
+        let patches = patches.reshape([batch, -1, width]).to_kind(Kind::Float);
         let regions = &visual.regions;
         let per_image = if self.region_encoder.is_some() { regions.present.size()[1] } else { 0 };
         let places = Tensor::zeros([batch * per_image, width], (Kind::Float, patches.device()));
@@ -212,57 +210,13 @@ impl ReportModel {
         })
     }
 
-    /// Writes one report per film.
-    ///
-    /// # Errors
-    /// Those of [`beam_search`].
-    pub fn generate(&self, visual: &VisualTensors, options: &DecodeOptions) -> Result<Vec<Written>> {
-        let _no_grad = tch::no_grad_guard();
-        let encoded = self.encode(visual, false);
-        let reports = beam_search(&self.encoder_decoder, &encoded.tokens, &encoded.present, options)?;
-        let longest = reports.iter().map(|r| r.words.len()).max().unwrap_or(0);
-        if longest == 0 {
-            let empty = |r: super::beam_search::Hypothesis| Written {
-                words: r.words,
-                log_probs: r.log_probs,
-                ended: r.ended,
-                attention: vec![],
-            };
-            return Ok(reports.into_iter().map(empty).collect());
-        }
-        // One teacher-forced pass reads the attention of all words; step t writes word t + 1.
-        let mut inputs = vec![BOUNDARY; reports.len() * longest];
-        for (row, report) in reports.iter().enumerate() {
-            for (t, word) in report.words.iter().enumerate().take(longest - 1) {
-                inputs[row * longest + t + 1] = *word;
-            }
-        }
-        let inputs = Tensor::f_from_slice(&inputs)?.view([reports.len() as i64, longest as i64]);
-        let inputs = inputs.to_device(self.vs.device());
-        let out = self.encoder_decoder.forward_t(&encoded.tokens, &encoded.present, &inputs, false);
-        let regions = out.attention.size()[2] - encoded.patches;
-        let attention = out.attention.narrow(2, encoded.patches, regions).to_device(Device::Cpu).contiguous();
-        let flat = Vec::<f32>::try_from(attention.reshape([-1]))?;
-        let counts = Vec::<i64>::try_from(visual.regions.present.sum_dim_intlist(1, false, Kind::Int64))?;
-        let regions = regions as usize;
-        let written = reports.into_iter().enumerate().map(|(row, report)| {
-            let taken = (counts[row] as usize).min(regions);
-            let of_word = |t: usize| {
-                let start = (row * longest + t) * regions;
-                flat[start..start + taken].to_vec()
-            };
-            let attention = (0..report.words.len()).map(of_word).collect();
-            Written { words: report.words, log_probs: report.log_probs, ended: report.ended, attention }
-        });
-        Ok(written.collect())
-    }
-
     fn normalised(&self, grey: &Tensor) -> Tensor {
-        if self.config.rgb {
-            return imagenet_channels(grey);
-        }
         let (mean, std) = self.normalisation;
-        (grey.to_kind(Kind::Float) / 255.0 - mean) / std
+        let normalised = match self.config.rgb {
+            true => imagenet_channels(grey),
+            false => (grey.to_kind(Kind::Float) / 255.0 - mean) / std,
+        };
+        normalised.to_kind(self.compute)
     }
 }
 

@@ -1,7 +1,7 @@
 //! The whole model on random films: no box, as many boxes as there are places, training and writing.
 
 use super::*;
-use crate::report::beam_search::DecodeOptions;
+use crate::report::decode_options::DecodeOptions;
 
 const WORDS: i64 = 12;
 
@@ -42,7 +42,7 @@ fn visual(regions: &[usize]) -> VisualTensors {
 }
 
 fn options(beam_size: usize) -> DecodeOptions {
-    DecodeOptions { beam_size, max_words: 9, block_ngram: 0, banned: Some(3), early_stop: true }
+    DecodeOptions { banned: vec![vec![3]], ..DecodeOptions::beam(beam_size, 9) }
 }
 
 #[test]
@@ -162,4 +162,67 @@ fn sizes_that_do_not_fit_are_refused() {
         let error = ReportModel::new(&broken, WORDS, (0.4, 0.2), Device::Cpu).unwrap_err();
         assert_eq!(error.exit().code(), 78, "{error}");
     }
+}
+
+#[test]
+fn two_views_stand_one_after_the_other() {
+    let model = model(&config());
+    let one = visual(&[2, 1]);
+    let with = |second: &Tensor| VisualTensors {
+        films: Tensor::cat(&[&one.films, second], 1),
+        regions: RegionTensors {
+            crops: one.regions.crops.shallow_clone(),
+            slots: one.regions.slots.shallow_clone(),
+            present: one.regions.present.shallow_clone(),
+            classes: one.regions.classes.shallow_clone(),
+            places: one.regions.places.shallow_clone(),
+        },
+    };
+    let other = Tensor::randint(256, [2, 1, 64, 64], (Kind::Uint8, Device::Cpu));
+    let (alone, both) = (model.features(&one, false), model.features(&with(&other), false));
+    let count = alone.patches.size()[1];
+    assert_eq!(both.patches.size(), [2, 2 * count, alone.patches.size()[2]]);
+    let gap = |a: &Tensor, b: &Tensor| f64::try_from((a - b).abs().max()).unwrap();
+    assert!(gap(&both.patches.narrow(1, 0, count), &alone.patches) < 1e-5);
+    let second = VisualTensors { films: other, ..visual(&[2, 1]) };
+    let second = model.features(&second, false);
+    assert!(gap(&both.patches.narrow(1, count, count), &second.patches) < 1e-5);
+    assert_eq!(model.encode_features(&both, false).patches, 2 * count);
+    assert_eq!(model.generate(&with(&one.films), &options(2)).unwrap().len(), 2);
+}
+
+#[test]
+fn products_in_bf16_leave_weights_norms_and_losses_in_f32() {
+    let still = ReportModelConfig { dropout: 0.0, visual_dropout: 0.0, cpca: true, lera: Lera::Mended, ..config() };
+    let mut model = model(&still);
+    let films = visual(&[2, 0, 1]);
+    let ids = Tensor::from_slice(&[0i64, 4, 5, 6, 0, 0, 7, 8, 0, 0, 0, 9, 5, 4, 0]).view([3, 5]);
+    let targets = ReportTargets {
+        ids: ids.shallow_clone(),
+        kept: Tensor::ones([3, 4], (Kind::Float, Device::Cpu)),
+        named: Tensor::full([3, 4, 2], 0.5, (Kind::Float, Device::Cpu)),
+    };
+    let exact = model.losses(&model.features(&films, false), &targets, false);
+    model.set_compute(Kind::BFloat16);
+    let features = model.features(&films, true);
+    assert_eq!((features.patches.kind(), features.regions.kind()), (Kind::Float, Kind::Float));
+    let encoded = model.encode_features(&features, true);
+    assert_eq!(encoded.tokens.kind(), Kind::BFloat16);
+    let out = model.encoder_decoder().forward_t(&encoded.tokens, &encoded.present, &ids.narrow(1, 0, 4), true);
+    assert_eq!((out.log_probs.kind(), out.attention.kind()), (Kind::Float, Kind::Float));
+    let losses = model.losses(&features, &targets, true);
+    assert_eq!((losses.word.kind(), losses.grounding.kind()), (Kind::Float, Kind::Float));
+    (losses.word + losses.grounding).backward();
+    for (name, variable) in model.variables().variables() {
+        assert_eq!(variable.kind(), Kind::Float, "{name}");
+        if variable.requires_grad() && variable.grad().defined() {
+            assert_eq!(variable.grad().kind(), Kind::Float, "{name}");
+            assert_eq!(i64::try_from(variable.grad().isfinite().all()).unwrap(), 1, "{name}");
+        }
+    }
+    let coarse = model.losses(&model.features(&films, false), &targets, false);
+    let (a, b) = (f64::try_from(exact.word).unwrap(), f64::try_from(coarse.word).unwrap());
+    assert!(a != b && (a - b).abs() < 0.03 * a, "{a} in f32, {b} in bf16");
+    let written = model.generate(&films, &options(3)).unwrap();
+    assert!(written.iter().flat_map(|r| &r.log_probs).all(|p| p.is_finite() && *p <= 0.0));
 }

@@ -6,6 +6,7 @@ use tch::{Kind, Tensor, nn};
 use super::cpca::Cpca;
 use crate::config::report::ReportModelConfig;
 use crate::detect::resnet::ResNet;
+use crate::nn::compute_kind::same_convolution;
 
 /// Mean and spread of ImageNet's three channels.
 const IMAGENET: ([f32; 3], [f32; 3]) = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]);
@@ -42,14 +43,14 @@ impl VisualExtractor {
         self.d_visual
     }
 
-    /// `films`: f32 `[B, 1 or 3, S, S]`, normalised. Returns `[B, (S / 32)^2, d_visual]`.
+    /// `films`: f32 or bf16 `[B, 1 or 3, S, S]`, normalised. Returns `[B, (S / 32)^2, d_visual]`.
     pub fn forward_t(&self, films: &Tensor, train: bool) -> Tensor {
         let [_, _, _, mut map] = self.trunk.forward_t(films, train);
         if let Some(cpca) = &self.cpca {
             map = cpca.forward(&map);
         }
         if let Some(embedder) = &self.local_embedder {
-            map = map.apply(embedder);
+            map = same_convolution(&map, embedder);
         }
         map.flatten(2, 3).transpose(1, 2)
     }

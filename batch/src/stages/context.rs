@@ -26,6 +26,13 @@ pub struct Context {
     pub resume: bool,
 }
 
+impl Context {
+    /// The kind that a model's products run in.
+    pub fn compute_kind(&self) -> tch::Kind {
+        if self.config.run.precision == "bf16" { tch::Kind::BFloat16 } else { tch::Kind::Float }
+    }
+}
+
 /// What a stage did; `--manifest-out` writes it and the last stdout line repeats it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct StageResult {

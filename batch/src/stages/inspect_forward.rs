@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use tch::{Kind, Tensor};
 
 use super::context::Context;
-use super::train_reporter::decoding;
+use super::decoding::decoding;
 use crate::error::{Error, Result};
 use crate::report::beam_search::beam_search;
 use crate::train::checkpoint::{NamedTensors, read_tensors, write_tensors};
@@ -20,7 +20,7 @@ pub struct Args {
     /// i64 `[B, T]`, a boundary (0) and then words.
     pub inputs: PathBuf,
     /// The safetensors file to write: `logprobs` f32 `[B, T - 1, V + 1]`, `beam_ids` i64 `[B, max_words]` padded with 0,
-    /// `beam_sum` f32 `[B]`.
+    /// `beam_logprobs` f32 `[B, max_words]` of each of its words, `beam_sum` f32 `[B]`.
     pub out: PathBuf,
 }
 
@@ -59,14 +59,18 @@ pub fn run(ctx: &Context, args: &Args) -> Result<Vec<usize>> {
     let options = decoding(ctx, &card.model.vocabulary);
     let reports = beam_search(network, &encoded, &present, &options)?;
     let mut beam_ids = vec![0i64; reports.len() * options.max_words];
+    let mut beam_logprobs = vec![0f32; beam_ids.len()];
     for (row, report) in reports.iter().enumerate() {
         let start = row * options.max_words;
         beam_ids[start..start + report.words.len()].copy_from_slice(&report.words);
+        beam_logprobs[start..start + report.words.len()].copy_from_slice(&report.log_probs);
     }
     let sums: Vec<f32> = reports.iter().map(|r| r.sum).collect();
+    let size = [reports.len() as i64, options.max_words as i64];
     let out = [
         ("logprobs".to_owned(), forced.log_probs),
-        ("beam_ids".to_owned(), Tensor::from_slice(&beam_ids).view([reports.len() as i64, options.max_words as i64])),
+        ("beam_ids".to_owned(), Tensor::from_slice(&beam_ids).view(size)),
+        ("beam_logprobs".to_owned(), Tensor::from_slice(&beam_logprobs).view(size)),
         ("beam_sum".to_owned(), Tensor::from_slice(&sums)),
     ];
     write_tensors(&args.out, &out)?;

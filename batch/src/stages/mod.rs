@@ -4,6 +4,7 @@
 pub mod annotate;
 pub mod audit;
 pub mod context;
+pub mod decoding;
 pub mod distill;
 pub mod doctor;
 pub mod evaluate;

@@ -2,6 +2,7 @@
 
 pub mod by_student;
 mod films;
+mod similarity;
 mod written;
 
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ use d2r_contracts::tables::{
 };
 
 use self::films::{Film, Films};
+use self::similarity::Similarity;
 use self::written::{Tables, Writer};
 use super::context::{Context, StageResult};
 use super::work_key::work_key;
@@ -67,7 +69,8 @@ pub struct Args {
 /// `failures`.
 pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
     let start = Instant::now();
-    let (model, card) = load_reporter(&args.reporter, ctx.device)?;
+    let (mut model, card) = load_reporter(&args.reporter, ctx.device)?;
+    model.set_compute(ctx.compute_kind());
     let decode = DecodeOptions { allow_phi: ctx.config.ingest.allow_phi, ..DecodeOptions::default() };
     let spec = card.model.visual;
     let (lake, partition, films, inputs) = match &args.source {
@@ -97,7 +100,8 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
             (Lake::create(out)?, Partition::new(FOLDER.0, FOLDER.1), films, inputs)
         }
     };
-    let config = serde_json::to_string(&(&ctx.config.generate, &ctx.config.annotate, ctx.config.ingest.allow_phi))
+    let (seed, generate) = (ctx.config.run.seed, &ctx.config.generate);
+    let config = serde_json::to_string(&(generate, seed, &ctx.config.annotate, ctx.config.ingest.allow_phi))
         .map_err(|e| Error::Internal(e.to_string()))?;
     let key = work_key(&[
         ("verb", "report"),
@@ -126,7 +130,11 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
         return Ok(job.result(&parts, true, start));
     }
     let films = films.with_pictures(args.explain.is_some());
-    let writer = Writer { ctx, model: &model, card: &card, explain: args.explain.as_deref() };
+    let similarity = match ctx.config.generate.similarity_share > 0.0 {
+        true => Similarity::of_run(&args.reporter, &card.model, model.d_visual(), ctx.device)?,
+        false => None,
+    };
+    let writer = Writer { ctx, model: &model, card: &card, similarity, explain: args.explain.as_deref() };
     let (tables, timing) = job.write_reports(&writer, films)?;
     if job.own_films
         && let Some(out) = &args.out
@@ -252,7 +260,9 @@ impl Job<'_> {
 fn for_people(out: &Path, tables: &Tables) -> Result<()> {
     let mut lines = String::new();
     for report in &tables.reports {
-        let name = format!("{}.txt", report.image_id.replace(['/', '\\'], "_"));
+        // `<film>.txt`, and `<film>-r1.txt` and so on for further reports.
+        let name = report.report_id.strip_suffix("-r").unwrap_or(&report.report_id);
+        let name = format!("{}.txt", name.replace(['/', '\\'], "_"));
         let path = out.join("reports").join(name);
         atomic_file::create_folders(&out.join("reports"))?;
         let notice = crate::train::model_card::NOTICE;

@@ -13,15 +13,17 @@ use d2r_contracts::vocabulary::Vocabulary;
 use rayon::prelude::*;
 
 use super::context::{Context, StageResult};
+pub use super::decoding::decoding;
 use super::work_key::work_key;
-use crate::data::report_batch::{NamedRegions, ReportExample, VisualSpec, box_of, study_visual};
 use crate::align::alignment::Alignment;
+use crate::data::prior_filter::learnt;
+use crate::data::report_augment::StudyAugment;
+use crate::data::report_batch::{NamedRegions, ReportExample, VisualSpec, box_of, study_views, study_visual};
 use crate::data::source::{SourceError, read_radiograph};
 use crate::data::text_tokens::{EncodedTexts, TextTokens};
 use crate::error::{Error, Result};
 use crate::lake::digest::file_digest;
 use crate::lake::{Lake, Partition, Provenance, Shard, atomic_file};
-use crate::report::beam_search::DecodeOptions as Decoding;
 use d2r_contracts::grounding::{BoxFacts, SentenceFacts, boxes_named};
 use crate::train::detector_card::DetectorCard;
 use crate::train::model_card::ModelCard;
@@ -70,7 +72,7 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
     let run = RunDir::create(&args.runs, VERB, &key, ctx)?;
     let _lock = run.lock()?;
     let config = &ctx.config.report;
-    let texts: Vec<ReportRow> = section(ctx, lake.read(&Partition::new(&args.dataset, "train"))?);
+    let texts = to_learn_from(ctx, section(ctx, lake.read(&Partition::new(&args.dataset, "train"))?));
     if texts.is_empty() {
         let hint =
             format!("dataset `{}` has no {} for training; run `d2r ingest`", args.dataset, ctx.config.ingest.section);
@@ -81,6 +83,7 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
         visual: visual_spec(&config.model),
         vocabulary: Vocabulary::build(texts.iter().map(|r| r.text_clean.as_str()), config.train.min_word_count),
         detector_sha256: detector,
+        align: config.align.is_on().then(|| config.align.clone()),
     };
     let text = text_tokens(ctx, &card.vocabulary)?;
     let (training, mut failures) = examples(ctx, &lake, &args.dataset, "train", &card, text.as_ref())?;
@@ -88,12 +91,15 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
     failures.extend(more);
     tch::manual_seed(ctx.config.run.seed as i64);
     let mut model = new_model(&card, ctx.device)?;
+    model.set_compute(ctx.compute_kind());
     let mut alignment = match &text {
         Some(text) => Some(new_alignment(ctx, text, model.d_visual())?),
         None => None,
     };
+    let augment = StudyAugment::new(&config.train.augment, card.visual, &card.vocabulary, text.as_ref())?;
     let job = ReportTraining {
         train: &training,
+        augment: augment.as_ref(),
         validation: &validation,
         vocabulary: &card.vocabulary,
         visual: card.visual,
@@ -131,18 +137,6 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
     Ok(result)
 }
 
-/// How reports are written, by the configuration.
-pub fn decoding(ctx: &Context, vocabulary: &Vocabulary) -> Decoding {
-    let config = &ctx.config.generate;
-    Decoding {
-        beam_size: config.beam_size,
-        max_words: config.max_words,
-        block_ngram: config.block_ngram,
-        banned: config.ban_unknown.then(|| vocabulary.unknown_id()),
-        early_stop: true,
-    }
-}
-
 fn key(ctx: &Context, lake: &Lake, dataset: &str, detector: Option<&str>) -> Result<String> {
     let config = serde_json::to_string(&(&ctx.config.report, &ctx.config.generate, &ctx.config.ingest.section))
         .map_err(|e| Error::Internal(e.to_string()))?;
@@ -163,6 +157,7 @@ fn key(ctx: &Context, lake: &Lake, dataset: &str, detector: Option<&str>) -> Res
         ("config", &config),
         ("seed", &seed),
         ("device", device),
+        ("precision", &ctx.config.run.precision),
         ("detector", detector),
         ("inputs", &inputs),
     ]))
@@ -174,10 +169,7 @@ fn text_tokens(ctx: &Context, vocabulary: &Vocabulary) -> Result<Option<TextToke
     if !align.is_on() {
         return Ok(None);
     }
-    if align.text.weights.is_empty() {
-        return Ok(Some(TextTokens::words(vocabulary)));
-    }
-    TextTokens::pieces(&Path::new(&align.text.weights).join("vocab.txt")).map(Some)
+    TextTokens::configured(&align.text.weights, vocabulary).map(Some)
 }
 
 /// A fresh alignment, its text encoder imported where weights are configured.
@@ -191,11 +183,18 @@ fn new_alignment(ctx: &Context, text: &TextTokens, d_visual: i64) -> Result<Alig
     Ok(alignment)
 }
 
+/// Reports of the training split without what is not learnt.
+fn to_learn_from(ctx: &Context, rows: Vec<ReportRow>) -> Vec<ReportRow> {
+    let rule = ctx.config.report.train.prior_mentions;
+    rows.into_iter().filter_map(|row| Some(ReportRow { text_clean: learnt(&row.text_clean, rule)?, ..row })).collect()
+}
+
 fn section(ctx: &Context, rows: Vec<ReportRow>) -> Vec<ReportRow> {
     rows.into_iter().filter(|r| r.section == ctx.config.ingest.section).collect()
 }
 
-/// One example for each image whose study has a report, in the order of image ids.
+/// One example for each image whose study has a report, in the order of image ids; one for each such study where the model sees
+/// several views. From the training split sentences that are not learnt are left out.
 pub fn examples(
     ctx: &Context,
     lake: &Lake,
@@ -205,21 +204,25 @@ pub fn examples(
     text: Option<&TextTokens>,
 ) -> Result<(Vec<ReportExample>, Vec<FailureRow>)> {
     let partition = Partition::new(dataset, split);
-    let reports: BTreeMap<String, ReportRow> =
-        section(ctx, lake.read(&partition)?).into_iter().map(|r| (r.study_id.clone(), r)).collect();
+    let mut reports = section(ctx, lake.read(&partition)?);
+    if split == "train" {
+        reports = to_learn_from(ctx, reports);
+    }
+    let reports: BTreeMap<String, ReportRow> = reports.into_iter().map(|r| (r.study_id.clone(), r)).collect();
     let boxes = accepted(lake.read(&partition)?);
-    let images: Vec<ImageRow> = lake.read(&partition)?;
+    let studies = study_views(lake.read(&partition)?, card.visual.views);
     let root = lake.dataset_root(dataset)?;
     let decode = DecodeOptions { allow_phi: ctx.config.ingest.allow_phi, ..DecodeOptions::default() };
-    let task = ctx.progress.task(&format!("read {split} films"), images.len() as u64, "films");
+    let task = ctx.progress.task(&format!("read {split} films"), studies.len() as u64, "films");
     let max_tokens = ctx.config.report.train.max_tokens;
-    let read: Vec<Option<Result<ReportExample, FailureRow>>> = images
+    let read: Vec<Option<Result<ReportExample, FailureRow>>> = studies
         .par_iter()
-        .map(|image| {
+        .map(|films| {
+            let image = films.first()?;
             let report = reports.get(&image.study_id).filter(|_| !ctx.stop.is_set())?;
             task.advance(1);
             let lesions = boxes.get(&image.image_id).map_or(&[][..], Vec::as_slice);
-            let made = example(&root, image, lesions, report, (&card.visual, &card.vocabulary, max_tokens), &decode);
+            let made = example(&root, films, lesions, report, (&card.visual, &card.vocabulary, max_tokens), &decode);
             let longest = ctx.config.report.align.text.max_tokens.max(0) as usize;
             let made = made.map(|example| match text {
                 Some(text) => ReportExample { texts: text.report(&example.reference, longest), ..example },
@@ -253,15 +256,16 @@ pub fn accepted(lesions: Vec<LesionRow>) -> BTreeMap<String, Vec<LesionRow>> {
 
 fn example(
     root: &Path,
-    image: &ImageRow,
+    films: &[ImageRow],
     lesions: &[LesionRow],
     report: &ReportRow,
     (spec, vocabulary, max_tokens): (&VisualSpec, &Vocabulary, usize),
     decode: &DecodeOptions,
 ) -> Result<ReportExample, SourceError> {
-    let radiograph = read_radiograph(root, image, decode)?;
-    let (visual, kept) = study_visual(&radiograph, lesions, spec);
-    let width = radiograph.width as f32;
+    let views = films.iter().map(|film| read_radiograph(root, film, decode)).collect::<Result<Vec<_>, _>>()?;
+    let (visual, kept) = study_visual(&views[0], lesions, spec);
+    let visual = visual.with_views(views[1..].iter(), spec);
+    let width = views[0].width as f32;
     let boxes: Vec<BoxFacts> =
         kept.iter().map(|&i| BoxFacts::of(lesions[i].class_id, &box_of(&lesions[i]), width)).collect();
     let named = sentences(&report.text_clean)
@@ -294,3 +298,7 @@ fn copy_detector(from: &Path, to: &Path) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+#[path = "train_reporter_tests.rs"]
+mod tests;

@@ -1,6 +1,10 @@
 //! Learning-rate schedules as factors of the peak rate, pure functions of the step.
 
 use crate::config::detector::{DetectorTrainConfig, Schedule};
+use crate::config::report::{ReportSchedule, ReportTrainConfig};
+
+/// The report model's cosine ends at this share of the peak rate.
+const REPORT_FLOOR: f64 = 0.01;
 
 /// The factor of a detector's learning rate at a step.
 pub fn lr_factor(config: &DetectorTrainConfig, step: i64) -> f64 {
@@ -8,6 +12,18 @@ pub fn lr_factor(config: &DetectorTrainConfig, step: i64) -> f64 {
     match config.schedule {
         Schedule::Cosine => warmup_then_cosine(step, warmup, config.steps, config.lr_floor),
         Schedule::Steps => warmup_then_steps(step, warmup, &config.milestones, config.milestone_factor),
+    }
+}
+
+/// The factor of a report model's learning rates at a step of `total`.
+pub fn report_lr_factor(config: &ReportTrainConfig, step: i64, per_epoch: i64, total: i64) -> f64 {
+    let warmup = ((config.warmup_epochs * per_epoch as f64).round() as i64).min(total);
+    match config.schedule {
+        ReportSchedule::Cosine => warmup_then_cosine(step, warmup, total, REPORT_FLOOR),
+        ReportSchedule::Epochs => {
+            let done = step / per_epoch.max(1) / config.epoch_step.max(1);
+            warmup_factor(step, warmup) * config.epoch_factor.powi(done as i32)
+        }
     }
 }
 
@@ -47,6 +63,27 @@ mod tests {
             let ours = 0.01 * warmup_then_steps(step, 1000, &[8000], 0.1);
             assert!((ours - lr).abs() < 1e-9, "step {step}: {ours}");
         }
+    }
+
+    #[test]
+    fn the_report_models_rates_are_r2gens_in_its_preset_and_one_cosine_by_default() {
+        let config = |preset: Option<&str>| {
+            let layers = crate::config::Layers { preset: preset.map(Into::into), ..Default::default() };
+            crate::config::resolve(&layers).unwrap().config.report.train
+        };
+        // Times 0.8 after every epoch on MIMIC-CXR, times 0.1 after 50 on IU X-Ray.
+        for (preset, steps, expected) in [("r2gen_compat", [0, 9, 10, 25], [1.0, 1.0, 0.8, 0.64]), ("iu_xray", [0, 499, 500, 999], [1.0, 1.0, 0.1, 0.1])] {
+            let config = config(Some(preset));
+            for (step, factor) in steps.into_iter().zip(expected) {
+                let ours = report_lr_factor(&config, step, 10, 10 * config.epochs);
+                assert!((ours - factor).abs() < 1e-12, "{preset}, step {step}: {ours}");
+            }
+        }
+        // One half-wave over all epochs: it never climbs back.
+        let config = config(None);
+        let at = |step| report_lr_factor(&config, step, 10, 10 * config.epochs);
+        assert!((10..10 * config.epochs).all(|s| at(s + 1) <= at(s)));
+        assert!((at(10 * config.epochs) - REPORT_FLOOR).abs() < 1e-12);
     }
 
     #[test]

@@ -11,6 +11,7 @@ pub mod metrics_log;
 pub mod model_card;
 pub mod optimizer;
 pub mod report_loop;
+pub mod report_optimizer;
 pub mod report_sums;
 pub mod report_validation;
 pub mod reporter_card;
@@ -18,3 +19,6 @@ pub mod run_dir;
 pub mod semi_loop;
 pub mod semi_sums;
 pub mod semi_training;
+
+#[cfg(test)]
+mod report_parity_tests;

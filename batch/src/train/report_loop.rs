@@ -11,38 +11,40 @@ use d2r_contracts::vocabulary::Vocabulary;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 use tch::{Device, Tensor};
 
 use super::checkpoint::{self, TrainState, assign_strict, named_tensors};
-use super::lr_schedule::warmup_then_cosine;
+use super::lr_schedule::report_lr_factor;
 use super::metrics_log::MetricsLog;
-use super::optimizer::{Optimizer, ParamGroup, Rule, decay_split};
+use super::optimizer::Optimizer;
+use super::report_optimizer::optimizer;
 use super::report_sums::ReportSums;
 use super::report_validation::score;
 use super::run_dir::RunDir;
 use crate::align::alignment::{Alignment, AlignmentLosses, ImageTokens, ReportTexts};
 use crate::align::text_encoder::Texts;
 use crate::config::report::ReportTrainConfig;
+use crate::data::augment::sample_rng;
 use crate::data::collate_report::{VisualBatch, WordBatch, stack_visuals, stack_words};
 use crate::data::collate_text::{TextBatch, stack_texts};
+use crate::data::report_augment::StudyAugment;
 use crate::data::report_batch::{ReportExample, StudyVisual, VisualSpec};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
-use crate::report::beam_search::DecodeOptions;
+use crate::report::decode_options::DecodeOptions;
 use crate::report::report_model::{RegionTensors, ReportModel, ReportTargets, VisualFeatures, VisualTensors};
 use crate::stop::StopFlag;
 
-/// The schedule ends at this share of the peak rate.
-const LR_FLOOR: f64 = 0.01;
-/// Parameters that learn at the visual rate.
-const VISUAL: [&str; 2] = ["visual_extractor.", "region_encoder."];
 
 /// What is trained on, and how.
 #[derive(Debug)]
 pub struct ReportTraining<'a> {
     /// Studies of the training split.
     pub train: &'a [ReportExample],
+    /// How they change each time they are shown; `None`: not at all.
+    pub augment: Option<&'a StudyAugment<'a>>,
     /// Studies of the validation split; without any, the last epoch's weights are the best.
     pub validation: &'a [ReportExample],
     /// Words.
@@ -51,7 +53,7 @@ pub struct ReportTraining<'a> {
     pub visual: VisualSpec,
     /// Hyper-parameters.
     pub config: &'a ReportTrainConfig,
-    /// How validation reports are written; beam 1 is used whatever it says.
+    /// How validation reports are written; the likeliest word is taken each time whatever it says.
     pub decode: DecodeOptions,
     /// Seed of all random streams.
     pub seed: u64,
@@ -201,7 +203,9 @@ impl<'a> Run<'a> {
         let job = self.job;
         // Dropout's random state cannot be saved; a seed per step can be made again.
         tch::manual_seed(mixed_seed(job.seed, "report dropout", self.state.step));
-        let examples: Vec<&ReportExample> = chosen.iter().map(|&i| &job.train[i]).collect();
+        let changed = self.changed(chosen);
+        let shown = |(place, &i): (usize, &usize)| changed.get(place).unwrap_or(&job.train[i]);
+        let examples: Vec<&ReportExample> = chosen.iter().enumerate().map(shown).collect();
         let visuals: Vec<&StudyVisual> = examples.iter().map(|e| e.visual.as_ref()).collect();
         let visual = visual_tensors(stack_visuals(&visuals, &job.visual, job.device)?);
         let WordBatch { ids, kept, named } = stack_words(&examples, job.device)?;
@@ -221,6 +225,14 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
+    /// The chosen studies, augmented by (seed, step, place); none where nothing is augmented.
+    fn changed(&self, chosen: &[usize]) -> Vec<ReportExample> {
+        let Some(augment) = self.job.augment else { return Vec::new() };
+        let (studies, seed, step) = (self.job.train, self.job.seed, self.state.step as u64);
+        let one = |(place, &i): (usize, &usize)| augment.apply(&studies[i], &mut sample_rng(seed, step, place as u64));
+        chosen.par_iter().enumerate().map(one).collect()
+    }
+
     /// The losses of alignment; zero without it.
     fn aligned(&self, features: &VisualFeatures, examples: &[&ReportExample]) -> Result<AlignmentLosses> {
         let Some(alignment) = &self.alignment else {
@@ -230,12 +242,12 @@ impl<'a> Run<'a> {
         let texts: Vec<_> = examples.iter().map(|e| &e.texts).collect();
         let texts = report_texts(stack_texts(&texts, self.job.device)?);
         let VisualFeatures { patches, regions, present } = features;
-        Ok(alignment.losses(&ImageTokens { patches, regions, present }, &texts, self.state.epoch, true))
+        let views = self.job.visual.views as i64;
+        Ok(alignment.losses(&ImageTokens { patches, views, regions, present }, &texts, self.state.epoch, true))
     }
 
     fn lr_factor(&self, total: i64) -> f64 {
-        let warmup = (self.job.config.warmup_epochs * self.steps_per_epoch() as f64).round() as i64;
-        warmup_then_cosine(self.state.step, warmup.min(total), total, LR_FLOOR)
+        report_lr_factor(self.job.config, self.state.step, self.steps_per_epoch(), total)
     }
 
     /// Writes a row of the log; returns a line for people.
@@ -319,24 +331,6 @@ impl<'a> Run<'a> {
         models.extend(aligned.as_ref().map(|tensors| ("alignment", tensors.as_slice())));
         checkpoint::save(self.run, &models, &self.optimizer, &self.state)
     }
-}
-
-/// Visual, language and text parameters, each with and without decay.
-fn optimizer(model: &ReportModel, alignment: Option<&Alignment>, config: &ReportTrainConfig) -> Result<Optimizer> {
-    let learned = |vs| named_tensors(vs).into_iter().filter(|(_, t): &(String, Tensor)| t.requires_grad());
-    let (visual, language): (Vec<_>, Vec<_>) =
-        learned(model.variables()).partition(|(name, _)| VISUAL.iter().any(|v| name.starts_with(v)));
-    let mut sets = vec![("visual", visual, config.lr_visual), ("language", language, config.lr)];
-    if let Some(alignment) = alignment {
-        sets.push(("text", learned(alignment.variables()).collect(), alignment.lr()));
-    }
-    let mut groups = Vec::new();
-    for (name, params, lr) in sets {
-        let (decayed, plain) = decay_split(params);
-        groups.push(ParamGroup { name: name.into(), params: decayed, lr, weight_decay: config.weight_decay });
-        groups.push(ParamGroup { name: format!("{name} norms and biases"), params: plain, lr, weight_decay: 0.0 });
-    }
-    Optimizer::new(Rule::ADAM_AMSGRAD, groups)
 }
 
 /// The order of the studies in an epoch.

@@ -7,7 +7,7 @@ use tch::Kind;
 use super::*;
 use crate::config::{Layers, resolve};
 use crate::config::report::AlignmentConfig;
-use crate::data::report_batch::{NamedRegions, Region};
+use crate::data::report_batch::{NamedRegions, Region, square};
 use crate::data::text_tokens::TextTokens;
 
 const SPEC_SIDE: u32 = 32;
@@ -38,7 +38,7 @@ fn fixture(count: usize) -> Fixture {
             let film = (0..SPEC_SIDE * SPEC_SIDE).map(|p| (p as usize * 7 + i * 13 + kind * 60) as u8).collect();
             ReportExample {
                 study_id: format!("s{i}"),
-                visual: Arc::new(StudyVisual { film, regions }),
+                visual: Arc::new(StudyVisual { film, letterbox: square(SPEC_SIDE), regions }),
                 ids: vocabulary.encode(texts[kind], 40),
                 named: vec![NamedRegions { first: 0, end: 5, regions: vec![0] }],
                 reference: texts[kind].into(),
@@ -63,11 +63,12 @@ impl Fixture {
         let (train, validation) = self.examples.split_at(self.examples.len() - 2);
         let job = ReportTraining {
             train,
+            augment: None,
             validation,
             vocabulary: &self.vocabulary,
             visual: self.spec,
             config: &self.config,
-            decode: DecodeOptions { beam_size: 1, max_words: 14, block_ngram: 0, banned: None, early_stop: true },
+            decode: DecodeOptions::beam(1, 14),
             seed: 7,
             device: Device::Cpu,
             progress: Progress::Quiet,

@@ -1,5 +1,6 @@
 //! How good a report model is on the validation split: what it writes greedily, and the word loss.
 
+use crate::config::report::Selection;
 use super::report_loop::{ReportTraining, visual_tensors};
 use crate::data::collate_report::{WordBatch, stack_visuals, stack_words};
 use crate::data::report_batch::{ReportExample, StudyVisual};
@@ -7,17 +8,16 @@ use crate::error::Result;
 use crate::eval::bleu::bleu;
 use d2r_contracts::findings_labeler::label;
 use crate::eval::label_f1::{MICRO, label_f1};
-use crate::report::beam_search::DecodeOptions;
 use crate::report::report_model::{ReportModel, ReportTargets};
 use tch::Kind;
 
-/// Mean of BLEU-4 and micro F1 of the 14 labels over greedily written reports, and the word loss.
+/// The configured score of the written reports, and the word loss.
 ///
 /// # Errors
 /// [`crate::error::Error::Stopped`] when asked to stop; those of writing.
 pub fn score(model: &ReportModel, studies: &[ReportExample], job: &ReportTraining) -> Result<(f64, f64)> {
     let _no_grad = tch::no_grad_guard();
-    let options = DecodeOptions { beam_size: 1, ..job.decode };
+    let options = if job.config.val_beam { job.decode.clone() } else { job.decode.greedily() };
     let (mut written, mut references, mut pairs) = (Vec::new(), Vec::new(), Vec::new());
     let (mut loss, mut words) = (0.0, 0.0);
     for chunk in studies.chunks(job.config.batch_size.max(1)) {
@@ -39,5 +39,10 @@ pub fn score(model: &ReportModel, studies: &[ReportExample], job: &ReportTrainin
     }
     let bleu4 = bleu(&written, &references)[3];
     let f1 = label_f1(&pairs, &MICRO, None).f1;
-    Ok((0.5 * (bleu4 + f1), loss / f64::max(words, 1.0)))
+    let score = match job.config.selection {
+        Selection::Mean => 0.5 * (bleu4 + f1),
+        Selection::Bleu4 => bleu4,
+        Selection::LabelF1 => f1,
+    };
+    Ok((score, loss / f64::max(words, 1.0)))
 }

@@ -9,7 +9,7 @@ use tch::Device;
 
 use super::checkpoint::load_strict;
 use super::model_card::ModelCard;
-use crate::config::report::ReportModelConfig;
+use crate::config::report::{AlignmentConfig, ReportModelConfig};
 use crate::data::report_batch::VisualSpec;
 use crate::error::Result;
 use crate::report::report_model::ReportModel;
@@ -23,6 +23,9 @@ pub struct ReporterCard {
     pub visual: VisualSpec,
     /// Words by id.
     pub vocabulary: Vocabulary,
+    /// How image and text were aligned, where they were; the text encoder's weights stand in `best/alignment.safetensors`.
+    #[serde(default)]
+    pub align: Option<AlignmentConfig>,
     /// Digest of the detector whose boxes it learned from; a copy stands in the run's `detector/`.
     pub detector_sha256: Option<String>,
 }
@@ -31,7 +34,7 @@ pub struct ReporterCard {
 pub fn visual_spec(config: &ReportModelConfig) -> VisualSpec {
     let regions = if config.regions { config.max_regions } else { 0 };
     let spec = VisualSpec::new(config.input_side, regions, config.region_side, config.region_margin);
-    VisualSpec { film: InputSpec { fit: config.fit, ..spec.film }, ..spec }
+    VisualSpec { film: InputSpec { fit: config.fit, ..spec.film }, views: config.views.max(1), ..spec }
 }
 
 /// A fresh model of this card's sizes, initial values from `tch`'s current random state.

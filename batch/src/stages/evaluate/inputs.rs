@@ -93,11 +93,11 @@ impl DetectorInput {
 
 /// Generated reports with everything that they are compared with.
 pub(super) struct ReportsInput {
-    /// All generated reports of the split.
+    /// The first generated report of each image of the split.
     pub generated: Vec<GeneratedReportRow>,
     /// Cleaned references by study, of the configured section.
     pub references: BTreeMap<String, String>,
-    /// Generated reports that have a reference, with it; in the order of report ids.
+    /// Generated reports that have a reference, with it; in the order of image ids.
     pub pairs: Vec<ReportPair>,
     /// Cleaned reports of the training split.
     pub train: Vec<String>,
@@ -126,7 +126,10 @@ impl ReportsInput {
     }
 
     pub fn read(ctx: &Context, place: &Place, args: &Args) -> Result<Self> {
-        let generated: Vec<GeneratedReportRow> = place.read()?;
+        let mut generated: Vec<GeneratedReportRow> = place.read()?;
+        // Of several reports about a film the first one counts.
+        generated.sort_by(|a, b| (&a.image_id, &a.report_id).cmp(&(&b.image_id, &b.report_id)));
+        generated.dedup_by(|more, first| more.image_id == first.image_id);
         if generated.is_empty() {
             return Err(missing(place, "generated reports", "run `d2r report` first"));
         }

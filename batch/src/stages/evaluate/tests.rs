@@ -92,6 +92,8 @@ fn generated(i: usize, text: &str) -> (GeneratedReportRow, Vec<ReportSentenceRow
         beam_size: 1,
         max_words: 60,
         model_sha256: "e".repeat(64),
+        box_without_sentence: None,
+        sentence_without_box: None,
     };
     let sentence = |(k, s): (usize, d2r_contracts::report_text::SentenceSpan)| ReportSentenceRow {
         report_id: format!("r{i}"),

@@ -135,9 +135,12 @@ fn add(session: &PreviewSession, image: ImageRow, analysis: &Analysis, tables: &
         .iter()
         .map(|l| BoxFacts::of(l.class_id, &box_of(l), analysis.width as f32))
         .collect();
-    let mut conflict = false;
+    let (mut conflict, mut unlinked, mut spoken_of) = (false, 0, vec![false; boxes.len()]);
     for (id, (span, told)) in sentences(&analysis.report).iter().zip(&analysis.sentences).enumerate() {
-        conflict |= laterality_conflict(&SentenceFacts::of(&span.text), &told.links, &boxes);
+        let said = SentenceFacts::of(&span.text);
+        conflict |= laterality_conflict(&said, &told.links, &boxes);
+        unlinked += i32::from(told.links.is_empty() && said.states_anything());
+        told.links.iter().for_each(|(place, _)| spoken_of[*place] = true);
         tables.sentences.push(ReportSentenceRow {
             report_id: report_id.clone(),
             sentence_id: id as i32,
@@ -176,6 +179,8 @@ fn add(session: &PreviewSession, image: ImageRow, analysis: &Analysis, tables: &
         beam_size: card.options.beam_size as i32,
         max_words: card.decoder.max_words as i32,
         model_sha256: card.model_sha256.clone(),
+        box_without_sentence: Some(spoken_of.iter().filter(|spoken| !**spoken).count() as i32),
+        sentence_without_box: Some(unlinked),
     });
     tables.images.push(image);
     Ok(())

@@ -12,7 +12,7 @@ use rayon::prelude::*;
 use tch::Device;
 
 use crate::data::collate::stack_images;
-use crate::data::report_batch::{StudyVisual, VisualSpec, study_visual};
+use crate::data::report_batch::{StudyVisual, VisualSpec, study_views, study_visual};
 use crate::data::source::{SourceError, list_folder, measure, read_radiograph};
 use crate::detect::detector::Detector;
 use crate::error::{Error, Result};
@@ -46,7 +46,8 @@ pub struct Film {
 #[derive(Debug)]
 pub struct Films {
     root: PathBuf,
-    images: Vec<ImageRow>,
+    /// The views of each film's study, the film first.
+    studies: Vec<Vec<ImageRow>>,
     boxes: Boxes,
     failures: Vec<FailureRow>,
     decode: DecodeOptions,
@@ -77,7 +78,8 @@ impl Films {
         }
         let boxes = Boxes::Rows(accepted(lake.read(partition)?));
         let root = lake.dataset_root(&partition.dataset)?;
-        Ok(Self { root, images: shard.of(images), boxes, failures: Vec::new(), decode, spec, pictures: false })
+        let studies = shard.of(study_views(images, spec.views));
+        Ok(Self { root, studies, boxes, failures: Vec::new(), decode, spec, pictures: false })
     }
 
     /// A shard of a folder's films; boxes come from the detector in `detector`, from `floor` on.
@@ -98,8 +100,8 @@ impl Films {
             sha256: card.model_sha256,
         };
         let root = folder.to_path_buf();
-        let (images, failures) = (shard.of(listed.images), listed.failures);
-        Ok(Self { root, images, boxes, failures, decode, spec, pictures: false })
+        let (studies, failures) = (shard.of(study_views(listed.images, spec.views)), listed.failures);
+        Ok(Self { root, studies, boxes, failures, decode, spec, pictures: false })
     }
 
     /// Keeps a small picture of each film, or none.
@@ -109,13 +111,13 @@ impl Films {
 
     /// How many are to come.
     pub fn len(&self) -> usize {
-        self.images.len()
+        self.studies.len()
     }
 
     /// The identity of a folder's films: names and sizes of its files.
     pub fn digest(&self) -> String {
         let size = |i: &ImageRow| std::fs::metadata(self.root.join(&i.path)).map_or(0, |m| m.len());
-        let lines: Vec<String> = self.images.iter().map(|i| format!("{} {}", i.path, size(i))).collect();
+        let lines: Vec<String> = self.studies.iter().flatten().map(|i| format!("{} {}", i.path, size(i))).collect();
         sha256_hex(lines.join("\n").as_bytes())
     }
 
@@ -141,7 +143,7 @@ impl Reader {
     /// The next films and those that cannot be used; `None` at the end.
     pub fn next_chunk(&mut self, count: usize, ctx: &Context) -> Result<Option<(Vec<Film>, Vec<FailureRow>)>> {
         let films = &self.films;
-        let chunk = &films.images[self.next..(self.next + count).min(films.images.len())];
+        let chunk = &films.studies[self.next..(self.next + count).min(films.studies.len())];
         if chunk.is_empty() {
             return Ok(None);
         }
@@ -149,26 +151,34 @@ impl Reader {
         let measured = matches!(films.boxes, Boxes::Detector { .. });
         // Threads share these, not the detector's tensors.
         let (root, decode, spec) = (films.root.as_path(), &films.decode, &films.spec);
-        let read: Vec<Result<(ImageRow, Radiograph), FailureRow>> = chunk
+        let read: Vec<Result<(ImageRow, Radiograph, Vec<Radiograph>), FailureRow>> = chunk
             .par_iter()
-            .map(|image| {
-                let found = if measured { open(root, image, decode) } else { known(root, image, decode) };
-                found.map_err(|e| e.into_row("report", &image.path, Some(&image.image_id)))
+            .map(|views| {
+                let failed = |e: SourceError, image: &ImageRow| e.into_row("report", &image.path, Some(&image.image_id));
+                let first = &views[0];
+                let found = if measured { open(root, first, decode) } else { known(root, first, decode) };
+                let (image, film) = found.map_err(|e| failed(e, first))?;
+                let more = views[1..].iter().map(|view| read_radiograph(root, view, decode).map_err(|e| failed(e, view)));
+                Ok((image, film, more.collect::<Result<_, _>>()?))
             })
             .collect();
-        let (mut opened, mut failures) = (Vec::new(), Vec::new());
+        let (mut opened, mut further, mut failures) = (Vec::new(), Vec::new(), Vec::new());
         for result in read {
             match result {
-                Ok(film) => opened.push(film),
+                Ok((image, film, views)) => {
+                    opened.push((image, film));
+                    further.push(views);
+                }
                 Err(failure) => failures.push(failure),
             }
         }
         let lesions = films.lesions(&opened, ctx)?;
         let pictures = films.pictures;
-        let made = opened.into_par_iter().zip(lesions).map(|((image, radiograph), lesions)| {
+        let made = opened.into_par_iter().zip(further).zip(lesions).map(|(((image, radiograph), views), lesions)| {
             let used: Vec<usize> = (0..lesions.len()).filter(|&i| lesions[i].accepted).collect();
             let rows: Vec<LesionRow> = used.iter().map(|&i| lesions[i].clone()).collect();
             let (visual, kept) = study_visual(&radiograph, &rows, spec);
+            let visual = visual.with_views(views.iter(), spec);
             let kept = kept.into_iter().map(|i| used[i]).collect();
             let size = (radiograph.width, radiograph.height);
             let picture = if pictures { Some((picture(&radiograph)?, size)) } else { None };

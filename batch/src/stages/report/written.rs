@@ -1,25 +1,30 @@
 //! From the model's words to rows: text, sentences, links, findings, and what a person should look at first.
 
+use std::ops::Range;
 use std::path::Path;
 
+use d2r_contracts::findings_labeler::label;
+use d2r_contracts::grounding::{BoxFacts, SentenceFacts, laterality_conflict, links, sentence_weights};
 use d2r_contracts::labels::FINDING_LABELS;
-use d2r_contracts::report_text::{mentions_prior, sentences};
+use d2r_contracts::report_text::{SentenceSpan, mentions_prior, sentences};
 use d2r_contracts::tables::{
     FailureRow, FindingRow, GeneratedReportRow, ImageRow, LesionRow, ReportSentenceRow, SentenceBoxRow,
 };
 
+use sha2::{Digest, Sha256};
+
 use super::films::Film;
+use super::similarity::Similarity;
 use crate::data::collate_report::stack_visuals;
 use crate::data::report_batch::{StudyVisual, box_of};
 use crate::error::{Error, Result};
 use crate::eval::gallery::CaseBox;
 use crate::eval::overlay::{Overlay, render};
 use crate::lake::atomic_file;
-use d2r_contracts::findings_labeler::label;
-use d2r_contracts::grounding::{BoxFacts, SentenceFacts, laterality_conflict, links, sentence_weights};
-use crate::report::report_model::{ReportModel, Written};
+use crate::report::generation::Written;
+use crate::report::report_model::{ReportModel, VisualFeatures};
 use crate::stages::context::Context;
-use crate::stages::train_reporter::decoding;
+use crate::stages::decoding::decoding;
 use crate::train::model_card::{ModelCard, NOTICE};
 use crate::train::report_loop::visual_tensors;
 use crate::train::reporter_card::ReporterCard;
@@ -41,8 +46,20 @@ pub struct Writer<'a> {
     pub ctx: &'a Context,
     pub model: &'a ReportModel,
     pub card: &'a ModelCard<ReporterCard>,
+    /// The run's text encoder, where links are to use it.
+    pub similarity: Option<Similarity>,
     /// Receives a picture of each report.
     pub explain: Option<&'a Path>,
+}
+
+/// A report with the places of its sentences and each sentence's weight on each box.
+struct Told<'a> {
+    report: &'a Written,
+    /// Its number among the film's reports.
+    number: usize,
+    text: String,
+    spans: Vec<SentenceSpan>,
+    weights: Vec<Vec<f32>>,
 }
 
 /// Writes the picture of a film's report.
@@ -83,42 +100,76 @@ impl Writer<'_> {
     pub fn write(&self, films: &[&Film], tables: &mut Tables) -> Result<()> {
         let visuals: Vec<&StudyVisual> = films.iter().map(|f| &f.visual).collect();
         let batch = visual_tensors(stack_visuals(&visuals, &self.card.model.visual, self.ctx.device)?);
-        let reports = self.model.generate(&batch, &decoding(self.ctx, &self.card.model.vocabulary))?;
-        for (film, report) in films.iter().zip(&reports) {
+        let _no_grad = tch::no_grad_guard();
+        let features = self.model.features(&batch, false);
+        let keys: Vec<u64> = films.iter().map(|f| key(&f.image.image_id)).collect();
+        let options = decoding(self.ctx, &self.card.model.vocabulary);
+        let reports = self.model.write(&features, &options, &keys)?;
+        let mut told: Vec<(usize, Told)> = Vec::new();
+        for (film, reports) in reports.iter().enumerate() {
+            told.extend(reports.iter().enumerate().map(|(number, report)| (film, self.told(report, number))));
+        }
+        self.weigh_similarity(&features, &mut told)?;
+        for (film, told) in told {
+            let film = films[film];
             let first = (tables.sentences.len(), tables.links.len());
-            self.add(film, report, tables);
-            if let (Some(folder), Some((picture, size))) = (self.explain, &film.picture) {
+            self.add(film, &told, tables);
+            if let (0, Some(folder), Some((picture, size))) = (told.number, self.explain, &film.picture) {
                 explain(folder, film, picture, *size, (&tables.sentences[first.0..], &tables.links[first.1..]))?;
             }
         }
         Ok(())
     }
 
-    fn add(&self, film: &Film, report: &Written, tables: &mut Tables) {
+    /// Text and sentences of a report; weights by attention.
+    fn told<'r>(&self, report: &'r Written, number: usize) -> Told<'r> {
         let text = self.card.model.vocabulary.decode(&report.words);
-        let report_id = format!("{}-r", film.image.image_id);
+        let spans = sentences(&text);
+        let weights = spans.iter().map(|span| sentence_weights(&report.attention[words_of(span, report)])).collect();
+        Told { report, number, text, spans, weights }
+    }
+
+    /// Mixes the text encoder's opinion into the weights of sentences that it matches with any region.
+    fn weigh_similarity(&self, features: &VisualFeatures, told: &mut [(usize, Told)]) -> Result<()> {
+        let Some(similarity) = &self.similarity else { return Ok(()) };
+        let said: Vec<(usize, String)> =
+            told.iter().flat_map(|(film, t)| t.spans.iter().map(move |span| (*film, span.text.clone()))).collect();
+        let mut found = similarity.weights(features, &said)?.into_iter();
+        let share = self.ctx.config.generate.similarity_share as f32;
+        for weights in told.iter_mut().flat_map(|(_, t)| t.weights.iter_mut()) {
+            let similar = found.next().unwrap_or_default();
+            if similar.iter().any(|w| *w > 0.0) {
+                weights.iter_mut().zip(similar).for_each(|(w, s)| *w = (1.0 - share) * *w + share * s);
+            }
+        }
+        Ok(())
+    }
+
+    fn add(&self, film: &Film, told: &Told, tables: &mut Tables) {
+        let Told { report, number, text, spans, weights } = told;
+        let report_id = match number {
+            0 => format!("{}-r", film.image.image_id),
+            more => format!("{}-r{more}", film.image.image_id),
+        };
         let boxes: Vec<BoxFacts> = film
             .kept
             .iter()
             .map(|&i| BoxFacts::of(film.lesions[i].class_id, &box_of(&film.lesions[i]), film.width))
             .collect();
-        let spans = sentences(&text);
-        let mut conflict = false;
-        for (sentence_id, span) in spans.iter().enumerate() {
-            let words = span.tokens.start.min(report.words.len())..span.tokens.end.min(report.words.len());
+        let (mut conflict, mut unlinked, mut spoken_of) = (false, 0, vec![false; boxes.len()]);
+        for (sentence_id, (span, weights)) in spans.iter().zip(weights).enumerate() {
             let said = SentenceFacts::of(&span.text);
-            let weights = sentence_weights(
-                &report.attention[words.start.min(report.attention.len())..words.end.min(report.attention.len())],
-            );
-            let linked = links(&said, &weights, self.ctx.config.generate.link_weight_min as f32);
+            let linked = links(&said, weights, self.ctx.config.generate.link_weight_min as f32);
             conflict |= laterality_conflict(&said, &linked, &boxes);
+            unlinked += i32::from(linked.is_empty() && said.states_anything());
+            linked.iter().for_each(|(region, _)| spoken_of[*region] = true);
             tables.sentences.push(ReportSentenceRow {
                 report_id: report_id.clone(),
                 sentence_id: sentence_id as i32,
                 char_start: span.char_start as i32,
                 char_end: span.char_end as i32,
                 text: span.text.clone(),
-                logprob: report.log_probs[words].iter().sum(),
+                logprob: report.log_probs[words_of(span, report)].iter().sum(),
             });
             tables.links.extend(linked.into_iter().map(|(region, weight)| SentenceBoxRow {
                 report_id: report_id.clone(),
@@ -127,7 +178,7 @@ impl Writer<'_> {
                 weight: weight.clamp(0.0, 1.0),
             }));
         }
-        for (name, state) in FINDING_LABELS.iter().zip(label(&text)) {
+        for (name, state) in FINDING_LABELS.iter().zip(label(text)) {
             tables.findings.push(FindingRow {
                 study_id: film.image.study_id.clone(),
                 report_id: Some(report_id.clone()),
@@ -136,7 +187,7 @@ impl Writer<'_> {
                 state: state.as_str().into(),
             });
         }
-        let prior = mentions_prior(&text);
+        let prior = mentions_prior(text);
         let generate = &self.ctx.config.generate;
         tables.reports.push(GeneratedReportRow {
             report_id,
@@ -151,7 +202,22 @@ impl Writer<'_> {
             beam_size: generate.beam_size as i32,
             max_words: generate.max_words as i32,
             model_sha256: self.card.model_sha256.clone(),
-            text,
+            box_without_sentence: Some(spoken_of.iter().filter(|spoken| !**spoken).count() as i32),
+            sentence_without_box: Some(unlinked),
+            text: text.clone(),
         });
     }
+}
+
+/// The places of a sentence's words among a report's, which attention and log-probabilities have one entry each for.
+fn words_of(span: &SentenceSpan, report: &Written) -> Range<usize> {
+    let words = report.words.len().min(report.attention.len());
+    span.tokens.start.min(words)..span.tokens.end.min(words)
+}
+
+/// A number for an image that does not depend on the images beside it.
+fn key(image_id: &str) -> u64 {
+    let mut bytes = [0u8; 8];
+    bytes.copy_from_slice(&Sha256::digest(image_id)[..8]);
+    u64::from_le_bytes(bytes)
 }

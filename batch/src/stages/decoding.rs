@@ -1,0 +1,97 @@
+//! From configuration to the decoder's options: words instead of text.
+
+use d2r_contracts::report_text::{mentions_prior, tokens};
+use d2r_contracts::vocabulary::Vocabulary;
+
+use super::context::Context;
+use crate::config::generate::{GenerateConfig, LengthPenalty as Penalty, Method as Choice};
+use crate::report::decode_options::{DecodeOptions, LengthPenalty, Method, Sampling};
+
+/// How reports are written, by the configuration.
+pub fn decoding(ctx: &Context, vocabulary: &Vocabulary) -> DecodeOptions {
+    options(&ctx.config.generate, ctx.config.run.seed, vocabulary)
+}
+
+fn options(config: &GenerateConfig, seed: u64, vocabulary: &Vocabulary) -> DecodeOptions {
+    let GenerateConfig { beam_size, groups, diversity, reports, temperature, min_words, max_words, .. } = *config;
+    DecodeOptions {
+        method: match config.method {
+            Choice::Beam => Method::Beam,
+            Choice::Greedy => Method::Greedy,
+            Choice::Sample => Method::Sample(Sampling { top_k: config.top_k, top_p: config.top_p, seed }),
+        },
+        beam_size,
+        groups,
+        diversity,
+        length_penalty: match config.length_penalty {
+            Penalty::None => LengthPenalty::None,
+            Penalty::Wu => LengthPenalty::Wu(config.length_alpha),
+            Penalty::Average => LengthPenalty::Average,
+        },
+        reports,
+        temperature,
+        min_words,
+        max_words,
+        block_ngram: config.block_ngram,
+        banned: banned(config, vocabulary),
+        trigram_penalty: config.trigram_penalty,
+        early_stop: true,
+    }
+}
+
+/// What is never written. A phrase with a word that the model does not know cannot be written anyway.
+fn banned(config: &GenerateConfig, vocabulary: &Vocabulary) -> Vec<Vec<i64>> {
+    let mut banned = Vec::new();
+    if config.ban_unknown {
+        banned.push(vec![vocabulary.unknown_id()]);
+    }
+    if config.ban_prior {
+        let prior = vocabulary.words().iter().filter(|word| mentions_prior(word));
+        banned.extend(prior.filter_map(|word| Some(vec![vocabulary.id(word)?])));
+    }
+    let phrase = |text: &String| -> Option<Vec<i64>> {
+        tokens(&text.to_lowercase()).into_iter().map(|word| vocabulary.id(word)).collect()
+    };
+    banned.extend(config.banned.iter().filter_map(phrase).filter(|words| !words.is_empty()));
+    banned
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Layers, resolve};
+
+    fn generate(set: &[&str]) -> GenerateConfig {
+        let set = set.iter().map(|s| format!("generate.{s}")).collect();
+        resolve(&Layers { set, ..Layers::default() }).unwrap().config.generate
+    }
+
+    #[test]
+    fn bans_are_words_of_the_vocabulary() {
+        let vocabulary = Vocabulary::build(["effusion is unchanged . no new lesion ."].into_iter(), 1);
+        let id = |word: &str| vocabulary.id(word).unwrap();
+        let config = generate(&["ban_prior=true", "banned=[\"No lesion\", \"large heart\"]"]);
+        let mut banned = options(&config, 1, &vocabulary).banned;
+        banned.sort();
+        let mut wanted =
+            vec![vec![vocabulary.unknown_id()], vec![id("unchanged")], vec![id("new")], vec![id("no"), id("lesion")]];
+        wanted.sort();
+        assert_eq!(banned, wanted);
+        let none = options(&generate(&["ban_unknown=false"]), 1, &vocabulary).banned;
+        assert!(none.is_empty());
+    }
+
+    #[test]
+    fn methods_and_penalties_are_the_configured_ones() {
+        let vocabulary = Vocabulary::build(["a ."].into_iter(), 1);
+        let of = |set: &[&str]| options(&generate(set), 7, &vocabulary);
+        assert_eq!(of(&[]).method, Method::Beam);
+        let drawn = of(&["method=sample", "top_p=0.9", "top_k=5"]).method;
+        assert_eq!(drawn, Method::Sample(Sampling { top_k: 5, top_p: 0.9, seed: 7 }));
+        assert_eq!(of(&["length_penalty=wu", "length_alpha=0.5"]).length_penalty, LengthPenalty::Wu(0.5));
+        for preset in ["tiny", "demo", "vindr_mimic", "r2gen_compat", "iu_xray", "report_bench"] {
+            let layers = Layers { preset: Some(preset.into()), ..Layers::default() };
+            options(&resolve(&layers).unwrap().config.generate, 1, &vocabulary).check().unwrap();
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! The loss of R2Gen, its gradients and three optimizer steps against `tests/python/golden/r2gen_decoding.py`: PyTorch's own Adam
+//! (AMSGrad, coupled decay) in double precision.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use tch::{Kind, Tensor};
+
+use super::checkpoint::named_tensors;
+use super::optimizer::{Optimizer, ParamGroup, Rule};
+use crate::report::encoder_decoder::tests::{KERNEL, assert_close, golden_model, report_ids, tokens};
+
+/// Relative, of gradients.
+const GRADIENT: f64 = 1e-4;
+const LEARNED: [(&str, &str); 3] = [
+    ("lut", "encoder_decoder.model.tgt_embed.0.lut.weight"),
+    ("memory_gate", "encoder_decoder.model.rm.W.weight"),
+    ("mlp_gamma", "encoder_decoder.model.decoder.layers.0.sublayer.0.norm.mlp_gamma.0.weight"),
+];
+
+fn numbers(tensor: &Tensor) -> Vec<f64> {
+    Vec::try_from(tensor.to_kind(Kind::Double).reshape([-1])).unwrap()
+}
+
+#[test]
+fn gradients_and_three_steps_are_pytorchs() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/report/golden/r2gen_decoding.safetensors");
+    let golden: BTreeMap<String, Tensor> = Tensor::read_safetensors(path).unwrap().into_iter().collect();
+    let (vs, model, _) = golden_model();
+    let (tokens, present) = tokens();
+    let (present, ids) = (present.ones_like(), report_ids());
+    let kept = Tensor::ones([2, 11], (Kind::Float, tch::Device::Cpu));
+    let _ = kept.get(1).narrow(0, 9, 2).fill_(0.0);
+    let params = named_tensors(&vs);
+    let groups = vec![ParamGroup { name: "all".into(), params, lr: 1e-2, weight_decay: 5e-3 }];
+    let mut optimizer = Optimizer::new(Rule::ADAM_AMSGRAD, groups).unwrap();
+    for step in 0..3 {
+        let encoded = model.encode(&tokens, &present, true);
+        let out = model.forward_t(&encoded, &present, &ids.narrow(1, 0, 11), true);
+        let nll = -out.log_probs.gather(2, &ids.narrow(1, 1, 11).unsqueeze(-1), false).squeeze_dim(2);
+        let loss = (nll * &kept).sum(Kind::Float) / kept.sum(Kind::Float);
+        assert_close("loss", &loss, &numbers(&golden[&format!("loss.{step}")]), 2.0 * KERNEL);
+        optimizer.backward(&loss).unwrap();
+        if step == 0 {
+            for (short, name) in LEARNED {
+                let (ours, theirs) = (vs.variables()[name].grad(), &golden[&format!("gradient.{short}")]);
+                let gap = f64::try_from((&ours - theirs).abs().max()).unwrap();
+                let size = f64::try_from(theirs.abs().max()).unwrap();
+                assert!(size > 1e-3 && gap < GRADIENT * size, "{short}: {gap} of {size}");
+            }
+        }
+        optimizer.clip_value(0.1);
+        optimizer.step(1.0);
+    }
+    for (short, name) in LEARNED {
+        assert_close(short, &vs.variables()[name], &numbers(&golden[&format!("stepped.{short}")]), 5.0 * KERNEL);
+    }
+}

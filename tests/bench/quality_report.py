@@ -1,0 +1,182 @@
+"""What each part of the report model is worth, on held-out phantoms.
+
+One detector is trained and annotates the films with reports; it is shared. For each seed and each arm a report model is trained from
+scratch with the same films, steps and preset, writes about the test split, and is compared with the reference reports and with what was
+drawn. Arms: R2Gen alone; with region tokens; further with LERA; with local alignment (LAB); with global alignment (GAB); all of them
+and CPCA. Intervals of the table are Student's over seeds; those of the gains are over the paired differences of a seed. Writes
+bench-results/quality-report.json and prints a Markdown table.
+
+    python tests/bench/quality_report.py --d2r D2R --mirror MIRROR_AGREEMENT --out bench-results/quality-report.json
+"""
+
+import argparse
+import json
+import shutil
+import statistics
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+from pipeline import machine
+from quality_semi import interval
+
+PRESET = "report_bench"
+OFF = {
+    "report.model.regions": "false",
+    "report.model.lera": "off",
+    "report.model.cpca": "false",
+    "report.align.lab_weight": "0",
+    "report.align.gab_weight": "0",
+}
+REGIONS = {"report.model.regions": "true"}
+PRESETS_OWN = {"report.align.lab_weight": None, "report.align.gab_weight": None}
+ARMS = {
+    "base (R2Gen)": {**OFF, "report.train.grounding_weight": "0"},
+    "+regions": {**OFF, **REGIONS},
+    "+LERA": {**OFF, **REGIONS, "report.model.lera": "mended"},
+    "+LAB": {**OFF, **REGIONS, "report.align.lab_weight": None},
+    "+GAB": {**OFF, **REGIONS, "report.align.gab_weight": None},
+    "full": {**REGIONS, **PRESETS_OWN, "report.model.lera": "mended", "report.model.cpca": "true"},
+}
+FIGURES = {
+    "bleu4": ("reports.bleu4", "BLEU-4"),
+    "rouge_l": ("reports.rouge_l", "ROUGE-L"),
+    "label_f1": ("reports.label_f1_micro", "label F1"),
+    "link_precision": ("links.precision", "link precision"),
+    "link_recall": ("links.recall", "link recall"),
+    "small_lesion_recall": ("links.small_lesion_recall", "small-lesion recall"),
+}
+
+
+def run(d2r: str, folder: Path, *args: str, settings: list[str] = ()) -> dict:
+    command = [d2r, *args, "--preset", PRESET, "--lake", "lake", "--runs", "runs", "--json", "--quiet"]
+    for setting in settings:
+        command += ["--set", setting]
+    done = subprocess.run(command, cwd=folder, check=False, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)}: exit {done.returncode}\n{done.stderr[-2000:]}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def prepare(d2r: str, folder: Path, settings: list[str]) -> tuple[Path, dict]:
+    """Films, a detector, its boxes. Returns the detector's run and its figures on the test split."""
+    folder.mkdir()
+    run(d2r, folder, "phantom", "--out", "phantom", settings=settings)
+    for kind in ("vindr", "mimic"):
+        run(d2r, folder, "ingest", kind, "--root", str(folder / f"phantom/{kind}"), settings=settings)
+    start = time.perf_counter()
+    run(d2r, folder, "train-detector", "--dataset", "vindr", "--seed", "1", settings=settings)
+    seconds = time.perf_counter() - start
+    (detector,) = (folder / "runs").iterdir()
+    for split in ("train", "val", "test"):
+        run(d2r, folder, "annotate", "--dataset", "mimic", "--split", split, "--detector", str(detector), settings=settings)
+    args = ["evaluate", "detector", "--dataset", "mimic", "--split", "test", "--truth", "phantom/truth"]
+    figures = run(d2r, folder, *args, settings=settings)["figures"]
+    return detector, {"ap50": figures["detector.ap50"], "train_s": seconds}
+
+
+def measured(d2r: str, source: Path, detector: Path, folder: Path, seed: int, arm: dict, settings: list[str]) -> dict:
+    """Trains, writes and evaluates in a copy of the lake."""
+    folder.mkdir()
+    shutil.copytree(source / "lake", folder / "lake")
+    settings = [*settings, *(f"{key}={value}" for key, value in arm.items() if value is not None)]
+    common = ["--dataset", "mimic", "--seed", str(seed)]
+    start = time.perf_counter()
+    run(d2r, folder, "train-reporter", *common, "--detector", str(detector), settings=settings)
+    seconds = time.perf_counter() - start
+    (trained,) = (folder / "runs").iterdir()
+    run(d2r, folder, "report", *common, "--split", "test", "--reporter", str(trained), settings=settings)
+    truth = ["--truth", str(source / "phantom/truth")]
+    figures = run(d2r, folder, "evaluate", "reports", *common, "--split", "test", *truth, settings=settings)["figures"]
+    # A report model without regions links nothing: its precision has no denominator, its recall is 0.
+    found = {name: figures.get(key) for name, (key, _) in FIGURES.items()}
+    return {**found, "train_s": seconds, "run": str(trained)}
+
+
+def cell(values: list[float | None]) -> tuple[float, list[float]] | None:
+    known = [v for v in values if v is not None]
+    if len(known) < len(values) or not known:
+        return None
+    return statistics.mean(known), interval(known) if len(known) > 1 else [known[0], known[0]]
+
+
+def mirror_agreement(mirror: str, source: Path, trained: str, folder: Path) -> dict:
+    """How much of what the full model says of a film it says, mirrored, of the mirrored film."""
+    films = folder / "films"
+    films.mkdir(parents=True)
+    for path in sorted((source / "phantom/mimic").rglob("*.jpg"))[-60:]:
+        shutil.copy(path, films)
+    command = [mirror, "--reporter", trained, "--images", str(films), "--out", str(folder / "out"), "--preset", PRESET]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--d2r", required=True)
+    parser.add_argument("--mirror", help="the example `mirror_agreement`; without it the figure is left out")
+    parser.add_argument("--out", required=True, type=Path)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--folder", type=Path, help="work here and keep everything, instead of in a temporary folder")
+    parser.add_argument("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS))
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = (args.folder or Path(temporary)).absolute()
+        folder.mkdir(parents=True, exist_ok=True)
+        source = folder / "source"
+        detector, found = prepare(args.d2r, source, args.settings)
+        print(f"detector AP50 {found['ap50']:.3f} {found['train_s']:.0f} s", flush=True)
+        runs = {name: [] for name in args.arms}
+        for seed in args.seeds:
+            for number, name in enumerate(args.arms):
+                place = folder / f"arm{number}-{seed}"
+                one = measured(args.d2r, source, detector, place, seed, ARMS[name], args.settings)
+                runs[name].append(one)
+                shown = " ".join(f"{key} {value:.3f}" for key, value in one.items() if isinstance(value, float))
+                print(f"seed {seed} {name:<12} {shown}", flush=True)
+        mirrored = None
+        if args.mirror and "full" in runs:
+            mirrored = mirror_agreement(args.mirror, source, runs["full"][-1]["run"], folder / "mirror")
+            print("mirrored films", mirrored, flush=True)
+    write(args, found, runs, mirrored)
+
+
+def write(args: argparse.Namespace, detector: dict, runs: dict, mirrored: dict | None) -> None:
+    figures = {"detector_ap50": detector["ap50"], "detector_train_s": detector["train_s"]}
+    print("\n| | " + " | ".join(title for _, title in FIGURES.values()) + " | training, s |\n|" + "---|" * (len(FIGURES) + 2))
+    for name, found in runs.items():
+        key = name.replace(" (R2Gen)", "").lstrip("+").lower()
+        row = []
+        for figure in FIGURES:
+            value = cell([r[figure] for r in found])
+            if value is None:
+                row.append("no link")
+                continue
+            figures[f"{figure}_{key}"], figures[f"{figure}_{key}_ci"] = value
+            row.append(f"{value[0]:.3f} ({value[1][0]:.3f} to {value[1][1]:.3f})")
+        seconds = statistics.mean(r["train_s"] for r in found)
+        figures[f"train_s_{key}"] = seconds
+        print(f"| {name} | " + " | ".join(row) + f" | {seconds:.0f} |")
+    if "full" in runs and "base (R2Gen)" in runs:
+        for figure in ("label_f1", "small_lesion_recall"):
+            gains = [a[figure] - b[figure] for a, b in zip(runs["full"], runs["base (R2Gen)"], strict=True)]
+            figures[f"{figure}_gain"], figures[f"{figure}_gain_ci"] = cell(gains)
+            print(f"\n{figure}_gain {figures[f'{figure}_gain']:.3f} {figures[f'{figure}_gain_ci']}")
+    if mirrored:
+        figures |= {f"mirror_{key}": value for key, value in mirrored.items()}
+    result = {
+        "figures": figures,
+        "ratios": {},
+        "runs": runs,
+        "machine": machine(),
+        "versions": {"libtorch": "2.11"},
+        "command": "make bench-quality-report",
+    }
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    args.out.write_text(json.dumps(result, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
