@@ -15,7 +15,7 @@ POOLS = json.loads((ROOT / "dags/pools.json").read_text())
 
 GRAPHS = {
     "d2r_build_lake": {
-        "choose": {"ingest", "audit", "validate"},
+        "choose": {"sources", "ingest", "audit", "validate"},
         "sources": {"ingest"},
         "ingest": {"audit"},
         "audit": {"validate"},
@@ -50,14 +50,14 @@ GRAPHS = {
         "choose": {"place", "distill", "export_preview", "publish"},
         "place": {"export_preview", "publish"},
         "distill": {"export_preview"},
-        "export_preview": {"approve"},
+        "export_preview": {"approve", "publish"},
         "approve": {"publish"},
         "publish": set(),
     },
     "d2r_smoke": {
         "prepare": {
             "phantom", "ingest", "audit", "train_detector", "annotate", "train_reporter", "report",
-            "evaluate_detector", "evaluate_reports", "validate",
+            "evaluate_detector", "evaluate_reports", "distill", "export_preview", "validate",
         },
         "share_out": {"annotate", "report"},
         "phantom": {"ingest"},
@@ -66,7 +66,9 @@ GRAPHS = {
         "train_detector": {"annotate"},
         "annotate": {"train_reporter"},
         "train_reporter": {"report"},
-        "report": {"evaluate_detector", "evaluate_reports"},
+        "report": {"evaluate_detector", "evaluate_reports", "distill"},
+        "distill": {"export_preview"},
+        "export_preview": {"validate"},
         "evaluate_detector": {"validate"},
         "evaluate_reports": {"validate"},
         "validate": set(),
@@ -140,7 +142,7 @@ def test_models_run_on_gpu_slots_and_nothing_else_does(dagbag):
         ("d2r_train_reporter", "train_reporter"),
         ("d2r_report_batch", "report"),
         ("d2r_publish_preview", "distill"),
-        *(("d2r_smoke", t) for t in ("train_detector", "annotate", "train_reporter", "report")),
+        *(("d2r_smoke", t) for t in ("train_detector", "annotate", "train_reporter", "report", "distill")),
     }
 
 
