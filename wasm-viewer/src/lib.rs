@@ -13,5 +13,8 @@ pub mod sample_bundle;
 pub mod session;
 pub mod skin;
 
+#[cfg(target_arch = "wasm32")]
+use tinyrlibc as _;
+
 /// Research-use notice, shown wherever results are.
 pub const NOTICE: &str = "Research software, not a medical device. Not for diagnosis.";

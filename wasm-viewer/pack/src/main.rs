@@ -2,7 +2,7 @@
 //!
 //! `d2r-viewer-pack glue PKG SIMD.wasm RELAXED.wasm`: JavaScript glue and declarations for both modules, and
 //! `modules.js` with their sizes. `d2r-viewer-pack site FOLDER`: writes the list of files to keep offline, and their
-//! version, into the service worker.
+//! version, into the service worker. `d2r-viewer-pack brotli FOLDER`: a packed copy beside each of its files.
 
 use std::fs;
 use std::path::Path;
@@ -20,7 +20,8 @@ fn main() -> Result<()> {
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["glue", pkg, simd, relaxed] => glue(Path::new(pkg), [("simd", simd), ("relaxed", relaxed)]),
         ["site", folder] => site(Path::new(folder)),
-        _ => bail!("usage: d2r-viewer-pack glue PKG SIMD.wasm RELAXED.wasm | d2r-viewer-pack site FOLDER"),
+        ["brotli", folder] => pack(Path::new(folder)),
+        _ => bail!("usage: d2r-viewer-pack glue PKG SIMD.wasm RELAXED.wasm | site FOLDER | brotli FOLDER"),
     }
 }
 
@@ -86,4 +87,19 @@ fn site(folder: &Path) -> Result<()> {
         bail!("{} has no place for the version and the files", path.display());
     }
     Ok(fs::write(path, text.replace("__VERSION__", &version).replace("__FILES__", &format!("[\n{list}]")))?)
+}
+
+/// Puts `NAME.br` beside each file that is worth it.
+fn pack(folder: &Path) -> Result<()> {
+    for entry in WalkDir::new(folder).sort_by_file_name() {
+        let entry = entry?;
+        let bytes = if entry.file_type().is_file() { fs::read(entry.path())? } else { continue };
+        let params = brotli::enc::BrotliEncoderParams { quality: 11, lgwin: 22, size_hint: bytes.len(), ..Default::default() };
+        let mut packed = Vec::new();
+        brotli::BrotliCompress(&mut bytes.as_slice(), &mut packed, &params)?;
+        if packed.len() < bytes.len() * 9 / 10 {
+            fs::write(format!("{}.br", entry.path().display()), packed)?;
+        }
+    }
+    Ok(())
 }
