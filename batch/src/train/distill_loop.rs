@@ -183,7 +183,7 @@ impl Run<'_> {
             loss_grounding: Some(f64::try_from(&losses.cells)?),
             lr: config.lr * factor,
             images_per_s: Some((config.log_every * chosen.len() as i64) as f64 / self.logged_at.elapsed().as_secs_f64().max(1e-9)),
-            ..self.row("distil")
+            ..self.row("train")
         };
         self.logged_at = Instant::now();
         let line = format!("loss {loss:.3} words {:.3}", row.loss_word.unwrap_or(0.0));
