@@ -16,6 +16,8 @@ from d2r_airflow.operator import D2ROperator
 from d2r_airflow.policy import GPU_POOL, shared
 from d2r_airflow.publication import slug
 
+# As little as shows that everything works, over the preset of the form.
+LEAST = ["detector.train.steps=4", "detector.train.eval_every=4", "report.train.epochs=1", "student.train.epochs=1"]
 LAYOUTS = {"vindr": "vindr", "mimic": "mimic", "iu-xray": "iu_xray"}
 PLACE = ["--dataset", "mimic", "--split", "test"]
 PHANTOM = "{{ ti.xcom_pull(task_ids='prepare')['phantom'] }}"
@@ -42,7 +44,7 @@ def d2r_smoke():
         """This run's own project."""
         context = get_current_context()
         project = f"smoke/{slug(context['run_id'])}"
-        chosen = decide({**context["params"], "project": project}, {}, ())
+        chosen = decide({**context["params"], "project": project, "overrides": LEAST}, {}, ())
         phantom = f"{project}/phantom"
         return {**chosen, "phantom": phantom, "truth": f"{phantom}/truth", "preview": f"{project}/preview"}
 

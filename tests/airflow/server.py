@@ -134,7 +134,7 @@ class AirflowServer(AirflowApi):
             raise RuntimeError(f"airflow {' '.join(arguments)}: {done.stdout[-2000:]}{done.stderr[-2000:]}")
         return done.stdout
 
-    def _wait_until_ready(self, seconds: float = 180) -> None:
+    def _wait_until_ready(self, seconds: float = 600) -> None:
         passwords = Path(self.environment["AIRFLOW_HOME"], "simple_auth_manager_passwords.json.generated")
         until = time.monotonic() + seconds
         while time.monotonic() < until:

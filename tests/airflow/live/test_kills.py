@@ -1,5 +1,6 @@
 """Shards that are killed in every way a site knows. After clearing, the lake is that of an undisturbed run."""
 
+import json
 import os
 import signal
 import subprocess
@@ -150,6 +151,15 @@ def test_time_limit(airflow, base, d2r):
     lakes = [lake_content(d2r, base.workspace / name / "lake") for name in ("limited", "unlimited")]
     assert lakes[0] == lakes[1]
     assert leftovers(base.workspace / "limited/lake") == []
+
+
+def test_the_plain_bash_task_of_the_readme(airflow, base, d2r):
+    project = base.project("plain")
+    run_id = airflow.trigger("d2r_plain_bash", {"project": "plain", "detector": base.detector})
+    assert airflow.wait("d2r_plain_bash", run_id) == "success"
+    manifest = json.loads((project / "annotate-0.json").read_text())
+    assert manifest["stage"] == "annotate" and manifest["rows"]["lesions"] > 0
+    subprocess.run([d2r, "validate", "--lake", str(project / "lake")], check=True, capture_output=True)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a tmpfs needs root")
