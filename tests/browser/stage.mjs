@@ -1,7 +1,7 @@
 // What the browser tests stand on: phantoms and a student made by the real command, the built page, its server, Chromium.
 
 import { execFileSync, spawn } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync } from "node:fs";
+import { copyFileSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { createInterface } from "node:readline";
@@ -34,18 +34,15 @@ export function bundle(folder) {
   return join(folder, "preview");
 }
 
-/** Links to as many drawn films as asked for, in both layouts' formats, in one folder. */
+/** As many drawn films as asked for, in every layout's format, in one folder; their names. */
 export function films(folder, count) {
-  if (!existsSync(join(folder, "films-drawn"))) {
-    d2r(folder, "phantom", "--out", "films-drawn", "--preset", "tiny", "--seed", "77", "--quiet");
-  }
+  d2r(folder, "phantom", "--out", "films-drawn", "--preset", "tiny", "--seed", "77", "--quiet");
   const drawn = readdirSync(join(folder, "films-drawn"), { recursive: true })
     .filter((name) => /\.(dicom|dcm|jpg|png)$/.test(name))
     .sort();
-  const every = Math.max(1, Math.floor(drawn.length / count));
-  const chosen = drawn.filter((_, i) => i % every === 0).slice(0, count);
+  const chosen = Array.from({ length: Math.min(count, drawn.length) }, (_, i) => drawn[Math.floor((i * drawn.length) / count)]);
   mkdirSync(join(folder, "films"));
-  for (const name of chosen) symlinkSync(join(folder, "films-drawn", name), join(folder, "films", name.replaceAll("/", "_")));
+  for (const name of chosen) copyFileSync(join(folder, "films-drawn", name), join(folder, "films", name.replaceAll("/", "_")));
   return readdirSync(join(folder, "films")).sort();
 }
 
