@@ -83,8 +83,8 @@ bench-decode: build parity-setup
 bench-quality-semi: build
 	$(PYTHON) tests/bench/quality_semi.py --d2r $(D2R) --out bench-results/quality-semi.json
 
-## What the browser's student keeps of its teacher, into bench-results/quality-student.json; DEMO=... names a finished demo, else one
-## is made first.
+## What the browser's student keeps of its teacher, into bench-results/quality-student.json; DEMO=... names a finished folder of
+## `d2r pipeline --preset student_bench`, else one is made first.
 bench-quality-student: build
 	$(PYTHON) tests/bench/quality_student.py --d2r $(D2R) --out bench-results/quality-student.json $(if $(DEMO),--demo $(DEMO))
 

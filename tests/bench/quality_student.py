@@ -1,6 +1,6 @@
 """How much of the report model the browser's student keeps: both write about the same held-out phantoms.
 
-Takes a finished demo (`--demo`) or makes one, distils its report model, exports the bundle, writes the test split's reports with both
+Takes a finished folder of `d2r pipeline` (`--demo`) or makes one by the preset, distils its report model, exports the bundle, writes the test split's reports with both
 and evaluates them with `d2r evaluate`. Shares that are kept come with paired bootstrap intervals over studies; before they are
 trusted, BLEU-4 and label F1 are computed here from the tables once more and must be those of `d2r evaluate`. Writes
 bench-results/quality-student.json, prints a Markdown table, and ends with 1 below a bar.
@@ -14,7 +14,6 @@ import os
 import shutil
 import subprocess
 import tempfile
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -25,6 +24,8 @@ from safetensors.numpy import load_file
 from pipeline import machine
 
 DATASET, SPLIT, SECTION = "mimic", "test", "findings"
+# The teacher writes about these films too; they have no reports.
+FILMS = "vindr"
 DRAWS = 1000
 # Figures that must be reached.
 BARS = {"bleu4_kept": 0.90, "label_f1_kept": 0.85}
@@ -160,9 +161,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--d2r", required=True)
     parser.add_argument("--out", required=True, type=Path)
-    parser.add_argument("--preset", default="demo")
+    parser.add_argument("--preset", default="student_bench")
     parser.add_argument("--seed", type=int)
-    parser.add_argument("--demo", type=Path, help="a finished folder of `d2r pipeline`; made when absent")
+    parser.add_argument("--demo", type=Path, help="a finished folder of `d2r pipeline` with that preset; made when absent")
     parser.add_argument("--runs", type=Path, help="where the student's run is kept, to go on with it; a temporary folder when absent")
     parser.add_argument("--bundle", type=Path, help="receives the bundle")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="given on to `d2r distill`")
@@ -175,13 +176,14 @@ def main() -> None:
             subprocess.run([d2r, "pipeline", "--out", demo.demo, *demo.common], check=True, stdout=subprocess.DEVNULL)
         (reporter,) = demo.demo.glob("runs/reporter-*")
         settings = [part for setting in args.set for part in ("--set", setting)]
-        # References are labelled by the rules, as generated reports are.
-        teacher = demo.lake("teacher", ("findings",))
-        student, boxes = (demo.lake(name, ("findings", "lesions", "generated_reports", "report_sentences", "sentence_boxes")) for name in ("student", "boxes"))
-        start = time.perf_counter()
+        # Evaluated anew, with references labelled by the rules as generated reports are.
+        anew = ("metrics", "findings")
+        of_teacher = ("lesions", "generated_reports", "report_sentences", "sentence_boxes")
+        teacher = demo.lake("teacher", anew)
+        student, boxes = (demo.lake(name, (*anew, *of_teacher)) for name in ("student", "boxes"))
         runs = (args.runs or work / "runs").absolute()
-        distilled = demo.run("distill", "--dataset", DATASET, "--reporter", reporter, "--lake", teacher, "--runs", runs, *settings)
-        distil_s = time.perf_counter() - start if distilled["cached"] else distilled["wall_s"]
+        given = ["--dataset", DATASET, "--films", FILMS, "--reporter", reporter]
+        distilled = demo.run("distill", *given, "--lake", teacher, "--runs", runs, *settings)
         weights = Path(distilled["files"][0]["path"])
         run = weights.parent.parent
         export = ["export", "preview", "--student", run, "--lake", teacher, "--dataset", DATASET, "--split", SPLIT]
@@ -190,9 +192,7 @@ def main() -> None:
         demo.run(*export, "--out", work / "all-boxes", "--set", f"student.preview.score_min={SCORE_FLOOR}")
         place = ["--dataset", DATASET, "--split", SPLIT, "--lake"]
         demo.run("report", "--reporter", reporter, *place, teacher)
-        start = time.perf_counter()
-        written = demo.run("report", "--student", bundle, *place, student)
-        ms_per_film = 1e3 * (time.perf_counter() - start) / written["rows"]["generated_reports"]
+        demo.run("report", "--student", bundle, *place, student)
         demo.run("report", "--student", work / "all-boxes", *place, boxes)
         told = {name: demo.evaluate("reports", lake) for name, lake in (("teacher", teacher), ("student", student))}
         seen = {name: demo.evaluate("detector", lake) for name, lake in (("teacher", teacher), ("student", boxes))}
@@ -215,7 +215,7 @@ def main() -> None:
         figures["pointing_hit_rate"], figures["pointing_hit_rate_ci"], figures["pointing_pairs"] = pointing(demo, bundle)
         figures["model_bytes"] = exported["figures"]["model_bytes"]
         figures["parameters"] = exported["figures"]["parameters"]
-        figures["distil_s"], figures["ms_per_film"] = distil_s, ms_per_film
+        figures["distil_s"] = distilled["wall_s"]
         figures["films"] = len(counts["teacher"])
     print("\n| figure | value | 95 % interval |\n|---|---|---|")
     for name, value in figures.items():
