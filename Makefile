@@ -5,7 +5,9 @@ D2R := $(CARGO_TARGET_DIR)/debug/d2r
 PYTHON := .venv/bin/python
 OUT ?= demo
 
-.PHONY: setup parity-setup build demo test test-python lint wasm bench bench-pipeline bench-detector bench-decode bench-quality-semi bench-quality-report clean d2r-path
+PREVIEW ?= $(OUT)/preview
+
+.PHONY: setup parity-setup build demo test test-python test-browser lint wasm viewer serve bench bench-viewer bench-pipeline bench-detector bench-decode bench-quality-semi bench-quality-report bench-quality-student clean d2r-path
 
 ## Install what is missing into this folder.
 setup:
@@ -22,7 +24,7 @@ demo: build
 ## All tests; no GPU, no network beyond the package registries.
 test: build
 	cargo test --locked --workspace --no-fail-fast
-	$(MAKE) wasm test-python
+	$(MAKE) test-python test-browser
 
 test-python: build
 	D2R=$(D2R) $(PYTHON) -m unittest discover -s tests/python -p 'test_*.py' -v
@@ -34,11 +36,34 @@ lint: setup
 	@if command -v cargo-deny >/dev/null; then cargo deny --locked check; \
 	else echo "lint: cargo-deny is not installed; licences and advisories were not checked" >&2; fi
 
-## The browser crate for wasm32.
+## The browser crate for wasm32, with SIMD and with relaxed SIMD.
 wasm:
 	scripts/wasm.sh
 
-bench: bench-pipeline bench-detector bench-decode bench-quality-semi bench-quality-report
+## The page of the browser viewer, into site/, around the student of the demo (or of PREVIEW=FOLDER).
+viewer: $(PREVIEW)/card.json
+	scripts/viewer.sh site $(PREVIEW) packed
+
+$(OUT)/preview/card.json: | build
+	test -f $(OUT)/summary.json || $(MAKE) demo
+	$(D2R) distill --preset demo --lake $(OUT)/lake --runs $(OUT)/runs --reporter $$(ls -d $(OUT)/runs/reporter-* | tail -n 1)
+	$(D2R) export preview --preset demo --lake $(OUT)/lake --student $$(ls -d $(OUT)/runs/student-* | tail -n 1) --out $(OUT)/preview
+
+## The built page on this machine's loopback, with the headers that it should be served with.
+serve:
+	$(or $(wildcard $(PYTHON)),python3) scripts/serve.py site
+
+## The page in a real browser, on a student of a tiny pipeline.
+test-browser: build
+	scripts/browser.sh
+	D2R=$(D2R) node --test tests/browser/viewer.test.mjs
+
+## Our module beside onnxruntime-web on the same graphs, and what each sends, into bench-results/viewer.json.
+bench-viewer: viewer
+	scripts/browser.sh tests/bench/viewer
+	node tests/bench/viewer/bench.mjs --site site --out bench-results/viewer.json
+
+bench: bench-pipeline bench-detector bench-decode bench-quality-semi bench-quality-report bench-viewer
 
 ## What benchmarks and some parity tests compare with, into .venv.
 parity-setup: setup
@@ -62,6 +87,11 @@ bench-quality-semi: build
 bench-quality-report: build
 	cargo build --locked -p d2r-batch --example mirror_agreement
 	$(PYTHON) tests/bench/quality_report.py --d2r $(D2R) --mirror $(CARGO_TARGET_DIR)/debug/examples/mirror_agreement --out bench-results/quality-report.json
+
+## What the browser's student keeps of its teacher, into bench-results/quality-student.json; DEMO=... names a finished folder of
+## `d2r pipeline --preset student_bench`, else one is made first.
+bench-quality-student: build
+	$(PYTHON) tests/bench/quality_student.py --d2r $(D2R) --out bench-results/quality-student.json $(if $(DEMO),--demo $(DEMO))
 
 ## Times of every stage of the demo, into bench-results/pipeline.json.
 bench-pipeline: build

@@ -11,7 +11,7 @@ from airflow.sdk import Param, dag, get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException
 
 from d2r_airflow import assets, params
-from d2r_airflow.inputs import choose, newest_extra
+from d2r_airflow.inputs import choose, newest_extra, project_of
 from d2r_airflow.operator import D2ROperator
 from d2r_airflow.policy import shared
 
@@ -32,13 +32,13 @@ def _root(name: str) -> Param:
 )
 def d2r_build_lake():
     @task
-    def sources() -> list[list[str]]:
-        """Layout and folder of every data set to read."""
+    def sources(project: str) -> list[list[str]]:
+        """Layout and folder of every data set to read; a delivery to another project is not read into this one."""
         context = get_current_context()
-        events = context["triggering_asset_events"]
         found = []
         for layout, asset in assets.SOURCES.items():
-            root = newest_extra({asset: events.get(asset, ())}).get("root") or context["params"][layout]
+            events = [e for e in context["triggering_asset_events"].get(asset, ()) if project_of(e) == project]
+            root = newest_extra({asset: events}).get("root") or context["params"][layout]
             if root:
                 found.append([layout, "--root", root])
         if not found:
@@ -48,7 +48,7 @@ def d2r_build_lake():
     inputs = choose()
     ingest = D2ROperator.partial(
         task_id="ingest", arguments=["ingest", inputs["common"]], map_index_template="{{ task.share[0] }}", max_active_tis_per_dagrun=1
-    ).expand(share=sources())
+    ).expand(share=sources(inputs["project"]))
     audit = D2ROperator(task_id="audit", arguments=["audit", inputs["common"]])
     validate = D2ROperator(
         task_id="validate",

@@ -3,7 +3,8 @@
 
 `distill` (a small student of the report model) → `export_preview` → `approve` → `publish`. Nobody approves by default: `approve`
 waits for a person, holding neither a worker nor a pool slot, and fails after a month. Who approved, when, and what they wrote
-goes into the bundle's `MANIFEST.json`. A rejected bundle stays under `previews/waiting`.
+goes into the bundle's `MANIFEST.json`. A rejected bundle stays under `previews/waiting`; a bundle whose files changed while it
+waited is not published.
 """
 
 import os
@@ -26,11 +27,14 @@ Sample studies of this bundle were written by a model; research software, not a 
 |---|---|
 | report model | `{{ ti.xcom_pull(task_ids='choose')['reporter'] }}` |
 | folder of the bundle | `{{ ti.xcom_pull(task_ids='place')['waiting'] }}` |
-{% for name, value in ti.xcom_pull(task_ids='export_preview').get('figures', {}).items() -%}
-| {{ name }} | {{ value }} |
+{% set exported = ti.xcom_pull(task_ids='export_preview') -%}
+| sample studies | {{ exported['rows']['samples'] }} |
+{% for name, value in exported['figures'].items() -%}
+| {{ name }} | {{ '%.12g' | format(value) }} |
 {% endfor %}
-Open the folder in the viewer, look at the samples, then fill in the form.
+Open the folder in the viewer, look at the samples, then fill in the form. Without it an approval publishes nothing.
 """
+DATASET = ["--dataset", "{{ params.dataset }}"]
 FORM = {
     "studies_reviewed": Param(type="integer", minimum=1, title="Sample studies reviewed"),
     "no_patient_data": Param(False, type="boolean", title="No patient can be recognised in the samples"),
@@ -43,7 +47,7 @@ FORM = {
     doc_md=__doc__,
     schedule=[assets.METRICS],
     user_defined_filters={"run_folder": lineage.run_folder},
-    params={**params.common(), "reporter": params.run("reporter")},
+    params={**params.common(), "reporter": params.run("reporter"), "dataset": params.dataset("mimic", "Data set to learn and to show from")},
     **shared(hours=24, deadline_hours=24 * 31, active_runs=4, tags=("preview", "consumer")),
 )
 def d2r_publish_preview():
@@ -54,21 +58,21 @@ def d2r_publish_preview():
         return {"waiting": f"{previews}/waiting/{slug(get_current_context()['run_id'])}", "published": previews}
 
     @task(outlets=[assets.PREVIEW], multiple_outputs=True)
-    def publish(folders: dict, approval: dict, carried: dict) -> dict:
+    def publish(folders: dict, exported: dict, approval: dict, carried: dict) -> dict:
         """Seals the bundle with the approval record and moves it to its place."""
-        sealed = publish_bundle(folders, approval)
+        sealed = publish_bundle(folders, exported, approval)
         get_current_context()["outlet_events"][assets.PREVIEW].extra = {**carried, **sealed}
         return sealed
 
     inputs = choose(["reporter"])
     folders = place(inputs)
     distill = D2ROperator(
-        task_id="distill", arguments=["distill", inputs["common"], "--reporter", inputs["reporter"]], pool=GPU_POOL
+        task_id="distill", arguments=["distill", inputs["common"], *DATASET, "--reporter", inputs["reporter"]], pool=GPU_POOL
     )
     export = D2ROperator(
         task_id="export_preview",
         arguments=[
-            "export", "preview", inputs["common"],
+            "export", "preview", inputs["common"], *DATASET,
             "--student", "{{ ti.xcom_pull(task_ids='distill') | run_folder }}", "--out", folders["waiting"],
         ],
     )
@@ -83,7 +87,7 @@ def d2r_publish_preview():
         execution_timeout=None,
         retries=0,
     )
-    distill >> export >> approve >> publish(folders, approve.output, inputs["carried"])
+    distill >> export >> approve >> publish(folders, export.output, approve.output, inputs["carried"])
 
 
 d2r_publish_preview()

@@ -2,7 +2,8 @@
 ### Writes reports for partitions of the lake
 
 `report` (mapped: every shard of every partition, one GPU slot each) → `validate` → `promote`. Starts by itself when a report
-model is trained; started by hand for any partitions, several of them for a backfill. Clear one mapped task to redo one shard.
+model is trained, for the partitions that the event names; by hand for any partitions, several of them for a backfill. Clear one
+mapped task to redo one shard.
 """
 
 from airflow.sdk import dag, task
@@ -22,7 +23,7 @@ TABLES = ["generated_reports", "report_sentences", "sentence_boxes", "findings",
     schedule=[assets.REPORTER],
     params={
         **params.common(),
-        "partitions": params.partitions(["mimic/test"]),
+        "partitions": params.partitions("`mimic/test`"),
         "reporter": params.run("reporter"),
         "shards": params.shards(8),
     },
@@ -33,7 +34,7 @@ def d2r_report_batch():
     def promote(manifests, shares, carried):
         return announce(manifests, len(shares), carried)
 
-    inputs = choose(["reporter", "partitions"])
+    inputs = choose(["reporter", "partitions"], {"partitions": ["mimic/test"]})
     shares = share_out(inputs["partitions"])
     report = D2ROperator.partial(
         task_id="report",

@@ -2,7 +2,8 @@
 ### Everything, on drawn radiographs, in three minutes on a CPU
 
 Draws phantoms, reads them into a lake of this run's own (`smoke/<run id>` in the workspace), trains both models for a few
-steps, annotates and reports in shards, evaluates, validates. It shows that an installation works; its models know nothing.
+steps, annotates and reports in shards, evaluates, distils the student, exports its preview (which nobody publishes), validates.
+It shows that an installation works; its models know nothing.
 """
 
 from datetime import timedelta
@@ -15,11 +16,14 @@ from d2r_airflow.operator import D2ROperator
 from d2r_airflow.policy import GPU_POOL, shared
 from d2r_airflow.publication import slug
 
+# As little as shows that everything works, over the preset of the form.
+LEAST = ["detector.train.steps=4", "detector.train.eval_every=4", "report.train.epochs=1", "student.train.epochs=1"]
 LAYOUTS = {"vindr": "vindr", "mimic": "mimic", "iu-xray": "iu_xray"}
 PLACE = ["--dataset", "mimic", "--split", "test"]
 PHANTOM = "{{ ti.xcom_pull(task_ids='prepare')['phantom'] }}"
 DETECTOR = "{{ ti.xcom_pull(task_ids='train_detector') | run_folder }}"
 REPORTER = "{{ ti.xcom_pull(task_ids='train_reporter') | run_folder }}"
+STUDENT = "{{ ti.xcom_pull(task_ids='distill') | run_folder }}"
 
 
 @dag(
@@ -40,9 +44,9 @@ def d2r_smoke():
         """This run's own project."""
         context = get_current_context()
         project = f"smoke/{slug(context['run_id'])}"
-        chosen = decide({**context["params"], "project": project}, {}, ())
+        chosen = decide({**context["params"], "project": project, "overrides": LEAST}, {}, ())
         phantom = f"{project}/phantom"
-        return {**chosen, "phantom": phantom, "truth": f"{phantom}/truth"}
+        return {**chosen, "phantom": phantom, "truth": f"{phantom}/truth", "preview": f"{project}/preview"}
 
     retries = {"retry_delay": timedelta(seconds=5)}
     at = prepare()
@@ -82,8 +86,18 @@ def d2r_smoke():
         )
         for what in ("detector", "reports")
     ]
+    distill = D2ROperator(
+        task_id="distill", arguments=["distill", common, "--dataset", "mimic", "--reporter", REPORTER], pool=GPU_POOL, **retries
+    )
+    export = D2ROperator(
+        task_id="export_preview",
+        arguments=["export", "preview", common, *PLACE, "--student", STUDENT, "--out", at["preview"]],
+        **retries,
+    )
     validate = D2ROperator(task_id="validate", arguments=["validate", common], **retries)
-    phantom >> ingest >> audit >> train_detector >> annotate >> train_reporter >> report >> evaluate >> validate
+    phantom >> ingest >> audit >> train_detector >> annotate >> train_reporter >> report >> [*evaluate, distill]
+    distill >> export
+    [*evaluate, export] >> validate
 
 
 d2r_smoke()

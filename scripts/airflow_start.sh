@@ -29,9 +29,9 @@ mkdir -p "$D2R_WORKSPACE" "$AIRFLOW_HOME/logs"
 airflow db migrate >"$AIRFLOW_HOME/logs/migrate.log" 2>&1
 airflow pools import dags/pools.json >>"$AIRFLOW_HOME/logs/migrate.log" 2>&1
 
-# Job control, so that standalone, in the background, hears INT, on which it stops its parts.
+# Standalone stops its parts on INT, which must not be ignored, as it is by what a script starts in the background.
 set -m
-airflow standalone >"$AIRFLOW_HOME/logs/standalone.log" 2>&1 &
+env --default-signal=INT airflow standalone >"$AIRFLOW_HOME/logs/standalone.log" 2>&1 &
 airflow=$!
 trap 'kill -INT "$airflow" 2>/dev/null || true' INT TERM
 passwords=$AIRFLOW_HOME/simple_auth_manager_passwords.json.generated

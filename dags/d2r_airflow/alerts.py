@@ -1,4 +1,4 @@
-"""The one alert hook: failed runs, missed deadlines and waiting approvals go to the connection `d2r_alerts`."""
+"""The one alert hook: failed runs, missed deadlines, waiting approvals, passed-over projects go to the connection `d2r_alerts`."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def deadline_missed(context: dict[str, Any] | None = None, **_: Any) -> None:
 
 
 def send(what: str, **where: str | None) -> None:
-    """Posts to the connection's host; without the connection the log has to do."""
+    """Posts to the connection's host. Without the connection, or when it does not answer, the log has to do: no work fails on it."""
     import httpx  # here, because every DAG file imports this module and httpx is slow to load
 
     where = {name: value for name, value in where.items() if value}
@@ -49,4 +49,7 @@ def send(what: str, **where: str | None) -> None:
     if connection.port:
         address += f":{connection.port}"
     path = connection.extra_dejson.get("path", "/")
-    httpx.post(address + path, json={"text": text, "event": what, **where}, headers=headers, timeout=TIMEOUT_S).raise_for_status()
+    try:
+        httpx.post(address + path, json={"text": text, "event": what, **where}, headers=headers, timeout=TIMEOUT_S).raise_for_status()
+    except httpx.HTTPError as e:
+        log.error("%s (not delivered: %s)", text, e)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from airflow.sdk import get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException
+
+from d2r_airflow.alerts import send
+from d2r_airflow.params import FOLDER, NAME, OVERRIDE, PARTITION
 
 DEFAULT_PROJECT = "main"
 
@@ -17,31 +21,60 @@ def newest_extra(events: Mapping[Any, Sequence[Any]]) -> dict[str, Any]:
     return dict(max(every, key=lambda e: e.timestamp).extra or {}) if every else {}
 
 
-def decide(params: Mapping[str, Any], event: Mapping[str, Any], wanted: Iterable[str]) -> dict[str, Any]:
-    """`common` arguments, the project, and the `wanted` values: the form's where filled in, else the event's."""
+def project_of(event: Any) -> str:
+    """Whose event it is."""
+    return (event.extra or {}).get("project") or DEFAULT_PROJECT
+
+
+def other_projects(events: Mapping[Any, Sequence[Any]]) -> list[str]:
+    """The projects of the run's older events: a run works on one project, the youngest event's."""
+    every = {project_of(event) for of_asset in events.values() for event in of_asset}
+    return sorted(every - {newest_extra(events).get("project") or DEFAULT_PROJECT})
+
+
+def decide(
+    params: Mapping[str, Any], event: Mapping[str, Any], wanted: Iterable[str], otherwise: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """`common` arguments, the project, and the `wanted` values: the form's where filled in, else the event's, else `otherwise`."""
     def given(name: str, default: Any = None) -> Any:
         return params.get(name) or event.get(name) or default
 
     carried = {"project": given("project", DEFAULT_PROJECT), "preset": given("preset", "default"), "overrides": given("overrides", [])}
     project = carried["project"]
+    _check("project", project, FOLDER)
+    _check("preset", carried["preset"], NAME)
+    for override in carried["overrides"]:
+        _check("overrides", override, OVERRIDE)
     common = ["--lake", f"{project}/lake", "--runs", f"{project}/runs", "--preset", carried["preset"]]
     for override in carried["overrides"]:
         common += ["--set", override]
     chosen: dict[str, Any] = {"project": project, "common": common, "carried": carried}
     for name in wanted:
-        value = given(name)
+        value = given(name, (otherwise or {}).get(name))
         if not value:
             raise AirflowFailException(f"`{name}` is not given, and no asset event triggered this run: fill in the form's field")
+        for text in [value] if isinstance(value, str) else value:
+            _check(name, text, PARTITION if name == "partitions" else NAME)
         chosen["carried"][name] = value
         chosen[name] = f"{project}/runs/{value}" if name in ("detector", "reporter") else value
     return chosen
 
 
+def _check(name: str, value: Any, pattern: str) -> None:
+    """An event's extra has not been through the form's checks."""
+    if not isinstance(value, str) or not re.fullmatch(pattern, value):
+        raise AirflowFailException(f"`{name}` of the form or the event is {value!r}, which does not match {pattern}")
+
+
 @task(multiple_outputs=True)
-def choose(wanted: Sequence[str] = ()) -> dict[str, Any]:
+def choose(wanted: Sequence[str] = (), otherwise: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The first task: a retry or a cleared shard later on works on the same inputs."""
     context = get_current_context()
-    return decide(context["params"], newest_extra(context["triggering_asset_events"]), wanted)
+    events = context["triggering_asset_events"]
+    # Airflow hands all events that arrived meanwhile to one run.
+    if others := other_projects(events):
+        send("passed over", dag_id=context["dag"].dag_id, run_id=context["run_id"], projects=", ".join(others))
+    return decide(context["params"], newest_extra(events), wanted, otherwise)
 
 
 def shares(shards: int, partitions: Sequence[str] = ()) -> list[list[str]]:

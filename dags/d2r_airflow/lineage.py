@@ -50,9 +50,17 @@ def lake_facts(files: Iterable[dict[str, Any]], workspace: Path) -> dict[str, An
     """
     contracts: dict[str, str] = {}
     models: set[str] = set()
+    known: dict[PurePosixPath, dict[str, dict[str, Any]]] = {}
     for file in files:
-        part = _part(PurePosixPath(file["path"]), workspace)
-        if part:
+        path = PurePosixPath(file["path"])
+        if path.suffix != ".parquet" or len(path.parts) < 5:
+            continue
+        # LAKE/v1/<table>/dataset=<d>/split=<s>/part-*.parquet, described in LAKE/manifests/<table>/dataset=<d>/split=<s>/.
+        lake, inside = PurePosixPath(*path.parts[:-5]), PurePosixPath(*path.parts[-5:])
+        folder = lake / "manifests" / PurePosixPath(*inside.parts[1:-1])
+        if folder not in known:
+            known[folder] = _parts(workspace / folder)
+        if part := known[folder].get(str(inside)):
             contracts[part["table"]] = f"{part['contract_id']} {part['contract_version']}"
             if part["model_sha256"]:
                 models.add(part["model_sha256"])
@@ -62,16 +70,10 @@ def lake_facts(files: Iterable[dict[str, Any]], workspace: Path) -> dict[str, An
     return facts
 
 
-def _part(path: PurePosixPath, workspace: Path) -> dict[str, Any] | None:
-    """The manifest of a part `LAKE/v1/<table>/dataset=<d>/split=<s>/part-*.parquet`."""
-    if path.suffix != ".parquet" or len(path.parts) < 5:
-        return None
-    lake, inside = PurePosixPath(*path.parts[:-5]), PurePosixPath(*path.parts[-5:])
-    for manifest in (workspace / lake / "manifests" / PurePosixPath(*inside.parts[1:-1])).glob("*/*.json"):
-        part = json.loads(manifest.read_text()).get("part", {})
-        if part.get("file") == str(inside):
-            return part
-    return None
+def _parts(folder: Path) -> dict[str, dict[str, Any]]:
+    """The parts that a partition's manifests describe, by file."""
+    parts = [json.loads(manifest.read_text()).get("part", {}) for manifest in folder.glob("*/*.json")]
+    return {part["file"]: part for part in parts if "file" in part}
 
 
 def digest(values: Sequence[str]) -> str:

@@ -6,6 +6,7 @@ from airflow.sdk import Param
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 FOLDER = r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*$"
+OVERRIDE = r"^[a-z0-9_.]+=.*$"
 PARTITION = r"^[A-Za-z0-9_-]+/(train|val|test)$"
 # Airflow stops at 1024 mapped tasks; long before that a shard is too short for its start-up time.
 SHARDS_MAX = 512
@@ -25,7 +26,7 @@ def common() -> dict[str, Param]:
             description_md="The built-in configuration to start from; empty: the triggering event's, else `default`.",
         ),
         "overrides": Param(
-            None, type=["null", "array"], items={"type": "string", "pattern": r"^[a-z0-9_.]+=.*$"}, title="Overrides",
+            None, type=["null", "array"], items={"type": "string", "pattern": OVERRIDE}, title="Overrides",
             section="Advanced",
             description_md="One `key=value` a line, laid over the preset, for instance `annotate.threshold=0.4`; empty: the event's.",
         ),
@@ -41,7 +42,7 @@ def run(kind: str) -> Param:
     """A finished training run; an event that triggers the DAG brings it along."""
     return Param(
         None, type=["null", "string"], pattern=NAME, title=f"{kind.capitalize()} run", examples=[f"{kind}-0123456789ab"],
-        description=f"Folder under `runs/`; empty: the one of the event that triggered this run. A run started by hand needs it.",
+        description="Folder under `runs/`; empty: the one of the event that triggered this run. A run started by hand needs it.",
     )
 
 
@@ -53,9 +54,9 @@ def shards(default: int) -> Param:
     )
 
 
-def partitions(default: list[str] | None = None) -> Param:
+def partitions(otherwise: str = "needed in a run started by hand") -> Param:
     """Which partitions of the lake to work on: one, or many for a backfill."""
     return Param(
-        default, type=["null", "array"], items={"type": "string", "pattern": PARTITION}, minItems=1, title="Partitions",
-        description_md="One `dataset/split` a line, for instance `mimic/test`; several for a backfill; empty: the triggering event's.",
+        None, type=["null", "array"], items={"type": "string", "pattern": PARTITION}, minItems=1, title="Partitions",
+        description_md=f"One `dataset/split` a line; several for a backfill; empty: the triggering event's, else {otherwise}.",
     )

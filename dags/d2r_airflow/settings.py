@@ -36,3 +36,9 @@ class Settings:
         if given.get("launcher", "local") not in LAUNCHERS:
             raise AirflowFailException(f"D2R_LAUNCHER is `{given['launcher']}`, not one of {', '.join(LAUNCHERS)}")
         return cls(**given)
+
+
+def configuration(environment: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The command's own variables, `D2R_<SECTION>__<KEY>`: what a container gets of the worker's environment."""
+    environment = os.environ if environment is None else environment
+    return {name: value for name, value in environment.items() if name.startswith("D2R_") and "__" in name}

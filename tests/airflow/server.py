@@ -1,4 +1,4 @@
-"""A real Airflow in a folder of its own, on loopback ports of its own, and the REST API in front of it."""
+"""A real Airflow in a folder of its own, on loopback ports of its own."""
 
 from __future__ import annotations
 
@@ -16,12 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from rest_api import AirflowApi
 
 ROOT = Path(__file__).resolve().parents[2]
 DAGS = ROOT / "dags"
 COMPONENTS = ("api-server", "dag-processor", "scheduler")
-FINAL = {"success", "failed"}
-TASK_FINAL = {"success", "failed", "skipped", "upstream_failed", "removed"}
 
 
 def free_port() -> int:
@@ -34,7 +33,7 @@ def bundle(name: str, path: Path) -> dict[str, Any]:
     return {"name": name, "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle", "kwargs": {"path": str(path)}}
 
 
-class AirflowServer:
+class AirflowServer(AirflowApi):
     """Starts on `with`, stops its own processes, by their ids, when the block ends."""
 
     def __init__(
@@ -79,7 +78,7 @@ class AirflowServer:
             "D2R_WORKSPACE": str(self.workspace),
             **(environment or {}),
         }
-        self.api = httpx.Client(base_url=address, timeout=60)
+        super().__init__(address)
 
     # Starting and stopping.
 
@@ -135,7 +134,7 @@ class AirflowServer:
             raise RuntimeError(f"airflow {' '.join(arguments)}: {done.stdout[-2000:]}{done.stderr[-2000:]}")
         return done.stdout
 
-    def _wait_until_ready(self, seconds: float = 180) -> None:
+    def _wait_until_ready(self, seconds: float = 600) -> None:
         passwords = Path(self.environment["AIRFLOW_HOME"], "simple_auth_manager_passwords.json.generated")
         until = time.monotonic() + seconds
         while time.monotonic() < until:
@@ -144,84 +143,7 @@ class AirflowServer:
                     raise RuntimeError(f"{name} ended with {process.returncode}; see {self.folder / 'logs'}")
             with suppress(httpx.HTTPError, FileNotFoundError, ValueError, KeyError):
                 password = json.loads(passwords.read_text())["admin"]
-                token = self.api.post("/auth/token", json={"username": "admin", "password": password})
-                if token.status_code == 201:
-                    self.api.headers["Authorization"] = f"Bearer {token.json()['access_token']}"
-                    there = {dag["dag_id"] for dag in self.get("/dags")["dags"]}
-                    if self.dag_ids <= there:
-                        return
+                if self.log_in("admin", password) and self.dag_ids <= {dag["dag_id"] for dag in self.get("/dags")["dags"]}:
+                    return
             time.sleep(0.5)
         raise TimeoutError(f"Airflow was not ready after {seconds} s; see {self.folder / 'logs'}")
-
-    # The REST API.
-
-    def get(self, path: str, **query: Any) -> dict[str, Any]:
-        return self._json(self.api.get("/api/v2" + path, params=query))
-
-    def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        return self._json(self.api.post("/api/v2" + path, json=body))
-
-    def patch(self, path: str, body: dict[str, Any], **query: Any) -> dict[str, Any]:
-        return self._json(self.api.patch("/api/v2" + path, json=body, params=query))
-
-    @staticmethod
-    def _json(answer: httpx.Response) -> dict[str, Any]:
-        if answer.is_error:
-            raise RuntimeError(f"{answer.request.method} {answer.request.url.path}: {answer.status_code} {answer.text[:500]}")
-        return answer.json()
-
-    def unpause(self, *dags: str) -> None:
-        for dag in dags:
-            self.patch(f"/dags/{dag}", {"is_paused": False})
-
-    def trigger(self, dag: str, conf: dict[str, Any] | None = None, run_id: str | None = None) -> str:
-        body: dict[str, Any] = {"logical_date": None, "conf": conf or {}}
-        if run_id:
-            body["dag_run_id"] = run_id
-        return self.post(f"/dags/{dag}/dagRuns", body)["dag_run_id"]
-
-    def run(self, dag: str, run_id: str) -> dict[str, Any]:
-        return self.get(f"/dags/{dag}/dagRuns/{run_id}")
-
-    def tasks(self, dag: str, run_id: str) -> list[dict[str, Any]]:
-        return self.get(f"/dags/{dag}/dagRuns/{run_id}/taskInstances", limit=500)["task_instances"]
-
-    def task(self, dag: str, run_id: str, task_id: str, map_index: int = -1) -> dict[str, Any] | None:
-        for task in self.tasks(dag, run_id):
-            if task["task_id"] == task_id and task["map_index"] == map_index:
-                return task
-        return None
-
-    def wait(self, dag: str, run_id: str, seconds: float = 600) -> str:
-        """The run's final state."""
-        return self.until(lambda: self.run(dag, run_id)["state"], FINAL, seconds, f"{dag} {run_id}")
-
-    def wait_task(self, dag: str, run_id: str, task_id: str, states: set[str], map_index: int = -1, seconds: float = 300) -> str:
-        def state() -> str | None:
-            task = self.task(dag, run_id, task_id, map_index)
-            return task and task["state"]
-
-        return self.until(state, states, seconds, f"{dag} {run_id} {task_id}[{map_index}]")
-
-    @staticmethod
-    def until(state: Any, wanted: set[str], seconds: float, what: str) -> str:
-        until = time.monotonic() + seconds
-        seen = None
-        while time.monotonic() < until:
-            seen = state()
-            if seen in wanted:
-                return seen
-            time.sleep(0.5)
-        raise TimeoutError(f"{what} is {seen} after {seconds} s, not {' or '.join(sorted(wanted))}")
-
-    def clear(self, dag: str, run_id: str, task_ids: list[Any] | None = None, **options: Any) -> None:
-        body = {"dry_run": False, "dag_run_id": run_id, "only_failed": False, "reset_dag_runs": True, **options}
-        if task_ids:
-            body["task_ids"] = task_ids
-        self.post(f"/dags/{dag}/clearTaskInstances", body)
-
-    def log(self, dag: str, run_id: str, task_id: str, map_index: int = -1, attempt: int = 1) -> str:
-        answer = self.get(
-            f"/dags/{dag}/dagRuns/{run_id}/taskInstances/{task_id}/logs/{attempt}", map_index=map_index, full_content=True
-        )
-        return "\n".join(json.dumps(line) for line in answer["content"])

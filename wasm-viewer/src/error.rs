@@ -1,5 +1,6 @@
 //! What can go wrong in the viewer, with stable codes for the page.
 
+use d2r_contracts::decode::DecodeError;
 use thiserror::Error;
 
 /// An error that a person can act on.
@@ -30,6 +31,11 @@ pub enum ViewerError {
 }
 
 impl ViewerError {
+    /// What the decoder says of a film.
+    pub fn film(e: DecodeError) -> Self {
+        Self::Film { code: e.code().to_owned(), message: e.to_string() }
+    }
+
     /// A stable code.
     pub fn code(&self) -> &str {
         match self {

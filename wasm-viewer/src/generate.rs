@@ -1,5 +1,5 @@
-//! Beam search on the step graph; beam 1 is greedy. The rules are those of the batch job: no `<unk>`, no n-gram twice,
-//! and an end as soon as no better report can come.
+//! Beam search on the step graph, a word at a time; beam 1 is greedy. The rules are those of the batch job: no `<unk>`,
+//! no n-gram twice, and an end as soon as no better report can come.
 
 use d2r_contracts::preview_bundle::{DecoderSizes, PreviewOptions};
 use d2r_contracts::vocabulary::BOUNDARY_ID;
@@ -23,72 +23,123 @@ pub struct Hypothesis {
     pub ended: bool,
 }
 
+#[derive(Debug)]
 struct Beam {
     told: Hypothesis,
     cache: Cache,
 }
 
-/// Writes a report. `on_word` is given each word of a greedy report as it comes; returning `false` stops.
-///
-/// # Errors
-/// Those of the step graph.
-pub fn generate(
-    plan: &Plan,
-    sizes: &DecoderSizes,
-    options: &PreviewOptions,
+/// A word that a beam may go on with.
+#[derive(Debug, Clone, Copy)]
+struct Candidate {
+    sum: f32,
+    beam: usize,
+    word: i64,
+    log_prob: f32,
+}
+
+/// A report that is being written.
+#[derive(Debug)]
+pub struct Writer {
+    plan: Plan,
+    sizes: DecoderSizes,
+    options: PreviewOptions,
     unknown: i64,
-    memory: &[TValue; 2],
-    on_word: &mut dyn FnMut(i64) -> bool,
-) -> Result<Hypothesis> {
-    let width = options.beam_size.max(1);
-    let mut beams = vec![Beam { told: Hypothesis::default(), cache: Cache::new(sizes) }];
-    let mut best: Option<Hypothesis> = None;
-    for t in 0..sizes.max_words {
-        let last = t + 1 == sizes.max_words;
-        let mut candidates: Vec<(f32, usize, i64, f32)> = Vec::new();
-        let mut looked = Vec::with_capacity(beams.len());
-        for (row, beam) in beams.iter_mut().enumerate() {
-            let previous = beam.told.words.last().copied().unwrap_or(BOUNDARY_ID);
-            let (log_probs, look) = step(plan, sizes, memory, &mut beam.cache, previous)?;
-            looked.push(look);
-            let blocked = blocked(&beam.told.words, options.block_ngram);
-            let allowed = |id: i64| id == BOUNDARY_ID || (id != unknown && !blocked.contains(&id));
-            let mut own: Vec<(f32, usize, i64, f32)> = log_probs
-                .iter()
-                .enumerate()
-                .filter(|(id, p)| allowed(*id as i64) && p.is_finite())
-                .map(|(id, p)| (beam.told.sum + p, row, id as i64, *p))
-                .collect();
-            own.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.2.cmp(&b.2)));
-            candidates.extend(own.into_iter().take(width));
+    memory: [TValue; 2],
+    /// The likeliest first.
+    beams: Vec<Beam>,
+    best: Option<Hypothesis>,
+    written: usize,
+}
+
+impl Writer {
+    /// Without words. `memory` holds the film's keys and values; `unknown` is the id of `<unk>`.
+    pub fn new(
+        plan: &Plan,
+        sizes: DecoderSizes,
+        options: PreviewOptions,
+        unknown: i64,
+        memory: [TValue; 2],
+    ) -> Self {
+        let beams = vec![Beam { told: Hypothesis::default(), cache: Cache::new(&sizes) }];
+        Self { plan: plan.clone(), sizes, options, unknown, memory, beams, best: None, written: 0 }
+    }
+
+    /// Ids of the likeliest words so far.
+    pub fn words(&self) -> &[i64] {
+        self.likeliest().map_or(&[], |told| &told.words)
+    }
+
+    /// The report; the likeliest unfinished one when it was stopped early.
+    pub fn finish(self) -> Hypothesis {
+        self.likeliest().cloned().unwrap_or_default()
+    }
+
+    fn likeliest(&self) -> Option<&Hypothesis> {
+        self.best.as_ref().or_else(|| self.beams.first().map(|b| &b.told))
+    }
+
+    /// One more word; `false` when the report is done.
+    ///
+    /// # Errors
+    /// Those of the step graph.
+    pub fn advance(&mut self) -> Result<bool> {
+        if self.beams.is_empty() || self.written >= self.sizes.max_words {
+            return Ok(false);
         }
-        candidates.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)).then(a.2.cmp(&b.2)));
+        self.written += 1;
+        let last = self.written == self.sizes.max_words;
+        let width = self.options.beam_size.max(1);
+        let mut chosen = Vec::with_capacity(width + 1);
+        let mut looks = Vec::with_capacity(self.beams.len());
+        for (row, beam) in self.beams.iter_mut().enumerate() {
+            let previous = beam.told.words.last().copied().unwrap_or(BOUNDARY_ID);
+            let (log_probs, look) = step(&self.plan, &self.sizes, &self.memory, &mut beam.cache, previous)?;
+            looks.push(look);
+            let blocked = blocked(&beam.told.words, self.options.block_ngram);
+            for (id, &log_prob) in log_probs.iter().enumerate() {
+                let word = id as i64;
+                let allowed = word == BOUNDARY_ID || (word != self.unknown && !blocked.contains(&word));
+                if allowed && log_prob.is_finite() {
+                    let sum = beam.told.sum + log_prob;
+                    keep_best(&mut chosen, width, Candidate { sum, beam: row, word, log_prob });
+                }
+            }
+        }
         let mut next = Vec::with_capacity(width);
-        for (sum, row, word, log_prob) in candidates.into_iter().take(width) {
-            let mut told = Hypothesis { sum, ended: word == BOUNDARY_ID, ..beams[row].told.clone() };
+        for Candidate { sum, beam, word, log_prob } in chosen {
+            let mut told = Hypothesis { sum, ended: word == BOUNDARY_ID, ..self.beams[beam].told.clone() };
             if !told.ended {
                 told.words.push(word);
                 told.log_probs.push(log_prob);
-                told.looks.push(looked[row].clone());
+                told.looks.push(looks[beam].clone());
             }
-            if told.ended || last {
-                if best.as_ref().is_none_or(|b| told.sum > b.sum) {
-                    best = Some(told);
-                }
-            } else {
-                if width == 1 && !on_word(word) {
-                    return Ok(told);
-                }
-                next.push(Beam { told, cache: beams[row].cache.clone() });
+            if !told.ended && !last {
+                next.push(Beam { told, cache: self.beams[beam].cache.clone() });
+            } else if self.best.as_ref().is_none_or(|b| told.sum > b.sum) {
+                self.best = Some(told);
             }
         }
         let live = next.iter().map(|b| b.told.sum).fold(f32::NEG_INFINITY, f32::max);
-        if next.is_empty() || best.as_ref().is_some_and(|b| b.sum >= live) {
-            break;
+        if self.best.as_ref().is_some_and(|b| b.sum >= live) {
+            next.clear();
         }
-        beams = next;
+        let goes_on = !next.is_empty();
+        if goes_on || self.best.is_some() {
+            self.beams = next;
+        }
+        Ok(goes_on)
     }
-    Ok(best.unwrap_or_default())
+}
+
+/// Puts a candidate among the best `width`, the best first; of equals the earlier stays ahead.
+fn keep_best(chosen: &mut Vec<Candidate>, width: usize, new: Candidate) {
+    if chosen.len() == width && chosen.last().is_none_or(|worst| worst.sum >= new.sum) {
+        return;
+    }
+    let place = chosen.partition_point(|c| c.sum >= new.sum);
+    chosen.insert(place, new);
+    chosen.truncate(width);
 }
 
 /// Words that would repeat an n-gram.
@@ -110,5 +161,14 @@ mod tests {
         assert!(blocked(&[1, 2, 3, 4, 5], 3).is_empty());
         assert_eq!(blocked(&[7, 8], 1), [7, 8]);
         assert!(blocked(&[1, 1], 0).is_empty());
+    }
+
+    #[test]
+    fn the_best_stay_in_order_and_the_earlier_of_equals_first() {
+        let mut chosen = Vec::new();
+        for (word, sum) in [(1, -3.0), (2, -1.0), (3, -2.0), (4, -1.0), (5, -9.0)] {
+            keep_best(&mut chosen, 3, Candidate { sum, beam: 0, word, log_prob: sum });
+        }
+        assert_eq!(chosen.iter().map(|c| c.word).collect::<Vec<_>>(), [2, 4, 3]);
     }
 }

@@ -4,6 +4,7 @@ use d2r_contracts::preview_bundle::DecoderSizes;
 use tract_onnx::prelude::*;
 
 use crate::error::{Result, model_error};
+use crate::onnx_ops::reader;
 
 /// Hides an empty place of the caches.
 const HIDDEN: f32 = -1e9;
@@ -16,8 +17,14 @@ pub type Plan = Arc<TypedRunnableModel>;
 /// # Errors
 /// When tract cannot use it.
 pub fn plan(bytes: &[u8]) -> Result<Plan> {
-    let model = onnx().model_for_read(&mut std::io::Cursor::new(bytes)).map_err(model_error)?;
+    let model = reader().model_for_read(&mut std::io::Cursor::new(bytes)).map_err(model_error)?;
     model.into_optimized().and_then(|m| m.into_runnable()).map_err(model_error)
+}
+
+/// Names of the matrix kernels that the graph runs on.
+pub fn kernels(plan: &Plan) -> Vec<String> {
+    let infos = plan.model().nodes.iter().filter_map(|n| n.op().info().ok()).flatten();
+    infos.filter_map(|i| i.starts_with("Mult: ").then(|| i.rsplit(['[', ' ']).next().map(|w| w.trim_end_matches(']').to_owned()))).flatten().collect()
 }
 
 /// What the encoder says of a film.

@@ -1,21 +1,21 @@
-//! A loaded bundle: a film's bytes in, report, findings and links out. The same natively and in the browser.
+//! A loaded bundle: a film in, report, findings and links out. The same natively and in the browser.
 
 use d2r_contracts::boxes::BoxXyxy;
 use d2r_contracts::decode::{DecodeOptions, decode};
 use d2r_contracts::grounding::{BoxFacts, SentenceFacts, boxes_named, sentence_weights};
-use d2r_contracts::nms::nms;
 use d2r_contracts::preprocess::{ModelInput, to_model_input};
-use d2r_contracts::preview_bundle::{BUNDLE_VERSION, ENCODER, FILE_MAX, PreviewCard, STEP};
+use d2r_contracts::preview_bundle::{ENCODER, PreviewCard, STEP};
 use d2r_contracts::radiograph::Radiograph;
 use d2r_contracts::report_text::sentences;
 use d2r_contracts::space::{Model, Original};
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 
 use crate::NOTICE;
+use crate::bundle::{check_file, read_card};
 use crate::error::{Result, ViewerError};
-use crate::generate::generate;
-use crate::graph::{Encoded, Plan, encode, plan};
+use crate::findings::{Finding, findings, hottest};
+use crate::generate::Writer;
+use crate::graph::{Plan, encode, kernels, plan};
 
 /// A bundle's models, ready for films.
 #[derive(Debug)]
@@ -23,19 +23,6 @@ pub struct PreviewSession {
     card: PreviewCard,
     encoder: Plan,
     step: Plan,
-}
-
-/// A box that the student sees.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Finding {
-    /// VinDr-CXR class.
-    pub class_id: i32,
-    /// Its name.
-    pub class_name: String,
-    /// 0 to 1.
-    pub score: f32,
-    /// `x_min y_min x_max y_max` in the film's own pixels.
-    pub region: [f32; 4],
 }
 
 /// A sentence and what it rests on.
@@ -51,13 +38,30 @@ pub struct Sentence {
     pub look: Vec<f32>,
 }
 
-/// What is said of a film.
+/// What is seen of a film before a word is written.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Analysis {
+pub struct Seen {
     /// Columns of the film.
     pub width: u32,
     /// Rows of the film.
     pub height: u32,
+    /// Boxes, the surest first.
+    pub findings: Vec<Finding>,
+    /// Score of each CheXpert label.
+    pub labels: Vec<(String, f32)>,
+    /// The highest class score of each cell of the heat map, row by row.
+    pub heat: Vec<f32>,
+    /// Where the model's square lies: `x_min y_min x_max y_max` in the film's pixels, beyond the film where it was
+    /// padded. The heat map and every `look` cover it.
+    pub frame: [f32; 4],
+}
+
+/// What is said of a film.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Analysis {
+    /// What was seen.
+    #[serde(flatten)]
+    pub seen: Seen,
     /// The report.
     pub report: String,
     /// The model ended the report itself.
@@ -66,47 +70,36 @@ pub struct Analysis {
     pub log_probs: Vec<f32>,
     /// Its sentences.
     pub sentences: Vec<Sentence>,
-    /// Boxes, the surest first.
-    pub findings: Vec<Finding>,
-    /// Score of each CheXpert label.
-    pub labels: Vec<(String, f32)>,
-    /// The highest class score of each cell of the heat map, row by row.
-    pub heat: Vec<f32>,
     /// Research-use notice.
     pub notice: &'static str,
 }
 
-/// The card of a bundle.
-///
-/// # Errors
-/// [`ViewerError::Bundle`] for text that is no card of this version.
-pub fn read_card(text: &[u8]) -> Result<PreviewCard> {
-    let card: PreviewCard =
-        serde_json::from_slice(text).map_err(|e| ViewerError::Bundle(format!("card.json: {e}")))?;
-    let bad = |problem: &str| Err(ViewerError::Bundle(format!("card.json: {problem}")));
-    if card.version != BUNDLE_VERSION {
-        return bad(&format!("version {}, this viewer reads {BUNDLE_VERSION}", card.version));
-    }
-    let sizes = &card.decoder;
-    let all = [sizes.layers, sizes.heads, sizes.d_head, sizes.max_words, sizes.grid, sizes.heat_grid];
-    if all.contains(&0) || all.iter().any(|n| *n > 4096) || card.input.side == 0 || card.input.side > 2048 {
-        return bad("its sizes are out of bounds");
-    }
-    Ok(card)
+/// A film whose report is being written: [`Reading::advance`] until it says `false`, then [`PreviewSession::finish`].
+#[derive(Debug)]
+pub struct Reading {
+    seen: Seen,
+    places: Vec<BoxXyxy<Model>>,
+    writer: Writer,
 }
 
-/// Whether these bytes are the file that the card names.
-///
-/// # Errors
-/// [`ViewerError::Digest`] when they are not.
-pub fn check_file(card: &PreviewCard, name: &str, bytes: &[u8]) -> Result<()> {
-    let wrong = |problem: String| ViewerError::Digest { name: name.into(), problem };
-    let entry = card.file(name).ok_or_else(|| wrong("the card does not name it".into()))?;
-    if bytes.len() as u64 != entry.bytes || entry.bytes > FILE_MAX {
-        return Err(wrong(format!("{} bytes instead of {}", bytes.len(), entry.bytes)));
+impl Reading {
+    /// What was seen.
+    pub fn seen(&self) -> &Seen {
+        &self.seen
     }
-    let digest: String = Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect();
-    if digest != entry.sha256 { Err(wrong("its digest differs".into())) } else { Ok(()) }
+
+    /// One more word; `false` when the report is done.
+    ///
+    /// # Errors
+    /// [`ViewerError::Model`].
+    pub fn advance(&mut self) -> Result<bool> {
+        self.writer.advance()
+    }
+
+    /// Ids of the likeliest words so far.
+    pub fn words(&self) -> &[i64] {
+        self.writer.words()
+    }
 }
 
 impl PreviewSession {
@@ -126,14 +119,21 @@ impl PreviewSession {
         &self.card
     }
 
-    /// Decodes a PNG, JPEG or DICOM file and says what the student sees. `on_word` is given each word as it comes;
-    /// returning `false` stops there.
+    /// Names of the matrix kernels that the graphs run on, each once.
+    pub fn kernels(&self) -> Vec<String> {
+        let mut all: Vec<String> = [&self.encoder, &self.step].into_iter().flat_map(|p| kernels(p)).collect();
+        all.sort();
+        all.dedup();
+        all
+    }
+
+    /// Decodes a PNG, JPEG or DICOM file and says what the student sees. `on_word` is given each word of a greedy
+    /// report as it comes; returning `false` stops there.
     ///
     /// # Errors
     /// [`ViewerError::Film`] for a file that cannot be used; [`ViewerError::Model`].
     pub fn analyze(&self, bytes: &[u8], on_word: &mut dyn FnMut(&str) -> bool) -> Result<Analysis> {
-        let film = decode(bytes, &DecodeOptions::default())
-            .map_err(|e| ViewerError::Film { code: e.code().to_owned(), message: e.to_string() })?;
+        let film = decode(bytes, &DecodeOptions::default()).map_err(ViewerError::film)?;
         self.analyze_film(&film.radiograph, on_word)
     }
 
@@ -142,76 +142,65 @@ impl PreviewSession {
     /// # Errors
     /// [`ViewerError::Model`].
     pub fn analyze_film(&self, film: &Radiograph, on_word: &mut dyn FnMut(&str) -> bool) -> Result<Analysis> {
+        let mut reading = self.begin(film)?;
+        let greedy = self.card.options.beam_size <= 1;
+        let mut told = 0;
+        while reading.advance()? {
+            if greedy && reading.words().len() > told {
+                told = reading.words().len();
+                let word = reading.words().last().and_then(|id| self.card.vocabulary.word(*id));
+                if !on_word(word.unwrap_or_default()) {
+                    break;
+                }
+            }
+        }
+        Ok(self.finish(reading))
+    }
+
+    /// Looks at a film; no word is written yet.
+    ///
+    /// # Errors
+    /// [`ViewerError::Model`].
+    pub fn begin(&self, film: &Radiograph) -> Result<Reading> {
         let card = &self.card;
-        let side = card.input.side as usize;
         let input = to_model_input(film, &card.input);
-        let encoded = encode(&self.encoder, &input.pixels, side)?;
-        let (findings, places) = self.findings(&encoded, &input);
-        let vocabulary = &card.vocabulary;
-        let mut tell = |id: i64| on_word(vocabulary.word(id).unwrap_or_default());
-        let (sizes, options) = (&card.decoder, &card.options);
-        let told = generate(&self.step, sizes, options, vocabulary.unknown_id(), &encoded.memory, &mut tell)?;
-        let report = vocabulary.decode(&told.words);
-        let facts: Vec<BoxFacts> = findings
+        let encoded = encode(&self.encoder, &input.pixels, card.input.side as usize)?;
+        let (findings, places) = findings(card, &encoded, &input);
+        let seen = Seen {
+            width: film.width,
+            height: film.height,
+            findings,
+            labels: card.labels.iter().cloned().zip(encoded.labels.iter().copied()).collect(),
+            heat: hottest(&encoded.heat, card.decoder.heat_grid),
+            frame: frame(&input),
+        };
+        let unknown = card.vocabulary.unknown_id();
+        let writer = Writer::new(&self.step, card.decoder, card.options, unknown, encoded.memory);
+        Ok(Reading { seen, places, writer })
+    }
+
+    /// The report as far as it was written, its sentences linked to boxes.
+    pub fn finish(&self, reading: Reading) -> Analysis {
+        let Reading { seen, places, writer } = reading;
+        let told = writer.finish();
+        let report = self.card.vocabulary.decode(&told.words);
+        let facts: Vec<BoxFacts> = seen
+            .findings
             .iter()
             .map(|f| {
                 let [a, b, c, d] = f.region;
-                BoxFacts::of(f.class_id, &BoxXyxy::<Original>::new(a, b, c, d), film.width as f32)
+                BoxFacts::of(f.class_id, &BoxXyxy::<Original>::new(a, b, c, d), seen.width as f32)
             })
             .collect();
-        let spans = sentences(&report);
-        let sentences = spans.into_iter().map(|span| {
+        let spans = sentences(&report).into_iter();
+        let sentences = spans.map(|span| {
             let words = span.tokens.start.min(told.words.len())..span.tokens.end.min(told.words.len());
             let look = mean(&told.looks[words.clone()]);
             let links = self.links(&span.text, &look, &facts, &places);
             Sentence { log_prob: told.log_probs[words].iter().sum(), text: span.text, links, look }
         });
-        Ok(Analysis {
-            width: film.width,
-            height: film.height,
-            sentences: sentences.collect(),
-            report,
-            ended: told.ended,
-            log_probs: told.log_probs,
-            findings,
-            labels: card.labels.iter().cloned().zip(encoded.labels.iter().copied()).collect(),
-            heat: hottest(&encoded.heat, card.decoder.heat_grid),
-            notice: NOTICE,
-        })
-    }
-
-    /// Peaks of the heat map as boxes in the film's pixels, and the same in the model's.
-    fn findings(&self, encoded: &Encoded, input: &ModelInput) -> (Vec<Finding>, Vec<BoxXyxy<Model>>) {
-        let (options, grid) = (&self.card.options, self.card.decoder.heat_grid);
-        let (cells, side) = (grid * grid, self.card.input.side as f32);
-        let (mut boxes, mut scores, mut classes) = (Vec::new(), Vec::new(), Vec::new());
-        for (class, map) in encoded.heat.chunks_exact(cells).enumerate().take(self.card.classes.len()) {
-            for (cell, score) in map.iter().enumerate().filter(|(_, s)| **s >= options.score_min) {
-                let (row, column) = (cell / grid, cell % grid);
-                let around = |r: usize, c: usize| map[r * grid + c];
-                let near = |v: usize| v.saturating_sub(1)..(v + 2).min(grid);
-                if near(row).any(|r| near(column).any(|c| around(r, c) > *score)) {
-                    continue;
-                }
-                let edge = |which: usize| encoded.edges.get(which * cells + cell).copied().unwrap_or(0.0) * side;
-                let (x, y) = ((column as f32 + 0.5) * side / grid as f32, (row as f32 + 0.5) * side / grid as f32);
-                boxes.push(BoxXyxy::<Model>::new(x - edge(0), y - edge(1), x + edge(2), y + edge(3)));
-                scores.push(*score);
-                classes.push(class as i32);
-            }
-        }
-        let kept = nms(&boxes, &scores, &classes, options.nms_iou);
-        let mut found = (Vec::new(), Vec::new());
-        for i in kept {
-            let region = input.letterbox.original_from_model(&boxes[i]);
-            if !region.is_proper() || found.0.len() >= options.max_findings {
-                continue;
-            }
-            let class_name = self.card.classes[classes[i] as usize].clone();
-            found.0.push(Finding { class_id: classes[i], class_name, score: scores[i], region: region.to_array() });
-            found.1.push(boxes[i]);
-        }
-        found
+        let sentences = sentences.collect();
+        Analysis { seen, report, ended: told.ended, log_probs: told.log_probs, sentences, notice: NOTICE }
     }
 
     /// The boxes that a sentence names, each with its share of the sentence's attention among them.
@@ -222,6 +211,14 @@ impl PreviewSession {
         let weights = sentence_weights(&[on]);
         named.into_iter().zip(weights).filter(|(_, w)| *w >= self.card.options.link_weight_min).collect()
     }
+}
+
+/// The model's square in the film's pixels.
+fn frame(input: &ModelInput) -> [f32; 4] {
+    let map = &input.letterbox;
+    let x = |v: f32| (v - map.pad_x) / map.scale_x;
+    let y = |v: f32| (v - map.pad_y) / map.scale_y;
+    [x(0.0), y(0.0), x(map.model_width as f32), y(map.model_height as f32)]
 }
 
 /// Mean attention inside a box: each cell counts by the part of it that the box covers.
@@ -245,14 +242,4 @@ fn mean(looks: &[Vec<f32>]) -> Vec<f32> {
         }
     }
     sum
-}
-
-fn hottest(heat: &[f32], grid: usize) -> Vec<f32> {
-    let mut top = vec![0f32; grid * grid];
-    for map in heat.chunks_exact(grid * grid) {
-        for (t, v) in top.iter_mut().zip(map) {
-            *t = t.max(*v);
-        }
-    }
-    top
 }

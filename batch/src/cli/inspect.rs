@@ -7,12 +7,12 @@ use clap::Subcommand;
 use super::flags::Common;
 use super::output;
 use crate::error::{Error, Result};
-use crate::stages::{inspect, inspect_detect, inspect_forward};
+use crate::stages::{inspect, inspect_detect, inspect_forward, inspect_preview};
 
 /// What to look at.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  d2r inspect lake --lake demo/lake\n  d2r inspect run runs/detector-0123456789ab\n  d2r inspect detect --detector RUN --inputs in.safetensors --out out.safetensors\n  d2r inspect forward --reporter RUN --inputs in.safetensors --out out.safetensors"
+    after_help = "Examples:\n  d2r inspect lake --lake demo/lake\n  d2r inspect run runs/detector-0123456789ab\n  d2r inspect detect --detector RUN --inputs in.safetensors --out out.safetensors\n  d2r inspect forward --reporter RUN --inputs in.safetensors --out out.safetensors\n  d2r inspect preview --bundle preview --images films --out out.safetensors --analyses out.json"
 )]
 pub struct Args {
     #[command(subcommand)]
@@ -55,6 +55,24 @@ enum What {
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
     },
+    /// What a student makes of a folder of films: greedy words with all log-probabilities, heat, edges, labels.
+    Preview {
+        /// A preview bundle, on tract as the browser runs it.
+        #[arg(long, value_name = "DIR", required_unless_present = "student", conflicts_with = "student")]
+        bundle: Option<PathBuf>,
+        /// A student's run instead, on libtorch.
+        #[arg(long, value_name = "RUN")]
+        student: Option<PathBuf>,
+        /// PNG, JPEG and DICOM files; film i is the i-th by path.
+        #[arg(long, value_name = "DIR")]
+        images: PathBuf,
+        /// Written: pixels_i, heat_i, edges_i, labels_i, words_i, log_probs_i for each film.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+        /// Written: for each film its file, its words' ids and all that the viewer says, as JSON.
+        #[arg(long, value_name = "FILE", requires = "bundle")]
+        analyses: Option<PathBuf>,
+    },
 }
 
 /// Looks.
@@ -95,6 +113,17 @@ pub fn run(common: &Common, args: &Args) -> Result<()> {
                 inspect_forward::Args { reporter: reporter.clone(), inputs: inputs.clone(), out: out.clone() };
             let words = inspect_forward::run(&common.context()?, &args)?;
             output::lines(&serde_json::json!({ "words": words, "out": out }).to_string())
+        }
+        What::Preview { bundle, student, images, out, analyses } => {
+            let form = match (bundle, student) {
+                (Some(folder), _) => inspect_preview::Form::Bundle(folder.clone()),
+                (None, Some(run)) => inspect_preview::Form::Run(run.clone()),
+                (None, None) => return Err(Error::Usage("give --bundle DIR or --student RUN".into())),
+            };
+            let (images, out, analyses) = (images.clone(), out.clone(), analyses.clone());
+            let args = inspect_preview::Args { form, images, out, analyses };
+            let words = inspect_preview::run(&common.context()?, &args)?;
+            output::lines(&serde_json::json!({ "words": words, "out": args.out }).to_string())
         }
         What::Run { run } => {
             let card = inspect::card(run)?;

@@ -27,8 +27,8 @@ pub struct Args {
     /// A finished report model's run.
     #[arg(long, value_name = "RUN", required_unless_present = "student")]
     reporter: Option<PathBuf>,
-    /// A preview bundle instead: the browser's model, for a folder of films.
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["reporter", "dataset", "explain"])]
+    /// A preview bundle instead: the browser's model, which finds its own boxes.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["reporter", "explain"])]
     student: Option<PathBuf>,
     /// Where the reports for a folder go.
     #[arg(long, value_name = "DIR")]
@@ -41,20 +41,19 @@ pub struct Args {
 /// Writes reports.
 pub fn run(common: &Common, args: &Args) -> Result<()> {
     let ctx = common.context()?;
-    if let (Some(bundle), Some(images), Some(out)) = (&args.student, &args.images, &args.out) {
-        let args =
-            by_student::Args { images: images.clone(), bundle: bundle.clone(), out: out.clone(), shard: common.shard };
-        return output::result(common, &by_student::run(&ctx, args)?);
-    }
-    let Some(reporter) = args.reporter.clone() else {
-        return Err(Error::Usage("--student needs --images DIR and --out DIR".into()));
-    };
     let source = match (&args.images, &args.dataset) {
         (Some(images), _) => report::Source::Folder { images: images.clone() },
         (None, Some(dataset)) => {
             report::Source::Lake { lake: common.lake.clone(), dataset: dataset.clone(), split: args.split.clone() }
         }
         (None, None) => return Err(Error::Usage("give --images DIR or --dataset NAME".into())),
+    };
+    if let Some(bundle) = args.student.clone() {
+        let args = by_student::Args { source, bundle, out: args.out.clone(), shard: common.shard };
+        return output::result(common, &by_student::run(&ctx, args)?);
+    }
+    let Some(reporter) = args.reporter.clone() else {
+        return Err(Error::Usage("give --reporter RUN or --student DIR".into()));
     };
     let args = report::Args { source, reporter, out: args.out.clone(), explain: args.explain.clone(), shard: common.shard };
     output::result(common, &report::run(&ctx, args)?)

@@ -47,6 +47,9 @@ pub struct DistillArgs {
     /// A dataset of the lake with reports and annotated boxes.
     #[arg(long, value_name = "NAME", default_value = "mimic")]
     dataset: String,
+    /// A dataset whose films the student learns from too: the teacher writes about them, reports are not needed.
+    #[arg(long, value_name = "NAME")]
+    films: Option<String>,
     /// The teacher: a finished report model's run.
     #[arg(long, value_name = "RUN")]
     reporter: PathBuf,
@@ -83,6 +86,7 @@ pub fn run_distill(common: &Common, args: &DistillArgs) -> Result<()> {
     let args = distill::Args {
         lake: common.lake.clone(),
         dataset: args.dataset.clone(),
+        films: args.films.clone(),
         reporter: args.reporter.clone(),
         runs: common.runs.clone(),
     };

@@ -11,12 +11,13 @@ use crate::error::{Error, Result};
 const DEFAULT: &str = include_str!("../../presets/default.toml");
 
 /// The presets that are compiled in, by name.
-pub const PRESETS: [(&str, &str); 9] = [
+pub const PRESETS: [(&str, &str); 10] = [
     ("tiny", include_str!("../../presets/tiny.toml")),
     ("demo", include_str!("../../presets/demo.toml")),
     ("vindr_mimic", include_str!("../../presets/vindr_mimic.toml")),
     ("semi_bench", include_str!("../../presets/semi_bench.toml")),
     ("report_bench", include_str!("../../presets/report_bench.toml")),
+    ("student_bench", include_str!("../../presets/student_bench.toml")),
     ("r2gen_compat", include_str!("../../presets/r2gen_compat.toml")),
     ("iu_xray", include_str!("../../presets/iu_xray.toml")),
     ("utv2_rcnn", include_str!("../../presets/utv2_rcnn.toml")),

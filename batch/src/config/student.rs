@@ -42,7 +42,7 @@ pub struct StudentModelConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Tier {
-    /// 0.15 M parameters.
+    /// 0.18 M parameters.
     A,
     /// 1.35 M parameters.
     B,

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Instant;
 
 use d2r_contracts::decode::DecodeOptions;
 use d2r_contracts::findings_labeler::label;
 use d2r_contracts::labels::FindingState;
 use d2r_contracts::preprocess::{InputSpec, to_model_input};
+use d2r_contracts::radiograph::Radiograph;
 use d2r_contracts::rows::Row;
 use d2r_contracts::tables::{FailureRow, ImageRow, LesionRow, ReportRow};
 use rayon::prelude::*;
@@ -16,16 +18,17 @@ use super::context::{Context, StageResult};
 use super::train_reporter::{accepted, decoding, examples};
 use super::work_key::work_key;
 use crate::data::collate_report::stack_visuals;
-use crate::data::report_batch::{ReportExample, StudyVisual, box_of};
-use crate::data::source::read_radiograph;
+use crate::data::report_batch::{ReportExample, StudyVisual, box_of, study_visual};
+use crate::data::source::{SourceError, read_radiograph};
+use crate::data::text_tokens::EncodedTexts;
 use crate::error::{Error, Result};
 use crate::lake::digest::file_digest;
 use crate::lake::{Lake, Partition, Provenance, Shard};
 use crate::report::beam_search::DecodeOptions as Decoding;
 use crate::report::report_model::ReportModel;
 use crate::student::student_batch::StudentExample;
-use crate::student::student_model::{CLASSES, Student};
-use crate::student::targets::{CellTargets, TargetBox, cell_targets};
+use crate::student::student_model::Student;
+use crate::student::targets::TargetBox;
 use crate::train::distill_loop::{Distillation, Pair, distill};
 use crate::train::model_card::ModelCard;
 use crate::train::report_loop::visual_tensors;
@@ -40,6 +43,8 @@ pub struct Args {
     pub lake: PathBuf,
     /// Its dataset with reports and annotated boxes.
     pub dataset: String,
+    /// A dataset whose films are learned from too; its reports, if any, are not read: the teacher writes about them.
+    pub films: Option<String>,
     /// The teacher's run.
     pub reporter: PathBuf,
     /// Where runs are kept.
@@ -54,7 +59,7 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
     let start = Instant::now();
     let lake = Lake::open(&args.lake)?;
     let (teacher, card) = load_reporter(&args.reporter, ctx.device)?;
-    let key = key(ctx, &lake, &args.dataset, &card.model_sha256)?;
+    let key = key(ctx, &lake, &args, &card.model_sha256)?;
     let found = RunDir::at(args.runs.join(RunDir::name(KIND, &key)), "");
     if ctx.resume
         && let Some(result) = found.result()?
@@ -72,7 +77,12 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
         teacher_sha256: card.model_sha256.clone(),
     };
     let source = Source { ctx, lake: &lake, dataset: &args.dataset, teacher: &teacher, card: &card };
-    let (training, mut failures) = source.pairs("train", &student_card.input)?;
+    let (mut training, mut failures) = source.pairs("train", &student_card.input)?;
+    if let Some(films) = &args.films {
+        let (pairs, more) = source.films(films, &student_card.input)?;
+        training.extend(pairs);
+        failures.extend(more);
+    }
     let (validation, more) = source.pairs("val", &student_card.input)?;
     failures.extend(more);
     tch::manual_seed(ctx.config.run.seed as i64);
@@ -113,15 +123,17 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
     Ok(result)
 }
 
-fn key(ctx: &Context, lake: &Lake, dataset: &str, teacher: &str) -> Result<String> {
+fn key(ctx: &Context, lake: &Lake, args: &Args, teacher: &str) -> Result<String> {
     let config = &ctx.config;
     let config = serde_json::to_string(&(&config.student.model, &config.student.train, &config.ingest.section))
         .map_err(|e| Error::Internal(e.to_string()))?;
     let mut inputs = String::new();
-    for split in ["train", "val"] {
-        for table in [ImageRow::TABLE, LesionRow::TABLE, ReportRow::TABLE] {
-            let digest = lake.content_digest(table, &Partition::new(dataset, split))?;
-            inputs.push_str(&format!("{split} {table} {digest}\n"));
+    let tables = [ImageRow::TABLE, LesionRow::TABLE, ReportRow::TABLE];
+    let both = ["train", "val"].map(|split| (Partition::new(&args.dataset, split), &tables[..]));
+    let films = args.films.iter().map(|films| (Partition::new(films, "train"), &tables[..2]));
+    for (partition, tables) in both.into_iter().chain(films) {
+        for table in tables {
+            inputs.push_str(&format!("{partition} {table} {}\n", lake.content_digest(table, &partition)?));
         }
     }
     Ok(work_key(&[
@@ -151,8 +163,7 @@ impl Source<'_> {
         let boxes = accepted(self.lake.read(&partition)?);
         let images: Vec<ImageRow> = self.lake.read(&partition)?;
         let with_report: std::collections::BTreeSet<&str> = studies.iter().map(|s| s.study_id.as_str()).collect();
-        let failed: std::collections::BTreeSet<&str> =
-            failures.iter().filter_map(|f| f.image_id.as_deref()).collect();
+        let failed: std::collections::BTreeSet<&str> = failures.iter().filter_map(|f| f.image_id.as_deref()).collect();
         let used: Vec<&ImageRow> = images
             .iter()
             .filter(|i| with_report.contains(i.study_id.as_str()) && !failed.contains(i.image_id.as_str()))
@@ -162,8 +173,8 @@ impl Source<'_> {
             return Err(Error::Internal(problem));
         }
         let texts = if split == "train" { self.teacher_texts(&studies)? } else { vec![Vec::new(); studies.len()] };
-        let root = self.lake.dataset_root(self.dataset)?;
-        let decode = DecodeOptions { allow_phi: ctx.config.ingest.allow_phi, ..DecodeOptions::default() };
+        // Threads share this, not the teacher's tensors.
+        let (root, decode) = (self.lake.dataset_root(self.dataset)?, self.decode());
         let made: Vec<Result<StudentExample>> = studies
             .par_iter()
             .zip(used)
@@ -171,14 +182,70 @@ impl Source<'_> {
             .map(|((study, image), teacher_ids)| {
                 let film = read_radiograph(&root, image, &decode)
                     .map_err(|_| Error::bad_data(&image.path, "the film changed while it was read; run it again"))?;
-                let seen = to_model_input(&film, input);
                 let lesions = boxes.get(&image.image_id).map_or(&[][..], Vec::as_slice);
-                let targets: Vec<TargetBox> = lesions.iter().map(|row| target(row, &seen, input.side)).collect();
-                Ok(student_example(study, seen.pixels, &targets, input.side, teacher_ids))
+                let (film, boxes) = as_student_sees(&film, lesions, input);
+                Ok(student_example(study, film, boxes, teacher_ids))
             })
             .collect();
         let made = made.into_iter().collect::<Result<Vec<StudentExample>>>()?;
         Ok((studies.into_iter().zip(made).collect(), failures))
+    }
+
+    /// Films of the training split of `dataset` with the teacher's text as their only one; readers' boxes where no
+    /// detector has been.
+    fn films(&self, dataset: &str, input: &InputSpec) -> Result<(Vec<Pair>, Vec<FailureRow>)> {
+        let (ctx, card) = (self.ctx, &self.card.model);
+        let partition = Partition::new(dataset, "train");
+        let images: Vec<ImageRow> = self.lake.read(&partition)?;
+        if images.is_empty() {
+            let hint = format!("the lake has no images of {partition}; run `d2r ingest`");
+            return Err(Error::InputMissing { path: self.lake.root().to_path_buf(), hint });
+        }
+        let boxes = accepted(self.lake.read(&partition)?);
+        let (root, decode) = (self.lake.dataset_root(dataset)?, self.decode());
+        let read: Vec<Result<_, FailureRow>> = images
+            .par_iter()
+            .map(|image| {
+                let failed = |e: SourceError| e.into_row(KIND, &image.path, Some(&image.image_id));
+                let film = read_radiograph(&root, image, &decode).map_err(failed)?;
+                let lesions = boxes.get(&image.image_id).map_or(&[][..], Vec::as_slice);
+                let (visual, _) = study_visual(&film, lesions, &card.visual);
+                let study_id = image.study_id.clone();
+                let study = ReportExample {
+                    study_id,
+                    visual: Arc::new(visual),
+                    ids: Vec::new(),
+                    named: Vec::new(),
+                    reference: String::new(),
+                    texts: EncodedTexts::default(),
+                };
+                Ok((study, as_student_sees(&film, lesions, input)))
+            })
+            .collect();
+        ctx.stop.check()?;
+        let (mut studies, mut seen, mut failures) = (Vec::new(), Vec::new(), Vec::new());
+        for result in read {
+            match result {
+                Ok((study, film)) => {
+                    studies.push(study);
+                    seen.push(film);
+                }
+                Err(failure) => failures.push(failure),
+            }
+        }
+        let texts = self.teacher_texts(&studies)?;
+        let told = studies.into_iter().zip(seen).zip(texts).filter(|(_, ids)| ids.len() > 2);
+        let pairs = told.map(|((study, (film, boxes)), ids)| {
+            let reference = card.vocabulary.decode(&ids[1..ids.len() - 1]);
+            let study = ReportExample { ids: ids.clone(), reference, ..study };
+            let example = student_example(&study, film, boxes, ids);
+            (study, example)
+        });
+        Ok((pairs.collect(), failures))
+    }
+
+    fn decode(&self) -> DecodeOptions {
+        DecodeOptions { allow_phi: self.ctx.config.ingest.allow_phi, ..DecodeOptions::default() }
     }
 
     /// What the teacher writes about the training films.
@@ -192,7 +259,8 @@ impl Source<'_> {
             let visuals: Vec<&StudyVisual> = chunk.iter().map(|s| s.visual.as_ref()).collect();
             let batch = visual_tensors(stack_visuals(&visuals, &card.visual, ctx.device)?);
             for (report, study) in self.teacher.generate(&batch, &options)?.into_iter().zip(chunk) {
-                let contradicts = contradicts(&card.vocabulary.decode(&report.words), &study.reference);
+                let contradicts = !study.reference.is_empty()
+                    && contradicts(&card.vocabulary.decode(&report.words), &study.reference);
                 texts.push(if contradicts { Vec::new() } else { [&[0], report.words.as_slice(), &[0]].concat() });
             }
             task.advance(chunk.len() as u64);
@@ -202,10 +270,15 @@ impl Source<'_> {
     }
 }
 
-/// A row's box in the student's frame.
-fn target(row: &LesionRow, seen: &d2r_contracts::preprocess::ModelInput, side: u32) -> TargetBox {
-    let edges = seen.letterbox.model_from_original(&box_of(row)).to_array().map(|v| v / side as f32);
-    TargetBox { class_id: row.class_id.max(0) as usize, score: row.score.clamp(0.0, 1.0), edges }
+/// A film at the student's size with its boxes.
+fn as_student_sees(film: &Radiograph, lesions: &[LesionRow], input: &InputSpec) -> (Vec<u8>, Vec<TargetBox>) {
+    let seen = to_model_input(film, input);
+    let share = |row: &LesionRow| {
+        let edges = seen.letterbox.model_from_original(&box_of(row)).to_array().map(|v| v / input.side as f32);
+        TargetBox { class_id: row.class_id.max(0) as usize, score: row.score.clamp(0.0, 1.0), edges }
+    };
+    let boxes = lesions.iter().map(share).collect();
+    (seen.pixels, boxes)
 }
 
 /// A label that the reference states is denied or not mentioned.
@@ -218,17 +291,15 @@ fn contradicts(text: &str, reference: &str) -> bool {
 fn student_example(
     study: &ReportExample,
     film: Vec<u8>,
-    targets: &[TargetBox],
-    side: u32,
+    boxes: Vec<TargetBox>,
     teacher_ids: Vec<i64>,
 ) -> StudentExample {
     let states = label(&study.reference);
     let stated = |s: &FindingState| matches!(s, FindingState::Positive | FindingState::Uncertain);
-    let cells: CellTargets = cell_targets(targets, CLASSES as usize, side as usize / 16);
     let teacher_ids = if teacher_ids.len() > 2 { teacher_ids } else { study.ids.clone() };
     StudentExample {
         film,
-        cells,
+        boxes,
         labels: std::array::from_fn(|i| if stated(&states[i]) { 1.0 } else { 0.0 }),
         ids: study.ids.clone(),
         teacher_ids,

@@ -17,6 +17,7 @@ pub mod ingest;
 pub mod inspect;
 pub mod inspect_detect;
 pub mod inspect_forward;
+pub mod inspect_preview;
 pub mod phantom;
 pub mod pipeline;
 pub mod report;

@@ -1,7 +1,7 @@
 //! Writes reports: for a split of the lake, from its annotated boxes; or for a folder of films, boxes included.
 
 pub mod by_student;
-mod films;
+pub mod films;
 mod similarity;
 mod written;
 
@@ -123,6 +123,7 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
         shard: args.shard,
         provenance,
         own_films: matches!(args.source, Source::Folder { .. }),
+        own_boxes: matches!(args.source, Source::Folder { .. }),
     };
     if args.explain.is_none()
         && let Some(parts) = job.current()?
@@ -151,8 +152,10 @@ struct Job<'a> {
     partition: Partition,
     shard: Shard,
     provenance: Provenance,
-    /// The films are a folder's: images, boxes and findings are ours to write.
+    /// The films are a folder's: images and findings are ours to write.
     own_films: bool,
+    /// The boxes were found with the reports.
+    own_boxes: bool,
 }
 
 impl Job<'_> {
@@ -165,7 +168,10 @@ impl Job<'_> {
             TimingRow::TABLE,
         ];
         if self.own_films {
-            tables.extend([ImageRow::TABLE, LesionRow::TABLE, FindingRow::TABLE]);
+            tables.extend([ImageRow::TABLE, FindingRow::TABLE]);
+        }
+        if self.own_boxes {
+            tables.push(LesionRow::TABLE);
         }
         tables
     }
@@ -228,9 +234,11 @@ impl Job<'_> {
         let mut parts = Vec::new();
         if self.own_films {
             parts.push(self.write(tables.images)?);
-            parts.push(self.write(tables.lesions)?);
             // For a split of the lake, evaluation labels the reports.
             parts.push(self.write(tables.findings)?);
+        }
+        if self.own_boxes {
+            parts.push(self.write(tables.lesions)?);
         }
         parts.push(self.write(tables.reports)?);
         parts.push(self.write(tables.sentences)?);

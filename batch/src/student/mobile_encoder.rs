@@ -1,8 +1,8 @@
 //! A mobile encoder (inverted residuals of MobileNetV2, Sandler et al. 2018) for grey films: a map of cells for boxes
 //! at stride 16, tokens for the decoder at stride 32.
 
-use tch::nn::{self, Module, ModuleT};
 use tch::Tensor;
+use tch::nn::{self, Module, ModuleT};
 
 use crate::config::student::Tier;
 
@@ -21,8 +21,7 @@ pub struct ConvNorm {
 impl ConvNorm {
     fn new(path: &nn::Path, shape: [i64; 5]) -> Self {
         let [inputs, outputs, kernel, stride, groups] = shape;
-        let config =
-            nn::ConvConfig { stride, padding: kernel / 2, groups, bias: false, ..nn::ConvConfig::default() };
+        let config = nn::ConvConfig { stride, padding: kernel / 2, groups, bias: false, ..nn::ConvConfig::default() };
         let norm = nn::BatchNormConfig { eps: EPS, ws_init: nn::Init::Const(1.0), ..nn::BatchNormConfig::default() };
         Self {
             conv: nn::conv2d(path / "conv", inputs, outputs, kernel, config),
@@ -76,19 +75,20 @@ impl InvertedResidual {
     }
 }
 
-/// Stem width, `(expansion, channels, repeats, stride)` of each stage, width of the tokens.
-fn sizes(tier: Tier) -> (i64, [[i64; 4]; 5], i64) {
+/// Channels of the two dense convolutions, `(expansion, channels, repeats, stride)` of each stage, width of the tokens.
+fn sizes(tier: Tier) -> ([i64; 2], [[i64; 4]; 4], i64) {
     match tier {
-        Tier::A => (16, [[1, 16, 1, 1], [4, 24, 2, 2], [4, 40, 2, 2], [4, 64, 2, 2], [4, 96, 1, 2]], 128),
-        Tier::B => (24, [[1, 24, 1, 1], [6, 32, 2, 2], [6, 48, 3, 2], [6, 96, 4, 2], [6, 160, 3, 2]], 256),
+        Tier::A => ([8, 24], [[2, 24, 1, 1], [4, 40, 2, 2], [4, 64, 3, 2], [4, 96, 1, 2]], 128),
+        Tier::B => ([16, 32], [[4, 32, 1, 1], [6, 48, 3, 2], [6, 96, 4, 2], [6, 160, 3, 2]], 256),
     }
 }
 
-/// The encoder; parameters `stem`, `blocks.N`, `last`.
+/// The encoder; parameters `stem.N`, `blocks.N`, `last`. Two dense convolutions lead to stride 4: an inverted residual on
+/// half the film's side would cost more time than all others.
 #[derive(Debug)]
 pub struct MobileEncoder {
-    /// 3x3, stride 2.
-    pub stem: ConvNorm,
+    /// 3x3, stride 2 each.
+    pub stem: [ConvNorm; 2],
     /// All stages in a row.
     pub blocks: Vec<InvertedResidual>,
     /// 1x1 to the tokens' width.
@@ -104,10 +104,10 @@ pub struct MobileEncoder {
 impl MobileEncoder {
     /// An encoder of this tier.
     pub fn new(path: &nn::Path, tier: Tier) -> Self {
-        let (stem, stages, token_width) = sizes(tier);
+        let ([first, second], stages, token_width) = sizes(tier);
         let mut blocks = Vec::new();
-        let mut channels = stem;
-        let (mut at_stride_16, mut map_channels) = (0, stem);
+        let mut channels = second;
+        let (mut at_stride_16, mut map_channels) = (0, second);
         for (stage, [expansion, outputs, repeats, stride]) in stages.into_iter().enumerate() {
             if stage == stages.len() - 1 {
                 (at_stride_16, map_channels) = (blocks.len(), channels);
@@ -120,7 +120,10 @@ impl MobileEncoder {
             }
         }
         Self {
-            stem: ConvNorm::new(&(path / "stem"), [1, stem, 3, 2, 1]),
+            stem: [
+                ConvNorm::new(&(path / "stem" / 0), [1, first, 3, 2, 1]),
+                ConvNorm::new(&(path / "stem" / 1), [first, second, 3, 2, 1]),
+            ],
             last: ConvNorm::new(&(path / "last"), [channels, token_width, 1, 1, 1]),
             blocks,
             at_stride_16,
@@ -132,7 +135,7 @@ impl MobileEncoder {
     /// `films`: f32 `[B, 1, S, S]` in 0 to 1. Returns the map `[B, C, S/16, S/16]` and the tokens' map
     /// `[B, W, S/32, S/32]`.
     pub fn forward_t(&self, films: &Tensor, train: bool) -> (Tensor, Tensor) {
-        let mut xs = self.stem.forward_t(films, train).relu();
+        let mut xs = self.stem.iter().fold(films.shallow_clone(), |xs, layer| layer.forward_t(&xs, train).relu());
         let mut map = Tensor::new();
         for (i, block) in self.blocks.iter().enumerate() {
             if i == self.at_stride_16 {

@@ -1,6 +1,7 @@
 //! The student: a small report model for the browser. A mobile encoder with a centre-point head for boxes and a
 //! label head, a small pre-norm decoder, and the two ONNX graphs that they become.
 
+pub mod augmentation;
 pub mod distillation;
 pub mod mobile_encoder;
 pub mod onnx_graphs;

@@ -1,8 +1,8 @@
 //! The student's two graphs. `encoder.onnx`: a film to the decoder's keys and values, heat, edges and labels.
 //! `step.onnx`: one more word, with the caches as inputs. No dynamic axes and no control flow: the host loops.
 
-use tch::nn::{Conv2D, LayerNorm, Linear};
 use tch::Tensor;
+use tch::nn::{Conv2D, LayerNorm, Linear};
 use tract_onnx::pb::tensor_proto::DataType;
 
 use super::mobile_encoder::ConvNorm;
@@ -36,7 +36,10 @@ fn encoder(student: &Student) -> Result<GraphWriter> {
     let (grid, cells) = (side / 32, (side / 32).pow(2));
     let image = g.input("image", DataType::Float, &[1, 1, side, side]);
     let encoder = &student.encoder;
-    let mut xs = convolved_norm(&mut g, &image, "stem", &encoder.stem, true)?;
+    let mut xs = image;
+    for (i, layer) in encoder.stem.iter().enumerate() {
+        xs = convolved_norm(&mut g, &xs, &format!("stem{i}"), layer, true)?;
+    }
     let mut map = xs.clone();
     for (i, block) in encoder.blocks.iter().enumerate() {
         if i == encoder.at_stride_16 {
@@ -54,34 +57,65 @@ fn encoder(student: &Student) -> Result<GraphWriter> {
     let last = convolved_norm(&mut g, &xs, "last", &encoder.last, true)?;
     let head = pointwise(&mut g, &map, "head", &student.head)?;
     let head = g.node("Relu", &[&head], &[]);
-    for (name, layer, channels) in [("heat", &student.heat, CLASSES), ("edges", &student.edges, 4)] {
-        let logits = pointwise(&mut g, &head, name, layer)?;
+    let scores = |g: &mut GraphWriter, name: &str, layer: &Conv2D, channels: i64| -> Result<Name> {
+        let logits = pointwise(g, &head, name, layer)?;
         let shares = g.node("Sigmoid", &[&logits], &[]);
         g.output(name, &shares, &[1, channels, 2 * grid, 2 * grid]);
-    }
+        Ok(shares)
+    };
+    let heat = scores(&mut g, "heat", &student.heat, CLASSES)?;
+    scores(&mut g, "edges", &student.edges, 4)?;
     let flat = g.reshape(&last, &[encoder.token_width, cells]);
-    let flat = g.node("Transpose", &[&flat], &[("perm", Attribute::Ints(vec![1, 0]))]);
+    let flat = g.transpose(&flat, &[1, 0]);
     let mean = g.node("ReduceMean", &[&flat], &[("axes", Attribute::Ints(vec![0])), ("keepdims", Attribute::Int(1))]);
     let labels = projected(&mut g, &mean, "labels", &student.labels)?;
     let labels = g.node("Sigmoid", &[&labels], &[]);
     g.output("labels", &labels, &[1, LABELS]);
-    let tokens = projected(&mut g, &flat, "token", &student.token)?;
+    let mut tokens = projected(&mut g, &flat, "token", &student.token)?;
+    let split = g.reshape(&heat, &[CLASSES, grid, 2, grid, 2]);
+    let split = g.transpose(&split, &[1, 3, 0, 2, 4]);
+    let by_token = g.reshape(&split, &[cells, 4 * CLASSES]);
+    let seen = projected(&mut g, &by_token, "seen", &student.seen)?;
+    let stated = projected(&mut g, &labels, "stated", &student.stated)?;
     let place = g.weight("place", &student.place)?;
-    let tokens = g.node("Add", &[&tokens, &place], &[]);
-    let tokens = normed(&mut g, &tokens, "token_norm", &student.token_norm)?;
-    let (heads, d_head) = (config.heads, config.d_model / config.heads);
-    for (output, linear) in [("mem_k", 1), ("mem_v", 2)] {
-        let mut layers = Vec::new();
-        for (i, layer) in student.decoder.layers.iter().enumerate() {
-            let name = format!("{output}{i}");
-            let all = projected(&mut g, &tokens, &name, &layer.src_attn.linears[linear])?;
-            let split = g.reshape(&all, &[1, cells, heads, d_head]);
-            layers.push(g.node("Transpose", &[&split], &[("perm", Attribute::Ints(vec![0, 2, 1, 3]))]));
-        }
-        let all = g.node("Concat", &layers.iter().collect::<Vec<_>>(), &[("axis", Attribute::Int(0))]);
-        g.output(output, &all, &[config.layers, heads, cells, d_head]);
+    for more in [seen, stated, place] {
+        tokens = g.node("Add", &[&tokens, &more], &[]);
     }
+    let tokens = normed(&mut g, &tokens, "token_norm", &student.token_norm)?;
+    memory(&mut g, student, &tokens, cells)?;
     Ok(g)
+}
+
+/// Keys and values of all layers, each by one product. `mem_k` is written as the step needs it: a head's cells in a
+/// row, times the softmax's scale.
+fn memory(g: &mut GraphWriter, student: &Student, tokens: &Name, cells: i64) -> Result<()> {
+    let config = &student.config;
+    let (layers, heads, d_head) = (config.layers, config.heads, config.d_model / config.heads);
+    let all = |which: usize| {
+        let linears = || student.decoder.layers.iter().map(move |l| &l.src_attn.linears[which]);
+        let weight = Tensor::cat(&linears().map(|l| &l.ws).collect::<Vec<_>>(), 0);
+        let bias = Tensor::cat(&linears().filter_map(|l| l.bs.as_ref()).collect::<Vec<_>>(), 0);
+        (weight, bias)
+    };
+    let (weight, bias) = all(1);
+    let turned = g.transpose(tokens, &[1, 0]);
+    let weight = g.weight("mem_k.weight", &(weight * scale(d_head)))?;
+    let keys = g.node("MatMul", &[&weight, &turned], &[]);
+    let bias = g.weight("mem_k.bias", &(bias * scale(d_head)).unsqueeze(1))?;
+    let keys = g.node("Add", &[&keys, &bias], &[]);
+    let keys = g.reshape(&keys, &[layers, heads, d_head, cells]);
+    g.output("mem_k", &keys, &[layers, heads, d_head, cells]);
+    let (weight, bias) = all(2);
+    let values = product(g, tokens, "mem_v", &weight, Some(&bias))?;
+    let values = g.reshape(&values, &[cells, layers, heads, d_head]);
+    let values = g.transpose(&values, &[1, 2, 0, 3]);
+    g.output("mem_v", &values, &[layers, heads, cells, d_head]);
+    Ok(())
+}
+
+/// Of scores before the softmax.
+fn scale(d_head: i64) -> f64 {
+    (d_head as f64).powf(-0.5)
 }
 
 fn step(student: &Student) -> Result<GraphWriter> {
@@ -96,7 +130,8 @@ fn step(student: &Student) -> Result<GraphWriter> {
     let cache = [layers, heads, longest, d_head];
     let caches = ["k_cache", "v_cache"].map(|name| g.input(name, DataType::Float, &cache));
     let bias = g.input("bias", DataType::Float, &[1, 1, 1, longest]);
-    let memory = ["mem_k", "mem_v"].map(|name| g.input(name, DataType::Float, &[layers, heads, cells, d_head]));
+    let memory = [("mem_k", [layers, heads, d_head, cells]), ("mem_v", [layers, heads, cells, d_head])]
+        .map(|(name, shape)| g.input(name, DataType::Float, &shape));
 
     let own = g.filled(0.0, &[1, 1, 1, 1]);
     let bias = g.node("Concat", &[&bias, &own], &[("axis", Attribute::Int(3))]);
@@ -109,27 +144,33 @@ fn step(student: &Student) -> Result<GraphWriter> {
     let (mut new_keys, mut new_values, mut looks) = (Vec::new(), Vec::new(), Vec::new());
     for (i, layer) in decoder.layers.iter().enumerate() {
         let at = i as i64;
-        let part = |g: &mut GraphWriter, all: &Name| g.slice(all, 0, at, at + 1);
+        let part = |g: &mut GraphWriter, all: &Name, at: i64| g.slice(all, 0, at, at + 1);
         let StudentLayer { self_attn, src_attn, norms, w_1, w_2 } = layer;
         let name = |part: &str| format!("layer{i}_{part}");
         let quiet = normed(&mut g, &xs, &name("norm0"), &norms[0])?;
-        let heads_of = |g: &mut GraphWriter, which: usize| -> Result<Name> {
-            let all = projected(g, &quiet, &name(["query", "key", "value"][which]), &self_attn.linears[which])?;
-            Ok(g.reshape(&all, &[1, heads, 1, d_head]))
-        };
-        let (query, key, value) = (heads_of(&mut g, 0)?, heads_of(&mut g, 1)?, heads_of(&mut g, 2)?);
+        // Query, key and value by one product; the query times the softmax's scale.
+        let three = &self_attn.linears[..3];
+        let factor = |which: usize| if which == 0 { scale(d_head) } else { 1.0 };
+        let weights: Vec<Tensor> = three.iter().enumerate().map(|(i, l)| &l.ws * factor(i)).collect();
+        let biases: Vec<Tensor> =
+            three.iter().enumerate().filter_map(|(i, l)| l.bs.as_ref().map(|b| b * factor(i))).collect();
+        let (weight, offset) = (Tensor::cat(&weights, 0), Tensor::cat(&biases, 0));
+        let all = product(&mut g, &quiet, &name("query_key_value"), &weight, Some(&offset))?;
+        let all = g.reshape(&all, &[3, heads, 1, d_head]);
+        let [query, key, value] = [0, 1, 2].map(|which| part(&mut g, &all, which));
         let joined = |g: &mut GraphWriter, cache: &Name, new: &Name| {
-            let kept = part(g, cache);
+            let kept = part(g, cache, at);
             g.node("Concat", &[&kept, new], &[("axis", Attribute::Int(2))])
         };
         let (keys, values) = (joined(&mut g, &caches[0], &key), joined(&mut g, &caches[1], &value));
-        let (mixed, _) = attended(&mut g, &query, &keys, &values, Some(&bias), d_head);
+        let keys = g.transpose(&keys, &[0, 1, 3, 2]);
+        let (mixed, _) = attended(&mut g, &query, &keys, &values, Some(&bias));
         xs = residual(&mut g, &xs, &mixed, &name("self_out"), &self_attn.linears[3], config.d_model)?;
         let quiet = normed(&mut g, &xs, &name("norm1"), &norms[1])?;
         let query = projected(&mut g, &quiet, &name("src_query"), &src_attn.linears[0])?;
         let query = g.reshape(&query, &[1, heads, 1, d_head]);
-        let (keys, values) = (part(&mut g, &memory[0]), part(&mut g, &memory[1]));
-        let (mixed, weights) = attended(&mut g, &query, &keys, &values, None, d_head);
+        let (keys, values) = (part(&mut g, &memory[0], at), part(&mut g, &memory[1], at));
+        let (mixed, weights) = attended(&mut g, &query, &keys, &values, None);
         xs = residual(&mut g, &xs, &mixed, &name("src_out"), &src_attn.linears[3], config.d_model)?;
         looks.push(weights);
         let quiet = normed(&mut g, &xs, &name("norm2"), &norms[2])?;
@@ -141,7 +182,7 @@ fn step(student: &Student) -> Result<GraphWriter> {
     }
     let out = normed(&mut g, &xs, "norm", &decoder.norm)?;
     let narrow = projected(&mut g, &out, "narrow", &decoder.narrow)?;
-    let back = g.weight("table_transposed", &decoder.table.transpose(0, 1))?;
+    let back = g.transpose(&table, &[1, 0]);
     let scores = g.node("MatMul", &[&narrow, &back], &[]);
     let offset = g.weight("bias_of_words", &decoder.bias)?;
     let logits = g.node("Add", &[&scores, &offset], &[]);
@@ -157,19 +198,10 @@ fn step(student: &Student) -> Result<GraphWriter> {
     Ok(g)
 }
 
-/// Softmax attention of `[1, h, 1, d]` over `[1, h, S, d]`: the mix and the weights `[1, h, 1, S]`.
-fn attended(
-    g: &mut GraphWriter,
-    query: &Name,
-    keys: &Name,
-    values: &Name,
-    bias: Option<&Name>,
-    d_head: i64,
-) -> (Name, Name) {
-    let turned = g.node("Transpose", &[keys], &[("perm", Attribute::Ints(vec![0, 1, 3, 2]))]);
-    let scale = g.filled((d_head as f32).powf(-0.5), &[1, 1, 1, 1]);
-    let query = g.node("Mul", &[query, &scale], &[]);
-    let mut scores = g.node("MatMul", &[&query, &turned], &[]);
+/// Softmax attention of `[1, h, 1, d]` over keys `[1, h, d, S]` and values `[1, h, S, d]`, the scale already in: the mix
+/// and the weights `[1, h, 1, S]`.
+fn attended(g: &mut GraphWriter, query: &Name, keys: &Name, values: &Name, bias: Option<&Name>) -> (Name, Name) {
+    let mut scores = g.node("MatMul", &[query, keys], &[]);
     if let Some(bias) = bias {
         scores = g.node("Add", &[&scores, bias], &[]);
     }
@@ -186,9 +218,14 @@ fn residual(g: &mut GraphWriter, xs: &Name, mixed: &Name, name: &str, layer: &Li
 
 /// A linear layer on rows.
 fn projected(g: &mut GraphWriter, xs: &Name, name: &str, layer: &Linear) -> Result<Name> {
-    let weight = g.weight(&format!("{name}.weight"), &layer.ws.transpose(0, 1))?;
+    product(g, xs, name, &layer.ws, layer.bs.as_ref())
+}
+
+/// Rows times `weight` `[out, in]`, plus `bias`.
+fn product(g: &mut GraphWriter, xs: &Name, name: &str, weight: &Tensor, bias: Option<&Tensor>) -> Result<Name> {
+    let weight = g.weight(&format!("{name}.weight"), &weight.transpose(0, 1))?;
     let product = g.node("MatMul", &[xs, &weight], &[]);
-    match &layer.bs {
+    match bias {
         Some(bias) => {
             let bias = g.weight(&format!("{name}.bias"), bias)?;
             Ok(g.node("Add", &[&product, &bias], &[]))
@@ -201,7 +238,8 @@ fn normed(g: &mut GraphWriter, xs: &Name, name: &str, layer: &LayerNorm) -> Resu
     let width = layer.normalized_shape.clone();
     let ones = || Tensor::ones(&width, (tch::Kind::Float, tch::Device::Cpu));
     let weight = g.weight(&format!("{name}.weight"), &layer.ws.as_ref().map_or_else(ones, Tensor::shallow_clone))?;
-    let bias = g.weight(&format!("{name}.bias"), &layer.bs.as_ref().map_or_else(|| ones() * 0.0, Tensor::shallow_clone))?;
+    let bias =
+        g.weight(&format!("{name}.bias"), &layer.bs.as_ref().map_or_else(|| ones() * 0.0, Tensor::shallow_clone))?;
     let attributes = [("axis", Attribute::Int(-1)), ("epsilon", Attribute::Float(EPS as f32))];
     Ok(g.node("LayerNormalization", &[xs, &weight, &bias], &attributes))
 }

@@ -4,8 +4,11 @@ use prost::Message;
 use tch::{Kind, Tensor};
 use tract_onnx::pb::{
     AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, StringStringEntryProto, TensorProto,
-    TensorShapeProto, TypeProto, ValueInfoProto, attribute_proto::AttributeType, tensor_proto::DataType,
-    tensor_shape_proto::{Dimension, dimension}, type_proto,
+    TensorShapeProto, TypeProto, ValueInfoProto,
+    attribute_proto::AttributeType,
+    tensor_proto::DataType,
+    tensor_shape_proto::{Dimension, dimension},
+    type_proto,
 };
 
 use crate::error::Result;
@@ -107,6 +110,11 @@ impl GraphWriter {
     pub fn reshape(&mut self, xs: &Name, shape: &[i64]) -> Name {
         let shape = self.integers(shape);
         self.node("Reshape", &[xs, &shape], &[])
+    }
+
+    /// `xs` with its axes in another order.
+    pub fn transpose(&mut self, xs: &Name, order: &[i64]) -> Name {
+        self.node("Transpose", &[xs], &[("perm", Attribute::Ints(order.to_vec()))])
     }
 
     /// The part `[start, end)` along an axis.

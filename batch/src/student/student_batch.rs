@@ -2,8 +2,9 @@
 
 use tch::{Device, Kind, Tensor};
 
+use super::augmentation::{Beyond, Move, moved};
 use super::student_model::{CLASSES, LABELS};
-use super::targets::CellTargets;
+use super::targets::{CellTargets, TargetBox, cell_targets};
 use crate::error::Result;
 
 /// A film to learn from.
@@ -11,8 +12,8 @@ use crate::error::Result;
 pub struct StudentExample {
     /// `side^2` grey levels.
     pub film: Vec<u8>,
-    /// Its boxes on the heat map's grid.
-    pub cells: CellTargets,
+    /// Its boxes.
+    pub boxes: Vec<TargetBox>,
     /// 1 for each label that the reference states or doubts.
     pub labels: [f32; LABELS as usize],
     /// Ids of the reference with their boundaries.
@@ -40,24 +41,30 @@ pub struct StudentBatch {
     pub kept: Tensor,
 }
 
-/// Stacks the examples; `from_teacher` chooses the text of each, `longest` cuts it.
+/// Stacks the examples; `from_teacher` chooses the text of each, `longest` cuts it, `moves` moves films and boxes.
 ///
 /// # Errors
 /// When libtorch refuses.
 pub fn stack_students(
     examples: &[&StudentExample],
     from_teacher: &[bool],
+    moves: Option<&[Move]>,
     side: i64,
     longest: usize,
     device: Device,
 ) -> Result<StudentBatch> {
     let (batch, grid) = (examples.len() as i64, side / 16);
-    let all = |part: &dyn Fn(&StudentExample) -> &[f32], shape: &[i64]| -> Result<Tensor> {
-        let flat: Vec<f32> = examples.iter().flat_map(|e| part(e).iter().copied()).collect();
+    let all = |flat: Vec<f32>, shape: &[i64]| -> Result<Tensor> {
         Ok(Tensor::f_from_slice(&flat)?.f_view(shape)?.f_to_device(device)?)
     };
+    let there = |i: usize| moves.and_then(|m| m.get(i)).copied().unwrap_or(Move::NONE);
+    let cells: Vec<CellTargets> =
+        examples.iter().enumerate().map(|(i, e)| moved_targets(&e.boxes, there(i), grid)).collect();
+    let of_cells =
+        |part: fn(&CellTargets) -> &[f32]| -> Vec<f32> { cells.iter().flat_map(|c| part(c).iter().copied()).collect() };
     let pixels: Vec<u8> = examples.iter().flat_map(|e| e.film.iter().copied()).collect();
     let films = Tensor::f_from_slice(&pixels)?.f_view([batch, 1, side, side])?.f_to_device(device)?;
+    let films = films.to_kind(Kind::Float) / 255.0;
     let texts: Vec<&[i64]> = examples
         .iter()
         .zip(from_teacher)
@@ -71,12 +78,20 @@ pub fn stack_students(
         kept[row * (width - 1)..row * (width - 1) + text.len().saturating_sub(1)].fill(1.0);
     }
     Ok(StudentBatch {
-        films: films.to_kind(Kind::Float) / 255.0,
-        heat: all(&|e| &e.cells.heat, &[batch, CLASSES, grid, grid])?,
-        edges: all(&|e| &e.cells.edges, &[batch, 4, grid, grid])?,
-        owned: all(&|e| &e.cells.owned, &[batch, 1, grid, grid])?,
-        labels: all(&|e| &e.labels, &[batch, LABELS])?,
+        films: moves.map_or_else(|| films.shallow_clone(), |m| moved(&films, m, Beyond::Black)),
+        heat: all(of_cells(|c| &c.heat), &[batch, CLASSES, grid, grid])?,
+        edges: all(of_cells(|c| &c.edges), &[batch, 4, grid, grid])?,
+        owned: all(of_cells(|c| &c.owned), &[batch, 1, grid, grid])?,
+        labels: all(examples.iter().flat_map(|e| e.labels).collect(), &[batch, LABELS])?,
         ids: Tensor::f_from_slice(&ids)?.f_view([batch, width as i64])?.f_to_device(device)?,
         kept: Tensor::f_from_slice(&kept)?.f_view([batch, width as i64 - 1])?.f_to_device(device)?,
     })
+}
+
+/// Targets of a film's boxes after a move; a box whose centre leaves the film is gone.
+fn moved_targets(boxes: &[TargetBox], there: Move, grid: i64) -> CellTargets {
+    let inside = |e: &[f32; 4]| [e[0] + e[2], e[1] + e[3]].iter().all(|twice| (0.0..2.0).contains(twice));
+    let boxes: Vec<TargetBox> =
+        boxes.iter().map(|b| TargetBox { edges: there.of_box(b.edges), ..*b }).filter(|b| inside(&b.edges)).collect();
+    cell_targets(&boxes, CLASSES as usize, grid as usize)
 }

@@ -32,7 +32,8 @@ pub struct StudentFeatures {
     pub labels: Tensor,
 }
 
-/// The student; parameters `encoder`, `head`, `heat`, `edges`, `labels`, `token`, `place`, `token_norm`, `decoder`.
+/// The student; parameters `encoder`, `head`, `heat`, `edges`, `labels`, `token`, `seen`, `stated`, `place`,
+/// `token_norm`, `decoder`.
 #[derive(Debug)]
 pub struct Student {
     vs: nn::VarStore,
@@ -50,6 +51,10 @@ pub struct Student {
     pub labels: nn::Linear,
     /// Token width to the decoder's.
     pub token: nn::Linear,
+    /// Class scores of a token's four cells to the decoder's width: the words follow the boxes.
+    pub seen: nn::Linear,
+    /// Label scores to the decoder's width, the same for every token.
+    pub stated: nn::Linear,
     /// `[S, d_model]`: where a token lies.
     pub place: Tensor,
     /// Over tokens.
@@ -79,10 +84,8 @@ impl Student {
         let encoder = MobileEncoder::new(&(&root / "encoder"), config.tier);
         let (channels, width) = (encoder.map_channels, encoder.token_width);
         let cells = i64::from(config.input_side / 32).pow(2);
-        let prior = nn::ConvConfig {
-            bs_init: nn::Init::Const(-(1.0 / HEAT_PRIOR - 1.0).ln()),
-            ..nn::ConvConfig::default()
-        };
+        let prior =
+            nn::ConvConfig { bs_init: nn::Init::Const(-(1.0 / HEAT_PRIOR - 1.0).ln()), ..nn::ConvConfig::default() };
         let small = nn::Init::Randn { mean: 0.0, stdev: 0.02 };
         Ok(Self {
             head: nn::conv2d(&root / "head", channels, channels, 1, nn::ConvConfig::default()),
@@ -90,6 +93,8 @@ impl Student {
             edges: nn::conv2d(&root / "edges", channels, 4, 1, nn::ConvConfig::default()),
             labels: linear(&(&root / "labels"), width, LABELS),
             token: linear(&(&root / "token"), width, config.d_model),
+            seen: linear(&(&root / "seen"), CLASSES * 4, config.d_model),
+            stated: linear(&(&root / "stated"), LABELS, config.d_model),
             place: root.var("place", &[cells, config.d_model], small),
             token_norm: layer_norm(&root / "token_norm", config.d_model),
             decoder: StudentDecoder::new(&(&root / "decoder"), config, words),
@@ -114,18 +119,29 @@ impl Student {
         self.vs.trainable_variables().iter().map(|t| t.numel() as i64).sum()
     }
 
-    /// `films`: f32 `[B, 1, S, S]` in 0 to 1.
+    /// `films`: f32 `[B, 1, S, S]` in 0 to 1. Scores reach the tokens without a gradient: words do not bend boxes.
     pub fn features(&self, films: &Tensor, train: bool) -> StudentFeatures {
         let (cells, map) = self.encoder.forward_t(films, train);
         let head = self.head.forward(&cells).relu();
+        let heat = self.heat.forward(&head);
         let flat = map.flatten(2, 3).transpose(1, 2);
-        let mean = flat.mean_dim([1i64].as_slice(), false, None::<Kind>);
+        let labels = flat.mean_dim([1i64].as_slice(), false, None::<Kind>).apply(&self.labels);
+        let seen = by_token(&heat.detach().sigmoid()).apply(&self.seen);
+        let stated = labels.detach().sigmoid().apply(&self.stated).unsqueeze(1);
+        let tokens = flat.apply(&self.token) + seen + stated + &self.place;
         StudentFeatures {
-            tokens: self.token_norm.forward(&(flat.apply(&self.token) + &self.place)),
-            heat: self.heat.forward(&head),
+            tokens: self.token_norm.forward(&tokens),
             edges: self.edges.forward(&head).sigmoid(),
-            labels: mean.apply(&self.labels),
+            heat,
+            labels,
             map,
         }
     }
+}
+
+/// Cells `[B, K, 2g, 2g]` by the token that covers them: `[B, g * g, 4 K]`.
+fn by_token(cells: &Tensor) -> Tensor {
+    let (batch, channels, grid) = (cells.size()[0], cells.size()[1], cells.size()[2] / 2);
+    let split = cells.reshape([batch, channels, grid, 2, grid, 2]);
+    split.permute([0, 2, 4, 1, 3, 5]).reshape([batch, grid * grid, 4 * channels])
 }

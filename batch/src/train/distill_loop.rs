@@ -23,6 +23,7 @@ use crate::nn::mlp::linear;
 use crate::progress::Progress;
 use crate::report::report_model::ReportModel;
 use crate::stop::StopFlag;
+use crate::student::augmentation::{Beyond, Move, in_other_greys, moved};
 use crate::student::distillation::{TeacherView, losses};
 use crate::student::student_batch::{StudentBatch, StudentExample, stack_students};
 use crate::student::student_model::Student;
@@ -73,9 +74,11 @@ pub fn distill(student: &mut Student, run: &RunDir, job: &Distillation) -> Resul
     let adapter_vs = nn::VarStore::new(job.device);
     let width = student.encoder.token_width;
     let adapter = linear(&(adapter_vs.root() / "adapter"), width, job.teacher.d_visual());
-    let learned = |vs: &nn::VarStore| named_tensors(vs).into_iter().filter(|(_, t)| t.requires_grad()).collect::<Vec<_>>();
+    let learned =
+        |vs: &nn::VarStore| named_tensors(vs).into_iter().filter(|(_, t)| t.requires_grad()).collect::<Vec<_>>();
     let (decayed, plain) = decay_split(learned(student.variables()).into_iter().chain(learned(&adapter_vs)).collect());
-    let group = |name: &str, params, weight_decay| ParamGroup { name: name.into(), params, lr: job.config.lr, weight_decay };
+    let group =
+        |name: &str, params, weight_decay| ParamGroup { name: name.into(), params, lr: job.config.lr, weight_decay };
     let rule = Rule::Adam { beta1: 0.9, beta2: 0.999, eps: 1e-8, amsgrad: false };
     let groups = vec![group("all", decayed, job.config.weight_decay), group("norms and biases", plain, 0.0)];
     let mut optimizer = Optimizer::new(rule, groups)?;
@@ -155,12 +158,13 @@ impl Run<'_> {
         tch::manual_seed(mixed_seed(job.seed, "distil step", self.state.step));
         let pairs: Vec<&Pair> = chosen.iter().map(|(i, _)| &job.train[*i]).collect();
         let from_teacher: Vec<bool> = chosen.iter().map(|(_, teacher)| *teacher).collect();
-        let mut batch = self.stack(&pairs, &from_teacher)?;
+        let moves = config.augment.then(|| self.moves(pairs.len()));
+        let mut batch = self.stack(&pairs, &from_teacher, moves.as_deref())?;
         if config.augment {
-            batch.films = augmented(&batch.films);
+            batch.films = in_other_greys(&batch.films);
         }
         let words = self.state.epoch >= config.encoder_epochs;
-        let teacher = self.teacher_view(&pairs, &batch, words)?;
+        let teacher = self.teacher_view(&pairs, &batch, moves.as_deref(), words)?;
         let losses = losses(self.student, &self.adapter, &batch, &teacher, config, words);
         let total_loss = losses.total(config, words);
         self.optimizer.backward(&total_loss)?;
@@ -175,15 +179,20 @@ impl Run<'_> {
         let loss = f64::try_from(&total_loss)?;
         if !loss.is_finite() {
             let place = format!("distillation, step {}", self.state.step);
-            return Err(Error::bad_data(place, "the loss is not finite; lower student.train.lr and start with --resume never"));
+            return Err(Error::bad_data(
+                place,
+                "the loss is not finite; lower student.train.lr and start with --resume never",
+            ));
         }
         let row = TrainLogRow {
             loss,
             loss_word: Some(f64::try_from(&losses.word)?),
             loss_grounding: Some(f64::try_from(&losses.cells)?),
             lr: config.lr * factor,
-            images_per_s: Some((config.log_every * chosen.len() as i64) as f64 / self.logged_at.elapsed().as_secs_f64().max(1e-9)),
-            ..self.row("distil")
+            images_per_s: Some(
+                (config.log_every * chosen.len() as i64) as f64 / self.logged_at.elapsed().as_secs_f64().max(1e-9),
+            ),
+            ..self.row("train")
         };
         self.logged_at = Instant::now();
         let line = format!("loss {loss:.3} words {:.3}", row.loss_word.unwrap_or(0.0));
@@ -192,15 +201,28 @@ impl Run<'_> {
         Ok(Some(line))
     }
 
-    fn stack(&self, pairs: &[&Pair], from_teacher: &[bool]) -> Result<StudentBatch> {
+    /// Where the films of this step are moved.
+    fn moves(&self, films: usize) -> Vec<Move> {
+        let seed = mixed_seed(self.job.seed, "distil moves", self.state.step);
+        let mut rng = ChaCha8Rng::seed_from_u64(seed as u64);
+        (0..films).map(|_| Move::drawn(&mut rng)).collect()
+    }
+
+    fn stack(&self, pairs: &[&Pair], from_teacher: &[bool], moves: Option<&[Move]>) -> Result<StudentBatch> {
         let examples: Vec<&StudentExample> = pairs.iter().map(|p| &p.1).collect();
         let config = &self.student.config;
         let longest = config.max_words as usize;
-        stack_students(&examples, from_teacher, i64::from(config.input_side), longest, self.job.device)
+        stack_students(&examples, from_teacher, moves, i64::from(config.input_side), longest, self.job.device)
     }
 
-    /// What the teacher says of the same films and words.
-    fn teacher_view(&self, pairs: &[&Pair], batch: &StudentBatch, words: bool) -> Result<TeacherView> {
+    /// What the teacher says of the same films, unmoved, and words; its map is moved as the student's films are.
+    fn teacher_view(
+        &self,
+        pairs: &[&Pair],
+        batch: &StudentBatch,
+        moves: Option<&[Move]>,
+        words: bool,
+    ) -> Result<TeacherView> {
         let _no_grad = tch::no_grad_guard();
         let (job, teacher) = (self.job, self.job.teacher);
         let visuals: Vec<&StudyVisual> = pairs.iter().map(|p| p.0.visual.as_ref()).collect();
@@ -216,7 +238,8 @@ impl Run<'_> {
         let (rows, cells, width) = (features.patches.size()[0], features.patches.size()[1], features.patches.size()[2]);
         let side = (cells as f64).sqrt().round() as i64;
         let map = (job.same_frame && side * side == cells)
-            .then(|| features.patches.transpose(1, 2).reshape([rows, width, side, side]));
+            .then(|| features.patches.transpose(1, 2).reshape([rows, width, side, side]))
+            .map(|map| moves.map_or_else(|| map.shallow_clone(), |m| moved(&map, m, Beyond::Nearest)));
         Ok(TeacherView { log_probs, map })
     }
 
@@ -229,7 +252,7 @@ impl Run<'_> {
         for chunk in self.job.validation.chunks(self.job.config.batch_size.max(1)) {
             let _no_grad = tch::no_grad_guard();
             let pairs: Vec<&Pair> = chunk.iter().collect();
-            let batch = self.stack(&pairs, &vec![false; chunk.len()])?;
+            let batch = self.stack(&pairs, &vec![false; chunk.len()], None)?;
             let length = batch.ids.size()[1] - 1;
             let tokens = self.student.features(&batch.films, false).tokens;
             let (logits, _) = self.student.decoder.forward_t(&batch.ids.narrow(1, 0, length), &tokens, false);
@@ -262,12 +285,4 @@ impl Run<'_> {
         let (model, adapter) = (named_tensors(self.student.variables()), named_tensors(&self.adapter_vs));
         checkpoint::save(self.run, &[("model", &model), ("adapter", &adapter)], &self.optimizer, &self.state)
     }
-}
-
-/// Contrast, brightness and noise, drawn anew for each film.
-fn augmented(films: &Tensor) -> Tensor {
-    let per_film = |low: f64, high: f64| films.new_empty([films.size()[0], 1, 1, 1], (Kind::Float, films.device())).uniform_(low, high);
-    let curved = films.clamp_min(1e-4).pow(&per_film(0.8, 1.25));
-    let noisy = curved * per_film(0.85, 1.15) + per_film(-0.06, 0.06) + films.randn_like() * 0.01;
-    noisy.clamp(0.0, 1.0)
 }

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 from logging import Logger
+from pathlib import Path
 
 from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
 from airflow.sdk.exceptions import AirflowException
 from kubernetes.client import models as k8s
 
 from d2r_airflow.outcome import Finished
-from d2r_airflow.settings import Settings
+from d2r_airflow.settings import Settings, configuration
 
-WORKSPACE = "/workspace"
 # Where the provider's side container looks for the result.
 MANIFEST = "/airflow/xcom/return.json"
 GRACE_S = 4
@@ -40,6 +40,8 @@ class KubernetesLauncher:
 
     def build(self, arguments: list[str], task_id: str) -> Pod:
         """The pod that will run."""
+        # Where it lies on the worker: a lake remembers its films by absolute path.
+        workspace = str(Path(self.settings.workspace).absolute())
         claim = k8s.V1PersistentVolumeClaimVolumeSource(claim_name=self.settings.claim)
         limits = {"nvidia.com/gpu": "1"} if self.gpu else {}
         return Pod(
@@ -49,10 +51,11 @@ class KubernetesLauncher:
             namespace=self.settings.namespace,
             image=self.settings.image,
             arguments=[*arguments, "--manifest-out", MANIFEST],
+            env_vars=configuration(),
             volumes=[k8s.V1Volume(name="workspace", persistent_volume_claim=claim)],
-            volume_mounts=[k8s.V1VolumeMount(name="workspace", mount_path=WORKSPACE)],
+            volume_mounts=[k8s.V1VolumeMount(name="workspace", mount_path=workspace)],
             full_pod_spec=k8s.V1Pod(
-                metadata=k8s.V1ObjectMeta(), spec=k8s.V1PodSpec(containers=[k8s.V1Container(name="base", working_dir=WORKSPACE)])
+                metadata=k8s.V1ObjectMeta(), spec=k8s.V1PodSpec(containers=[k8s.V1Container(name="base", working_dir=workspace)])
             ),
             container_resources=k8s.V1ResourceRequirements(limits=limits),
             do_xcom_push=True,

@@ -101,6 +101,42 @@ class Redis(Service):
         return f"redis://127.0.0.1:{self.port}/0"
 
 
+class Docker(Service):
+    """A daemon with no network for its containers."""
+
+    def __init__(self, folder: Path):
+        if shutil.which("dockerd") is None or os.geteuid() != 0:
+            pytest.skip("needs root and Docker's daemon (apt-get install docker.io)")
+        self.folder = folder
+        self.address = f"unix://{folder}/socket"
+
+    def __enter__(self) -> Docker:
+        self.folder.mkdir()
+        with (self.folder / "log").open("wb") as log:
+            self.process = subprocess.Popen(
+                ["dockerd", "--iptables=false", "--ip6tables=false", "--bridge=none", "-H", self.address, "-p", self.folder / "pid",
+                 "--data-root", self.folder / "data", "--exec-root", self.folder / "exec"],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+            )  # fmt: skip
+        wait_until(lambda: subprocess.run(["docker", "-H", self.address, "info"], check=False, capture_output=True).returncode == 0, "Docker")
+        return self
+
+    def docker(self, *arguments: str, **options) -> str:
+        return subprocess.run(["docker", "-H", self.address, *arguments], check=True, stdout=subprocess.PIPE, text=True, **options).stdout
+
+    def image_of(self, program: str, name: str) -> None:
+        """An image of a program and the libraries that it loads, each where it lies here."""
+        loaded = subprocess.run(["ldd", program], check=True, capture_output=True, text=True).stdout
+        files = [program, *(word for word in loaded.split() if word.startswith("/"))]
+        (self.folder / "root/tmp").mkdir(parents=True)
+        (self.folder / "root/tmp").chmod(0o1777)
+        tar = subprocess.Popen(
+            ["tar", "-ch", "-P", *files, "-C", self.folder / "root", "tmp"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        )
+        self.docker("import", "--change", f'ENTRYPOINT ["{program}"]', "-", name, stdin=tar.stdout)
+        assert tar.wait() == 0
+
+
 def wait_until(ready, what: str, seconds: float = 30) -> None:
     until = time.monotonic() + seconds
     while not ready():

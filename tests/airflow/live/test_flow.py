@@ -1,5 +1,6 @@
 """New data flows through the asset graph by itself; two runs share one device; a radiologist approves; alerts arrive."""
 
+import hashlib
 import json
 import os
 import subprocess
@@ -12,23 +13,8 @@ import pytest
 from conftest import SOON, commands_of, lake_content, wait_for
 from server import AirflowServer
 
-# Verbs that the command does not have yet, for the approval's sake: a student run and a bundle of one file.
-PLANNED = """#!/usr/bin/env python3
-import json, os, pathlib, sys
-argv = sys.argv[1:]
-if argv[0] != "distill" and argv[:2] != ["export", "preview"]:
-    os.execv({d2r!r}, [{d2r!r}, *argv])
-value = lambda flag: argv[argv.index(flag) + 1]
-if argv[0] == "distill":
-    path = pathlib.Path(value("--runs"), "student-000000000000/best/model.safetensors")
-else:
-    path = pathlib.Path(value("--out"), "card.json")
-path.parent.mkdir(parents=True, exist_ok=True)
-path.write_text("{{}}")
-manifest = {{"stage": argv[0], "cached": False, "rows": {{}}, "figures": {{"samples": 4}}, "wall_s": 0,
-            "files": [{{"path": str(path), "bytes": 2, "sha256": "0" * 64}}]}}
-pathlib.Path(value("--manifest-out")).write_text(json.dumps(manifest))
-"""
+PUBLISH = "d2r_publish_preview"
+FORM = {"studies_reviewed": 3, "no_patient_data": True, "comment": "seen"}
 CHAIN = ["d2r_build_lake", "d2r_train_detector", "d2r_pseudo_label", "d2r_train_reporter", "d2r_report_batch", "d2r_evaluate"]
 
 
@@ -55,14 +41,9 @@ def webhook():
 @pytest.fixture(scope="module")
 def airflow(d2r, tmp_path_factory, webhook):
     folder = tmp_path_factory.mktemp("airflow")
-    binary = Path(d2r)
-    if subprocess.run([d2r, "distill", "--help"], capture_output=True, check=False).returncode:
-        binary = folder / "d2r-with-planned-verbs"
-        binary.write_text(PLANNED.format(d2r=d2r))
-        binary.chmod(0o755)
     connection = {"conn_type": "http", "schema": "http", "host": "127.0.0.1", "port": webhook[1], "extra": {"path": "/hook"}}
     environment = {**SOON, "AIRFLOW_CONN_D2R_ALERTS": json.dumps(connection)}
-    with AirflowServer(folder, binary=str(binary), environment=environment, more_dags=Path(__file__).parent / "dags") as server:
+    with AirflowServer(folder, binary=d2r, environment=environment, more_dags=Path(__file__).parent / "dags") as server:
         yield server
 
 
@@ -78,7 +59,7 @@ def asset_id(airflow, name: str) -> int:
 
 @pytest.fixture(scope="module")
 def flowed(airflow, d2r):
-    """Phantoms delivered by two asset events; everything up to the figures runs by itself. Run ids by DAG."""
+    """Phantoms delivered by two asset events; everything up to the waiting preview runs by itself. Run ids by DAG."""
     subprocess.run(
         [d2r, "phantom", "--preset", "tiny", "--out", "incoming", "--quiet"], cwd=airflow.workspace, check=True, capture_output=True
     )
@@ -88,17 +69,20 @@ def flowed(airflow, d2r):
             {"asset_id": asset_id(airflow, f"d2r_source_{layout}"), "extra": {"root": f"incoming/{layout}", "preset": "tiny"}},
         )
     # Both deliveries wait, so that one run takes them together.
-    airflow.unpause(*CHAIN)
+    airflow.unpause(*CHAIN, PUBLISH)
     runs = {}
     for dag in CHAIN:
         runs[dag] = wait_for(lambda dag=dag: only_run(airflow, dag), 180, f"for {dag}")
         assert airflow.wait(dag, runs[dag]) == "success", dag
+    runs[PUBLISH] = wait_for(lambda: only_run(airflow, PUBLISH), 180, f"for {PUBLISH}")
+    airflow.wait_task(PUBLISH, runs[PUBLISH], "approve", {"awaiting_input"})
     return runs
 
 
 def test_a_delivery_becomes_figures_by_itself(airflow, flowed, d2r):
     lake = airflow.workspace / "main/lake"
     subprocess.run([d2r, "validate", "--lake", str(lake)], check=True, capture_output=True)
+    assert not list((airflow.workspace / "main/previews").glob("preview-*")), "what nobody approved is not published"
     tables = {json.loads(line.strip("[],"))["table"] for line in lake_content(d2r, lake)}
     assert {"images", "lesions", "reports", "generated_reports", "report_sentences", "metrics"} <= tables
 
@@ -142,34 +126,75 @@ def test_the_same_delivery_again_finds_everything_done(airflow, flowed, d2r):
     assert lake_content(d2r, airflow.workspace / "main/lake") == before
 
 
-@pytest.mark.parametrize(("answer", "published"), [("Approve", "success"), ("Reject", "skipped")])
-def test_a_radiologist_decides(airflow, webhook, answer, published):
-    dag = "d2r_publish_preview"
-    airflow.unpause(dag)
-    run_id = airflow.trigger(dag, {"project": "shown", "reporter": "reporter-000000000000"}, run_id=f"decide-{answer}")
-    airflow.wait_task(dag, run_id, "approve", {"awaiting_input"})
-    assert {"event": "approval wanted", "dag_id": dag, "run_id": run_id, "task_id": "approve"}.items() <= wait_for(
+def answer(airflow, run_id: str, option: str, form: dict) -> None:
+    """Answers as a person does on the page: the page sends this request."""
+    airflow.patch(
+        f"/dags/{PUBLISH}/dagRuns/{run_id}/taskInstances/approve/-1/hitlDetails", {"chosen_options": [option], "params_input": form}
+    )
+
+
+def published(airflow) -> dict[str, dict]:
+    """Manifests of published bundles by the folder in which they waited."""
+    manifests = [json.loads(path.read_text()) for path in (airflow.workspace / "main/previews").glob("preview-*/MANIFEST.json")]
+    return {m["waited_in"]: m for m in manifests}
+
+
+def previews_by_hand(airflow, flowed, name: str) -> str:
+    """A run started from the form, up to its approval."""
+    metrics = [e for e in airflow.get("/assets/events", limit=100)["asset_events"] if e["name"] == "d2r_metrics"]
+    run_id = airflow.trigger(PUBLISH, {"preset": "tiny", "reporter": metrics[0]["extra"]["reporter"]}, run_id=name)
+    airflow.wait_task(PUBLISH, run_id, "approve", {"awaiting_input"})
+    return run_id
+
+
+def test_a_radiologist_approves_what_came_by_itself(airflow, flowed, webhook):
+    run_id = flowed[PUBLISH]
+    assert {"event": "approval wanted", "dag_id": PUBLISH, "run_id": run_id, "task_id": "approve"}.items() <= wait_for(
         lambda: next((a for a in webhook[0] if a.get("run_id") == run_id), None), 10
     ).items()
     used = {p["name"]: p["occupied_slots"] for p in airflow.get("/pools")["pools"]}
     assert used["d2r_cpu"] == 0 and used["d2r_gpu"] == 0, "who waits holds no slot"
-    previews = airflow.workspace / "shown/previews"
-    assert not list(previews.glob("preview-*")) or answer == "Reject"
-    form = {"studies_reviewed": 4, "no_patient_data": True, "comment": "seen"}
-    airflow.patch(
-        f"/dags/{dag}/dagRuns/{run_id}/taskInstances/approve/-1/hitlDetails", {"chosen_options": [answer], "params_input": form}
-    )
-    assert airflow.wait(dag, run_id) == "success"
-    assert airflow.task(dag, run_id, "publish")["state"] == published
-    bundles = [json.loads(path.read_text()) for path in previews.glob("preview-*/MANIFEST.json")]
-    (bundle,) = [b for b in bundles if b["waited_in"] == "decide-Approve"]
-    assert bundle["approval"]["chosen_options"] == ["Approve"]
-    assert bundle["approval"]["params_input"] == form
-    assert bundle["approval"]["responded_by_user"]["name"] == "admin"
-    assert datetime.fromisoformat(bundle["approval"]["responded_at"])
-    if answer == "Reject":
-        assert (previews / "waiting" / run_id / "card.json").exists()
-        assert len(bundles) == 1
+    detail = airflow.get(f"/dags/{PUBLISH}/dagRuns/{run_id}/taskInstances/approve/-1/hitlDetails")
+    assert detail["defaults"] is None
+    assert "| sample studies | 3 |" in detail["body"] and "| model_bytes |" in detail["body"]
+
+    answer(airflow, run_id, "Approve", FORM)
+    assert airflow.wait(PUBLISH, run_id) == "success"
+    (manifest,) = published(airflow).values()
+    record = manifest["approval"]
+    assert record["chosen_options"] == ["Approve"] and record["params_input"] == FORM
+    assert record["responded_by_user"]["name"] == "admin" and datetime.fromisoformat(record["responded_at"])
+    assert set(manifest["files"]) == {"encoder.onnx", "step.onnx", "card.json", "samples.arrow", "LICENSE-DATA"}
+    (bundle,) = (airflow.workspace / "main/previews").glob("preview-*")
+    card = json.loads((bundle / "card.json").read_text())
+    for file in card["files"]:
+        assert hashlib.sha256((bundle / file["name"]).read_bytes()).hexdigest() == file["sha256"] == manifest["files"][file["name"]]
+    (event,) = [e for e in airflow.get("/assets/events", limit=100)["asset_events"] if e["name"] == "d2r_preview"]
+    assert event["extra"]["bundle"] == bundle.name
+
+
+def test_a_radiologist_rejects(airflow, flowed):
+    before = published(airflow)
+    run_id = previews_by_hand(airflow, flowed, "rejected")
+    answer(airflow, run_id, "Reject", FORM)
+    assert airflow.wait(PUBLISH, run_id) == "success"
+    assert airflow.task(PUBLISH, run_id, "publish")["state"] == "skipped"
+    assert published(airflow) == before
+    assert (airflow.workspace / "main/previews/waiting/rejected/card.json").exists()
+
+
+def test_an_approval_without_the_form_publishes_nothing(airflow, flowed):
+    before = published(airflow)
+    run_id = previews_by_hand(airflow, flowed, "hasty")
+    answer(airflow, run_id, "Approve", {})
+    assert airflow.wait(PUBLISH, run_id) == "failed"
+    assert "approved without the form" in airflow.log(PUBLISH, run_id, "publish")
+    assert published(airflow) == before
+    airflow.clear(PUBLISH, run_id, ["approve"], include_downstream=True)
+    airflow.wait_task(PUBLISH, run_id, "approve", {"awaiting_input"})
+    answer(airflow, run_id, "Approve", FORM)
+    assert airflow.wait(PUBLISH, run_id) == "success"
+    assert set(published(airflow)) == {*before, "hasty"}
 
 
 def test_two_runs_take_turns_on_one_device(airflow, d2r):

@@ -1,5 +1,6 @@
 """Shards that are killed in every way a site knows. After clearing, the lake is that of an undisturbed run."""
 
+import json
 import os
 import signal
 import subprocess
@@ -56,11 +57,11 @@ def gone(pid: int) -> bool:
     return not Path(f"/proc/{pid}").exists()
 
 
-def finish_after_clearing(airflow, d2r, project, run_id, undisturbed):
+def finish_after_clearing(airflow, d2r, project, run_id, undisturbed, dag=DAG):
     """Clears what did not succeed, and compares the lakes."""
     before = parts(project)
-    airflow.clear(DAG, run_id, [["annotate", 1]], include_downstream=True)
-    assert airflow.wait(DAG, run_id) == "success"
+    airflow.clear(dag, run_id, [["annotate", 1]], include_downstream=True)
+    assert airflow.wait(dag, run_id) == "success"
     assert lake_content(d2r, project / "lake") == undisturbed
     assert leftovers(project / "lake") == []
     assert before <= parts(project), "shards that were done are left alone"
@@ -121,6 +122,19 @@ def test_scheduler_restarted(airflow, d2r, running, undisturbed):
         finish_after_clearing(airflow, d2r, project, run_id, undisturbed)
 
 
+def test_time_limit_of_a_command_that_hangs(airflow, base, d2r, undisturbed):
+    """Stopped by a signal, it hears no TERM: the task's time limit ends it, and clearing the shard finishes the run."""
+    project = base.project("hung")
+    run_id = airflow.trigger("d2r_hung_shard", base.conf("hung"))
+    command = wait_for(lambda: shard_process(base.workspace, "hung", "1/4"), 120, "for the shard's command")
+    os.kill(command, signal.SIGSTOP)
+    airflow.wait_task("d2r_hung_shard", run_id, "annotate", RETRY, 1, seconds=90)
+    assert gone(command)
+    assert "AirflowTaskTimeout" in airflow.log("d2r_hung_shard", run_id, "annotate", 1)
+    wait_for(lambda: not commands_of(base.workspace), 60, "for the other shards")
+    finish_after_clearing(airflow, d2r, project, run_id, undisturbed, "d2r_hung_shard")
+
+
 def test_time_limit(airflow, base, d2r):
     """Training that is stopped at its time limit again and again ends with the weights of one that never was."""
     for name in ("limited", "unlimited"):
@@ -134,6 +148,18 @@ def test_time_limit(airflow, base, d2r):
     (trained,) = set(runs[0]) - {base.detector}
     weights = [run[trained] / "best/model.safetensors" for run in runs]
     assert weights[0].read_bytes() == weights[1].read_bytes()
+    lakes = [lake_content(d2r, base.workspace / name / "lake") for name in ("limited", "unlimited")]
+    assert lakes[0] == lakes[1]
+    assert leftovers(base.workspace / "limited/lake") == []
+
+
+def test_the_plain_bash_task_of_the_readme(airflow, base, d2r):
+    project = base.project("plain")
+    run_id = airflow.trigger("d2r_plain_bash", {"project": "plain", "detector": base.detector})
+    assert airflow.wait("d2r_plain_bash", run_id) == "success"
+    manifest = json.loads((project / "annotate-0.json").read_text())
+    assert manifest["stage"] == "annotate" and manifest["rows"]["lesions"] > 0
+    subprocess.run([d2r, "validate", "--lake", str(project / "lake")], check=True, capture_output=True)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a tmpfs needs root")

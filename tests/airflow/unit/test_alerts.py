@@ -65,3 +65,9 @@ def test_without_the_connection_the_log_has_to_do(caplog, monkeypatch):
     with caplog.at_level(logging.WARNING):
         deadline_missed(context={"dag_run": {"dag_id": "d2r_smoke"}})
     assert "D2R: deadline missed: dag_id d2r_smoke" in caplog.text
+
+
+def test_an_address_that_does_not_answer_fails_nothing(caplog, monkeypatch):
+    monkeypatch.setenv("AIRFLOW_CONN_D2R_ALERTS", json.dumps({"conn_type": "http", "schema": "http", "host": "127.0.0.1", "port": 9}))
+    deadline_missed(context={"dag_run": {"dag_id": "d2r_smoke"}})
+    assert "deadline missed" in caplog.text and "not delivered" in caplog.text

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
-from d2r_airflow.inputs import decide, newest_extra, shares
+from d2r_airflow.inputs import decide, newest_extra, other_projects, shares
 from d2r_airflow.operator import flat
 from d2r_airflow.publication import slug
 from d2r_airflow.settings import Settings
@@ -32,6 +32,32 @@ def test_the_form_comes_before_the_event_and_the_event_before_the_default():
     chosen = decide({**FORM, "project": "site-b", "detector": "detector-2"}, event_says, ["detector"])
     assert chosen["detector"] == "site-b/runs/detector-2"
     assert decide(FORM, {}, ())["common"] == ["--lake", "main/lake", "--runs", "main/runs", "--preset", "default"]
+
+
+def test_partitions_come_from_the_form_the_event_or_the_dags_default():
+    default = {"partitions": ["mimic/test"]}
+    form = {**FORM, "partitions": None}
+    assert decide(form, {}, ["partitions"], default)["partitions"] == ["mimic/test"]
+    assert decide(form, {"partitions": ["a/val"]}, ["partitions"], default)["carried"]["partitions"] == ["a/val"]
+    assert decide({**form, "partitions": ["b/val"]}, {"partitions": ["a/val"]}, ["partitions"], default)["partitions"] == ["b/val"]
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"project": "/etc"}, {"project": "a/../../b"}, {"project": 3}, {"preset": "--help"}, {"overrides": ["--lake=/"]},
+        {"detector": "../other"}, {"detector": ["a", "--help"]}, {"detector": "d\n"}, {"partitions": ["mimic"]},
+    ],
+)  # fmt: skip
+def test_an_event_is_checked_like_the_form(extra):
+    with pytest.raises(AirflowFailException, match=f"`{next(iter(extra))}`"):
+        decide({**FORM, "partitions": None}, {"detector": "d", "partitions": ["a/val"], **extra}, ["detector", "partitions"])
+
+
+def test_projects_that_a_merged_run_does_not_work_on_are_named():
+    events = {"a": [event(1, project="b"), event(3, project="c")], "b": [event(2), event(0, project="c")]}
+    assert other_projects(events) == ["b", "main"]
+    assert other_projects({"a": [event(1), event(2, project="main")]}) == other_projects({}) == []
 
 
 def test_overrides_are_one_argument_each():
@@ -66,3 +92,20 @@ def test_settings_refuse_what_they_do_not_know():
     for wrong in ({"D2R_LAUNCHER": "ssh"}, {"D2R_GPUS": "many"}):
         with pytest.raises(AirflowFailException, match=next(iter(wrong))):
             Settings.read(wrong)
+
+
+def test_a_delivery_to_another_project_is_not_read_into_this_one(dagbag, monkeypatch):
+    from d2r_airflow import assets
+
+    sources = dagbag.dags["d2r_build_lake"].get_task("sources").python_callable
+    events = {
+        assets.SOURCE_VINDR: [event(1, root="ours", project="here"), event(2, root="theirs", project="there")],
+        assets.SOURCE_MIMIC: [event(3, root="main's")],
+    }
+    form = {"vindr": None, "mimic": None, "iu-xray": "by-hand"}
+    monkeypatch.setitem(sources.__globals__, "get_current_context", lambda: {"triggering_asset_events": events, "params": form})
+    assert sources("here") == [["vindr", "--root", "ours"], ["iu-xray", "--root", "by-hand"]]
+    assert sources("main") == [["mimic", "--root", "main's"], ["iu-xray", "--root", "by-hand"]]
+    form["iu-xray"] = None
+    with pytest.raises(AirflowFailException, match="no folder given"):
+        sources("nobody")

@@ -47,7 +47,7 @@ def wait_for(what, seconds=10.0):
 
 
 def read_when_there(path: Path) -> str:
-    return wait_for(lambda: path.exists() and path.read_text())
+    return wait_for(lambda: path.exists() and path.read_text(), 60)
 
 
 def test_arguments_are_not_read_by_a_shell_and_the_workspace_is_the_folder(tmp_path):

@@ -1,4 +1,4 @@
-//! Reports for a folder of films by a preview bundle: what the browser says of them, as rows.
+//! Reports by a preview bundle, for a folder of films or a split of the lake: what the browser says of them, as rows.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -9,12 +9,15 @@ use d2r_contracts::grounding::{BoxFacts, SentenceFacts, laterality_conflict};
 use d2r_contracts::labels::FINDING_LABELS;
 use d2r_contracts::preview_bundle::{CARD, ENCODER, STEP};
 use d2r_contracts::report_text::{mentions_prior, sentences};
-use d2r_contracts::tables::{FindingRow, GeneratedReportRow, ImageRow, ReportSentenceRow, SentenceBoxRow, TimingRow};
+use d2r_contracts::rows::Row;
+use d2r_contracts::tables::{
+    FailureRow, FindingRow, GeneratedReportRow, ImageRow, LesionRow, ReportSentenceRow, SentenceBoxRow, TimingRow,
+};
 use d2r_viewer::session::{Analysis, PreviewSession};
 
 use super::films::{open, row};
 use super::written::Tables;
-use super::{FOLDER, Job, for_people};
+use super::{FOLDER, Job, Source, for_people};
 use crate::data::report_batch::box_of;
 use crate::data::source::list_folder;
 use crate::error::{Error, Result};
@@ -22,17 +25,33 @@ use crate::lake::{Lake, Partition, Provenance, Shard};
 use crate::stages::context::{Context, StageResult};
 use crate::stages::work_key::work_key;
 
+/// Who writes a detector's boxes.
+const ANNOTATE: &str = "annotate";
+
 /// What to report on, with what.
 #[derive(Debug, Clone)]
 pub struct Args {
-    /// A folder of PNG, JPEG and DICOM files.
-    pub images: PathBuf,
+    /// The films; those of a lake need no boxes, the student brings its own.
+    pub source: Source,
     /// The bundle.
     pub bundle: PathBuf,
-    /// Receives a small lake, `reports/*.txt` and `reports.jsonl`.
-    pub out: PathBuf,
+    /// For a folder: receives a small lake, `reports/*.txt` and `reports.jsonl`.
+    pub out: Option<PathBuf>,
     /// The part of the films to do.
     pub shard: Shard,
+}
+
+/// A file of a bundle.
+///
+/// # Errors
+/// [`Error::InputMissing`] when it is not there.
+pub fn read_file(folder: &Path, name: &str) -> Result<Vec<u8>> {
+    let path = folder.join(name);
+    let hint = "expected a folder of `d2r export preview`".to_owned();
+    std::fs::read(&path).map_err(|e| match e.kind() {
+        std::io::ErrorKind::NotFound => Error::InputMissing { path: path.clone(), hint },
+        _ => Error::io("read", &path, e),
+    })
 }
 
 /// Reads a bundle from its folder.
@@ -40,16 +59,49 @@ pub struct Args {
 /// # Errors
 /// [`Error::InputMissing`] without its files, [`Error::BadData`] when they are not those of its card.
 pub fn read_bundle(folder: &Path) -> Result<PreviewSession> {
-    let read = |name: &str| {
-        let path = folder.join(name);
-        let hint = "expected a folder of `d2r export preview`".to_owned();
-        std::fs::read(&path).map_err(|e| match e.kind() {
-            std::io::ErrorKind::NotFound => Error::InputMissing { path: path.clone(), hint },
-            _ => Error::io("read", &path, e),
-        })
-    };
-    let (card, encoder, step) = (read(CARD)?, read(ENCODER)?, read(STEP)?);
+    let (card, encoder, step) = (read_file(folder, CARD)?, read_file(folder, ENCODER)?, read_file(folder, STEP)?);
     PreviewSession::new(&card, &encoder, &step).map_err(|e| Error::bad_data(folder.display(), e))
+}
+
+/// Where the films are and where their rows go.
+struct Place {
+    lake: Lake,
+    partition: Partition,
+    root: PathBuf,
+    images: Vec<ImageRow>,
+    failures: Vec<FailureRow>,
+    own_films: bool,
+}
+
+impl Place {
+    fn of(args: &Args) -> Result<Self> {
+        match &args.source {
+            Source::Folder { images: root } => {
+                let out = args.out.as_ref().ok_or_else(|| Error::Usage("--images needs --out DIR".into()))?;
+                let listed = list_folder(root, "report")?;
+                let (lake, partition) = (Lake::create(out)?, Partition::new(FOLDER.0, FOLDER.1));
+                let (root, failures) = (root.clone(), listed.failures);
+                Ok(Self { lake, partition, root, images: args.shard.of(listed.images), failures, own_films: true })
+            }
+            Source::Lake { lake, dataset, split } => {
+                let (lake, partition) = (Lake::open(lake)?, Partition::new(dataset, split));
+                let images: Vec<ImageRow> = lake.read(&partition)?;
+                let missing = |hint: String| Error::InputMissing { path: lake.root().to_path_buf(), hint };
+                if images.is_empty() {
+                    return Err(missing(format!("the lake has no images of {partition}; run `d2r ingest`")));
+                }
+                let others = lake.parts(LesionRow::TABLE, &partition)?;
+                if let Some(other) = others.iter().find(|p| p.producer == ANNOTATE && p.rows > 0) {
+                    let problem = format!("{} holds a detector's boxes of {partition}", other.file);
+                    let advice = "a student brings its own; use a lake without them";
+                    return Err(Error::bad_data(lake.root().display(), format!("{problem}; {advice}")));
+                }
+                let root = lake.dataset_root(dataset)?;
+                let images = args.shard.of(images);
+                Ok(Self { lake, partition, root, images, failures: Vec::new(), own_films: false })
+            }
+        }
+    }
 }
 
 /// Writes the reports, or finds that the same ones were written.
@@ -59,10 +111,9 @@ pub fn read_bundle(folder: &Path) -> Result<PreviewSession> {
 pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
     let start = Instant::now();
     let session = read_bundle(&args.bundle)?;
-    let listed = list_folder(&args.images, "report")?;
-    let images = args.shard.of(listed.images);
-    let size = |i: &ImageRow| std::fs::metadata(args.images.join(&i.path)).map_or(0, |m| m.len());
-    let inputs: Vec<String> = images.iter().map(|i| format!("{} {}", i.path, size(i))).collect();
+    let place = Place::of(&args)?;
+    let size = |i: &ImageRow| std::fs::metadata(place.root.join(&i.path)).map_or(0, |m| m.len());
+    let inputs: Vec<String> = place.images.iter().map(|i| format!("{} {}", i.path, size(i))).collect();
     let card = session.card();
     let files = serde_json::to_string(&(&card.files, &card.options)).map_err(|e| Error::Internal(e.to_string()))?;
     let key = work_key(&[
@@ -77,20 +128,19 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
         model_sha256: Some(card.model_sha256.clone()),
         work_key: key,
     };
-    let lake = Lake::create(&args.out)?;
-    let partition = Partition::new(FOLDER.0, FOLDER.1);
-    let job = Job { ctx, lake: &lake, partition, shard: args.shard, provenance, own_films: true };
+    let Place { lake, partition, root, images, failures, own_films } = place;
+    let job = Job { ctx, lake: &lake, partition, shard: args.shard, provenance, own_films, own_boxes: true };
     if let Some(parts) = job.current()? {
         return Ok(job.result(&parts, true, start));
     }
-    let mut tables = Tables { failures: listed.failures, ..Tables::default() };
+    let mut tables = Tables { failures, ..Tables::default() };
     let decode = DecodeOptions { allow_phi: ctx.config.ingest.allow_phi, ..DecodeOptions::default() };
     let task = ctx.progress.task("report", images.len() as u64, "films");
     let (n, mut decode_ms, mut model_ms) = (images.len() as i64, 0.0, 0.0);
     for image in images {
         ctx.stop.check()?;
         let before = Instant::now();
-        let opened = open(&args.images, &image, &decode);
+        let opened = open(&root, &image, &decode);
         decode_ms += before.elapsed().as_secs_f64() * 1e3;
         match opened {
             Ok((image, film)) => {
@@ -117,7 +167,9 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
         write_ms: 0.0,
         gpu_idle_share: None,
     };
-    for_people(&args.out, &tables)?;
+    if let Some(out) = args.out.as_ref().filter(|_| own_films) {
+        for_people(out, &tables)?;
+    }
     let parts = job.put(tables, timing)?;
     Ok(job.result(&parts, false, start))
 }
@@ -126,14 +178,14 @@ fn add(session: &PreviewSession, image: ImageRow, analysis: &Analysis, tables: &
     let card = session.card();
     let report_id = format!("{}-r", image.image_id);
     let first = tables.lesions.len();
-    for (rank, finding) in analysis.findings.iter().enumerate() {
+    for (rank, finding) in analysis.seen.findings.iter().enumerate() {
         let threshold = f64::from(card.options.score_min);
         let found = (finding.class_id, finding.score, finding.region);
         tables.lesions.push(row(&image.image_id, rank, found, threshold, &card.model_sha256)?);
     }
     let boxes: Vec<BoxFacts> = tables.lesions[first..]
         .iter()
-        .map(|l| BoxFacts::of(l.class_id, &box_of(l), analysis.width as f32))
+        .map(|l| BoxFacts::of(l.class_id, &box_of(l), analysis.seen.width as f32))
         .collect();
     let (mut conflict, mut unlinked, mut spoken_of) = (false, 0, vec![false; boxes.len()]);
     for (id, (span, told)) in sentences(&analysis.report).iter().zip(&analysis.sentences).enumerate() {
@@ -171,7 +223,7 @@ fn add(session: &PreviewSession, image: ImageRow, analysis: &Analysis, tables: &
         study_id: image.study_id.clone(),
         text: analysis.report.clone(),
         n_sentences: analysis.sentences.len() as i32,
-        n_boxes: analysis.findings.len() as i32,
+        n_boxes: analysis.seen.findings.len() as i32,
         mean_logprob: analysis.log_probs.iter().sum::<f32>() / analysis.log_probs.len().max(1) as f32,
         mentions_prior: prior,
         laterality_conflict: conflict,

@@ -1,0 +1,85 @@
+#!/usr/bin/env python3
+"""Serves the built viewer on this machine with the headers that a real server should send.
+
+`serve.py FOLDER [PORT]`. The policy lets the page load nothing from elsewhere; Brotli is sent where a `.br` stands beside a file.
+"""
+
+import functools
+import http.server
+import pathlib
+import sys
+
+POLICY = (
+    "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; connect-src 'self'; "
+    "img-src 'self' blob: data:; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Embedder-Policy": "require-corp",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+    "Cache-Control": "no-cache",
+}
+
+
+class Handler(http.server.SimpleHTTPRequestHandler):
+    """Files of one folder."""
+
+    protocol_version = "HTTP/1.1"
+    extensions_map = {
+        **http.server.SimpleHTTPRequestHandler.extensions_map,
+        ".js": "text/javascript",
+        ".wasm": "application/wasm",
+        ".onnx": "application/octet-stream",
+        ".arrow": "application/vnd.apache.arrow.file",
+        ".svg": "image/svg+xml",
+    }
+
+    def send_head(self):
+        """Sends the compressed neighbour where there is one and the browser takes it."""
+        path = pathlib.Path(self.translate_path(self.path))
+        self.encoding = None
+        packed = path.with_name(path.name + ".br")
+        if packed.is_file() and "br" in self.headers.get("Accept-Encoding", ""):
+            self.encoding = "br"
+            self.path = self.path.split("?")[0] + ".br"
+        return super().send_head()
+
+    def guess_type(self, path):
+        """The type of what is inside, not of its compression."""
+        return super().guess_type(path.removesuffix(".br"))
+
+    def end_headers(self):
+        """Adds the headers to every answer."""
+        for name, value in HEADERS.items():
+            self.send_header(name, value)
+        if getattr(self, "encoding", None):
+            self.send_header("Content-Encoding", self.encoding)
+        super().end_headers()
+
+    def log_message(self, *_):
+        """Says nothing: names of films never come here, but logs grow."""
+
+
+def main():
+    """Serves until it is stopped."""
+    if len(sys.argv) not in (2, 3):
+        sys.exit(__doc__)
+    folder = pathlib.Path(sys.argv[1])
+    if not (folder / "index.html").is_file():
+        sys.exit(f"serve: {folder} holds no page; make it with: make viewer")
+    port = int(sys.argv[2]) if len(sys.argv) == 3 else 8000
+    handler = functools.partial(Handler, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", port), handler) as server:
+        print(f"serve: http://127.0.0.1:{server.server_address[1]}/   (this machine only; Ctrl-C stops it)", flush=True)
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            pass
+
+
+if __name__ == "__main__":
+    main()

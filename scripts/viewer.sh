@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# Puts the browser viewer together: `viewer.sh SITE [BUNDLE]` makes SITE/pkg (the library, npm-shaped) and around it the
+# page with BUNDLE (a folder of `d2r export preview`) as SITE/preview. `viewer.sh SITE BUNDLE packed` puts a Brotli-packed
+# copy beside each file, for servers that send such copies.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+site=${1:?usage: viewer.sh SITE BUNDLE [packed]}
+bundle=${2:?usage: viewer.sh SITE BUNDLE [packed]}
+build=${CARGO_TARGET_DIR:-target}
+
+say() { printf 'viewer: %s\n' "$*" >&2; }
+
+[ -f "$bundle/card.json" ] || { say "no bundle at $bundle; make one with: d2r export preview"; exit 66; }
+modules=$(scripts/wasm.sh)
+CARGO_TARGET_DIR=$build/pack cargo build --locked --release --manifest-path wasm-viewer/pack/Cargo.toml
+pack=$build/pack/release/d2r-viewer-pack
+
+fresh=$site.new-$$
+trap 'rm -rf "$fresh"' EXIT
+mkdir -p "$fresh/pkg"
+cp wasm-viewer/npm/* LICENSE "$fresh/pkg/"
+"$pack" glue "$fresh/pkg" $modules
+cp wasm-viewer/www/* "$fresh/"
+mkdir "$fresh/preview"
+cp "$bundle"/* "$fresh/preview/"
+"$pack" site "$fresh"
+[ "${3:-}" != packed ] || "$pack" brotli "$fresh"
+rm -rf "$site"
+mkdir -p "$(dirname "$site")"
+mv "$fresh" "$site"
+say "$site is ready"

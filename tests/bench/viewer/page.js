@@ -1,0 +1,77 @@
+// In the page: our module and onnxruntime-web on the same graphs, in turns. Times in milliseconds.
+
+import * as ort from "./ort/ort.wasm.min.mjs";
+
+const WARM_UP = 5;
+
+export async function run({ module, rounds, picture }) {
+  const file = async (name) => new Uint8Array(await (await fetch(`site/preview/${name}`)).arrayBuffer());
+  const [cardBytes, encoder, step] = [await file("card.json"), await file("encoder.onnx"), await file("step.onnx")];
+  const card = JSON.parse(new TextDecoder().decode(cardBytes));
+  const glue = await import(`./site/pkg/${module}/d2r_viewer.js`);
+  await glue.default();
+  const viewer = new glue.Viewer();
+  const problem = JSON.parse(viewer.load(cardBytes, encoder, step)).error;
+  if (problem) throw new Error(problem.message);
+  const film = Uint8Array.from(atob(picture), (c) => c.charCodeAt(0));
+  const opened = JSON.parse(viewer.open(film, false));
+  if (opened.error || opened.width !== card.input.side) throw new Error("the film must have the model's own size");
+
+  ort.env.wasm.numThreads = 1;
+  ort.env.wasm.proxy = false;
+  ort.env.wasm.wasmPaths = new URL("./ort/", location.href).href;
+  const options = { executionProviders: ["wasm"], graphOptimizationLevel: "all" };
+  const [encoding, stepping] = [await ort.InferenceSession.create(encoder, options), await ort.InferenceSession.create(step, options)];
+  const image = new Float32Array(viewer.pixels()).map((v) => v / 255);
+
+  const times = { encoder: { ours: [], theirs: [] }, step: { ours: [], theirs: [] } };
+  for (let round = -WARM_UP; round < rounds; round++) {
+    const keep = round >= 0;
+    let start = performance.now();
+    viewer.see();
+    if (keep) times.encoder.ours.push(performance.now() - start);
+    start = performance.now();
+    const seen = await encoding.run({ image: new ort.Tensor("float32", image, [1, 1, card.input.side, card.input.side]) });
+    if (keep) times.encoder.theirs.push(performance.now() - start);
+
+    start = performance.now();
+    let words = 0;
+    do words++; while (!JSON.parse(viewer.advance()).done);
+    if (keep) times.step.ours.push((performance.now() - start) / words);
+    start = performance.now();
+    await written(stepping, card.decoder, seen, words);
+    if (keep) times.step.theirs.push((performance.now() - start) / words);
+    times.words = words;
+  }
+  return times;
+}
+
+/** A greedy report of this many words by onnxruntime, its caches kept as our session keeps them. */
+async function written(stepping, sizes, seen, words) {
+  const { layers, heads, max_words: longest, d_head } = sizes;
+  const shape = [layers, heads, longest, d_head];
+  const caches = [0, 1].map(() => new Float32Array(layers * heads * longest * d_head));
+  const bias = new Float32Array(longest).fill(-1e9);
+  let token = 0n;
+  for (let at = 0; at < words && at < longest; at++) {
+    const out = await stepping.run({
+      token: new ort.Tensor("int64", BigInt64Array.of(token), [1]),
+      pos: new ort.Tensor("int64", BigInt64Array.of(BigInt(at)), [1]),
+      k_cache: new ort.Tensor("float32", caches[0], shape),
+      v_cache: new ort.Tensor("float32", caches[1], shape),
+      bias: new ort.Tensor("float32", bias, [1, 1, 1, longest]),
+      mem_k: seen.mem_k,
+      mem_v: seen.mem_v,
+    });
+    [out.k_new.data, out.v_new.data].forEach((fresh, which) => {
+      for (let row = 0; row < layers * heads; row++) {
+        caches[which].set(fresh.subarray(row * d_head, (row + 1) * d_head), (row * longest + at) * d_head);
+      }
+    });
+    bias[at] = 0;
+    const logits = out.logits.data;
+    let best = 0;
+    for (let i = 1; i < logits.length; i++) if (logits[i] > logits[best]) best = i;
+    token = BigInt(best);
+  }
+}

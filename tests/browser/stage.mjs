@@ -1,0 +1,96 @@
+// What the browser tests stand on: phantoms and a student made by the real command, the built page, its server, Chromium.
+
+import { execFileSync, spawn } from "node:child_process";
+import { copyFileSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { createInterface } from "node:readline";
+
+import { chromium } from "playwright-core";
+
+const ROOT = resolve(import.meta.dirname, "../..");
+const D2R = process.env.D2R ?? "d2r";
+
+/** Runs the command; what it printed. */
+export function d2r(folder, ...words) {
+  return execFileSync(D2R, words, { cwd: folder, encoding: "utf8", stdio: ["ignore", "pipe", "inherit"], maxBuffer: 2 ** 28 });
+}
+
+/** A folder that is removed at the end. */
+export function scratch() {
+  const folder = mkdtempSync(join(tmpdir(), "d2r-browser-"));
+  return { folder, remove: () => rmSync(folder, { recursive: true, force: true }) };
+}
+
+/** A tiny pipeline, its student and the student's bundle; the bundle's folder. PREVIEW names a finished bundle instead. */
+export function bundle(folder) {
+  if (process.env.PREVIEW) return resolve(process.env.PREVIEW);
+  const common = ["--preset", "tiny", "--quiet", "--json"];
+  const inLake = ["--lake", "demo/lake", "--runs", "demo/runs"];
+  d2r(folder, "pipeline", "--out", "demo", ...common);
+  const run = (kind) => join("demo/runs", readdirSync(join(folder, "demo/runs")).find((name) => name.startsWith(kind)));
+  d2r(folder, "distill", "--reporter", run("reporter-"), ...inLake, ...common);
+  d2r(folder, "export", "preview", "--student", run("student-"), "--out", "preview", ...inLake, ...common);
+  return join(folder, "preview");
+}
+
+/** As many drawn films as asked for, in every layout's format, in one folder; their names. */
+export function films(folder, count) {
+  d2r(folder, "phantom", "--out", "films-drawn", "--preset", "tiny", "--seed", "77", "--quiet");
+  const drawn = readdirSync(join(folder, "films-drawn"), { recursive: true })
+    .filter((name) => /\.(dicom|dcm|jpg|png)$/.test(name))
+    .sort();
+  const chosen = Array.from({ length: Math.min(count, drawn.length) }, (_, i) => drawn[Math.floor((i * drawn.length) / count)]);
+  mkdirSync(join(folder, "films"));
+  for (const name of chosen) copyFileSync(join(folder, "films-drawn", name), join(folder, "films", name.replaceAll("/", "_")));
+  return readdirSync(join(folder, "films")).sort();
+}
+
+/** The page around a bundle; SITE names a built page's folder instead. */
+export function site(folder, preview) {
+  if (process.env.SITE) return resolve(process.env.SITE);
+  execFileSync(join(ROOT, "scripts/viewer.sh"), [join(folder, "site"), preview], { stdio: ["ignore", "inherit", "inherit"] });
+  return join(folder, "site");
+}
+
+/** Serves a folder with the project's own server; its address and a way to stop it. */
+export async function served(folder) {
+  const server = spawn("python3", [join(ROOT, "scripts/serve.py"), folder, "0"], { stdio: ["ignore", "pipe", "inherit"] });
+  const lines = createInterface({ input: server.stdout });
+  const [line] = await new Promise((resolve, reject) => {
+    lines.once("line", (l) => resolve([l]));
+    server.once("exit", (code) => reject(new Error(`the server ended with ${code}`)));
+  });
+  return { url: /http:\S+/.exec(line)[0], stop: () => server.kill("SIGINT") };
+}
+
+/** Debian's Chromium, which asks nobody for anything. */
+export function browser() {
+  const executablePath = process.env.CHROMIUM ?? "/usr/bin/chromium";
+  const quiet = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
+  return chromium.launch({ executablePath, args: quiet });
+}
+
+/** A page on which the viewer is ready, and what it asked for since. */
+export async function ready(context, url, { offline = true } = {}) {
+  const page = await context.newPage();
+  const told = { requests: [], problems: [] };
+  page.on("pageerror", (error) => told.problems.push(String(error)));
+  page.on("console", (message) => message.type() === "error" && told.problems.push(message.text()));
+  await page.addInitScript(() => {
+    document.addEventListener("securitypolicyviolation", (e) => console.error(`policy: ${e.violatedDirective} ${e.blockedURI}`));
+  });
+  await page.goto(url);
+  await page.waitForSelector("html[data-state=ready]", { timeout: 60_000 });
+  if (offline) await page.waitForSelector("html[data-offline=yes]", { timeout: 30_000 });
+  for (const source of [page, context]) source.on("request", (r) => r.url().startsWith("http") && told.requests.push(r.url()));
+  return { page, told };
+}
+
+/** Opens a film as a person does, and waits until its report is written or refused. */
+export async function opened(page, files) {
+  await page.evaluate(() => document.getElementById("status").replaceChildren("…"));
+  await page.setInputFiles("#file", files);
+  await page.waitForFunction(() => /is ready|could not be read|was stopped/.test(document.getElementById("status").textContent), null, { timeout: 60_000 });
+  return page.textContent("#status");
+}

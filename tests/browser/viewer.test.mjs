@@ -1,0 +1,254 @@
+// The built page in Chromium, under its own policy: what it says, what it refuses, and that it asks nobody for anything.
+
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { after, before, describe, test } from "node:test";
+
+import { colourPhoto, greyFilm, hugeFilm } from "./images.mjs";
+import { browser, bundle, d2r, films, opened, ready, scratch, served, site } from "./stage.mjs";
+
+const FILMS = 50;
+
+describe("the viewer", { timeout: 900_000 }, () => {
+  let work, preview, server, chromium, names;
+
+  before(async () => {
+    work = scratch();
+    preview = bundle(work.folder);
+    names = films(work.folder, FILMS);
+    server = await served(site(work.folder, preview));
+    chromium = await browser();
+  });
+
+  after(async () => {
+    await chromium?.close();
+    server?.stop();
+    work?.remove();
+  });
+
+  const context = (options = {}) => chromium.newContext({ serviceWorkers: "block", ...options });
+
+  test("runs on the kernels for WebAssembly, chosen by what the engine knows", async () => {
+    const { page } = await ready(await context(), server.url, { offline: false });
+    const told = await page.evaluate(async () => {
+      const { createViewer } = await import("./pkg/viewer.js");
+      const viewer = await createViewer({ modelUrl: "preview/" });
+      const { module, kernels } = viewer;
+      viewer.dispose();
+      return { module, kernels };
+    });
+    assert.equal(told.module, "relaxed");
+    assert.ok(told.kernels.includes("wasm_f32_8x8"), `${told.kernels}`);
+    assert.deepEqual(told.kernels.filter((k) => !k.startsWith("wasm_f32")), []);
+    await page.context().close();
+  });
+
+  test("says of 50 films what the command says of them, word for word and box for box", async () => {
+    assert.equal(names.length, FILMS);
+    d2r(work.folder, "inspect", "preview", "--bundle", preview, "--images", "films", "--out", "said.safetensors", "--analyses", "said.json", "--quiet");
+    const said = JSON.parse(readFileSync(join(work.folder, "said.json"), "utf8"));
+    const { page } = await ready(await context(), server.url, { offline: false });
+    for (const module of ["relaxed", "simd"]) {
+      for (const name of names) {
+        const bytes = readFileSync(join(work.folder, "films", name)).toString("base64");
+        const here = await page.evaluate(analysed, { bytes, module });
+        const there = said.find((film) => film.file === name);
+        assert.ok(there, `${name} is not in what the command says`);
+        assert.equal(here.report, there.report, name);
+        near(here.log_probs, there.log_probs, 1e-3, `${name}: log-probabilities`);
+        near(here.labels.map((l) => l[1]), there.labels.map((l) => l[1]), 1e-3, `${name}: labels`);
+        assert.deepEqual(here.findings.map((f) => f.class_name), there.findings.map((f) => f.class_name), name);
+        near(here.findings.flatMap((f) => f.region), there.findings.flatMap((f) => f.region), 0.05, `${name}: boxes`);
+        near(here.findings.map((f) => f.score), there.findings.map((f) => f.score), 1e-3, `${name}: scores`);
+        assert.deepEqual(here.sentences.map((s) => s.links.map((l) => l[0])), there.sentences.map((s) => s.links.map((l) => l[0])), name);
+      }
+    }
+    await page.context().close();
+  });
+
+  test("asks for nothing once it has loaded, and breaks no rule of its policy", async () => {
+    const { page, told } = await ready(await chromium.newContext(), server.url);
+    await page.click("#gallery button >> nth=0");
+    await page.waitForFunction(() => document.getElementById("status").textContent.includes("is ready"));
+    assert.match(await opened(page, join(work.folder, "films", names[0])), /is ready/);
+    await page.selectOption("#overlay", "heat");
+    await page.click("#copy");
+    assert.deepEqual(told, { requests: [], problems: [] });
+    await page.context().close();
+  });
+
+  test("works without a network after the first visit", async () => {
+    const away = await chromium.newContext();
+    const { page } = await ready(away, server.url);
+    await away.setOffline(true);
+    await page.reload();
+    await page.waitForSelector("html[data-state=ready]", { timeout: 60_000 });
+    assert.match(await opened(page, join(work.folder, "films", names[1])), /is ready/);
+    await away.close();
+  });
+
+  const bad = [
+    ["notes.txt", () => Buffer.from("Findings: none."), /not a PNG, JPEG or DICOM file/],
+    ["huge.png", hugeFilm, /8000 x 5000 pixels are too many/],
+    ["holiday.png", colourPhoto, /a colour photograph/],
+    ["torn.png", () => greyFilm().subarray(0, 300), /ends early|damaged/],
+    ["empty.jpg", () => Buffer.alloc(0), /empty/],
+  ];
+  test("says clearly what it cannot read, and reads the next film", async () => {
+    const { page, told } = await ready(await context(), server.url, { offline: false });
+    for (const [name, bytes, words] of bad) {
+      assert.match(await opened(page, { name, mimeType: "application/octet-stream", buffer: bytes() }), /could not be read/, name);
+      assert.match(await page.textContent("#problem"), words, name);
+    }
+    assert.match(await opened(page, { name: "ramp.png", mimeType: "image/png", buffer: greyFilm() }), /is ready/);
+    assert.equal(await page.isVisible("#problem"), false);
+    assert.deepEqual(told, { requests: [], problems: [] });
+    await page.context().close();
+  });
+
+  test("asks before it reads a DICOM film that was not de-identified", async () => {
+    const marked = readFileSync(join(work.folder, "films", names.find((n) => /dicom$/.test(n))));
+    const { page } = await ready(await context(), server.url, { offline: false });
+    assert.match(await opened(page, { name: "marked.dcm", mimeType: "application/dicom", buffer: marked }), /is ready/);
+    assert.match(await page.textContent("#film-facts"), /DICOM/);
+    // (0012,0062) PatientIdentityRemoved of two letters more: NO.
+    const unmarked = Buffer.from(marked);
+    const at = unmarked.indexOf(Buffer.from([0x12, 0x00, 0x62, 0x00]));
+    assert.ok(at > 0, "the phantom says that it was de-identified");
+    unmarked.write("NO  ", at + 8, "latin1");
+    assert.match(await opened(page, { name: "named.dcm", mimeType: "application/dicom", buffer: unmarked }), /could not be read/);
+    assert.match(await page.textContent("#problem"), /de-identified.*Nothing of it leaves this machine/);
+    await page.click("#problem button");
+    await page.waitForFunction(() => document.getElementById("status").textContent.includes("is ready"));
+    await page.context().close();
+  });
+
+  test("refuses a bundle whose files are not those of its card", async () => {
+    for (const [file, spoil] of [
+      ["encoder.onnx", (bytes) => bytes.fill(7, 1000, 1010)],
+      ["step.onnx", (bytes) => bytes.subarray(0, bytes.length / 2)],
+      ["samples.arrow", (bytes) => bytes.fill(0, 100, 110)],
+      ["card.json", () => Buffer.from('{"version": 99}')],
+    ]) {
+      const page = await (await context()).newPage();
+      await page.route(`**/preview/${file}`, async (route) => {
+        const body = spoil(readFileSync(join(preview, file)));
+        await route.fulfill({ status: 200, body });
+      });
+      await page.goto(server.url);
+      await page.waitForSelector("html[data-state=failed]", { timeout: 60_000 });
+      assert.match(await page.textContent("#problem"), file === "card.json" ? /card\.json/ : new RegExp(`${file} is not the file that card.json names`));
+      await page.unroute(`**/preview/${file}`);
+      await page.click("#problem button");
+      await page.waitForSelector("html[data-state=ready]", { timeout: 60_000 });
+      await page.context().close();
+    }
+  });
+
+  test("stops when told to, while loading and while writing", async () => {
+    const { page } = await ready(await context(), server.url, { offline: false });
+    const heard = await page.evaluate(async () => {
+      const { createViewer } = await import("./pkg/viewer.js");
+      const early = new AbortController();
+      const loading = createViewer({ modelUrl: "preview/", signal: early.signal, onProgress: () => early.abort() });
+      const first = await loading.then(() => "loaded", (e) => e.name);
+      const viewer = await createViewer({ modelUrl: "preview/" });
+      const picture = await viewer.samplePicture(0);
+      // A tiny student may have written all before the page hears of its first word: again, until it is stopped in time.
+      let [second, words] = ["", 0];
+      for (let i = 0; i < 50 && second !== "AbortError"; i++) {
+        const late = new AbortController();
+        words = 0;
+        const writing = viewer.analyze(picture, { signal: late.signal, onWord: () => ++words === 1 && late.abort() });
+        second = await writing.then(() => "written", (e) => e.name);
+      }
+      const again = await viewer.analyze(picture);
+      viewer.dispose();
+      const third = await viewer.analyze(picture).then(() => "read", (e) => e.code);
+      return { first, second, third, words, again: again.report.length };
+    });
+    assert.deepEqual({ ...heard, words: 0, again: 0 }, { first: "AbortError", second: "AbortError", third: "disposed", words: 0, again: 0 });
+    assert.ok(heard.again > 0 && heard.words >= 1, `${heard.words} words were heard`);
+    await page.context().close();
+  });
+
+  test("lights a sentence's boxes, and a box's sentences", async () => {
+    const { page } = await ready(await context(), server.url, { offline: false });
+    const linked = await page.evaluate(analysedUntilLinked, await picturesOf(names.map((n) => join(work.folder, "films", n))));
+    assert.ok(linked, "no film of fifty has a sentence with a box");
+    await opened(page, join(work.folder, "films", names[linked.film]));
+    await page.hover(`.sentence >> nth=${linked.sentence}`);
+    assert.equal(await page.locator("#boxes .box").nth(linked.finding).getAttribute("class").then((c) => c.includes("lit")), true);
+    await page.locator("#boxes .box").nth(linked.finding).focus();
+    assert.match(await page.locator(".sentence").nth(linked.sentence).getAttribute("class"), /lit/);
+    await page.context().close();
+  });
+
+  test("can be used by keyboard and screen reader", async () => {
+    const { page } = await ready(await context(), server.url, { offline: false });
+    await page.focus("#gallery button");
+    await page.keyboard.press("Enter");
+    await page.waitForFunction(() => document.getElementById("status").textContent.includes("is ready"));
+    await page.focus("#stage");
+    const before = await page.getAttribute("#film", "style");
+    await page.keyboard.press("+");
+    assert.notEqual(await page.getAttribute("#film", "style"), before);
+    for (const scheme of ["light", "dark"]) {
+      await page.emulateMedia({ colorScheme: scheme });
+      await page.evaluate(readFileSync(new URL("./node_modules/axe-core/axe.min.js", import.meta.url), "utf8"));
+      const found = await page.evaluate(() => globalThis.axe.run({ resultTypes: ["violations"] }));
+      assert.deepEqual(found.violations.map((v) => `${scheme}: ${v.id}: ${v.nodes[0].html}`), []);
+    }
+    await page.context().close();
+  });
+
+  for (const [name, viewport] of [["desktop", { width: 1360, height: 900 }], ["phone", { width: 390, height: 844 }]]) {
+    test(`fits a ${name}`, async () => {
+      const { page } = await ready(await context({ viewport, deviceScaleFactor: name === "phone" ? 2 : 1 }), server.url, { offline: false });
+      await page.click("#gallery button >> nth=0");
+      await page.waitForFunction(() => document.getElementById("status").textContent.includes("is ready"));
+      const wide = await page.evaluate(() => document.documentElement.scrollWidth);
+      assert.ok(wide <= viewport.width, `${wide} pixels wide`);
+      if (process.env.SCREENSHOTS) await page.screenshot({ path: join(process.env.SCREENSHOTS, `viewer-${name}.png`), fullPage: true });
+      await page.context().close();
+    });
+  }
+});
+
+/** In the page: a film's analysis by the module of that name. */
+async function analysed({ bytes, module }) {
+  globalThis.direct ??= {};
+  const load = async () => {
+    const glue = await import(`./pkg/${module}/d2r_viewer.js`);
+    await glue.default();
+    const file = async (name) => new Uint8Array(await (await fetch(`preview/${name}`)).arrayBuffer());
+    const viewer = new glue.Viewer();
+    viewer.load(await file("card.json"), await file("encoder.onnx"), await file("step.onnx"));
+    return viewer;
+  };
+  const viewer = (globalThis.direct[module] ??= await load());
+  const film = Uint8Array.from(atob(bytes), (c) => c.charCodeAt(0));
+  const problem = JSON.parse(viewer.open(film, false)).error ?? JSON.parse(viewer.see()).error;
+  if (problem) throw new Error(`${problem.code}: ${problem.message}`);
+  while (!JSON.parse(viewer.advance()).done);
+  return JSON.parse(viewer.finish());
+}
+
+/** In the page: the first film of these with a sentence that has a box. */
+async function analysedUntilLinked(films) {
+  const { createViewer } = await import("./pkg/viewer.js");
+  const viewer = await createViewer({ modelUrl: "preview/" });
+  for (const [film, bytes] of films.entries()) {
+    const { links } = await viewer.analyze(Uint8Array.from(atob(bytes), (c) => c.charCodeAt(0)));
+    if (links.length) return { film, ...links[0] };
+  }
+  return null;
+}
+
+const picturesOf = async (paths) => paths.map((path) => readFileSync(path).toString("base64"));
+
+function near(ours, theirs, tolerance, what) {
+  assert.equal(ours.length, theirs.length, what);
+  ours.forEach((v, i) => assert.ok(Math.abs(v - theirs[i]) <= tolerance, `${what}: ${v} against ${theirs[i]} at ${i}`));
+}

@@ -1,0 +1,105 @@
+//! Makes the browser's package and page out of what was compiled.
+//!
+//! `d2r-viewer-pack glue PKG SIMD.wasm RELAXED.wasm`: JavaScript glue and declarations for both modules, and
+//! `modules.js` with their sizes. `d2r-viewer-pack site FOLDER`: writes the list of files to keep offline, and their
+//! version, into the service worker. `d2r-viewer-pack brotli FOLDER`: a packed copy beside each of its files.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use sha2::{Digest, Sha256};
+use walkdir::WalkDir;
+use wasm_bindgen_cli_support::Bindgen;
+
+const NAME: &str = "d2r_viewer";
+
+fn main() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["glue", pkg, simd, relaxed] => glue(Path::new(pkg), [("simd", simd), ("relaxed", relaxed)]),
+        ["site", folder] => site(Path::new(folder)),
+        ["brotli", folder] => pack(Path::new(folder)),
+        _ => bail!("usage: d2r-viewer-pack glue PKG SIMD.wasm RELAXED.wasm | site FOLDER | brotli FOLDER"),
+    }
+}
+
+fn glue(pkg: &Path, modules: [(&str, &str); 2]) -> Result<()> {
+    let mut entries = String::new();
+    for (kind, module) in modules {
+        let out = pkg.join(kind);
+        Bindgen::new()
+            .input_path(module)
+            .out_name(NAME)
+            .web(true)?
+            .typescript(true)
+            .generate(&out)
+            .with_context(|| format!("no glue for {module}"))?;
+        let wasm = out.join(format!("{NAME}_bg.wasm"));
+        optimise(&wasm)?;
+        let bytes = fs::metadata(&wasm)?.len();
+        eprintln!("viewer: {kind} module {bytes} bytes");
+        entries += &format!("  {kind}: {{ bytes: {bytes} }},\n");
+    }
+    let text = format!("// Written by the build: the modules' sizes, for the progress bar.\nexport const MODULES = {{\n{entries}}};\n");
+    Ok(fs::write(pkg.join("modules.js"), text)?)
+}
+
+/// Lets Binaryen shrink the module, where it is installed and knows every instruction in it.
+fn optimise(wasm: &Path) -> Result<()> {
+    let smaller = wasm.with_extension("smaller");
+    let mut command = Command::new("wasm-opt");
+    command.args(["-O3", "--all-features", "--strip-debug", "--strip-producers"]).arg(wasm).arg("-o").arg(&smaller);
+    match command.output() {
+        Ok(done) if done.status.success() => Ok(fs::rename(&smaller, wasm)?),
+        Ok(_) => {
+            eprintln!("viewer: the installed wasm-opt does not know this module; left as it is");
+            Ok(())
+        }
+        Err(_) => {
+            eprintln!("viewer: wasm-opt is not installed; the module is a little larger than it could be");
+            Ok(())
+        }
+    }
+}
+
+/// Of the bundle, what the page never asks for.
+const NOT_ASKED_FOR: [&str; 5] = ["service-worker.js", "preview/LICENSE-DATA", "pkg/LICENSE", "pkg/package.json", "pkg/viewer.d.ts"];
+
+fn site(folder: &Path) -> Result<()> {
+    let (mut names, mut digest) = (Vec::new(), Sha256::new());
+    for entry in WalkDir::new(folder).sort_by_file_name() {
+        let entry = entry?;
+        let name = entry.path().strip_prefix(folder)?.to_string_lossy().replace('\\', "/");
+        let kept = entry.file_type().is_file() && !name.ends_with(".d.ts") && !NOT_ASKED_FOR.contains(&name.as_str());
+        if kept {
+            digest.update(&name);
+            digest.update(fs::read(entry.path())?);
+            names.push(name);
+        }
+    }
+    let version: String = digest.finalize().iter().take(8).map(|b| format!("{b:02x}")).collect();
+    let list = names.iter().map(|n| format!("  {n:?},\n")).collect::<String>();
+    let path = folder.join("service-worker.js");
+    let text = fs::read_to_string(&path)?;
+    if !text.contains("__VERSION__") || !text.contains("__FILES__") {
+        bail!("{} has no place for the version and the files", path.display());
+    }
+    Ok(fs::write(path, text.replace("__VERSION__", &version).replace("__FILES__", &format!("[\n{list}]")))?)
+}
+
+/// Puts `NAME.br` beside each file that is worth it.
+fn pack(folder: &Path) -> Result<()> {
+    for entry in WalkDir::new(folder).sort_by_file_name() {
+        let entry = entry?;
+        let bytes = if entry.file_type().is_file() { fs::read(entry.path())? } else { continue };
+        let params = brotli::enc::BrotliEncoderParams { quality: 11, lgwin: 22, size_hint: bytes.len(), ..Default::default() };
+        let mut packed = Vec::new();
+        brotli::BrotliCompress(&mut bytes.as_slice(), &mut packed, &params)?;
+        if packed.len() < bytes.len() * 9 / 10 {
+            fs::write(format!("{}.br", entry.path().display()), packed)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,39 @@
+//! Reading a preview bundle: its card, and whether a file is the one that the card names.
+
+use d2r_contracts::preview_bundle::{BUNDLE_VERSION, FILE_MAX, PreviewCard};
+use sha2::{Digest, Sha256};
+
+use crate::error::{Result, ViewerError};
+
+/// The card of a bundle.
+///
+/// # Errors
+/// [`ViewerError::Bundle`] for text that is no card of this version.
+pub fn read_card(text: &[u8]) -> Result<PreviewCard> {
+    let card: PreviewCard =
+        serde_json::from_slice(text).map_err(|e| ViewerError::Bundle(format!("card.json: {e}")))?;
+    let bad = |problem: &str| Err(ViewerError::Bundle(format!("card.json: {problem}")));
+    if card.version != BUNDLE_VERSION {
+        return bad(&format!("version {}, this viewer reads {BUNDLE_VERSION}", card.version));
+    }
+    let sizes = &card.decoder;
+    let all = [sizes.layers, sizes.heads, sizes.d_head, sizes.max_words, sizes.grid, sizes.heat_grid];
+    if all.contains(&0) || all.iter().any(|n| *n > 4096) || card.input.side == 0 || card.input.side > 2048 {
+        return bad("its sizes are out of bounds");
+    }
+    Ok(card)
+}
+
+/// Whether these bytes are the file that the card names.
+///
+/// # Errors
+/// [`ViewerError::Digest`] when they are not.
+pub fn check_file(card: &PreviewCard, name: &str, bytes: &[u8]) -> Result<()> {
+    let wrong = |problem: String| ViewerError::Digest { name: name.into(), problem };
+    let entry = card.file(name).ok_or_else(|| wrong("the card does not name it".into()))?;
+    if bytes.len() as u64 != entry.bytes || entry.bytes > FILE_MAX {
+        return Err(wrong(format!("{} bytes instead of {}", bytes.len(), entry.bytes)));
+    }
+    let digest: String = Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect();
+    if digest != entry.sha256 { Err(wrong("its digest differs".into())) } else { Ok(()) }
+}

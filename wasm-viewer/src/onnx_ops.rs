@@ -1,0 +1,176 @@
+//! The operators that a bundle's graphs may use, and no others: what is not listed is refused, and its code is not in
+//! the module, which the page downloads.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tract_onnx::Onnx;
+use tract_onnx::data_resolver::ModelDataResolver;
+use tract_onnx::model::{OnnxOpRegister, ParsingContext};
+use tract_onnx::pb::NodeProto;
+use tract_onnx::tract_core::ops::math::{add, mul, rsqrt, square, sub};
+use tract_onnx::tract_core::ops::nn::{Reduce, Reducer};
+use tract_onnx::tract_hir::internal::*;
+use tract_onnx::tract_hir::ops::cnn::{Conv, PaddingSpec};
+use tract_onnx::tract_hir::ops::logic::wire_with_rank_broadcast;
+use tract_onnx::tract_hir::ops::matmul::MatMulInference;
+use tract_onnx::tract_hir::ops::{activations, array, identity, math, nn};
+
+type Built = TractResult<(Box<dyn InferenceOp>, Vec<String>)>;
+
+/// A reader of graphs, opset 17, that knows these operators.
+pub fn reader() -> Onnx {
+    let mut known = OnnxOpRegister::default();
+    known.insert("Add", |_, _| plain(math::Add.into_hir()));
+    known.insert("Mul", |_, _| plain(math::Mul.into_hir()));
+    known.insert("MatMul", |_, _| plain(expand(MatMulInference::default())));
+    known.insert("Relu", |_, _| plain(expand(activations::Clip::new(Some(0.0), None))));
+    known.insert("Sigmoid", |_, _| plain(nn::sigmoid().into_hir()));
+    known.insert("Identity", |_, _| plain(Box::<identity::Identity>::default()));
+    known.insert("Softmax", |_, node| plain(expand(nn::Softmax::new(node.get_attr_opt("axis")?.unwrap_or(-1)))));
+    known.insert("Concat", |_, node| plain(expand(array::Concat::new(node.get_attr("axis")?))));
+    known.insert("Gather", |_, node| plain(expand(array::Gather::new(node.get_attr_opt("axis")?.unwrap_or(0)))));
+    known.insert("Reshape", |_, _| plain(expand(array::Reshape::new(false))));
+    known.insert("Transpose", |_, node| {
+        let order: Option<Vec<usize>> = node.get_attr_opt_vec("perm")?;
+        plain(expand(array::PermuteAxes::new(order.map(Into::into))))
+    });
+    known.insert("ReduceMean", |_, node| {
+        let keep = node.get_attr_opt("keepdims")?.unwrap_or(1i64) == 1;
+        plain(expand(nn::Reduce::new(node.get_attr_opt_vec("axes")?, keep, nn::Reducer::Mean)))
+    });
+    known.insert("Slice", slice);
+    known.insert("Conv", convolution);
+    known.insert("LayerNormalization", layer_normalization);
+    Onnx { op_register: known, provider: Arc::new(NoFiles), ..Onnx::default() }
+}
+
+fn plain(op: Box<dyn InferenceOp>) -> Built {
+    Ok((op, Vec::new()))
+}
+
+/// A bundle's graphs carry their weights: nothing is read from beside them.
+struct NoFiles;
+
+impl ModelDataResolver for NoFiles {
+    fn read_bytes_from_path(&self, _: &mut Vec<u8>, path: &Path, _: usize, _: Option<usize>) -> TractResult<()> {
+        bail!("the graph asks for the file {}, and may not", path.display())
+    }
+}
+
+fn slice(_: &ParsingContext, node: &NodeProto) -> Built {
+    let given = |place: usize| node.input.get(place).is_some_and(|name| !name.is_empty()).then_some(place);
+    plain(Box::new(array::StridedSlice {
+        begin_mask: 0,
+        end_mask: 0,
+        shrink_axis_mask: 0,
+        optional_axes_input: given(3),
+        optional_steps_input: given(4),
+    }))
+}
+
+fn convolution(_: &ParsingContext, node: &NodeProto) -> Built {
+    let pads: TVec<usize> = node.get_attr_opt_tvec("pads")?.unwrap_or_default();
+    let (before, after) = pads.split_at(pads.len() / 2);
+    let padding =
+        if pads.is_empty() { PaddingSpec::Valid } else { PaddingSpec::Explicit(before.into(), after.into()) };
+    let mut op = Conv::default().padding(padding);
+    if let Some(shape) = node.get_attr_opt_tvec("kernel_shape")? {
+        op = op.kernel_shape(shape);
+    }
+    if let Some(group) = node.get_attr_opt("group")? {
+        op = op.group(group);
+    }
+    if let Some(strides) = node.get_attr_opt_tvec("strides")? {
+        op = op.strides(strides);
+    }
+    if let Some(dilations) = node.get_attr_opt_tvec("dilations")? {
+        op = op.dilations(dilations);
+    }
+    plain(expand(if node.input.len() == 3 { op.bias_input(2) } else { op }))
+}
+
+fn layer_normalization(_: &ParsingContext, node: &NodeProto) -> Built {
+    ensure!(node.get_attr_opt("axis")?.unwrap_or(-1i64) == -1, "normalization over more than the last axis");
+    ensure!(node.input.len() == 3 && node.output.len() == 1, "normalization without scale and offset");
+    plain(expand(LayerNormalization { epsilon: node.get_attr_opt("epsilon")?.unwrap_or(1e-5) }))
+}
+
+/// Over the last axis, with scale and offset.
+#[derive(Debug, Clone)]
+struct LayerNormalization {
+    epsilon: f32,
+}
+
+impl Expansion for LayerNormalization {
+    fn name(&self) -> StaticName {
+        "LayerNormalization".into()
+    }
+
+    fn rules<'r, 'p: 'r, 's: 'r>(
+        &'s self,
+        solver: &mut Solver<'r>,
+        inputs: &'p [TensorProxy],
+        outputs: &'p [TensorProxy],
+    ) -> InferenceResult {
+        check_input_arity(inputs, 3)?;
+        check_output_arity(outputs, 1)?;
+        solver.equals(&inputs[0].datum_type, &outputs[0].datum_type)?;
+        solver.equals(&inputs[0].shape, &outputs[0].shape)
+    }
+
+    fn wire(&self, prefix: &str, model: &mut TypedModel, inputs: &[OutletId]) -> TractResult<TVec<OutletId>> {
+        let fact = model.outlet_fact(inputs[0])?.clone();
+        let last = fact.rank() - 1;
+        let share = 1.0 / fact.shape[last].to_i64()? as f32;
+        let share = model.add_const(format!("{prefix}.share"), tensor0(share))?;
+        let epsilon = model.add_const(format!("{prefix}.epsilon"), tensor0(self.epsilon))?;
+        let mean_of = |model: &mut TypedModel, name: &str, all: OutletId| -> TractResult<OutletId> {
+            let op = Reduce { axes: tvec!(last), reducer: Reducer::Sum };
+            let sum = model.wire_node(format!("{prefix}.{name}_sum"), op, &[all])?;
+            Ok(wire_with_rank_broadcast(format!("{prefix}.{name}"), model, mul(), &[sum[0], share])?[0])
+        };
+        let mean = mean_of(model, "mean", inputs[0])?;
+        let centred = model.wire_node(format!("{prefix}.centred"), sub(), &[inputs[0], mean])?[0];
+        let squares = model.wire_node(format!("{prefix}.squares"), square(), &[centred])?[0];
+        let variance = mean_of(model, "variance", squares)?;
+        let safe = wire_with_rank_broadcast(format!("{prefix}.safe"), model, add(), &[variance, epsilon])?;
+        let scale = model.wire_node(format!("{prefix}.rsqrt"), rsqrt(), &safe)?;
+        let normal = model.wire_node(format!("{prefix}.normal"), mul(), &[centred, scale[0]])?;
+        let scaled = wire_with_rank_broadcast(format!("{prefix}.scaled"), model, mul(), &[normal[0], inputs[1]])?;
+        wire_with_rank_broadcast(prefix, model, add(), &[scaled[0], inputs[2]])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tract_onnx::pb::{GraphProto, ModelProto, OperatorSetIdProto, ValueInfoProto};
+
+    fn model_of(op: &str) -> ModelProto {
+        let value = |name: &str| ValueInfoProto { name: name.into(), ..Default::default() };
+        let node = NodeProto {
+            name: "only".into(),
+            op_type: op.into(),
+            input: vec!["in".into()],
+            output: vec!["out".into()],
+            ..Default::default()
+        };
+        let graph = GraphProto {
+            node: vec![node],
+            input: vec![value("in")],
+            output: vec![value("out")],
+            ..Default::default()
+        };
+        let opset_import = vec![OperatorSetIdProto { domain: String::new(), version: 17 }];
+        ModelProto { ir_version: 8, opset_import, graph: Some(graph), ..Default::default() }
+    }
+
+    #[test]
+    fn an_operator_beyond_the_list_is_refused_by_its_name() {
+        let known = reader().parse(&model_of("Relu"), None).unwrap().model;
+        assert!(known.nodes.iter().all(|n| !n.op_name().contains("Unimplemented")));
+        let refused = reader().model_for_proto_model(&model_of("LSTM")).and_then(|m| m.into_optimized()).unwrap_err();
+        assert!(format!("{refused:#}").contains("LSTM"), "{refused:#}");
+    }
+}

@@ -1,0 +1,29 @@
+// Keeps the page's own files, so that it works without a network. Films never pass through here: they are not requested.
+
+// Both are written in by the build.
+const VERSION = "__VERSION__";
+const FILES = __FILES__;
+
+const CACHE = `d2r-preview-${VERSION}`;
+// The page says which of the two modules it runs; the other is not kept.
+const unused = new URL(self.location).searchParams.get("module") === "relaxed" ? "pkg/simd/" : "pkg/relaxed/";
+
+self.addEventListener("install", (event) => {
+  const wanted = FILES.filter((file) => !file.startsWith(unused));
+  event.waitUntil(caches.open(CACHE).then((cache) => cache.addAll(["./", ...wanted])));
+});
+
+self.addEventListener("activate", (event) => {
+  const old = async () => {
+    const names = await caches.keys();
+    await Promise.all(names.filter((n) => n.startsWith("d2r-preview-") && n !== CACHE).map((n) => caches.delete(n)));
+  };
+  event.waitUntil(old());
+});
+
+self.addEventListener("fetch", (event) => {
+  if (event.request.method !== "GET") return;
+  event.respondWith(
+    caches.open(CACHE).then(async (cache) => (await cache.match(event.request, { ignoreSearch: true })) ?? fetch(event.request)),
+  );
+});
