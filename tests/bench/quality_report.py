@@ -61,6 +61,11 @@ def run(d2r: str, folder: Path, *args: str, settings: list[str] = ()) -> dict:
 
 def prepare(d2r: str, folder: Path, settings: list[str]) -> tuple[Path, dict]:
     """Films, a detector, its boxes. Returns the detector's run and its figures on the test split."""
+    done = folder / "result.json"
+    if done.is_file():
+        found = json.loads(done.read_text())
+        return Path(found["run"]), found
+    shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     run(d2r, folder, "phantom", "--out", "phantom", settings=settings)
     for kind in ("vindr", "mimic"):
@@ -73,17 +78,24 @@ def prepare(d2r: str, folder: Path, settings: list[str]) -> tuple[Path, dict]:
         run(d2r, folder, "annotate", "--dataset", "mimic", "--split", split, "--detector", str(detector), settings=settings)
     args = ["evaluate", "detector", "--dataset", "mimic", "--split", "test", "--truth", "phantom/truth"]
     figures = run(d2r, folder, *args, settings=settings)["figures"]
-    return detector, {"ap50": figures["detector.ap50"], "train_s": seconds}
+    found = {"ap50": figures["detector.ap50"], "train_s": seconds, "run": str(detector)}
+    done.write_text(json.dumps(found))
+    return detector, found
 
 
 def measured(d2r: str, source: Path, detector: Path, folder: Path, seed: int, arm: dict, settings: list[str]) -> dict:
     """Trains, writes and evaluates in a copy of the lake."""
+    done = folder / "result.json"
+    if done.is_file():
+        return json.loads(done.read_text())
+    shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     shutil.copytree(source / "lake", folder / "lake")
     settings = [*settings, *(f"{key}={value}" for key, value in arm.items() if value is not None)]
     common = ["--dataset", "mimic", "--seed", str(seed)]
     start = time.perf_counter()
-    run(d2r, folder, "train-reporter", *common, "--detector", str(detector), settings=settings)
+    boxes = ["--detector", str(detector)] if arm.get("report.model.regions") == "true" else []
+    run(d2r, folder, "train-reporter", *common, *boxes, settings=settings)
     seconds = time.perf_counter() - start
     (trained,) = (folder / "runs").iterdir()
     run(d2r, folder, "report", *common, "--split", "test", "--reporter", str(trained), settings=settings)
@@ -91,7 +103,9 @@ def measured(d2r: str, source: Path, detector: Path, folder: Path, seed: int, ar
     figures = run(d2r, folder, "evaluate", "reports", *common, "--split", "test", *truth, settings=settings)["figures"]
     # A report model without regions links nothing: its precision has no denominator, its recall is 0.
     found = {name: figures.get(key) for name, (key, _) in FIGURES.items()}
-    return {**found, "train_s": seconds, "run": str(trained)}
+    found |= {"train_s": seconds, "run": str(trained)}
+    done.write_text(json.dumps(found))
+    return found
 
 
 def cell(values: list[float | None]) -> tuple[float, list[float]] | None:
@@ -104,7 +118,7 @@ def cell(values: list[float | None]) -> tuple[float, list[float]] | None:
 def mirror_agreement(mirror: str, source: Path, trained: str, folder: Path) -> dict:
     """How much of what the full model says of a film it says, mirrored, of the mirrored film."""
     films = folder / "films"
-    films.mkdir(parents=True)
+    films.mkdir(parents=True, exist_ok=True)
     for path in sorted((source / "phantom/mimic").rglob("*.jpg"))[-60:]:
         shutil.copy(path, films)
     command = [mirror, "--reporter", trained, "--images", str(films), "--out", str(folder / "out"), "--preset", PRESET]
@@ -118,7 +132,7 @@ def main() -> None:
     parser.add_argument("--mirror", help="the example `mirror_agreement`; without it the figure is left out")
     parser.add_argument("--out", required=True, type=Path)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
-    parser.add_argument("--folder", type=Path, help="work here and keep everything, instead of in a temporary folder")
+    parser.add_argument("--folder", type=Path, help="work here and keep everything, instead of in a temporary folder; what is finished there is not done again")
     parser.add_argument("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS))
     args = parser.parse_args()

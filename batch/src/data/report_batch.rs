@@ -212,6 +212,23 @@ mod tests {
     }
 
     #[test]
+    fn crops_come_from_the_films_own_pixels_and_are_padded_along_their_short_side() {
+        // A film twice as wide as high; the bright bar is in its lower right corner, four times as wide as high.
+        let (width, height) = (800usize, 400usize);
+        let mut pixels = vec![20u8; width * height];
+        for y in 330..370 {
+            pixels[y * width + 600..y * width + 760].fill(240);
+        }
+        let film = Radiograph::new(800, 400, pixels).unwrap();
+        let spec = VisualSpec::new(64, 2, 32, 0.0);
+        let (visual, _) = study_visual(&film, &[row("bar", 0.9, [600.0, 330.0, 760.0, 370.0])], &spec);
+        let rows: Vec<&[u8]> = visual.regions[0].crop.chunks(32).collect();
+        assert!(rows[14..18].iter().all(|r| r.iter().all(|&p| p > 200)), "the bar fills the crop's middle from side to side");
+        assert!(rows[..10].iter().chain(&rows[22..]).all(|r| r.iter().all(|&p| p == 0)), "above and below is padding");
+        assert_eq!(visual.regions[0].place, [0.9, 0.85, 0.875, 0.2, 0.1]);
+    }
+
+    #[test]
     fn the_surest_boxes_come_first_and_degenerate_ones_not_at_all() {
         let film = Radiograph::new(100, 80, (0..8000).map(|i| (i % 251) as u8).collect()).unwrap();
         let lesions = [

@@ -116,8 +116,9 @@ fn stopping_early_changes_no_report_whatever_the_options() {
 #[test]
 fn minimum_length_and_banned_phrases_hold_for_every_method() {
     let (_vs, model, encoded, present) = random_model(4, 3);
-    let free = write_reports(&model, &encoded, &present, &DecodeOptions::beam(3, 12), &KEYS).unwrap();
-    let phrase: Vec<i64> = free.iter().flatten().find_map(|r| r.words.get(..2)).unwrap().to_vec();
+    let long = DecodeOptions { min_words: 6, ..DecodeOptions::beam(3, 12) };
+    let free = write_reports(&model, &encoded, &present, &long, &KEYS).unwrap();
+    let phrase: Vec<i64> = free[0][0].words[..2].to_vec();
     let sampling = super::decode_options::Sampling { top_k: 0, top_p: 1.0, seed: 5 };
     for method in [Method::Beam, Method::Greedy, Method::Sample(sampling)] {
         let options =

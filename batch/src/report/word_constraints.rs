@@ -64,7 +64,7 @@ mod tests {
     use tch::Device;
 
     fn open(log_probs: &Tensor, written: &[i64], options: &DecodeOptions) -> Vec<usize> {
-        let written = Tensor::from_slice(written).view([1, 1, -1]);
+        let written = Tensor::from_slice(written).view([1, 1, written.len() as i64]);
         let allowed = Vec::<f32>::try_from(constrained(log_probs, &written, options).reshape([-1])).unwrap();
         (0..allowed.len()).filter(|&w| allowed[w].is_finite()).collect()
     }

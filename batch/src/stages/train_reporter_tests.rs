@@ -234,6 +234,8 @@ fn a_study_of_several_views_is_one_example() {
             f.film("train", study, view, move |_, _| 10 + 60 * view as u8);
         }
         f.report("train", study, NORMAL);
+    }
+    for study in ["x", "y", "z"] {
         f.film("test", study, 0, |x, _| x as u8);
     }
     f.write();

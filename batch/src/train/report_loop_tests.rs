@@ -181,6 +181,22 @@ fn training_stops_when_the_score_no_longer_rises() {
 }
 
 #[test]
+fn the_best_weights_are_kept_whichever_epoch_they_come_from() {
+    let mut fixture = fixture(6);
+    // Only the batch norms' statistics move: epochs of two runs are the same whatever their number.
+    (fixture.config.epochs, fixture.config.patience) = (12, 2);
+    (fixture.config.lr, fixture.config.lr_visual) = (0.0, 0.0);
+    let long = tempfile::tempdir().unwrap();
+    let outcome = fixture.run(long.path(), &StopFlag::default()).unwrap();
+    assert!(outcome.best_step < outcome.steps, "training went on after the best epoch");
+    fixture.config.epochs = outcome.best_step;
+    let short = tempfile::tempdir().unwrap();
+    let to_the_best = fixture.run(short.path(), &StopFlag::default()).unwrap();
+    assert_eq!(to_the_best.steps, outcome.best_step);
+    assert_eq!(to_the_best.model_sha256, outcome.model_sha256);
+}
+
+#[test]
 fn no_study_is_nothing_to_do_and_no_validation_keeps_the_last_weights() {
     let mut fixture = fixture(4);
     fixture.config.epochs = 1;
