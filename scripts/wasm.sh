@@ -12,9 +12,11 @@ say() { printf 'wasm: %s\n' "$*" >&2; }
 
 has_target() { command -v rustup >/dev/null && rustup target list --installed 2>/dev/null | grep -qx "$target"; }
 
-extra=()
+extra=() linking=""
 if has_target || { command -v rustup >/dev/null && timeout 120 rustup target add "$target" >/dev/null 2>&1 && has_target; }; then
   say "with rustup's $target"
+  # For the reason in scripts/linker.
+  linking=" -C link-arg=--allow-undefined"
 else
   packages="rustc-web cargo-web rust-web-src lld-22"
   if ! dpkg -s $packages >/dev/null 2>&1; then
@@ -27,15 +29,14 @@ else
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $packages >/dev/null
   fi
   say "with Debian's rustc-web"
-  export PATH=/usr/bin:$PATH RUSTC_BOOTSTRAP=1 CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER=wasm-ld-22
+  export PATH=$PWD/scripts/linker:/usr/bin:$PATH RUSTC_BOOTSTRAP=1 CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER=wasm-ld-22
   extra=(-Zbuild-std=std,panic_abort)
 fi
 
 for kind in simd relaxed; do
   features=+simd128
   [ "$kind" = relaxed ] && features=+simd128,+relaxed-simd
-  # One decoder is linked alone as well, before anybody gives it malloc; the last link must resolve all.
-  RUSTFLAGS="-C target-feature=$features -C link-arg=--allow-undefined" CARGO_TARGET_DIR=$root/$kind \
+  RUSTFLAGS="-C target-feature=$features$linking" CARGO_TARGET_DIR=$root/$kind \
     cargo build --locked -p d2r-viewer --lib --profile wasm-release --target "$target" "${extra[@]}" >&2
   module=$root/$kind/$target/wasm-release/d2r_viewer.wasm
   say "$kind: $(wc -c <"$module") bytes"

@@ -33,7 +33,8 @@ export class ReportView {
 
   showSeen({ findings, labels }) {
     this.#findings = findings.map((finding, index) => {
-      const item = button(`finding hue-${index % 6}`, `${finding.class_name}`, (on) => this.onFinding(on ? index : null));
+      const item = lighting("button", `finding hue-${index % 6}`, finding.class_name, (on) => this.onFinding(on ? index : null));
+      item.type = "button";
       item.append(share(finding.score));
       return item;
     });
@@ -49,7 +50,8 @@ export class ReportView {
 
   showAnalysis({ report, sentences, timings, ended }) {
     this.#sentences = sentences.map((sentence, index) => {
-      const item = button("sentence", sentence.text, (on) => this.onSentence(on ? index : null));
+      const item = lighting("span", "sentence", capital(sentence.text), (on) => this.onSentence(on ? index : null));
+      item.tabIndex = 0;
       item.classList.toggle("linked", sentence.links.length > 0);
       return item;
     });
@@ -80,9 +82,9 @@ export class ReportView {
   }
 }
 
-function button(kind, text, hover) {
-  const element = document.createElement("button");
-  element.type = "button";
+/** An element that says when the pointer or the focus comes and goes. */
+function lighting(tag, kind, text, hover) {
+  const element = document.createElement(tag);
   element.className = kind;
   element.textContent = text;
   for (const [enter, leave] of [["pointerenter", "pointerleave"], ["focus", "blur"]]) {
@@ -91,6 +93,8 @@ function button(kind, text, hover) {
   }
   return element;
 }
+
+const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
 function listed(content) {
   const item = document.createElement("li");

@@ -14,6 +14,10 @@ from conftest import SOON, commands_of, lake_content, wait_for
 from server import AirflowServer
 
 PUBLISH = "d2r_publish_preview"
+QUICK = {
+    "preset": "tiny",
+    "overrides": ["detector.train.steps=4", "detector.train.eval_every=4", "report.train.epochs=1", "student.train.epochs=1"],
+}
 FORM = {"studies_reviewed": 3, "no_patient_data": True, "comment": "seen"}
 CHAIN = ["d2r_build_lake", "d2r_train_detector", "d2r_pseudo_label", "d2r_train_reporter", "d2r_report_batch", "d2r_evaluate"]
 
@@ -63,18 +67,21 @@ def flowed(airflow, d2r):
     subprocess.run(
         [d2r, "phantom", "--preset", "tiny", "--out", "incoming", "--quiet"], cwd=airflow.workspace, check=True, capture_output=True
     )
+    # Both deliveries wait for the scheduler, so that one run takes them together.
+    airflow.processes["scheduler"].terminate()
+    airflow.processes["scheduler"].wait(60)
+    airflow.unpause(*CHAIN, PUBLISH)
     for layout in ("vindr", "mimic"):
         airflow.post(
             "/assets/events",
-            {"asset_id": asset_id(airflow, f"d2r_source_{layout}"), "extra": {"root": f"incoming/{layout}", "preset": "tiny"}},
+            {"asset_id": asset_id(airflow, f"d2r_source_{layout}"), "extra": {"root": f"incoming/{layout}", **QUICK}},
         )
-    # Both deliveries wait, so that one run takes them together.
-    airflow.unpause(*CHAIN, PUBLISH)
+    airflow.start("scheduler", "scheduler")
     runs = {}
     for dag in CHAIN:
-        runs[dag] = wait_for(lambda dag=dag: only_run(airflow, dag), 180, f"for {dag}")
+        runs[dag] = wait_for(lambda dag=dag: only_run(airflow, dag), 300, f"for {dag}")
         assert airflow.wait(dag, runs[dag]) == "success", dag
-    runs[PUBLISH] = wait_for(lambda: only_run(airflow, PUBLISH), 180, f"for {PUBLISH}")
+    runs[PUBLISH] = wait_for(lambda: only_run(airflow, PUBLISH), 300, f"for {PUBLISH}")
     airflow.wait_task(PUBLISH, runs[PUBLISH], "approve", {"awaiting_input"})
     return runs
 
@@ -118,10 +125,10 @@ def test_the_same_delivery_again_finds_everything_done(airflow, flowed, d2r):
     before = lake_content(d2r, airflow.workspace / "main/lake")
     airflow.post(
         "/assets/events",
-        {"asset_id": asset_id(airflow, "d2r_source_mimic"), "extra": {"root": "incoming/mimic", "preset": "tiny"}},
+        {"asset_id": asset_id(airflow, "d2r_source_mimic"), "extra": {"root": "incoming/mimic", **QUICK}},
     )
     for dag in CHAIN:
-        run_id = wait_for(lambda dag=dag: only_run(airflow, dag, {flowed[dag]}), 180, f"for {dag}")
+        run_id = wait_for(lambda dag=dag: only_run(airflow, dag, {flowed[dag]}), 300, f"for {dag}")
         assert airflow.wait(dag, run_id) == "success", dag
     assert lake_content(d2r, airflow.workspace / "main/lake") == before
 
@@ -142,7 +149,7 @@ def published(airflow) -> dict[str, dict]:
 def previews_by_hand(airflow, flowed, name: str) -> str:
     """A run started from the form, up to its approval."""
     metrics = [e for e in airflow.get("/assets/events", limit=100)["asset_events"] if e["name"] == "d2r_metrics"]
-    run_id = airflow.trigger(PUBLISH, {"preset": "tiny", "reporter": metrics[0]["extra"]["reporter"]}, run_id=name)
+    run_id = airflow.trigger(PUBLISH, {**QUICK, "reporter": metrics[0]["extra"]["reporter"]}, run_id=name)
     airflow.wait_task(PUBLISH, run_id, "approve", {"awaiting_input"})
     return run_id
 
@@ -210,7 +217,7 @@ def test_two_runs_take_turns_on_one_device(airflow, d2r):
 
 def test_a_busy_run_directory_is_75_and_tried_again(airflow, flowed, d2r):
     """Somebody trains by hand in the same project; the task waits its turn."""
-    long = ["--set", "detector.train.steps=100", "--set", "detector.train.eval_every=100"]
+    long = ["--set", "detector.train.steps=40", "--set", "detector.train.eval_every=40"]
     by_hand = subprocess.Popen(
         [d2r, "train-detector", "--preset", "tiny", "--lake", "main/lake", "--runs", "main/runs", *long],
         cwd=airflow.workspace, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,

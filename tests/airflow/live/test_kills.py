@@ -10,7 +10,7 @@ import pytest
 from conftest import commands_of, kill, lake_content, leftovers, wait_for
 
 DAG = "d2r_pseudo_label"
-STEPS = ["--set", "detector.train.steps=300", "--set", "detector.train.eval_every=300"]
+STEPS = ["--set", "detector.train.steps=150", "--set", "detector.train.eval_every=150"]
 RETRY = {"up_for_retry"}
 
 
@@ -129,7 +129,7 @@ def test_time_limit_of_a_command_that_hangs(airflow, base, d2r, undisturbed):
     command = wait_for(lambda: shard_process(base.workspace, "hung", "1/4"), 120, "for the shard's command")
     os.kill(command, signal.SIGSTOP)
     airflow.wait_task("d2r_hung_shard", run_id, "annotate", RETRY, 1, seconds=90)
-    assert gone(command)
+    wait_for(lambda: gone(command), 10, "for the command to end")
     assert "AirflowTaskTimeout" in airflow.log("d2r_hung_shard", run_id, "annotate", 1)
     wait_for(lambda: not commands_of(base.workspace), 60, "for the other shards")
     finish_after_clearing(airflow, d2r, project, run_id, undisturbed, "d2r_hung_shard")
@@ -141,7 +141,7 @@ def test_time_limit(airflow, base, d2r):
         base.project(name)
     run_id = airflow.trigger("d2r_interrupted_training", {"project": "limited"})
     assert airflow.wait("d2r_interrupted_training", run_id, 900) == "success"
-    assert airflow.task("d2r_interrupted_training", run_id, "train_detector")["try_number"] > 2
+    assert airflow.task("d2r_interrupted_training", run_id, "train_detector")["try_number"] > 1
     assert not commands_of(base.workspace)
     base.command("train-detector", "--preset", "tiny", "--lake", "unlimited/lake", "--runs", "unlimited/runs", "--quiet", *STEPS)
     runs = [{r.name: r for r in (base.workspace / name / "runs").glob("detector-*")} for name in ("limited", "unlimited")]

@@ -9,7 +9,7 @@ export async function run({ module, rounds, picture }) {
   const [cardBytes, encoder, step] = [await file("card.json"), await file("encoder.onnx"), await file("step.onnx")];
   const card = JSON.parse(new TextDecoder().decode(cardBytes));
   const glue = await import(`./site/pkg/${module}/d2r_viewer.js`);
-  await glue.default();
+  await glue.default({ module_or_path: fetch(`./site/pkg/${module}/d2r_viewer_bg.wasm`) });
   const viewer = new glue.Viewer();
   const problem = JSON.parse(viewer.load(cardBytes, encoder, step)).error;
   if (problem) throw new Error(problem.message);

@@ -36,6 +36,10 @@ fn glue(pkg: &Path, modules: [(&str, &str); 2]) -> Result<()> {
             .typescript(true)
             .generate(&out)
             .with_context(|| format!("no glue for {module}"))?;
+        let script = fs::read_to_string(out.join(format!("{NAME}.js")))?;
+        if script.contains("from 'env'") || script.contains("from \"env\"") {
+            bail!("{module} calls C functions that nobody provides; see the imports from `env` in {}", out.display());
+        }
         let wasm = out.join(format!("{NAME}_bg.wasm"));
         optimise(&wasm)?;
         let bytes = fs::metadata(&wasm)?.len();

@@ -13,7 +13,7 @@ def d2r_interrupted_training():
         task_id="train_detector",
         arguments=[
             "train-detector", "--preset", "tiny", "--lake", "{{ params.project }}/lake", "--runs", "{{ params.project }}/runs",
-            "--set", "detector.train.steps=300", "--set", "detector.train.eval_every=300",
+            "--set", "detector.train.steps=150", "--set", "detector.train.eval_every=150",
         ],
         pool=GPU_POOL,
         execution_timeout=timedelta(seconds=8),
