@@ -35,8 +35,9 @@ Sample studies of this bundle were written by a model; research software, not a 
 Open the folder in the viewer, look at the samples, then fill in the form. Without it an approval publishes nothing.
 """
 DATASET = ["--dataset", "{{ params.dataset }}"]
+# Every field needs a value that its own schema takes, or the task does not even start to wait; `publish` refuses these.
 FORM = {
-    "studies_reviewed": Param(type="integer", minimum=1, title="Sample studies reviewed"),
+    "studies_reviewed": Param(None, type=["null", "integer"], minimum=1, title="Sample studies reviewed"),
     "no_patient_data": Param(False, type="boolean", title="No patient can be recognised in the samples"),
     "comment": Param("", type="string", format="multiline", title="Comment", description="No patient data here, please."),
 }

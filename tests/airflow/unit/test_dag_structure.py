@@ -7,9 +7,10 @@ import sys
 from datetime import timedelta
 
 import pytest
-from airflow.sdk.exceptions import ParamValidationError
+from airflow.sdk.exceptions import AirflowFailException, ParamValidationError
 from conftest import HOME, ROOT
 from d2r_airflow.operator import D2ROperator
+from d2r_airflow.publication import approved
 
 POOLS = json.loads((ROOT / "dags/pools.json").read_text())
 
@@ -132,6 +133,10 @@ def test_nobody_approves_by_default(dagbag):
     approve = dagbag.dags["d2r_publish_preview"].get_task("approve")
     assert approve.defaults is None
     assert approve.response_timeout and not approve.fail_on_reject
+    approve.params.validate()
+    with pytest.raises(AirflowFailException, match="without the form"):
+        approved({"chosen_options": ["Approve"], "params_input": approve.params.dump(), "responded_at": "now",
+                  "responded_by_user": {"id": "7", "name": "reader"}})  # fmt: skip
 
 
 def test_models_run_on_gpu_slots_and_nothing_else_does(dagbag):
