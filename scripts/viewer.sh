@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Puts the browser viewer together: `viewer.sh SITE [BUNDLE]` makes SITE/pkg (the library, npm-shaped) and around it the
-# page with BUNDLE (a folder of `d2r export preview`) as SITE/preview. `viewer.sh SITE BUNDLE packed` puts a Brotli-packed
-# copy beside each file, for servers that send such copies.
+# page with BUNDLE (a folder of `d2r export preview`) as SITE/preview. `viewer.sh SITE BUNDLE packed` shrinks the modules
+# and puts a Brotli-packed copy beside each file, for servers that send such copies; it takes minutes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -20,7 +20,7 @@ fresh=$site.new-$$
 trap 'rm -rf "$fresh"' EXIT
 mkdir -p "$fresh/pkg"
 cp wasm-viewer/npm/* LICENSE "$fresh/pkg/"
-"$pack" glue "$fresh/pkg" $modules
+"$pack" glue "$fresh/pkg" $modules ${3:-}
 cp wasm-viewer/www/* "$fresh/"
 mkdir "$fresh/preview"
 cp "$bundle"/* "$fresh/preview/"

@@ -28,11 +28,11 @@ const server = createServer((request, answer) => {
   const path = new URL(request.url, "http://x").pathname;
   const file =
     path === "/" ? null
-    : path.startsWith("/site/") ? join(site, path.slice(6))
+    : path.startsWith("/site/") ? join(site, path.slice(6).replace(/(^|\/)$/, "$1index.html"))
     : path.startsWith("/ort/") ? join(ORT, path.slice(5))
     : join(HERE, path.slice(1));
   if (file && !existsSync(file)) return answer.writeHead(404).end();
-  const headers = { "content-type": TYPES[extname(file ?? ".html")] ?? "application/octet-stream" };
+  const headers = { "content-type": TYPES[extname(file ?? "page.html")] ?? "application/octet-stream" };
   // Isolated pages have clocks of five microseconds.
   answer.writeHead(200, { ...headers, "cross-origin-opener-policy": "same-origin", "cross-origin-embedder-policy": "require-corp" });
   answer.end(file ? readFileSync(file) : "<!doctype html><title>bench</title>");

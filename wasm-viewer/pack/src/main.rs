@@ -1,7 +1,7 @@
 //! Makes the browser's package and page out of what was compiled.
 //!
-//! `d2r-viewer-pack glue PKG SIMD.wasm RELAXED.wasm`: JavaScript glue and declarations for both modules, and
-//! `modules.js` with their sizes. `d2r-viewer-pack site FOLDER`: writes the list of files to keep offline, and their
+//! `d2r-viewer-pack glue PKG SIMD.wasm RELAXED.wasm [packed]`: JavaScript glue and declarations for both modules, and
+//! `modules.js` with their sizes; packed, Binaryen goes over the modules, which takes minutes. `d2r-viewer-pack site FOLDER`: writes the list of files to keep offline, and their
 //! version, into the service worker. `d2r-viewer-pack brotli FOLDER`: a packed copy beside each of its files.
 
 use std::fs;
@@ -18,14 +18,15 @@ const NAME: &str = "d2r_viewer";
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["glue", pkg, simd, relaxed] => glue(Path::new(pkg), [("simd", simd), ("relaxed", relaxed)]),
+        ["glue", pkg, simd, relaxed] => glue(Path::new(pkg), [("simd", simd), ("relaxed", relaxed)], false),
+        ["glue", pkg, simd, relaxed, "packed"] => glue(Path::new(pkg), [("simd", simd), ("relaxed", relaxed)], true),
         ["site", folder] => site(Path::new(folder)),
         ["brotli", folder] => pack(Path::new(folder)),
-        _ => bail!("usage: d2r-viewer-pack glue PKG SIMD.wasm RELAXED.wasm | site FOLDER | brotli FOLDER"),
+        _ => bail!("usage: d2r-viewer-pack glue PKG SIMD.wasm RELAXED.wasm [packed] | site FOLDER | brotli FOLDER"),
     }
 }
 
-fn glue(pkg: &Path, modules: [(&str, &str); 2]) -> Result<()> {
+fn glue(pkg: &Path, modules: [(&str, &str); 2], packed: bool) -> Result<()> {
     let mut entries = String::new();
     for (kind, module) in modules {
         let out = pkg.join(kind);
@@ -34,6 +35,8 @@ fn glue(pkg: &Path, modules: [(&str, &str); 2]) -> Result<()> {
             .out_name(NAME)
             .web(true)?
             .typescript(true)
+            .remove_name_section(true)
+            .remove_producers_section(true)
             .generate(&out)
             .with_context(|| format!("no glue for {module}"))?;
         let script = fs::read_to_string(out.join(format!("{NAME}.js")))?;
@@ -41,7 +44,9 @@ fn glue(pkg: &Path, modules: [(&str, &str); 2]) -> Result<()> {
             bail!("{module} calls C functions that nobody provides; see the imports from `env` in {}", out.display());
         }
         let wasm = out.join(format!("{NAME}_bg.wasm"));
-        optimise(&wasm)?;
+        if packed {
+            optimise(&wasm)?;
+        }
         let bytes = fs::metadata(&wasm)?.len();
         eprintln!("viewer: {kind} module {bytes} bytes");
         entries += &format!("  {kind}: {{ bytes: {bytes} }},\n");
@@ -54,7 +59,7 @@ fn glue(pkg: &Path, modules: [(&str, &str); 2]) -> Result<()> {
 fn optimise(wasm: &Path) -> Result<()> {
     let smaller = wasm.with_extension("smaller");
     let mut command = Command::new("wasm-opt");
-    command.args(["-O3", "--all-features", "--strip-debug", "--strip-producers"]).arg(wasm).arg("-o").arg(&smaller);
+    command.args(["-O2", "--all-features"]).arg(wasm).arg("-o").arg(&smaller);
     match command.output() {
         Ok(done) if done.status.success() => Ok(fs::rename(&smaller, wasm)?),
         Ok(_) => {
