@@ -24,7 +24,7 @@ demo: build
 ## All tests; no GPU, no network beyond the package registries.
 test: build
 	cargo test --locked --workspace --no-fail-fast
-	$(MAKE) test-python test-browser
+	$(MAKE) wasm test-python test-browser
 
 test-python: build
 	D2R=$(D2R) $(PYTHON) -m unittest discover -s tests/python -p 'test_*.py' -v

@@ -10,7 +10,7 @@ import { browser, bundle, d2r, films, opened, ready, scratch, served, site } fro
 
 const FILMS = 50;
 
-describe("the viewer", { timeout: 900_000 }, () => {
+describe("the viewer", { timeout: 3_600_000 }, () => {
   let work, preview, server, chromium, names;
 
   before(async () => {
