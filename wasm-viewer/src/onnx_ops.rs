@@ -169,7 +169,7 @@ mod tests {
     #[test]
     fn an_operator_beyond_the_list_is_refused_by_its_name() {
         let known = reader().parse(&model_of("Relu"), None).unwrap().model;
-        assert!(known.nodes.iter().all(|n| !n.op_name().contains("Unimplemented")));
+        assert!(known.nodes.iter().all(|n| !n.op.name().contains("Unimplemented")));
         let refused = reader().model_for_proto_model(&model_of("LSTM")).and_then(|m| m.into_optimized()).unwrap_err();
         assert!(format!("{refused:#}").contains("LSTM"), "{refused:#}");
     }
