@@ -145,10 +145,18 @@ impl Expansion for LayerNormalization {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tract_onnx::pb::{GraphProto, ModelProto, OperatorSetIdProto, ValueInfoProto};
+    use tract_onnx::pb::tensor_proto::DataType;
+    use tract_onnx::pb::tensor_shape_proto::{Dimension, dimension};
+    use tract_onnx::pb::{
+        GraphProto, ModelProto, OperatorSetIdProto, TensorShapeProto, TypeProto, ValueInfoProto, type_proto,
+    };
 
     fn model_of(op: &str) -> ModelProto {
-        let value = |name: &str| ValueInfoProto { name: name.into(), ..Default::default() };
+        let dim = vec![Dimension { value: Some(dimension::Value::DimValue(2)), ..Default::default() }];
+        let shape = Some(TensorShapeProto { dim });
+        let tensor = type_proto::Tensor { elem_type: DataType::Float as i32, shape };
+        let kind = TypeProto { value: Some(type_proto::Value::TensorType(tensor)), ..Default::default() };
+        let value = |name: &str| ValueInfoProto { name: name.into(), r#type: Some(kind.clone()), ..Default::default() };
         let node = NodeProto {
             name: "only".into(),
             op_type: op.into(),
