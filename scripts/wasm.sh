@@ -13,21 +13,24 @@ say() { printf 'wasm: %s\n' "$*" >&2; }
 has_target() { command -v rustup >/dev/null && rustup target list --installed 2>/dev/null | grep -qx "$target"; }
 
 extra=() linking=""
-if has_target || { command -v rustup >/dev/null && timeout 120 rustup target add "$target" >/dev/null 2>&1 && has_target; }; then
+packages="rustc-web cargo-web rust-web-src lld-22"
+has_packages() { command -v dpkg >/dev/null && dpkg -s $packages >/dev/null 2>&1; }
+if has_packages; then
+  : # What is there already, before anything is downloaded.
+elif has_target || { command -v rustup >/dev/null && timeout 120 rustup target add "$target" >/dev/null 2>&1 && has_target; }; then
   say "with rustup's $target"
   # For the reason in scripts/linker.
   linking=" -C link-arg=--allow-undefined"
 else
-  packages="rustc-web cargo-web rust-web-src lld-22"
-  if ! dpkg -s $packages >/dev/null 2>&1; then
-    if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
-      say "rustup cannot add $target; install it, or Debian's: sudo apt-get install $packages"
-      exit 1
-    fi
-    say "installing $packages"
-    apt-get update -qq
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $packages >/dev/null
+  if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+    say "rustup cannot add $target; install it, or Debian's: sudo apt-get install $packages"
+    exit 1
   fi
+  say "installing $packages"
+  apt-get update -qq
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $packages >/dev/null
+fi
+if [ -z "$linking" ]; then
   say "with Debian's rustc-web"
   export PATH=$PWD/scripts/linker:/usr/bin:$PATH RUSTC_BOOTSTRAP=1 CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER=wasm-ld-22
   extra=(-Zbuild-std=std,panic_abort)
