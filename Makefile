@@ -83,7 +83,7 @@ bench-decode: build parity-setup
 bench-quality-semi: build
 	$(PYTHON) tests/bench/quality_semi.py --d2r $(D2R) --out bench-results/quality-semi.json
 
-## What each part of the report model is worth, into bench-results/quality-report.json; an hour on two cores.
+## What each part of the report model is worth, into bench-results/quality-report.json; hours on two cores.
 bench-quality-report: build
 	cargo build --locked -p d2r-batch --example mirror_agreement
 	$(PYTHON) tests/bench/quality_report.py --d2r $(D2R) --mirror $(CARGO_TARGET_DIR)/debug/examples/mirror_agreement --out bench-results/quality-report.json

@@ -1,5 +1,4 @@
-//! The operators that a bundle's graphs may use, and no others: what is not listed is refused, and its code is not in
-//! the module, which the page downloads.
+//! The operators that a bundle's graphs may use, and no others: what is not listed is refused by its name.
 
 use std::path::Path;
 use std::sync::Arc;
