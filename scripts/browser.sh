@@ -18,7 +18,7 @@ debian() {
 
 command -v node >/dev/null && command -v npm >/dev/null || debian nodejs npm
 [ -n "${CHROMIUM:-}" ] || [ -x /usr/bin/chromium ] || debian chromium
-if ! node -e 'process.exit(Number(process.versions.node.split(".")[0]) < 20)'; then
+if [ "$(node --print 'parseInt(process.versions.node)')" -lt 20 ]; then
   say "Node.js $(node --version) is too old; 20 or newer is needed"
   exit 1
 fi
