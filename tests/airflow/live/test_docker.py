@@ -37,7 +37,7 @@ def containers(daemon) -> list[str]:
 
 
 def test_everything_in_containers(airflow, daemon):
-    run_id = airflow.trigger("d2r_smoke")
+    run_id = airflow.trigger("d2r_smoke", run_id="contained")
     assert airflow.wait("d2r_smoke", run_id) == "success"
     assert (airflow.workspace / f"smoke/{run_id}/preview/card.json").exists()
     assert containers(daemon) == []

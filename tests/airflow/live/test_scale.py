@@ -79,6 +79,13 @@ def current_parts(lake: Path, table: str) -> list[str]:
     return [p["file"] for p in manifests if p["generation"] == newest[p["dataset"], p["split"], p["producer"]]]
 
 
+def assert_same_rows(sharded, single) -> None:
+    """Row for row; measured numbers to a thousandth of a pixel, since libtorch adds in another order when a batch has another size."""
+    from polars.testing import assert_frame_equal
+
+    assert single.height > 0
+    assert_frame_equal(sharded, single, rel_tol=1e-5, abs_tol=1e-3)
+
 
 def test_fifty_shards_on_two_workers_are_one_process(celery, base, d2r):
     project = base.project("sharded")
@@ -93,7 +100,7 @@ def test_fifty_shards_on_two_workers_are_one_process(celery, base, d2r):
     base.command("annotate", "--dataset", "mimic", "--detector", f"base/runs/{base.detector}", "--preset", "tiny", "--lake", "single/lake")
     sharded, single = rows(project / "lake", "lesions"), rows(one / "lake", "lesions")
     assert single.height > 1000
-    assert sharded.equals(single)
+    assert_same_rows(sharded, single)
 
 
 def test_reports_in_shards_are_those_of_one_process(celery, base, d2r):
@@ -112,9 +119,7 @@ def test_reports_in_shards_are_those_of_one_process(celery, base, d2r):
             "report", "--dataset", "mimic", "--split", split, "--reporter", f"base/runs/{run.name}", "--preset", "tiny", "--lake", "single/lake"
         )
     for table in ("generated_reports", "report_sentences"):
-        sharded, single = rows(many / "lake", table), rows(one / "lake", table)
-        assert single.height > 0
-        assert sharded.equals(single), table
+        assert_same_rows(rows(many / "lake", table), rows(one / "lake", table))
 
 
 def test_a_celery_worker_that_is_killed_takes_its_commands_along(celery, base, d2r):
