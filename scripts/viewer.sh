@@ -13,7 +13,11 @@ say() { printf 'viewer: %s\n' "$*" >&2; }
 
 [ -f "$bundle/card.json" ] || { say "no bundle at $bundle; make one with: d2r export preview"; exit 66; }
 modules=$(scripts/wasm.sh)
-CARGO_TARGET_DIR=$build/pack cargo build --locked --release --manifest-path wasm-viewer/pack/Cargo.toml
+if [ "${3:-}" = packed ]; then
+  command -v npm >/dev/null || { say "missing: npm, for Binaryen's wasm-opt"; exit 1; }
+  (cd wasm-viewer/pack && npm ci --no-audit --no-fund --loglevel=error >&2)
+  export WASM_OPT=$PWD/wasm-viewer/pack/node_modules/.bin/wasm-opt
+fi
 pack=$build/pack/release/d2r-viewer-pack
 
 fresh=$site.new-$$

@@ -12,15 +12,14 @@ say() { printf 'wasm: %s\n' "$*" >&2; }
 
 has_target() { command -v rustup >/dev/null && rustup target list --installed 2>/dev/null | grep -qx "$target"; }
 
-extra=() linking=""
+extra=()
 packages="rustc-web cargo-web rust-web-src lld-22"
 has_packages() { command -v dpkg >/dev/null && dpkg -s $packages >/dev/null 2>&1; }
 if has_packages; then
-  : # What is there already, before anything is downloaded.
+  linker=/usr/bin/wasm-ld-22 # What is there already, before anything is downloaded.
 elif has_target || { command -v rustup >/dev/null && timeout 120 rustup target add "$target" >/dev/null 2>&1 && has_target; }; then
   say "with rustup's $target"
-  # For the reason in scripts/linker.
-  linking=" -C link-arg=--allow-undefined"
+  linker=$(rustc --print sysroot)/lib/rustlib/$(rustc --print host-tuple)/bin/gcc-ld/wasm-ld
 else
   if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
     say "rustup cannot add $target; install it, or Debian's: sudo apt-get install $packages"
@@ -29,18 +28,25 @@ else
   say "installing $packages"
   apt-get update -qq
   DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $packages >/dev/null
+  linker=/usr/bin/wasm-ld-22
 fi
-if [ -z "$linking" ]; then
+
+CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target}/pack cargo build --locked --release --manifest-path wasm-viewer/pack/Cargo.toml >&2
+D2R_PACK=$(realpath "${CARGO_TARGET_DIR:-target}/pack/release/d2r-viewer-pack")
+export D2R_PACK D2R_WASM_LD=$linker CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER=$PWD/scripts/linker/wasm-ld
+
+if [ "$linker" = /usr/bin/wasm-ld-22 ]; then
   say "with Debian's rustc-web"
-  export PATH=$PWD/scripts/linker:/usr/bin:$PATH RUSTC_BOOTSTRAP=1 CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER=wasm-ld-22
+  export PATH=/usr/bin:$PATH RUSTC_BOOTSTRAP=1
   extra=(-Zbuild-std=std,panic_abort)
 fi
 
+# `cargo rustc` with one crate type: beside an rlib, cargo leaves link-time optimisation out.
 for kind in simd relaxed; do
   features=+simd128
   [ "$kind" = relaxed ] && features=+simd128,+relaxed-simd
-  RUSTFLAGS="-C target-feature=$features$linking" CARGO_TARGET_DIR=$root/$kind \
-    cargo build --locked -p d2r-viewer --lib --profile wasm-release --target "$target" "${extra[@]}" >&2
+  RUSTFLAGS="-C target-feature=$features" CARGO_TARGET_DIR=$root/$kind \
+    cargo rustc --locked -p d2r-viewer --lib --crate-type cdylib --profile wasm-release --target "$target" "${extra[@]}" >&2
   module=$root/$kind/$target/wasm-release/d2r_viewer.wasm
   say "$kind: $(wc -c <"$module") bytes"
   echo "$module"

@@ -5,8 +5,9 @@
 
 use std::borrow::Cow;
 
-use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::images::{TypedImage, TypedImageRef};
+use fast_image_resize::pixels::U8;
+use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 use serde::{Deserialize, Serialize};
 
 use crate::boxes::BoxXyxy;
@@ -147,11 +148,13 @@ fn resize_rect(radiograph: &Radiograph, source: PixelRect, width: u32, height: u
     if (source.width, source.height) == (width, height) {
         return Radiograph { width, height, pixels: cut.into_owned() };
     }
-    let mut target = Image::new(width, height, PixelType::U8);
+    let mut pixels = vec![0; width as usize * height as usize];
+    let mut target = TypedImage::<U8>::from_buffer(width, height, &mut pixels).expect("the target has its own size");
+    let image = TypedImageRef::<U8>::from_buffer(source.width, source.height, &cut).expect("the cut has its own size");
     let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear)).use_alpha(false);
-    let image = ImageRef::new(source.width, source.height, &cut, PixelType::U8).expect("the cut has its own size");
-    Resizer::new().resize(&image, &mut target, &options).expect("both images hold one byte a pixel");
-    Radiograph { width, height, pixels: target.into_vec() }
+    // Of one pixel type: all of them would bring the browser's module a quarter of a megabyte of tables for alpha.
+    Resizer::new().resize_typed(&image, &mut target, &options).expect("the whole image is inside itself");
+    Radiograph { width, height, pixels }
 }
 
 fn cut_out(radiograph: &Radiograph, rect: PixelRect) -> Cow<'_, [u8]> {

@@ -53,10 +53,9 @@ class Runtime:
         """Words without `<unk>`, and the log-probabilities of every step."""
         sizes = self.card["decoder"]
         unknown = self.card["vocabulary"].index("<unk>") + 1
-        caches = {
-            name: np.zeros((sizes["layers"], sizes["heads"], sizes["max_words"], sizes["d_head"]), np.float32)
-            for name in ("k_cache", "v_cache")
-        }
+        layers, heads, longest, d_head = (sizes[name] for name in ("layers", "heads", "max_words", "d_head"))
+        shapes = {"k_cache": (layers, heads, d_head, longest), "v_cache": (layers, heads, longest, d_head)}
+        caches = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
         bias = np.full((1, 1, 1, sizes["max_words"]), HIDDEN, np.float32)
         words, steps = [], []
         while len(words) < sizes["max_words"]:
@@ -64,7 +63,7 @@ class Runtime:
             inputs = {"token": np.array([words[-1] if words else 0]), "pos": np.array([pos]), "bias": bias}
             inputs |= caches | {name: seen[name] for name in ("mem_k", "mem_v")}
             logits, k_new, v_new = self.step.run(["logits", "k_new", "v_new"], inputs)
-            caches["k_cache"][:, :, pos], caches["v_cache"][:, :, pos] = k_new[:, :, 0], v_new[:, :, 0]
+            caches["k_cache"][..., pos], caches["v_cache"][:, :, pos] = k_new[:, :, 0], v_new[:, :, 0]
             bias[..., pos] = 0
             top = logits[0] - logits[0].max()
             log_probs = top - np.log(np.exp(top).sum())

@@ -110,25 +110,26 @@ pub fn step(
     if cache.filled >= max_words {
         return Err(model_error("the report is longer than the model's positions"));
     }
-    let shape = [layers, heads, max_words, d_head];
     let bias: Vec<f32> = (0..max_words).map(|i| if i < cache.filled { 0.0 } else { HIDDEN }).collect();
     let whole = |v: i64| -> Result<TValue> { Ok(Tensor::from_shape(&[1], &[v]).map_err(model_error)?.into_tvalue()) };
     let inputs = tvec!(
         whole(token)?,
         whole(cache.filled as i64)?,
-        tensor(&shape, &cache.keys)?,
-        tensor(&shape, &cache.values)?,
+        tensor(&[layers, heads, d_head, max_words], &cache.keys)?,
+        tensor(&[layers, heads, max_words, d_head], &cache.values)?,
         tensor(&[1, 1, 1, max_words], &bias)?,
         memory[0].clone(),
         memory[1].clone(),
     );
     let outputs = plan.run(inputs).map_err(model_error)?;
     let found = named(plan, outputs, &["logits", "k_new", "v_new", "attn"])?;
-    for (kept, new) in [(&mut cache.keys, values(&found[1])?), (&mut cache.values, values(&found[2])?)] {
-        for (row, head) in new.chunks_exact(d_head).enumerate() {
-            let start = (row * max_words + cache.filled) * d_head;
-            kept[start..start + d_head].copy_from_slice(head);
-        }
+    // Keys lie in columns, values in rows.
+    for (row, key) in values(&found[1])?.into_iter().enumerate() {
+        cache.keys[row * max_words + cache.filled] = key;
+    }
+    for (head, value) in values(&found[2])?.chunks_exact(d_head).enumerate() {
+        let start = (head * max_words + cache.filled) * d_head;
+        cache.values[start..start + d_head].copy_from_slice(value);
     }
     cache.filled += 1;
     Ok((log_softmax(&values(&found[0])?), values(&found[3])?))

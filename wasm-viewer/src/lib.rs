@@ -8,6 +8,7 @@ pub mod error;
 pub mod findings;
 pub mod generate;
 pub mod graph;
+mod layer_norm;
 pub mod onnx_ops;
 pub mod sample_bundle;
 pub mod session;

@@ -7,13 +7,12 @@ use tract_onnx::Onnx;
 use tract_onnx::data_resolver::ModelDataResolver;
 use tract_onnx::model::{OnnxOpRegister, ParsingContext};
 use tract_onnx::pb::NodeProto;
-use tract_onnx::tract_core::ops::math::{add, mul, rsqrt, square, sub};
-use tract_onnx::tract_core::ops::nn::{Reduce, Reducer};
 use tract_onnx::tract_hir::internal::*;
 use tract_onnx::tract_hir::ops::cnn::{Conv, PaddingSpec};
-use tract_onnx::tract_hir::ops::logic::wire_with_rank_broadcast;
 use tract_onnx::tract_hir::ops::matmul::MatMulInference;
 use tract_onnx::tract_hir::ops::{activations, array, identity, math, nn};
+
+use crate::layer_norm::LayerNormalization;
 
 type Built = TractResult<(Box<dyn InferenceOp>, Vec<String>)>;
 
@@ -34,10 +33,9 @@ pub fn reader() -> Onnx {
         let order: Option<Vec<usize>> = node.get_attr_opt_vec("perm")?;
         plain(expand(array::PermuteAxes::new(order.map(Into::into))))
     });
-    known.insert("ReduceMean", |_, node| {
-        let keep = node.get_attr_opt("keepdims")?.unwrap_or(1i64) == 1;
-        plain(expand(nn::Reduce::new(node.get_attr_opt_vec("axes")?, keep, nn::Reducer::Mean)))
-    });
+    known.insert("ReduceMean", |_, node| reduce(node, nn::Reducer::Mean));
+    known.insert("ReduceMax", |_, node| reduce(node, nn::Reducer::Max));
+    known.insert("Cast", cast);
     known.insert("Slice", slice);
     known.insert("Conv", convolution);
     known.insert("LayerNormalization", layer_normalization);
@@ -54,6 +52,44 @@ struct NoFiles;
 impl ModelDataResolver for NoFiles {
     fn read_bytes_from_path(&self, _: &mut Vec<u8>, path: &Path, _: usize, _: Option<usize>) -> TractResult<()> {
         bail!("the graph asks for the file {}, and may not", path.display())
+    }
+}
+
+fn reduce(node: &NodeProto, reducer: nn::Reducer) -> Built {
+    let keep = node.get_attr_opt("keepdims")?.unwrap_or(1i64) == 1;
+    plain(expand(nn::Reduce::new(node.get_attr_opt_vec("axes")?, keep, reducer)))
+}
+
+/// To f32: weights are stored as bytes.
+fn cast(_: &ParsingContext, node: &NodeProto) -> Built {
+    let to: DatumType = node.get_attr("to")?;
+    ensure!(to == f32::datum_type(), "a cast to {to:?}");
+    plain(expand(ToNumbers))
+}
+
+/// A cast to f32.
+#[derive(Debug, Clone)]
+struct ToNumbers;
+
+impl Expansion for ToNumbers {
+    fn name(&self) -> StaticName {
+        "Cast".into()
+    }
+
+    fn rules<'r, 'p: 'r, 's: 'r>(
+        &'s self,
+        solver: &mut Solver<'r>,
+        inputs: &'p [TensorProxy],
+        outputs: &'p [TensorProxy],
+    ) -> InferenceResult {
+        check_input_arity(inputs, 1)?;
+        check_output_arity(outputs, 1)?;
+        solver.equals(&outputs[0].datum_type, f32::datum_type())?;
+        solver.equals(&outputs[0].shape, &inputs[0].shape)
+    }
+
+    fn wire(&self, prefix: &str, model: &mut TypedModel, inputs: &[OutletId]) -> TractResult<TVec<OutletId>> {
+        model.wire_node(prefix, tract_onnx::tract_core::ops::cast::cast(f32::datum_type()), inputs)
     }
 }
 
@@ -93,52 +129,6 @@ fn layer_normalization(_: &ParsingContext, node: &NodeProto) -> Built {
     ensure!(node.get_attr_opt("axis")?.unwrap_or(-1i64) == -1, "normalization over more than the last axis");
     ensure!(node.input.len() == 3 && node.output.len() == 1, "normalization without scale and offset");
     plain(expand(LayerNormalization { epsilon: node.get_attr_opt("epsilon")?.unwrap_or(1e-5) }))
-}
-
-/// Over the last axis, with scale and offset.
-#[derive(Debug, Clone)]
-struct LayerNormalization {
-    epsilon: f32,
-}
-
-impl Expansion for LayerNormalization {
-    fn name(&self) -> StaticName {
-        "LayerNormalization".into()
-    }
-
-    fn rules<'r, 'p: 'r, 's: 'r>(
-        &'s self,
-        solver: &mut Solver<'r>,
-        inputs: &'p [TensorProxy],
-        outputs: &'p [TensorProxy],
-    ) -> InferenceResult {
-        check_input_arity(inputs, 3)?;
-        check_output_arity(outputs, 1)?;
-        solver.equals(&inputs[0].datum_type, &outputs[0].datum_type)?;
-        solver.equals(&inputs[0].shape, &outputs[0].shape)
-    }
-
-    fn wire(&self, prefix: &str, model: &mut TypedModel, inputs: &[OutletId]) -> TractResult<TVec<OutletId>> {
-        let fact = model.outlet_fact(inputs[0])?.clone();
-        let last = fact.rank() - 1;
-        let share = 1.0 / fact.shape[last].to_i64()? as f32;
-        let share = model.add_const(format!("{prefix}.share"), tensor0(share))?;
-        let epsilon = model.add_const(format!("{prefix}.epsilon"), tensor0(self.epsilon))?;
-        let mean_of = |model: &mut TypedModel, name: &str, all: OutletId| -> TractResult<OutletId> {
-            let op = Reduce { axes: tvec!(last), reducer: Reducer::Sum };
-            let sum = model.wire_node(format!("{prefix}.{name}_sum"), op, &[all])?;
-            Ok(wire_with_rank_broadcast(format!("{prefix}.{name}"), model, mul(), &[sum[0], share])?[0])
-        };
-        let mean = mean_of(model, "mean", inputs[0])?;
-        let centred = model.wire_node(format!("{prefix}.centred"), sub(), &[inputs[0], mean])?[0];
-        let squares = model.wire_node(format!("{prefix}.squares"), square(), &[centred])?[0];
-        let variance = mean_of(model, "variance", squares)?;
-        let safe = wire_with_rank_broadcast(format!("{prefix}.safe"), model, add(), &[variance, epsilon])?;
-        let scale = model.wire_node(format!("{prefix}.rsqrt"), rsqrt(), &safe)?;
-        let normal = model.wire_node(format!("{prefix}.normal"), mul(), &[centred, scale[0]])?;
-        let scaled = wire_with_rank_broadcast(format!("{prefix}.scaled"), model, mul(), &[normal[0], inputs[1]])?;
-        wire_with_rank_broadcast(prefix, model, add(), &[scaled[0], inputs[2]])
-    }
 }
 
 #[cfg(test)]

@@ -28,13 +28,15 @@ pub struct Pairs {
 
 impl Pairs {
     /// From the mean vectors of the texts, `[B, D]`, which learn nothing here. `same`: boolean `[B, B]`, pairs of texts known
-    /// to be equal; texts more alike than `same_report` count as equal too.
+    /// to be equal; texts more alike than `same_report` count as equal too. What all texts of the batch have in common is left out
+    /// first: an encoder that knows nothing yet gives all texts nearly the same vector, and would have no mismatch to learn from.
     pub fn new(texts: &Tensor, same: &Tensor, margin: f64, margin_ratio: f64, same_report: f64) -> Self {
-        let texts = unit(&texts.detach());
+        let texts = texts.detach();
+        let texts = unit(&(&texts - texts.mean_dim([0i64].as_slice(), true, Kind::Float)));
         let alike = texts.matmul(&texts.tr());
         let eye = Tensor::eye(alike.size()[0], (Kind::Float, alike.device())).to_kind(Kind::Bool);
         let equal = same.logical_or(&alike.gt(same_report)).logical_or(&eye);
-        Self { mismatched: equal.logical_not(), margin: (-alike + 1.0).clamp_min(margin_ratio) * margin }
+        Self { mismatched: equal.logical_not(), margin: (-alike + 1.0).clamp(margin_ratio, 1.0) * margin }
     }
 }
 
@@ -80,6 +82,15 @@ mod tests {
         assert!((number(&hardest) - 0.7).abs() < 1e-6, "{hardest:?}");
         let mean = ranking_loss(&scores, &pairs(&all, 0.2, 3), Negatives::All, false);
         assert!((number(&mean) - 0.7 / 2.0 / 3.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn what_all_texts_share_does_not_make_them_equal() {
+        let texts = Tensor::from_slice(&[5f32, 0.1, 0.0, 5.0, 0.0, 0.1, 5.0, -0.1, -0.1]).view([3, 3]);
+        let none = Tensor::zeros([3, 3], (Kind::Bool, tch::Device::Cpu));
+        let found = Pairs::new(&texts, &none, 0.2, 0.1, 0.95);
+        let mismatched = Vec::<bool>::try_from(found.mismatched.reshape([-1])).unwrap();
+        assert_eq!(mismatched, [false, true, true, true, false, true, true, true, false]);
     }
 
     #[test]

@@ -42,6 +42,19 @@ impl ConvNorm {
             - &self.norm.running_mean * &scale;
         (&self.conv.ws * scale.view([-1, 1, 1, 1]), shift)
     }
+
+    /// Puts the norm's statistics into the convolution; only its shift is left.
+    pub fn fold(&self) {
+        let (kernel, shift) = self.folded();
+        let set = |tensor: &Tensor, value: &Tensor| tensor.shallow_clone().copy_(value);
+        set(&self.conv.ws, &kernel);
+        set(&self.norm.running_mean, &self.norm.running_mean.zeros_like());
+        set(&self.norm.running_var, &(self.norm.running_var.ones_like() - EPS));
+        if let (Some(weight), Some(bias)) = (&self.norm.ws, &self.norm.bs) {
+            set(weight, &weight.ones_like());
+            set(bias, &shift);
+        }
+    }
 }
 
 /// Expansion, depthwise convolution, projection; a shortcut where the size stays.
@@ -58,11 +71,11 @@ pub struct InvertedResidual {
 }
 
 impl InvertedResidual {
-    fn new(path: &nn::Path, inputs: i64, outputs: i64, expansion: i64, stride: i64) -> Self {
+    fn new(path: &nn::Path, inputs: i64, Stage { expansion, channels: outputs, stride, kernel, .. }: Stage) -> Self {
         let hidden = inputs * expansion;
         Self {
             expand: (expansion > 1).then(|| ConvNorm::new(&(path / "expand"), [inputs, hidden, 1, 1, 1])),
-            depthwise: ConvNorm::new(&(path / "depthwise"), [hidden, hidden, 3, stride, hidden]),
+            depthwise: ConvNorm::new(&(path / "depthwise"), [hidden, hidden, kernel, stride, hidden]),
             project: ConvNorm::new(&(path / "project"), [hidden, outputs, 1, 1, 1]),
             shortcut: stride == 1 && inputs == outputs,
         }
@@ -75,12 +88,31 @@ impl InvertedResidual {
     }
 }
 
-/// Channels of the two dense convolutions, `(expansion, channels, repeats, stride)` of each stage, width of the tokens.
-fn sizes(tier: Tier) -> ([i64; 2], [[i64; 4]; 4], i64) {
-    match tier {
-        Tier::A => ([8, 24], [[2, 24, 1, 1], [4, 40, 2, 2], [4, 64, 3, 2], [4, 96, 1, 2]], 128),
-        Tier::B => ([16, 32], [[4, 32, 1, 1], [6, 48, 3, 2], [6, 96, 4, 2], [6, 160, 3, 2]], 256),
-    }
+/// Inverted residuals in a row; only the first of them has a stride.
+#[derive(Debug, Clone, Copy)]
+struct Stage {
+    /// Of the channels, inside a block.
+    expansion: i64,
+    /// Channels out.
+    channels: i64,
+    /// Blocks.
+    repeats: i64,
+    /// Of the first block.
+    stride: i64,
+    /// Side of the depthwise kernel.
+    kernel: i64,
+}
+
+/// Channels of the two dense convolutions, the stages, width of the tokens. Kernels of 5 x 5 cost little where each
+/// channel has its own (MobileNetV3, Howard et al. 2019), and narrow expansions pay for them.
+fn sizes(tier: Tier) -> ([i64; 2], [Stage; 4], i64) {
+    let stage =
+        |[expansion, channels, repeats, stride, kernel]: [i64; 5]| Stage { expansion, channels, repeats, stride, kernel };
+    let (dense, stages, tokens) = match tier {
+        Tier::A => ([8, 24], [[2, 24, 1, 1, 3], [3, 40, 2, 2, 5], [3, 64, 3, 2, 5], [4, 96, 1, 2, 5]], 128),
+        Tier::B => ([16, 32], [[4, 32, 1, 1, 3], [6, 48, 3, 2, 5], [6, 96, 4, 2, 5], [6, 160, 3, 2, 5]], 256),
+    };
+    (dense, stages.map(stage), tokens)
 }
 
 /// The encoder; parameters `stem.N`, `blocks.N`, `last`. Two dense convolutions lead to stride 4: an inverted residual on
@@ -108,15 +140,15 @@ impl MobileEncoder {
         let mut blocks = Vec::new();
         let mut channels = second;
         let (mut at_stride_16, mut map_channels) = (0, second);
-        for (stage, [expansion, outputs, repeats, stride]) in stages.into_iter().enumerate() {
-            if stage == stages.len() - 1 {
+        for (place, stage) in stages.into_iter().enumerate() {
+            if place == stages.len() - 1 {
                 (at_stride_16, map_channels) = (blocks.len(), channels);
             }
-            for repeat in 0..repeats {
-                let stride = if repeat == 0 { stride } else { 1 };
+            for repeat in 0..stage.repeats {
+                let stage = if repeat == 0 { stage } else { Stage { stride: 1, ..stage } };
                 let block = path / "blocks" / blocks.len() as i64;
-                blocks.push(InvertedResidual::new(&block, channels, outputs, expansion, stride));
-                channels = outputs;
+                blocks.push(InvertedResidual::new(&block, channels, stage));
+                channels = stage.channels;
             }
         }
         Self {

@@ -3,6 +3,7 @@
 
 pub mod augmentation;
 pub mod distillation;
+pub mod frozen;
 pub mod mobile_encoder;
 pub mod onnx_graphs;
 pub mod onnx_writer;

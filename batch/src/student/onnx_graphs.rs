@@ -8,7 +8,7 @@ use tract_onnx::pb::tensor_proto::DataType;
 use super::mobile_encoder::ConvNorm;
 use super::onnx_writer::{Attribute, GraphWriter, Name};
 use super::student_decoder::{EPS, StudentLayer};
-use super::student_model::{CLASSES, LABELS, Student};
+use super::student_model::{CLASSES, EVIDENT, LABELS, Student, TOLD};
 use crate::error::Result;
 
 /// Both graphs' bytes.
@@ -61,7 +61,7 @@ fn encoder(student: &Student) -> Result<GraphWriter> {
         let logits = pointwise(g, &head, name, layer)?;
         let shares = g.node("Sigmoid", &[&logits], &[]);
         g.output(name, &shares, &[1, channels, 2 * grid, 2 * grid]);
-        Ok(shares)
+        Ok(logits)
     };
     let heat = scores(&mut g, "heat", &student.heat, CLASSES)?;
     scores(&mut g, "edges", &student.edges, 4)?;
@@ -69,15 +69,25 @@ fn encoder(student: &Student) -> Result<GraphWriter> {
     let flat = g.transpose(&flat, &[1, 0]);
     let mean = g.node("ReduceMean", &[&flat], &[("axes", Attribute::Ints(vec![0])), ("keepdims", Attribute::Int(1))]);
     let labels = projected(&mut g, &mean, "labels", &student.labels)?;
-    let labels = g.node("Sigmoid", &[&labels], &[]);
-    g.output("labels", &labels, &[1, LABELS]);
+    let shares = g.node("Sigmoid", &[&labels], &[]);
+    g.output("labels", &shares, &[1, LABELS]);
     let mut tokens = projected(&mut g, &flat, "token", &student.token)?;
-    let split = g.reshape(&heat, &[CLASSES, grid, 2, grid, 2]);
+    let told = g.filled(TOLD as f32, &[1]);
+    let evident = g.filled(EVIDENT as f32, &[1]);
+    let above = g.node("Add", &[&heat, &evident], &[]);
+    let above = g.node("Relu", &[&above], &[]);
+    let evidence = g.node("Mul", &[&above, &told], &[]);
+    let split = g.reshape(&evidence, &[CLASSES, grid, 2, grid, 2]);
     let split = g.transpose(&split, &[1, 3, 0, 2, 4]);
     let by_token = g.reshape(&split, &[cells, 4 * CLASSES]);
     let seen = projected(&mut g, &by_token, "seen", &student.seen)?;
-    let stated = projected(&mut g, &labels, "stated", &student.stated)?;
-    let place = g.weight("place", &student.place)?;
+    let by_class = g.reshape(&evidence, &[CLASSES, 4 * cells]);
+    let strongest = g.node("ReduceMax", &[&by_class], &[("axes", Attribute::Ints(vec![1])), ("keepdims", Attribute::Int(0))]);
+    let strongest = g.reshape(&strongest, &[1, CLASSES]);
+    let labels = g.node("Mul", &[&labels, &told], &[]);
+    let all = g.node("Concat", &[&labels, &strongest], &[("axis", Attribute::Int(1))]);
+    let stated = projected(&mut g, &all, "stated", &student.stated)?;
+    let place = g.weight("place", &student.place, 0, 1.0)?;
     for more in [seen, stated, place] {
         tokens = g.node("Add", &[&tokens, &more], &[]);
     }
@@ -99,9 +109,9 @@ fn memory(g: &mut GraphWriter, student: &Student, tokens: &Name, cells: i64) -> 
     };
     let (weight, bias) = all(1);
     let turned = g.transpose(tokens, &[1, 0]);
-    let weight = g.weight("mem_k.weight", &(weight * scale(d_head)))?;
+    let weight = g.weight("mem_k.weight", &weight, 0, scale(d_head))?;
     let keys = g.node("MatMul", &[&weight, &turned], &[]);
-    let bias = g.weight("mem_k.bias", &(bias * scale(d_head)).unsqueeze(1))?;
+    let bias = g.numbers("mem_k.bias", &(bias * scale(d_head)).unsqueeze(1))?;
     let keys = g.node("Add", &[&keys, &bias], &[]);
     let keys = g.reshape(&keys, &[layers, heads, d_head, cells]);
     g.output("mem_k", &keys, &[layers, heads, d_head, cells]);
@@ -127,18 +137,19 @@ fn step(student: &Student) -> Result<GraphWriter> {
     let words = decoder.table.size()[0];
     let token = g.input("token", DataType::Int64, &[1]);
     let pos = g.input("pos", DataType::Int64, &[1]);
-    let cache = [layers, heads, longest, d_head];
-    let caches = ["k_cache", "v_cache"].map(|name| g.input(name, DataType::Float, &cache));
+    // Keys as the products need them: a head's words in a row.
+    let caches = [("k_cache", [layers, heads, d_head, longest]), ("v_cache", [layers, heads, longest, d_head])]
+        .map(|(name, shape)| g.input(name, DataType::Float, &shape));
     let bias = g.input("bias", DataType::Float, &[1, 1, 1, longest]);
     let memory = [("mem_k", [layers, heads, d_head, cells]), ("mem_v", [layers, heads, cells, d_head])]
         .map(|(name, shape)| g.input(name, DataType::Float, &shape));
 
     let own = g.filled(0.0, &[1, 1, 1, 1]);
     let bias = g.node("Concat", &[&bias, &own], &[("axis", Attribute::Int(3))]);
-    let table = g.weight("table", &decoder.table)?;
+    let table = g.weight("table", &decoder.table, 0, 1.0)?;
     let word = g.node("Gather", &[&table, &token], &[("axis", Attribute::Int(0))]);
     let wide = projected(&mut g, &word, "widen", &decoder.widen)?;
-    let positions = g.weight("positions", &decoder.positions)?;
+    let positions = g.weight("positions", &decoder.positions, 0, 1.0)?;
     let place = g.node("Gather", &[&positions, &pos], &[("axis", Attribute::Int(0))]);
     let mut xs = g.node("Add", &[&wide, &place], &[]);
     let (mut new_keys, mut new_values, mut looks) = (Vec::new(), Vec::new(), Vec::new());
@@ -158,12 +169,12 @@ fn step(student: &Student) -> Result<GraphWriter> {
         let all = product(&mut g, &quiet, &name("query_key_value"), &weight, Some(&offset))?;
         let all = g.reshape(&all, &[3, heads, 1, d_head]);
         let [query, key, value] = [0, 1, 2].map(|which| part(&mut g, &all, which));
-        let joined = |g: &mut GraphWriter, cache: &Name, new: &Name| {
+        let joined = |g: &mut GraphWriter, cache: &Name, new: &Name, axis: i64| {
             let kept = part(g, cache, at);
-            g.node("Concat", &[&kept, new], &[("axis", Attribute::Int(2))])
+            g.node("Concat", &[&kept, new], &[("axis", Attribute::Int(axis))])
         };
-        let (keys, values) = (joined(&mut g, &caches[0], &key), joined(&mut g, &caches[1], &value));
-        let keys = g.transpose(&keys, &[0, 1, 3, 2]);
+        let column = g.reshape(&key, &[1, heads, d_head, 1]);
+        let (keys, values) = (joined(&mut g, &caches[0], &column, 3), joined(&mut g, &caches[1], &value, 2));
         let (mixed, _) = attended(&mut g, &query, &keys, &values, Some(&bias));
         xs = residual(&mut g, &xs, &mixed, &name("self_out"), &self_attn.linears[3], config.d_model)?;
         let quiet = normed(&mut g, &xs, &name("norm1"), &norms[1])?;
@@ -184,7 +195,7 @@ fn step(student: &Student) -> Result<GraphWriter> {
     let narrow = projected(&mut g, &out, "narrow", &decoder.narrow)?;
     let back = g.transpose(&table, &[1, 0]);
     let scores = g.node("MatMul", &[&narrow, &back], &[]);
-    let offset = g.weight("bias_of_words", &decoder.bias)?;
+    let offset = g.numbers("bias_of_words", &decoder.bias)?;
     let logits = g.node("Add", &[&scores, &offset], &[]);
     g.output("logits", &logits, &[1, words]);
     for (name, parts) in [("k_new", &new_keys), ("v_new", &new_values)] {
@@ -223,11 +234,11 @@ fn projected(g: &mut GraphWriter, xs: &Name, name: &str, layer: &Linear) -> Resu
 
 /// Rows times `weight` `[out, in]`, plus `bias`.
 fn product(g: &mut GraphWriter, xs: &Name, name: &str, weight: &Tensor, bias: Option<&Tensor>) -> Result<Name> {
-    let weight = g.weight(&format!("{name}.weight"), &weight.transpose(0, 1))?;
+    let weight = g.weight(&format!("{name}.weight"), &weight.transpose(0, 1), 1, 1.0)?;
     let product = g.node("MatMul", &[xs, &weight], &[]);
     match bias {
         Some(bias) => {
-            let bias = g.weight(&format!("{name}.bias"), bias)?;
+            let bias = g.numbers(&format!("{name}.bias"), bias)?;
             Ok(g.node("Add", &[&product, &bias], &[]))
         }
         None => Ok(product),
@@ -237,9 +248,9 @@ fn product(g: &mut GraphWriter, xs: &Name, name: &str, weight: &Tensor, bias: Op
 fn normed(g: &mut GraphWriter, xs: &Name, name: &str, layer: &LayerNorm) -> Result<Name> {
     let width = layer.normalized_shape.clone();
     let ones = || Tensor::ones(&width, (tch::Kind::Float, tch::Device::Cpu));
-    let weight = g.weight(&format!("{name}.weight"), &layer.ws.as_ref().map_or_else(ones, Tensor::shallow_clone))?;
+    let weight = g.numbers(&format!("{name}.weight"), &layer.ws.as_ref().map_or_else(ones, Tensor::shallow_clone))?;
     let bias =
-        g.weight(&format!("{name}.bias"), &layer.bs.as_ref().map_or_else(|| ones() * 0.0, Tensor::shallow_clone))?;
+        g.numbers(&format!("{name}.bias"), &layer.bs.as_ref().map_or_else(|| ones() * 0.0, Tensor::shallow_clone))?;
     let attributes = [("axis", Attribute::Int(-1)), ("epsilon", Attribute::Float(EPS as f32))];
     Ok(g.node("LayerNormalization", &[xs, &weight, &bias], &attributes))
 }
@@ -264,8 +275,8 @@ fn convolved(
     (kernel, bias): (&Tensor, &Tensor),
     (side, stride, groups): (i64, i64, i64),
 ) -> Result<Name> {
-    let kernel = g.weight(&format!("{name}.weight"), kernel)?;
-    let bias = g.weight(&format!("{name}.bias"), bias)?;
+    let kernel = g.weight(&format!("{name}.weight"), kernel, 0, 1.0)?;
+    let bias = g.numbers(&format!("{name}.bias"), bias)?;
     let attributes = [
         ("kernel_shape", Attribute::Ints(vec![side; 2])),
         ("strides", Attribute::Ints(vec![stride; 2])),

@@ -11,11 +11,15 @@ use tract_onnx::pb::{
     type_proto,
 };
 
-use crate::error::Result;
+use super::frozen::{Steps, steps};
+use crate::error::{Error, Result};
 
 /// ONNX' intermediate representation 8 goes with opset 17.
 const IR_VERSION: i64 = 8;
 const OPSET: i64 = 17;
+
+/// Of a weight's largest number, how far a multiple of a step may be off.
+const EXACT: f64 = 1e-6;
 
 /// The name of a value in the graph.
 pub type Name = String;
@@ -77,11 +81,32 @@ impl GraphWriter {
     ///
     /// # Errors
     /// When libtorch refuses to read it.
-    pub fn weight(&mut self, name: &str, tensor: &Tensor) -> Result<Name> {
+    pub fn numbers(&mut self, name: &str, tensor: &Tensor) -> Result<Name> {
         let flat = tensor.detach().to_device(tch::Device::Cpu).to_kind(Kind::Float).contiguous().reshape([-1]);
-        let values = Vec::<f32>::try_from(flat)?;
-        let bytes = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        let bytes = Vec::<f32>::try_from(flat)?.iter().flat_map(|v| v.to_le_bytes()).collect();
         Ok(self.constant(name, DataType::Float, tensor.size(), bytes))
+    }
+
+    /// A weight as bytes: integers from -127 to 127 and a step for each place along `axis`, times `factor`. Readers
+    /// multiply them out once, when they load the graph.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] when the weight was not frozen: its numbers are no multiples of a step.
+    pub fn weight(&mut self, name: &str, tensor: &Tensor, axis: i64, factor: f64) -> Result<Name> {
+        let tensor = tensor.detach().to_device(tch::Device::Cpu).to_kind(Kind::Float);
+        let Steps { whole, step } = steps(&tensor, axis);
+        let gap = f64::try_from((&whole * &step - &tensor).abs().max())?;
+        if gap > EXACT * f64::try_from(tensor.abs().max())? {
+            return Err(Error::Internal(format!("the weight {name} was not frozen before it was written ({gap:e} off)")));
+        }
+        let bytes = Vec::<i8>::try_from(whole.to_kind(Kind::Int8).contiguous().reshape([-1]))?;
+        let stored = format!("{name}.int8");
+        self.constant(&stored, DataType::Int8, tensor.size(), bytes.iter().map(|v| *v as u8).collect());
+        let step = self.numbers(&format!("{name}.step"), &(step * factor))?;
+        let whole = format!("{name}.whole");
+        self.named("Cast", &[&stored], &whole, &[("to", Attribute::Int(DataType::Float as i64))]);
+        self.named("Mul", &[&whole, &step], name, &[]);
+        Ok(name.into())
     }
 
     /// A constant of integers.

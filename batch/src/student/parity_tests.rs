@@ -34,6 +34,7 @@ fn student() -> Student {
             let _ = tensor.uniform_(-0.5, 0.5);
         }
     }
+    student.freeze();
     student
 }
 
@@ -93,6 +94,20 @@ fn tract_and_libtorch_agree_on_films_and_words() {
             near("attention", &look, &looks.get(0).get(t as i64), 1e-4);
         }
     }
+}
+
+#[test]
+fn freezing_twice_changes_nothing_and_a_student_that_is_not_frozen_is_not_written() {
+    let student = student();
+    let before: Vec<Tensor> = student.variables().trainable_variables().iter().map(Tensor::copy).collect();
+    student.freeze();
+    for (before, after) in before.iter().zip(student.variables().trainable_variables()) {
+        assert!(f64::try_from((before - &after).abs().max()).unwrap() <= 1e-6 * f64::try_from(before.abs().max()).unwrap());
+    }
+    let _no_grad = tch::no_grad_guard();
+    let _ = student.token.ws.shallow_clone().uniform_(-1.0, 1.0);
+    let refused = graphs(&student, &[]).unwrap_err().to_string();
+    assert!(refused.contains("token.weight") && refused.contains("frozen"), "{refused}");
 }
 
 #[test]

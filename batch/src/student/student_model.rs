@@ -16,6 +16,13 @@ pub const CLASSES: i64 = LESION_CLASSES.len() as i64;
 pub const LABELS: i64 = FINDING_LABELS.len() as i64;
 /// A centre is rare: the heat map starts at this score.
 const HEAT_PRIOR: f64 = 0.01;
+/// The decoder is told of a class where its logit is above minus this: a score of 0.047. Scores themselves would be too
+/// faint to be heard beside the features.
+pub const EVIDENT: f64 = 3.0;
+/// Logits are told on this scale.
+pub const TOLD: f64 = 0.5;
+/// Standard deviation of the weights that tell the decoder of boxes and labels, at first.
+const LOUD: f64 = 0.2;
 
 /// What the encoder says of films.
 #[derive(Debug)]
@@ -51,9 +58,9 @@ pub struct Student {
     pub labels: nn::Linear,
     /// Token width to the decoder's.
     pub token: nn::Linear,
-    /// Class scores of a token's four cells to the decoder's width: the words follow the boxes.
+    /// Evidence for the classes in a token's four cells to the decoder's width: the words follow the boxes.
     pub seen: nn::Linear,
-    /// Label scores to the decoder's width, the same for every token.
+    /// Labels, and the strongest evidence for each class anywhere, to the decoder's width; the same for every token.
     pub stated: nn::Linear,
     /// `[S, d_model]`: where a token lies.
     pub place: Tensor,
@@ -93,8 +100,8 @@ impl Student {
             edges: nn::conv2d(&root / "edges", channels, 4, 1, nn::ConvConfig::default()),
             labels: linear(&(&root / "labels"), width, LABELS),
             token: linear(&(&root / "token"), width, config.d_model),
-            seen: linear(&(&root / "seen"), CLASSES * 4, config.d_model),
-            stated: linear(&(&root / "stated"), LABELS, config.d_model),
+            seen: loud(&root / "seen", CLASSES * 4, config.d_model),
+            stated: loud(&root / "stated", LABELS + CLASSES, config.d_model),
             place: root.var("place", &[cells, config.d_model], small),
             token_norm: layer_norm(&root / "token_norm", config.d_model),
             decoder: StudentDecoder::new(&(&root / "decoder"), config, words),
@@ -119,15 +126,17 @@ impl Student {
         self.vs.trainable_variables().iter().map(|t| t.numel() as i64).sum()
     }
 
-    /// `films`: f32 `[B, 1, S, S]` in 0 to 1. Scores reach the tokens without a gradient: words do not bend boxes.
+    /// `films`: f32 `[B, 1, S, S]` in 0 to 1. Boxes and labels reach the tokens without a gradient: words do not bend them.
     pub fn features(&self, films: &Tensor, train: bool) -> StudentFeatures {
         let (cells, map) = self.encoder.forward_t(films, train);
         let head = self.head.forward(&cells).relu();
         let heat = self.heat.forward(&head);
         let flat = map.flatten(2, 3).transpose(1, 2);
         let labels = flat.mean_dim([1i64].as_slice(), false, None::<Kind>).apply(&self.labels);
-        let seen = by_token(&heat.detach().sigmoid()).apply(&self.seen);
-        let stated = labels.detach().sigmoid().apply(&self.stated).unsqueeze(1);
+        let evidence = (heat.detach() + EVIDENT).relu() * TOLD;
+        let seen = by_token(&evidence).apply(&self.seen);
+        let strongest = evidence.amax([2i64, 3].as_slice(), false);
+        let stated = Tensor::cat(&[labels.detach() * TOLD, strongest], 1).apply(&self.stated).unsqueeze(1);
         let tokens = flat.apply(&self.token) + seen + stated + &self.place;
         StudentFeatures {
             tokens: self.token_norm.forward(&tokens),
@@ -137,6 +146,16 @@ impl Student {
             map,
         }
     }
+}
+
+/// A linear layer whose inputs count from the first step on.
+fn loud(path: nn::Path, inputs: i64, outputs: i64) -> nn::Linear {
+    let config = nn::LinearConfig {
+        ws_init: nn::Init::Randn { mean: 0.0, stdev: LOUD },
+        bs_init: Some(nn::Init::Const(0.0)),
+        bias: true,
+    };
+    nn::linear(path, inputs, outputs, config)
 }
 
 /// Cells `[B, K, 2g, 2g]` by the token that covers them: `[B, g * g, 4 K]`.

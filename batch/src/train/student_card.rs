@@ -34,7 +34,7 @@ pub fn input_spec(config: &StudentModelConfig) -> InputSpec {
     InputSpec { side: config.input_side, fit: Fit::Letterbox, mean: 0.0, std: 1.0 }
 }
 
-/// The student of a finished run.
+/// The student of a finished run, frozen.
 ///
 /// # Errors
 /// When the folder holds no finished student, or its weights do not fit its card.
@@ -42,5 +42,6 @@ pub fn load_student(run: &Path, device: Device) -> Result<(Student, ModelCard<St
     let card = ModelCard::<StudentCard>::read(run, KIND)?;
     let mut student = Student::new(&card.model.config, card.model.vocabulary.len() as i64 + 1, device)?;
     load_strict(student.variables_mut(), &run.join("best").join("model.safetensors"))?;
+    student.freeze();
     Ok((student, card))
 }

@@ -49,7 +49,6 @@ export async function run({ module, rounds, picture }) {
 /** A greedy report of this many words by onnxruntime, its caches kept as our session keeps them. */
 async function written(stepping, sizes, seen, words) {
   const { layers, heads, max_words: longest, d_head } = sizes;
-  const shape = [layers, heads, longest, d_head];
   const caches = [0, 1].map(() => new Float32Array(layers * heads * longest * d_head));
   const bias = new Float32Array(longest).fill(-1e9);
   let token = 0n;
@@ -57,17 +56,16 @@ async function written(stepping, sizes, seen, words) {
     const out = await stepping.run({
       token: new ort.Tensor("int64", BigInt64Array.of(token), [1]),
       pos: new ort.Tensor("int64", BigInt64Array.of(BigInt(at)), [1]),
-      k_cache: new ort.Tensor("float32", caches[0], shape),
-      v_cache: new ort.Tensor("float32", caches[1], shape),
+      k_cache: new ort.Tensor("float32", caches[0], [layers, heads, d_head, longest]),
+      v_cache: new ort.Tensor("float32", caches[1], [layers, heads, longest, d_head]),
       bias: new ort.Tensor("float32", bias, [1, 1, 1, longest]),
       mem_k: seen.mem_k,
       mem_v: seen.mem_v,
     });
-    [out.k_new.data, out.v_new.data].forEach((fresh, which) => {
-      for (let row = 0; row < layers * heads; row++) {
-        caches[which].set(fresh.subarray(row * d_head, (row + 1) * d_head), (row * longest + at) * d_head);
-      }
-    });
+    out.k_new.data.forEach((key, row) => { caches[0][row * longest + at] = key; });
+    for (let head = 0; head < layers * heads; head++) {
+      caches[1].set(out.v_new.data.subarray(head * d_head, (head + 1) * d_head), (head * longest + at) * d_head);
+    }
     bias[at] = 0;
     const logits = out.logits.data;
     let best = 0;

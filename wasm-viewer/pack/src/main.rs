@@ -1,8 +1,12 @@
 //! Makes the browser's package and page out of what was compiled.
 //!
 //! `d2r-viewer-pack glue PKG SIMD.wasm RELAXED.wasm [packed]`: JavaScript glue and declarations for both modules, and
-//! `modules.js` with their sizes; packed, Binaryen goes over the modules, which takes minutes. `d2r-viewer-pack site FOLDER`: writes the list of files to keep offline, and their
-//! version, into the service worker. `d2r-viewer-pack brotli FOLDER`: a packed copy beside each of its files.
+//! `modules.js` with their sizes; packed, Binaryen (`WASM_OPT`) goes over the modules, which takes minutes.
+//! `d2r-viewer-pack site FOLDER`: writes the list of files to keep offline, and their version, into the service worker.
+//! `d2r-viewer-pack brotli FOLDER`: a packed copy beside each of its files. `d2r-viewer-pack link LINKER ARGUMENTS`: links
+//! without the constructors that nothing needs.
+
+mod constructors;
 
 use std::fs;
 use std::path::Path;
@@ -15,6 +19,9 @@ use wasm_bindgen_cli_support::Bindgen;
 
 const NAME: &str = "d2r_viewer";
 
+/// A larger module holds something that nobody asked for, as when a constructor that is left out has another name now.
+const LARGEST: u64 = 6_500_000;
+
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
@@ -22,8 +29,26 @@ fn main() -> Result<()> {
         ["glue", pkg, simd, relaxed, "packed"] => glue(Path::new(pkg), [("simd", simd), ("relaxed", relaxed)], true),
         ["site", folder] => site(Path::new(folder)),
         ["brotli", folder] => pack(Path::new(folder)),
-        _ => bail!("usage: d2r-viewer-pack glue PKG SIMD.wasm RELAXED.wasm [packed] | site FOLDER | brotli FOLDER"),
+        ["link", linker, ref rest @ ..] => link(linker, rest),
+        _ => bail!("usage: d2r-viewer-pack glue PKG SIMD.wasm RELAXED.wasm [packed] | site FOLDER | brotli FOLDER | link LINKER ARGUMENTS"),
     }
+}
+
+/// Runs the linker on objects without the constructors that nothing needs.
+fn link(linker: &str, arguments: &[&str]) -> Result<()> {
+    let mut command = Command::new(linker);
+    for argument in arguments {
+        if argument.ends_with(".o") {
+            let object = fs::read(argument).with_context(|| format!("cannot read {argument}"))?;
+            if let Some((smaller, gone)) = constructors::without_constructors(&object).with_context(|| (*argument).to_owned())? {
+                eprintln!("viewer: {gone} constructors left out");
+                fs::write(argument, smaller).with_context(|| format!("cannot write {argument}"))?;
+            }
+        }
+        command.arg(argument);
+    }
+    let status = command.status().with_context(|| format!("cannot run {linker}"))?;
+    std::process::exit(status.code().unwrap_or(1))
 }
 
 fn glue(pkg: &Path, modules: [(&str, &str); 2], packed: bool) -> Result<()> {
@@ -49,28 +74,30 @@ fn glue(pkg: &Path, modules: [(&str, &str); 2], packed: bool) -> Result<()> {
         }
         let bytes = fs::metadata(&wasm)?.len();
         eprintln!("viewer: {kind} module {bytes} bytes");
+        if bytes > LARGEST {
+            bail!("the module has grown beyond {LARGEST} bytes; does constructors.rs still know the names?");
+        }
         entries += &format!("  {kind}: {{ bytes: {bytes} }},\n");
     }
     let text = format!("// Written by the build: the modules' sizes, for the progress bar.\nexport const MODULES = {{\n{entries}}};\n");
     Ok(fs::write(pkg.join("modules.js"), text)?)
 }
 
-/// Lets Binaryen shrink the module, where it is installed and knows every instruction in it.
+/// Lets Binaryen shrink the module.
 fn optimise(wasm: &Path) -> Result<()> {
+    let tool = std::env::var("WASM_OPT").context("WASM_OPT does not name Binaryen's wasm-opt")?;
     let smaller = wasm.with_extension("smaller");
-    let mut command = Command::new("wasm-opt");
-    command.args(["-O2", "--all-features"]).arg(wasm).arg("-o").arg(&smaller);
-    match command.output() {
-        Ok(done) if done.status.success() => Ok(fs::rename(&smaller, wasm)?),
-        Ok(_) => {
-            eprintln!("viewer: the installed wasm-opt does not know this module; left as it is");
-            Ok(())
-        }
-        Err(_) => {
-            eprintln!("viewer: wasm-opt is not installed; the module is a little larger than it could be");
-            Ok(())
-        }
+    let status = Command::new(&tool)
+        .args(["-Oz", "--all-features"])
+        .arg(wasm)
+        .arg("-o")
+        .arg(&smaller)
+        .status()
+        .with_context(|| format!("cannot run {tool}"))?;
+    if !status.success() {
+        bail!("{tool} refused {}", wasm.display());
     }
+    Ok(fs::rename(&smaller, wasm)?)
 }
 
 /// Of the bundle, what the page never asks for.
