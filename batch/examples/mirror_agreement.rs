@@ -63,7 +63,8 @@ fn main() -> Result<()> {
     for entry in std::fs::read_dir(&args.images).map_err(|e| Error::io("read", &args.images, e))? {
         let path = entry.map_err(|e| Error::io("read", &args.images, e))?.path();
         let bytes = std::fs::read(&path).map_err(|e| Error::io("read", &path, e))?;
-        let film = decode(&bytes, &DecodeOptions::default()).map_err(|e| Error::bad_data(path.display(), e))?.radiograph;
+        let film =
+            decode(&bytes, &DecodeOptions::default()).map_err(|e| Error::bad_data(path.display(), e))?.radiograph;
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned() + ".png";
         // Both as PNG, so that they differ in nothing but the mirroring.
         write_png(&as_is.join(&name), film.width, film.height, &film.pixels)?;
@@ -78,7 +79,9 @@ fn main() -> Result<()> {
         let others = after.get(film).map_or(&none, |(_, sentences)| sentences);
         for sentence in sentences.iter().filter(|s| !s.boxes.is_empty()) {
             linked += 1;
-            let on_it = |other: &&Said| sentence.boxes.iter().any(|b| other.boxes.iter().any(|o| b.mirrored(*width).iou(o) >= IOU_MIN));
+            let on_it = |other: &&Said| {
+                sentence.boxes.iter().any(|b| other.boxes.iter().any(|o| b.mirrored(*width).iou(o) >= IOU_MIN))
+            };
             let facts = &sentence.facts;
             let same = |other: &&Said| {
                 facts.findings.iter().any(|f| other.facts.findings.contains(f))

@@ -138,7 +138,9 @@ fn a_student_becomes_a_bundle_that_the_viewer_reads() {
     };
     let first = done(&["distill", "--reporter", &reporter, "--films", "vindr"]);
     assert_eq!(done(&["distill", "--reporter", &reporter, "--films", "vindr"])["cached"], true);
-    assert!(first["figures"]["steps"].as_f64() > done(&["distill", "--reporter", &reporter])["figures"]["steps"].as_f64());
+    assert!(
+        first["figures"]["steps"].as_f64() > done(&["distill", "--reporter", &reporter])["figures"]["steps"].as_f64()
+    );
     let weights = first["files"][0]["path"].as_str().expect("the weights come first");
     let student = Path::new(weights).ancestors().nth(2).unwrap().display().to_string();
     let exported = done(&["export", "preview", "--student", &student, "--out", "preview"]);
@@ -157,7 +159,9 @@ fn a_student_becomes_a_bundle_that_the_viewer_reads() {
                 true
             })
             .unwrap();
-        assert!(!sample.reference.is_empty() && analysis.seen.width > 0 && analysis.notice.contains("not a medical device"));
+        assert!(
+            !sample.reference.is_empty() && analysis.seen.width > 0 && analysis.notice.contains("not a medical device")
+        );
         let words: Vec<&str> = analysis.report.split(' ').filter(|w| !w.is_empty()).collect();
         assert_eq!(words.len(), analysis.log_probs.len());
         assert!(heard.len() <= words.len() && words[..heard.len()] == heard[..]);
@@ -176,16 +180,19 @@ fn a_student_becomes_a_bundle_that_the_viewer_reads() {
     }
     // In a lake the student writes beside no detector, and its boxes with its reports.
     let in_lake = ["report", "--dataset", "mimic", "--student", "preview"];
-    let (code, _, err) = outcome(&run(folder.path(), &[&in_lake[..], &["--preset", "tiny", "--lake", "demo/lake"]].concat()));
+    let (code, _, err) =
+        outcome(&run(folder.path(), &[&in_lake[..], &["--preset", "tiny", "--lake", "demo/lake"]].concat()));
     assert!(code == 65 && err.contains("a detector's boxes"), "{code} {err}");
     for part in ["v1", "manifests"] {
-        std::fs::remove_dir_all(folder.path().join("demo/lake").join(part).join("lesions/dataset=mimic/split=test")).unwrap();
+        std::fs::remove_dir_all(folder.path().join("demo/lake").join(part).join("lesions/dataset=mimic/split=test"))
+            .unwrap();
     }
     let told = done(&in_lake);
     assert!(told["rows"]["generated_reports"].as_u64() > Some(0) && told["rows"]["lesions"].is_number(), "{told}");
     assert_eq!(done(&in_lake)["cached"], true);
 
-    let refusal = |card: &[u8], encoder: &[u8]| PreviewSession::new(card, encoder, &step).unwrap_err().code().to_owned();
+    let refusal =
+        |card: &[u8], encoder: &[u8]| PreviewSession::new(card, encoder, &step).unwrap_err().code().to_owned();
     let mut torn = encoder.clone();
     torn[1000] ^= 1;
     assert_eq!(refusal(&card, &torn), "digest");

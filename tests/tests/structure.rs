@@ -17,8 +17,14 @@ const SHARED: [&str; 5] = ["error", "exit", "progress", "stop", "config"];
 fn arrows() -> BTreeMap<&'static str, Vec<&'static str>> {
     BTreeMap::from([
         ("cli", vec!["stages", "lake", "weights"]),
-        ("stages", vec!["train", "eval", "lake", "data", "align", "report", "semi", "detect", "student", "weights", "stages"]),
-        ("train", vec!["detect", "semi", "align", "report", "student", "data", "lake", "eval", "nn", "stages::context"]),
+        (
+            "stages",
+            vec!["train", "eval", "lake", "data", "align", "report", "semi", "detect", "student", "weights", "stages"],
+        ),
+        (
+            "train",
+            vec!["detect", "semi", "align", "report", "student", "data", "lake", "eval", "nn", "stages::context"],
+        ),
         ("semi", vec!["detect"]),
         ("weights", vec!["detect", "align", "report", "nn", "train"]),
         ("align", vec!["nn"]),

@@ -10,8 +10,7 @@ use crate::error::{Result, ViewerError};
 /// # Errors
 /// [`ViewerError::Bundle`] for text that is no card of this version.
 pub fn read_card(text: &[u8]) -> Result<PreviewCard> {
-    let card: PreviewCard =
-        serde_json::from_slice(text).map_err(|e| ViewerError::Bundle(format!("card.json: {e}")))?;
+    let card: PreviewCard = serde_json::from_slice(text).map_err(|e| ViewerError::Bundle(format!("card.json: {e}")))?;
     let bad = |problem: &str| Err(ViewerError::Bundle(format!("card.json: {problem}")));
     if card.version != BUNDLE_VERSION {
         return bad(&format!("version {}, this viewer reads {BUNDLE_VERSION}", card.version));

@@ -54,13 +54,7 @@ pub struct Writer {
 
 impl Writer {
     /// Without words. `memory` holds the film's keys and values; `unknown` is the id of `<unk>`.
-    pub fn new(
-        plan: &Plan,
-        sizes: DecoderSizes,
-        options: PreviewOptions,
-        unknown: i64,
-        memory: [TValue; 2],
-    ) -> Self {
+    pub fn new(plan: &Plan, sizes: DecoderSizes, options: PreviewOptions, unknown: i64, memory: [TValue; 2]) -> Self {
         let beams = vec![Beam { told: Hypothesis::default(), cache: Cache::new(&sizes) }];
         Self { plan: plan.clone(), sizes, options, unknown, memory, beams, best: None, written: 0 }
     }

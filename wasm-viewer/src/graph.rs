@@ -24,7 +24,12 @@ pub fn plan(bytes: &[u8]) -> Result<Plan> {
 /// Names of the matrix kernels that the graph runs on.
 pub fn kernels(plan: &Plan) -> Vec<String> {
     let infos = plan.model().nodes.iter().filter_map(|n| n.op().info().ok()).flatten();
-    infos.filter_map(|i| i.starts_with("Mult: ").then(|| i.rsplit(['[', ' ']).next().map(|w| w.trim_end_matches(']').to_owned()))).flatten().collect()
+    infos
+        .filter_map(|i| {
+            i.starts_with("Mult: ").then(|| i.rsplit(['[', ' ']).next().map(|w| w.trim_end_matches(']').to_owned()))
+        })
+        .flatten()
+        .collect()
 }
 
 /// What the encoder says of a film.
@@ -54,10 +59,13 @@ fn named(plan: &Plan, outputs: TVec<TValue>, names: &[&str]) -> Result<Vec<TValu
     names
         .iter()
         .map(|name| {
-            let place = model.outputs.iter().position(|o| {
-                model.outlet_label(*o).is_some_and(|l| l == *name) || model.nodes[o.node].name == *name
-            });
-            place.and_then(|p| outputs.get(p).cloned()).ok_or_else(|| model_error(format!("the graph has no output `{name}`")))
+            let place = model
+                .outputs
+                .iter()
+                .position(|o| model.outlet_label(*o).is_some_and(|l| l == *name) || model.nodes[o.node].name == *name);
+            place
+                .and_then(|p| outputs.get(p).cloned())
+                .ok_or_else(|| model_error(format!("the graph has no output `{name}`")))
         })
         .collect()
 }

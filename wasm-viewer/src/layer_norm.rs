@@ -74,7 +74,10 @@ impl TypedOp for LayerNorm {
         for weight in &inputs[1..] {
             ensure!(weight.rank() == 1 && &weight.shape[0] == width, "scale or offset of another width");
         }
-        ensure!(inputs.iter().all(|i| i.datum_type == f32::datum_type()), "layer normalization of other numbers than f32");
+        ensure!(
+            inputs.iter().all(|i| i.datum_type == f32::datum_type()),
+            "layer normalization of other numbers than f32"
+        );
         Ok(tvec!(f32::fact(inputs[0].shape.clone())))
     }
 

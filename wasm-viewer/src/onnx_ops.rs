@@ -107,8 +107,7 @@ fn slice(_: &ParsingContext, node: &NodeProto) -> Built {
 fn convolution(_: &ParsingContext, node: &NodeProto) -> Built {
     let pads: TVec<usize> = node.get_attr_opt_tvec("pads")?.unwrap_or_default();
     let (before, after) = pads.split_at(pads.len() / 2);
-    let padding =
-        if pads.is_empty() { PaddingSpec::Valid } else { PaddingSpec::Explicit(before.into(), after.into()) };
+    let padding = if pads.is_empty() { PaddingSpec::Valid } else { PaddingSpec::Explicit(before.into(), after.into()) };
     let mut op = Conv::default().padding(padding);
     if let Some(shape) = node.get_attr_opt_tvec("kernel_shape")? {
         op = op.kernel_shape(shape);
@@ -153,12 +152,8 @@ mod tests {
             output: vec!["out".into()],
             ..Default::default()
         };
-        let graph = GraphProto {
-            node: vec![node],
-            input: vec![value("in")],
-            output: vec![value("out")],
-            ..Default::default()
-        };
+        let graph =
+            GraphProto { node: vec![node], input: vec![value("in")], output: vec![value("out")], ..Default::default() };
         let opset_import = vec![OperatorSetIdProto { domain: String::new(), version: 17 }];
         ModelProto { ir_version: 8, opset_import, graph: Some(graph), ..Default::default() }
     }

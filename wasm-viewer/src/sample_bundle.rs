@@ -44,9 +44,13 @@ pub fn read_samples(bytes: &[u8]) -> Result<Vec<Sample>> {
         let chunk = chunk.map_err(|e| bad(e.to_string()))?;
         let columns = chunk.columns();
         let text = |i: usize| {
-            columns[i].as_any().downcast_ref::<Utf8Array<i32>>().ok_or_else(|| bad(format!("{} is no text", COLUMNS[i])))
+            columns[i]
+                .as_any()
+                .downcast_ref::<Utf8Array<i32>>()
+                .ok_or_else(|| bad(format!("{} is no text", COLUMNS[i])))
         };
-        let images = columns[1].as_any().downcast_ref::<BinaryArray<i32>>().ok_or_else(|| bad("image is no bytes".into()))?;
+        let images =
+            columns[1].as_any().downcast_ref::<BinaryArray<i32>>().ok_or_else(|| bad("image is no bytes".into()))?;
         let (study, reference, teacher, boxes) = (text(0)?, text(2)?, text(3)?, text(4)?);
         samples.extend((0..chunk.len()).map(|i| Sample {
             study_id: study.value(i).into(),

@@ -21,7 +21,10 @@ fn to_json<T: Serialize>(result: Result<T>) -> String {
         Ok(value) => serde_json::to_value(value),
         Err(e) => Ok(json!({ "error": { "code": e.code(), "message": e.to_string() } })),
     };
-    value.map_or_else(|_| r#"{"error":{"code":"internal","message":"a result could not be written"}}"#.into(), |v| v.to_string())
+    value.map_or_else(
+        |_| r#"{"error":{"code":"internal","message":"a result could not be written"}}"#.into(),
+        |v| v.to_string(),
+    )
 }
 
 /// A viewer: empty until a bundle is loaded. A film is analysed by [`Viewer::open`], [`Viewer::see`],
@@ -156,7 +159,10 @@ mod tests {
     #[test]
     fn a_film_opens_without_a_bundle_and_is_not_analysed() {
         let mut viewer = Viewer::new();
-        assert_eq!(value(&viewer.open(&png(64, 48), false)), json!({ "kind": "png", "width": 64, "height": 48, "view": null }));
+        assert_eq!(
+            value(&viewer.open(&png(64, 48), false)),
+            json!({ "kind": "png", "width": 64, "height": 48, "view": null })
+        );
         assert_eq!(viewer.pixels().len(), 64 * 48);
         assert_eq!(value(&viewer.see())["error"]["code"], "bundle");
         assert_eq!(value(&viewer.advance())["error"]["code"], "no_film");

@@ -110,8 +110,7 @@ impl Alignment {
     /// The losses of a batch. `epoch` counts from 0.
     pub fn losses(&self, image: &ImageTokens, texts: &ReportTexts, epoch: i64, train: bool) -> AlignmentLosses {
         let zero = || Tensor::zeros([], (Kind::Float, image.patches.device()));
-        let negatives =
-            if epoch < self.config.all_negatives_epochs { Negatives::All } else { Negatives::Hardest };
+        let negatives = if epoch < self.config.all_negatives_epochs { Negatives::All } else { Negatives::Hardest };
         let AlignmentConfig { lab_weight, gab_weight, .. } = self.config;
         AlignmentLosses {
             local: if lab_weight > 0.0 { self.local(image, texts, negatives, train) * lab_weight } else { zero() },
@@ -124,7 +123,8 @@ impl Alignment {
     pub fn sentence_weights(&self, regions: &Tensor, present: &Tensor, sentences: &Texts, of_image: &Tensor) -> Tensor {
         let _no_grad = tch::no_grad_guard();
         let image = Tokens::unit(&regions.index_select(0, of_image), &present.index_select(0, of_image));
-        let weights = attended(&image, &self.text.sentences(sentences, false), self.config.temperature, self.config.boundary);
+        let weights =
+            attended(&image, &self.text.sentences(sentences, false), self.config.temperature, self.config.boundary);
         let total = weights.sum_dim_intlist([1i64].as_slice(), true, Kind::Float);
         weights / total.clamp_min(TINY)
     }
@@ -140,7 +140,8 @@ impl Alignment {
     /// Similarity of each film and each report: half from patches and words, half from their means.
     fn global(&self, image: &ImageTokens, texts: &ReportTexts, negatives: Negatives, train: bool) -> Tensor {
         let reports = self.text.reports(&texts.reports, train);
-        let everywhere = Tensor::ones([image.patches.size()[0], image.patches.size()[1]], (Kind::Bool, image.patches.device()));
+        let everywhere =
+            Tensor::ones([image.patches.size()[0], image.patches.size()[1]], (Kind::Bool, image.patches.device()));
         let patches = Tokens::unit(image.patches, &everywhere);
         let means = unit(&image.patches.mean_dim([1i64].as_slice(), false, Kind::Float));
         let of_means = means.matmul(&unit(&reports.mean()).tr());

@@ -26,7 +26,8 @@ fn random(size: &[i64]) -> Tensor {
 fn texts() -> ReportTexts {
     let ids = |values: &[i64], width: i64| Tensor::from_slice(values).view([-1, width]);
     let all = |t: &Tensor| t.gt(0);
-    let (reports, sentences) = (ids(&[10, 1, 2, 11, 10, 3, 11, 0, 10, 4, 5, 11], 4), ids(&[10, 1, 11, 10, 3, 11, 10, 5, 11], 3));
+    let (reports, sentences) =
+        (ids(&[10, 1, 2, 11, 10, 3, 11, 0, 10, 4, 5, 11], 4), ids(&[10, 1, 11, 10, 3, 11, 10, 5, 11], 3));
     ReportTexts {
         reports: Texts { kept: all(&reports), ids: reports },
         sentences: Texts { kept: all(&sentences), ids: sentences },
@@ -87,7 +88,8 @@ fn a_batch_of_equal_or_empty_reports_costs_nothing() {
     let same = Tensor::ones([3, 3], (Kind::Bool, Device::Cpu));
     let image = ImageTokens { patches: &patches, views: 1, regions: &regions, present: &present };
     for epoch in [0, 3] {
-        let found = alignment(&config(1.0, 1.0)).losses(&image, &ReportTexts { same: same.copy(), ..texts() }, epoch, false);
+        let found =
+            alignment(&config(1.0, 1.0)).losses(&image, &ReportTexts { same: same.copy(), ..texts() }, epoch, false);
         assert_eq!((number(&found.local), number(&found.global)), (0.0, 0.0));
     }
 }
@@ -101,7 +103,21 @@ fn a_frozen_encoder_leaves_only_projections_to_learn() {
     let names: Vec<String> = learned.map(|(n, _)| n).collect();
     assert_eq!(names.len(), 4);
     assert!(names.iter().all(|n| n.contains(".fc.")));
-    assert_eq!(Alignment::new(&AlignmentConfig { text: crate::config::report::TextEncoderConfig { heads: 3, ..frozen.text.clone() }, ..frozen }, WORDS, WIDTH, Device::Cpu).unwrap_err().exit().code(), 78);
+    assert_eq!(
+        Alignment::new(
+            &AlignmentConfig {
+                text: crate::config::report::TextEncoderConfig { heads: 3, ..frozen.text.clone() },
+                ..frozen
+            },
+            WORDS,
+            WIDTH,
+            Device::Cpu
+        )
+        .unwrap_err()
+        .exit()
+        .code(),
+        78
+    );
 }
 
 #[test]
@@ -122,7 +138,12 @@ fn a_sentence_attends_to_the_regions_of_its_own_image() {
     }
     assert!(rows[..2].iter().any(|row| row.iter().sum::<f32>() > 0.5));
     assert_eq!(rows[2], [0.0; 3]);
-    let alone = alignment.sentence_weights(&regions.narrow(0, 0, 1), &present.narrow(0, 0, 1), &sentences, &Tensor::from_slice(&[0i64, 0, 0]));
+    let alone = alignment.sentence_weights(
+        &regions.narrow(0, 0, 1),
+        &present.narrow(0, 0, 1),
+        &sentences,
+        &Tensor::from_slice(&[0i64, 0, 0]),
+    );
     let gap = (alone.narrow(0, 0, 2) - weights.narrow(0, 0, 2)).abs().max();
     assert!(number(&gap) < 1e-6);
 }

@@ -89,6 +89,10 @@ pub fn attended(image: &Tokens, text: &Tokens, temperature: f64, boundary: f64) 
     let similarity = text.vectors.bmm(&image.vectors.transpose(1, 2));
     let no_token = image.present.logical_not().unsqueeze(1);
     let words = text.present.unsqueeze(-1).to_kind(Kind::Float);
-    let sum = (matched(&similarity, &no_token, temperature, boundary) * &words).sum_dim_intlist([1i64].as_slice(), false, Kind::Float);
+    let sum = (matched(&similarity, &no_token, temperature, boundary) * &words).sum_dim_intlist(
+        [1i64].as_slice(),
+        false,
+        Kind::Float,
+    );
     sum / words.sum_dim_intlist([1i64].as_slice(), false, Kind::Float).clamp_min(1.0)
 }

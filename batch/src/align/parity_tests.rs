@@ -29,9 +29,13 @@ fn the_score_of_all_pairs_at_once_is_that_of_each_pair_with_its_contexts() {
 #[test]
 fn the_score_has_a_finite_gradient_everywhere() {
     // Equal vectors, opposite vectors, a word without any match, a text without words.
-    let vectors = Tensor::from_slice(&[1f32, 0.0, 1.0, 0.0, -1.0, 0.0, 0.0, 1.0]).view([2, 2, 2]).set_requires_grad(true);
+    let vectors =
+        Tensor::from_slice(&[1f32, 0.0, 1.0, 0.0, -1.0, 0.0, 0.0, 1.0]).view([2, 2, 2]).set_requires_grad(true);
     let present = Tensor::from_slice(&[true, true, true, false]).view([2, 2]);
-    let words = Tokens::unit(&Tensor::from_slice(&[-1f32, 0.0, 0.0, 0.0]).view([2, 1, 2]), &Tensor::from_slice(&[true, false]).view([2, 1]));
+    let words = Tokens::unit(
+        &Tensor::from_slice(&[-1f32, 0.0, 0.0, 0.0]).view([2, 1, 2]),
+        &Tensor::from_slice(&[true, false]).view([2, 1]),
+    );
     let found = scores(&Tokens::unit(&vectors, &present), &words, 20.0, 0.0);
     assert_eq!(values(&found.select(1, 1)), [0.0, 0.0]);
     found.sum(Kind::Float).backward();

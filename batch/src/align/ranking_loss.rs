@@ -52,7 +52,9 @@ pub fn ranking_loss(scores: &Tensor, pairs: &Pairs, negatives: Negatives, sum: b
             let count = counted.sum_dim_intlist([1i64].as_slice(), false, Kind::Float).clamp_min(1.0);
             (cost.relu() * counted).sum_dim_intlist([1i64].as_slice(), false, Kind::Float) / count
         }
-        Negatives::Hardest => cost.masked_fill(&pairs.mismatched.logical_not(), IGNORED).amax([1i64].as_slice(), false).relu(),
+        Negatives::Hardest => {
+            cost.masked_fill(&pairs.mismatched.logical_not(), IGNORED).amax([1i64].as_slice(), false).relu()
+        }
     };
     let total = violated(of_images) + violated(of_texts);
     if sum { total.sum(Kind::Float) } else { total.mean(Kind::Float) }

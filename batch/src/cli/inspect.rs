@@ -109,8 +109,7 @@ pub fn run(common: &Common, args: &Args) -> Result<()> {
             output::lines(&serde_json::json!({ "boxes": boxes, "out": out }).to_string())
         }
         What::Forward { reporter, inputs, out } => {
-            let args =
-                inspect_forward::Args { reporter: reporter.clone(), inputs: inputs.clone(), out: out.clone() };
+            let args = inspect_forward::Args { reporter: reporter.clone(), inputs: inputs.clone(), out: out.clone() };
             let words = inspect_forward::run(&common.context()?, &args)?;
             output::lines(&serde_json::json!({ "words": words, "out": out }).to_string())
         }

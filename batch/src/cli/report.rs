@@ -55,6 +55,7 @@ pub fn run(common: &Common, args: &Args) -> Result<()> {
     let Some(reporter) = args.reporter.clone() else {
         return Err(Error::Usage("give --reporter RUN or --student DIR".into()));
     };
-    let args = report::Args { source, reporter, out: args.out.clone(), explain: args.explain.clone(), shard: common.shard };
+    let args =
+        report::Args { source, reporter, out: args.out.clone(), explain: args.explain.clone(), shard: common.shard };
     output::result(common, &report::run(&ctx, args)?)
 }

@@ -53,7 +53,9 @@ impl<'a> StudyAugment<'a> {
                     _ => {
                         return Err(Error::Config {
                             place: "report.train.augment".into(),
-                            problem: format!("`hflip` needs both `{a}` and `{b}` among the words, and there is only one"),
+                            problem: format!(
+                                "`hflip` needs both `{a}` and `{b}` among the words, and there is only one"
+                            ),
                         });
                     }
                 }
@@ -75,7 +77,8 @@ impl<'a> StudyAugment<'a> {
         let visual = &example.visual;
         let area = (side as usize * side as usize).max(1);
         let film = visual.film.chunks(area).flat_map(|view| change.pixels(view, rng)).collect();
-        let moved: Vec<Option<Region>> = visual.regions.iter().map(|r| self.moved(r, &visual.letterbox, &change)).collect();
+        let moved: Vec<Option<Region>> =
+            visual.regions.iter().map(|r| self.moved(r, &visual.letterbox, &change)).collect();
         let named = example.named.iter().filter_map(|sentence| renumbered(sentence, &moved)).collect();
         let regions = moved.into_iter().flatten().collect();
         let visual = Arc::new(StudyVisual { film, letterbox: visual.letterbox, regions });
@@ -93,12 +96,8 @@ impl<'a> StudyAugment<'a> {
     fn moved(&self, region: &Region, letterbox: &Letterbox, change: &Change) -> Option<Region> {
         let (width, height) = (letterbox.original_width as f32, letterbox.original_height as f32);
         let [score, x, y, w, h] = region.place;
-        let at: BoxXyxy<Original> = BoxXyxy::new(
-            (x - w / 2.0) * width,
-            (y - h / 2.0) * height,
-            (x + w / 2.0) * width,
-            (y + h / 2.0) * height,
-        );
+        let at: BoxXyxy<Original> =
+            BoxXyxy::new((x - w / 2.0) * width, (y - h / 2.0) * height, (x + w / 2.0) * width, (y + h / 2.0) * height);
         let at = letterbox.original_from_model(&change.place(&letterbox.model_from_original(&at))?);
         if !at.is_proper() {
             return None;

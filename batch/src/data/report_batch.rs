@@ -223,7 +223,10 @@ mod tests {
         let spec = VisualSpec::new(64, 2, 32, 0.0);
         let (visual, _) = study_visual(&film, &[row("bar", 0.9, [600.0, 330.0, 760.0, 370.0])], &spec);
         let rows: Vec<&[u8]> = visual.regions[0].crop.chunks(32).collect();
-        assert!(rows[14..18].iter().all(|r| r.iter().all(|&p| p > 200)), "the bar fills the crop's middle from side to side");
+        assert!(
+            rows[14..18].iter().all(|r| r.iter().all(|&p| p > 200)),
+            "the bar fills the crop's middle from side to side"
+        );
         assert!(rows[..10].iter().chain(&rows[22..]).all(|r| r.iter().all(|&p| p == 0)), "above and below is padding");
         assert_eq!(visual.regions[0].place, [0.9, 0.85, 0.875, 0.2, 0.1]);
     }

@@ -136,9 +136,8 @@ impl TextTokens {
         while start < part.len() {
             let prefix = if start == 0 { "" } else { "##" };
             let ends = part[start..].char_indices().map(|(i, c)| start + i + c.len_utf8()).rev();
-            let mut ends = ends.filter_map(|end| {
-                self.ids.get(&format!("{prefix}{}", &part[start..end])).map(|id| (end, *id))
-            });
+            let mut ends =
+                ends.filter_map(|end| self.ids.get(&format!("{prefix}{}", &part[start..end])).map(|id| (end, *id)));
             let (end, id) = ends.next()?;
             found.push(id);
             start = end;
@@ -172,7 +171,8 @@ mod tests {
     fn pieces_are_the_longest_known_ones() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("vocab.txt");
-        let lines = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "card", "##iom", "##egaly", "-", "mid", "cardio", "##megaly", "."];
+        let lines =
+            ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "card", "##iom", "##egaly", "-", "mid", "cardio", "##megaly", "."];
         std::fs::write(&path, lines.join("\n")).unwrap();
         let tokens = TextTokens::pieces(&path).unwrap();
         // Greedy: `cardio` + `##megaly`, not `card` + `##iom` + `##egaly`.

@@ -263,7 +263,9 @@ mod tests {
             let gradient = |unsure: &[Vec<Target>]| {
                 let logits: Vec<Tensor> = levels
                     .iter()
-                    .map(|l| Tensor::zeros([2, l.points(), classes], (Kind::Float, Device::Cpu)).set_requires_grad(true))
+                    .map(|l| {
+                        Tensor::zeros([2, l.points(), classes], (Kind::Float, Device::Cpu)).set_requires_grad(true)
+                    })
                     .collect();
                 let outputs: Vec<LevelOutputs> = logits
                     .iter()
@@ -281,7 +283,8 @@ mod tests {
             let (without, with) = (gradient(&[]), gradient(&unsure));
             assert_eq!(i64::try_from(without.eq(0.0).sum(Kind::Int64)).unwrap(), 0, "as published every entry learns");
             let silent = with.eq(0.0);
-            let of_class = |image: i64, class: i64| i64::try_from(silent.get(image).select(1, class).sum(Kind::Int64)).unwrap();
+            let of_class =
+                |image: i64, class: i64| i64::try_from(silent.get(image).select(1, class).sum(Kind::Int64)).unwrap();
             assert!(of_class(0, 1) > 0 && of_class(1, 2) > 0);
             assert_eq!((of_class(0, 0), of_class(0, 2), of_class(1, 0), of_class(1, 1)), (0, 0, 0, 0));
             let gap = ((&with - &without) * silent.logical_not().to_kind(Kind::Float)).abs().max();

@@ -12,9 +12,9 @@ use super::grouped_nms::grouped_nms;
 use super::iou::{paired_iou, pairwise_iou};
 use super::losses::{giou_loss, sigmoid_focal_sum};
 use super::matcher::Matcher;
-use crate::nn::parity_golden::{assert_close, golden, numbers, tensor, values};
 use super::points::levels;
 use super::roi_align::pyramid_level;
+use crate::nn::parity_golden::{assert_close, golden, numbers, tensor, values};
 
 fn boxes(value: &Value) -> Vec<BoxXyxy<Model>> {
     let corners = numbers(value);

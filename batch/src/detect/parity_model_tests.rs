@@ -4,13 +4,13 @@ use d2r_contracts::boxes::BoxXyxy;
 use serde_json::Value;
 use tch::{Device, Tensor};
 
-use crate::nn::parity_golden::{assert_close, assert_sampled, fill, golden, image, input, numbers, values};
 use super::super::sampler::Draw;
 use super::super::target::{BatchTargets, Target};
 use super::*;
 use crate::config::detector::{BackboneNorm, RcnnConfig};
 use crate::config::{Layers, resolve};
 use crate::detect::losses::Part;
+use crate::nn::parity_golden::{assert_close, assert_sampled, fill, golden, image, input, numbers, values};
 
 /// Torchvision's sizes: ResNet-50, 256 channels. Their batch norms are in evaluation mode, which is the frozen one.
 fn config(architecture: Architecture) -> DetectorModelConfig {

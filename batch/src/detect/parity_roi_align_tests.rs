@@ -4,8 +4,8 @@
 use d2r_contracts::boxes::BoxXyxy;
 use tch::Kind;
 
-use crate::nn::parity_golden::{assert_close, assert_sampled, golden, numbers, signed, values};
 use super::roi_align::{Roi, RoiAlign};
+use crate::nn::parity_golden::{assert_close, assert_sampled, golden, numbers, signed, values};
 
 #[test]
 fn pooling_equals_torchvisions_in_all_variants() {

@@ -10,11 +10,11 @@ use crate::eval::constant_report::best_constant_report;
 use crate::eval::detection_figures::Resampling;
 use crate::eval::diversity::Diversity;
 use crate::eval::figure::Figure;
-use d2r_contracts::findings_labeler::label;
 use crate::eval::label_f1::{LabelScore, MACRO, MICRO, States, UncertainAs, VARIANTS, label_f1, per_label};
 use crate::eval::links::LinkCounts;
 use crate::eval::rouge::rouge_l_one;
 use crate::eval::signature::signature;
+use d2r_contracts::findings_labeler::label;
 
 /// A generated report and its reference, both cleaned.
 #[derive(Debug, Clone, PartialEq)]

@@ -5,8 +5,8 @@
 
 use tch::{Device, Kind, Tensor};
 
-use super::decode_options::Method;
 pub use super::decode_options::DecodeOptions;
+use super::decode_options::Method;
 use super::encoder_decoder::{BOUNDARY, EncoderDecoder};
 use super::finished_reports::{Done, Finished, Hypothesis, not_finite};
 use super::sampling::write_word_by_word;
@@ -157,9 +157,7 @@ impl Beams {
         let joined = |of: fn(&Picked) -> &Tensor| Tensor::cat(&picked.iter().map(of).collect::<Vec<_>>(), 1);
         let (parent, word, sums) = (joined(|p| &p.parent), joined(|p| &p.word), joined(|p| &p.sums));
         let index = parent.unsqueeze(-1).expand([-1, -1, length], false);
-        let grown = |old: &Tensor, new: &Tensor| {
-            Tensor::cat(&[&old.gather(1, &index, false), &new.unsqueeze(-1)], 2)
-        };
+        let grown = |old: &Tensor, new: &Tensor| Tensor::cat(&[&old.gather(1, &index, false), &new.unsqueeze(-1)], 2);
         self.words = grown(&self.words, &word);
         self.log_probs = grown(&self.log_probs, &joined(|p| &p.log_prob));
         let ended = word.eq(BOUNDARY);
@@ -192,7 +190,8 @@ impl Beams {
             let (sums, index) = candidates.topk(width, -1, true, true);
             let word = index.remainder(vocabulary);
             let said = log_probs.narrow(1, start, each).reshape([batch, each * vocabulary]);
-            let (parent, log_prob) = (index.divide_scalar_mode(vocabulary, "floor") + start, said.gather(1, &index, false));
+            let (parent, log_prob) =
+                (index.divide_scalar_mode(vocabulary, "floor") + start, said.gather(1, &index, false));
             if groups > 1 {
                 taken = taken.scatter_add(2, &word.unsqueeze(1), &sums.ones_like().unsqueeze(1));
             }

@@ -98,7 +98,8 @@ impl EncoderDecoder {
 
     /// `tokens`: f32 `[B, S, d_visual]`; `present`: boolean `[B, S]`. Returns `[B, S, d_model]`.
     pub fn encode(&self, tokens: &Tensor, present: &Tensor, train: bool) -> Tensor {
-        let embedded = linear_in(&tokens.to_kind(self.compute), &self.att_embed).relu().dropout(self.visual_dropout, train);
+        let embedded =
+            linear_in(&tokens.to_kind(self.compute), &self.att_embed).relu().dropout(self.visual_dropout, train);
         let embedded = embedded * present.unsqueeze(-1).to_kind(self.compute);
         self.encoder.forward_t(&embedded, &visible(present), train)
     }

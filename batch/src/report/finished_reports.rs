@@ -136,6 +136,11 @@ impl Finished {
         // A beam that went on after its end is the same report once more.
         let length = words.iter().position(|w| *w == BOUNDARY).unwrap_or(words.len());
         let log_probs = self.log_probs[start..start + length].to_vec();
-        Ok(Some(Hypothesis { words: words[..length].to_vec(), log_probs, sum: self.sum[place], ended: length < words.len() }))
+        Ok(Some(Hypothesis {
+            words: words[..length].to_vec(),
+            log_probs,
+            sum: self.sum[place],
+            ended: length < words.len(),
+        }))
     }
 }

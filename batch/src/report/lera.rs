@@ -156,7 +156,11 @@ impl PatchAttention {
         if self.literal {
             // As published: channels and pixels of a patch, flattened together, are cut into side^2 runs.
             let patches = xs.permute([0, 2, 3, 1]).unfold(1, side, side).unfold(2, side, side);
-            return patches.reshape([batch, -1, side * side, channels]).mean_dim([-1i64].as_slice(), false, None::<Kind>);
+            return patches.reshape([batch, -1, side * side, channels]).mean_dim(
+                [-1i64].as_slice(),
+                false,
+                None::<Kind>,
+            );
         }
         let grey = xs.mean_dim([1i64].as_slice(), false, None::<Kind>);
         grey.unfold(1, side, side).unfold(2, side, side).reshape([batch, -1, side * side])

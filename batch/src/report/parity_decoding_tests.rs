@@ -105,9 +105,8 @@ fn stopping_early_changes_no_report_whatever_the_options() {
                 let options = DecodeOptions { early_stop, ..options.clone() };
                 write_reports(&model, &encoded, &present, &options, &KEYS).unwrap()
             };
-            let words = |all: Vec<Vec<Hypothesis>>| -> Vec<Vec<i64>> {
-                all.into_iter().flatten().map(|r| r.words).collect()
-            };
+            let words =
+                |all: Vec<Vec<Hypothesis>>| -> Vec<Vec<i64>> { all.into_iter().flatten().map(|r| r.words).collect() };
             assert_eq!(words(of(true)), words(of(false)), "seed {seed}, {options:?}");
         }
     }

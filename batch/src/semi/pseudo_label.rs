@@ -25,7 +25,12 @@ pub struct PseudoLabels {
 impl PseudoLabels {
     /// What a detector learns from them.
     pub fn targets(&self) -> BatchTargets<'_> {
-        BatchTargets { classes: &self.classes, sides: &self.sides, unsure: &self.unsure, supervision: Supervision::Pseudo }
+        BatchTargets {
+            classes: &self.classes,
+            sides: &self.sides,
+            unsure: &self.unsure,
+            supervision: Supervision::Pseudo,
+        }
     }
 }
 
@@ -38,7 +43,8 @@ pub fn accepted(score: f32, threshold: f64) -> bool {
 pub fn select(boxes: &PseudoBoxes, config: &SemiConfig, most: usize) -> PseudoLabels {
     let (classes, found, capped) = above(&boxes.classes, config.threshold, most);
     let (sides, ..) = above(&boxes.sides, config.side_threshold(), most);
-    let unsure = if config.unsure_min > 0.0 { between(&boxes.classes, config.unsure_min, &classes) } else { Vec::new() };
+    let unsure =
+        if config.unsure_min > 0.0 { between(&boxes.classes, config.unsure_min, &classes) } else { Vec::new() };
     PseudoLabels { classes, sides, unsure, found, capped }
 }
 

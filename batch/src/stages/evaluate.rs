@@ -16,11 +16,11 @@ use super::context::{Context, FileDigest, StageResult};
 use crate::error::{Error, Result};
 use crate::eval::detection_figures::{DetectionFigures, Resampling};
 use crate::eval::figure::Figure;
-use d2r_contracts::findings_labeler::label;
 use crate::eval::label_f1::States;
 use crate::eval::report_figures::{ReportFigures, link_figures};
 use crate::lake::digest::sha256_hex;
 use crate::lake::{Lake, PartManifest, Partition, Provenance, Shard, atomic_file};
+use d2r_contracts::findings_labeler::label;
 use inputs::{DetectorInput, ReportsInput};
 
 /// What to evaluate.

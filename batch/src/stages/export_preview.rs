@@ -86,7 +86,10 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
         cached: false,
         rows: BTreeMap::from([("samples".into(), count as u64)]),
         files,
-        figures: BTreeMap::from([("model_bytes".into(), model_bytes), ("parameters".into(), student.parameters() as f64)]),
+        figures: BTreeMap::from([
+            ("model_bytes".into(), model_bytes),
+            ("parameters".into(), student.parameters() as f64),
+        ]),
         wall_s: start.elapsed().as_secs_f64(),
     })
 }
@@ -166,11 +169,15 @@ fn samples(ctx: &Context, lake: &Lake, args: &Args) -> Result<(Vec<u8>, usize)> 
         let found = boxes.get(&image.image_id).map_or(&[][..], Vec::as_slice);
         let list: Vec<_> = found
             .iter()
-            .map(|b| json!({ "class_name": b.class_name, "score": b.score,
-                "region": [scale(b.x_min), scale(b.y_min), scale(b.x_max), scale(b.y_max)] }))
+            .map(|b| {
+                json!({ "class_name": b.class_name, "score": b.score,
+                "region": [scale(b.x_min), scale(b.y_min), scale(b.x_max), scale(b.y_max)] })
+            })
             .collect();
         let teacher = told.get(&image.image_id).cloned().unwrap_or_default();
-        for (column, text) in columns.iter_mut().zip([image.study_id, reference.clone(), teacher, json!(list).to_string()]) {
+        for (column, text) in
+            columns.iter_mut().zip([image.study_id, reference.clone(), teacher, json!(list).to_string()])
+        {
             column.push(text);
         }
         pictures.push(shown);

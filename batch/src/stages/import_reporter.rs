@@ -43,7 +43,13 @@ pub fn run(ctx: &Context, args: Args) -> Result<(StageResult, ImportReport)> {
     let vocabulary = read_vocabulary(&args.vocabulary)?;
     let words = vocabulary.len() as i64 + 1;
     let config = &ctx.config.report.model;
-    let card = ReporterCard { config: config.clone(), visual: visual_spec(config), vocabulary, align: None, detector_sha256: None };
+    let card = ReporterCard {
+        config: config.clone(),
+        visual: visual_spec(config),
+        vocabulary,
+        align: None,
+        detector_sha256: None,
+    };
     tch::manual_seed(ctx.config.run.seed as i64);
     let mut model = new_model(&card, ctx.device)?;
     let report = import_r2gen(&mut model, words, &args.weights)?;

@@ -24,13 +24,13 @@ use crate::data::text_tokens::{EncodedTexts, TextTokens};
 use crate::error::{Error, Result};
 use crate::lake::digest::file_digest;
 use crate::lake::{Lake, Partition, Provenance, Shard, atomic_file};
-use d2r_contracts::grounding::{BoxFacts, SentenceFacts, boxes_named};
 use crate::train::detector_card::DetectorCard;
 use crate::train::model_card::ModelCard;
 use crate::train::report_loop::{ReportTraining, train};
 use crate::train::reporter_card::{ReporterCard, new_model, visual_spec};
 use crate::train::run_dir::RunDir;
 use crate::weights::bert_names::import_text_encoder;
+use d2r_contracts::grounding::{BoxFacts, SentenceFacts, boxes_named};
 
 /// The first word of the runs' names.
 const VERB: &str = "reporter";

@@ -11,8 +11,8 @@ use tempfile::TempDir;
 use super::*;
 use crate::config::resolve::{Layers, resolve};
 use crate::progress::Progress;
-use crate::stop::StopFlag;
 use crate::stages::report::{self, Source};
+use crate::stop::StopFlag;
 
 const SIDE: u32 = 96;
 const NORMAL: &str = "the heart size is normal . the lungs are clear . no pneumothorax is seen .";
@@ -111,7 +111,8 @@ impl Fixture {
     }
 
     fn write(&self) {
-        let provenance = || Provenance { run_id: "ingest-0123456789ab".into(), model_sha256: None, work_key: "0".repeat(16) };
+        let provenance =
+            || Provenance { run_id: "ingest-0123456789ab".into(), model_sha256: None, work_key: "0".repeat(16) };
         for split in ["train", "val", "test"] {
             let (part, whole) = (Partition::new("mimic", split), Shard::default());
             self.lake.write(&part, whole, self.images.get(split).cloned().unwrap_or_default(), &provenance()).unwrap();
@@ -174,7 +175,8 @@ fn odd_reports_and_odd_films_are_learnt_from_and_written_about() {
         let args = report::Args { source, reporter: run.clone(), out: None, explain: None, shard: Shard::default() };
         let told = report::run(&ctx, args).unwrap();
         assert_eq!((told.rows["generated_reports"], told.rows["failures"]), (1, 0));
-        let rows: Vec<d2r_contracts::tables::GeneratedReportRow> = f.lake.read(&Partition::new("mimic", "test")).unwrap();
+        let rows: Vec<d2r_contracts::tables::GeneratedReportRow> =
+            f.lake.read(&Partition::new("mimic", "test")).unwrap();
         let boxes = ctx.config.report.model.max_regions as i32;
         assert_eq!(rows[0].n_boxes, boxes);
         assert!((0..=boxes).contains(&rows[0].box_without_sentence.unwrap()));

@@ -104,9 +104,7 @@ fn cell_loss(features: &StudentFeatures, batch: &StudentBatch) -> Tensor {
     let centres = centre.sum(Kind::Float).clamp_min(1.0);
     let focal = -(hit + away).sum(Kind::Float) / centres;
     let smaller = features.edges.minimum(&batch.edges);
-    let area = |e: &Tensor| {
-        (e.narrow(1, 0, 1) + e.narrow(1, 2, 1)) * (e.narrow(1, 1, 1) + e.narrow(1, 3, 1))
-    };
+    let area = |e: &Tensor| (e.narrow(1, 0, 1) + e.narrow(1, 2, 1)) * (e.narrow(1, 1, 1) + e.narrow(1, 3, 1));
     let shared = area(&smaller);
     let union = area(&features.edges) + area(&batch.edges) - &shared;
     let gap = -((shared + TINY) / (union + TINY)).log() * &batch.owned;

@@ -106,8 +106,13 @@ struct Stage {
 /// Channels of the two dense convolutions, the stages, width of the tokens. Kernels of 5 x 5 cost little where each
 /// channel has its own (MobileNetV3, Howard et al. 2019), and narrow expansions pay for them.
 fn sizes(tier: Tier) -> ([i64; 2], [Stage; 4], i64) {
-    let stage =
-        |[expansion, channels, repeats, stride, kernel]: [i64; 5]| Stage { expansion, channels, repeats, stride, kernel };
+    let stage = |[expansion, channels, repeats, stride, kernel]: [i64; 5]| Stage {
+        expansion,
+        channels,
+        repeats,
+        stride,
+        kernel,
+    };
     let (dense, stages, tokens) = match tier {
         Tier::A => ([8, 24], [[2, 24, 1, 1, 3], [3, 40, 2, 2, 5], [3, 64, 3, 2, 5], [4, 96, 1, 2, 5]], 128),
         Tier::B => ([16, 32], [[4, 32, 1, 1, 3], [6, 48, 3, 2, 5], [6, 96, 4, 2, 5], [6, 160, 3, 2, 5]], 256),

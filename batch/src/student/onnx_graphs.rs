@@ -82,7 +82,8 @@ fn encoder(student: &Student) -> Result<GraphWriter> {
     let by_token = g.reshape(&split, &[cells, 4 * CLASSES]);
     let seen = projected(&mut g, &by_token, "seen", &student.seen)?;
     let by_class = g.reshape(&evidence, &[CLASSES, 4 * cells]);
-    let strongest = g.node("ReduceMax", &[&by_class], &[("axes", Attribute::Ints(vec![1])), ("keepdims", Attribute::Int(0))]);
+    let strongest =
+        g.node("ReduceMax", &[&by_class], &[("axes", Attribute::Ints(vec![1])), ("keepdims", Attribute::Int(0))]);
     let strongest = g.reshape(&strongest, &[1, CLASSES]);
     let labels = g.node("Mul", &[&labels, &told], &[]);
     let all = g.node("Concat", &[&labels, &strongest], &[("axis", Attribute::Int(1))]);

@@ -97,7 +97,9 @@ impl GraphWriter {
         let Steps { whole, step } = steps(&tensor, axis);
         let gap = f64::try_from((&whole * &step - &tensor).abs().max())?;
         if gap > EXACT * f64::try_from(tensor.abs().max())? {
-            return Err(Error::Internal(format!("the weight {name} was not frozen before it was written ({gap:e} off)")));
+            return Err(Error::Internal(format!(
+                "the weight {name} was not frozen before it was written ({gap:e} off)"
+            )));
         }
         let bytes = Vec::<i8>::try_from(whole.to_kind(Kind::Int8).contiguous().reshape([-1]))?;
         let stored = format!("{name}.int8");

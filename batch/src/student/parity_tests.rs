@@ -102,7 +102,9 @@ fn freezing_twice_changes_nothing_and_a_student_that_is_not_frozen_is_not_writte
     let before: Vec<Tensor> = student.variables().trainable_variables().iter().map(Tensor::copy).collect();
     student.freeze();
     for (before, after) in before.iter().zip(student.variables().trainable_variables()) {
-        assert!(f64::try_from((before - &after).abs().max()).unwrap() <= 1e-6 * f64::try_from(before.abs().max()).unwrap());
+        assert!(
+            f64::try_from((before - &after).abs().max()).unwrap() <= 1e-6 * f64::try_from(before.abs().max()).unwrap()
+        );
     }
     let _no_grad = tch::no_grad_guard();
     let _ = student.token.ws.shallow_clone().uniform_(-1.0, 1.0);

@@ -30,7 +30,8 @@ const SPREAD_MIN: f32 = 0.5;
 /// Targets of a film. Larger boxes are drawn first, so that a small one keeps its cell.
 pub fn cell_targets(boxes: &[TargetBox], classes: usize, grid: usize) -> CellTargets {
     let cells = grid * grid;
-    let mut targets = CellTargets { heat: vec![0.0; classes * cells], edges: vec![0.0; 4 * cells], owned: vec![0.0; cells] };
+    let mut targets =
+        CellTargets { heat: vec![0.0; classes * cells], edges: vec![0.0; 4 * cells], owned: vec![0.0; cells] };
     let area = |b: &TargetBox| (b.edges[2] - b.edges[0]) * (b.edges[3] - b.edges[1]);
     let mut order: Vec<&TargetBox> = boxes.iter().filter(|b| b.class_id < classes && area(b) > 0.0).collect();
     order.sort_by(|a, b| area(b).total_cmp(&area(a)));

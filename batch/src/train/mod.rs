@@ -2,10 +2,9 @@
 
 pub mod checkpoint;
 pub mod detector_card;
-pub mod distill_loop;
-pub mod student_card;
 pub mod detector_evaluation;
 pub mod detector_loop;
+pub mod distill_loop;
 pub mod lr_schedule;
 pub mod metrics_log;
 pub mod model_card;
@@ -19,6 +18,7 @@ pub mod run_dir;
 pub mod semi_loop;
 pub mod semi_sums;
 pub mod semi_training;
+pub mod student_card;
 
 #[cfg(test)]
 mod report_parity_tests;

@@ -125,8 +125,7 @@ impl Optimizer {
 
     /// The gradients' norms; `None` without gradients.
     fn norms(&self) -> Option<Tensor> {
-        let norms: Vec<Tensor> =
-            self.slots.iter().map(|s| &s.grad).filter(|g| g.defined()).map(Tensor::norm).collect();
+        let norms: Vec<Tensor> = self.slots.iter().map(|s| &s.grad).filter(|g| g.defined()).map(Tensor::norm).collect();
         (!norms.is_empty()).then(|| Tensor::stack(&norms, 0))
     }
 

@@ -37,7 +37,6 @@ use crate::report::decode_options::DecodeOptions;
 use crate::report::report_model::{RegionTensors, ReportModel, ReportTargets, VisualFeatures, VisualTensors};
 use crate::stop::StopFlag;
 
-
 /// What is trained on, and how.
 #[derive(Debug)]
 pub struct ReportTraining<'a> {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use tch::Kind;
 
 use super::*;
-use crate::config::{Layers, resolve};
 use crate::config::report::AlignmentConfig;
+use crate::config::{Layers, resolve};
 use crate::data::report_batch::{NamedRegions, Region, square};
 use crate::data::text_tokens::TextTokens;
 

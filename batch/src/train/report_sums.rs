@@ -77,10 +77,6 @@ impl ReportSums {
     pub fn means(&self) -> Result<Option<ReportMeans>> {
         let values = Vec::<f64>::try_from(&self.values)?;
         let mean = |i: usize| values[i] / values[4];
-        Ok((values[4] >= 1.0).then(|| ReportMeans {
-            word: mean(0),
-            grounding: mean(1),
-            alignment: [mean(2), mean(3)],
-        }))
+        Ok((values[4] >= 1.0).then(|| ReportMeans { word: mean(0), grounding: mean(1), alignment: [mean(2), mean(3)] }))
     }
 }

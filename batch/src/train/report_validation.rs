@@ -1,14 +1,14 @@
 //! How good a report model is on the validation split: what it writes greedily, and the word loss.
 
-use crate::config::report::Selection;
 use super::report_loop::{ReportTraining, visual_tensors};
+use crate::config::report::Selection;
 use crate::data::collate_report::{WordBatch, stack_visuals, stack_words};
 use crate::data::report_batch::{ReportExample, StudyVisual};
 use crate::error::Result;
 use crate::eval::bleu::bleu;
-use d2r_contracts::findings_labeler::label;
 use crate::eval::label_f1::{MICRO, label_f1};
 use crate::report::report_model::{ReportModel, ReportTargets};
+use d2r_contracts::findings_labeler::label;
 use tch::Kind;
 
 /// The configured score of the written reports, and the word loss.

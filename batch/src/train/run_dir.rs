@@ -147,8 +147,7 @@ impl RunDir {
     pub fn write_best_of(&self, name: &str, tensors: &NamedTensors) -> Result<String> {
         let dir = self.path.join("best");
         fs::create_dir_all(&dir).map_err(|e| Error::io("create", &dir, e))?;
-        let (temp, target) =
-            (dir.join(format!("{name}.safetensors.tmp")), dir.join(format!("{name}.safetensors")));
+        let (temp, target) = (dir.join(format!("{name}.safetensors.tmp")), dir.join(format!("{name}.safetensors")));
         write_tensors(&temp, tensors)?;
         fs::rename(&temp, &target).map_err(|e| Error::io("rename", &temp, e))?;
         sha256_file(&target)

@@ -29,8 +29,7 @@ fn ours(theirs: &str) -> Option<String> {
 /// [`Error::BadData`] with missing, surplus and misshapen names; those of reading.
 pub fn import_text_encoder(alignment: &mut Alignment, file: &Path) -> Result<ImportReport> {
     let mut wanted = alignment.variables().variables();
-    let present: Vec<&str> =
-        ENCODERS.into_iter().filter(|e| wanted.keys().any(|name| name.starts_with(e))).collect();
+    let present: Vec<&str> = ENCODERS.into_iter().filter(|e| wanted.keys().any(|name| name.starts_with(e))).collect();
     let (mut report, mut copies): (ImportReport, Vec<(Tensor, Tensor)>) = Default::default();
     for (theirs, tensor) in read_tensors(file)? {
         let Some(name) = ours(&theirs) else {
@@ -40,9 +39,11 @@ pub fn import_text_encoder(alignment: &mut Alignment, file: &Path) -> Result<Imp
         for encoder in &present {
             match wanted.remove(&format!("{encoder}{name}")) {
                 None => report.surplus.push(theirs.clone()),
-                Some(variable) if variable.size() != tensor.size() => report
-                    .misshapen
-                    .push(format!("{theirs} is {:?}, report.align.text wants {:?}", tensor.size(), variable.size())),
+                Some(variable) if variable.size() != tensor.size() => report.misshapen.push(format!(
+                    "{theirs} is {:?}, report.align.text wants {:?}",
+                    tensor.size(),
+                    variable.size()
+                )),
                 Some(variable) => {
                     copies.push((variable, tensor.shallow_clone()));
                     report.taken.push(format!("{encoder}{name}"));
@@ -81,15 +82,8 @@ mod tests {
 
     fn published(width: i64, words: i64) -> Vec<(String, Tensor)> {
         let vs = tch::nn::VarStore::new(Device::Cpu);
-        let shape = crate::align::bert::BertShape {
-            words,
-            positions: 512,
-            width,
-            layers: 1,
-            heads: 2,
-            d_ff: 16,
-            dropout: 0.0,
-        };
+        let shape =
+            crate::align::bert::BertShape { words, positions: 512, width, layers: 1, heads: 2, d_ff: 16, dropout: 0.0 };
         let _bert = crate::align::bert::Bert::new(&(vs.root() / "bert"), shape);
         let mut tensors: Vec<(String, Tensor)> = vs
             .variables()

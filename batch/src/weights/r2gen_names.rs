@@ -38,7 +38,9 @@ fn fate(theirs: &str) -> Fate {
         return Fate::Positions;
     }
     let child = name.strip_prefix(TRUNK).and_then(|rest| {
-        CHILDREN.iter().find_map(|(number, child)| rest.strip_prefix(number).map(|tail| format!("{TRUNK}{child}{tail}")))
+        CHILDREN
+            .iter()
+            .find_map(|(number, child)| rest.strip_prefix(number).map(|tail| format!("{TRUNK}{child}{tail}")))
     });
     Fate::Taken(child.unwrap_or_else(|| name.to_owned()))
 }
@@ -56,7 +58,8 @@ pub fn import_r2gen(model: &mut ReportModel, words: i64, file: &Path) -> Result<
         let ours = match fate(&theirs) {
             Fate::Taken(name) => name,
             Fate::Positions => {
-                check_positions(&tensor, model.config().d_model).map_err(|problem| bad(format!("`{theirs}` {problem}")))?;
+                check_positions(&tensor, model.config().d_model)
+                    .map_err(|problem| bad(format!("`{theirs}` {problem}")))?;
                 report.unused.push(theirs);
                 continue;
             }
@@ -119,7 +122,16 @@ mod tests {
     fn config() -> ReportModelConfig {
         let layers = Layers { preset: Some("r2gen_compat".into()), ..Layers::default() };
         let published = resolve(&layers).unwrap().config.report.model;
-        ReportModelConfig { trunk_depth: 50, trunk_width: 4, input_side: 32, d_model: 16, d_ff: 16, heads: 4, layers: 2, ..published }
+        ReportModelConfig {
+            trunk_depth: 50,
+            trunk_width: 4,
+            input_side: 32,
+            d_model: 16,
+            d_ff: 16,
+            heads: 4,
+            layers: 2,
+            ..published
+        }
     }
 
     fn model(seed: i64) -> ReportModel {

@@ -8,7 +8,8 @@ use anyhow::{Context, Result};
 use wasmparser::{BinaryReader, InitFuncMap, Parser, Payload, SymbolInfo, SymbolInfoMap};
 
 /// Parts of the symbols of what is not needed, crate and module as they are mangled.
-const NOT_NEEDED: [&str; 4] = ["10tract_nnef9transform", "10tract_core9transform", "10tract_core8batchify", "4conv4nhwc"];
+const NOT_NEEDED: [&str; 4] =
+    ["10tract_nnef9transform", "10tract_core9transform", "10tract_core8batchify", "4conv4nhwc"];
 
 const INIT_FUNCTIONS: u8 = 6;
 const SYMBOLS: u8 = 8;
@@ -55,7 +56,8 @@ fn pruned(data: &[u8]) -> Result<Option<(Vec<u8>, usize)>> {
         let size = reader.read_var_u32()? as usize;
         parts.push((kind, reader.read_bytes(size)?));
     }
-    let part = |wanted: u8| parts.iter().find(|(kind, _)| *kind == wanted).map(|(_, bytes)| BinaryReader::new(bytes, 0));
+    let part =
+        |wanted: u8| parts.iter().find(|(kind, _)| *kind == wanted).map(|(_, bytes)| BinaryReader::new(bytes, 0));
     let (Some(symbols), Some(functions)) = (part(SYMBOLS), part(INIT_FUNCTIONS)) else { return Ok(None) };
     let symbols = SymbolInfoMap::new(symbols)?.into_iter().collect::<Result<Vec<_>, _>>()?;
     let functions = InitFuncMap::new(functions)?.into_iter().collect::<Result<Vec<_>, _>>()?;

@@ -30,7 +30,9 @@ fn main() -> Result<()> {
         ["site", folder] => site(Path::new(folder)),
         ["brotli", folder] => pack(Path::new(folder)),
         ["link", linker, ref rest @ ..] => link(linker, rest),
-        _ => bail!("usage: d2r-viewer-pack glue PKG SIMD.wasm RELAXED.wasm [packed] | site FOLDER | brotli FOLDER | link LINKER ARGUMENTS"),
+        _ => bail!(
+            "usage: d2r-viewer-pack glue PKG SIMD.wasm RELAXED.wasm [packed] | site FOLDER | brotli FOLDER | link LINKER ARGUMENTS"
+        ),
     }
 }
 
@@ -40,7 +42,9 @@ fn link(linker: &str, arguments: &[&str]) -> Result<()> {
     for argument in arguments {
         if argument.ends_with(".o") {
             let object = fs::read(argument).with_context(|| format!("cannot read {argument}"))?;
-            if let Some((smaller, gone)) = constructors::without_constructors(&object).with_context(|| (*argument).to_owned())? {
+            if let Some((smaller, gone)) =
+                constructors::without_constructors(&object).with_context(|| (*argument).to_owned())?
+            {
                 eprintln!("viewer: {gone} constructors left out");
                 fs::write(argument, smaller).with_context(|| format!("cannot write {argument}"))?;
             }
@@ -79,7 +83,9 @@ fn glue(pkg: &Path, modules: [(&str, &str); 2], packed: bool) -> Result<()> {
         }
         entries += &format!("  {kind}: {{ bytes: {bytes} }},\n");
     }
-    let text = format!("// Written by the build: the modules' sizes, for the progress bar.\nexport const MODULES = {{\n{entries}}};\n");
+    let text = format!(
+        "// Written by the build: the modules' sizes, for the progress bar.\nexport const MODULES = {{\n{entries}}};\n"
+    );
     Ok(fs::write(pkg.join("modules.js"), text)?)
 }
 
@@ -101,7 +107,8 @@ fn optimise(wasm: &Path) -> Result<()> {
 }
 
 /// Of the bundle, what the page never asks for.
-const NOT_ASKED_FOR: [&str; 5] = ["service-worker.js", "preview/LICENSE-DATA", "pkg/LICENSE", "pkg/package.json", "pkg/viewer.d.ts"];
+const NOT_ASKED_FOR: [&str; 5] =
+    ["service-worker.js", "preview/LICENSE-DATA", "pkg/LICENSE", "pkg/package.json", "pkg/viewer.d.ts"];
 
 fn site(folder: &Path) -> Result<()> {
     let (mut names, mut digest) = (Vec::new(), Sha256::new());
@@ -130,7 +137,8 @@ fn pack(folder: &Path) -> Result<()> {
     for entry in WalkDir::new(folder).sort_by_file_name() {
         let entry = entry?;
         let bytes = if entry.file_type().is_file() { fs::read(entry.path())? } else { continue };
-        let params = brotli::enc::BrotliEncoderParams { quality: 11, lgwin: 22, size_hint: bytes.len(), ..Default::default() };
+        let params =
+            brotli::enc::BrotliEncoderParams { quality: 11, lgwin: 22, size_hint: bytes.len(), ..Default::default() };
         let mut packed = Vec::new();
         brotli::BrotliCompress(&mut bytes.as_slice(), &mut packed, &params)?;
         if packed.len() < bytes.len() * 9 / 10 {

@@ -20,7 +20,6 @@ use crate::error::{Error, Result};
 use crate::eval::bleu::BleuCounts;
 use crate::eval::detection_figures::DetectionFigures;
 use crate::eval::figure::Figure;
-use d2r_contracts::findings_labeler::label;
 use crate::eval::gallery::{Case, CaseBox, CaseSentence, picture};
 use crate::eval::html_report::{FailureCount, FigureGroup, Page, Timing};
 use crate::eval::label_f1::{MICRO, label_f1};
@@ -29,6 +28,7 @@ use crate::eval::report_figures::{ReportFigures, link_figures};
 use crate::eval::rouge::rouge_l_one;
 use crate::eval::truth::Truth;
 use crate::stages::context::Context;
+use d2r_contracts::findings_labeler::label;
 
 /// Classes drawn by line beside their mean; more could not be told apart.
 const CURVES: usize = 9;

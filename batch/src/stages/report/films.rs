@@ -154,11 +154,13 @@ impl Reader {
         let read: Vec<Result<(ImageRow, Radiograph, Vec<Radiograph>), FailureRow>> = chunk
             .par_iter()
             .map(|views| {
-                let failed = |e: SourceError, image: &ImageRow| e.into_row("report", &image.path, Some(&image.image_id));
+                let failed =
+                    |e: SourceError, image: &ImageRow| e.into_row("report", &image.path, Some(&image.image_id));
                 let first = &views[0];
                 let found = if measured { open(root, first, decode) } else { known(root, first, decode) };
                 let (image, film) = found.map_err(|e| failed(e, first))?;
-                let more = views[1..].iter().map(|view| read_radiograph(root, view, decode).map_err(|e| failed(e, view)));
+                let more =
+                    views[1..].iter().map(|view| read_radiograph(root, view, decode).map_err(|e| failed(e, view)));
                 Ok((image, film, more.collect::<Result<_, _>>()?))
             })
             .collect();
