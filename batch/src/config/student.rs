@@ -42,9 +42,9 @@ pub struct StudentModelConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Tier {
-    /// 0.18 M parameters.
+    /// 0.16 M parameters.
     A,
-    /// 1.35 M parameters.
+    /// 1.42 M parameters.
     B,
 }
 
