@@ -19,7 +19,7 @@ if has_packages; then
   linker=/usr/bin/wasm-ld-22 # What is there already, before anything is downloaded.
 elif has_target || { command -v rustup >/dev/null && timeout 120 rustup target add "$target" >/dev/null 2>&1 && has_target; }; then
   say "with rustup's $target"
-  linker=$(rustc --print sysroot)/lib/rustlib/$(rustc --print host-tuple)/bin/gcc-ld/wasm-ld
+  linker=$(rustc --print sysroot)/lib/rustlib/$(rustc --print host-tuple)/bin/rust-lld
 else
   if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
     say "rustup cannot add $target; install it, or Debian's: sudo apt-get install $packages"
