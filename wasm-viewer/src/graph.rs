@@ -49,6 +49,15 @@ fn values(value: &TValue) -> Result<Vec<f32>> {
     Ok(value.to_plain_array_view::<f32>().map_err(model_error)?.iter().copied().collect())
 }
 
+/// The same, where the card says how many.
+fn sized(value: &TValue, count: usize) -> Result<Vec<f32>> {
+    let found = values(value)?;
+    if found.len() != count {
+        return Err(model_error(format!("the step gives {} numbers where the card's sizes make {count}", found.len())));
+    }
+    Ok(found)
+}
+
 fn tensor(shape: &[usize], values: &[f32]) -> Result<TValue> {
     Ok(Tensor::from_shape(shape, values).map_err(model_error)?.into_tvalue())
 }
@@ -132,10 +141,11 @@ pub fn step(
     let outputs = plan.run(inputs).map_err(model_error)?;
     let found = named(plan, outputs, &["logits", "k_new", "v_new", "attn"])?;
     // Keys lie in columns, values in rows.
-    for (row, key) in values(&found[1])?.into_iter().enumerate() {
+    let new = layers * heads * d_head;
+    for (row, key) in sized(&found[1], new)?.into_iter().enumerate() {
         cache.keys[row * max_words + cache.filled] = key;
     }
-    for (head, value) in values(&found[2])?.chunks_exact(d_head).enumerate() {
+    for (head, value) in sized(&found[2], new)?.chunks_exact(d_head).enumerate() {
         let start = (head * max_words + cache.filled) * d_head;
         cache.values[start..start + d_head].copy_from_slice(value);
     }

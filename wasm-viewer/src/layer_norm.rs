@@ -56,6 +56,7 @@ impl EvalOp for LayerNorm {
         let mut out = xs.into_tensor();
         let epsilon = f32::from_bits(self.epsilon);
         let width = scale.len();
+        ensure!(width > 0, "layer normalization of nothing");
         for row in out.try_as_plain_ram_mut()?.as_slice_mut::<f32>()?.chunks_exact_mut(width) {
             let mean = row.iter().sum::<f32>() / width as f32;
             let variance = row.iter().map(|x| (x - mean) * (x - mean)).sum::<f32>() / width as f32;

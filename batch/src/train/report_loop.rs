@@ -52,7 +52,7 @@ pub struct ReportTraining<'a> {
     pub visual: VisualSpec,
     /// Hyper-parameters.
     pub config: &'a ReportTrainConfig,
-    /// How validation reports are written; the likeliest word is taken each time whatever it says.
+    /// How validation reports are written; the likeliest word each time unless `config.val_beam` is on.
     pub decode: DecodeOptions,
     /// Seed of all random streams.
     pub seed: u64,

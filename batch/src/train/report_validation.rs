@@ -1,4 +1,4 @@
-//! How good a report model is on the validation split: what it writes greedily, and the word loss.
+//! How good a report model is on the validation split: what it writes, and the word loss.
 
 use super::report_loop::{ReportTraining, visual_tensors};
 use crate::config::report::Selection;

@@ -80,11 +80,15 @@ def current_parts(lake: Path, table: str) -> list[str]:
 
 
 def assert_same_rows(sharded, single) -> None:
-    """Row for row; measured numbers to a thousandth of a pixel, since libtorch adds in another order when a batch has another size."""
+    """Row for row. libtorch adds in another order when a batch has another size: coordinates agree to a thousandth of a pixel, other
+    measured numbers to a hundred-thousandth."""
+    import polars as pl
     from polars.testing import assert_frame_equal
 
     assert single.height > 0
-    assert_frame_equal(sharded, single, rel_tol=1e-5, abs_tol=1e-3)
+    pixels = pl.selectors.matches("^(std_)?[xy]_m(in|ax)$")
+    assert_frame_equal(sharded.select(pixels), single.select(pixels), rel_tol=0, abs_tol=1e-3)
+    assert_frame_equal(sharded.drop(pixels), single.drop(pixels), rel_tol=0, abs_tol=1e-5)
 
 
 def test_fifty_shards_on_two_workers_are_one_process(celery, base, d2r):

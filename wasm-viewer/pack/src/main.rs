@@ -1,7 +1,7 @@
 //! Makes the browser's package and page out of what was compiled.
 //!
-//! `d2r-viewer-pack glue PKG SIMD.wasm RELAXED.wasm [packed]`: JavaScript glue and declarations for both modules, and
-//! `modules.js` with their sizes; packed, Binaryen (`WASM_OPT`) goes over the modules, which takes minutes.
+//! `d2r-viewer-pack glue PKG SIMD.wasm RELAXED.wasm`: JavaScript glue and declarations for both modules, and
+//! `modules.js` with their sizes.
 //! `d2r-viewer-pack site FOLDER`: writes the list of files to keep offline, and their version, into the service worker.
 //! `d2r-viewer-pack brotli FOLDER`: a packed copy beside each of its files. `d2r-viewer-pack link LINKER ARGUMENTS`: links
 //! without the constructors that nothing needs.
@@ -25,13 +25,12 @@ const LARGEST: u64 = 6_500_000;
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["glue", pkg, simd, relaxed] => glue(Path::new(pkg), [("simd", simd), ("relaxed", relaxed)], false),
-        ["glue", pkg, simd, relaxed, "packed"] => glue(Path::new(pkg), [("simd", simd), ("relaxed", relaxed)], true),
+        ["glue", pkg, simd, relaxed] => glue(Path::new(pkg), [("simd", simd), ("relaxed", relaxed)]),
         ["site", folder] => site(Path::new(folder)),
         ["brotli", folder] => pack(Path::new(folder)),
         ["link", linker, ref rest @ ..] => link(linker, rest),
         _ => bail!(
-            "usage: d2r-viewer-pack glue PKG SIMD.wasm RELAXED.wasm [packed] | site FOLDER | brotli FOLDER | link LINKER ARGUMENTS"
+            "usage: d2r-viewer-pack glue PKG SIMD.wasm RELAXED.wasm | site FOLDER | brotli FOLDER | link LINKER ARGUMENTS"
         ),
     }
 }
@@ -55,7 +54,7 @@ fn link(linker: &str, arguments: &[&str]) -> Result<()> {
     std::process::exit(status.code().unwrap_or(1))
 }
 
-fn glue(pkg: &Path, modules: [(&str, &str); 2], packed: bool) -> Result<()> {
+fn glue(pkg: &Path, modules: [(&str, &str); 2]) -> Result<()> {
     let mut entries = String::new();
     for (kind, module) in modules {
         let out = pkg.join(kind);
@@ -73,9 +72,6 @@ fn glue(pkg: &Path, modules: [(&str, &str); 2], packed: bool) -> Result<()> {
             bail!("{module} calls C functions that nobody provides; see the imports from `env` in {}", out.display());
         }
         let wasm = out.join(format!("{NAME}_bg.wasm"));
-        if packed {
-            optimise(&wasm)?;
-        }
         let bytes = fs::metadata(&wasm)?.len();
         eprintln!("viewer: {kind} module {bytes} bytes");
         if bytes > LARGEST {
@@ -87,23 +83,6 @@ fn glue(pkg: &Path, modules: [(&str, &str); 2], packed: bool) -> Result<()> {
         "// Written by the build: the modules' sizes, for the progress bar.\nexport const MODULES = {{\n{entries}}};\n"
     );
     Ok(fs::write(pkg.join("modules.js"), text)?)
-}
-
-/// Lets Binaryen shrink the module.
-fn optimise(wasm: &Path) -> Result<()> {
-    let tool = std::env::var("WASM_OPT").context("WASM_OPT does not name Binaryen's wasm-opt")?;
-    let smaller = wasm.with_extension("smaller");
-    let status = Command::new(&tool)
-        .args(["-Oz", "--all-features"])
-        .arg(wasm)
-        .arg("-o")
-        .arg(&smaller)
-        .status()
-        .with_context(|| format!("cannot run {tool}"))?;
-    if !status.success() {
-        bail!("{tool} refused {}", wasm.display());
-    }
-    Ok(fs::rename(&smaller, wasm)?)
 }
 
 /// Of the bundle, what the page never asks for.
