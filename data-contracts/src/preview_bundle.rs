@@ -7,7 +7,7 @@ use crate::preprocess::InputSpec;
 use crate::vocabulary::Vocabulary;
 
 /// Version of the bundle's layout; a reader refuses any other.
-pub const BUNDLE_VERSION: u32 = 2;
+pub const BUNDLE_VERSION: u32 = 3;
 /// The card.
 pub const CARD: &str = "card.json";
 /// Film to keys, values, heat, box edges and label scores.

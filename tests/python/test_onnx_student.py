@@ -56,7 +56,7 @@ class Runtime:
         layers, heads, longest, d_head = (sizes[name] for name in ("layers", "heads", "max_words", "d_head"))
         shapes = {"k_cache": (layers, heads, d_head, longest), "v_cache": (layers, heads, longest, d_head)}
         caches = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
-        bias = np.full((1, 1, 1, sizes["max_words"]), HIDDEN, np.float32)
+        bias = np.full(sizes["max_words"], HIDDEN, np.float32)
         words, steps = [], []
         while len(words) < sizes["max_words"]:
             pos = len(words)

@@ -54,9 +54,18 @@ pub struct Writer {
 
 impl Writer {
     /// Without words. `memory` holds the film's keys and values; `unknown` is the id of `<unk>`.
-    pub fn new(plan: &Plan, sizes: DecoderSizes, options: PreviewOptions, unknown: i64, memory: [TValue; 2]) -> Self {
-        let beams = vec![Beam { told: Hypothesis::default(), cache: Cache::new(&sizes) }];
-        Self { plan: plan.clone(), sizes, options, unknown, memory, beams, best: None, written: 0 }
+    ///
+    /// # Errors
+    /// When there is no room for these sizes.
+    pub fn new(
+        plan: &Plan,
+        sizes: DecoderSizes,
+        options: PreviewOptions,
+        unknown: i64,
+        memory: [TValue; 2],
+    ) -> Result<Self> {
+        let beams = vec![Beam { told: Hypothesis::default(), cache: Cache::new(&sizes)? }];
+        Ok(Self { plan: plan.clone(), sizes, options, unknown, memory, beams, best: None, written: 0 })
     }
 
     /// Ids of the likeliest words so far.
@@ -101,12 +110,16 @@ impl Writer {
             }
         }
         let mut next = Vec::with_capacity(width);
-        for Candidate { sum, beam, word, log_prob } in chosen {
-            let mut told = Hypothesis { sum, ended: word == BOUNDARY_ID, ..self.beams[beam].told.clone() };
+        for (place, &Candidate { sum, beam, word, log_prob }) in chosen.iter().enumerate() {
+            // The last that goes on with a beam takes what it has told, so that one beam alone copies nothing.
+            let shared = chosen[place + 1..].iter().any(|c| c.beam == beam);
+            let from = &mut self.beams[beam].told;
+            let so_far = if shared { from.clone() } else { std::mem::take(from) };
+            let mut told = Hypothesis { sum, ended: word == BOUNDARY_ID, ..so_far };
             if !told.ended {
                 told.words.push(word);
                 told.log_probs.push(log_prob);
-                told.looks.push(looks[beam].clone());
+                told.looks.push(if shared { looks[beam].clone() } else { std::mem::take(&mut looks[beam]) });
             }
             if !told.ended && !last {
                 next.push(Beam { told, cache: self.beams[beam].cache.clone() });

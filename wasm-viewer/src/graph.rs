@@ -49,9 +49,9 @@ fn values(value: &TValue) -> Result<Vec<f32>> {
     Ok(value.to_plain_array_view::<f32>().map_err(model_error)?.iter().copied().collect())
 }
 
-/// The same, where the card says how many.
-fn sized(value: &TValue, count: usize) -> Result<Vec<f32>> {
-    let found = values(value)?;
+/// The numbers of a tensor, where the card says how many.
+fn sized(value: &TValue, count: usize) -> Result<&[f32]> {
+    let found = value.try_as_plain_ram().and_then(|plain| plain.as_slice::<f32>()).map_err(model_error)?;
     if found.len() != count {
         return Err(model_error(format!("the step gives {} numbers where the card's sizes make {count}", found.len())));
     }
@@ -96,19 +96,48 @@ pub fn encode(plan: &Plan, pixels: &[u8], side: usize) -> Result<Encoded> {
     })
 }
 
-/// The words so far of one hypothesis: keys and values of each layer.
+/// The words so far of one hypothesis: keys and values of each layer. Clones share them until one of them goes on.
 #[derive(Debug, Clone)]
 pub struct Cache {
-    keys: Vec<f32>,
-    values: Vec<f32>,
+    keys: Arc<Tensor>,
+    values: Arc<Tensor>,
+    /// Hides the places without a word.
+    bias: Arc<Tensor>,
     filled: usize,
 }
 
 impl Cache {
     /// Without words.
-    pub fn new(sizes: &DecoderSizes) -> Self {
-        let count = sizes.layers * sizes.heads * sizes.max_words * sizes.d_head;
-        Self { keys: vec![0.0; count], values: vec![0.0; count], filled: 0 }
+    ///
+    /// # Errors
+    /// When there is no room for caches of these sizes.
+    pub fn new(sizes: &DecoderSizes) -> Result<Self> {
+        let DecoderSizes { layers, heads, d_head, max_words, .. } = *sizes;
+        let empty = |shape: &[usize]| Tensor::zero::<f32>(shape).map(Arc::new).map_err(model_error);
+        Ok(Self {
+            keys: empty(&[layers, heads, d_head, max_words])?,
+            values: empty(&[layers, heads, max_words, d_head])?,
+            bias: Arc::new(tensor1(&vec![HIDDEN; max_words])),
+            filled: 0,
+        })
+    }
+
+    /// Puts a word's keys and values in the next place.
+    fn push(&mut self, sizes: &DecoderSizes, key: &[f32], value: &[f32]) -> TractResult<()> {
+        let DecoderSizes { d_head, max_words, .. } = *sizes;
+        let mut keys = Arc::make_mut(&mut self.keys).try_as_plain_ram_mut()?;
+        // Keys lie in columns, values in rows.
+        for (row, key) in keys.as_slice_mut::<f32>()?.chunks_exact_mut(max_words).zip(key) {
+            row[self.filled] = *key;
+        }
+        let mut values = Arc::make_mut(&mut self.values).try_as_plain_ram_mut()?;
+        let heads = values.as_slice_mut::<f32>()?.chunks_exact_mut(max_words * d_head);
+        for (head, value) in heads.zip(value.chunks_exact(d_head)) {
+            head[self.filled * d_head..][..d_head].copy_from_slice(value);
+        }
+        Arc::make_mut(&mut self.bias).try_as_plain_ram_mut()?.as_slice_mut::<f32>()?[self.filled] = 0.0;
+        self.filled += 1;
+        Ok(())
     }
 }
 
@@ -123,33 +152,23 @@ pub fn step(
     cache: &mut Cache,
     token: i64,
 ) -> Result<(Vec<f32>, Vec<f32>)> {
-    let DecoderSizes { layers, heads, d_head, max_words, .. } = *sizes;
-    if cache.filled >= max_words {
+    if cache.filled >= sizes.max_words {
         return Err(model_error("the report is longer than the model's positions"));
     }
-    let bias: Vec<f32> = (0..max_words).map(|i| if i < cache.filled { 0.0 } else { HIDDEN }).collect();
-    let whole = |v: i64| -> Result<TValue> { Ok(Tensor::from_shape(&[1], &[v]).map_err(model_error)?.into_tvalue()) };
+    let kept = |tensor: &Arc<Tensor>| TValue::from_const(tensor.clone());
     let inputs = tvec!(
-        whole(token)?,
-        whole(cache.filled as i64)?,
-        tensor(&[layers, heads, d_head, max_words], &cache.keys)?,
-        tensor(&[layers, heads, max_words, d_head], &cache.values)?,
-        tensor(&[1, 1, 1, max_words], &bias)?,
+        tensor1(&[token]).into_tvalue(),
+        tensor1(&[cache.filled as i64]).into_tvalue(),
+        kept(&cache.keys),
+        kept(&cache.values),
+        kept(&cache.bias),
         memory[0].clone(),
         memory[1].clone(),
     );
     let outputs = plan.run(inputs).map_err(model_error)?;
     let found = named(plan, outputs, &["logits", "k_new", "v_new", "attn"])?;
-    // Keys lie in columns, values in rows.
-    let new = layers * heads * d_head;
-    for (row, key) in sized(&found[1], new)?.into_iter().enumerate() {
-        cache.keys[row * max_words + cache.filled] = key;
-    }
-    for (head, value) in sized(&found[2], new)?.chunks_exact(d_head).enumerate() {
-        let start = (head * max_words + cache.filled) * d_head;
-        cache.values[start..start + d_head].copy_from_slice(value);
-    }
-    cache.filled += 1;
+    let new = sizes.layers * sizes.heads * sizes.d_head;
+    cache.push(sizes, sized(&found[1], new)?, sized(&found[2], new)?).map_err(model_error)?;
     Ok((log_softmax(&values(&found[0])?), values(&found[3])?))
 }
 

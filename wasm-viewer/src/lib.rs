@@ -3,6 +3,7 @@
 //! [`session::PreviewSession`] runs the student natively and in WebAssembly, on films decoded by the very code of the
 //! batch job; [`skin`] is what JavaScript sees of it. Research software, not a medical device.
 
+mod attention;
 pub mod bundle;
 pub mod error;
 pub mod findings;

@@ -12,11 +12,13 @@ use tract_onnx::tract_hir::ops::cnn::{Conv, PaddingSpec};
 use tract_onnx::tract_hir::ops::matmul::MatMulInference;
 use tract_onnx::tract_hir::ops::{activations, array, identity, math, nn};
 
+use crate::attention::{Attention, Over};
 use crate::layer_norm::LayerNormalization;
 
 type Built = TractResult<(Box<dyn InferenceOp>, Vec<String>)>;
 
-/// A reader of graphs, opset 17, that knows these operators.
+/// A reader of graphs, opset 17, that knows these operators. The attentions are functions of the graph; what is written here
+/// stands for their bodies.
 pub fn reader() -> Onnx {
     let mut known = OnnxOpRegister::default();
     known.insert("Add", |_, _| plain(math::Add.into_hir()));
@@ -25,7 +27,6 @@ pub fn reader() -> Onnx {
     known.insert("Relu", |_, _| plain(expand(activations::Clip::new(Some(0.0), None))));
     known.insert("Sigmoid", |_, _| plain(nn::sigmoid().into_hir()));
     known.insert("Identity", |_, _| plain(Box::<identity::Identity>::default()));
-    known.insert("Softmax", |_, node| plain(expand(nn::Softmax::new(node.get_attr_opt("axis")?.unwrap_or(-1)))));
     known.insert("Concat", |_, node| plain(expand(array::Concat::new(node.get_attr("axis")?))));
     known.insert("Gather", |_, node| plain(expand(array::Gather::new(node.get_attr_opt("axis")?.unwrap_or(0)))));
     known.insert("Reshape", |_, _| plain(expand(array::Reshape::new(false))));
@@ -36,9 +37,10 @@ pub fn reader() -> Onnx {
     known.insert("ReduceMean", |_, node| reduce(node, nn::Reducer::Mean));
     known.insert("ReduceMax", |_, node| reduce(node, nn::Reducer::Max));
     known.insert("Cast", cast);
-    known.insert("Slice", slice);
     known.insert("Conv", convolution);
     known.insert("LayerNormalization", layer_normalization);
+    known.insert("CachedAttention", |_, node| plain(expand(Attention::of(Over::Words, node)?)));
+    known.insert("MemoryAttention", |_, node| plain(expand(Attention::of(Over::Film, node)?)));
     Onnx { op_register: known, provider: Arc::new(NoFiles), ..Onnx::default() }
 }
 
@@ -91,17 +93,6 @@ impl Expansion for ToNumbers {
     fn wire(&self, prefix: &str, model: &mut TypedModel, inputs: &[OutletId]) -> TractResult<TVec<OutletId>> {
         model.wire_node(prefix, tract_onnx::tract_core::ops::cast::cast(f32::datum_type()), inputs)
     }
-}
-
-fn slice(_: &ParsingContext, node: &NodeProto) -> Built {
-    let given = |place: usize| node.input.get(place).is_some_and(|name| !name.is_empty()).then_some(place);
-    plain(Box::new(array::StridedSlice {
-        begin_mask: 0,
-        end_mask: 0,
-        shrink_axis_mask: 0,
-        optional_axes_input: given(3),
-        optional_steps_input: given(4),
-    }))
 }
 
 fn convolution(_: &ParsingContext, node: &NodeProto) -> Built {

@@ -175,7 +175,7 @@ impl PreviewSession {
             frame: frame(&input),
         };
         let unknown = card.vocabulary.unknown_id();
-        let writer = Writer::new(&self.step, card.decoder, card.options, unknown, encoded.memory);
+        let writer = Writer::new(&self.step, card.decoder, card.options, unknown, encoded.memory)?;
         Ok(Reading { seen, places, writer })
     }
 

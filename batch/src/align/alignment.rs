@@ -4,6 +4,7 @@
 use tch::{Device, Kind, Tensor, nn};
 
 use super::bert::BertShape;
+use super::boundary::Boundary;
 use super::negative_aware::{Tokens, attended, scores, unit};
 use super::ranking_loss::{Negatives, Pairs, ranking_loss};
 use super::text_encoder::{TextEncoder, Texts};
@@ -56,6 +57,8 @@ pub struct Alignment {
     vs: nn::VarStore,
     config: AlignmentConfig,
     text: TextEncoder,
+    of_regions: Boundary,
+    of_patches: Boundary,
 }
 
 impl Alignment {
@@ -89,7 +92,9 @@ impl Alignment {
                 }
             }
         }
-        Ok(Self { vs, config: config.clone(), text: encoder })
+        let boundary = |name: &str| Boundary::new(&(vs.root() / name), config.boundary, config.adaptive_boundary);
+        let (of_regions, of_patches) = (boundary("lab_boundary"), boundary("gab_boundary"));
+        Ok(Self { vs, config: config.clone(), text: encoder, of_regions, of_patches })
     }
 
     /// The variables.
@@ -107,8 +112,8 @@ impl Alignment {
         self.config.text.lr
     }
 
-    /// The losses of a batch. `epoch` counts from 0.
-    pub fn losses(&self, image: &ImageTokens, texts: &ReportTexts, epoch: i64, train: bool) -> AlignmentLosses {
+    /// The losses of a batch. `epoch` counts from 0. Boundaries that are learnt learn where it trains.
+    pub fn losses(&mut self, image: &ImageTokens, texts: &ReportTexts, epoch: i64, train: bool) -> AlignmentLosses {
         let zero = || Tensor::zeros([], (Kind::Float, image.patches.device()));
         let negatives = if epoch < self.config.all_negatives_epochs { Negatives::All } else { Negatives::Hardest };
         let AlignmentConfig { lab_weight, gab_weight, .. } = self.config;
@@ -124,33 +129,41 @@ impl Alignment {
         let _no_grad = tch::no_grad_guard();
         let image = Tokens::unit(&regions.index_select(0, of_image), &present.index_select(0, of_image));
         let weights =
-            attended(&image, &self.text.sentences(sentences, false), self.config.temperature, self.config.boundary);
+            attended(&image, &self.text.sentences(sentences, false), self.config.temperature, self.of_regions.value());
         let total = weights.sum_dim_intlist([1i64].as_slice(), true, Kind::Float);
         weights / total.clamp_min(TINY)
     }
 
     /// Similarity of each image's regions and each report: the mean over its sentences.
-    fn local(&self, image: &ImageTokens, texts: &ReportTexts, negatives: Negatives, train: bool) -> Tensor {
+    fn local(&mut self, image: &ImageTokens, texts: &ReportTexts, negatives: Negatives, train: bool) -> Tensor {
         let sentences = self.text.sentences(&texts.sentences, train);
-        let found = self.scores(&regions_or_pooled(image), &sentences);
+        let regions = regions_or_pooled(image);
+        let found = scores(&regions, &sentences, self.config.temperature, self.of_regions.value());
+        if train {
+            // Every report that holds a sentence matches it; the first counts as its own.
+            let held = texts.shares.gt(0.0);
+            let own = held.to_kind(Kind::Int64).argmax(0, false);
+            self.of_regions.learn(&regions, &sentences, &found, &own, &held);
+        }
         let similarity = found.matmul(&texts.shares.tr());
         self.ranked(&similarity, &texts.shares.matmul(&sentences.mean()), texts, negatives)
     }
 
     /// Similarity of each film and each report: half from patches and words, half from their means.
-    fn global(&self, image: &ImageTokens, texts: &ReportTexts, negatives: Negatives, train: bool) -> Tensor {
+    fn global(&mut self, image: &ImageTokens, texts: &ReportTexts, negatives: Negatives, train: bool) -> Tensor {
         let reports = self.text.reports(&texts.reports, train);
         let everywhere =
             Tensor::ones([image.patches.size()[0], image.patches.size()[1]], (Kind::Bool, image.patches.device()));
         let patches = Tokens::unit(image.patches, &everywhere);
         let means = unit(&image.patches.mean_dim([1i64].as_slice(), false, Kind::Float));
         let of_means = means.matmul(&unit(&reports.mean()).tr());
-        let similarity = (self.scores(&patches, &reports) + of_means) * 0.5;
+        let found = scores(&patches, &reports, self.config.temperature, self.of_patches.value());
+        let similarity = (found + of_means) * 0.5;
+        if train {
+            let own = Tensor::arange(similarity.size()[1], (Kind::Int64, similarity.device()));
+            self.of_patches.learn(&patches, &reports, &similarity, &own, &texts.same);
+        }
         self.ranked(&similarity, &reports.mean(), texts, negatives)
-    }
-
-    fn scores(&self, image: &Tokens, text: &Tokens) -> Tensor {
-        scores(image, text, self.config.temperature, self.config.boundary)
     }
 
     fn ranked(&self, similarity: &Tensor, texts: &Tensor, batch: &ReportTexts, negatives: Negatives) -> Tensor {

@@ -51,7 +51,7 @@ fn each_loss_has_a_switch_and_teaches_image_and_text() {
         let found = alignment(&config(lab, gab)).losses(&image(), &texts(), 0, true);
         assert_eq!((number(&found.local) > 0.0, number(&found.global) > 0.0), (lab > 0.0, gab > 0.0));
     }
-    let both = alignment(&config(1.0, 1.0));
+    let mut both = alignment(&config(1.0, 1.0));
     let found = both.losses(&image(), &texts(), 5, true);
     (found.local + found.global).backward();
     let learned = |t: &Tensor| t.grad().defined() && number(&t.grad().abs().sum(Kind::Float)) > 0.0;
@@ -146,4 +146,28 @@ fn a_sentence_attends_to_the_regions_of_its_own_image() {
     );
     let gap = (alone.narrow(0, 0, 2) - weights.narrow(0, 0, 2)).abs().max();
     assert!(number(&gap) < 1e-6);
+}
+
+#[test]
+fn boundaries_that_are_learnt_move_while_training_and_are_stored() {
+    tch::manual_seed(5);
+    let patches = random(&[3, 9, WIDTH]);
+    let regions = random(&[3, 2, WIDTH]);
+    let present = Tensor::ones([3, 2], (Kind::Bool, Device::Cpu));
+    let image = ImageTokens { patches: &patches, views: 1, regions: &regions, present: &present };
+    let mut learning = alignment(&AlignmentConfig { adaptive_boundary: true, boundary: 0.5, ..config(1.0, 1.0) });
+    let values =
+        |a: &Alignment| ["lab", "gab"].map(|n| number(&a.variables().variables()[&format!("{n}_boundary.value")]));
+    for _ in 0..3 {
+        let _ = learning.losses(&image, &texts(), 0, false);
+    }
+    let counted = |a: &Alignment| number(&a.variables().variables()["gab_boundary.seen"].sum(Kind::Float));
+    assert_eq!(counted(&learning), 0.0);
+    for _ in 0..400 {
+        let _ = learning.losses(&image, &texts(), 0, true);
+    }
+    for value in values(&learning) {
+        assert!((0.0..=1.0).contains(&value) && value != 0.5, "{value}");
+    }
+    assert!(!alignment(&config(1.0, 1.0)).variables().variables().keys().any(|n| n.contains("boundary")));
 }

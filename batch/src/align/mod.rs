@@ -3,6 +3,7 @@
 
 pub mod alignment;
 pub mod bert;
+pub mod boundary;
 pub mod negative_aware;
 pub mod ranking_loss;
 pub mod text_encoder;

@@ -43,16 +43,12 @@ pub fn unit(vectors: &Tensor) -> Tensor {
 }
 
 /// Similarity of every image and every text, `[B, C]`. `temperature` sharpens attention; a word counts as matched by the
-/// tokens whose similarity is above `boundary`.
+/// tokens whose similarity is above `boundary`, a number on the same device.
 ///
 /// A text without words has similarity 0 to every image.
-pub fn scores(image: &Tokens, text: &Tokens, temperature: f64, boundary: f64) -> Tensor {
-    let [images, tokens, width] = [0, 1, 2].map(|axis| image.vectors.size()[axis]);
-    let [texts, words] = [0, 1].map(|axis| text.vectors.size()[axis]);
-    let all_words = text.vectors.reshape([texts * words, width]);
-    // [B, C, L, R]
-    let similarity = image.vectors.matmul(&all_words.tr()).transpose(1, 2).reshape([images, texts, words, tokens]);
-    let no_token = image.present.logical_not().view([images, 1, 1, tokens]);
+pub fn scores(image: &Tokens, text: &Tokens, temperature: f64, boundary: &Tensor) -> Tensor {
+    let (similarity, no_token) = similarities(image, text);
+    let [images, texts, words, tokens] = [0, 1, 2, 3].map(|axis| similarity.size()[axis]);
     let no_word = text.present.logical_not().view([1, texts, words, 1]);
 
     let best = similarity.masked_fill(&no_token, ABSENT).amax([-1i64].as_slice(), false);
@@ -76,16 +72,31 @@ pub fn scores(image: &Tokens, text: &Tokens, temperature: f64, boundary: f64) ->
     word.sum_dim_intlist([2i64].as_slice(), false, Kind::Float) / count.unsqueeze(0)
 }
 
+/// Of every word with every token `[B, C, L, R]`, and which tokens are not there `[B, 1, 1, R]`.
+fn similarities(image: &Tokens, text: &Tokens) -> (Tensor, Tensor) {
+    let [images, tokens, width] = [0, 1, 2].map(|axis| image.vectors.size()[axis]);
+    let [texts, words] = [0, 1].map(|axis| text.vectors.size()[axis]);
+    let all_words = text.vectors.reshape([texts * words, width]);
+    let similarity = image.vectors.matmul(&all_words.tr()).transpose(1, 2).reshape([images, texts, words, tokens]);
+    (similarity, image.present.logical_not().view([images, 1, 1, tokens]))
+}
+
+/// How well each word of each text fits the token that it fits best, `[B, C, L]`.
+pub fn best_of_words(image: &Tokens, text: &Tokens) -> Tensor {
+    let (similarity, no_token) = similarities(image, text);
+    similarity.masked_fill(&no_token, ABSENT).amax([-1i64].as_slice(), false)
+}
+
 /// A word's attention to the tokens that it matches, as shares of 1; zero for a word that matches none. `similarity`: `[.., R]`;
 /// `no_token`: boolean, broadcast to it.
-fn matched(similarity: &Tensor, no_token: &Tensor, temperature: f64, boundary: f64) -> Tensor {
-    let matched = similarity.gt(boundary).logical_and(&no_token.logical_not());
+fn matched(similarity: &Tensor, no_token: &Tensor, temperature: f64, boundary: &Tensor) -> Tensor {
+    let matched = similarity.gt_tensor(boundary).logical_and(&no_token.logical_not());
     let above = ((similarity - boundary) * temperature).exp() * matched.to_kind(Kind::Float);
     &above / (above.sum_dim_intlist([-1i64].as_slice(), true, Kind::Float) + TINY)
 }
 
 /// How much each text attends to each token of its own image: the mean over its words, `[n, R]`. `image` and `text` hold `n` each.
-pub fn attended(image: &Tokens, text: &Tokens, temperature: f64, boundary: f64) -> Tensor {
+pub fn attended(image: &Tokens, text: &Tokens, temperature: f64, boundary: &Tensor) -> Tensor {
     let similarity = text.vectors.bmm(&image.vectors.transpose(1, 2));
     let no_token = image.present.logical_not().unsqueeze(1);
     let words = text.present.unsqueeze(-1).to_kind(Kind::Float);

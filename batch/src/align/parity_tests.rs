@@ -20,7 +20,7 @@ fn tokens(stream: u64, count: i64, lengths: [i64; 3]) -> Tokens {
 #[test]
 fn the_score_of_all_pairs_at_once_is_that_of_each_pair_with_its_contexts() {
     for boundary in [0.0, 0.3] {
-        let found = scores(&tokens(21, 5, [5, 2, 1]), &tokens(22, 7, [7, 3, 1]), 20.0, boundary);
+        let found = scores(&tokens(21, 5, [5, 2, 1]), &tokens(22, 7, [7, 3, 1]), 20.0, &Tensor::from(boundary as f32));
         let wanted = numbers(&golden()["scores"][format!("{boundary:.1}")]);
         assert_close(&values(&found), &wanted, 1e-5, "similarity");
     }
@@ -36,7 +36,7 @@ fn the_score_has_a_finite_gradient_everywhere() {
         &Tensor::from_slice(&[-1f32, 0.0, 0.0, 0.0]).view([2, 1, 2]),
         &Tensor::from_slice(&[true, false]).view([2, 1]),
     );
-    let found = scores(&Tokens::unit(&vectors, &present), &words, 20.0, 0.0);
+    let found = scores(&Tokens::unit(&vectors, &present), &words, 20.0, &Tensor::from(0f32));
     assert_eq!(values(&found.select(1, 1)), [0.0, 0.0]);
     found.sum(Kind::Float).backward();
     assert!(values(&vectors.grad()).iter().all(|g| g.is_finite()));

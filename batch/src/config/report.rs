@@ -139,6 +139,8 @@ pub struct AlignmentConfig {
     pub margin_ratio: f64,
     /// Similarity from which a word counts as matched (`thres`).
     pub boundary: f64,
+    /// Move it while training to where matched and mismatched words part (NAAF's adaptive boundary).
+    pub adaptive_boundary: bool,
     /// Reports whose mean text vectors are this similar are not taken as mismatches of each other.
     pub same_report: f64,
     /// Epochs in which all mismatches count before only the hardest one does.

@@ -167,7 +167,7 @@ impl Runtime {
 
 fn by_tract(card: &PreviewCard, (encoder, stepper): (&Plan, &Plan), pixels: &[u8]) -> d2r_viewer::error::Result<Told> {
     let encoded = encode(encoder, pixels, card.input.side as usize)?;
-    let mut cache = Cache::new(&card.decoder);
+    let mut cache = Cache::new(&card.decoder)?;
     let (words, log_probs) = greedy(card.decoder.max_words, card.vocabulary.unknown_id(), |words| {
         let last = words.last().copied().unwrap_or(BOUNDARY_ID);
         Ok::<_, d2r_viewer::error::ViewerError>(step(stepper, &card.decoder, &encoded.memory, &mut cache, last)?.0)

@@ -5,6 +5,7 @@ pub mod augmentation;
 pub mod distillation;
 pub mod frozen;
 pub mod mobile_encoder;
+pub mod onnx_functions;
 pub mod onnx_graphs;
 pub mod onnx_writer;
 pub mod student_batch;

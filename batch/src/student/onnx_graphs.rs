@@ -6,6 +6,7 @@ use tch::nn::{Conv2D, LayerNorm, Linear};
 use tract_onnx::pb::tensor_proto::DataType;
 
 use super::mobile_encoder::ConvNorm;
+use super::onnx_functions::{CACHED_ATTENTION, LAYER, MEMORY_ATTENTION, cached_attention, memory_attention};
 use super::onnx_writer::{Attribute, GraphWriter, Name};
 use super::student_decoder::{EPS, StudentLayer};
 use super::student_model::{CLASSES, EVIDENT, LABELS, Student, TOLD};
@@ -141,12 +142,12 @@ fn step(student: &Student) -> Result<GraphWriter> {
     // Keys as the products need them: a head's words in a row.
     let caches = [("k_cache", [layers, heads, d_head, longest]), ("v_cache", [layers, heads, longest, d_head])]
         .map(|(name, shape)| g.input(name, DataType::Float, &shape));
-    let bias = g.input("bias", DataType::Float, &[1, 1, 1, longest]);
+    let bias = g.input("bias", DataType::Float, &[longest]);
     let memory = [("mem_k", [layers, heads, d_head, cells]), ("mem_v", [layers, heads, cells, d_head])]
         .map(|(name, shape)| g.input(name, DataType::Float, &shape));
+    g.function(cached_attention(heads, d_head));
+    g.function(memory_attention(heads, d_head));
 
-    let own = g.filled(0.0, &[1, 1, 1, 1]);
-    let bias = g.node("Concat", &[&bias, &own], &[("axis", Attribute::Int(3))]);
     let table = g.weight("table", &decoder.table, 0, 1.0)?;
     let word = g.node("Gather", &[&table, &token], &[("axis", Attribute::Int(0))]);
     let wide = projected(&mut g, &word, "widen", &decoder.widen)?;
@@ -155,8 +156,7 @@ fn step(student: &Student) -> Result<GraphWriter> {
     let mut xs = g.node("Add", &[&wide, &place], &[]);
     let (mut new_keys, mut new_values, mut looks) = (Vec::new(), Vec::new(), Vec::new());
     for (i, layer) in decoder.layers.iter().enumerate() {
-        let at = i as i64;
-        let part = |g: &mut GraphWriter, all: &Name, at: i64| g.slice(all, 0, at, at + 1);
+        let at = [(LAYER, Attribute::Int(i as i64))];
         let StudentLayer { self_attn, src_attn, norms, w_1, w_2 } = layer;
         let name = |part: &str| format!("layer{i}_{part}");
         let quiet = normed(&mut g, &xs, &name("norm0"), &norms[0])?;
@@ -168,27 +168,18 @@ fn step(student: &Student) -> Result<GraphWriter> {
             three.iter().enumerate().filter_map(|(i, l)| l.bs.as_ref().map(|b| b * factor(i))).collect();
         let (weight, offset) = (Tensor::cat(&weights, 0), Tensor::cat(&biases, 0));
         let all = product(&mut g, &quiet, &name("query_key_value"), &weight, Some(&offset))?;
-        let all = g.reshape(&all, &[3, heads, 1, d_head]);
-        let [query, key, value] = [0, 1, 2].map(|which| part(&mut g, &all, which));
-        let joined = |g: &mut GraphWriter, cache: &Name, new: &Name, axis: i64| {
-            let kept = part(g, cache, at);
-            g.node("Concat", &[&kept, new], &[("axis", Attribute::Int(axis))])
-        };
-        let column = g.reshape(&key, &[1, heads, d_head, 1]);
-        let (keys, values) = (joined(&mut g, &caches[0], &column, 3), joined(&mut g, &caches[1], &value, 2));
-        let (mixed, _) = attended(&mut g, &query, &keys, &values, Some(&bias));
-        xs = residual(&mut g, &xs, &mixed, &name("self_out"), &self_attn.linears[3], config.d_model)?;
+        let inputs = [&all, &caches[0], &caches[1], &bias];
+        let [mixed, key, value] = g.call(CACHED_ATTENTION, &inputs, &name("self"), &at);
+        xs = residual(&mut g, &xs, &mixed, &name("self_out"), &self_attn.linears[3])?;
         let quiet = normed(&mut g, &xs, &name("norm1"), &norms[1])?;
         let query = projected(&mut g, &quiet, &name("src_query"), &src_attn.linears[0])?;
-        let query = g.reshape(&query, &[1, heads, 1, d_head]);
-        let (keys, values) = (part(&mut g, &memory[0], at), part(&mut g, &memory[1], at));
-        let (mixed, weights) = attended(&mut g, &query, &keys, &values, None);
-        xs = residual(&mut g, &xs, &mixed, &name("src_out"), &src_attn.linears[3], config.d_model)?;
-        looks.push(weights);
+        let [mixed, look] = g.call(MEMORY_ATTENTION, &[&query, &memory[0], &memory[1]], &name("src"), &at);
+        xs = residual(&mut g, &xs, &mixed, &name("src_out"), &src_attn.linears[3])?;
+        looks.push(look);
         let quiet = normed(&mut g, &xs, &name("norm2"), &norms[2])?;
         let hidden = projected(&mut g, &quiet, &name("w_1"), w_1)?;
         let hidden = g.node("Relu", &[&hidden], &[]);
-        xs = residual(&mut g, &xs, &hidden, &name("w_2"), w_2, w_2.ws.size()[1])?;
+        xs = residual(&mut g, &xs, &hidden, &name("w_2"), w_2)?;
         new_keys.push(key);
         new_values.push(value);
     }
@@ -203,28 +194,19 @@ fn step(student: &Student) -> Result<GraphWriter> {
         let all = g.node("Concat", &parts.iter().collect::<Vec<_>>(), &[("axis", Attribute::Int(0))]);
         g.output(name, &all, &[layers, heads, 1, d_head]);
     }
-    let all = g.node("Concat", &looks.iter().collect::<Vec<_>>(), &[("axis", Attribute::Int(0))]);
-    let mean = [("axes", Attribute::Ints(vec![0, 1])), ("keepdims", Attribute::Int(0))];
-    let attn = g.node("ReduceMean", &[&all], &mean);
+    let mut attn = looks[0].clone();
+    for look in &looks[1..] {
+        attn = g.node("Add", &[&attn, look], &[]);
+    }
+    let share = g.filled(1.0 / layers as f32, &[1]);
+    let attn = g.node("Mul", &[&attn, &share], &[]);
     g.output("attn", &attn, &[1, cells]);
     Ok(g)
 }
 
-/// Softmax attention of `[1, h, 1, d]` over keys `[1, h, d, S]` and values `[1, h, S, d]`, the scale already in: the mix
-/// and the weights `[1, h, 1, S]`.
-fn attended(g: &mut GraphWriter, query: &Name, keys: &Name, values: &Name, bias: Option<&Name>) -> (Name, Name) {
-    let mut scores = g.node("MatMul", &[query, keys], &[]);
-    if let Some(bias) = bias {
-        scores = g.node("Add", &[&scores, bias], &[]);
-    }
-    let weights = g.node("Softmax", &[&scores], &[("axis", Attribute::Int(3))]);
-    (g.node("MatMul", &[&weights, values], &[]), weights)
-}
-
-/// `xs + layer(mixed)`, with `mixed` as one row of `width`.
-fn residual(g: &mut GraphWriter, xs: &Name, mixed: &Name, name: &str, layer: &Linear, width: i64) -> Result<Name> {
-    let row = g.reshape(mixed, &[1, width]);
-    let out = projected(g, &row, name, layer)?;
+/// `xs + layer(mixed)`.
+fn residual(g: &mut GraphWriter, xs: &Name, mixed: &Name, name: &str, layer: &Linear) -> Result<Name> {
+    let out = projected(g, mixed, name, layer)?;
     Ok(g.node("Add", &[xs, &out], &[]))
 }
 

@@ -3,8 +3,8 @@
 use prost::Message;
 use tch::{Kind, Tensor};
 use tract_onnx::pb::{
-    AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, StringStringEntryProto, TensorProto,
-    TensorShapeProto, TypeProto, ValueInfoProto,
+    AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, StringStringEntryProto,
+    TensorProto, TensorShapeProto, TypeProto, ValueInfoProto,
     attribute_proto::AttributeType,
     tensor_proto::DataType,
     tensor_shape_proto::{Dimension, dimension},
@@ -17,6 +17,8 @@ use crate::error::{Error, Result};
 /// ONNX' intermediate representation 8 goes with opset 17.
 const IR_VERSION: i64 = 8;
 const OPSET: i64 = 17;
+/// Of the graphs' own functions.
+const DOMAIN: &str = "d2r";
 
 /// Of a weight's largest number, how far a multiple of a step may be off.
 const EXACT: f64 = 1e-6;
@@ -33,18 +35,71 @@ pub enum Attribute {
     Ints(Vec<i64>),
     /// A number.
     Float(f32),
+    /// Numbers.
+    Floats(Vec<f32>),
+    /// In a function: what the node that calls it says under this name, an integer.
+    Given(&'static str),
+}
+
+/// A function under construction: standard operators under one name, called by [`GraphWriter::call`]. Every runtime
+/// puts its body in its place, or has code of its own for it.
+#[derive(Debug)]
+pub struct FunctionWriter {
+    function: FunctionProto,
+}
+
+impl FunctionWriter {
+    /// Without a body.
+    pub fn new(name: &str, inputs: &[&str], outputs: &[&str], attributes: &[&str]) -> Self {
+        let names = |of: &[&str]| of.iter().map(ToString::to_string).collect();
+        Self {
+            function: FunctionProto {
+                name: Some(name.into()),
+                domain: Some(DOMAIN.into()),
+                input: names(inputs),
+                output: names(outputs),
+                attribute: names(attributes),
+                opset_import: vec![opset("", OPSET)],
+                ..FunctionProto::default()
+            },
+        }
+    }
+
+    /// A node of the body that makes these values.
+    pub fn node(&mut self, op: &str, inputs: &[&str], outputs: &[&str], attributes: &[(&str, Attribute)]) {
+        self.function.node.push(node_proto(op, inputs, outputs, attributes));
+    }
+
+    /// A constant of the body.
+    pub fn constant(&mut self, name: &str, value: Attribute) {
+        let kind = match value {
+            Attribute::Int(_) | Attribute::Given(_) => "value_int",
+            Attribute::Ints(_) => "value_ints",
+            Attribute::Float(_) => "value_float",
+            Attribute::Floats(_) => "value_floats",
+        };
+        self.node("Constant", &[], &[name], &[(kind, value)]);
+    }
+
+    /// A node that gives `xs` another shape.
+    pub fn reshape(&mut self, xs: &str, shape: &[i64], output: &str) {
+        let name = format!("{output}_shape");
+        self.constant(&name, Attribute::Ints(shape.to_vec()));
+        self.node("Reshape", &[xs, &name], &[output], &[]);
+    }
 }
 
 /// A graph under construction. Weights are put in as constants; equal names must not be given twice.
 #[derive(Debug, Default)]
 pub struct GraphWriter {
     graph: GraphProto,
+    functions: Vec<FunctionProto>,
 }
 
 impl GraphWriter {
     /// An empty graph of this name.
     pub fn new(name: &str) -> Self {
-        Self { graph: GraphProto { name: name.into(), ..GraphProto::default() } }
+        Self { graph: GraphProto { name: name.into(), ..GraphProto::default() }, functions: Vec::new() }
     }
 
     /// An input of the graph: f32, or i64.
@@ -66,15 +121,27 @@ impl GraphWriter {
     }
 
     fn named(&mut self, op: &str, inputs: &[&Name], name: &str, attributes: &[(&str, Attribute)]) -> Name {
-        self.graph.node.push(NodeProto {
-            input: inputs.iter().map(|i| (*i).clone()).collect(),
-            output: vec![name.into()],
-            name: name.into(),
-            op_type: op.into(),
-            attribute: attributes.iter().map(|(name, value)| attribute(name, value)).collect(),
-            ..NodeProto::default()
-        });
+        self.graph.node.push(node_proto(op, inputs, &[name], attributes));
         name.into()
+    }
+
+    /// Adds a function that nodes may call.
+    pub fn function(&mut self, function: FunctionWriter) {
+        self.functions.push(function.function);
+    }
+
+    /// A node that calls a function; its outputs are named after `name`.
+    pub fn call<const OUTPUTS: usize>(
+        &mut self,
+        function: &str,
+        inputs: &[&Name],
+        name: &str,
+        attributes: &[(&str, Attribute)],
+    ) -> [Name; OUTPUTS] {
+        let outputs: [Name; OUTPUTS] = std::array::from_fn(|i| format!("{name}_{i}"));
+        let node = node_proto(function, inputs, &outputs, attributes);
+        self.graph.node.push(NodeProto { domain: DOMAIN.into(), name: name.into(), ..node });
+        outputs
     }
 
     /// A constant from a tensor, f32.
@@ -144,18 +211,14 @@ impl GraphWriter {
         self.node("Transpose", &[xs], &[("perm", Attribute::Ints(order.to_vec()))])
     }
 
-    /// The part `[start, end)` along an axis.
-    pub fn slice(&mut self, xs: &Name, axis: i64, start: i64, end: i64) -> Name {
-        let [start, end, axis] = [start, end, axis].map(|v| self.integers(&[v]));
-        self.node("Slice", &[xs, &start, &end, &axis], &[])
-    }
-
     /// The file's bytes; `properties` become its metadata.
     pub fn into_bytes(self, properties: &[(&str, &str)]) -> Vec<u8> {
         let entry = |(key, value): &(&str, &str)| StringStringEntryProto { key: (*key).into(), value: (*value).into() };
+        let own = (!self.functions.is_empty()).then(|| opset(DOMAIN, 1));
         let model = ModelProto {
             ir_version: IR_VERSION,
-            opset_import: vec![OperatorSetIdProto { domain: String::new(), version: OPSET }],
+            opset_import: std::iter::once(opset("", OPSET)).chain(own).collect(),
+            functions: self.functions,
             producer_name: "d2r".into(),
             producer_version: env!("CARGO_PKG_VERSION").into(),
             graph: Some(self.graph),
@@ -172,6 +235,30 @@ fn attribute(name: &str, value: &Attribute) -> AttributeProto {
         Attribute::Int(i) => AttributeProto { r#type: AttributeType::Int as i32, i: *i, ..empty },
         Attribute::Ints(ints) => AttributeProto { r#type: AttributeType::Ints as i32, ints: ints.clone(), ..empty },
         Attribute::Float(f) => AttributeProto { r#type: AttributeType::Float as i32, f: *f, ..empty },
+        Attribute::Floats(all) => AttributeProto { r#type: AttributeType::Floats as i32, floats: all.clone(), ..empty },
+        Attribute::Given(name) => {
+            AttributeProto { r#type: AttributeType::Int as i32, ref_attr_name: (*name).into(), ..empty }
+        }
+    }
+}
+
+fn opset(domain: &str, version: i64) -> OperatorSetIdProto {
+    OperatorSetIdProto { domain: domain.into(), version }
+}
+
+fn node_proto(
+    op: &str,
+    inputs: &[impl AsRef<str>],
+    outputs: &[impl AsRef<str>],
+    attributes: &[(&str, Attribute)],
+) -> NodeProto {
+    NodeProto {
+        input: inputs.iter().map(|i| i.as_ref().into()).collect(),
+        output: outputs.iter().map(|o| o.as_ref().into()).collect(),
+        name: outputs[0].as_ref().into(),
+        op_type: op.into(),
+        attribute: attributes.iter().map(|(name, value)| attribute(name, value)).collect(),
+        ..NodeProto::default()
     }
 }
 

@@ -55,7 +55,7 @@ fn film(seed: u64) -> Vec<u8> {
 }
 
 fn written(plan: &Plan, sizes: DecoderSizes, options: PreviewOptions, film: &Encoded) -> Hypothesis {
-    let mut writer = Writer::new(plan, sizes, options, -1, film.memory.clone());
+    let mut writer = Writer::new(plan, sizes, options, -1, film.memory.clone()).unwrap();
     while writer.advance().unwrap() {}
     writer.finish()
 }
@@ -87,7 +87,7 @@ fn tract_and_libtorch_agree_on_films_and_words() {
         let (logits, looks) =
             student.decoder.forward_t(&Tensor::from_slice(&words).view([1, 6]), &features.tokens, false);
         let log_probs = logits.log_softmax(-1, Kind::Float);
-        let mut cache = Cache::new(&sizes);
+        let mut cache = Cache::new(&sizes).unwrap();
         for (t, word) in words.into_iter().enumerate() {
             let (ours, look) = step(&stepper, &sizes, &encoded.memory, &mut cache, word).unwrap();
             near("log-probabilities", &ours, &log_probs.get(0).get(t as i64), 1e-3);

@@ -233,16 +233,17 @@ impl<'a> Run<'a> {
     }
 
     /// The losses of alignment; zero without it.
-    fn aligned(&self, features: &VisualFeatures, examples: &[&ReportExample]) -> Result<AlignmentLosses> {
-        let Some(alignment) = &self.alignment else {
-            let zero = || Tensor::zeros([], (tch::Kind::Float, self.job.device));
+    fn aligned(&mut self, features: &VisualFeatures, examples: &[&ReportExample]) -> Result<AlignmentLosses> {
+        let (job, epoch) = (self.job, self.state.epoch);
+        let Some(alignment) = &mut self.alignment else {
+            let zero = || Tensor::zeros([], (tch::Kind::Float, job.device));
             return Ok(AlignmentLosses { local: zero(), global: zero() });
         };
         let texts: Vec<_> = examples.iter().map(|e| &e.texts).collect();
-        let texts = report_texts(stack_texts(&texts, self.job.device)?);
+        let texts = report_texts(stack_texts(&texts, job.device)?);
         let VisualFeatures { patches, regions, present } = features;
-        let views = self.job.visual.views as i64;
-        Ok(alignment.losses(&ImageTokens { patches, views, regions, present }, &texts, self.state.epoch, true))
+        let views = job.visual.views as i64;
+        Ok(alignment.losses(&ImageTokens { patches, views, regions, present }, &texts, epoch, true))
     }
 
     fn lr_factor(&self, total: i64) -> f64 {

@@ -58,7 +58,7 @@ async function written(stepping, sizes, seen, words) {
       pos: new ort.Tensor("int64", BigInt64Array.of(BigInt(at)), [1]),
       k_cache: new ort.Tensor("float32", caches[0], [layers, heads, d_head, longest]),
       v_cache: new ort.Tensor("float32", caches[1], [layers, heads, longest, d_head]),
-      bias: new ort.Tensor("float32", bias, [1, 1, 1, longest]),
+      bias: new ort.Tensor("float32", bias, [longest]),
       mem_k: seen.mem_k,
       mem_v: seen.mem_v,
     });
