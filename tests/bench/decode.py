@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 import torch
-from pipeline import machine
+from machine import machine
 from safetensors.torch import save_file
 from torchvision.models import resnet101
 

@@ -22,7 +22,7 @@ from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 from torchvision.ops.misc import FrozenBatchNorm2d
 
-from pipeline import machine
+from machine import machine
 
 CLASSES = 22
 SETTINGS = {

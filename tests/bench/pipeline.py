@@ -5,16 +5,11 @@ Runs the demo in a temporary folder, prints a table, writes bench-results/pipeli
 
 import argparse
 import json
-import os
-import platform
 import subprocess
 import tempfile
 from pathlib import Path
 
-
-def machine() -> str:
-    names = [line.split(":", 1)[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")]
-    return f"{os.cpu_count()} x {names[0] if names else platform.machine()}"
+from machine import libtorch, machine
 
 
 def main() -> None:
@@ -38,7 +33,7 @@ def main() -> None:
         "figures": figures,
         "ratios": {},
         "machine": machine(),
-        "versions": {"d2r": summary["code_version"], "libtorch": "2.11"},
+        "versions": {"d2r": summary["code_version"], "libtorch": libtorch()},
         "command": "make bench-pipeline",
     }
     args.out.parent.mkdir(parents=True, exist_ok=True)

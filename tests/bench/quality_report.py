@@ -18,7 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from pipeline import machine
+from machine import libtorch, machine
 from quality_semi import interval
 
 PRESET = "report_bench"
@@ -185,7 +185,7 @@ def write(args: argparse.Namespace, detector: dict, runs: dict, mirrored: dict |
         "ratios": {},
         "runs": runs,
         "machine": machine(),
-        "versions": {"libtorch": "2.11"},
+        "versions": {"libtorch": libtorch()},
         "command": "make bench-quality-report",
     }
     args.out.parent.mkdir(parents=True, exist_ok=True)

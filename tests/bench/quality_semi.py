@@ -17,7 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from pipeline import machine
+from machine import libtorch, machine
 
 PRESET = "semi_bench"
 UNLABELLED = ["--unlabelled", "vindr"]
@@ -96,7 +96,7 @@ def main() -> None:
         "ratios": {},
         "runs": runs,
         "machine": machine(),
-        "versions": {"libtorch": "2.11"},
+        "versions": {"libtorch": libtorch()},
         "command": "make bench-quality-semi",
     }
     args.out.parent.mkdir(parents=True, exist_ok=True)

@@ -21,7 +21,7 @@ import numpy as np
 import polars as pl
 from safetensors.numpy import load_file
 
-from pipeline import machine
+from machine import libtorch, machine
 
 DATASET, SPLIT, SECTION = "mimic", "test", "findings"
 # The teacher writes about these films too; they have no reports.
@@ -232,7 +232,7 @@ def main() -> None:
         "missed": missed,
         "settings": args.set,
         "machine": machine(),
-        "versions": {"libtorch": "2.11"},
+        "versions": {"libtorch": libtorch()},
         "command": "make bench-quality-student",
     }
     args.out.parent.mkdir(parents=True, exist_ok=True)

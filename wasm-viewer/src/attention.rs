@@ -28,7 +28,9 @@ impl Attention {
     /// # Errors
     /// When it does not say its layer.
     pub fn of(over: Over, node: &NodeProto) -> TractResult<Self> {
-        Ok(Self { over, layer: node.get_attr("layer")? })
+        let layers: TVec<usize> = node.get_attr_tvec("layer")?;
+        ensure!(layers.len() == 1, "attention in {} layers", layers.len());
+        Ok(Self { over, layer: layers[0] })
     }
 
     fn inputs(&self) -> usize {

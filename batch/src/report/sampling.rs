@@ -43,7 +43,7 @@ pub fn write_word_by_word(
         let said = model.step(&mut state, &words);
         let choice = preferred(&said, &written, options);
         words = match options.method {
-            Method::Sample(sampling) => draw(&choice, sampling, options.temperature, &mut draws)?,
+            Method::Sample(sampling) => draw(&choice, sampling, options.temperature, &mut draws),
             Method::Beam | Method::Greedy => choice.argmax(1, false),
         };
         words = words.masked_fill(&ended, BOUNDARY);
@@ -83,23 +83,21 @@ fn draws(options: &DecodeOptions, keys: &[u64]) -> Vec<ChaCha8Rng> {
 }
 
 /// One word per row, i64 `[rows]`.
-fn draw(log_probs: &Tensor, sampling: Sampling, temperature: f64, draws: &mut [ChaCha8Rng]) -> Result<Tensor> {
+fn draw(log_probs: &Tensor, sampling: Sampling, temperature: f64, draws: &mut [ChaCha8Rng]) -> Tensor {
     let numbers: Vec<f64> = draws.iter_mut().map(|rng| rng.random::<f64>()).collect();
     let numbers = Tensor::from_slice(&numbers).to_device(log_probs.device());
     pick(&(log_probs / temperature), sampling, &numbers)
 }
 
 /// The word at which the summed probabilities of the words that may be drawn pass each number; `numbers`: f64 `[rows]` in [0, 1).
-fn pick(log_probs: &Tensor, sampling: Sampling, numbers: &Tensor) -> Result<Tensor> {
+/// Nothing is read back: what is not finite draws the end with a log-probability that is not finite, which [`collect`] refuses.
+fn pick(log_probs: &Tensor, sampling: Sampling, numbers: &Tensor) -> Tensor {
     let probs = kept(&log_probs.to_kind(Kind::Double), sampling).softmax(-1, Kind::Double);
-    if i64::try_from(probs.isfinite().all())? == 0 {
-        return Err(not_finite("the probability of a word"));
-    }
     let summed = probs.cumsum(1, Kind::Double);
     let whole = summed.narrow(1, summed.size()[1] - 1, 1);
     // A word of probability 0 is never where the sum first exceeds a number.
     let passed = summed.le_tensor(&(numbers.unsqueeze(1) * whole));
-    Ok(passed.to_kind(Kind::Int64).sum_dim_intlist([1i64].as_slice(), false, Kind::Int64))
+    passed.to_kind(Kind::Int64).sum_dim_intlist([1i64].as_slice(), false, Kind::Int64)
 }
 
 /// Words that are not among the likeliest at minus infinity.

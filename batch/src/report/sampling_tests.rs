@@ -20,7 +20,7 @@ fn given_numbers_fall_on_the_same_words() {
         [("all", 0, 1.0, 1.0), ("top_k", 5, 1.0, 1.0), ("top_p", 0, 0.7, 1.0), ("warm", 8, 0.9, 1.7)]
     {
         let scaled = log_probs.to_kind(Kind::Double) / temperature;
-        let words = pick(&scaled, Sampling { top_k, top_p, seed: 0 }, numbers).unwrap();
+        let words = pick(&scaled, Sampling { top_k, top_p, seed: 0 }, numbers);
         assert_eq!(
             Vec::<i64>::try_from(words).unwrap(),
             Vec::<i64>::try_from(&golden[&format!("drawn.{name}")]).unwrap(),
@@ -64,4 +64,13 @@ fn the_likeliest_word_alone_is_greedy_writing() {
     let greedy = words(of(Method::Greedy));
     assert_eq!(words(of(one)), greedy);
     assert_eq!(words(of(Method::Beam)), greedy);
+}
+
+#[test]
+fn numbers_that_are_not_finite_are_refused() {
+    let (_vs, model, encoded, present) = random_model(2, 0);
+    let broken = encoded.shallow_clone() * f64::NAN;
+    let keys = [0, 1, 2, 3, 4];
+    let refused = write_reports(&model, &broken, &present, &options(1, 2), &keys).unwrap_err().to_string();
+    assert!(refused.contains("finite"), "{refused}");
 }

@@ -2,6 +2,7 @@
 
 pub mod by_student;
 pub mod films;
+mod report_rows;
 mod similarity;
 mod written;
 
@@ -15,8 +16,9 @@ use d2r_contracts::tables::{
 };
 
 use self::films::{Film, Films};
+use self::report_rows::Tables;
 use self::similarity::Similarity;
-use self::written::{Tables, Writer};
+use self::written::Writer;
 use super::context::{Context, StageResult};
 use super::work_key::work_key;
 use crate::error::{Error, Result};

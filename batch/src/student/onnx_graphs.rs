@@ -156,7 +156,7 @@ fn step(student: &Student) -> Result<GraphWriter> {
     let mut xs = g.node("Add", &[&wide, &place], &[]);
     let (mut new_keys, mut new_values, mut looks) = (Vec::new(), Vec::new(), Vec::new());
     for (i, layer) in decoder.layers.iter().enumerate() {
-        let at = [(LAYER, Attribute::Int(i as i64))];
+        let at = [(LAYER, Attribute::Ints(vec![i as i64]))];
         let StudentLayer { self_attn, src_attn, norms, w_1, w_2 } = layer;
         let name = |part: &str| format!("layer{i}_{part}");
         let quiet = normed(&mut g, &xs, &name("norm0"), &norms[0])?;

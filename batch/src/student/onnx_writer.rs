@@ -37,7 +37,8 @@ pub enum Attribute {
     Float(f32),
     /// Numbers.
     Floats(Vec<f32>),
-    /// In a function: what the node that calls it says under this name, an integer.
+    /// In a function: what the node that calls it says under this name, integers. (A lone integer 0 would be left out of the
+    /// file, as protobuf's third version does, and onnxruntime would miss it.)
     Given(&'static str),
 }
 
@@ -73,8 +74,8 @@ impl FunctionWriter {
     /// A constant of the body.
     pub fn constant(&mut self, name: &str, value: Attribute) {
         let kind = match value {
-            Attribute::Int(_) | Attribute::Given(_) => "value_int",
-            Attribute::Ints(_) => "value_ints",
+            Attribute::Int(_) => "value_int",
+            Attribute::Ints(_) | Attribute::Given(_) => "value_ints",
             Attribute::Float(_) => "value_float",
             Attribute::Floats(_) => "value_floats",
         };
@@ -237,7 +238,7 @@ fn attribute(name: &str, value: &Attribute) -> AttributeProto {
         Attribute::Float(f) => AttributeProto { r#type: AttributeType::Float as i32, f: *f, ..empty },
         Attribute::Floats(all) => AttributeProto { r#type: AttributeType::Floats as i32, floats: all.clone(), ..empty },
         Attribute::Given(name) => {
-            AttributeProto { r#type: AttributeType::Int as i32, ref_attr_name: (*name).into(), ..empty }
+            AttributeProto { r#type: AttributeType::Ints as i32, ref_attr_name: (*name).into(), ..empty }
         }
     }
 }

@@ -4,19 +4,15 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use d2r_contracts::decode::DecodeOptions;
-use d2r_contracts::findings_labeler::label;
-use d2r_contracts::grounding::{BoxFacts, SentenceFacts, laterality_conflict};
-use d2r_contracts::labels::FINDING_LABELS;
+use d2r_contracts::grounding::BoxFacts;
 use d2r_contracts::preview_bundle::{CARD, ENCODER, STEP};
-use d2r_contracts::report_text::{mentions_prior, sentences};
+use d2r_contracts::report_text::sentences;
 use d2r_contracts::rows::Row;
-use d2r_contracts::tables::{
-    FailureRow, FindingRow, GeneratedReportRow, ImageRow, LesionRow, ReportSentenceRow, SentenceBoxRow, TimingRow,
-};
+use d2r_contracts::tables::{FailureRow, ImageRow, LesionRow, TimingRow};
 use d2r_viewer::session::{Analysis, PreviewSession};
 
 use super::films::{open, row};
-use super::written::Tables;
+use super::report_rows::{FinishedReport, LinkedSentence, Tables};
 use super::{FOLDER, Job, Source, for_people};
 use crate::data::report_batch::box_of;
 use crate::data::source::list_folder;
@@ -176,7 +172,6 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
 
 fn add(session: &PreviewSession, image: ImageRow, analysis: &Analysis, tables: &mut Tables) -> Result<()> {
     let card = session.card();
-    let report_id = format!("{}-r", image.image_id);
     let first = tables.lesions.len();
     for (rank, finding) in analysis.seen.findings.iter().enumerate() {
         let threshold = f64::from(card.options.score_min);
@@ -187,52 +182,23 @@ fn add(session: &PreviewSession, image: ImageRow, analysis: &Analysis, tables: &
         .iter()
         .map(|l| BoxFacts::of(l.class_id, &box_of(l), analysis.seen.width as f32))
         .collect();
-    let (mut conflict, mut unlinked, mut spoken_of) = (false, 0, vec![false; boxes.len()]);
-    for (id, (span, told)) in sentences(&analysis.report).iter().zip(&analysis.sentences).enumerate() {
-        let said = SentenceFacts::of(&span.text);
-        conflict |= laterality_conflict(&said, &told.links, &boxes);
-        unlinked += i32::from(told.links.is_empty() && said.states_anything());
-        told.links.iter().for_each(|(place, _)| spoken_of[*place] = true);
-        tables.sentences.push(ReportSentenceRow {
-            report_id: report_id.clone(),
-            sentence_id: id as i32,
-            char_start: span.char_start as i32,
-            char_end: span.char_end as i32,
-            text: span.text.clone(),
-            logprob: told.log_prob,
-        });
-        for (place, weight) in &told.links {
-            let box_id = tables.lesions[first + place].box_id.clone();
-            let (report_id, weight) = (report_id.clone(), weight.clamp(0.0, 1.0));
-            tables.links.push(SentenceBoxRow { report_id, sentence_id: id as i32, box_id, weight });
-        }
-    }
-    for (name, state) in FINDING_LABELS.iter().zip(label(&analysis.report)) {
-        tables.findings.push(FindingRow {
-            study_id: image.study_id.clone(),
-            report_id: Some(report_id.clone()),
-            origin: "generated".into(),
-            label: (*name).into(),
-            state: state.as_str().into(),
-        });
-    }
-    let prior = mentions_prior(&analysis.report);
-    tables.reports.push(GeneratedReportRow {
-        report_id,
-        image_id: image.image_id.clone(),
-        study_id: image.study_id.clone(),
-        text: analysis.report.clone(),
-        n_sentences: analysis.sentences.len() as i32,
-        n_boxes: analysis.seen.findings.len() as i32,
-        mean_logprob: analysis.log_probs.iter().sum::<f32>() / analysis.log_probs.len().max(1) as f32,
-        mentions_prior: prior,
-        laterality_conflict: conflict,
-        needs_review: prior || conflict || !analysis.ended,
-        beam_size: card.options.beam_size as i32,
-        max_words: card.decoder.max_words as i32,
-        model_sha256: card.model_sha256.clone(),
-        box_without_sentence: Some(spoken_of.iter().filter(|spoken| !**spoken).count() as i32),
-        sentence_without_box: Some(unlinked),
+    let box_ids = tables.lesions[first..].iter().map(|l| l.box_id.clone()).collect();
+    let spans = sentences(&analysis.report);
+    let linked = spans.iter().zip(&analysis.sentences);
+    tables.add_report(FinishedReport {
+        report_id: format!("{}-r", image.image_id),
+        image: &image,
+        text: &analysis.report,
+        sentences: linked
+            .map(|(span, told)| LinkedSentence { span, log_prob: told.log_prob, links: told.links.clone() })
+            .collect(),
+        boxes,
+        box_ids,
+        log_probs: &analysis.log_probs,
+        ended: analysis.ended,
+        beam_size: card.options.beam_size,
+        max_words: card.decoder.max_words,
+        model_sha256: &card.model_sha256,
     });
     tables.images.push(image);
     Ok(())

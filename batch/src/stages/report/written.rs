@@ -1,19 +1,15 @@
-//! From the model's words to rows: text, sentences, links, findings, and what a person should look at first.
+//! From the report model's words to reports: text, sentences, and the boxes that each rests on.
 
 use std::ops::Range;
 use std::path::Path;
 
-use d2r_contracts::findings_labeler::label;
-use d2r_contracts::grounding::{BoxFacts, SentenceFacts, laterality_conflict, links, sentence_weights};
-use d2r_contracts::labels::FINDING_LABELS;
-use d2r_contracts::report_text::{SentenceSpan, mentions_prior, sentences};
-use d2r_contracts::tables::{
-    FailureRow, FindingRow, GeneratedReportRow, ImageRow, LesionRow, ReportSentenceRow, SentenceBoxRow,
-};
-
+use d2r_contracts::grounding::{BoxFacts, SentenceFacts, links, sentence_weights};
+use d2r_contracts::report_text::{SentenceSpan, sentences};
+use d2r_contracts::tables::{ReportSentenceRow, SentenceBoxRow};
 use sha2::{Digest, Sha256};
 
 use super::films::Film;
+use super::report_rows::{FinishedReport, LinkedSentence, Tables};
 use super::similarity::Similarity;
 use crate::data::collate_report::stack_visuals;
 use crate::data::report_batch::{StudyVisual, box_of};
@@ -28,18 +24,6 @@ use crate::stages::decoding::decoding;
 use crate::train::model_card::{ModelCard, NOTICE};
 use crate::train::report_loop::visual_tensors;
 use crate::train::reporter_card::ReporterCard;
-
-/// Rows to write.
-#[derive(Debug, Default)]
-pub struct Tables {
-    pub images: Vec<ImageRow>,
-    pub lesions: Vec<LesionRow>,
-    pub reports: Vec<GeneratedReportRow>,
-    pub sentences: Vec<ReportSentenceRow>,
-    pub links: Vec<SentenceBoxRow>,
-    pub findings: Vec<FindingRow>,
-    pub failures: Vec<FailureRow>,
-}
 
 /// The report model at work.
 pub struct Writer<'a> {
@@ -156,55 +140,24 @@ impl Writer<'_> {
             .iter()
             .map(|&i| BoxFacts::of(film.lesions[i].class_id, &box_of(&film.lesions[i]), film.width))
             .collect();
-        let (mut conflict, mut unlinked, mut spoken_of) = (false, 0, vec![false; boxes.len()]);
-        for (sentence_id, (span, weights)) in spans.iter().zip(weights).enumerate() {
-            let said = SentenceFacts::of(&span.text);
-            let linked = links(&said, weights, self.ctx.config.generate.link_weight_min as f32);
-            conflict |= laterality_conflict(&said, &linked, &boxes);
-            unlinked += i32::from(linked.is_empty() && said.states_anything());
-            linked.iter().for_each(|(region, _)| spoken_of[*region] = true);
-            tables.sentences.push(ReportSentenceRow {
-                report_id: report_id.clone(),
-                sentence_id: sentence_id as i32,
-                char_start: span.char_start as i32,
-                char_end: span.char_end as i32,
-                text: span.text.clone(),
-                logprob: report.log_probs[words_of(span, report)].iter().sum(),
-            });
-            tables.links.extend(linked.into_iter().map(|(region, weight)| SentenceBoxRow {
-                report_id: report_id.clone(),
-                sentence_id: sentence_id as i32,
-                box_id: film.lesions[film.kept[region]].box_id.clone(),
-                weight: weight.clamp(0.0, 1.0),
-            }));
-        }
-        for (name, state) in FINDING_LABELS.iter().zip(label(text)) {
-            tables.findings.push(FindingRow {
-                study_id: film.image.study_id.clone(),
-                report_id: Some(report_id.clone()),
-                origin: "generated".into(),
-                label: (*name).into(),
-                state: state.as_str().into(),
-            });
-        }
-        let prior = mentions_prior(text);
         let generate = &self.ctx.config.generate;
-        tables.reports.push(GeneratedReportRow {
+        let sentences = spans.iter().zip(weights).map(|(span, weights)| LinkedSentence {
+            span,
+            log_prob: report.log_probs[words_of(span, report)].iter().sum(),
+            links: links(&SentenceFacts::of(&span.text), weights, generate.link_weight_min as f32),
+        });
+        tables.add_report(FinishedReport {
             report_id,
-            image_id: film.image.image_id.clone(),
-            study_id: film.image.study_id.clone(),
-            n_sentences: spans.len() as i32,
-            n_boxes: film.kept.len() as i32,
-            mean_logprob: report.log_probs.iter().sum::<f32>() / report.log_probs.len().max(1) as f32,
-            mentions_prior: prior,
-            laterality_conflict: conflict,
-            needs_review: prior || conflict || !report.ended,
-            beam_size: generate.beam_size as i32,
-            max_words: generate.max_words as i32,
-            model_sha256: self.card.model_sha256.clone(),
-            box_without_sentence: Some(spoken_of.iter().filter(|spoken| !**spoken).count() as i32),
-            sentence_without_box: Some(unlinked),
-            text: text.clone(),
+            image: &film.image,
+            text,
+            sentences: sentences.collect(),
+            boxes,
+            box_ids: film.kept.iter().map(|&i| film.lesions[i].box_id.clone()).collect(),
+            log_probs: &report.log_probs,
+            ended: report.ended,
+            beam_size: generate.beam_size,
+            max_words: generate.max_words,
+            model_sha256: &self.card.model_sha256,
         });
     }
 }
