@@ -16,7 +16,7 @@ pub mod session;
 pub mod skin;
 
 #[cfg(target_arch = "wasm32")]
-use tinyrlibc as _;
+use {d2r_viewer_allocator as _, tinyrlibc as _};
 
 /// Research-use notice, shown wherever results are.
 pub const NOTICE: &str = "Research software, not a medical device. Not for diagnosis.";
