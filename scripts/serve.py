@@ -64,6 +64,15 @@ class Handler(http.server.SimpleHTTPRequestHandler):
         """Says nothing: names of films never come here, but logs grow."""
 
 
+class Server(http.server.ThreadingHTTPServer):
+    """A thread for each connection."""
+
+    def handle_error(self, request, client_address):
+        """A browser that hangs up is no error of the server's."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
+
+
 def main():
     """Serves until it is stopped."""
     if len(sys.argv) not in (2, 3):
@@ -73,7 +82,7 @@ def main():
         sys.exit(f"serve: {folder} holds no page; make it with: make viewer")
     port = int(sys.argv[2]) if len(sys.argv) == 3 else 8000
     handler = functools.partial(Handler, directory=str(folder))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", port), handler) as server:
+    with Server(("127.0.0.1", port), handler) as server:
         print(f"serve: http://127.0.0.1:{server.server_address[1]}/   (this machine only; Ctrl-C stops it)", flush=True)
         try:
             server.serve_forever()

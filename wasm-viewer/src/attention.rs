@@ -1,5 +1,5 @@
 //! The step's two attentions as one operation each, without a copy of what they look at. The graph holds them as ONNX
-//! functions of standard operators, which other runtimes put in their place; tract would need sixteen of its own.
+//! functions of standard operators, twenty in each layer, which other runtimes put in their place.
 
 use tract_onnx::pb::NodeProto;
 use tract_onnx::tract_hir::internal::*;
