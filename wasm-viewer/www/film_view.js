@@ -50,15 +50,20 @@ export class FilmView {
   }
 
   setFindings(findings) {
-    this.boxes.replaceChildren(...findings.map((finding, index) => this.#box(finding, index)));
+    this.boxes.replaceChildren(...findings.map((finding, index) => this.#box(finding, index, findings.slice(0, index))));
     this.#draw();
   }
 
-  #box({ class_name, score, region: [x0, y0, x1, y1] }, index) {
+  #box({ class_name, score, region: [x0, y0, x1, y1] }, index, earlier) {
     const group = made("g", { class: `box hue-${index % 6}`, tabindex: 0, role: "img" });
     group.setAttribute("aria-label", `${class_name}, score ${score.toFixed(2)}`);
     const rect = made("rect", { x: x0, y: y0, width: x1 - x0, height: y1 - y0 });
-    const text = made("text", { x: x0, y: y0 < 24 ? y1 : y0, class: y0 < 24 ? "below" : "" });
+    // Names stay on the film, and names of boxes that begin at the same place stand on each other.
+    const [right, below] = [x0 > this.#film.width * 0.6, y0 < 24];
+    const near = ({ region: [x, y] }) => Math.abs(x - x0) < this.#film.width / 10 && Math.abs(y - y0) < this.#film.height / 25;
+    const lines = earlier.filter(near).length * 1.15;
+    const text = made("text", { x: right ? x1 : x0, y: below ? y1 : y0, class: below ? "below" : "", dy: `${below ? lines : -lines}em` });
+    if (right) text.setAttribute("text-anchor", "end");
     text.textContent = class_name;
     group.append(rect, text);
     for (const [enter, leave] of [["pointerenter", "pointerleave"], ["focus", "blur"]]) {
