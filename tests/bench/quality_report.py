@@ -49,6 +49,11 @@ FIGURES = {
 }
 
 
+def short(arm: str) -> str:
+    """An arm's name in figures and folders."""
+    return arm.replace(" (R2Gen)", "").lstrip("+").lower()
+
+
 def run(d2r: str, folder: Path, *args: str, settings: list[str] = ()) -> dict:
     command = [d2r, *args, "--preset", PRESET, "--lake", "lake", "--runs", "runs", "--json", "--quiet"]
     for setting in settings:
@@ -144,8 +149,8 @@ def main() -> None:
         print(f"detector AP50 {found['ap50']:.3f} {found['train_s']:.0f} s", flush=True)
         runs = {name: [] for name in args.arms}
         for seed in args.seeds:
-            for number, name in enumerate(args.arms):
-                place = folder / f"arm{number}-{seed}"
+            for name in args.arms:
+                place = folder / f"{short(name)}-{seed}"
                 one = measured(args.d2r, source, detector, place, seed, ARMS[name], args.settings)
                 runs[name].append(one)
                 shown = " ".join(f"{key} {value:.3f}" for key, value in one.items() if isinstance(value, float))
@@ -161,7 +166,7 @@ def write(args: argparse.Namespace, detector: dict, runs: dict, mirrored: dict |
     figures = {"detector_ap50": detector["ap50"], "detector_train_s": detector["train_s"]}
     print("\n| | " + " | ".join(title for _, title in FIGURES.values()) + " | training, s |\n|" + "---|" * (len(FIGURES) + 2))
     for name, found in runs.items():
-        key = name.replace(" (R2Gen)", "").lstrip("+").lower()
+        key = short(name)
         row = []
         for figure in FIGURES:
             value = cell([r[figure] for r in found])
@@ -184,6 +189,7 @@ def write(args: argparse.Namespace, detector: dict, runs: dict, mirrored: dict |
         "figures": figures,
         "ratios": {},
         "runs": runs,
+        "settings": args.settings,
         "machine": machine(),
         "versions": {"libtorch": libtorch()},
         "command": "make bench-quality-report",
