@@ -139,7 +139,7 @@ impl Alignment {
         let sentences = self.text.sentences(&texts.sentences, train);
         let regions = regions_or_pooled(image);
         let found = scores(&regions, &sentences, self.config.temperature, self.of_regions.value());
-        if train {
+        if train && self.config.adaptive_boundary {
             // Every report that holds a sentence matches it; the first counts as its own.
             let held = texts.shares.gt(0.0);
             let own = held.to_kind(Kind::Int64).argmax(0, false);
@@ -159,7 +159,7 @@ impl Alignment {
         let of_means = means.matmul(&unit(&reports.mean()).tr());
         let found = scores(&patches, &reports, self.config.temperature, self.of_patches.value());
         let similarity = (found + of_means) * 0.5;
-        if train {
+        if train && self.config.adaptive_boundary {
             let own = Tensor::arange(similarity.size()[1], (Kind::Int64, similarity.device()));
             self.of_patches.learn(&patches, &reports, &similarity, &own, &texts.same);
         }
