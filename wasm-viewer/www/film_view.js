@@ -50,21 +50,23 @@ export class FilmView {
   }
 
   setFindings(findings) {
-    this.boxes.replaceChildren(...findings.map((finding, index) => this.#box(finding, index, findings.slice(0, index))));
+    this.boxes.replaceChildren(...findings.map((finding, index) => this.#box(finding, index, findings)));
     this.#draw();
   }
 
-  #box({ class_name, score, region: [x0, y0, x1, y1] }, index, earlier) {
+  #box({ class_name, score, region: [x0, y0, x1, y1] }, index, all) {
     const group = made("g", { class: `box hue-${index % 6}`, tabindex: 0, role: "img" });
     group.setAttribute("aria-label", `${class_name}, score ${score.toFixed(2)}`);
     const rect = made("rect", { x: x0, y: y0, width: x1 - x0, height: y1 - y0 });
-    // Names stay on the film, and names of boxes that begin at the same place stand on each other.
+    // Names stay on the film. Of boxes that begin at one place the surest is named, with how many more there are; the
+    // others' names come when they are lit.
     const [right, below] = [x0 > this.#film.width * 0.6, y0 < 24];
     const near = ({ region: [x, y] }) => Math.abs(x - x0) < this.#film.width / 10 && Math.abs(y - y0) < this.#film.height / 25;
-    const lines = earlier.filter(near).length * 1.15;
-    const text = made("text", { x: right ? x1 : x0, y: below ? y1 : y0, class: below ? "below" : "", dy: `${below ? lines : -lines}em` });
+    const covered = all.slice(0, index).some(near);
+    const more = all.slice(index + 1).filter(near).length;
+    const text = made("text", { x: right ? x1 : x0, y: below ? y1 : y0, class: `${below ? "below" : ""} ${covered ? "covered" : ""}` });
     if (right) text.setAttribute("text-anchor", "end");
-    text.textContent = class_name;
+    text.textContent = more && !covered ? `${class_name} +${more}` : class_name;
     group.append(rect, text);
     for (const [enter, leave] of [["pointerenter", "pointerleave"], ["focus", "blur"]]) {
       group.addEventListener(enter, () => this.onPick(index));
