@@ -11,17 +11,21 @@ bench-results/quality-report.json and prints a Markdown table.
 
 import argparse
 import json
+import os
 import shutil
 import statistics
 import subprocess
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from machine import libtorch, machine
 from quality_semi import interval
 
 PRESET = "report_bench"
+# No setting was chosen with these films in sight.
+FILMS_SEED = "11"
 OFF = {
     "report.model.regions": "false",
     "report.model.lera": "off",
@@ -72,7 +76,7 @@ def prepare(d2r: str, folder: Path, settings: list[str]) -> tuple[Path, dict]:
         return Path(found["run"]), found
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    run(d2r, folder, "phantom", "--out", "phantom", settings=settings)
+    run(d2r, folder, "phantom", "--out", "phantom", "--seed", FILMS_SEED, settings=settings)
     for kind in ("vindr", "mimic"):
         run(d2r, folder, "ingest", kind, "--root", str(folder / f"phantom/{kind}"), settings=settings)
     start = time.perf_counter()
@@ -140,6 +144,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="work here and keep everything, instead of in a temporary folder; what is finished there is not done again")
     parser.add_argument("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS))
+    parser.add_argument("--jobs", type=int, default=2, help="trainings side by side; networks this small gain little from a second thread")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = (args.folder or Path(temporary)).absolute()
@@ -147,14 +152,20 @@ def main() -> None:
         source = folder / "source"
         detector, found = prepare(args.d2r, source, args.settings)
         print(f"detector AP50 {found['ap50']:.3f} {found['train_s']:.0f} s", flush=True)
-        runs = {name: [] for name in args.arms}
-        for seed in args.seeds:
-            for name in args.arms:
-                place = folder / f"{short(name)}-{seed}"
-                one = measured(args.d2r, source, detector, place, seed, ARMS[name], args.settings)
-                runs[name].append(one)
-                shown = " ".join(f"{key} {value:.3f}" for key, value in one.items() if isinstance(value, float))
-                print(f"seed {seed} {name:<12} {shown}", flush=True)
+        threads = max(1, (os.cpu_count() or 1) // args.jobs)
+        settings = [*args.settings, f"run.threads={threads}"]
+
+        def one(job: tuple[int, str]) -> dict:
+            seed, name = job
+            found = measured(args.d2r, source, detector, folder / f"{short(name)}-{seed}", seed, ARMS[name], settings)
+            shown = " ".join(f"{key} {value:.3f}" for key, value in found.items() if isinstance(value, float))
+            print(f"seed {seed} {name:<12} {shown}", flush=True)
+            return found
+
+        jobs = [(seed, name) for seed in args.seeds for name in args.arms]
+        with ThreadPoolExecutor(args.jobs) as pool:
+            done = dict(zip(jobs, pool.map(one, jobs), strict=True))
+        runs = {name: [done[seed, name] for seed in args.seeds] for name in args.arms}
         mirrored = None
         if args.mirror and "full" in runs:
             mirrored = mirror_agreement(args.mirror, source, runs["full"][-1]["run"], folder / "mirror")

@@ -263,6 +263,8 @@ pub struct ReportTrainConfig {
     pub prior_mentions: PriorMentions,
     /// Changes to the films of the training split and, with them, to boxes and words.
     pub augment: AugmentConfig,
+    /// What a word that names a side counts in the word loss, others 1.
+    pub side_weight: f64,
     /// Weight of the loss that draws a sentence's attention to the boxes whose class it names.
     pub grounding_weight: f64,
     /// Epochs without a better validation score before training stops.

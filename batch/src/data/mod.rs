@@ -21,6 +21,7 @@ pub mod report_augment;
 pub mod report_batch;
 pub mod report_sections;
 pub mod semi_batch;
+pub mod side_words;
 pub mod source;
 pub mod strong_augment;
 pub mod text_tokens;

@@ -1,7 +1,6 @@
 //! Augmentation of a study that keeps pixels, boxes and words together: crops and places of regions move with their film, a region
 //! that leaves it is forgotten, and on a mirrored film `left` and `right` change places in every text.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use d2r_contracts::boxes::BoxXyxy;
@@ -12,20 +11,18 @@ use rand::Rng;
 
 use super::augment::Change;
 use super::report_batch::{NamedRegions, Region, ReportExample, StudyVisual, VisualSpec};
+use super::side_words::MirroredWords;
 use super::text_tokens::{EncodedTexts, TextTokens};
 use crate::config::detector::AugmentConfig;
-use crate::error::{Error, Result};
-
-/// Words that name a side; each is followed by its mirror image.
-const SIDES: [[&str; 2]; 3] = [["left", "right"], ["leftward", "rightward"], ["leftwards", "rightwards"]];
+use crate::error::Result;
 
 /// Augments the studies of a training split.
 #[derive(Debug)]
 pub struct StudyAugment<'a> {
     config: &'a AugmentConfig,
     spec: VisualSpec,
-    words: HashMap<i64, i64>,
-    pieces: HashMap<i64, i64>,
+    words: MirroredWords,
+    pieces: MirroredWords,
 }
 
 impl<'a> StudyAugment<'a> {
@@ -43,30 +40,12 @@ impl<'a> StudyAugment<'a> {
         if !hflip && [scale, shift, brightness, contrast, gamma, noise].iter().all(|v| *v == 0.0) {
             return Ok(None);
         }
-        let swapped = |id: &dyn Fn(&str) -> Option<i64>| -> Result<HashMap<i64, i64>> {
-            let mut swaps = HashMap::new();
-            for [a, b] in SIDES {
-                match (id(a), id(b)) {
-                    (Some(x), Some(y)) => swaps.extend([(x, y), (y, x)]),
-                    (None, None) => {}
-                    _ if !hflip => {}
-                    _ => {
-                        return Err(Error::Config {
-                            place: "report.train.augment".into(),
-                            problem: format!(
-                                "`hflip` needs both `{a}` and `{b}` among the words, and there is only one"
-                            ),
-                        });
-                    }
-                }
-            }
-            Ok(swaps)
+        let swapped = |id: &dyn Fn(&str) -> Option<i64>| match hflip {
+            true => MirroredWords::new("report.train.augment.hflip", id),
+            false => Ok(MirroredWords::default()),
         };
         let words = swapped(&|word| vocabulary.id(word))?;
-        let pieces = match text {
-            Some(text) => swapped(&|word| text.id(word))?,
-            None => HashMap::new(),
-        };
+        let pieces = text.map(|text| swapped(&|word| text.id(word))).transpose()?.unwrap_or_default();
         Ok(Some(Self { config, spec, words, pieces }))
     }
 
@@ -84,11 +63,11 @@ impl<'a> StudyAugment<'a> {
         let visual = Arc::new(StudyVisual { film, letterbox: visual.letterbox, regions });
         let mut changed = ReportExample { visual, named, ..example.clone() };
         if change.mirrored() {
-            swap(&mut changed.ids, &self.words);
+            self.words.swap(&mut changed.ids);
             changed.reference = swap_sides(&changed.reference);
             let EncodedTexts { report, sentences } = &mut changed.texts;
-            swap(report, &self.pieces);
-            sentences.iter_mut().for_each(|sentence| swap(sentence, &self.pieces));
+            self.pieces.swap(report);
+            sentences.iter_mut().for_each(|sentence| self.pieces.swap(sentence));
         }
         changed
     }
@@ -109,12 +88,6 @@ impl<'a> StudyAugment<'a> {
             crop.chunks_mut((self.spec.region_side as usize).max(1)).for_each(<[u8]>::reverse);
         }
         Some(Region { crop, class_id: region.class_id, place })
-    }
-}
-
-fn swap(ids: &mut [i64], swaps: &HashMap<i64, i64>) {
-    for id in ids {
-        *id = swaps.get(id).copied().unwrap_or(*id);
     }
 }
 

@@ -140,6 +140,11 @@ impl Detector {
         self.classes
     }
 
+    /// Score from which detections are given.
+    pub fn score_min(&self) -> f64 {
+        self.config.score_min
+    }
+
     /// Losses of a batch in training mode. `images`: f32 `[B, 1 or 3, H, W]`, normalised, sides multiples of 32.
     ///
     /// # Errors

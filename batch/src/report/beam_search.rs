@@ -7,7 +7,7 @@ use tch::{Device, Kind, Tensor};
 
 pub use super::decode_options::DecodeOptions;
 use super::decode_options::Method;
-use super::encoder_decoder::{BOUNDARY, EncoderDecoder};
+use super::encoder_decoder::{BOUNDARY, DecodeState, EncoderDecoder};
 use super::finished_reports::{Done, Finished, Hypothesis, not_finite};
 use super::sampling::write_word_by_word;
 use super::word_constraints::constrained;
@@ -41,28 +41,29 @@ struct Picked {
 }
 
 /// Writes reports by the options: for each image as many as asked for. With several groups the best of each comes first, then the
-/// second of each. `encoded`: `[B, S, d_model]`; `present`: boolean `[B, S]`; `keys`: one number per image, which only draws depend on.
+/// second of each. `state`: where `model` began; `keys`: one number per image, which only draws depend on.
 ///
 /// # Errors
 /// [`Error::Config`] when the options ask for what the model cannot do; [`Error::BadData`] when the model's output
 /// is not finite.
 pub fn write_reports(
     model: &EncoderDecoder,
-    encoded: &Tensor,
-    present: &Tensor,
+    state: DecodeState,
     options: &DecodeOptions,
     keys: &[u64],
 ) -> Result<Vec<Vec<Hypothesis>>> {
     options.check()?;
-    let batch = encoded.size()[0] as usize;
+    let batch = state.images() as usize;
     if batch == 0 || options.max_words == 0 {
         let empty = Hypothesis { words: vec![], log_probs: vec![], sum: 0.0, ended: false };
         return Ok(vec![vec![empty; options.reports]; batch]);
     }
-    check_finite("the encoder's output", encoded)?;
+    if !state.is_finite()? {
+        return Err(not_finite("the encoder's output"));
+    }
     match options.method {
-        Method::Beam => search(model, encoded, present, options),
-        Method::Greedy | Method::Sample(_) => write_word_by_word(model, encoded, present, options, keys),
+        Method::Beam => search(model, state, options),
+        Method::Greedy | Method::Sample(_) => write_word_by_word(model, state, options, keys),
     }
 }
 
@@ -77,7 +78,8 @@ pub fn beam_search(
     options: &DecodeOptions,
 ) -> Result<Vec<Hypothesis>> {
     let keys: Vec<u64> = (0..encoded.size()[0] as u64).collect();
-    let written = write_reports(model, encoded, present, options, &keys)?;
+    let _no_grad = tch::no_grad_guard();
+    let written = write_reports(model, model.begin(encoded, present), options, &keys)?;
     written.into_iter().map(|reports| reports.into_iter().next().ok_or_else(without_report)).collect()
 }
 
@@ -85,18 +87,12 @@ fn without_report() -> Error {
     Error::Internal("an image was left without a report".into())
 }
 
-fn search(
-    model: &EncoderDecoder,
-    encoded: &Tensor,
-    present: &Tensor,
-    options: &DecodeOptions,
-) -> Result<Vec<Vec<Hypothesis>>> {
+fn search(model: &EncoderDecoder, mut state: DecodeState, options: &DecodeOptions) -> Result<Vec<Vec<Hypothesis>>> {
     let _no_grad = tch::no_grad_guard();
-    let batch = encoded.size()[0];
+    let batch = state.images();
     let device = model.device();
     let longest = options.max_words as i64;
     let mut beams = Beams::start(batch, options, device);
-    let mut state = model.begin(encoded, present);
     let mut log_probs = model.step(&mut state, &Tensor::full([batch], BOUNDARY, (Kind::Int64, device)));
     let mut written: Vec<Vec<Hypothesis>> = vec![Vec::new(); batch as usize];
     let ask_every = if device == Device::Cpu { 1 } else { ASK_EVERY };
@@ -126,13 +122,6 @@ fn search(
         }
     }
     Ok(written)
-}
-
-fn check_finite(what: &str, values: &Tensor) -> Result<()> {
-    if i64::try_from(values.isfinite().all())? == 0 {
-        return Err(not_finite(what));
-    }
-    Ok(())
 }
 
 impl Beams {

@@ -4,6 +4,7 @@
 use tch::{Tensor, nn};
 
 use super::conditional_norm::{ConditionalNorm, FusedModulation, Modulation, StdNorm};
+use crate::error::Result;
 use crate::nn::attention::{KeyValue, MultiHeadAttention};
 use crate::nn::mlp::FeedForward;
 
@@ -60,6 +61,15 @@ impl Source {
             layers: self.layers.iter().map(|kv| kv.select(rows)).collect(),
             visible: self.visible.index_select(0, rows),
         }
+    }
+
+    /// Whether keys and values are finite. Waits for the device.
+    ///
+    /// # Errors
+    /// When libtorch refuses.
+    pub fn is_finite(&self) -> Result<bool> {
+        let flag = |kv: &KeyValue| i64::try_from(kv.key.isfinite().all().logical_and(&kv.value.isfinite().all()));
+        Ok(self.layers.first().map(flag).transpose()? != Some(0))
     }
 }
 

@@ -6,8 +6,10 @@ use tch::{Device, Kind, Tensor, nn};
 use super::conditional_norm::{FusedModulation, Modulation};
 use super::decoder::{Decoder, Source, WordCache};
 use super::encoder::Encoder;
+use super::mirror_image::mean_log_probs;
 use super::relational_memory::RelationalMemory;
 use crate::config::report::ReportModelConfig;
+use crate::error::Result;
 use crate::nn::compute_kind::linear as linear_in;
 use crate::nn::mlp::{glorot_bound, linear};
 use crate::nn::positional::sinusoidal;
@@ -52,19 +54,47 @@ pub struct DecodeState {
     modulation: Option<FusedModulation>,
     position: i64,
     images: i64,
+    mirrored: Option<Box<MirroredState>>,
+}
+
+/// Where the same report stands, mirrored, for the mirrored films.
+#[derive(Debug)]
+struct MirroredState {
+    state: DecodeState,
+    /// i64 `[words]`: the mirror image of each.
+    words: Tensor,
 }
 
 impl DecodeState {
+    /// How many images are being written about.
+    pub fn images(&self) -> i64 {
+        self.images
+    }
+
+    /// Whether what the words are read from is finite. Waits for the device.
+    ///
+    /// # Errors
+    /// When libtorch refuses.
+    pub fn is_finite(&self) -> Result<bool> {
+        Ok(self.source.is_finite()? && self.mirrored.as_ref().map_or(Ok(true), |m| m.state.is_finite())?)
+    }
+
     /// Rows chosen by `rows`: i64 `[images * beams']`, grouped by image.
     pub fn select_rows(&mut self, rows: &Tensor) {
         self.cache = self.cache.select(rows);
         self.memory = self.memory.as_ref().map(|m| m.index_select(0, rows));
+        if let Some(mirrored) = &mut self.mirrored {
+            mirrored.state.select_rows(rows);
+        }
     }
 
     /// Images chosen by `images`: i64 `[images']`; rows are chosen apart from that.
     pub fn select_images(&mut self, images: &Tensor) {
         self.source = self.source.select(images);
         self.images = images.size()[0];
+        if let Some(mirrored) = &mut self.mirrored {
+            mirrored.state.select_images(images);
+        }
     }
 }
 
@@ -131,11 +161,30 @@ impl EncoderDecoder {
             modulation: self.decoder.fused_modulation(),
             position: 0,
             images,
+            mirrored: None,
         }
+    }
+
+    /// The same where the mirror images are read beside the films. `mirrored`: `[B, S, d_model]`; `words`: i64 `[words]`, the
+    /// mirror image of each word.
+    pub fn begin_both_ways(&self, encoded: &Tensor, mirrored: &Tensor, present: &Tensor, words: Tensor) -> DecodeState {
+        let state = self.begin(mirrored, present);
+        DecodeState { mirrored: Some(Box::new(MirroredState { state, words })), ..self.begin(encoded, present) }
     }
 
     /// One word per row. `words`: i64 `[rows]`, the boundary first. Returns log-probabilities `[rows, words]`.
     pub fn step(&self, state: &mut DecodeState, words: &Tensor) -> Tensor {
+        let own = self.step_one_way(state, words);
+        match &mut state.mirrored {
+            None => own,
+            Some(mirrored) => {
+                let other = self.step_one_way(&mut mirrored.state, &mirrored.words.index_select(0, words));
+                mean_log_probs(&own, &other, &mirrored.words)
+            }
+        }
+    }
+
+    fn step_one_way(&self, state: &mut DecodeState, words: &Tensor) -> Tensor {
         let word = self.embed(&words.unsqueeze(1), state.position, false);
         let modulation = match (&self.memory, state.memory.take(), &state.modulation) {
             (Some(rm), Some(memory), Some(fused)) => {

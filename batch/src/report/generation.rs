@@ -6,6 +6,7 @@ use super::beam_search::write_reports;
 use super::decode_options::DecodeOptions;
 use super::encoder_decoder::{BOUNDARY, MAX_POSITIONS};
 use super::finished_reports::Hypothesis;
+use super::mirror_image::MirrorImage;
 use super::report_model::{Encoded, ReportModel, VisualFeatures, VisualTensors};
 use crate::error::{Error, Result};
 
@@ -31,20 +32,41 @@ impl ReportModel {
         let _no_grad = tch::no_grad_guard();
         let features = self.features(visual, false);
         let keys: Vec<u64> = (0..features.patches.size()[0] as u64).collect();
-        let reports = self.write(&features, options, &keys)?.into_iter().map(|reports| reports.into_iter().next());
+        let reports = self.write(&features, None, options, &keys)?.into_iter().map(|reports| reports.into_iter().next());
         reports.map(|r| r.ok_or_else(|| Error::Internal("a film was left without a report".into()))).collect()
     }
 
-    /// Writes the reports of each film that `options` ask for. `keys`: one number per film, which only draws depend on.
+    /// Writes the reports of each film that `options` ask for. `mirrored`: the films' mirror images, where both are read.
+    /// `keys`: one number per film, which only draws depend on.
     ///
     /// # Errors
     /// Those of [`write_reports`].
-    pub fn write(&self, features: &VisualFeatures, options: &DecodeOptions, keys: &[u64]) -> Result<Vec<Vec<Written>>> {
+    pub fn write(
+        &self,
+        features: &VisualFeatures,
+        mirrored: Option<&MirrorImage>,
+        options: &DecodeOptions,
+        keys: &[u64],
+    ) -> Result<Vec<Vec<Written>>> {
         let _no_grad = tch::no_grad_guard();
+        let network = self.encoder_decoder();
         let encoded = self.encode_features(features, false);
-        let reports = write_reports(self.encoder_decoder(), &encoded.tokens, &encoded.present, options, keys)?;
+        let mirrored = mirrored.map(|m| (self.encode_features(&m.features, false), &m.words));
+        let state = match &mirrored {
+            None => network.begin(&encoded.tokens, &encoded.present),
+            Some((image, words)) => {
+                let words = Tensor::f_from_slice(words)?.to_device(network.device());
+                network.begin_both_ways(&encoded.tokens, &image.tokens, &encoded.present, words)
+            }
+        };
+        let reports = write_reports(network, state, options, keys)?;
         let counts = Vec::<i64>::try_from(features.present.sum_dim_intlist(1, false, tch::Kind::Int64))?;
-        let mut attention = self.attention(&encoded, &reports)?.into_iter();
+        let mut attention = self.attention(&encoded, &reports)?;
+        if let Some((image, words)) = &mirrored {
+            let of_image = self.attention(image, &mirrored_reports(&reports, words))?;
+            attention.iter_mut().flatten().flatten().zip(of_image.into_iter().flatten().flatten()).for_each(|(a, b)| *a = (*a + b) / 2.0);
+        }
+        let mut attention = attention.into_iter();
         let written = reports.into_iter().zip(counts).map(|(reports, regions)| {
             let of_report = |report: Hypothesis| {
                 let mut attention = attention.next().unwrap_or_default();
@@ -82,4 +104,13 @@ impl ReportModel {
         let word = |row: usize, t: usize| flat[(row * longest + t) * regions..][..regions].to_vec();
         Ok(all.iter().enumerate().map(|(row, words)| (0..words.len()).map(|t| word(row, t)).collect()).collect())
     }
+}
+
+/// The same reports of the mirrored films.
+fn mirrored_reports(reports: &[Vec<Hypothesis>], words: &[i64]) -> Vec<Vec<Hypothesis>> {
+    let mirrored = |report: &Hypothesis| Hypothesis {
+        words: report.words.iter().map(|&id| words[id as usize]).collect(),
+        ..report.clone()
+    };
+    reports.iter().map(|of_film| of_film.iter().map(mirrored).collect()).collect()
 }

@@ -10,6 +10,7 @@ pub mod encoder_decoder;
 pub mod finished_reports;
 pub mod generation;
 pub mod lera;
+pub mod mirror_image;
 pub mod region_encoder;
 pub mod relational_memory;
 pub mod report_model;

@@ -34,7 +34,7 @@ fn model(end: f64) -> (nn::VarStore, EncoderDecoder, Tensor, Tensor) {
 
 fn written(end: f64, options: &DecodeOptions) -> Vec<Vec<Hypothesis>> {
     let (_vs, model, encoded, present) = model(end);
-    write_reports(&model, &encoded, &present, options, &KEYS[..2]).unwrap()
+    write_reports(&model, model.begin(&encoded, &present), options, &KEYS[..2]).unwrap()
 }
 
 fn assert_golden(name: &str, reports: &[Vec<Hypothesis>]) {
@@ -103,7 +103,7 @@ fn stopping_early_changes_no_report_whatever_the_options() {
         ] {
             let of = |early_stop| {
                 let options = DecodeOptions { early_stop, ..options.clone() };
-                write_reports(&model, &encoded, &present, &options, &KEYS).unwrap()
+                write_reports(&model, model.begin(&encoded, &present), &options, &KEYS).unwrap()
             };
             let words =
                 |all: Vec<Vec<Hypothesis>>| -> Vec<Vec<i64>> { all.into_iter().flatten().map(|r| r.words).collect() };
@@ -116,13 +116,13 @@ fn stopping_early_changes_no_report_whatever_the_options() {
 fn minimum_length_and_banned_phrases_hold_for_every_method() {
     let (_vs, model, encoded, present) = random_model(4, 3);
     let long = DecodeOptions { min_words: 6, ..DecodeOptions::beam(3, 12) };
-    let free = write_reports(&model, &encoded, &present, &long, &KEYS).unwrap();
+    let free = write_reports(&model, model.begin(&encoded, &present), &long, &KEYS).unwrap();
     let phrase: Vec<i64> = free[0][0].words[..2].to_vec();
     let sampling = super::decode_options::Sampling { top_k: 0, top_p: 1.0, seed: 5 };
     for method in [Method::Beam, Method::Greedy, Method::Sample(sampling)] {
         let options =
             DecodeOptions { method, min_words: 6, banned: vec![phrase.clone(), vec![7]], ..DecodeOptions::beam(3, 12) };
-        for report in write_reports(&model, &encoded, &present, &options, &KEYS).unwrap().into_iter().flatten() {
+        for report in write_reports(&model, model.begin(&encoded, &present), &options, &KEYS).unwrap().into_iter().flatten() {
             assert!(report.words.len() >= 6, "{method:?}: {:?}", report.words);
             assert!(!report.words.contains(&7) && report.words.windows(2).all(|w| w != phrase), "{method:?}");
             assert_eq!(report.words.len(), report.log_probs.len());
@@ -134,7 +134,7 @@ fn minimum_length_and_banned_phrases_hold_for_every_method() {
 fn log_probs_are_the_models_own() {
     let (_vs, model, encoded, present) = random_model(6, 3);
     let options = DecodeOptions { groups: 3, diversity: 2.0, reports: 3, ..DecodeOptions::beam(3, 12) };
-    for (image, reports) in write_reports(&model, &encoded, &present, &options, &KEYS).unwrap().iter().enumerate() {
+    for (image, reports) in write_reports(&model, model.begin(&encoded, &present), &options, &KEYS).unwrap().iter().enumerate() {
         for report in reports.iter().filter(|r| !r.words.is_empty()) {
             let inputs: Vec<i64> = std::iter::once(0).chain(report.words.iter().copied()).collect();
             let inputs = Tensor::from_slice(&inputs).unsqueeze(0);

@@ -45,7 +45,7 @@ pub struct RegionTensors {
 pub struct ReportTargets {
     /// i64 `[B, T + 1]`, padded with boundaries.
     pub ids: Tensor,
-    /// f32 `[B, T]`: 1 where `ids` shifted by one is part of the report.
+    /// f32 `[B, T]`: the word's weight where `ids` shifted by one is part of the report, else 0.
     pub kept: Tensor,
     /// f32 `[B, T, N]`: for each word the boxes that its sentence names, as shares of 1; zero elsewhere.
     pub named: Tensor,
@@ -54,7 +54,7 @@ pub struct ReportTargets {
 /// The parts of the training loss.
 #[derive(Debug)]
 pub struct ReportLosses {
-    /// Negative log-likelihood, mean over words.
+    /// Negative log-likelihood, weighted mean over words.
     pub word: Tensor,
     /// Cross-entropy of region attention against the named boxes, mean over words that name any; 0 without any.
     pub grounding: Tensor,

@@ -1,7 +1,9 @@
 //! The whole model on random films: no box, as many boxes as there are places, training and writing.
 
 use super::*;
-use crate::report::decode_options::DecodeOptions;
+use crate::report::decode_options::{DecodeOptions, Method};
+use crate::report::generation::Written;
+use crate::report::mirror_image::MirrorImage;
 
 const WORDS: i64 = 12;
 
@@ -86,6 +88,38 @@ fn a_film_is_described_the_same_in_any_company() {
     for (x, y) in a[0].attention.concat().iter().zip(b[0].attention.concat()) {
         assert!((x - y).abs() < 1e-4);
     }
+}
+
+#[test]
+fn read_both_ways_a_mirrored_film_gets_the_mirrored_report() {
+    let model = model(&config());
+    let film = visual(&[3, 1]);
+    let turned = film.mirrored();
+    assert!(turned.mirrored().films.equal(&film.films) && !turned.films.equal(&film.films));
+    let mut words: Vec<i64> = (0..WORDS).collect();
+    words.swap(1, 2);
+    words.swap(5, 8);
+    let image = |of: &VisualTensors| MirrorImage { features: model.features(of, false), words: words.clone() };
+    let write = |of: &VisualTensors, mirrored: Option<&MirrorImage>, options: &DecodeOptions| {
+        let reports = model.write(&model.features(of, false), mirrored, options, &[1, 2]).unwrap();
+        reports.into_iter().map(|mut r| r.remove(0)).collect::<Vec<Written>>()
+    };
+    let swapped = |report: &Written| report.words.iter().map(|&id| words[id as usize]).collect::<Vec<_>>();
+    let mut one_way_differs = false;
+    for options in [DecodeOptions::beam(3, 9), DecodeOptions { method: Method::Greedy, ..DecodeOptions::beam(1, 9) }] {
+        let own = write(&film, Some(&image(&turned)), &options);
+        let mirrored = write(&turned, Some(&image(&film)), &options);
+        for (a, b) in own.iter().zip(&mirrored) {
+            assert!(!a.words.is_empty());
+            assert_eq!(swapped(a), b.words);
+            for (x, y) in a.log_probs.iter().zip(&b.log_probs).chain(a.attention.iter().flatten().zip(b.attention.iter().flatten())) {
+                assert!((x - y).abs() < 1e-4, "{x} and {y}");
+            }
+        }
+        let (own, mirrored) = (write(&film, None, &options), write(&turned, None, &options));
+        one_way_differs |= own.iter().zip(&mirrored).any(|(a, b)| swapped(a) != b.words);
+    }
+    assert!(one_way_differs, "the model alone must not be symmetric, or the test says nothing");
 }
 
 #[test]

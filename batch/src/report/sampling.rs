@@ -7,7 +7,7 @@ use tch::{Device, Kind, Tensor};
 
 use super::beam_search::ASK_EVERY;
 use super::decode_options::{DecodeOptions, Method, Sampling};
-use super::encoder_decoder::{BOUNDARY, EncoderDecoder};
+use super::encoder_decoder::{BOUNDARY, DecodeState, EncoderDecoder};
 use super::finished_reports::{Hypothesis, not_finite};
 use super::word_constraints::{constrained, ngram_counts};
 use crate::error::Result;
@@ -17,23 +17,21 @@ const TRIGRAM: i64 = 3;
 /// The published logarithm of a half.
 const HALVED: f64 = 0.693;
 
-/// Writes `options.reports` reports per image, in the order of their numbers. `encoded`: `[B, S, d_model]`; `present`: boolean
-/// `[B, S]`; `keys`: one number per image, which with the seed decides its draws.
+/// Writes `options.reports` reports per image, in the order of their numbers. `state`: where `model` began; `keys`: one number per
+/// image, which with the seed decides its draws.
 ///
 /// # Errors
 /// [`crate::error::Error::BadData`] when the model's output is not finite.
 pub fn write_word_by_word(
     model: &EncoderDecoder,
-    encoded: &Tensor,
-    present: &Tensor,
+    mut state: DecodeState,
     options: &DecodeOptions,
     keys: &[u64],
 ) -> Result<Vec<Vec<Hypothesis>>> {
     let _no_grad = tch::no_grad_guard();
-    let (images, each) = (encoded.size()[0], options.reports as i64);
+    let (images, each) = (state.images(), options.reports as i64);
     let (rows, device) = (images * each, model.device());
     let mut draws = draws(options, keys);
-    let mut state = model.begin(encoded, present);
     state.select_rows(&Tensor::arange(images, (Kind::Int64, device)).repeat_interleave_self_int(each, 0, None));
     let mut words = Tensor::full([rows], BOUNDARY, (Kind::Int64, device));
     let mut written = Tensor::zeros([rows, 0], (Kind::Int64, device));

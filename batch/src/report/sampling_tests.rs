@@ -38,14 +38,14 @@ fn options(seed: u64, reports: usize) -> DecodeOptions {
 fn draws_depend_on_seed_image_and_report_alone() {
     let (_vs, model, encoded, present) = random_model(3, 3);
     let keys = [11, 12, 13, 14, 15];
-    let of = |options: &DecodeOptions| write_reports(&model, &encoded, &present, options, &keys).unwrap();
+    let of = |options: &DecodeOptions| write_reports(&model, model.begin(&encoded, &present), options, &keys).unwrap();
     let three = of(&options(1, 3));
     assert_eq!(three, of(&options(1, 3)));
     assert_ne!(three, of(&options(2, 3)));
     assert!(three.iter().any(|r| r[0].words != r[1].words), "reports of one image differ");
     // Alone, and with fewer reports, an image gets the same.
     let row = |t: &Tensor| t.narrow(0, 3, 1);
-    let alone = write_reports(&model, &row(&encoded), &row(&present), &options(1, 2), &keys[3..4]).unwrap();
+    let alone = write_reports(&model, model.begin(&row(&encoded), &row(&present)), &options(1, 2), &keys[3..4]).unwrap();
     for (a, b) in alone[0].iter().zip(&three[3]) {
         assert_eq!(a.words, b.words);
     }
@@ -58,7 +58,7 @@ fn the_likeliest_word_alone_is_greedy_writing() {
     let one = Method::Sample(Sampling { top_k: 1, top_p: 1.0, seed: 9 });
     let of = |method: Method| {
         let options = DecodeOptions { method, ..DecodeOptions::beam(1, 10) };
-        write_reports(&model, &encoded, &present, &options, &keys).unwrap()
+        write_reports(&model, model.begin(&encoded, &present), &options, &keys).unwrap()
     };
     let words = |all: Vec<Vec<Hypothesis>>| all.into_iter().flatten().map(|r| r.words).collect::<Vec<_>>();
     let greedy = words(of(Method::Greedy));
@@ -71,6 +71,6 @@ fn numbers_that_are_not_finite_are_refused() {
     let (_vs, model, encoded, present) = random_model(2, 0);
     let broken = encoded.shallow_clone() * f64::NAN;
     let keys = [0, 1, 2, 3, 4];
-    let refused = write_reports(&model, &broken, &present, &options(1, 2), &keys).unwrap_err().to_string();
+    let refused = write_reports(&model, model.begin(&broken, &present), &options(1, 2), &keys).unwrap_err().to_string();
     assert!(refused.contains("finite"), "{refused}");
 }

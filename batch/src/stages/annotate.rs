@@ -141,9 +141,9 @@ impl Job<'_> {
             decode_ms += before.elapsed().as_secs_f64() * 1e3;
             failures.extend(failed);
             let before = Instant::now();
-            let found = detections(self.detector, &set, self.config.batch_size, &ctx.stop)?;
-            let of_student =
-                self.student.map(|s| detections(s, &set, self.config.batch_size, &ctx.stop)).transpose()?;
+            let views = (self.config.batch_size, self.config.mirrored_views);
+            let found = detections(self.detector, &set, views, &ctx.stop)?;
+            let of_student = self.student.map(|s| detections(s, &set, views, &ctx.stop)).transpose()?;
             model_ms += before.elapsed().as_secs_f64() * 1e3;
             for (i, (example, boxes)) in set.examples.iter().zip(&found).enumerate() {
                 let of_student = of_student.as_ref().map(|found| found[i].as_slice());

@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use d2r_contracts::decode::DecodeOptions;
 use d2r_contracts::rows::Row;
+use d2r_contracts::vocabulary::Vocabulary;
 use d2r_contracts::tables::{
     FailureRow, FindingRow, GeneratedReportRow, ImageRow, LesionRow, ReportSentenceRow, SentenceBoxRow, TimingRow,
 };
@@ -21,6 +22,7 @@ use self::similarity::Similarity;
 use self::written::Writer;
 use super::context::{Context, StageResult};
 use super::work_key::work_key;
+use crate::data::side_words::MirroredWords;
 use crate::error::{Error, Result};
 use crate::lake::{Lake, PartManifest, Partition, Provenance, Shard, atomic_file};
 use crate::train::reporter_card::load_reporter;
@@ -137,7 +139,9 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
         true => Similarity::of_run(&args.reporter, &card.model, model.d_visual(), ctx.device)?,
         false => None,
     };
-    let writer = Writer { ctx, model: &model, card: &card, similarity, explain: args.explain.as_deref() };
+    let mirrored_words = generate.mirrored_views.then(|| mirrored_words(&card.model.vocabulary)).transpose()?;
+    let writer =
+        Writer { ctx, model: &model, card: &card, mirrored_words, similarity, explain: args.explain.as_deref() };
     let (tables, timing) = job.write_reports(&writer, films)?;
     if job.own_films
         && let Some(out) = &args.out
@@ -264,6 +268,12 @@ impl Job<'_> {
             ..StageResult::default()
         }
     }
+}
+
+/// For each id of the vocabulary, the boundary included, its mirror image's.
+fn mirrored_words(vocabulary: &Vocabulary) -> Result<Vec<i64>> {
+    let words = MirroredWords::new("generate.mirrored_views", |word| vocabulary.id(word))?;
+    Ok(words.table(vocabulary.len() as i64 + 1))
 }
 
 /// One text file per report and one line per report, for people without Parquet.

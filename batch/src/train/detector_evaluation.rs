@@ -3,6 +3,7 @@
 use d2r_contracts::boxes::BoxXyxy;
 use d2r_contracts::space::{Letterbox, Model, Original};
 
+use super::mirrored_detection::detect_both_ways;
 use crate::data::collate::stack_images;
 use crate::data::loader::DetectionSet;
 use crate::detect::detector::{Detection, Detector};
@@ -20,14 +21,14 @@ pub fn in_original(detection: &Detection<Model>, letterbox: &Letterbox) -> Optio
     region.is_proper().then_some(Detection { class_id, score, region, edge_logits, edge_stds })
 }
 
-/// Detections of a set's images in their own pixels, in its order, best first.
+/// Detections of a set's images in their own pixels, in its order, best first. `mirrored_views`: look at mirror images as well.
 ///
 /// # Errors
 /// [`crate::Error::Stopped`] after a signal; those of reading and of the detector.
 pub fn detections(
     detector: &Detector,
     set: &DetectionSet,
-    batch_size: usize,
+    (batch_size, mirrored_views): (usize, bool),
     stop: &StopFlag,
 ) -> Result<Vec<Vec<Detection<Original>>>> {
     let indices: Vec<usize> = (0..set.examples.len()).collect();
@@ -38,7 +39,8 @@ pub fn detections(
         for &i in chunk {
             pixels.extend_from_slice(&set.pixels(i)?);
         }
-        let found = detector.detect(&stack_images(&pixels, &set.source.input, detector.device())?)?;
+        let films = stack_images(&pixels, &set.source.input, detector.device())?;
+        let found = if mirrored_views { detect_both_ways(detector, &films)? } else { detector.detect(&films)? };
         for (&i, found) in chunk.iter().zip(&found) {
             images.push(found.iter().filter_map(|d| in_original(d, &set.examples[i].letterbox)).collect());
         }
@@ -52,7 +54,7 @@ pub fn detections(
 /// Those of [`detections`].
 pub fn evaluate(detector: &Detector, set: &DetectionSet, batch_size: usize, stop: &StopFlag) -> Result<CocoFigures> {
     let scored = |d: &Detection<Original>| ScoredBox { class_id: d.class_id, score: d.score, region: d.region };
-    let found = detections(detector, set, batch_size, stop)?;
+    let found = detections(detector, set, (batch_size, false), stop)?;
     let images = set.examples.iter().zip(&found).map(|(example, found)| ImageBoxes {
         truths: example.truths.iter().map(|&(class_id, region)| TruthBox { class_id, region }).collect(),
         detections: found.iter().map(scored).collect(),

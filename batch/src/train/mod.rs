@@ -7,6 +7,7 @@ pub mod detector_loop;
 pub mod distill_loop;
 pub mod lr_schedule;
 pub mod metrics_log;
+pub mod mirrored_detection;
 pub mod model_card;
 pub mod optimizer;
 pub mod report_loop;
@@ -19,6 +20,7 @@ pub mod semi_loop;
 pub mod semi_sums;
 pub mod semi_training;
 pub mod student_card;
+pub mod word_weights;
 
 #[cfg(test)]
 mod report_parity_tests;

@@ -23,6 +23,7 @@ use super::report_optimizer::optimizer;
 use super::report_sums::ReportSums;
 use super::report_validation::score;
 use super::run_dir::RunDir;
+use super::word_weights::WordWeights;
 use crate::align::alignment::{Alignment, AlignmentLosses, ImageTokens, ReportTexts};
 use crate::align::text_encoder::Texts;
 use crate::config::report::ReportTrainConfig;
@@ -124,6 +125,7 @@ struct Run<'a> {
     state: TrainState,
     log: MetricsLog,
     sums: ReportSums,
+    weights: WordWeights,
     logged_at: Instant,
     logged_images: u64,
 }
@@ -150,8 +152,9 @@ impl<'a> Run<'a> {
         }
         let sums = ReportSums::of(&state.pending, job.device);
         let log = MetricsLog::open(run, &state.log)?;
+        let weights = WordWeights::new(job.vocabulary, job.config.side_weight, job.device);
         let (logged_at, logged_images) = (Instant::now(), 0);
-        Ok(Self { model, alignment, run, job, optimizer, state, log, sums, logged_at, logged_images })
+        Ok(Self { model, alignment, run, job, optimizer, state, log, sums, weights, logged_at, logged_images })
     }
 
     fn steps_per_epoch(&self) -> i64 {
@@ -209,6 +212,7 @@ impl<'a> Run<'a> {
         let visual = visual_tensors(stack_visuals(&visuals, &job.visual, job.device)?);
         let WordBatch { ids, kept, named } = stack_words(&examples, job.device)?;
         let features = self.model.features(&visual, true);
+        let kept = self.weights.of(kept, &ids);
         let losses = self.model.losses(&features, &ReportTargets { ids, kept, named }, true);
         let aligned = self.aligned(&features, &examples)?;
         let mut total_loss = &losses.word + &losses.grounding * job.config.grounding_weight;

@@ -24,6 +24,7 @@ use crate::stages::context::Context;
 use crate::stages::train_reporter::accepted;
 use crate::train::detector_card::load_detector;
 use crate::train::detector_evaluation::in_original;
+use crate::train::mirrored_detection::detect_both_ways;
 
 /// A film ready for the report model.
 #[derive(Debug)]
@@ -202,7 +203,11 @@ impl Films {
                     ctx.stop.check()?;
                     let inputs: Vec<_> = batch.par_iter().map(|(_, film)| to_model_input(film, input)).collect();
                     let pixels: Vec<u8> = inputs.iter().flat_map(|i| i.pixels.iter().copied()).collect();
-                    let detections = detector.detect(&stack_images(&pixels, input, detector.device())?)?;
+                    let images = stack_images(&pixels, input, detector.device())?;
+                    let detections = match ctx.config.annotate.mirrored_views {
+                        true => detect_both_ways(detector, &images)?,
+                        false => detector.detect(&images)?,
+                    };
                     for (((image, _), input), detections) in batch.iter().zip(&inputs).zip(detections) {
                         let placed = detections.iter().filter_map(|d| in_original(d, &input.letterbox));
                         let rows = placed.enumerate().map(|(rank, d)| {

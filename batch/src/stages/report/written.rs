@@ -18,6 +18,7 @@ use crate::eval::gallery::CaseBox;
 use crate::eval::overlay::{Overlay, render};
 use crate::lake::atomic_file;
 use crate::report::generation::Written;
+use crate::report::mirror_image::MirrorImage;
 use crate::report::report_model::{ReportModel, VisualFeatures};
 use crate::stages::context::Context;
 use crate::stages::decoding::decoding;
@@ -30,6 +31,8 @@ pub struct Writer<'a> {
     pub ctx: &'a Context,
     pub model: &'a ReportModel,
     pub card: &'a ModelCard<ReporterCard>,
+    /// For each word its mirror image, where each film is read both ways.
+    pub mirrored_words: Option<Vec<i64>>,
     /// The run's text encoder, where links are to use it.
     pub similarity: Option<Similarity>,
     /// Receives a picture of each report.
@@ -86,9 +89,13 @@ impl Writer<'_> {
         let batch = visual_tensors(stack_visuals(&visuals, &self.card.model.visual, self.ctx.device)?);
         let _no_grad = tch::no_grad_guard();
         let features = self.model.features(&batch, false);
+        let mirrored = self.mirrored_words.as_ref().map(|words| MirrorImage {
+            features: self.model.features(&batch.mirrored(), false),
+            words: words.clone(),
+        });
         let keys: Vec<u64> = films.iter().map(|f| key(&f.image.image_id)).collect();
         let options = decoding(self.ctx, &self.card.model.vocabulary);
-        let reports = self.model.write(&features, &options, &keys)?;
+        let reports = self.model.write(&features, mirrored.as_ref(), &options, &keys)?;
         let mut told: Vec<(usize, Told)> = Vec::new();
         for (film, reports) in reports.iter().enumerate() {
             told.extend(reports.iter().enumerate().map(|(number, report)| (film, self.told(report, number))));
