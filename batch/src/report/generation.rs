@@ -24,16 +24,27 @@ pub struct Written {
 }
 
 impl ReportModel {
-    /// Writes one report per film, the best one.
+    /// Writes one report per film, the best one. `mirrored_words`: for each word its mirror image, where films are read both ways.
     ///
     /// # Errors
     /// Those of [`write_reports`].
-    pub fn generate(&self, visual: &VisualTensors, options: &DecodeOptions) -> Result<Vec<Written>> {
+    pub fn generate(
+        &self,
+        visual: &VisualTensors,
+        mirrored_words: Option<&[i64]>,
+        options: &DecodeOptions,
+    ) -> Result<Vec<Written>> {
         let _no_grad = tch::no_grad_guard();
         let features = self.features(visual, false);
+        let mirrored = self.mirror_image(visual, mirrored_words);
         let keys: Vec<u64> = (0..features.patches.size()[0] as u64).collect();
-        let reports = self.write(&features, None, options, &keys)?.into_iter().map(|reports| reports.into_iter().next());
+        let reports = self.write(&features, mirrored.as_ref(), options, &keys)?.into_iter().map(|reports| reports.into_iter().next());
         reports.map(|r| r.ok_or_else(|| Error::Internal("a film was left without a report".into()))).collect()
+    }
+
+    /// The mirror images of a batch of films; `None` where films are read one way.
+    pub fn mirror_image(&self, visual: &VisualTensors, words: Option<&[i64]>) -> Option<MirrorImage> {
+        words.map(|words| MirrorImage { features: self.features(&visual.mirrored(), false), words: words.to_vec() })
     }
 
     /// Writes the reports of each film that `options` ask for. `mirrored`: the films' mirror images, where both are read.

@@ -16,10 +16,10 @@ use crate::nn::mlp::linear;
 const STAGES: u32 = 5;
 /// Spread of the class embedding's initial values, of the order of the other parts of a token.
 const EMBEDDING_SPREAD: f64 = 0.5;
-/// Cosines of each coordinate of a box.
+/// Cosines of each number that is told of a box.
 const WAVES: i64 = 4;
-/// What is told of a box's place: its score and the cosines of centre and size.
-const PLACE_FEATURES: i64 = 1 + 4 * WAVES;
+/// What is told of a box: score, centre and size.
+const PLACE_NUMBERS: i64 = 5;
 
 /// The region network; parameters `conv1..5`, `bn1..5`, `fc`, `lera` when on, and `class`, `place` when embedded.
 #[derive(Debug)]
@@ -55,7 +55,7 @@ impl RegionEncoder {
         let embedding = config.region_embedding.then(|| {
             let rows = LESION_CLASSES.len() as i64;
             let class = (path / "class").randn("weight", &[rows, d_visual], 0.0, EMBEDDING_SPREAD);
-            (class, linear(&(path / "place"), PLACE_FEATURES, d_visual))
+            (class, linear(&(path / "place"), PLACE_NUMBERS * WAVES, d_visual))
         });
         Self { lera, stages, padding, fc: linear(&(path / "fc"), width(STAGES - 1), d_visual), embedding, d_visual }
     }
@@ -82,13 +82,12 @@ impl RegionEncoder {
     }
 }
 
-/// Score and place of boxes in features of one scale, f32 `[M, 17]`: `2 score - 1`, then `cos(pi k v)` for `k` = 1 to 4 and each `v` of centre and
-/// size. On a mirrored film the odd cosines of the centre change sign and the even ones stay, so that a side is one feature away.
+/// Score and place of boxes in features of one scale, f32 `[M, 20]`: `cos(pi k v)` for each `v` of score, centre and size and `k` = 1 to 4. On a
+/// mirrored film the odd cosines of the centre's x change sign and everything else stays, so that a side is one feature away.
 /// `places`: f32 `[M, 5]`, as in [`RegionTensors`].
 fn place_features(places: &Tensor) -> Tensor {
     let waves = Tensor::arange_start(1, WAVES + 1, (Kind::Float, places.device())) * std::f64::consts::PI;
-    let cosines = (places.narrow(1, 1, 4).unsqueeze(2) * waves).cos().flatten(1, 2);
-    Tensor::cat(&[places.narrow(1, 0, 1) * 2.0 - 1.0, cosines], 1)
+    (places.unsqueeze(2) * waves).cos().flatten(1, 2)
 }
 
 #[cfg(test)]
@@ -102,12 +101,12 @@ mod tests {
             Vec::<f32>::try_from(row.flatten(0, 1)).unwrap()
         };
         let (left, right) = (features(0.2), features(0.8));
-        assert_eq!((left.len() as i64, left[0]), (PLACE_FEATURES, 0.5));
-        assert!((left[1] - (0.2 * std::f32::consts::PI).cos()).abs() < 1e-6);
-        for (k, (a, b)) in left[1..5].iter().zip(&right[1..5]).enumerate() {
+        assert_eq!(left.len() as i64, PLACE_NUMBERS * WAVES);
+        assert!((left[4] - (0.2 * std::f32::consts::PI).cos()).abs() < 1e-6);
+        for (k, (a, b)) in left[4..8].iter().zip(&right[4..8]).enumerate() {
             let sign = if k % 2 == 0 { -1.0 } else { 1.0 };
             assert!((a - sign * b).abs() < 1e-5, "cosine {}", k + 1);
         }
-        assert_eq!(left[5..], right[5..]);
+        assert_eq!((&left[..4], &left[8..]), (&right[..4], &right[8..]));
     }
 }

@@ -52,7 +52,7 @@ fn films_without_boxes_with_some_and_with_all_places_taken_get_reports() {
     let model = model(&config());
     for regions in [vec![0], vec![0, 0], vec![0, 3, 1], vec![3, 3]] {
         for beam in [1, 3] {
-            let written = model.generate(&visual(&regions), &options(beam)).unwrap();
+            let written = model.generate(&visual(&regions), None, &options(beam)).unwrap();
             assert_eq!(written.len(), regions.len());
             for (report, &n) in written.iter().zip(&regions) {
                 assert_eq!(report.attention.len(), report.words.len());
@@ -83,7 +83,7 @@ fn a_film_is_described_the_same_in_any_company() {
             places: Tensor::cat(&[&alone.regions.places, &among.regions.places.narrow(0, 3, 1)], 0),
         },
     };
-    let (a, b) = (model.generate(&alone, &options(3)).unwrap(), model.generate(&mixed, &options(3)).unwrap());
+    let (a, b) = (model.generate(&alone, None, &options(3)).unwrap(), model.generate(&mixed, None, &options(3)).unwrap());
     assert_eq!(a[0].words, b[0].words);
     for (x, y) in a[0].attention.concat().iter().zip(b[0].attention.concat()) {
         assert!((x - y).abs() < 1e-4);
@@ -125,7 +125,7 @@ fn read_both_ways_a_mirrored_film_gets_the_mirrored_report() {
 #[test]
 fn regions_and_their_embedding_can_be_switched_off() {
     let plain = ReportModelConfig { regions: false, ..config() };
-    let written = model(&plain).generate(&visual(&[2, 1]), &options(1)).unwrap();
+    let written = model(&plain).generate(&visual(&[2, 1]), None, &options(1)).unwrap();
     assert!(written.iter().all(|r| r.attention.iter().all(Vec::is_empty)));
     let bare = ReportModelConfig { region_embedding: false, ..config() };
     let names: Vec<String> = model(&bare).variables().variables().into_keys().collect();
@@ -222,7 +222,7 @@ fn two_views_stand_one_after_the_other() {
     let second = model.features(&second, false);
     assert!(gap(&both.patches.narrow(1, count, count), &second.patches) < 1e-5);
     assert_eq!(model.encode_features(&both, false).patches, 2 * count);
-    assert_eq!(model.generate(&with(&one.films), &options(2)).unwrap().len(), 2);
+    assert_eq!(model.generate(&with(&one.films), None, &options(2)).unwrap().len(), 2);
 }
 
 #[test]
@@ -257,6 +257,6 @@ fn products_in_bf16_leave_weights_norms_and_losses_in_f32() {
             assert_eq!(i64::try_from(variable.grad().isfinite().all()).unwrap(), 1, "{name}");
         }
     }
-    let written = model.generate(&films, &options(3)).unwrap();
+    let written = model.generate(&films, None, &options(3)).unwrap();
     assert!(written.iter().flat_map(|r| &r.log_probs).all(|p| p.is_finite() && *p <= 0.0));
 }

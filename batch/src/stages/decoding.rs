@@ -5,11 +5,25 @@ use d2r_contracts::vocabulary::Vocabulary;
 
 use super::context::Context;
 use crate::config::generate::{GenerateConfig, LengthPenalty as Penalty, Method as Choice};
+use crate::data::side_words::MirroredWords;
+use crate::error::Result;
 use crate::report::decode_options::{DecodeOptions, LengthPenalty, Method, Sampling};
 
 /// How reports are written, by the configuration.
 pub fn decoding(ctx: &Context, vocabulary: &Vocabulary) -> DecodeOptions {
     options(&ctx.config.generate, ctx.config.run.seed, vocabulary)
+}
+
+/// For each id of the vocabulary, the boundary included, its mirror image's; `None` where films are read one way.
+///
+/// # Errors
+/// [`crate::error::Error::Config`] when a word for one side has no partner.
+pub fn mirrored_words(ctx: &Context, vocabulary: &Vocabulary) -> Result<Option<Vec<i64>>> {
+    if !ctx.config.generate.mirrored_views {
+        return Ok(None);
+    }
+    let words = MirroredWords::new("generate.mirrored_views", |word| vocabulary.id(word))?;
+    Ok(Some(words.table(vocabulary.len() as i64 + 1)))
 }
 
 fn options(config: &GenerateConfig, seed: u64, vocabulary: &Vocabulary) -> DecodeOptions {

@@ -15,7 +15,8 @@ use d2r_contracts::tables::{FailureRow, ImageRow, LesionRow, ReportRow};
 use rayon::prelude::*;
 
 use super::context::{Context, StageResult};
-use super::train_reporter::{accepted, decoding, examples};
+use super::decoding::{decoding, mirrored_words};
+use super::train_reporter::{accepted, examples};
 use super::work_key::work_key;
 use crate::data::collate_report::stack_visuals;
 use crate::data::report_batch::{ReportExample, StudyVisual, box_of, study_visual};
@@ -125,7 +126,8 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
 
 fn key(ctx: &Context, lake: &Lake, args: &Args, teacher: &str) -> Result<String> {
     let config = &ctx.config;
-    let config = serde_json::to_string(&(&config.student.model, &config.student.train, &config.ingest.section))
+    let student = (&config.student.model, &config.student.train);
+    let config = serde_json::to_string(&(student, &config.ingest.section, &config.generate))
         .map_err(|e| Error::Internal(e.to_string()))?;
     let mut inputs = String::new();
     let tables = [ImageRow::TABLE, LesionRow::TABLE, ReportRow::TABLE];
@@ -252,13 +254,14 @@ impl Source<'_> {
     fn teacher_texts(&self, studies: &[ReportExample]) -> Result<Vec<Vec<i64>>> {
         let (ctx, card) = (self.ctx, &self.card.model);
         let options: Decoding = decoding(ctx, &card.vocabulary);
+        let mirrored = mirrored_words(ctx, &card.vocabulary)?;
         let task = ctx.progress.task("teacher's reports", studies.len() as u64, "films");
         let mut texts = Vec::with_capacity(studies.len());
         for chunk in studies.chunks(ctx.config.generate.batch_size.max(1)) {
             ctx.stop.check()?;
             let visuals: Vec<&StudyVisual> = chunk.iter().map(|s| s.visual.as_ref()).collect();
             let batch = visual_tensors(stack_visuals(&visuals, &card.visual, ctx.device)?);
-            for (report, study) in self.teacher.generate(&batch, &options)?.into_iter().zip(chunk) {
+            for (report, study) in self.teacher.generate(&batch, mirrored.as_deref(), &options)?.into_iter().zip(chunk) {
                 let contradicts = !study.reference.is_empty()
                     && contradicts(&card.vocabulary.decode(&report.words), &study.reference);
                 texts.push(if contradicts { Vec::new() } else { [&[0], report.words.as_slice(), &[0]].concat() });

@@ -11,7 +11,6 @@ use std::time::Instant;
 
 use d2r_contracts::decode::DecodeOptions;
 use d2r_contracts::rows::Row;
-use d2r_contracts::vocabulary::Vocabulary;
 use d2r_contracts::tables::{
     FailureRow, FindingRow, GeneratedReportRow, ImageRow, LesionRow, ReportSentenceRow, SentenceBoxRow, TimingRow,
 };
@@ -21,8 +20,8 @@ use self::report_rows::Tables;
 use self::similarity::Similarity;
 use self::written::Writer;
 use super::context::{Context, StageResult};
+use super::decoding::mirrored_words;
 use super::work_key::work_key;
-use crate::data::side_words::MirroredWords;
 use crate::error::{Error, Result};
 use crate::lake::{Lake, PartManifest, Partition, Provenance, Shard, atomic_file};
 use crate::train::reporter_card::load_reporter;
@@ -139,7 +138,7 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
         true => Similarity::of_run(&args.reporter, &card.model, model.d_visual(), ctx.device)?,
         false => None,
     };
-    let mirrored_words = generate.mirrored_views.then(|| mirrored_words(&card.model.vocabulary)).transpose()?;
+    let mirrored_words = mirrored_words(ctx, &card.model.vocabulary)?;
     let writer =
         Writer { ctx, model: &model, card: &card, mirrored_words, similarity, explain: args.explain.as_deref() };
     let (tables, timing) = job.write_reports(&writer, films)?;
@@ -268,12 +267,6 @@ impl Job<'_> {
             ..StageResult::default()
         }
     }
-}
-
-/// For each id of the vocabulary, the boundary included, its mirror image's.
-fn mirrored_words(vocabulary: &Vocabulary) -> Result<Vec<i64>> {
-    let words = MirroredWords::new("generate.mirrored_views", |word| vocabulary.id(word))?;
-    Ok(words.table(vocabulary.len() as i64 + 1))
 }
 
 /// One text file per report and one line per report, for people without Parquet.

@@ -13,7 +13,7 @@ use d2r_contracts::vocabulary::Vocabulary;
 use rayon::prelude::*;
 
 use super::context::{Context, StageResult};
-pub use super::decoding::decoding;
+use super::decoding::decoding;
 use super::work_key::work_key;
 use crate::align::alignment::Alignment;
 use crate::data::prior_filter::learnt;

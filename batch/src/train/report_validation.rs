@@ -25,7 +25,7 @@ pub fn score(model: &ReportModel, studies: &[ReportExample], job: &ReportTrainin
         let examples: Vec<&ReportExample> = chunk.iter().collect();
         let visuals: Vec<&StudyVisual> = chunk.iter().map(|e| e.visual.as_ref()).collect();
         let visual = visual_tensors(stack_visuals(&visuals, &job.visual, job.device)?);
-        for (report, example) in model.generate(&visual, &options)?.iter().zip(chunk) {
+        for (report, example) in model.generate(&visual, None, &options)?.iter().zip(chunk) {
             let text = job.vocabulary.decode(&report.words);
             pairs.push((label(&example.reference), label(&text)));
             written.push(text);

@@ -18,7 +18,6 @@ use crate::eval::gallery::CaseBox;
 use crate::eval::overlay::{Overlay, render};
 use crate::lake::atomic_file;
 use crate::report::generation::Written;
-use crate::report::mirror_image::MirrorImage;
 use crate::report::report_model::{ReportModel, VisualFeatures};
 use crate::stages::context::Context;
 use crate::stages::decoding::decoding;
@@ -89,10 +88,7 @@ impl Writer<'_> {
         let batch = visual_tensors(stack_visuals(&visuals, &self.card.model.visual, self.ctx.device)?);
         let _no_grad = tch::no_grad_guard();
         let features = self.model.features(&batch, false);
-        let mirrored = self.mirrored_words.as_ref().map(|words| MirrorImage {
-            features: self.model.features(&batch.mirrored(), false),
-            words: words.clone(),
-        });
+        let mirrored = self.model.mirror_image(&batch, self.mirrored_words.as_deref());
         let keys: Vec<u64> = films.iter().map(|f| key(&f.image.image_id)).collect();
         let options = decoding(self.ctx, &self.card.model.vocabulary);
         let reports = self.model.write(&features, mirrored.as_ref(), &options, &keys)?;
