@@ -126,13 +126,18 @@ struct PixelRect {
     height: u32,
 }
 
-/// `source` scaled into the centre of a black square, and where it lies there.
+/// `source` scaled into the centre of a black square, and where it lies there. Both margins of an axis are equal, so that a mirrored film is
+/// a mirrored input; for that the shorter side is rounded to the next pixel but one.
 fn letterboxed(radiograph: &Radiograph, source: PixelRect, side: u32) -> (Vec<u8>, PixelRect) {
     let longest = u64::from(source.width.max(source.height));
     // Half up, in integers: the browser and the batch job cannot differ.
-    let scaled = |length: u32| ((u64::from(length) * u64::from(side) * 2 + longest) / (2 * longest)).max(1) as u32;
-    let (width, height) = (scaled(source.width), scaled(source.height));
-    let placed = PixelRect { left: (side - width) / 2, top: (side - height) / 2, width, height };
+    let margin = |length: u32| {
+        let spare = u64::from(side) * (longest - u64::from(length));
+        (((spare + longest) / (2 * longest)) as u32).min((side - 1) / 2)
+    };
+    let (left, top) = (margin(source.width), margin(source.height));
+    let (width, height) = (side - 2 * left, side - 2 * top);
+    let placed = PixelRect { left, top, width, height };
     let inner = resize_rect(radiograph, source, width, height);
     let mut pixels = vec![0; side as usize * side as usize];
     let rows = pixels.chunks_exact_mut(side as usize).skip(placed.top as usize);

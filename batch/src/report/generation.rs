@@ -38,7 +38,10 @@ impl ReportModel {
         let features = self.features(visual, false);
         let mirrored = self.mirror_image(visual, mirrored_words);
         let keys: Vec<u64> = (0..features.patches.size()[0] as u64).collect();
-        let reports = self.write(&features, mirrored.as_ref(), options, &keys)?.into_iter().map(|reports| reports.into_iter().next());
+        let reports = self
+            .write(&features, mirrored.as_ref(), options, &keys)?
+            .into_iter()
+            .map(|reports| reports.into_iter().next());
         reports.map(|r| r.ok_or_else(|| Error::Internal("a film was left without a report".into()))).collect()
     }
 
@@ -75,7 +78,12 @@ impl ReportModel {
         let mut attention = self.attention(&encoded, &reports)?;
         if let Some((image, words)) = &mirrored {
             let of_image = self.attention(image, &mirrored_reports(&reports, words))?;
-            attention.iter_mut().flatten().flatten().zip(of_image.into_iter().flatten().flatten()).for_each(|(a, b)| *a = (*a + b) / 2.0);
+            attention
+                .iter_mut()
+                .flatten()
+                .flatten()
+                .zip(of_image.into_iter().flatten().flatten())
+                .for_each(|(a, b)| *a = (*a + b) / 2.0);
         }
         let mut attention = attention.into_iter();
         let written = reports.into_iter().zip(counts).map(|(reports, regions)| {

@@ -122,7 +122,9 @@ fn minimum_length_and_banned_phrases_hold_for_every_method() {
     for method in [Method::Beam, Method::Greedy, Method::Sample(sampling)] {
         let options =
             DecodeOptions { method, min_words: 6, banned: vec![phrase.clone(), vec![7]], ..DecodeOptions::beam(3, 12) };
-        for report in write_reports(&model, model.begin(&encoded, &present), &options, &KEYS).unwrap().into_iter().flatten() {
+        for report in
+            write_reports(&model, model.begin(&encoded, &present), &options, &KEYS).unwrap().into_iter().flatten()
+        {
             assert!(report.words.len() >= 6, "{method:?}: {:?}", report.words);
             assert!(!report.words.contains(&7) && report.words.windows(2).all(|w| w != phrase), "{method:?}");
             assert_eq!(report.words.len(), report.log_probs.len());
@@ -134,7 +136,9 @@ fn minimum_length_and_banned_phrases_hold_for_every_method() {
 fn log_probs_are_the_models_own() {
     let (_vs, model, encoded, present) = random_model(6, 3);
     let options = DecodeOptions { groups: 3, diversity: 2.0, reports: 3, ..DecodeOptions::beam(3, 12) };
-    for (image, reports) in write_reports(&model, model.begin(&encoded, &present), &options, &KEYS).unwrap().iter().enumerate() {
+    for (image, reports) in
+        write_reports(&model, model.begin(&encoded, &present), &options, &KEYS).unwrap().iter().enumerate()
+    {
         for report in reports.iter().filter(|r| !r.words.is_empty()) {
             let inputs: Vec<i64> = std::iter::once(0).chain(report.words.iter().copied()).collect();
             let inputs = Tensor::from_slice(&inputs).unsqueeze(0);

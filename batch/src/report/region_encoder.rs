@@ -77,7 +77,9 @@ impl RegionEncoder {
         let token = xs.mean_dim([2i64, 3].as_slice(), false, Kind::Float).apply(&self.fc);
         match &self.embedding {
             None => token,
-            Some((class, place)) => token + class.index_select(0, &regions.classes) + place_features(&regions.places).apply(place),
+            Some((class, place)) => {
+                token + class.index_select(0, &regions.classes) + place_features(&regions.places).apply(place)
+            }
         }
     }
 }

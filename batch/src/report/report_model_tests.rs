@@ -83,7 +83,8 @@ fn a_film_is_described_the_same_in_any_company() {
             places: Tensor::cat(&[&alone.regions.places, &among.regions.places.narrow(0, 3, 1)], 0),
         },
     };
-    let (a, b) = (model.generate(&alone, None, &options(3)).unwrap(), model.generate(&mixed, None, &options(3)).unwrap());
+    let (a, b) =
+        (model.generate(&alone, None, &options(3)).unwrap(), model.generate(&mixed, None, &options(3)).unwrap());
     assert_eq!(a[0].words, b[0].words);
     for (x, y) in a[0].attention.concat().iter().zip(b[0].attention.concat()) {
         assert!((x - y).abs() < 1e-4);
@@ -112,7 +113,12 @@ fn read_both_ways_a_mirrored_film_gets_the_mirrored_report() {
         for (a, b) in own.iter().zip(&mirrored) {
             assert!(!a.words.is_empty());
             assert_eq!(swapped(a), b.words);
-            for (x, y) in a.log_probs.iter().zip(&b.log_probs).chain(a.attention.iter().flatten().zip(b.attention.iter().flatten())) {
+            for (x, y) in a
+                .log_probs
+                .iter()
+                .zip(&b.log_probs)
+                .chain(a.attention.iter().flatten().zip(b.attention.iter().flatten()))
+            {
                 assert!((x - y).abs() < 1e-4, "{x} and {y}");
             }
         }

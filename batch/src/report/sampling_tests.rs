@@ -45,7 +45,8 @@ fn draws_depend_on_seed_image_and_report_alone() {
     assert!(three.iter().any(|r| r[0].words != r[1].words), "reports of one image differ");
     // Alone, and with fewer reports, an image gets the same.
     let row = |t: &Tensor| t.narrow(0, 3, 1);
-    let alone = write_reports(&model, model.begin(&row(&encoded), &row(&present)), &options(1, 2), &keys[3..4]).unwrap();
+    let alone =
+        write_reports(&model, model.begin(&row(&encoded), &row(&present)), &options(1, 2), &keys[3..4]).unwrap();
     for (a, b) in alone[0].iter().zip(&three[3]) {
         assert_eq!(a.words, b.words);
     }

@@ -261,7 +261,8 @@ impl Source<'_> {
             ctx.stop.check()?;
             let visuals: Vec<&StudyVisual> = chunk.iter().map(|s| s.visual.as_ref()).collect();
             let batch = visual_tensors(stack_visuals(&visuals, &card.visual, ctx.device)?);
-            for (report, study) in self.teacher.generate(&batch, mirrored.as_deref(), &options)?.into_iter().zip(chunk) {
+            for (report, study) in self.teacher.generate(&batch, mirrored.as_deref(), &options)?.into_iter().zip(chunk)
+            {
                 let contradicts = !study.reference.is_empty()
                     && contradicts(&card.vocabulary.decode(&report.words), &study.reference);
                 texts.push(if contradicts { Vec::new() } else { [&[0], report.words.as_slice(), &[0]].concat() });

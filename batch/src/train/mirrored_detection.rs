@@ -99,14 +99,17 @@ mod tests {
         let config = resolve(&layers).unwrap().config.detector.model;
         tch::manual_seed(3);
         let detector =
-            Detector::new(&DetectorModelConfig { score_min: 0.0, candidates_per_level: 4, ..config }, Device::Cpu).unwrap();
+            Detector::new(&DetectorModelConfig { score_min: 0.0, candidates_per_level: 4, ..config }, Device::Cpu)
+                .unwrap();
         let films = Tensor::randn([2, 1, 64, 64], (Kind::Float, Device::Cpu));
         let turned = films.flip([3]);
         let own = detect_both_ways(&detector, &films).unwrap();
         let mirrored_films = detect_both_ways(&detector, &turned).unwrap();
         let there = |d: &Detection<Model>, others: &[Detection<Model>]| {
             others.iter().any(|o| {
-                o.class_id == d.class_id && (o.score - d.score).abs() < 1e-4 && o.region.iou(&d.region.mirrored(64.0)) > 0.99
+                o.class_id == d.class_id
+                    && (o.score - d.score).abs() < 1e-4
+                    && o.region.iou(&d.region.mirrored(64.0)) > 0.99
             })
         };
         for (a, b) in own.iter().zip(&mirrored_films) {

@@ -76,11 +76,36 @@ fn a_film_of_the_models_size_passes_untouched() {
 }
 
 #[test]
-fn extreme_shapes_keep_a_pixel() {
+fn extreme_shapes_keep_pixels() {
     let line = Radiograph::new(5000, 1, vec![200; 5000]).unwrap();
     let input = to_model_input(&line, &spec(32, Fit::Letterbox));
-    assert_eq!(input.pixels.iter().filter(|&&p| p == 200).count(), 32);
+    assert_eq!(input.pixels.iter().filter(|&&p| p == 200).count(), 64, "an even square has even margins");
+    let input = to_model_input(&line, &spec(33, Fit::Letterbox));
+    assert_eq!(input.pixels.iter().filter(|&&p| p == 200).count(), 33);
     assert_eq!(resize(&line, 0, 0).pixels.len(), 1);
+}
+
+#[test]
+fn a_mirrored_film_is_a_mirrored_input() {
+    let noisy = |width: u32, height: u32| {
+        let pixels = (0..width * height).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        Radiograph::new(width, height, pixels).unwrap()
+    };
+    let turned = |square: &[u8], side: usize| -> Vec<u8> {
+        square.chunks(side).flat_map(|row| row.iter().rev().copied()).collect()
+    };
+    for (width, height) in [(97, 131), (130, 131), (41, 64), (200, 67), (64, 64)] {
+        let film = noisy(width, height);
+        let image = mirror(&film);
+        for side in [32, 33, 64] {
+            let input = |film: &Radiograph| to_model_input(film, &spec(side, Fit::Letterbox)).pixels;
+            assert_eq!(turned(&input(&film), side as usize), input(&image), "{width} x {height} at {side}");
+            let lesion = BoxXyxy::<Original>::new(3.2, 5.0, 30.7, 33.4);
+            let crop = |film: &Radiograph, at: &BoxXyxy<Original>| crop_region(film, at, side, 0.1).unwrap();
+            let own = crop(&film, &lesion);
+            assert_eq!(turned(&own, side as usize), crop(&image, &lesion.mirrored(width as f32)));
+        }
+    }
 }
 
 /// 100 x 80, black but for the white rectangle x 20..60, y 30..50.
