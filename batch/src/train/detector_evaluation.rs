@@ -3,7 +3,7 @@
 use d2r_contracts::boxes::BoxXyxy;
 use d2r_contracts::space::{Letterbox, Model, Original};
 
-use super::mirrored_detection::detect_both_ways;
+use super::mirrored_detection::detect;
 use crate::data::collate::stack_images;
 use crate::data::loader::DetectionSet;
 use crate::detect::detector::{Detection, Detector};
@@ -40,7 +40,7 @@ pub fn detections(
             pixels.extend_from_slice(&set.pixels(i)?);
         }
         let films = stack_images(&pixels, &set.source.input, detector.device())?;
-        let found = if mirrored_views { detect_both_ways(detector, &films)? } else { detector.detect(&films)? };
+        let found = detect(detector, &films, mirrored_views)?;
         for (&i, found) in chunk.iter().zip(&found) {
             images.push(found.iter().filter_map(|d| in_original(d, &set.examples[i].letterbox)).collect());
         }

@@ -11,12 +11,17 @@ use crate::error::Result;
 /// Boxes of one class above this overlap are one lesion seen twice; the value of the published implementation.
 const IOU_MIN: f64 = 0.55;
 
-/// Detections of films and of their mirror images, by weighted boxes fusion (Solovyev et al. 2021): place and score are means over both
-/// looks, and a look that shows nothing counts as a score of 0. `images`: as for [`Detector::detect`], which are letterboxed or whole.
+/// Detections of films, by one look or by two. `mirrored_views`: look at mirror images as well.
 ///
 /// # Errors
 /// Those of [`Detector::detect`].
-pub fn detect_both_ways(detector: &Detector, images: &Tensor) -> Result<Vec<Vec<Detection<Model>>>> {
+pub fn detect(detector: &Detector, images: &Tensor, mirrored_views: bool) -> Result<Vec<Vec<Detection<Model>>>> {
+    if mirrored_views { detect_both_ways(detector, images) } else { detector.detect(images) }
+}
+
+/// Detections of films and of their mirror images, by weighted boxes fusion (Solovyev et al. 2021): place and score are means over both
+/// looks, and a look that shows nothing counts as a score of 0.
+fn detect_both_ways(detector: &Detector, images: &Tensor) -> Result<Vec<Vec<Detection<Model>>>> {
     let (own, turned) = (detector.detect(images)?, detector.detect(&images.flip([3]))?);
     let (width, height) = (images.size()[3] as f32, images.size()[2] as f32);
     let fused = own.into_iter().zip(turned).map(|(own, turned)| {

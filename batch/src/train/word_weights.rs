@@ -3,7 +3,9 @@
 
 use d2r_contracts::report_text::{Sides, sides};
 use d2r_contracts::vocabulary::Vocabulary;
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Tensor};
+
+use crate::error::{Error, Result};
 
 /// A weight for each word of the vocabulary; none where all count the same.
 #[derive(Debug)]
@@ -11,14 +13,21 @@ pub struct WordWeights(Option<Tensor>);
 
 impl WordWeights {
     /// Words that name a side count `side_weight`, others 1.
-    pub fn new(vocabulary: &Vocabulary, side_weight: f64, device: Device) -> Self {
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a weight that is not above 0.
+    pub fn new(vocabulary: &Vocabulary, side_weight: f64, device: Device) -> Result<Self> {
+        if !(side_weight > 0.0 && side_weight.is_finite()) {
+            let problem = format!("{side_weight} is not a number above 0");
+            return Err(Error::Config { place: "report.train.side_weight".into(), problem });
+        }
         if side_weight == 1.0 {
-            return Self(None);
+            return Ok(Self(None));
         }
         let weight = |word: &String| if sides(word) == Sides::default() { 1.0 } else { side_weight as f32 };
         // The boundary has no word.
         let weights: Vec<f32> = std::iter::once(1.0).chain(vocabulary.words().iter().map(weight)).collect();
-        Self(Some(Tensor::from_slice(&weights).to_device(device)))
+        Ok(Self(Some(Tensor::f_from_slice(&weights)?.f_to_device(device)?)))
     }
 
     /// The weight of each word that is written; `kept`: f32 `[B, T]`, 1 where there is one; `ids`: i64 `[B, T + 1]`.
@@ -27,7 +36,7 @@ impl WordWeights {
             None => kept,
             Some(weights) => {
                 let next = ids.narrow(1, 1, kept.size()[1]).reshape([-1]);
-                (weights.index_select(0, &next).view_as(&kept) * kept).to_kind(Kind::Float)
+                weights.index_select(0, &next).view_as(&kept) * kept
             }
         }
     }
@@ -35,6 +44,8 @@ impl WordWeights {
 
 #[cfg(test)]
 mod tests {
+    use tch::Kind;
+
     use super::*;
 
     #[test]
@@ -45,11 +56,15 @@ mod tests {
         let _ = kept.narrow(1, length - 2, 1).fill_(0.0);
         let ids = Tensor::from_slice(&ids).view([1, length]);
         let of = |weight: f64| {
-            let weights = WordWeights::new(&vocabulary, weight, Device::Cpu).of(kept.copy(), &ids);
+            let weights = WordWeights::new(&vocabulary, weight, Device::Cpu).unwrap().of(kept.copy(), &ids);
             Vec::<f32>::try_from(weights.view([-1])).unwrap()
         };
         assert_eq!(of(4.0)[..5], [1.0, 4.0, 1.0, 1.0, 4.0]);
         assert_eq!(of(4.0).last(), Some(&0.0), "padding counts nothing");
         assert_eq!(of(1.0)[..5], [1.0; 5]);
+        for weight in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+            let refused = WordWeights::new(&vocabulary, weight, Device::Cpu).unwrap_err();
+            assert_eq!(refused.exit().code(), 78, "{weight}");
+        }
     }
 }

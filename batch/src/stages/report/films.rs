@@ -24,7 +24,7 @@ use crate::stages::context::Context;
 use crate::stages::train_reporter::accepted;
 use crate::train::detector_card::load_detector;
 use crate::train::detector_evaluation::in_original;
-use crate::train::mirrored_detection::detect_both_ways;
+use crate::train::mirrored_detection::detect;
 
 /// A film ready for the report model.
 #[derive(Debug)]
@@ -204,10 +204,7 @@ impl Films {
                     let inputs: Vec<_> = batch.par_iter().map(|(_, film)| to_model_input(film, input)).collect();
                     let pixels: Vec<u8> = inputs.iter().flat_map(|i| i.pixels.iter().copied()).collect();
                     let images = stack_images(&pixels, input, detector.device())?;
-                    let detections = match ctx.config.annotate.mirrored_views {
-                        true => detect_both_ways(detector, &images)?,
-                        false => detector.detect(&images)?,
-                    };
+                    let detections = detect(detector, &images, ctx.config.annotate.mirrored_views)?;
                     for (((image, _), input), detections) in batch.iter().zip(&inputs).zip(detections) {
                         let placed = detections.iter().filter_map(|d| in_original(d, &input.letterbox));
                         let rows = placed.enumerate().map(|(rank, d)| {
