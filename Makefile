@@ -80,7 +80,7 @@ bench-decode: build parity-setup
 	$(PYTHON) tests/bench/decode.py --d2r $(D2R) --speed $(CARGO_TARGET_DIR)/debug/examples/decode_speed --out bench-results/decode.json
 
 ## What unlabelled films are worth, into bench-results/quality-semi.json; half an hour on two cores.
-bench-quality-semi: build
+bench-quality-semi: build parity-setup
 	$(PYTHON) tests/bench/quality_semi.py --d2r $(D2R) --out bench-results/quality-semi.json
 
 ## What each part of the report model is worth, into bench-results/quality-report.json; hours on two cores.

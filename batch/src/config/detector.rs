@@ -229,6 +229,6 @@ pub struct AnnotateConfig {
     pub threshold: f64,
     /// Images per forward pass.
     pub batch_size: usize,
-    /// Look at each film and at its mirror image and fuse the boxes (weighted boxes fusion): twice the work.
+    /// Look at each film and at its mirror image; boxes and scores are means over both looks: twice the work.
     pub mirrored_views: bool,
 }

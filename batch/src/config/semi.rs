@@ -8,8 +8,12 @@ use serde::{Deserialize, Serialize};
 pub struct SemiConfig {
     /// Steps on readers' boxes alone; the rest of `detector.train.steps` is the mutual phase.
     pub burn_in_steps: i64,
+    /// What the burn-in learns from.
+    pub burn_in_views: BurnInViews,
     /// Unlabelled images per step.
     pub unlabelled_batch_size: usize,
+    /// The teacher looks at each film and at its mirror image; boxes and scores are means over both looks.
+    pub mirrored_views: bool,
     /// Pseudo-labels have a score above this.
     pub threshold: f64,
     /// FCOS: boxes that score above this and are no pseudo-labels are neither taught nor denied; 0 takes them as background,
@@ -58,6 +62,16 @@ pub enum TeacherStart {
     Average,
 }
 
+/// Views of labelled films in the burn-in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BurnInViews {
+    /// Weak and strong ones, as published.
+    Both,
+    /// Weak ones alone: plain supervised training.
+    Weak,
+}
+
 /// Strong augmentation: what is added to the weak one. The published operations; on grey images hue, saturation and
 /// grayscale change nothing and are left out.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -98,7 +112,9 @@ impl Default for SemiConfig {
     fn default() -> Self {
         Self {
             burn_in_steps: 8000,
+            burn_in_views: BurnInViews::Both,
             unlabelled_batch_size: 4,
+            mirrored_views: false,
             threshold: 0.89,
             unsure_min: 0.0,
             side_score_min: 0.0,

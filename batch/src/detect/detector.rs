@@ -17,8 +17,9 @@ use super::points::{Level, levels};
 use super::resnet::{DEPTHS, ResNet, TrunkShape};
 use super::sampler::Draw;
 use super::target::BatchTargets;
-use crate::config::detector::{Architecture, DetectorModelConfig, Profile};
+use crate::config::detector::{Architecture, BackboneNorm, DetectorModelConfig, Profile};
 use crate::error::{Error, Result};
+use crate::nn::running_statistics::RunningStatistics;
 
 /// A box the detector found.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -145,6 +146,15 @@ impl Detector {
         self.config.score_min
     }
 
+    /// Where the raw uncertainty of each side of a mirrored film's box stands, in the order of
+    /// [`Detection::edge_logits`].
+    pub fn mirrored_edges(&self) -> [usize; 4] {
+        match self.config.architecture {
+            Architecture::FasterRcnn => [1, 0, 2, 3],
+            Architecture::Fcos => [2, 1, 0, 3],
+        }
+    }
+
     /// Losses of a batch in training mode. `images`: f32 `[B, 1 or 3, H, W]`, normalised, sides multiples of 32.
     ///
     /// # Errors
@@ -159,6 +169,20 @@ impl Detector {
             }
             Head::FasterRcnn(rcnn) => rcnn.losses(&pyramid.of(&sizes), targets, draw),
         }
+    }
+
+    /// The same, but the running statistics of batch norms stay as they were: for images that are not like those the
+    /// detector will be asked about.
+    ///
+    /// # Errors
+    /// Those of [`Detector::losses`].
+    pub fn losses_aside(&self, images: &Tensor, targets: BatchTargets, draw: &mut Draw) -> Result<DetectionLosses> {
+        let kept = (self.config.norm == BackboneNorm::Batch).then(|| RunningStatistics::of(&self.vs));
+        let losses = self.losses(images, targets, draw);
+        if let Some(kept) = kept {
+            kept.put_back();
+        }
+        losses
     }
 
     /// Detections per image, best first, clipped to the image. `images` as for [`Detector::losses`].

@@ -75,6 +75,12 @@ impl DetectionLosses {
         terms.reduce(|a, b| a + b).unwrap_or_else(|| Tensor::from(0.0f32))
     }
 
+    /// The mean of both, part by part; a part that only one has is left out.
+    pub fn mean(&self, other: &Self) -> Self {
+        let both = Part::ALL.into_iter().filter_map(|p| Some((p, (self.get(p)? + other.get(p)?) * 0.5)));
+        Self::new(both)
+    }
+
     /// The parts as one tensor without gradients, f32 `[5]`, 0 for those that do not exist, to be read back later.
     pub fn parts(&self) -> Tensor {
         let known = self.parts.iter().flatten().next().expect("losses have a part");

@@ -6,6 +6,7 @@ pub mod conv_norm;
 pub mod frozen_batch_norm;
 pub mod mlp;
 pub mod positional;
+pub mod running_statistics;
 
 #[cfg(test)]
 pub mod parity_golden;

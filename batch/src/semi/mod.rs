@@ -2,6 +2,7 @@
 //! it, and the teacher follows the student slowly. And the guard rails that keep this from running away.
 
 pub mod guard;
+pub mod labelled_loss;
 pub mod mutual_loss;
 pub mod phase;
 pub mod pseudo_label;

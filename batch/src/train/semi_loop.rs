@@ -14,20 +14,23 @@ use super::detector_evaluation::evaluate;
 use super::detector_loop::{DetectorOutcome, optimizer, target};
 use super::lr_schedule::lr_factor;
 use super::metrics_log::MetricsLog;
+use super::mirrored_detection::pseudo_boxes;
 use super::optimizer::{Optimizer, ema_update};
 use super::run_dir::RunDir;
 use super::semi_sums::{SemiSums, StepSums};
 use super::semi_training::SemiTraining;
-use crate::config::semi::TeacherStart;
+use crate::config::semi::{BurnInViews, TeacherStart};
 use crate::data::augment::sample_rng;
 use crate::data::collate::stack_images;
 use crate::data::semi_batch::{SemiBatch, SemiPlan, Views};
 use crate::detect::detector::Detector;
+use crate::detect::losses::DetectionLosses;
 use crate::detect::sampler::Draw;
-use crate::detect::target::{BatchTargets, Target};
+use crate::detect::target::Target;
 use crate::error::{Error, Result};
 use crate::lake::digest::sha256_file;
 use crate::semi::guard::{Guard, Verdict};
+use crate::semi::labelled_loss::labelled_loss;
 use crate::semi::mutual_loss::{MutualLoss, joined};
 use crate::semi::phase::{Phase, ramp};
 use crate::semi::pseudo_label::{PseudoLabels, select};
@@ -101,21 +104,18 @@ impl<'a> Loop<'a> {
             assign_strict(teacher.variables_mut(), &weights, "teacher")?;
         }
         let sums = SemiSums::new(&state.pending, student.device());
-        let log = MetricsLog::open(run, &state.log)?;
-        let true_boxes = job.true_boxes();
-        let logged_at = Instant::now();
         Ok(Self {
             student,
             teacher,
             run,
             job,
             optimizer,
+            log: MetricsLog::open(run, &state.log)?,
             state,
-            log,
             sums,
             burn_in,
-            true_boxes,
-            logged_at,
+            true_boxes: job.true_boxes(),
+            logged_at: Instant::now(),
             logged_images: 0,
         })
     }
@@ -190,11 +190,6 @@ impl<'a> Loop<'a> {
 
     fn step(&mut self, batch: &SemiBatch) -> Result<()> {
         let phase = self.phase();
-        if phase == Phase::BurnIn && self.averages_burn_in() {
-            // The average follows quickly at first.
-            let done = self.state.step as f64;
-            self.move_teacher(self.job.semi.ema_keep_rate.min((1.0 + done) / (AVERAGE_LAG + done)))?;
-        }
         if phase == Phase::Mutual {
             self.update_teacher()?;
             if let Some(intervene) = self.job.intervene {
@@ -202,8 +197,7 @@ impl<'a> Loop<'a> {
             }
         }
         let mut draw = Draw::Random(Box::new(sample_rng(self.job.seed, batch.step, DRAW)));
-        let (images, boxes) = self.both_views(&batch.labelled)?;
-        let labelled = self.student.losses(&images, BatchTargets::labelled(&boxes), &mut draw)?;
+        let labelled = self.labelled_losses(&batch.labelled, &mut draw)?;
         let parts = labelled.parts();
         let mut counts = StepSums::default();
         let (mut pseudo, mut bounded) = (Tensor::from(0.0f32), Tensor::from(0.0f32));
@@ -212,11 +206,11 @@ impl<'a> Loop<'a> {
             Phase::Mutual => {
                 let labels = self.pseudo_labels(&batch.unlabelled)?;
                 let images = self.images(&batch.unlabelled.strong)?;
-                let losses = self.student.losses(&images, labels.targets(), &mut draw)?;
-                let loss = joined(self.job.architecture, self.job.semi, self.share(), &labelled, &losses);
-                counts.unlabelled_images = batch.unlabelled.boxes.len();
-                (counts.found, counts.capped) = (labels.found, labels.capped);
-                let MutualLoss { labelled, pseudo: added, bounded: caught } = loss;
+                let losses = self.student.losses_aside(&images, labels.targets(), &mut draw)?;
+                let unlabelled_images = batch.unlabelled.boxes.len();
+                counts = StepSums { unlabelled_images, found: labels.found, capped: labels.capped };
+                let MutualLoss { labelled, pseudo: added, bounded: caught } =
+                    joined(self.job.architecture, self.job.semi, self.share(), &labelled, &losses);
                 (pseudo, bounded) = (added.detach(), caught);
                 labelled + added
             }
@@ -227,6 +221,11 @@ impl<'a> Loop<'a> {
             self.optimizer.clip_norm(self.job.config.clip_norm);
         }
         self.optimizer.step(lr_factor(self.job.config, self.state.step));
+        if phase == Phase::BurnIn && self.averages_burn_in() {
+            // The average follows quickly at first.
+            let done = self.state.step as f64;
+            self.move_teacher(self.job.semi.ema_keep_rate.min((1.0 + done) / (AVERAGE_LAG + done)))?;
+        }
         self.sums.add(&parts, [&pseudo, &bounded, &skipped], counts);
         self.state.step += 1;
         self.logged_images += (2 * batch.labelled.boxes.len() + batch.unlabelled.boxes.len()) as u64;
@@ -265,15 +264,16 @@ impl<'a> Loop<'a> {
         stack_images(pixels, &self.job.labelled.source.input, self.student.device())
     }
 
-    /// Strong and weak views of the labelled films in one batch, with their boxes.
-    fn both_views(&self, views: &Views) -> Result<(Tensor, Vec<Vec<Target>>)> {
-        let images = Tensor::f_cat(&[self.images(&views.strong)?, self.images(&views.weak)?], 0)?;
-        let boxes = views.boxes.iter().chain(&views.boxes);
-        Ok((images, boxes.map(|boxes| boxes.iter().map(target).collect()).collect()))
+    fn labelled_losses(&self, views: &Views, draw: &mut Draw) -> Result<DetectionLosses> {
+        let boxes: Vec<Vec<Target>> = views.boxes.iter().map(|b| b.iter().map(target).collect()).collect();
+        let weak_alone = self.phase() == Phase::BurnIn && self.job.semi.burn_in_views == BurnInViews::Weak;
+        let strong = if weak_alone { None } else { Some(self.images(&views.strong)?) };
+        labelled_loss(self.student, &self.images(&views.weak)?, strong.as_ref(), &boxes, draw)
     }
 
     fn pseudo_labels(&self, views: &Views) -> Result<PseudoLabels> {
-        let found = self.teacher.pseudo_boxes(&self.images(&views.weak)?)?;
+        let images = self.images(&views.weak)?;
+        let found = pseudo_boxes(self.teacher, &images, self.job.semi.mirrored_views)?;
         let most = self.true_boxes * self.job.semi.guard.box_ratio_max * views.boxes.len() as f64;
         Ok(select(&found, self.job.semi, most.ceil() as usize))
     }

@@ -9,6 +9,7 @@ use crate::config::{Layers, RunConfig, resolve};
 use crate::progress::Progress;
 use crate::stop::StopFlag;
 use crate::train::detector_loop::tests::squares;
+use crate::train::detector_loop::{self, DetectorTraining};
 
 fn config(set: &[&str]) -> RunConfig {
     let base = [
@@ -62,7 +63,7 @@ fn losses(outcome: &DetectorOutcome) -> Vec<(String, i64, f64, Option<f64>)> {
 fn both_phases_run_and_a_stopped_run_goes_on_bit_for_bit() {
     for set in [
         &[][..],
-        &["semi.teacher_start=average"],
+        &["semi.teacher_start=average", "semi.burn_in_views=weak", "semi.mirrored_views=true"],
         &[
             "detector.model.architecture=faster_rcnn",
             "detector.model.profile=utv2",
@@ -180,4 +181,39 @@ fn without_weight_the_student_learns_as_if_alone() {
     for (a, b) in of(&mutual).iter().zip(of(&burn_in)) {
         assert!((a - b).abs() < 2e-2 * b, "{:?} against {:?}", of(&mutual), of(&burn_in));
     }
+}
+
+#[test]
+fn a_burn_in_on_weak_views_is_supervised_training() {
+    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let set = [
+        "detector.train.steps=6",
+        "detector.train.ema_keep_rate=0.995",
+        "semi.ema_keep_rate=0.995",
+        "semi.teacher_start=average",
+        "semi.burn_in_views=weak",
+    ];
+    let config = config(&set);
+    let burn_in = run(folders[0].path(), &config, &StopFlag::default(), None).unwrap();
+    let films = tempfile::tempdir().unwrap();
+    tch::manual_seed(3);
+    let mut model = Detector::new(&config.detector.model, tch::Device::Cpu).unwrap();
+    let mut average = Detector::new(&config.detector.model, tch::Device::Cpu).unwrap();
+    let validation = squares(films.path(), 4);
+    let job = DetectorTraining {
+        train: Arc::new(squares(films.path(), 4)),
+        validation: &validation,
+        config: &config.detector.train,
+        seed: 1,
+        progress: Progress::Quiet,
+        stop: &StopFlag::default(),
+    };
+    let supervised = detector_loop::train(&mut model, &mut average, &RunDir::at(folders[1].path(), "test"), &job);
+    let of = |o: &DetectorOutcome| -> Vec<(i64, f64, Option<f64>)> {
+        let rows = o.log.iter().filter(|r| ["burn_in", "train", "validation"].contains(&r.phase.as_str()));
+        rows.map(|r| (r.step, r.loss, r.score)).collect()
+    };
+    let supervised = supervised.unwrap();
+    assert_eq!(of(&burn_in), of(&supervised));
+    assert_eq!(burn_in.model_sha256, supervised.model_sha256);
 }
