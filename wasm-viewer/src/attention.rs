@@ -116,7 +116,7 @@ impl TypedOp for Attention {
         ensure!(shapes[0].iter().product::<usize>() == rows * heads * width, "attention of a query of another width");
         ensure!(*shapes[2] == [layers, heads, count, width], "attention whose keys and values differ in shape");
         ensure!(self.over == Over::Film || *shapes[3] == [count], "attention with a bias of another length");
-        Ok(self.shapes(&shapes[1]).into_iter().map(|shape| f32::fact(shape)).collect())
+        Ok(self.shapes(&shapes[1]).into_iter().map(f32::fact).collect())
     }
 
     as_op!();

@@ -121,7 +121,7 @@ impl PreviewSession {
 
     /// Names of the matrix kernels that the graphs run on, each once.
     pub fn kernels(&self) -> Vec<String> {
-        let mut all: Vec<String> = [&self.encoder, &self.step].into_iter().flat_map(|p| kernels(p)).collect();
+        let mut all: Vec<String> = [&self.encoder, &self.step].into_iter().flat_map(kernels).collect();
         all.sort();
         all.dedup();
         all

@@ -124,7 +124,7 @@ mod tests {
         let there = |n: i64, of: i64| Tensor::ones([n, of], (Kind::Bool, Device::Cpu));
         let images = Tensor::from_slice(&[1f32, 0.0, 0.0, 0.0, 1.0, 0.0]).view([2, 1, 3]);
         let word = |i: usize, along: usize| {
-            let shift = if i % 2 == 0 { 0.05 } else { -0.05 };
+            let shift = if i.is_multiple_of(2) { 0.05 } else { -0.05 };
             let (near, far) = (near + 2.0 * shift, far + shift);
             let mut v = [far, far, 0.0];
             v[along] = near;

@@ -274,7 +274,7 @@ fn check(config: &DetectorModelConfig) -> Result<()> {
     if !(2..=5).contains(&config.min_level) {
         return wrong("min_level", format!("{} is not between 2 and 5", config.min_level));
     }
-    if config.input_side == 0 || config.input_side % 32 != 0 {
+    if config.input_side == 0 || !config.input_side.is_multiple_of(32) {
         return wrong("input_side", format!("{} is no multiple of 32", config.input_side));
     }
     if config.width < 1 || config.head_convs < 0 || config.candidates_per_level < 1 {

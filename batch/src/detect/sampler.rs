@@ -35,11 +35,11 @@ impl Draw {
 
     /// The places of `indices` that are drawn, `count` at most.
     pub fn choose(&mut self, mut indices: Vec<usize>, count: usize) -> Vec<usize> {
-        if let Self::Random(rng) = self {
-            if indices.len() > count {
-                let (chosen, _) = indices.partial_shuffle(rng.as_mut(), count);
-                return chosen.to_vec();
-            }
+        if let Self::Random(rng) = self
+            && indices.len() > count
+        {
+            let (chosen, _) = indices.partial_shuffle(rng.as_mut(), count);
+            return chosen.to_vec();
         }
         indices.truncate(count);
         indices

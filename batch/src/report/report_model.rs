@@ -231,7 +231,7 @@ fn check(config: &ReportModelConfig) -> Result<()> {
     if !DEPTHS.contains(&config.trunk_depth) {
         return bad(format!("`trunk_depth` = {}; there are 18, 34, 50 and 101", config.trunk_depth));
     }
-    if config.lera != Lera::Off && (config.lera_filters < 2 || config.region_side % 4 != 0) {
+    if config.lera != Lera::Off && (config.lera_filters < 2 || !config.region_side.is_multiple_of(4)) {
         return bad("LERA needs `lera_filters` >= 2 and a `region_side` that 4 divides".into());
     }
     if !config.region_padding && config.region_side < REGION_SIDE_UNPADDED {

@@ -72,7 +72,7 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
     let source = Source {
         root: lake.dataset_root(&args.dataset)?,
         decode: DecodeOptions { allow_phi: ctx.config.ingest.allow_phi, ..DecodeOptions::default() },
-        input: card.model.input.clone(),
+        input: card.model.input,
     };
     let mut partitions = lake.partitions(ImageRow::TABLE)?;
     partitions.retain(|p| p.dataset == args.dataset && (args.splits.is_empty() || args.splits.contains(&p.split)));

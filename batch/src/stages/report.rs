@@ -196,7 +196,7 @@ impl Job<'_> {
     fn write_reports(&self, writer: &Writer, films: Films) -> Result<(Tables, TimingRow)> {
         let mut tables = Tables::default();
         let (mut decode_ms, mut model_ms) = (0.0, 0.0);
-        let n = films.len();
+        let n = films.count();
         let task = self.ctx.progress.task("report", n as u64, "films");
         let mut reader = films.into_reader();
         loop {

@@ -77,7 +77,7 @@ impl Student {
     /// [`Error::Config`] when the sizes do not fit together.
     pub fn new(config: &StudentModelConfig, words: i64, device: Device) -> Result<Self> {
         let bad = |problem: String| Err(Error::Config { place: "student.model".into(), problem });
-        if config.input_side == 0 || config.input_side % 32 != 0 {
+        if config.input_side == 0 || !config.input_side.is_multiple_of(32) {
             return bad(format!("`input_side` = {}; it must be a multiple of 32", config.input_side));
         }
         if config.heads < 1 || config.d_model % config.heads != 0 {

@@ -85,7 +85,7 @@ pub fn train(
     if job.train.examples.is_empty() {
         return Err(Error::NothingToDo("no image to train on".into()));
     }
-    Loop::start(model, average, run, job)?.to_the_end()
+    Loop::start(model, average, run, job)?.run_to_end()
 }
 
 struct Loop<'a> {
@@ -135,7 +135,7 @@ impl<'a> Loop<'a> {
         Ok(Self { model, average, run, job, optimizer, state, log, sums, logged_at: Instant::now(), logged_images: 0 })
     }
 
-    fn to_the_end(mut self) -> Result<DetectorOutcome> {
+    fn run_to_end(mut self) -> Result<DetectorOutcome> {
         let config = self.job.config;
         let task = self.job.progress.task("train detector", config.steps as u64, "steps");
         task.advance(self.state.step as u64);

@@ -94,7 +94,7 @@ pub fn distill(student: &mut Student, run: &RunDir, job: &Distillation) -> Resul
     }
     let log = MetricsLog::open(run, &state.log)?;
     let mut training = Run { student, adapter, adapter_vs, run, job, optimizer, state, log, logged_at: Instant::now() };
-    training.to_the_end()
+    training.run_to_end()
 }
 
 struct Run<'a> {
@@ -110,7 +110,7 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn to_the_end(&mut self) -> Result<ReportOutcome> {
+    fn run_to_end(&mut self) -> Result<ReportOutcome> {
         let (job, config) = (self.job, self.job.config);
         let size = config.batch_size.max(1);
         let per_epoch = job.train.len().div_ceil(size) as i64;

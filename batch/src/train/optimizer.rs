@@ -3,6 +3,7 @@
 
 use tch::{Kind, Tensor};
 
+use super::checkpoint::NamedTensors;
 use crate::error::{Error, Result};
 
 /// The update rule.
@@ -255,7 +256,7 @@ impl Slot {
 }
 
 /// Splits variables into those that decay (weights) and those that do not (norms and biases: one dimension).
-pub fn decay_split(params: Vec<(String, Tensor)>) -> (Vec<(String, Tensor)>, Vec<(String, Tensor)>) {
+pub fn decay_split(params: NamedTensors) -> (NamedTensors, NamedTensors) {
     params.into_iter().partition(|(_, t)| t.dim() > 1)
 }
 
@@ -387,6 +388,6 @@ mod tests {
             assert_eq!(f64::try_from(&mean[0].1).unwrap(), expected);
             assert_eq!(i64::try_from(&mean[1].1).unwrap(), 7);
         }
-        assert!(ema_update(&mut vec![("x".to_owned(), Tensor::from_slice(&[1.0f32]))], &now[..1], 0.5).is_err());
+        assert!(ema_update(&mut [("x".to_owned(), Tensor::from_slice(&[1.0f32]))], &now[..1], 0.5).is_err());
     }
 }

@@ -113,7 +113,7 @@ pub fn train(
         return Err(Error::NothingToDo("no study with a report and a radiograph to train on".into()));
     }
     let mut training = Run::start(model, alignment, run, job)?;
-    training.to_the_end()
+    training.run_to_end()
 }
 
 struct Run<'a> {
@@ -161,7 +161,7 @@ impl<'a> Run<'a> {
         self.job.train.len().div_ceil(self.job.config.batch_size.max(1)) as i64
     }
 
-    fn to_the_end(&mut self) -> Result<ReportOutcome> {
+    fn run_to_end(&mut self) -> Result<ReportOutcome> {
         let (per_epoch, config) = (self.steps_per_epoch(), self.job.config);
         let total = per_epoch * config.epochs;
         let task = self.job.progress.task("train reporter", total as u64, "steps");

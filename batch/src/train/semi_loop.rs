@@ -61,7 +61,7 @@ pub fn train(
             return Err(Error::NothingToDo(format!("no {what} image to train on")));
         }
     }
-    Loop::start(student, teacher, run, job)?.to_the_end()
+    Loop::start(student, teacher, run, job)?.run_to_end()
 }
 
 struct Loop<'a> {
@@ -128,7 +128,7 @@ impl<'a> Loop<'a> {
         self.job.batches(plan, self.state.step, self.phase() == Phase::Mutual)
     }
 
-    fn to_the_end(mut self) -> Result<DetectorOutcome> {
+    fn run_to_end(mut self) -> Result<DetectorOutcome> {
         let config = self.job.config;
         let task = self.job.progress.task("train detector (semi-supervised)", config.steps as u64, "steps");
         task.advance(self.state.step as u64);

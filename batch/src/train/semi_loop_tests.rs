@@ -10,6 +10,7 @@ use crate::progress::Progress;
 use crate::stop::StopFlag;
 use crate::train::detector_loop::tests::squares;
 use crate::train::detector_loop::{self, DetectorTraining};
+use crate::train::semi_training::Intervention;
 
 fn config(set: &[&str]) -> RunConfig {
     let base = [
@@ -29,12 +30,7 @@ fn config(set: &[&str]) -> RunConfig {
     resolve(&Layers { preset: Some("tiny".into()), set, ..Layers::default() }).unwrap().config
 }
 
-fn run(
-    folder: &Path,
-    config: &RunConfig,
-    stop: &StopFlag,
-    intervene: Option<&dyn Fn(i64, &mut Detector)>,
-) -> Result<DetectorOutcome> {
+fn run(folder: &Path, config: &RunConfig, stop: &StopFlag, intervene: Option<Intervention>) -> Result<DetectorOutcome> {
     let films = tempfile::tempdir().unwrap();
     tch::manual_seed(3);
     let mut student = Detector::new(&config.detector.model, tch::Device::Cpu)?;

@@ -13,6 +13,9 @@ use crate::error::Result;
 use crate::progress::Progress;
 use crate::stop::StopFlag;
 
+/// Something that is done to the teacher at a step.
+pub type Intervention<'a> = &'a dyn Fn(i64, &mut Detector);
+
 /// What is trained on, and how.
 pub struct SemiTraining<'a> {
     /// Films with readers' boxes.
@@ -34,7 +37,7 @@ pub struct SemiTraining<'a> {
     /// Asked once per step and once per validation batch.
     pub stop: &'a StopFlag,
     /// Called before each mutual step with the teacher: tests of the guard rails spoil it here.
-    pub intervene: Option<&'a dyn Fn(i64, &mut Detector)>,
+    pub intervene: Option<Intervention<'a>>,
 }
 
 impl SemiTraining<'_> {

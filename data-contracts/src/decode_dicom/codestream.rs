@@ -191,7 +191,7 @@ fn check_jpeg_2000(frame: &[u8], format: &PixelFormat) -> Result<(), DecodeError
         .as_chunks::<3>()
         .0
         .iter()
-        .all(|&[depth, dx, dy]| u16::from(depth & 0x7f) + 1 <= format.bits_allocated && (dx, dy) == (1, 1));
+        .all(|&[depth, dx, dy]| u16::from(depth & 0x7f) < format.bits_allocated && (dx, dy) == (1, 1));
     if !fits || !is_plain {
         return Err(MISFIT);
     }

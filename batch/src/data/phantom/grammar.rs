@@ -155,7 +155,7 @@ fn pick(rng: &mut ChaCha8Rng) -> usize {
 }
 
 /// The wording `offset` places after the preferred one, cyclically.
-fn wording<'a, const N: usize>(wordings: [&'a str; N], preferred: usize, offset: usize) -> &'a str {
+fn wording<const N: usize>(wordings: [&str; N], preferred: usize, offset: usize) -> &str {
     wordings[(preferred + offset) % N]
 }
 

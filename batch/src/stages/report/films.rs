@@ -110,8 +110,8 @@ impl Films {
         Self { pictures, ..self }
     }
 
-    /// How many are to come.
-    pub fn len(&self) -> usize {
+    /// How many studies there are.
+    pub fn count(&self) -> usize {
         self.studies.len()
     }
 
@@ -127,6 +127,9 @@ impl Films {
         Reader { films: self, next: 0 }
     }
 }
+
+/// A study's first film, decoded, and its other views.
+type ReadStudy = (ImageRow, Radiograph, Vec<Radiograph>);
 
 /// Reads films a chunk at a time.
 #[derive(Debug)]
@@ -152,7 +155,7 @@ impl Reader {
         let measured = matches!(films.boxes, Boxes::Detector { .. });
         // Threads share these, not the detector's tensors.
         let (root, decode, spec) = (films.root.as_path(), &films.decode, &films.spec);
-        let read: Vec<Result<(ImageRow, Radiograph, Vec<Radiograph>), FailureRow>> = chunk
+        let read: Vec<Result<ReadStudy, FailureRow>> = chunk
             .par_iter()
             .map(|views| {
                 let failed =
