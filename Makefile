@@ -17,7 +17,7 @@ setup:
 build: setup
 	cargo build --locked -p d2r-batch
 
-## Everything on drawn radiographs, in 15 minutes on two cores; open demo/report.html afterwards.
+## Everything on drawn radiographs, in 12 to 25 minutes on two cores; open demo/report.html afterwards.
 demo: build
 	$(D2R) pipeline --preset demo --out $(OUT)
 
