@@ -81,12 +81,13 @@ pub fn squares(folder: &std::path::Path, count: u32) -> DetectionSet {
     set
 }
 
-fn run(folder: &std::path::Path, config: &RunConfig, stop: &StopFlag) -> Result<DetectorOutcome> {
+/// Supervised training on four squares, judged on four.
+pub fn run(folder: &std::path::Path, config: &RunConfig, stop: &StopFlag) -> Result<DetectorOutcome> {
     let films = tempfile::tempdir().unwrap();
     tch::manual_seed(3);
     let mut model = Detector::new(&config.detector.model, tch::Device::Cpu)?;
     let mut average = Detector::new(&config.detector.model, tch::Device::Cpu)?;
-    let validation = squares(films.path(), 2);
+    let validation = squares(films.path(), 4);
     let job = DetectorTraining {
         train: Arc::new(squares(films.path(), 4)),
         validation: &validation,

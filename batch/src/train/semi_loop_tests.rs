@@ -8,8 +8,7 @@ use super::*;
 use crate::config::{Layers, RunConfig, resolve};
 use crate::progress::Progress;
 use crate::stop::StopFlag;
-use crate::train::detector_loop::tests::squares;
-use crate::train::detector_loop::{self, DetectorTraining};
+use crate::train::detector_loop::tests::{run as supervised, squares};
 use crate::train::semi_training::Intervention;
 
 fn config(set: &[&str]) -> RunConfig {
@@ -191,25 +190,11 @@ fn a_burn_in_on_weak_views_is_supervised_training() {
     ];
     let config = config(&set);
     let burn_in = run(folders[0].path(), &config, &StopFlag::default(), None).unwrap();
-    let films = tempfile::tempdir().unwrap();
-    tch::manual_seed(3);
-    let mut model = Detector::new(&config.detector.model, tch::Device::Cpu).unwrap();
-    let mut average = Detector::new(&config.detector.model, tch::Device::Cpu).unwrap();
-    let validation = squares(films.path(), 4);
-    let job = DetectorTraining {
-        train: Arc::new(squares(films.path(), 4)),
-        validation: &validation,
-        config: &config.detector.train,
-        seed: 1,
-        progress: Progress::Quiet,
-        stop: &StopFlag::default(),
-    };
-    let supervised = detector_loop::train(&mut model, &mut average, &RunDir::at(folders[1].path(), "test"), &job);
+    let supervised = supervised(folders[1].path(), &config, &StopFlag::default()).unwrap();
     let of = |o: &DetectorOutcome| -> Vec<(i64, f64, Option<f64>)> {
         let rows = o.log.iter().filter(|r| ["burn_in", "train", "validation"].contains(&r.phase.as_str()));
         rows.map(|r| (r.step, r.loss, r.score)).collect()
     };
-    let supervised = supervised.unwrap();
     assert_eq!(of(&burn_in), of(&supervised));
     assert_eq!(burn_in.model_sha256, supervised.model_sha256);
 }
