@@ -21,6 +21,10 @@ pub struct DetectorArgs {
     /// films that detector.train.labelled_share leaves out.
     #[arg(long, value_name = "NAME")]
     unlabelled: Option<String>,
+    /// A finished detector run that labels the unlabelled films, in place of the run's own teacher; named several times, these
+    /// detectors do it together.
+    #[arg(long, value_name = "RUN", requires = "unlabelled")]
+    labeller: Vec<PathBuf>,
     /// A detector run whose weights training starts from, for instance one of import-weights.
     #[arg(long, value_name = "RUN")]
     init: Option<PathBuf>,
@@ -62,6 +66,7 @@ pub fn run_detector(common: &Common, args: &DetectorArgs) -> Result<()> {
         lake: common.lake.clone(),
         dataset: args.dataset.clone(),
         unlabelled: args.unlabelled.clone(),
+        labellers: args.labeller.clone(),
         init: args.init.clone(),
         runs: common.runs.clone(),
     };

@@ -156,8 +156,10 @@ pub struct DetectorModelConfig {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DetectorTrainConfig {
-    /// Share of the training images whose boxes are used, chosen by the seed.
+    /// Share of the training images whose boxes are used.
     pub labelled_share: f64,
+    /// Chooses them, whatever the run's seed is: detectors of one committee learn from the same films.
+    pub labelled_seed: u64,
     /// Optimizer steps.
     pub steps: i64,
     /// Images per step.

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 pub struct SemiConfig {
     /// Steps on readers' boxes alone; the rest of `detector.train.steps` is the mutual phase.
     pub burn_in_steps: i64,
-    /// What the burn-in learns from.
-    pub burn_in_views: BurnInViews,
+    /// When strong views of labelled films teach, beside weak ones.
+    pub strong_labelled: StrongLabelled,
     /// Unlabelled images per step.
     pub unlabelled_batch_size: usize,
     /// The teacher looks at each film and at its mirror image; boxes and scores are means over both looks.
@@ -25,7 +25,8 @@ pub struct SemiConfig {
     pub unlabelled_weight: f64,
     /// Weight of the box loss on pseudo-labels.
     pub side_weight: f64,
-    /// Share of the teacher that it keeps at each update.
+    /// Share of the teacher that it keeps at each update of the mutual phase; the average of a burn-in keeps
+    /// `detector.train.ema_keep_rate`.
     pub ema_keep_rate: f64,
     /// What the teacher is when the mutual phase begins.
     pub teacher_start: TeacherStart,
@@ -62,14 +63,27 @@ pub enum TeacherStart {
     Average,
 }
 
-/// Views of labelled films in the burn-in.
+/// When labelled films teach through strong views as well as through weak ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum BurnInViews {
-    /// Weak and strong ones, as published.
-    Both,
-    /// Weak ones alone: plain supervised training.
-    Weak,
+pub enum StrongLabelled {
+    /// In both phases, as published.
+    Always,
+    /// In the mutual phase: the burn-in is plain supervised training.
+    Mutual,
+    /// In neither: a step costs about a third less.
+    Never,
+}
+
+impl StrongLabelled {
+    /// In the mutual phase, or in the burn-in.
+    pub fn teach(self, mutual: bool) -> bool {
+        match self {
+            Self::Always => true,
+            Self::Mutual => mutual,
+            Self::Never => false,
+        }
+    }
 }
 
 /// Strong augmentation: what is added to the weak one. The published operations; on grey images hue, saturation and
@@ -112,7 +126,7 @@ impl Default for SemiConfig {
     fn default() -> Self {
         Self {
             burn_in_steps: 8000,
-            burn_in_views: BurnInViews::Both,
+            strong_labelled: StrongLabelled::Always,
             unlabelled_batch_size: 4,
             mirrored_views: false,
             threshold: 0.89,

@@ -180,7 +180,7 @@ fn a_share_is_chosen_by_the_seed_and_the_rest_has_no_boxes() {
 
 #[test]
 fn strong_and_weak_views_share_their_geometry_and_unlabelled_films_have_no_boxes() {
-    use crate::config::semi::SemiConfig;
+    use crate::config::semi::{SemiConfig, StrongLabelled};
     use crate::data::semi_batch::SemiPlan;
 
     let dir = folder();
@@ -189,7 +189,9 @@ fn strong_and_weak_views_share_their_geometry_and_unlabelled_films_have_no_boxes
     let stream = || BatchPlan { seed: 5, sampler: Sampler::new(5, &[1.0; 3]), size: 3, augment: augment.clone() };
     let mut still = SemiConfig::default().strong;
     (still.jitter_share, still.blur_share, still.erase_shares) = (0.0, 0.0, [0.0; 3]);
-    let plan = SemiPlan { labelled: stream(), unlabelled: stream(), strong: still };
+    let of =
+        |strong_labelled| SemiPlan { labelled: stream(), unlabelled: stream(), strong: still.clone(), strong_labelled };
+    let plan = of(StrongLabelled::Always);
     let batch = plan.batch((&set, &set), 4, true).unwrap();
     assert_eq!(batch.labelled.weak, batch.labelled.strong, "without strong operations both views are one");
     assert_eq!(batch.labelled.weak.len(), 3 * 64 * 64);
@@ -199,4 +201,14 @@ fn strong_and_weak_views_share_their_geometry_and_unlabelled_films_have_no_boxes
     assert_eq!(batch, plan.batch((&set, &set), 4, true).unwrap());
     let burn_in = plan.batch((&set, &set), 4, false).unwrap();
     assert!(burn_in.unlabelled.weak.is_empty() && burn_in.labelled == batch.labelled);
+    for (when, mutual, drawn) in [
+        (StrongLabelled::Mutual, false, false),
+        (StrongLabelled::Mutual, true, true),
+        (StrongLabelled::Never, true, false),
+    ] {
+        let other = of(when).batch((&set, &set), 4, mutual).unwrap();
+        assert_eq!(other.labelled.strong.is_empty(), !drawn, "{when:?}");
+        assert_eq!(other.labelled.weak, batch.labelled.weak);
+        assert_eq!(other.unlabelled.strong.is_empty(), !mutual);
+    }
 }

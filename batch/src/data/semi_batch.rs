@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use super::augment::{LabelledBox, augment, sample_rng};
 use super::loader::{BatchPlan, DetectionSet};
 use super::strong_augment::strong_augment;
-use crate::config::semi::StrongConfig;
+use crate::config::semi::{StrongConfig, StrongLabelled};
 use crate::error::{Error, Result};
 
 /// Batches prepared before they are asked for.
@@ -26,7 +26,7 @@ const STRONG: u64 = 1 << 33;
 pub struct Views {
     /// Grey levels after weak augmentation.
     pub weak: Vec<u8>,
-    /// The same after strong augmentation.
+    /// The same after strong augmentation; empty where nothing learns from it.
     pub strong: Vec<u8>,
     /// Boxes of each image; of both views.
     pub boxes: Vec<Vec<LabelledBox>>,
@@ -52,6 +52,8 @@ pub struct SemiPlan {
     pub unlabelled: BatchPlan,
     /// What the strong views have more.
     pub strong: StrongConfig,
+    /// When there are strong views of the labelled stream.
+    pub strong_labelled: StrongLabelled,
 }
 
 impl SemiPlan {
@@ -60,13 +62,13 @@ impl SemiPlan {
     /// # Errors
     /// When an image that is not cached cannot be read again.
     pub fn batch(&self, sets: (&DetectionSet, &DetectionSet), step: u64, mutual: bool) -> Result<SemiBatch> {
-        let labelled = self.views(&self.labelled, sets.0, step, 0)?;
+        let labelled = self.views((&self.labelled, 0), sets.0, step, self.strong_labelled.teach(mutual))?;
         let unlabelled =
-            if mutual { self.views(&self.unlabelled, sets.1, step, UNLABELLED)? } else { Views::default() };
+            if mutual { self.views((&self.unlabelled, UNLABELLED), sets.1, step, true)? } else { Views::default() };
         Ok(SemiBatch { step, labelled, unlabelled })
     }
 
-    fn views(&self, plan: &BatchPlan, set: &DetectionSet, step: u64, stream: u64) -> Result<Views> {
+    fn views(&self, (plan, stream): (&BatchPlan, u64), set: &DetectionSet, step: u64, strong: bool) -> Result<Views> {
         let side = set.source.input.side;
         let indices: Vec<(usize, usize)> = plan.sampler.batch(step, plan.size).into_iter().enumerate().collect();
         let view = |(place, index): (usize, usize)| {
@@ -75,14 +77,14 @@ impl SemiPlan {
             let mut rng = sample_rng(plan.seed, step, place);
             let (weak, boxes) = augment(&set.pixels(index)?, side, labels, &plan.augment, &mut rng);
             let mut rng = sample_rng(plan.seed, step, STRONG + place);
-            let strong = strong_augment(&weak, side as usize, &self.strong, &mut rng);
+            let strong = strong.then(|| strong_augment(&weak, side as usize, &self.strong, &mut rng));
             Ok((weak, strong, boxes))
         };
         let drawn: Result<Vec<_>> = indices.into_par_iter().map(view).collect();
         let mut views = Views::default();
         for (weak, strong, boxes) in drawn? {
             views.weak.extend(weak);
-            views.strong.extend(strong);
+            views.strong.extend(strong.into_iter().flatten());
             views.boxes.push(boxes);
         }
         Ok(views)

@@ -96,6 +96,7 @@ pub fn run(ctx: &Context, args: &Args) -> Result<Summary> {
             train_detector::Args {
                 lake: lake.clone(),
                 dataset: "vindr".into(),
+                labellers: Vec::new(),
                 unlabelled: None,
                 init: None,
                 runs: runs.clone(),

@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::lake::digest::file_digest;
 use crate::lake::{Lake, Partition, Provenance, Shard};
 use crate::train::checkpoint::load_strict;
-use crate::train::detector_card::{DetectorCard, input_spec};
+use crate::train::detector_card::{DetectorCard, input_spec, load_detector};
 use crate::train::detector_loop::{DetectorTraining, train};
 use crate::train::model_card::ModelCard;
 use crate::train::run_dir::RunDir;
@@ -37,6 +37,8 @@ pub struct Args {
     /// A dataset whose films are learnt from without boxes (semi-supervised); the labelled one's name for those of its
     /// films that `detector.train.labelled_share` leaves out.
     pub unlabelled: Option<String>,
+    /// Finished detector runs that label the unlabelled films together; without any the run's own teacher does.
+    pub labellers: Vec<PathBuf>,
     /// A detector run whose weights training starts from.
     pub init: Option<PathBuf>,
     /// Where runs are kept.
@@ -62,7 +64,7 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
     let _lock = run.lock()?;
     let config = &ctx.config.detector;
     let (mut training, mut failures) = load(ctx, &lake, &args.dataset, "train")?;
-    let rest = training.take_share(config.train.labelled_share, ctx.config.run.seed);
+    let rest = training.take_share(config.train.labelled_share, config.train.labelled_seed);
     if ctx.config.semi.unsure_min > 0.0 && ctx.config.detector.model.architecture == Architecture::FasterRcnn {
         let problem = "only FCOS can leave boxes aside; set it to 0 for Faster R-CNN".into();
         return Err(Error::Config { place: "semi.unsure_min".into(), problem });
@@ -83,6 +85,7 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
         ModelCard::<DetectorCard>::read(init, VERB)?;
         load_strict(model.variables_mut(), &RunDir::at(init, "").best())?;
     }
+    let labellers = labellers(ctx, &args.labellers)?;
     let training = Arc::new(training);
     let outcome = if let Some(name) = &args.unlabelled {
         let unlabelled = if *name == args.dataset {
@@ -95,6 +98,7 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
         let job = SemiTraining {
             labelled: training,
             unlabelled: Arc::new(unlabelled),
+            labellers,
             validation: &validation,
             config: &config.train,
             semi: &ctx.config.semi,
@@ -167,7 +171,25 @@ fn key(ctx: &Context, lake: &Lake, args: &Args) -> Result<String> {
     }
     let device = if ctx.device.is_cuda() { "cuda" } else { "cpu" };
     inputs.push_str(&init);
+    for run in &args.labellers {
+        inputs.push_str(&format!(" labeller {}", ModelCard::<DetectorCard>::read(run, VERB)?.model_sha256));
+    }
     Ok(work_key(&[("verb", VERB), ("config", &config), ("seed", &seed), ("device", device), ("inputs", &inputs)]))
+}
+
+/// The detectors of finished runs; they must see films as the new one does.
+fn labellers(ctx: &Context, runs: &[PathBuf]) -> Result<Vec<Detector>> {
+    let wanted = &ctx.config.detector.model;
+    let labeller = |run: &PathBuf| {
+        let (detector, card) = load_detector(run, wanted.score_min, ctx.device)?;
+        if card.model.input != input_spec(wanted) || card.model.classes != DetectorCard::new(wanted, 0.0).classes {
+            let problem =
+                "this labeller sees films of another size or scale, or knows other classes, than the new detector";
+            return Err(Error::bad_data(run.display(), problem));
+        }
+        Ok(detector)
+    };
+    runs.iter().map(labeller).collect()
 }
 
 fn load(ctx: &Context, lake: &Lake, dataset: &str, split: &str) -> Result<(DetectionSet, Vec<FailureRow>)> {

@@ -3,7 +3,7 @@
 use d2r_contracts::boxes::BoxXyxy;
 use d2r_contracts::space::{Letterbox, Model, Original};
 
-use super::mirrored_detection::detect;
+use super::looks::detect;
 use crate::data::collate::stack_images;
 use crate::data::loader::DetectionSet;
 use crate::detect::detector::{Detection, Detector};

@@ -12,14 +12,14 @@ use super::checkpoint::{self, NamedTensors, TrainState, assign_strict, copied, n
 use super::detector_card::STUDENT_FILE;
 use super::detector_evaluation::evaluate;
 use super::detector_loop::{DetectorOutcome, optimizer, target};
+use super::looks::pseudo_boxes;
 use super::lr_schedule::lr_factor;
 use super::metrics_log::MetricsLog;
-use super::mirrored_detection::pseudo_boxes;
 use super::optimizer::{Optimizer, ema_update};
 use super::run_dir::RunDir;
 use super::semi_sums::{SemiSums, StepSums};
 use super::semi_training::SemiTraining;
-use crate::config::semi::{BurnInViews, TeacherStart};
+use crate::config::semi::TeacherStart;
 use crate::data::augment::sample_rng;
 use crate::data::collate::stack_images;
 use crate::data::semi_batch::{SemiBatch, SemiPlan, Views};
@@ -224,7 +224,7 @@ impl<'a> Loop<'a> {
         if phase == Phase::BurnIn && self.averages_burn_in() {
             // The average follows quickly at first.
             let done = self.state.step as f64;
-            self.move_teacher(self.job.semi.ema_keep_rate.min((1.0 + done) / (AVERAGE_LAG + done)))?;
+            self.move_teacher(self.job.config.ema_keep_rate.min((1.0 + done) / (AVERAGE_LAG + done)))?;
         }
         self.sums.add(&parts, [&pseudo, &bounded, &skipped], counts);
         self.state.step += 1;
@@ -266,14 +266,15 @@ impl<'a> Loop<'a> {
 
     fn labelled_losses(&self, views: &Views, draw: &mut Draw) -> Result<DetectionLosses> {
         let boxes: Vec<Vec<Target>> = views.boxes.iter().map(|b| b.iter().map(target).collect()).collect();
-        let weak_alone = self.phase() == Phase::BurnIn && self.job.semi.burn_in_views == BurnInViews::Weak;
-        let strong = if weak_alone { None } else { Some(self.images(&views.strong)?) };
+        let strong = if views.strong.is_empty() { None } else { Some(self.images(&views.strong)?) };
         labelled_loss(self.student, &self.images(&views.weak)?, strong.as_ref(), &boxes, draw)
     }
 
     fn pseudo_labels(&self, views: &Views) -> Result<PseudoLabels> {
         let images = self.images(&views.weak)?;
-        let found = pseudo_boxes(self.teacher, &images, self.job.semi.mirrored_views)?;
+        let committee = &self.job.labellers;
+        let teachers = if committee.is_empty() { vec![&*self.teacher] } else { committee.iter().collect() };
+        let found = pseudo_boxes(&teachers, &images, self.job.semi.mirrored_views)?;
         let most = self.true_boxes * self.job.semi.guard.box_ratio_max * views.boxes.len() as f64;
         Ok(select(&found, self.job.semi, most.ceil() as usize))
     }

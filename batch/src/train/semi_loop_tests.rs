@@ -30,6 +30,15 @@ fn config(set: &[&str]) -> RunConfig {
 }
 
 fn run(folder: &Path, config: &RunConfig, stop: &StopFlag, intervene: Option<Intervention>) -> Result<DetectorOutcome> {
+    run_with(folder, config, stop, (intervene, Vec::new()))
+}
+
+fn run_with(
+    folder: &Path,
+    config: &RunConfig,
+    stop: &StopFlag,
+    (intervene, labellers): (Option<Intervention>, Vec<Detector>),
+) -> Result<DetectorOutcome> {
     let films = tempfile::tempdir().unwrap();
     tch::manual_seed(3);
     let mut student = Detector::new(&config.detector.model, tch::Device::Cpu)?;
@@ -38,6 +47,7 @@ fn run(folder: &Path, config: &RunConfig, stop: &StopFlag, intervene: Option<Int
     let job = SemiTraining {
         labelled: Arc::new(squares(films.path(), 4)),
         unlabelled: Arc::new(squares(films.path(), 3)),
+        labellers,
         validation: &validation,
         config: &config.detector.train,
         semi: &config.semi,
@@ -58,7 +68,7 @@ fn losses(outcome: &DetectorOutcome) -> Vec<(String, i64, f64, Option<f64>)> {
 fn both_phases_run_and_a_stopped_run_goes_on_bit_for_bit() {
     for set in [
         &[][..],
-        &["semi.teacher_start=average", "semi.burn_in_views=weak", "semi.mirrored_views=true"],
+        &["semi.teacher_start=average", "semi.strong_labelled=mutual", "semi.mirrored_views=true"],
         &[
             "detector.model.architecture=faster_rcnn",
             "detector.model.profile=utv2",
@@ -179,14 +189,41 @@ fn without_weight_the_student_learns_as_if_alone() {
 }
 
 #[test]
+fn a_committee_labels_in_the_teachers_place() {
+    let config = config(&["semi.threshold=0.01", "semi.guard.ap_drop_max=1.0", "semi.ramp_steps=0"]);
+    let committee = || {
+        [7, 8].map(|seed| {
+            tch::manual_seed(seed);
+            Detector::new(&config.detector.model, tch::Device::Cpu).unwrap()
+        })
+    };
+    let spoil = |_: i64, teacher: &mut Detector| {
+        let _no_grad = tch::no_grad_guard();
+        for (_, mut variable) in teacher.variables().variables() {
+            let _ = variable.fill_(0.5);
+        }
+    };
+    let pseudo_losses = |labellers: Vec<Detector>, intervene: Option<Intervention>| -> Vec<Option<f64>> {
+        let folder = tempfile::tempdir().unwrap();
+        let outcome = run_with(folder.path(), &config, &StopFlag::default(), (intervene, labellers)).unwrap();
+        outcome.log.iter().filter(|r| r.phase == "mutual").map(|r| r.loss_pseudo).collect()
+    };
+    let expected = pseudo_losses(committee().into(), None);
+    assert!(expected.iter().any(|l| l.is_some_and(|l| l > 0.0)), "{expected:?}");
+    assert_eq!(pseudo_losses(committee().into(), Some(&spoil)), expected, "the teacher has no say");
+    assert_ne!(pseudo_losses(Vec::new(), None), expected);
+    let [first, _] = committee();
+    assert_ne!(pseudo_losses(vec![first], None), expected, "each of them has one");
+}
+
+#[test]
 fn a_burn_in_on_weak_views_is_supervised_training() {
     let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     let set = [
         "detector.train.steps=6",
         "detector.train.ema_keep_rate=0.995",
-        "semi.ema_keep_rate=0.995",
         "semi.teacher_start=average",
-        "semi.burn_in_views=weak",
+        "semi.strong_labelled=mutual",
     ];
     let config = config(&set);
     let burn_in = run(folders[0].path(), &config, &StopFlag::default(), None).unwrap();

@@ -22,6 +22,8 @@ pub struct SemiTraining<'a> {
     pub labelled: Arc<DetectionSet>,
     /// Films without.
     pub unlabelled: Arc<DetectionSet>,
+    /// Finished detectors that label them together; without any the teacher does.
+    pub labellers: Vec<Detector>,
     /// The validation split; it selects the teacher that is kept, and guards the mutual phase.
     pub validation: &'a DetectionSet,
     /// Hyper-parameters of the optimizer.
@@ -53,6 +55,7 @@ impl SemiTraining<'_> {
             labelled: plan(&self.labelled, self.config.batch_size, self.config.rare_share),
             unlabelled: plan(&self.unlabelled, self.semi.unlabelled_batch_size, 0.0),
             strong: self.semi.strong.clone(),
+            strong_labelled: self.semi.strong_labelled,
         }
     }
 

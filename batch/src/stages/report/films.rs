@@ -24,7 +24,7 @@ use crate::stages::context::Context;
 use crate::stages::train_reporter::accepted;
 use crate::train::detector_card::load_detector;
 use crate::train::detector_evaluation::in_original;
-use crate::train::mirrored_detection::detect;
+use crate::train::looks::detect;
 
 /// A film ready for the report model.
 #[derive(Debug)]
