@@ -2,7 +2,8 @@
 
 For each seed (which draws the labelled films and the first weights) the same detector is trained for the same number of steps on the
 same labelled films: supervised; in the semi-supervised loop (strong and weak views, teacher as moving average) alone, with
-pseudo-labels that count nothing; and with them (Unbiased Teacher v2). Judged against the drawn lesions. Intervals are Student's over
+pseudo-labels that count nothing; with them (Unbiased Teacher v2); and with those of the finished supervised detector, which do not change.
+Judged against the drawn lesions. Intervals are Student's over
 seeds; a gain's is over the seeds' pairs. Writes bench-results/quality-semi.json and its curves as SVG, and prints a Markdown table.
 
     python tests/bench/quality_semi.py --d2r D2R --out bench-results/quality-semi.json
@@ -25,10 +26,12 @@ PRESET = "semi_bench"
 # Settings were sought on other films; what was tried on these stands in docs/benchmarks.md.
 FILMS_SEED = "51"
 UNLABELLED = ["--unlabelled", "vindr"]
-# Plain supervised training; the semi-supervised loop whose pseudo-labels count nothing; and with them.
+# Plain supervised training; the semi-supervised loop with pseudo-labels; with those of the first arm's detector from an early step on;
+# with pseudo-labels that count nothing.
 ARMS = {
     "supervised": ([], []),
     "semi": (UNLABELLED, []),
+    "labelled_once": (UNLABELLED, ["semi.burn_in_steps=500"]),
     "alone": (UNLABELLED, ["semi.unlabelled_weight=0", "semi.side_weight=0"]),
 }
 
@@ -63,7 +66,10 @@ def measured(d2r: str, source: Path, folder: Path, seed: int, arm: str, settings
     folder.mkdir()
     shutil.copytree(source / "lake", folder / "lake")
     flags, own = ARMS[arm]
-    settings = [*settings, *own]
+    settings = [*settings, *own, f"detector.train.labelled_seed={seed}"]
+    if arm == "labelled_once":
+        (labeller,) = (folder.parent / f"supervised-{seed}/runs").iterdir()
+        flags = [*flags, "--labeller", str(labeller)]
     common = ["--dataset", "vindr", "--seed", str(seed)]
     start = time.perf_counter()
     run(d2r, folder, "train-detector", *common, *flags, settings=settings)
@@ -134,7 +140,8 @@ def main() -> None:
             print(f"seed {seed} {name:<10} AP50 {found['ap50']:.3f} AP {found['ap']:.3f} {found['train_s']:.0f} s", flush=True)
             return found
 
-        jobs = [(name, seed) for seed in args.seeds for name in args.arms]
+        # Supervised ones first: their detectors label for others.
+        jobs = sorted(((name, seed) for seed in args.seeds for name in args.arms), key=lambda job: job[0] != "supervised")
         with ThreadPoolExecutor(args.jobs) as pool:
             done = dict(zip(jobs, pool.map(one, jobs), strict=True))
     write(args, {name: [done[name, seed] for seed in args.seeds] for name in args.arms})
@@ -143,9 +150,13 @@ def main() -> None:
 def write(args: argparse.Namespace, runs: dict[str, list[dict]]) -> None:
     ap50 = {name: [r["ap50"] for r in found] for name, found in runs.items()}
     rows = {f"ap50_{name}": values for name, values in ap50.items()}
-    for name, other in (("ap50_gain", "supervised"), ("ap50_gain_over_alone", "alone")):
-        if "semi" in ap50 and other in ap50:
-            rows[name] = [semi - alone for semi, alone in zip(ap50["semi"], ap50[other], strict=True)]
+    for name, arm, other in (
+        ("ap50_gain", "semi", "supervised"),
+        ("ap50_gain_labelled_once", "labelled_once", "supervised"),
+        ("ap50_gain_over_alone", "semi", "alone"),
+    ):
+        if arm in ap50 and other in ap50:
+            rows[name] = [a - b for a, b in zip(ap50[arm], ap50[other], strict=True)]
     figures = {}
     print("\n| | AP50, mean over seeds | 95 % interval | by seed |\n|---|---|---|---|")
     for name, values in rows.items():

@@ -71,6 +71,17 @@ fn a_teacher_labels_what_nobody_labelled() {
     let (code, _, err) = outcome(&run(folder, &["validate", "--lake", "lake"]));
     assert_eq!(code, 0, "{err}");
 
+    let labeller = [&train[..], &["--labeller", run_folder], &quick[..], &settings[..]].concat();
+    let by_another = done(folder, &labeller);
+    assert_eq!(by_another["cached"], Value::Bool(false), "who labels is part of what was done");
+    assert_ne!(by_another["files"][0]["sha256"], trained["files"][0]["sha256"]);
+    let larger = [&labeller[..], &["--set", "detector.model.input_side=96"]].concat();
+    let (code, _, err) = outcome(&run(folder, &larger));
+    assert!(code == 65 && err.contains("another size"), "{code} {err}");
+    let nobody = [&train[..], &["--labeller", "runs/nobody"], &quick[..]].concat();
+    let (code, _, err) = outcome(&run(folder, &nobody));
+    assert!(code == 66 && err.contains("nobody"), "{code} {err}");
+
     let (code, _, err) = outcome(&run(folder, &[&["train-detector", "--unlabelled", "nowhere"], &quick[..]].concat()));
     assert!(code == 99 || code == 66, "{code} {err}");
 }
