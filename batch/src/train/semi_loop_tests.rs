@@ -200,7 +200,7 @@ fn a_committee_labels_in_the_teachers_place() {
     let spoil = |_: i64, teacher: &mut Detector| {
         let _no_grad = tch::no_grad_guard();
         for (_, mut variable) in teacher.variables().variables() {
-            let _ = variable.fill_(0.5);
+            let _ = variable.fill_(0.0);
         }
     };
     let pseudo_losses = |labellers: Vec<Detector>, intervene: Option<Intervention>| -> Vec<Option<f64>> {
