@@ -126,6 +126,8 @@ def main() -> None:
     parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS))
     parser.add_argument("--jobs", type=int, default=2, help="trainings side by side; networks this small gain little from a second thread")
     args = parser.parse_args()
+    if "labelled_once" in args.arms and "supervised" not in args.arms:
+        parser.error("the detectors of arm `supervised` label for `labelled_once`: name both")
     with tempfile.TemporaryDirectory() as temporary:
         folder = (args.folder or Path(temporary)).absolute()
         folder.mkdir(parents=True, exist_ok=True)
@@ -141,9 +143,11 @@ def main() -> None:
             return found
 
         # Supervised ones first: their detectors label for others.
-        jobs = sorted(((name, seed) for seed in args.seeds for name in args.arms), key=lambda job: job[0] != "supervised")
-        with ThreadPoolExecutor(args.jobs) as pool:
-            done = dict(zip(jobs, pool.map(one, jobs), strict=True))
+        jobs = [(name, seed) for seed in args.seeds for name in args.arms]
+        done = {}
+        for stage in ([j for j in jobs if j[0] == "supervised"], [j for j in jobs if j[0] != "supervised"]):
+            with ThreadPoolExecutor(args.jobs) as pool:
+                done.update(zip(stage, pool.map(one, stage), strict=True))
     write(args, {name: [done[name, seed] for seed in args.seeds] for name in args.arms})
 
 

@@ -71,7 +71,7 @@ pub enum StrongLabelled {
     Always,
     /// In the mutual phase: the burn-in is plain supervised training.
     Mutual,
-    /// In neither: a step costs about a third less.
+    /// In neither.
     Never,
 }
 

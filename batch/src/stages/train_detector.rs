@@ -179,10 +179,11 @@ fn key(ctx: &Context, lake: &Lake, args: &Args) -> Result<String> {
 
 /// The detectors of finished runs; they must see films as the new one does.
 fn labellers(ctx: &Context, runs: &[PathBuf]) -> Result<Vec<Detector>> {
-    let wanted = &ctx.config.detector.model;
+    let config = &ctx.config.detector.model;
+    let wanted = DetectorCard::new(config, ctx.config.annotate.threshold);
     let labeller = |run: &PathBuf| {
-        let (detector, card) = load_detector(run, wanted.score_min, ctx.device)?;
-        if card.model.input != input_spec(wanted) || card.model.classes != DetectorCard::new(wanted, 0.0).classes {
+        let (detector, card) = load_detector(run, config.score_min, ctx.device)?;
+        if card.model.input != wanted.input || card.model.classes != wanted.classes {
             let problem =
                 "this labeller sees films of another size or scale, or knows other classes, than the new detector";
             return Err(Error::bad_data(run.display(), problem));

@@ -228,7 +228,8 @@ impl<'a> Loop<'a> {
         }
         self.sums.add(&parts, [&pseudo, &bounded, &skipped], counts);
         self.state.step += 1;
-        self.logged_images += (2 * batch.labelled.boxes.len() + batch.unlabelled.boxes.len()) as u64;
+        let views = if batch.labelled.strong.is_empty() { 1 } else { 2 };
+        self.logged_images += (views * batch.labelled.boxes.len() + batch.unlabelled.boxes.len()) as u64;
         Ok(())
     }
 
