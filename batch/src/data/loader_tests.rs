@@ -210,5 +210,6 @@ fn strong_and_weak_views_share_their_geometry_and_unlabelled_films_have_no_boxes
         assert_eq!(other.labelled.strong.is_empty(), !drawn, "{when:?}");
         assert_eq!(other.labelled.weak, batch.labelled.weak);
         assert_eq!(other.unlabelled.strong.is_empty(), !mutual);
+        assert_eq!(other.learnt_from(), 3 + 3 * usize::from(drawn) + 3 * usize::from(mutual));
     }
 }

@@ -43,6 +43,14 @@ pub struct SemiBatch {
     pub unlabelled: Views,
 }
 
+impl SemiBatch {
+    /// Views that a student learns from: both of a labelled film where there are two, the strong one of an unlabelled film.
+    pub fn learnt_from(&self) -> usize {
+        let of_a_film = if self.labelled.strong.is_empty() { 1 } else { 2 };
+        of_a_film * self.labelled.boxes.len() + self.unlabelled.boxes.len()
+    }
+}
+
 /// How batches are made.
 #[derive(Debug, Clone)]
 pub struct SemiPlan {

@@ -228,8 +228,7 @@ impl<'a> Loop<'a> {
         }
         self.sums.add(&parts, [&pseudo, &bounded, &skipped], counts);
         self.state.step += 1;
-        let views = if batch.labelled.strong.is_empty() { 1 } else { 2 };
-        self.logged_images += (views * batch.labelled.boxes.len() + batch.unlabelled.boxes.len()) as u64;
+        self.logged_images += batch.learnt_from() as u64;
         Ok(())
     }
 
