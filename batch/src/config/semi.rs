@@ -16,9 +16,12 @@ pub struct SemiConfig {
     pub mirrored_views: bool,
     /// Pseudo-labels have a score above this.
     pub threshold: f64,
-    /// FCOS: boxes that score above this and are no pseudo-labels are neither taught nor denied; 0 takes them as background,
+    /// Boxes that score above this and are no pseudo-labels are neither taught nor denied; 0 takes them as background,
     /// as published.
     pub unsure_min: f64,
+    /// Unlabelled films with reports: of a class that the film's report names, boxes above this score are pseudo-labels,
+    /// and without any the best box; of another class none is. 0 leaves reports unread, as published.
+    pub named_threshold: f64,
     /// FCOS in the utv2 profile: pseudo-labels for sides have a score above this; 0 takes `threshold`.
     pub side_score_min: f64,
     /// Weight of the class losses on pseudo-labels.
@@ -131,6 +134,7 @@ impl Default for SemiConfig {
             mirrored_views: false,
             threshold: 0.89,
             unsure_min: 0.0,
+            named_threshold: 0.0,
             side_score_min: 0.0,
             unlabelled_weight: 1.0,
             side_weight: 1.0,

@@ -61,6 +61,8 @@ pub struct Example {
     pub truths: Vec<(i32, BoxXyxy<Original>)>,
     /// The same in model pixels.
     pub boxes: Vec<LabelledBox>,
+    /// Lesion classes that the report of its study names as present; `None` where no report was read.
+    pub named: Option<Vec<i32>>,
     /// Grey levels at the model's size; `None` where the cache was full.
     pixels: Option<Vec<u8>>,
 }
@@ -185,7 +187,7 @@ fn example(
         region: letterbox.model_from_original(b),
     };
     let boxes = truths.iter().map(labelled).filter(|b| b.region.is_proper()).collect();
-    Example { image, letterbox, truths, boxes, pixels }
+    Example { image, letterbox, truths, boxes, named: None, pixels }
 }
 
 /// The order in which examples are drawn: one permutation per epoch, where an example stands as often as its

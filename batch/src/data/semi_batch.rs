@@ -30,6 +30,8 @@ pub struct Views {
     pub strong: Vec<u8>,
     /// Boxes of each image; of both views.
     pub boxes: Vec<Vec<LabelledBox>>,
+    /// Lesion classes that each image's report names; `None` for an image without a report.
+    pub named: Vec<Option<Vec<i32>>>,
 }
 
 /// What one step needs.
@@ -86,14 +88,15 @@ impl SemiPlan {
             let (weak, boxes) = augment(&set.pixels(index)?, side, labels, &plan.augment, &mut rng);
             let mut rng = sample_rng(plan.seed, step, STRONG + place);
             let strong = strong.then(|| strong_augment(&weak, side as usize, &self.strong, &mut rng));
-            Ok((weak, strong, boxes))
+            Ok((weak, strong, boxes, set.examples[index].named.clone()))
         };
         let drawn: Result<Vec<_>> = indices.into_par_iter().map(view).collect();
         let mut views = Views::default();
-        for (weak, strong, boxes) in drawn? {
+        for (weak, strong, boxes, named) in drawn? {
             views.weak.extend(weak);
             views.strong.extend(strong.into_iter().flatten());
             views.boxes.push(boxes);
+            views.named.push(named);
         }
         Ok(views)
     }

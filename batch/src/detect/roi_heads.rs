@@ -110,11 +110,11 @@ impl RoiHeads {
         if self.rules.edges { self.classes } else { 0 }
     }
 
-    /// Classification and box loss, scalars with gradients.
+    /// Classification and box loss, scalars with gradients. Targets, and boxes whose places are not background.
     pub fn losses(
         &self,
         input: &RoiInput,
-        targets: &[Vec<Target>],
+        targets: (&[Vec<Target>], &[Vec<Target>]),
         supervision: Supervision,
         draw: &mut Draw,
     ) -> (Tensor, Tensor) {

@@ -23,8 +23,14 @@ pub struct SampledRois {
     pub matched: Vec<Option<Target>>,
 }
 
-/// A subset per image of the proposals and the boxes.
-pub fn sample(proposals: &[Proposals], targets: &[Vec<Target>], config: &RcnnConfig, draw: &mut Draw) -> SampledRois {
+/// A subset per image of the proposals and the boxes. What overlaps a box of `aside` (one list per image, or none at all) by half
+/// or more is no background.
+pub fn sample(
+    proposals: &[Proposals],
+    (targets, aside): (&[Vec<Target>], &[Vec<Target>]),
+    config: &RcnnConfig,
+    draw: &mut Draw,
+) -> SampledRois {
     let mut sampled = SampledRois::default();
     let most = config.rois_per_image;
     for (image, (proposals, targets)) in proposals.iter().zip(targets).enumerate() {
@@ -34,6 +40,8 @@ pub fn sample(proposals: &[Proposals], targets: &[Vec<Target>], config: &RcnnCon
         let matched: Vec<Option<Target>> = regions.iter().map(|r| best(r, &proper)).collect();
         let (foreground, background): (Vec<usize>, Vec<usize>) =
             (0..regions.len()).partition(|&i| matched[i].is_some());
+        let silent: Vec<&Target> = aside.get(image).into_iter().flatten().filter(|t| t.region.is_proper()).collect();
+        let background = background.into_iter().filter(|&i| best(&regions[i], &silent).is_none()).collect();
         let foreground = draw.choose(foreground, (most as f64 * FOREGROUND_SHARE) as usize);
         let background = draw.choose(background, most - foreground.len());
         for i in foreground.into_iter().chain(background) {
@@ -66,10 +74,14 @@ mod tests {
         let b = |x: f32| BoxXyxy::new(x, 0.0, x + 10.0, 10.0);
         let proposals = vec![vec![b(0.0), b(1.0), b(40.0), b(60.0), b(80.0), b(90.0)], vec![b(0.0)], Vec::new()];
         let targets = vec![vec![Target::truth(3, b(0.0))], Vec::new(), Vec::new()];
-        let sampled = sample(&proposals, &targets, &config, &mut Draw::First);
+        let sampled = sample(&proposals, (&targets, &[]), &config, &mut Draw::First);
         let classes: Vec<Option<i32>> = sampled.matched.iter().map(|m| m.map(|t| t.class_id)).collect();
         assert_eq!(classes, [Some(3), None, None, None, None]);
         assert_eq!(sampled.rois.iter().map(|(i, _)| *i).collect::<Vec<_>>(), [0, 0, 0, 0, 1]);
+        let aside = vec![vec![Target::truth(5, b(62.0)), Target::truth(5, b(0.0))], Vec::new(), Vec::new()];
+        let sampled = sample(&proposals, (&targets, &aside), &config, &mut Draw::First);
+        let places: Vec<f32> = sampled.rois.iter().filter(|(i, _)| *i == 0).map(|(_, r)| r.x_min).collect();
+        assert_eq!(places, [0.0, 40.0, 80.0, 90.0], "what learns a box still does");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::box_coder::{RPN_WEIGHTS, decode, encode};
 use super::grouped_nms::grouped_nms;
 use super::iou::pairwise_iou;
 use super::losses::{objectness_loss, smooth_l1};
-use super::matcher::Matcher;
+use super::matcher::{BACKGROUND, IGNORED, Matcher};
 use super::points::Level;
 use super::profile::RcnnRules;
 use super::sampler::{Draw, Sampler};
@@ -95,18 +95,26 @@ impl Rpn {
         }
     }
 
-    /// Classification and box loss, scalars with gradients. On pseudo-labels every anchor counts as much as the
+    /// Classification and box loss, scalars with gradients. Background anchors that overlap a box of `aside` by what background may
+    /// not overlap a target take no part. On pseudo-labels every anchor counts as much as the
     /// score of the box that it overlaps most, and boxes are not learnt (Unbiased Teacher v2).
     pub fn losses(
         &self,
         outputs: &RpnOutputs,
-        targets: &PaddedTargets,
+        (targets, aside): (&PaddedTargets, Option<&PaddedTargets>),
         supervision: Supervision,
         draw: &mut Draw,
     ) -> (Tensor, Tensor) {
         let batch = targets.boxes.size()[0];
-        let matches =
-            tch::no_grad(|| MATCHER.matches(&pairwise_iou(&targets.boxes, &outputs.anchors), &targets.present));
+        let matched = |boxes: &PaddedTargets| {
+            tch::no_grad(|| MATCHER.matches(&pairwise_iou(&boxes.boxes, &outputs.anchors), &boxes.present))
+        };
+        let mut matches = matched(targets);
+        if let Some(aside) = aside {
+            let near = matched(aside).labels.ne(BACKGROUND);
+            let silent = matches.labels.eq(BACKGROUND).logical_and(&near);
+            matches.labels = matches.labels.masked_fill(&silent, IGNORED);
+        }
         let sampler = Sampler { per_image: self.config.anchors_per_image, foreground_share: self.rules.rpn_foreground };
         let sampled = sampler.sample(&matches.labels, draw);
         let chosen = Tensor::cat(&[&sampled.foreground, &sampled.background], 1);

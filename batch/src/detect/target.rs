@@ -41,8 +41,8 @@ pub struct BatchTargets<'a> {
     pub classes: &'a [Vec<Target>],
     /// One list per image.
     pub sides: &'a [Vec<Target>],
-    /// Boxes that the teacher is not sure of: where they lie, their class is neither taught nor denied. One list per image,
-    /// or none at all. Only points (FCOS) know such a middle.
+    /// Boxes that the teacher is not sure of: where they lie, their class (in Faster R-CNN: any class) is neither taught nor
+    /// denied. One list per image, or none at all.
     pub unsure: &'a [Vec<Target>],
     /// Where they come from.
     pub supervision: Supervision,

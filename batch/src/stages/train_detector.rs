@@ -1,16 +1,17 @@
 //! Trains the detector on the fused reader boxes of a dataset of the lake.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
 use d2r_contracts::decode::DecodeOptions;
+use d2r_contracts::findings_labeler::lesion_classes_in;
 use d2r_contracts::rows::Row;
-use d2r_contracts::tables::{FailureRow, ImageRow, LesionRow};
+use d2r_contracts::tables::{FailureRow, ImageRow, LesionRow, ReportRow};
 
 use super::context::{Context, StageResult};
 use super::work_key::work_key;
-use crate::config::detector::Architecture;
 use crate::data::loader::{DetectionSet, Source};
 use crate::detect::detector::Detector;
 use crate::error::{Error, Result};
@@ -65,10 +66,6 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
     let config = &ctx.config.detector;
     let (mut training, mut failures) = load(ctx, &lake, &args.dataset, "train")?;
     let rest = training.take_share(config.train.labelled_share, config.train.labelled_seed);
-    if ctx.config.semi.unsure_min > 0.0 && ctx.config.detector.model.architecture == Architecture::FasterRcnn {
-        let problem = "only FCOS can leave boxes aside; set it to 0 for Faster R-CNN".into();
-        return Err(Error::Config { place: "semi.unsure_min".into(), problem });
-    }
     if ctx.config.semi.filter_empty && args.unlabelled.is_some() {
         training.examples.retain(|e| !e.boxes.is_empty());
     }
@@ -88,13 +85,16 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
     let labellers = labellers(ctx, &args.labellers)?;
     let training = Arc::new(training);
     let outcome = if let Some(name) = &args.unlabelled {
-        let unlabelled = if *name == args.dataset {
+        let mut unlabelled = if *name == args.dataset {
             rest
         } else {
             let (set, failed) = load(ctx, &lake, name, "train")?;
             failures.extend(failed);
             set
         };
+        if ctx.config.semi.named_threshold > 0.0 {
+            read_reports(&lake, name, &mut unlabelled)?;
+        }
         let job = SemiTraining {
             labelled: training,
             unlabelled: Arc::new(unlabelled),
@@ -128,7 +128,7 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
         Provenance { run_id: run.id().into(), model_sha256: Some(outcome.model_sha256.clone()), work_key: key };
     let log = lake.write(&partition, Shard::default(), outcome.log, &provenance)?;
     let failed = lake.write(&partition, Shard::default(), failures, &provenance)?;
-    let mut figures = std::collections::BTreeMap::from([("steps".to_owned(), outcome.steps as f64)]);
+    let mut figures = BTreeMap::from([("steps".to_owned(), outcome.steps as f64)]);
     if let Some(score) = outcome.best_score {
         figures.insert("val.ap50".into(), score);
     }
@@ -168,6 +168,9 @@ fn key(ctx: &Context, lake: &Lake, args: &Args) -> Result<String> {
     };
     if let Some(unlabelled) = &args.unlabelled {
         digest(unlabelled, "train", ImageRow::TABLE)?;
+        if ctx.config.semi.named_threshold > 0.0 {
+            digest(unlabelled, "train", ReportRow::TABLE)?;
+        }
     }
     let device = if ctx.device.is_cuda() { "cuda" } else { "cpu" };
     inputs.push_str(&init);
@@ -175,6 +178,23 @@ fn key(ctx: &Context, lake: &Lake, args: &Args) -> Result<String> {
         inputs.push_str(&format!(" labeller {}", ModelCard::<DetectorCard>::read(run, VERB)?.model_sha256));
     }
     Ok(work_key(&[("verb", VERB), ("config", &config), ("seed", &seed), ("device", device), ("inputs", &inputs)]))
+}
+
+/// Notes with each film what the report of its study names. A film without a report stays as it is.
+fn read_reports(lake: &Lake, dataset: &str, set: &mut DetectionSet) -> Result<()> {
+    let reports: Vec<ReportRow> = lake.read(&Partition::new(dataset, "train"))?;
+    let mut named: BTreeMap<String, BTreeSet<i32>> = BTreeMap::new();
+    for report in reports {
+        named.entry(report.study_id).or_default().extend(lesion_classes_in(&report.text));
+    }
+    for example in &mut set.examples {
+        example.named = named.get(&example.image.study_id).map(|classes| classes.iter().copied().collect());
+    }
+    if set.examples.iter().all(|e| e.named.is_none()) {
+        let problem = format!("no training film of dataset `{dataset}` has a report to read; set it to 0");
+        return Err(Error::Config { place: "semi.named_threshold".into(), problem });
+    }
+    Ok(())
 }
 
 /// The detectors of finished runs; they must see films as the new one does.

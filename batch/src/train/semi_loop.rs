@@ -276,7 +276,7 @@ impl<'a> Loop<'a> {
         let teachers = if committee.is_empty() { vec![&*self.teacher] } else { committee.iter().collect() };
         let found = pseudo_boxes(&teachers, &images, self.job.semi.mirrored_views)?;
         let most = self.true_boxes * self.job.semi.guard.box_ratio_max * views.boxes.len() as f64;
-        Ok(select(&found, self.job.semi, most.ceil() as usize))
+        Ok(select(&found, &views.named, self.job.semi, most.ceil() as usize))
     }
 
     /// Writes a row of the log; returns a line for people.
