@@ -81,6 +81,14 @@ fn a_teacher_labels_what_nobody_labelled() {
     let (code, _, err) = outcome(&run(folder, &nobody));
     assert!(code == 66 && err.contains("nobody"), "{code} {err}");
 
+    let read = ["--set", "semi.named_threshold=0.1"];
+    let by_reports = done(folder, &[&train[..], &read[..], &quick[..], &settings[..]].concat());
+    assert_eq!(by_reports["cached"], Value::Bool(false), "what reports say is part of what was learnt");
+    let unread = ["train-detector", "--dataset", "vindr", "--unlabelled", "vindr"];
+    let half = ["--set", "detector.train.labelled_share=0.5"];
+    let (code, _, err) = outcome(&run(folder, &[&unread[..], &read[..], &half[..], &quick[..], &settings[..]].concat()));
+    assert!(code == 78 && err.contains("no training film of dataset `vindr` has a report"), "{code} {err}");
+
     let (code, _, err) = outcome(&run(folder, &[&["train-detector", "--unlabelled", "nowhere"], &quick[..]].concat()));
     assert!(code == 99 || code == 66, "{code} {err}");
 }

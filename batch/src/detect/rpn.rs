@@ -217,3 +217,36 @@ fn select(rows: &[f32], groups: &[i32], (width, height): (f32, f32), (side_min, 
     let kept = grouped_nms(&boxes, &scores, &kept_groups, NMS_IOU_MAX);
     kept.into_iter().take(most).map(|i| boxes[i]).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::detector::Profile;
+    use crate::detect::target::Target;
+
+    #[test]
+    fn background_near_a_box_set_aside_takes_no_part() {
+        let vs = nn::VarStore::new(Device::Cpu);
+        let rpn = Rpn::new(&vs.root(), 4, RcnnRules::of(Profile::Utv2), &RcnnConfig::default());
+        let b = |x: f32| BoxXyxy::new(x, 0.0, x + 10.0, 10.0);
+        let anchors: Vec<f32> = [b(0.0), b(20.0), b(26.0), b(60.0)].iter().flat_map(|b| b.to_array()).collect();
+        let gradient = |aside: Option<&PaddedTargets>| {
+            let objectness = Tensor::zeros([1, 4], (Kind::Float, Device::Cpu)).set_requires_grad(true);
+            let outputs = RpnOutputs {
+                objectness: objectness.shallow_clone(),
+                deltas: Tensor::zeros([1, 4, 4], (Kind::Float, Device::Cpu)),
+                anchors: Tensor::from_slice(&anchors).view([4, 4]),
+                per_level: vec![4],
+            };
+            let targets = PaddedTargets::new(&[vec![Target::truth(1, b(0.0))]], Device::Cpu);
+            let (class, _) = rpn.losses(&outputs, (&targets, aside), Supervision::Pseudo, &mut Draw::First);
+            class.backward();
+            Vec::<f32>::try_from(objectness.grad().reshape([-1])).unwrap()
+        };
+        let signs = |gradient: Vec<f32>| gradient.iter().map(|g| g.partial_cmp(&0.0).unwrap() as i8).collect::<Vec<_>>();
+        assert_eq!(signs(gradient(None)), [-1, 1, 1, 1], "the first is taught, the others are denied");
+        // The first anchor's own target wins over a box set aside; the third overlaps b(20) by less than 0.3.
+        let aside = PaddedTargets::new(&[vec![Target::truth(2, b(20.0)), Target::truth(2, b(0.0))]], Device::Cpu);
+        assert_eq!(signs(gradient(Some(&aside))), [-1, 0, 1, 1]);
+    }
+}
