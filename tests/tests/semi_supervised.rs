@@ -86,7 +86,8 @@ fn a_teacher_labels_what_nobody_labelled() {
     assert_eq!(by_reports["cached"], Value::Bool(false), "what reports say is part of what was learnt");
     let unread = ["train-detector", "--dataset", "vindr", "--unlabelled", "vindr"];
     let half = ["--set", "detector.train.labelled_share=0.5"];
-    let (code, _, err) = outcome(&run(folder, &[&unread[..], &read[..], &half[..], &quick[..], &settings[..]].concat()));
+    let (code, _, err) =
+        outcome(&run(folder, &[&unread[..], &read[..], &half[..], &quick[..], &settings[..]].concat()));
     assert!(code == 78 && err.contains("no training film of dataset `vindr` has a report"), "{code} {err}");
 
     let (code, _, err) = outcome(&run(folder, &[&["train-detector", "--unlabelled", "nowhere"], &quick[..]].concat()));

@@ -243,7 +243,8 @@ mod tests {
             class.backward();
             Vec::<f32>::try_from(objectness.grad().reshape([-1])).unwrap()
         };
-        let signs = |gradient: Vec<f32>| gradient.iter().map(|g| g.partial_cmp(&0.0).unwrap() as i8).collect::<Vec<_>>();
+        let signs =
+            |gradient: Vec<f32>| gradient.iter().map(|g| g.partial_cmp(&0.0).unwrap() as i8).collect::<Vec<_>>();
         assert_eq!(signs(gradient(None)), [-1, 1, 1, 1], "the first is taught, the others are denied");
         // The first anchor's own target wins over a box set aside; the third overlaps b(20) by less than 0.3.
         let aside = PaddedTargets::new(&[vec![Target::truth(2, b(20.0)), Target::truth(2, b(0.0))]], Device::Cpu);

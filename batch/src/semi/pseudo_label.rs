@@ -41,22 +41,23 @@ pub fn accepted(score: f32, threshold: f64) -> bool {
 
 /// The pseudo-labels among a teacher's boxes. `named`: classes that each image's report names, where one was read; `most`: boxes
 /// in the batch, the best of which are kept.
-pub fn select(
-    boxes: &PseudoBoxes,
-    named: &[Option<Vec<i32>>],
-    config: &SemiConfig,
-    most: usize,
-) -> PseudoLabels {
+pub fn select(boxes: &PseudoBoxes, named: &[Option<Vec<i32>>], config: &SemiConfig, most: usize) -> PseudoLabels {
     let report = |image: usize| named.get(image).and_then(Option::as_deref);
-    let lists = |ranked: &[Vec<Detection<Model>>], threshold: f64| -> Vec<Vec<Detection<Model>>> {
-        let of_image = |(image, found): (usize, &Vec<Detection<Model>>)| match report(image) {
-            Some(classes) => named_boxes(found, classes, config.named_threshold),
-            None => found.iter().filter(|d| accepted(d.score, threshold)).copied().collect(),
-        };
-        ranked.iter().enumerate().map(of_image).collect()
+    let above = |found: &[Detection<Model>], threshold: f64| -> Vec<Detection<Model>> {
+        found.iter().filter(|d| accepted(d.score, threshold)).copied().collect()
     };
-    let (classes, found, capped) = best_of(&lists(&boxes.classes, config.threshold), most);
-    let (sides, ..) = best_of(&lists(&boxes.sides, config.side_threshold()), most);
+    let classes = |(image, found): (usize, &Vec<Detection<Model>>)| match report(image) {
+        Some(classes) => named_boxes(found, classes, config.named_threshold),
+        None => above(found, config.threshold),
+    };
+    // A report says nothing of where a box ends.
+    let sides = |(image, found): (usize, &Vec<Detection<Model>>)| {
+        let mut sides = above(found, config.side_threshold());
+        sides.retain(|d| report(image).is_none_or(|classes| classes.contains(&d.class_id)));
+        sides
+    };
+    let (classes, found, capped) = best_of(&boxes.classes.iter().enumerate().map(classes).collect::<Vec<_>>(), most);
+    let (sides, ..) = best_of(&boxes.sides.iter().enumerate().map(sides).collect::<Vec<_>>(), most);
     // A report that is silent about a class does not deny it.
     let unsure_from = |image: usize| match (config.unsure_min > 0.0, report(image)) {
         (true, _) => Some(config.unsure_min),
@@ -134,19 +135,17 @@ mod tests {
         let kind = SemiConfig { unsure_min: 0.4, ..config.clone() };
         let scores = |labels: &PseudoLabels| -> Vec<f32> { labels.unsure.iter().flatten().map(|t| t.score).collect() };
         assert_eq!(select(&boxes, &[], &kind, 100).unsure.len(), 3);
-        assert_eq!(scores(&select(&boxes, &[], &SemiConfig { unsure_min: 0.6, ..config.clone() }, 1)), [0.95, 0.89, 0.9]);
+        assert_eq!(
+            scores(&select(&boxes, &[], &SemiConfig { unsure_min: 0.6, ..config.clone() }, 1)),
+            [0.95, 0.89, 0.9]
+        );
         assert_eq!(select(&boxes, &[], &config, 0).classes.iter().map(Vec::len).sum::<usize>(), 0);
     }
     #[test]
     fn a_report_points_at_weak_boxes_and_sets_unnamed_ones_aside() {
         let region = |x: f32| BoxXyxy::new(x, 0.0, x + 4.0, 4.0);
-        let at = |class_id, score, x| Detection {
-            class_id,
-            score,
-            region: region(x),
-            edge_logits: None,
-            edge_stds: None,
-        };
+        let at =
+            |class_id, score, x| Detection { class_id, score, region: region(x), edge_logits: None, edge_stds: None };
         // Class 1 is sure, 2 is sure twice at the lower threshold, 3 is weak twice, 4 is not named.
         let film = vec![
             at(1, 0.9, 0.0),
@@ -161,10 +160,9 @@ mod tests {
         let boxes = PseudoBoxes { classes: vec![film.clone(), film.clone()], sides: vec![film.clone(), film] };
         let config = SemiConfig { threshold: 0.5, named_threshold: 0.3, ..SemiConfig::default() };
         let labels = select(&boxes, &[Some(vec![1, 2, 3, 7]), None], &config, 100);
-        let list =
-            |targets: &[Target]| -> Vec<(i32, f32)> { targets.iter().map(|t| (t.class_id, t.score)).collect() };
+        let list = |targets: &[Target]| -> Vec<(i32, f32)> { targets.iter().map(|t| (t.class_id, t.score)).collect() };
         assert_eq!(list(&labels.classes[0]), [(1, 0.9), (2, 0.4), (2, 0.35), (3, 0.15)]);
-        assert_eq!(list(&labels.sides[0]), list(&labels.classes[0]));
+        assert_eq!(list(&labels.sides[0]), [(1, 0.9)], "sides keep their threshold");
         assert_eq!(list(&labels.unsure[0]), [(4, 0.8)], "silence does not deny");
         assert_eq!(list(&labels.classes[1]), [(1, 0.9), (4, 0.8)], "a film without a report");
         assert!(labels.unsure[1].is_empty());
