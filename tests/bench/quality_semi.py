@@ -128,7 +128,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--folder", type=Path, help="work here and keep everything, instead of in a temporary folder; what is finished there is not done again")
     parser.add_argument("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE")
-    parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS))
+    parser.add_argument("--arms", nargs="+", default=["supervised", "semi"], choices=list(ARMS))
     parser.add_argument("--jobs", type=int, default=2, help="trainings side by side; networks this small gain little from a second thread")
     args = parser.parse_args()
     if "labelled_once" in args.arms and "supervised" not in args.arms:
