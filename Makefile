@@ -79,7 +79,7 @@ bench-decode: build parity-setup
 	cargo build --locked -p d2r-batch --example decode_speed
 	$(PYTHON) tests/bench/decode.py --d2r $(D2R) --speed $(CARGO_TARGET_DIR)/debug/examples/decode_speed --out bench-results/decode.json
 
-## What unlabelled films are worth, into bench-results/quality-semi.json; about three hours on two cores.
+## What unlabelled films are worth, into bench-results/quality-semi.json; one to two hours on two cores.
 bench-quality-semi: build parity-setup
 	$(PYTHON) tests/bench/quality_semi.py --d2r $(D2R) --out bench-results/quality-semi.json
 
