@@ -2,7 +2,7 @@
 
 For each seed (of the first weights and of all that is drawn in training) the same detector is trained for the same number of steps
 on the same films with boxes: supervised; as teacher and student, which read what the reports of films without boxes name (`semi`); without
-reading them (`unread`, Unbiased Teacher v2); and without reading them, on the boxes of the finished supervised detector, which do not
+reading them (`unread`); and without reading them, on the boxes of the finished supervised detector, which do not
 change (`labelled_once`). Films with boxes are VinDr-CXR phantoms, those without are MIMIC-CXR phantoms. Judged against drawn lesions.
 Intervals are Student's over seeds; a gain's is over the seeds' pairs. Writes bench-results/quality-semi.json and its curves as SVG, and prints a
 Markdown table.

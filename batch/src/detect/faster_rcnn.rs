@@ -51,7 +51,7 @@ impl FasterRcnn {
         let outputs = self.rpn.forward(input.pyramid, input.levels);
         let padded = |boxes| PaddedTargets::new(boxes, outputs.objectness.device());
         let proposals = self.rpn.proposals(&outputs, input.sizes, true)?;
-        let aside = (!unsure.is_empty()).then(|| padded(unsure));
+        let aside = unsure.iter().any(|boxes| !boxes.is_empty()).then(|| padded(unsure));
         let (rpn_class, rpn_box) = self.rpn.losses(&outputs, (&padded(targets), aside.as_ref()), supervision, draw);
         let strides = strides(input);
         let input = RoiInput { pyramid: pooled(input.pyramid), strides: &strides, proposals: &proposals };
