@@ -15,5 +15,5 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<()> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut super::Cli::command(), "d2r", &mut script);
-    super::output::lines(&String::from_utf8_lossy(&script))
+    crate::cli::output::lines(&String::from_utf8_lossy(&script))
 }

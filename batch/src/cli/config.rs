@@ -2,7 +2,7 @@
 
 use clap::Subcommand;
 
-use super::flags::Common;
+use crate::cli::flags::Common;
 use super::output;
 use crate::error::{Error, Result};
 

@@ -1,9 +1,10 @@
 //! `d2r doctor`.
 
-use super::flags::Common;
+use crate::cli::flags::Common;
 use super::output;
 use crate::error::{Error, Result};
-use crate::stages::doctor::{self, Level};
+use crate::stages::doctor;
+use crate::stages::doctor::Level;
 
 /// Nothing to choose.
 #[derive(Debug, clap::Args)]

@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 
-use super::flags::Common;
+use crate::cli::flags::Common;
 use super::output;
 use crate::error::Result;
-use crate::stages::export_coco::Content;
-use crate::stages::{export_annotation, export_coco, export_preview};
+use crate::stages::exchange::export_coco::Content;
+use crate::stages::exchange::{export_annotation, export_coco, export_preview};
 
 /// Which format.
 #[derive(Debug, clap::Args)]

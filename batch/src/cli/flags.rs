@@ -5,11 +5,12 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::config::{Layers, Resolved, resolve, resolve::environment};
+use crate::config::{Layers, Resolved, resolve};
+use crate::config::resolve::environment;
 use crate::error::{Error, Result};
 use crate::lake::Shard;
 use crate::progress::Progress;
-use crate::stages::context::Context;
+use crate::context::Context;
 use crate::stop::StopFlag;
 
 /// Flags that every verb shares.

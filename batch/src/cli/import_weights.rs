@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 
-use super::flags::Common;
+use crate::cli::flags::Common;
 use super::output;
 use crate::error::{Error, Result};
-use crate::stages::{import_reporter, import_weights};
+use crate::stages::exchange::{import_reporter, import_detector};
 use crate::weights::detector_names::Origin;
 
 /// Whose weights.
@@ -69,7 +69,7 @@ pub fn run(common: &Common, args: &Args) -> Result<()> {
             return output::result(common, &import_reporter::run(&ctx, stage_args)?.0);
         }
     };
-    let stage_args = import_weights::Args {
+    let stage_args = import_detector::Args {
         weights: args.weights.clone(),
         origin,
         student: args.student,
@@ -77,6 +77,6 @@ pub fn run(common: &Common, args: &Args) -> Result<()> {
         classes: args.classes,
         runs: common.runs.clone(),
     };
-    let (result, _) = import_weights::run(&ctx, stage_args)?;
+    let (result, _) = import_detector::run(&ctx, stage_args)?;
     output::result(common, &result)
 }

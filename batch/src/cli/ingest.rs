@@ -4,10 +4,11 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 
-use super::flags::Common;
+use crate::cli::flags::Common;
 use super::output;
 use crate::error::Result;
-use crate::stages::ingest::{self, Kind};
+use crate::stages::ingest;
+use crate::stages::ingest::Kind;
 
 /// Which layout.
 #[derive(Debug, clap::Args)]

@@ -4,10 +4,11 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 
-use super::flags::Common;
+use crate::cli::flags::Common;
 use super::output;
 use crate::error::{Error, Result};
-use crate::stages::{inspect, inspect_detect, inspect_forward, inspect_preview};
+use crate::stages::inspect;
+use crate::stages::inspect::{detect, forward, preview};
 
 /// What to look at.
 #[derive(Debug, clap::Args)]
@@ -99,29 +100,29 @@ pub fn run(common: &Common, args: &Args) -> Result<()> {
             output::lines(&text.join("\n"))
         }
         What::Detect { detector, inputs, out, score_min } => {
-            let args = inspect_detect::Args {
+            let args = detect::Args {
                 detector: detector.clone(),
                 inputs: inputs.clone(),
                 out: out.clone(),
                 score_min: *score_min,
             };
-            let boxes = inspect_detect::run(&common.context()?, &args)?;
+            let boxes = detect::run(&common.context()?, &args)?;
             output::lines(&serde_json::json!({ "boxes": boxes, "out": out }).to_string())
         }
         What::Forward { reporter, inputs, out } => {
-            let args = inspect_forward::Args { reporter: reporter.clone(), inputs: inputs.clone(), out: out.clone() };
-            let words = inspect_forward::run(&common.context()?, &args)?;
+            let args = forward::Args { reporter: reporter.clone(), inputs: inputs.clone(), out: out.clone() };
+            let words = forward::run(&common.context()?, &args)?;
             output::lines(&serde_json::json!({ "words": words, "out": out }).to_string())
         }
         What::Preview { bundle, student, images, out, analyses } => {
             let form = match (bundle, student) {
-                (Some(folder), _) => inspect_preview::Form::Bundle(folder.clone()),
-                (None, Some(run)) => inspect_preview::Form::Run(run.clone()),
+                (Some(folder), _) => preview::Form::Bundle(folder.clone()),
+                (None, Some(run)) => preview::Form::Run(run.clone()),
                 (None, None) => return Err(Error::Usage("give --bundle DIR or --student RUN".into())),
             };
             let (images, out, analyses) = (images.clone(), out.clone(), analyses.clone());
-            let args = inspect_preview::Args { form, images, out, analyses };
-            let words = inspect_preview::run(&common.context()?, &args)?;
+            let args = preview::Args { form, images, out, analyses };
+            let words = preview::run(&common.context()?, &args)?;
             output::lines(&serde_json::json!({ "words": words, "out": args.out }).to_string())
         }
         What::Run { run } => {

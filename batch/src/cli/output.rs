@@ -5,9 +5,9 @@ use std::path::Path;
 
 use crate::error::{Error, Result};
 use crate::lake::atomic_file;
-use crate::stages::context::StageResult;
+use crate::context::StageResult;
 
-use super::flags::Common;
+use crate::cli::flags::Common;
 
 /// Writes lines to stdout; a closed pipe is no error.
 ///

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::flags::Common;
+use crate::cli::flags::Common;
 use super::output;
 use crate::error::Result;
 use crate::stages::phantom;

@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
-use super::flags::Common;
+use crate::cli::flags::Common;
 use super::output;
 use crate::error::{Error, Result};
-use crate::stages::report::{self, by_student};
+use crate::stages::report;
+use crate::stages::report::by_student;
 
 /// What to report on, with what.
 #[derive(Debug, clap::Args)]

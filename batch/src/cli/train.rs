@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use super::flags::Common;
+use crate::cli::flags::Common;
 use super::output;
 use crate::error::Result;
-use crate::stages::{distill, train_detector, train_reporter};
+use crate::stages::train::{distill, detector, reporter};
 
 /// What the detector learns from.
 #[derive(Debug, clap::Args)]
@@ -62,7 +62,7 @@ pub struct DistillArgs {
 /// Trains the detector.
 pub fn run_detector(common: &Common, args: &DetectorArgs) -> Result<()> {
     let ctx = common.context()?;
-    let args = train_detector::Args {
+    let args = detector::Args {
         lake: common.lake.clone(),
         dataset: args.dataset.clone(),
         unlabelled: args.unlabelled.clone(),
@@ -70,19 +70,19 @@ pub fn run_detector(common: &Common, args: &DetectorArgs) -> Result<()> {
         init: args.init.clone(),
         runs: common.runs.clone(),
     };
-    output::result(common, &train_detector::run(&ctx, args)?)
+    output::result(common, &detector::run(&ctx, args)?)
 }
 
 /// Trains the report model.
 pub fn run_reporter(common: &Common, args: &ReporterArgs) -> Result<()> {
     let ctx = common.context()?;
-    let args = train_reporter::Args {
+    let args = reporter::Args {
         lake: common.lake.clone(),
         dataset: args.dataset.clone(),
         detector: args.detector.clone(),
         runs: common.runs.clone(),
     };
-    output::result(common, &train_reporter::run(&ctx, args)?)
+    output::result(common, &reporter::run(&ctx, args)?)
 }
 
 /// Distils the report model.

@@ -1,6 +1,6 @@
 //! `d2r validate`.
 
-use super::flags::Common;
+use crate::cli::flags::Common;
 use super::output;
 use crate::error::Result;
 use crate::stages::validate;

@@ -3,7 +3,7 @@
 use d2r_contracts::preprocess::Fit;
 use serde::{Deserialize, Serialize};
 
-use super::detector::AugmentConfig;
+use crate::config::detector::AugmentConfig;
 
 /// The report model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

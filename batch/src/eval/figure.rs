@@ -3,7 +3,7 @@
 use d2r_contracts::tables::MetricRow;
 
 use crate::eval::bootstrap::Interval;
-use crate::eval::html_report::FigureRow;
+use crate::eval::page::html_report::FigureRow;
 
 /// A figure.
 #[derive(Debug, Clone, PartialEq)]

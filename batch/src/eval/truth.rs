@@ -10,7 +10,7 @@ use d2r_contracts::rows::Row;
 use d2r_contracts::tables::{TruthFindingRow, TruthLesionRow};
 
 use crate::error::{Error, Result};
-use crate::eval::label_f1::States;
+use crate::eval::text::label_f1::States;
 use crate::eval::links::DrawnLesion;
 use crate::lake::Lake;
 use crate::lake::digest::sha256_hex;

@@ -101,7 +101,7 @@ mod tests {
     use d2r_contracts::tables::{ImageRow, LesionRow};
 
     use super::*;
-    use crate::lake::store_tests::{lake, provenance};
+    use crate::lake::store::tests::{lake, provenance};
     use crate::lake::{Partition, Shard};
 
     fn image(id: &str, subject: &str, sha256: &str) -> ImageRow {

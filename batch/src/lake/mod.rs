@@ -15,11 +15,7 @@ pub mod read;
 mod references;
 pub mod scan;
 pub mod store;
-#[cfg(test)]
-mod store_tests;
 pub mod validate;
-#[cfg(test)]
-mod validate_tests;
 pub mod write;
 
 pub use datasets::DatasetRoot;

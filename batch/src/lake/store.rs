@@ -218,3 +218,6 @@ fn supported(locked: std::io::Result<()>) -> std::io::Result<()> {
         other => other,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -262,3 +262,6 @@ fn check_owned(lake: &Lake, contract: &TableContract, found: &mut Violations) ->
 fn relative(lake: &Lake, path: &Path) -> String {
     path.strip_prefix(lake.root()).unwrap_or(path).to_string_lossy().replace('\\', "/")
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,7 +10,8 @@ use d2r_contracts::contract::TableContract;
 use d2r_contracts::rows::Row;
 
 use crate::error::{Error, Result};
-use crate::lake::atomic_file::{self, TemporaryFile};
+use crate::lake::atomic_file;
+use crate::lake::atomic_file::TemporaryFile;
 use crate::lake::cell::{Cell, cell};
 use crate::lake::digest::{ContentDigest, sha256_hex};
 use crate::lake::manifest::PartManifest;

@@ -3,8 +3,8 @@
 
 use tch::{Kind, Tensor, nn};
 
-use super::compute_kind::linear;
-use super::mlp::glorot_linear;
+use crate::nn::compute_kind::linear;
+use crate::nn::mlp::glorot_linear;
 
 /// Score of a position that may not be attended to; finite, so that a row without any position gives no NaN.
 const HIDDEN: f64 = -1e9;

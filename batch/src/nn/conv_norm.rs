@@ -4,7 +4,7 @@
 use tch::nn::ModuleT;
 use tch::{Tensor, nn};
 
-use super::frozen_batch_norm::FrozenBatchNorm;
+use crate::nn::frozen_batch_norm::FrozenBatchNorm;
 use crate::config::detector::BackboneNorm;
 
 const EPS: f64 = 1e-5;

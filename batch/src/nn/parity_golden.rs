@@ -8,7 +8,7 @@ use tch::{Device, Kind, Tensor, nn};
 
 /// A golden file.
 pub fn golden(name: &str) -> Value {
-    let path = format!("src/detect/golden/{name}.json");
+    let path = format!("golden/detector/{name}.json");
     serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap()
 }
 

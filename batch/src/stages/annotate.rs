@@ -9,17 +9,17 @@ use d2r_contracts::rows::Row;
 use d2r_contracts::space::Original;
 use d2r_contracts::tables::{FailureRow, ImageRow, LesionRow, TimingRow};
 
-use super::context::{Context, StageResult};
-use super::work_key::work_key;
+use crate::context::{Context, StageResult};
+use crate::stages::work_key::work_key;
 use crate::config::detector::AnnotateConfig;
-use crate::data::loader::{DetectionSet, Source};
-use crate::detect::detector::{Detection, Detector};
+use crate::detector::batches::loader::{DetectionSet, Source};
+use crate::detector::detector::{Detection, Detector};
 use crate::error::{Error, Result};
 use crate::lake::digest::sha256_file;
 use crate::lake::{Lake, PartManifest, Partition, Provenance, Shard};
-use crate::semi::pseudo_label::accepted;
-use crate::train::detector_card::{STUDENT_FILE, load_detector, load_student};
-use crate::train::detector_evaluation::detections;
+use crate::detector::semi::pseudo_label::accepted;
+use crate::detector::card::{STUDENT_FILE, load_detector, load_student};
+use crate::detector::evaluation::detections;
 
 /// Images decoded at a time: bounds the memory, keeps all cores busy.
 const CHUNK: usize = 256;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use super::context::{Context, StageResult};
+use crate::context::{Context, StageResult};
 use crate::error::{Error, Result};
 use crate::lake::Lake;
 use crate::lake::audit::audit;

@@ -3,11 +3,11 @@
 use d2r_contracts::report_text::{mentions_prior, tokens};
 use d2r_contracts::vocabulary::Vocabulary;
 
-use super::context::Context;
+use crate::context::Context;
 use crate::config::generate::{GenerateConfig, LengthPenalty as Penalty, Method as Choice};
-use crate::data::side_words::MirroredWords;
+use crate::reporter::batches::laterality_swap::MirroredWords;
 use crate::error::Result;
-use crate::report::decode_options::{DecodeOptions, LengthPenalty, Method, Sampling};
+use crate::reporter::decode::decode_options::{DecodeOptions, LengthPenalty, Method, Sampling};
 
 /// How reports are written, by the configuration.
 pub fn decoding(ctx: &Context, vocabulary: &Vocabulary) -> DecodeOptions {

@@ -65,7 +65,7 @@ fn loaded_libtorch() -> Option<PathBuf> {
 
 fn libtorch() -> Check {
     let sum = f64::try_from(tch::Tensor::from_slice(&[1.0f64, 2.0]).sum(tch::Kind::Double)).unwrap_or(0.0);
-    let linked = crate::train::run_dir::LIBTORCH;
+    let linked = crate::training::run_dir::LIBTORCH;
     let Some(path) = loaded_libtorch() else {
         return check(
             "libtorch",

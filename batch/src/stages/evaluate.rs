@@ -12,12 +12,12 @@ use d2r_contracts::labels::FINDING_LABELS;
 use d2r_contracts::rows::Row;
 use d2r_contracts::tables::{FindingRow, MetricRow};
 
-use super::context::{Context, FileDigest, StageResult};
+use crate::context::{Context, FileDigest, StageResult};
 use crate::error::{Error, Result};
-use crate::eval::detection_figures::{DetectionFigures, Resampling};
+use crate::eval::detection::detection_figures::{DetectionFigures, Resampling};
 use crate::eval::figure::Figure;
-use crate::eval::label_f1::States;
-use crate::eval::report_figures::{ReportFigures, link_figures};
+use crate::eval::text::label_f1::States;
+use crate::eval::text::report_figures::{ReportFigures, link_figures};
 use crate::lake::digest::sha256_hex;
 use crate::lake::{Lake, PartManifest, Partition, Provenance, Shard, atomic_file};
 use d2r_contracts::findings_labeler::label;
@@ -206,5 +206,4 @@ impl Place {
 }
 
 #[cfg(test)]
-#[path = "evaluate/tests.rs"]
 mod tests;

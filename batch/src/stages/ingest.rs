@@ -13,12 +13,12 @@ use std::time::Instant;
 use d2r_contracts::decode::DecodeOptions;
 use d2r_contracts::report_text::CleaningRules;
 
-use super::context::{Context, FileDigest, StageResult};
+use crate::context::{Context, FileDigest, StageResult};
 use crate::config::lake_config::IngestConfig;
-use crate::data::lesion_rows::FusionRule;
-use crate::data::listing::{ListOptions, Listing, Split};
-use crate::data::report_sections::Section;
-use crate::data::{annotation_json, coco_dataset, iu_xray, mimic, vindr};
+use crate::datasets::lesion_rows::FusionRule;
+use crate::datasets::listing::{ListOptions, Listing, Split};
+use crate::datasets::report_sections::Section;
+use crate::datasets::{annotation_json, coco_dataset, iu_xray, mimic, vindr};
 use crate::error::{Error, Result};
 use crate::lake::{Lake, Partition, Shard};
 
@@ -165,9 +165,7 @@ fn list(root: &Path, kind: Kind, options: &ListOptions) -> Result<Listing> {
 }
 
 #[cfg(test)]
-#[path = "ingest_tests.rs"]
 mod tests;
 
 #[cfg(test)]
-#[path = "ingest_phantom_tests.rs"]
 mod phantom_tests;

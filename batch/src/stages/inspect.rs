@@ -1,5 +1,9 @@
 //! What a lake or a run holds, without touching it.
 
+pub mod detect;
+pub mod forward;
+pub mod preview;
+
 use std::path::Path;
 
 use serde::Serialize;

@@ -8,14 +8,14 @@ use std::time::Instant;
 use d2r_contracts::rows::Row;
 use walkdir::WalkDir;
 
-use super::context::{Context, FileDigest, StageResult};
-use super::work_key::work_key;
+use crate::context::{Context, FileDigest, StageResult};
+use crate::stages::work_key::work_key;
 use crate::config::phantom::PhantomConfig;
-use crate::data::phantom::catalogue::Catalogue;
-use crate::data::phantom::identity::Split;
-use crate::data::phantom::output_folder::{MANIFEST, Manifest, OutputFolder, sha256_hex};
-use crate::data::phantom::truth::{Truth, of_labelled, of_visits};
-use crate::data::phantom::{annotation_writer, iu_writer, mimic_writer, vindr_writer};
+use crate::phantom::catalogue::Catalogue;
+use crate::phantom::layouts::identity::Split;
+use crate::phantom::layouts::output_folder::{MANIFEST, Manifest, OutputFolder, sha256_hex};
+use crate::phantom::truth::{Truth, of_labelled, of_visits};
+use crate::phantom::layouts::{annotation_json, iu_xray, mimic, vindr};
 use crate::error::{Error, Result};
 use crate::lake::{Lake, Partition, Provenance, Shard};
 
@@ -81,13 +81,13 @@ fn write(ctx: &Context, out: &Path, config: &PhantomConfig, seed: u64, work_key:
     let catalogue = Catalogue::plan(config, seed);
     let task = ctx.progress.task("phantom", catalogue.films(), "images");
     task.message("VinDr-CXR layouts");
-    vindr_writer::write_physionet(&folder, "vindr", &catalogue.vindr, seed, &task)?;
-    vindr_writer::write_kaggle(&folder, "vindr_kaggle", &catalogue.vindr_kaggle, seed, &task)?;
+    vindr::write_physionet(&folder, "vindr", &catalogue.vindr, seed, &task)?;
+    vindr::write_kaggle(&folder, "vindr_kaggle", &catalogue.vindr_kaggle, seed, &task)?;
     task.message("MIMIC-CXR-JPG layout");
-    mimic_writer::write(&folder, "mimic", &catalogue.mimic, seed, &task)?;
+    mimic::write(&folder, "mimic", &catalogue.mimic, seed, &task)?;
     task.message("R2Gen and IU X-Ray layouts");
-    annotation_writer::write(&folder, "annotation", &catalogue.annotation, &task)?;
-    iu_writer::write(&folder, "iu_xray", &catalogue.iu_xray, &task)?;
+    annotation_json::write(&folder, "annotation", &catalogue.annotation, &task)?;
+    iu_xray::write(&folder, "iu_xray", &catalogue.iu_xray, &task)?;
     task.message("truth tables");
     let mut counts = write_truth(&folder, &catalogue, work_key)?;
     task.finish();
@@ -180,5 +180,4 @@ fn result(out: &Path, manifest: Manifest, cached: bool, start: Instant) -> Resul
 }
 
 #[cfg(test)]
-#[path = "phantom_tests.rs"]
 mod tests;

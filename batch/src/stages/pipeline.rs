@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::context::{Context, StageResult};
-use super::{annotate, audit, evaluate, ingest, phantom, report, train_detector, train_reporter, validate};
+use crate::context::{Context, StageResult};
+use super::{annotate, audit, evaluate, ingest, phantom, report, validate};
+use crate::stages::train::{detector, reporter};
 use crate::error::{Error, Result};
 use crate::lake::{Shard, atomic_file};
 
@@ -91,9 +92,9 @@ pub fn run(ctx: &Context, args: &Args) -> Result<Summary> {
     }
     stages.run("audit", |c| audit::run(c, audit::Args { lake: lake.clone() }))?;
     let trained = stages.run("train-detector", |c| {
-        train_detector::run(
+        detector::run(
             c,
-            train_detector::Args {
+            detector::Args {
                 lake: lake.clone(),
                 dataset: "vindr".into(),
                 labellers: Vec::new(),
@@ -116,13 +117,13 @@ pub fn run(ctx: &Context, args: &Args) -> Result<Summary> {
         annotate::run(c, args)
     })?;
     let trained = stages.run("train-reporter", |c| {
-        let args = train_reporter::Args {
+        let args = reporter::Args {
             lake: lake.clone(),
             dataset: "mimic".into(),
             detector: Some(detector.clone()),
             runs: runs.clone(),
         };
-        train_reporter::run(c, args)
+        reporter::run(c, args)
     })?;
     let reporter = run_folder(&runs, &trained, "train-reporter")?;
     stages.run("report", |c| {
@@ -195,7 +196,7 @@ impl Summary {
             "peak_rss_mb": self.peak_rss_mb,
             "lake": { "rows": self.result.rows },
             "code_version": env!("CARGO_PKG_VERSION"),
-            "notice": crate::train::model_card::NOTICE,
+            "notice": crate::training::model_card::NOTICE,
         });
         for (group, figures) in groups {
             json[group] = json!(figures);
@@ -225,7 +226,7 @@ impl Summary {
         text.push_str(&format!("\nopen {}\n", self.page.display()));
         let reporter = self.reporter.display();
         text.push_str(&format!("try  d2r report --images DIR --reporter {reporter} --out DIR\n"));
-        text.push_str(&format!("{}\n", crate::train::model_card::NOTICE));
+        text.push_str(&format!("{}\n", crate::training::model_card::NOTICE));
         text
     }
 }

@@ -19,12 +19,12 @@ use self::films::{Film, Films};
 use self::report_rows::Tables;
 use self::similarity::Similarity;
 use self::written::Writer;
-use super::context::{Context, StageResult};
-use super::decoding::mirrored_words;
-use super::work_key::work_key;
+use crate::context::{Context, StageResult};
+use crate::stages::decoding::mirrored_words;
+use crate::stages::work_key::work_key;
 use crate::error::{Error, Result};
 use crate::lake::{Lake, PartManifest, Partition, Provenance, Shard, atomic_file};
-use crate::train::reporter_card::load_reporter;
+use crate::reporter::card::load_reporter;
 
 /// Films read, and written about, at a time.
 const CHUNK: usize = 64;
@@ -278,7 +278,7 @@ fn for_people(out: &Path, tables: &Tables) -> Result<()> {
         let name = format!("{}.txt", name.replace(['/', '\\'], "_"));
         let path = out.join("reports").join(name);
         atomic_file::create_folders(&out.join("reports"))?;
-        let notice = crate::train::model_card::NOTICE;
+        let notice = crate::training::model_card::NOTICE;
         let text = format!("{}\n\n{notice}\n", report.text);
         atomic_file::write(&path, |w| w.write_all(text.as_bytes()).map_err(|e| Error::io("write", &path, e)))?;
         lines.push_str(&serde_json::to_string(report).map_err(|e| Error::Internal(e.to_string()))?);

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use d2r_contracts::contract::contracts;
 
-use super::context::{Context, StageResult};
+use crate::context::{Context, StageResult};
 use crate::error::{Error, Result};
 use crate::lake::Lake;
 use crate::lake::validate::violations;

@@ -5,10 +5,10 @@ use std::path::Path;
 
 use tch::Tensor;
 
-use super::import::ImportReport;
-use crate::align::alignment::Alignment;
+use crate::weights::import::ImportReport;
+use crate::reporter::align::alignment::Alignment;
 use crate::error::{Error, Result};
-use crate::train::checkpoint::read_tensors;
+use crate::training::checkpoint::read_tensors;
 
 /// Where the encoders stand among the alignment's variables.
 const ENCODERS: [&str; 2] = ["text_extractor.bert.", "textlist_extractor.bert."];
@@ -83,8 +83,8 @@ mod tests {
     fn published(width: i64, words: i64) -> Vec<(String, Tensor)> {
         let vs = tch::nn::VarStore::new(Device::Cpu);
         let shape =
-            crate::align::bert::BertShape { words, positions: 512, width, layers: 1, heads: 2, d_ff: 16, dropout: 0.0 };
-        let _bert = crate::align::bert::Bert::new(&(vs.root() / "bert"), shape);
+            crate::reporter::align::bert::BertShape { words, positions: 512, width, layers: 1, heads: 2, d_ff: 16, dropout: 0.0 };
+        let _bert = crate::reporter::align::bert::Bert::new(&(vs.root() / "bert"), shape);
         let mut tensors: Vec<(String, Tensor)> = vs
             .variables()
             .into_iter()

@@ -6,11 +6,11 @@ use std::path::Path;
 use serde::Serialize;
 use tch::Tensor;
 
-use super::detector_names::{Fate, Origin, fate, shift_pyramid};
+use crate::weights::detector_names::{Fate, Origin, fate, shift_pyramid};
 use crate::config::detector::{Architecture, DetectorModelConfig};
-use crate::detect::detector::Detector;
+use crate::detector::detector::Detector;
 use crate::error::{Error, Result};
-use crate::train::checkpoint::read_tensors;
+use crate::training::checkpoint::read_tensors;
 
 /// What to import.
 #[derive(Debug, Clone)]
@@ -123,7 +123,7 @@ mod tests {
 
     use super::*;
     use crate::config::{Layers, resolve};
-    use crate::train::checkpoint::{named_tensors, write_tensors};
+    use crate::training::checkpoint::{named_tensors, write_tensors};
 
     fn config() -> DetectorModelConfig {
         let base = resolve(&Layers { preset: Some("tiny".into()), ..Layers::default() }).unwrap().config.detector.model;

@@ -3,7 +3,7 @@
 Everything but the unrounded anchors and the second level formula, which are two lines of arithmetic each, comes from
 torchvision in single precision. Inputs are stored next to the results.
 
-    python tests/python/golden/box_ops.py        writes batch/src/detect/golden/box_ops.json
+    python tests/python/golden/box_ops.py        writes batch/golden/detector/box_ops.json
 """
 
 import torch

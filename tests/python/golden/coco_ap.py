@@ -1,4 +1,4 @@
-"""Expected COCO figures for batch/src/eval/golden/coco_ap.json, by pycocotools, and Kaggle-style AP by a direct
+"""Expected COCO figures for batch/golden/eval/coco_ap.json, by pycocotools, and Kaggle-style AP by a direct
 transcription of its definition. Run: python tests/python/golden/coco_ap.py (numpy, pycocotools 2.0.11)."""
 
 import contextlib
@@ -11,7 +11,7 @@ import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-OUT = pathlib.Path(__file__).parents[3] / "batch/src/eval/golden/coco_ap.json"
+OUT = pathlib.Path(__file__).parents[3] / "batch/golden/eval/coco_ap.json"
 
 
 def coco_figures(images, classes):

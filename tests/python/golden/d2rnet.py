@@ -3,7 +3,7 @@
 CPCA and the region network are published; the lesion enhancement is HCF-Net's PPA (the literal form), the similarity is
 NAAF's, both written here from their equations with every context vector built; BERT is transformers' own.
 
-    python tests/python/golden/d2rnet.py        writes batch/src/report/golden/d2rnet.json and batch/src/align/golden/align.json
+    python tests/python/golden/d2rnet.py        writes batch/golden/reporter/d2rnet.json and batch/golden/align/align.json
 """
 
 import math
@@ -128,7 +128,7 @@ def main():
     x = signed(7, (2, 8, 12, 12)).double()
     crops = image(11, (2, 3, REGION_SIDE, REGION_SIDE)).double()
     small = image(12, (2, 3, 16, 16)).double()
-    formula.FOLDER = ROOT / "batch/src/report/golden"
+    formula.FOLDER = ROOT / "batch/golden/reporter"
     formula.write(
         "d2rnet",
         {
@@ -154,7 +154,7 @@ def main():
             tensor.copy_(parameter(name, tuple(tensor.shape), {}))
     ids = torch.tensor([[1, 5, 9, 39, 2], [1, 7, 2, 0, 0]])
     states = model(ids, attention_mask=(ids > 0).long()).last_hidden_state
-    formula.FOLDER = ROOT / "batch/src/align/golden"
+    formula.FOLDER = ROOT / "batch/golden/align"
     formula.write("align", {"scores": plain_scores(scores), "bert": plain(states[0]), "bert_short": plain(states[1, :3])})
 
 

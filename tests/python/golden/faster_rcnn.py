@@ -4,7 +4,7 @@ Two images of unequal size in one padded batch, parameters by the formula: what 
 with the limits of evaluation and of training, and the detections. Results that double precision or a slightly moved
 threshold would change are refused.
 
-    python tests/python/golden/faster_rcnn.py        writes batch/src/detect/golden/faster_rcnn.json
+    python tests/python/golden/faster_rcnn.py        writes batch/golden/detector/faster_rcnn.json
 """
 
 import torch

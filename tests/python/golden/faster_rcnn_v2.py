@@ -3,7 +3,7 @@
 It differs from the first by two convolutions in the proposal network, batch norm in the pyramid and in the box head,
 and a box head of four convolutions and one layer. Few proposals, for the head is expensive.
 
-    python tests/python/golden/faster_rcnn_v2.py        writes batch/src/detect/golden/faster_rcnn_v2.json
+    python tests/python/golden/faster_rcnn_v2.py        writes batch/golden/detector/faster_rcnn_v2.json
 """
 
 import torch

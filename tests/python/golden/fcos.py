@@ -3,7 +3,7 @@
 Two images of unequal size in one padded batch, parameters by the formula: what every stage puts out, the detections,
 and the losses on given targets, one image of which has none. Batch norm keeps its running statistics throughout.
 
-    python tests/python/golden/fcos.py        writes batch/src/detect/golden/fcos.json
+    python tests/python/golden/fcos.py        writes batch/golden/detector/fcos.json
 """
 
 import torch

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-FOLDER = Path(__file__).parents[3] / "batch/src/detect/golden"
+FOLDER = Path(__file__).parents[3] / "batch/golden/detector"
 
 
 def fnv1a32(name: str) -> int:

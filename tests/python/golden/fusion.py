@@ -1,4 +1,4 @@
-"""Writes batch/src/data/golden/fusion.json: Weighted Boxes Fusion by ensemble-boxes.
+"""Writes batch/golden/fusion/fusion.json: Weighted Boxes Fusion by ensemble-boxes.
 
 Usage: python tests/python/golden/fusion.py   (needs ensemble-boxes 1.0.9)
 """
@@ -14,7 +14,7 @@ from ensemble_boxes import weighted_boxes_fusion
 
 SEED = 20210622
 TYPES = ["avg", "max", "box_and_model_avg", "absent_model_aware_avg"]
-OUT = Path(__file__).resolve().parents[3] / "batch/src/data/golden/fusion.json"
+OUT = Path(__file__).resolve().parents[3] / "batch/golden/fusion/fusion.json"
 
 
 def readers_of_one_image(rng, n_readers, equal_scores, with_oddities):

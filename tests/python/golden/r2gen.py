@@ -4,7 +4,7 @@ Written from the paper's equations and the published hyper-parameters, in double
 shortcuts of the Rust code: no kept keys, no fused layers, the whole prefix again for every word. Parameters and
 inputs come from a formula that the Rust test repeats, so that the fixture holds results only.
 
-    python tests/python/golden/r2gen.py        writes batch/src/report/golden/r2gen.json
+    python tests/python/golden/r2gen.py        writes batch/golden/reporter/r2gen.json
 """
 
 import json
@@ -16,7 +16,7 @@ import torch
 
 WIDTH, HIDDEN, HEADS, LAYERS, SLOTS, WORDS, VISUAL = 32, 64, 4, 2, 3, 51, 16
 BATCH, TOKENS, LENGTH, LONGEST = 2, 6, 12, 12
-OUT = Path(__file__).parents[3] / "batch/src/report/golden/r2gen.json"
+OUT = Path(__file__).parents[3] / "batch/golden/reporter/r2gen.json"
 
 
 def uniform(stream: int, count: int) -> np.ndarray:

@@ -4,7 +4,7 @@ Diverse beam search, length penalties, several reports per image, greedy writing
 numbers; gradients of the loss, and three steps of Adam (AMSGrad, coupled decay, clipped values), the optimizer being PyTorch's own.
 Nothing is kept between words: the whole prefix runs again. Needs torch, numpy, safetensors.
 
-    python tests/python/golden/r2gen_decoding.py        writes batch/src/report/golden/r2gen_decoding.safetensors
+    python tests/python/golden/r2gen_decoding.py        writes batch/golden/reporter/r2gen_decoding.safetensors
 """
 
 import math
@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 import r2gen
 from r2gen import BATCH, LENGTH, LONGEST, P, TOKENS, VISUAL, WORDS, decode, encode, uniform
 
-OUT = Path(__file__).parents[3] / "batch/src/report/golden/r2gen_decoding.safetensors"
+OUT = Path(__file__).parents[3] / "batch/golden/reporter/r2gen_decoding.safetensors"
 END_BIAS = "encoder_decoder.logit.bias"
 LEARNED = {
     "lut": "encoder_decoder.model.tgt_embed.0.lut.weight",

@@ -5,7 +5,7 @@ index are taken, at most `batch * fraction`, and then the first negatives until 
 running statistics. Three cases: boxes on both images, boxes on the first image only, and batches so small that there
 are more positives than may be taken.
 
-    python tests/python/golden/rcnn_losses.py        writes batch/src/detect/golden/rcnn_losses.json
+    python tests/python/golden/rcnn_losses.py        writes batch/golden/detector/rcnn_losses.json
 """
 
 import torch

@@ -3,7 +3,7 @@
 Both alignments, adaptive (0) and fixed (2) sampling; boxes inside, across the border, outside and degenerate. The
 input and the weights of the backward sum come from the formula, the boxes are stored.
 
-    python tests/python/golden/roi_align.py        writes batch/src/detect/golden/roi_align.json
+    python tests/python/golden/roi_align.py        writes batch/golden/detector/roi_align.json
 """
 
 import torch

@@ -3,7 +3,7 @@
 The body is torchvision's, with the strides of `conv1` and `conv2` swapped in the first block of each stage that
 shrinks the map; evaluation mode, parameters by the formula under torchvision's names below `backbone.body.`.
 
-    python tests/python/golden/stride_in_1x1.py        writes batch/src/detect/golden/stride_in_1x1.json
+    python tests/python/golden/stride_in_1x1.py        writes batch/golden/detector/stride_in_1x1.json
 """
 
 import torch

@@ -4,7 +4,7 @@ Brightness and contrast come from torchvision on Pillow images, blur from Pillow
 as one, which is checked. Erasing is arithmetic on given draws: each try maps two of them to an area and an aspect, the
 first try that fits maps two more to the corner. Fills are cast to bytes modulo 256.
 
-    python tests/python/golden/strong_augment.py        writes batch/src/detect/golden/strong_augment.json
+    python tests/python/golden/strong_augment.py        writes batch/golden/detector/strong_augment.json
 """
 
 import math

@@ -1,4 +1,4 @@
-"""Expected BLEU, ROUGE-L and CIDEr-D for batch/src/eval/golden/text_metrics.json, by pycocoevalcap.
+"""Expected BLEU, ROUGE-L and CIDEr-D for batch/golden/eval/text_metrics.json, by pycocoevalcap.
 Run: python tests/python/golden/text_metrics.py (pycocoevalcap 1.2)."""
 
 import contextlib
@@ -12,7 +12,7 @@ from pycocoevalcap.bleu.bleu import Bleu
 from pycocoevalcap.cider.cider import Cider
 from pycocoevalcap.rouge.rouge import Rouge
 
-OUT = pathlib.Path(__file__).parents[3] / "batch/src/eval/golden/text_metrics.json"
+OUT = pathlib.Path(__file__).parents[3] / "batch/golden/eval/text_metrics.json"
 SENTENCES = [
     "the heart is normal in size .", "the heart is enlarged .", "the lungs are clear .",
     "there is a small left pleural effusion .", "there is a large right pneumothorax .",

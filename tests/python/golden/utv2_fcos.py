@@ -5,7 +5,7 @@ loss over kept images, overlap weighted by centre-ness and a Gaussian term, cent
 loss, a mean over the coordinates of which the teacher is surer. Distances are left, top, right, bottom in strides.
 Inputs have four decimals and are stored. A box worked out by hand is checked before anything is written.
 
-    python tests/python/golden/utv2_fcos.py        writes batch/src/detect/golden/utv2_fcos.json
+    python tests/python/golden/utv2_fcos.py        writes batch/golden/detector/utv2_fcos.json
 """
 
 import math

@@ -5,7 +5,7 @@ boundary uncertainty (overlap attached and detached), the loss where the teacher
 weighted by pseudo-scores. Inputs have four decimals and are stored. Worked examples are checked before anything is
 written. The point detector's losses are in `utv2_fcos.py`.
 
-    python tests/python/golden/utv2_losses.py        writes batch/src/detect/golden/utv2_losses.json
+    python tests/python/golden/utv2_losses.py        writes batch/golden/detector/utv2_losses.json
 """
 
 import math

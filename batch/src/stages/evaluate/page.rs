@@ -13,21 +13,21 @@ use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
-use super::inputs::{DetectorInput, ReportsInput, cleaned, region};
+use crate::stages::evaluate::inputs::{DetectorInput, ReportsInput, cleaned, region};
 use super::{Args, Place, resampling};
-use crate::data::source::read_radiograph;
+use crate::datasets::source::read_radiograph;
 use crate::error::{Error, Result};
-use crate::eval::bleu::BleuCounts;
-use crate::eval::detection_figures::DetectionFigures;
+use crate::eval::text::bleu::BleuCounts;
+use crate::eval::detection::detection_figures::DetectionFigures;
 use crate::eval::figure::Figure;
-use crate::eval::gallery::{Case, CaseBox, CaseSentence, picture};
-use crate::eval::html_report::{FailureCount, FigureGroup, Page, Timing};
-use crate::eval::label_f1::{MICRO, label_f1};
-use crate::eval::plots;
-use crate::eval::report_figures::{ReportFigures, link_figures};
-use crate::eval::rouge::rouge_l_one;
+use crate::eval::page::gallery::{Case, CaseBox, CaseSentence, picture};
+use crate::eval::page::html_report::{FailureCount, FigureGroup, Page, Timing};
+use crate::eval::text::label_f1::{MICRO, label_f1};
+use crate::eval::page::plots;
+use crate::eval::text::report_figures::{ReportFigures, link_figures};
+use crate::eval::text::rouge::rouge_l_one;
 use crate::eval::truth::Truth;
-use crate::stages::context::Context;
+use crate::context::Context;
 use d2r_contracts::findings_labeler::label;
 
 /// Classes drawn by line beside their mean; more could not be told apart.

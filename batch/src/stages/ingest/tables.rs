@@ -8,11 +8,11 @@ use d2r_contracts::rows::Row;
 use d2r_contracts::tables::{FailureRow, FindingRow, ImageRow, LesionRow, ReportRow};
 use sha2::{Digest, Sha256};
 
-use super::reading::{Rows, STAGE, SplitRows};
-use crate::data::listing::{ListedFailure, Listing, Split};
+use crate::stages::ingest::reading::{Rows, STAGE, SplitRows};
+use crate::datasets::listing::{ListedFailure, Listing, Split};
 use crate::error::Result;
 use crate::lake::{Lake, PartManifest, Partition, Provenance, Shard};
-use crate::stages::context::FileDigest;
+use crate::context::FileDigest;
 
 /// Where an ingest writes.
 #[derive(Debug, Clone, Copy)]

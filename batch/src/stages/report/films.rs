@@ -11,20 +11,20 @@ use d2r_contracts::tables::{FailureRow, ImageRow, LesionRow};
 use rayon::prelude::*;
 use tch::Device;
 
-use crate::data::collate::stack_images;
-use crate::data::report_batch::{StudyVisual, VisualSpec, study_views, study_visual};
-use crate::data::source::{SourceError, list_folder, measure, read_radiograph};
-use crate::detect::detector::Detector;
+use crate::detector::batches::collate::stack_images;
+use crate::reporter::batches::study::{StudyVisual, VisualSpec, study_views, study_visual};
+use crate::datasets::source::{SourceError, list_folder, measure, read_radiograph};
+use crate::detector::detector::Detector;
 use crate::error::{Error, Result};
-use crate::eval::gallery::picture;
+use crate::eval::page::gallery::picture;
 use crate::lake::digest::sha256_hex;
 use crate::lake::{Lake, Partition, Shard};
-use crate::semi::pseudo_label;
-use crate::stages::context::Context;
-use crate::stages::train_reporter::accepted;
-use crate::train::detector_card::load_detector;
-use crate::train::detector_evaluation::in_original;
-use crate::train::looks::detect;
+use crate::detector::semi::pseudo_label;
+use crate::context::Context;
+use crate::stages::train::reporter::accepted;
+use crate::detector::card::load_detector;
+use crate::detector::evaluation::in_original;
+use crate::detector::test_time_augmentation::detect;
 
 /// A film ready for the report model.
 #[derive(Debug)]

@@ -8,22 +8,22 @@ use d2r_contracts::report_text::{SentenceSpan, sentences};
 use d2r_contracts::tables::{ReportSentenceRow, SentenceBoxRow};
 use sha2::{Digest, Sha256};
 
-use super::films::Film;
-use super::report_rows::{FinishedReport, LinkedSentence, Tables};
-use super::similarity::Similarity;
-use crate::data::collate_report::stack_visuals;
-use crate::data::report_batch::{StudyVisual, box_of};
+use crate::stages::report::films::Film;
+use crate::stages::report::report_rows::{FinishedReport, LinkedSentence, Tables};
+use crate::stages::report::similarity::Similarity;
+use crate::reporter::batches::collate::stack_visuals;
+use crate::reporter::batches::study::{StudyVisual, box_of};
 use crate::error::{Error, Result};
-use crate::eval::gallery::CaseBox;
-use crate::eval::overlay::{Overlay, render};
+use crate::eval::page::gallery::CaseBox;
+use crate::eval::page::overlay::{Overlay, render};
 use crate::lake::atomic_file;
-use crate::report::generation::Written;
-use crate::report::report_model::{ReportModel, VisualFeatures};
-use crate::stages::context::Context;
+use crate::reporter::decode::generation::Written;
+use crate::reporter::model::report_model::{ReportModel, VisualFeatures};
+use crate::context::Context;
 use crate::stages::decoding::decoding;
-use crate::train::model_card::{ModelCard, NOTICE};
-use crate::train::report_loop::visual_tensors;
-use crate::train::reporter_card::ReporterCard;
+use crate::training::model_card::{ModelCard, NOTICE};
+use crate::reporter::train::training_loop::visual_tensors;
+use crate::reporter::card::ReporterCard;
 
 /// The report model at work.
 pub struct Writer<'a> {

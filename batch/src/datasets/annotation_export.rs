@@ -1,0 +1,100 @@
+//! D2R-Net's `annotation.json` from rows of the lake: an entry per image with a report, boxes `[x, y, w, h]` in
+//! original pixels by falling score, padded with -1 to one length (the published loader stacks batches). `labels`,
+//! `score_threshold` and `model_sha256` are ours; the published loader ignores them.
+
+use std::collections::BTreeMap;
+
+use d2r_contracts::boxes::BoxXyxy;
+use d2r_contracts::space::Original;
+use d2r_contracts::tables::{ImageRow, LesionRow, ReportRow};
+use serde::Serialize;
+
+/// One example.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Example {
+    /// The image.
+    pub id: String,
+    /// Its visit.
+    pub study_id: String,
+    /// Its patient.
+    pub subject_id: String,
+    /// `train`, `val` or `test`.
+    pub split: String,
+    /// Raw text of the reference report.
+    pub report: String,
+    /// Relative to the dataset's root.
+    pub image_path: Vec<String>,
+    /// `[x, y, w, h]`, then padding.
+    pub boxes: Vec<[f32; 4]>,
+    /// Confidence or reader agreement; -1 for padding.
+    pub scores: Vec<f32>,
+    /// Class ids; -1 for padding.
+    pub labels: Vec<i32>,
+    /// Rows of the frame that the boxes refer to: the image itself.
+    pub height: Option<i32>,
+    /// Its columns.
+    pub width: Option<i32>,
+    /// The score that the boxes were accepted at.
+    pub score_threshold: Option<f32>,
+    /// Digest of the detector's weights.
+    pub model_sha256: Option<String>,
+}
+
+const PAD: [f32; 4] = [-1.0; 4];
+
+/// The examples of one split, in the order of `images`. Images whose study has no report in `section` are left out.
+/// Boxes are the accepted ones of the detector, or the readers' fused ones where the detector has none.
+pub fn examples(
+    split: &str,
+    images: Vec<ImageRow>,
+    lesions: &[LesionRow],
+    reports: Vec<ReportRow>,
+    section: &str,
+) -> Vec<Example> {
+    let reports: BTreeMap<String, String> =
+        reports.into_iter().filter(|r| r.section == section).map(|r| (r.study_id, r.text)).collect();
+    let mut by_image: BTreeMap<&str, Vec<&LesionRow>> = BTreeMap::new();
+    for lesion in lesions.iter().filter(|l| l.accepted && l.source != "reader") {
+        by_image.entry(&lesion.image_id).or_default().push(lesion);
+    }
+    let example = |image: ImageRow| {
+        let report = reports.get(&image.study_id)?.clone();
+        let mut boxes = by_image.remove(image.image_id.as_str()).unwrap_or_default();
+        if boxes.iter().any(|l| l.source == "pseudo") {
+            boxes.retain(|l| l.source == "pseudo");
+        }
+        boxes.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| a.box_id.cmp(&b.box_id)));
+        let xywh = |l: &&LesionRow| BoxXyxy::<Original>::new(l.x_min, l.y_min, l.x_max, l.y_max).to_xywh();
+        Some(Example {
+            id: image.image_id,
+            study_id: image.study_id,
+            subject_id: image.subject_id,
+            split: split.to_owned(),
+            report,
+            image_path: vec![image.path],
+            boxes: boxes.iter().map(xywh).collect(),
+            scores: boxes.iter().map(|l| l.score).collect(),
+            labels: boxes.iter().map(|l| l.class_id).collect(),
+            height: image.height,
+            width: image.width,
+            score_threshold: boxes.iter().find_map(|l| l.threshold),
+            model_sha256: boxes.iter().find_map(|l| l.model_sha256.clone()),
+        })
+    };
+    images.into_iter().filter_map(example).collect()
+}
+
+/// Pads the boxes of all examples to one length, at least 1: the length.
+pub fn pad<'a>(examples: impl Iterator<Item = &'a mut Example>) -> usize {
+    let examples: Vec<&mut Example> = examples.collect();
+    let length = examples.iter().map(|e| e.boxes.len()).max().unwrap_or(0).max(1);
+    for example in examples {
+        example.boxes.resize(length, PAD);
+        example.scores.resize(length, -1.0);
+        example.labels.resize(length, -1);
+    }
+    length
+}
+
+#[cfg(test)]
+mod tests;

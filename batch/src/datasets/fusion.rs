@@ -1,0 +1,228 @@
+//! Weighted Boxes Fusion (Solovyev et al. 2021): the boxes that several readers drew of one image, as one list.
+//! Per class, boxes join the fused box they overlap best; a fused box is the score-weighted mean of its members.
+//! Coordinates are shares of the image, 0 to 1; inputs are clipped to it. Order of the readers' boxes matters
+//! only between equal scores: the later input goes first, as the published implementation was seen to do.
+
+use std::collections::BTreeSet;
+
+/// How a fused box's score follows from its members'.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Confidence {
+    /// Mean, scaled by boxes per reader (at most 1 unless `allows_overflow`).
+    Avg,
+    /// Largest.
+    Max,
+    /// Weighted mean, scaled by the weight of the distinct readers that contributed.
+    BoxAndModelAvg,
+    /// Weighted mean in which readers without a box count as a score of 0.
+    AbsentModelAwareAvg,
+}
+
+/// Parameters of the fusion.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Fusion {
+    /// A box joins a fused box above this IoU (strictly).
+    pub iou_min: f64,
+    /// Boxes below this score are left out.
+    pub score_min: f64,
+    /// The score rule.
+    pub confidence: Confidence,
+    /// With [`Confidence::Avg`]: let several boxes of one reader raise the score above 1.
+    pub allows_overflow: bool,
+}
+
+impl Fusion {
+    /// Fusion of readers who all count the same and give no scores: the fused score is the share of the readers
+    /// that marked the lesion, each reader counted once.
+    pub fn of_readers(iou_min: f64) -> Self {
+        Self { iou_min, score_min: 0.0, confidence: Confidence::BoxAndModelAvg, allows_overflow: false }
+    }
+}
+
+/// One box of one reader.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Marked {
+    /// Class.
+    pub label: i32,
+    /// The reader's (or model's) confidence.
+    pub score: f64,
+    /// `[x_min, y_min, x_max, y_max]`, shares of the image.
+    pub xyxy: [f64; 4],
+}
+
+/// Everything one reader marked in the image; an empty list says that he looked and found nothing.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reader {
+    /// The reader's weight.
+    pub weight: f64,
+    /// The boxes.
+    pub boxes: Vec<Marked>,
+}
+
+/// A lesion fused from the readers' boxes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Fused {
+    /// Class.
+    pub label: i32,
+    /// See [`Confidence`].
+    pub score: f64,
+    /// `[x_min, y_min, x_max, y_max]`, shares of the image.
+    pub xyxy: [f64; 4],
+    /// `(reader, box)` of each member, as indices of the input.
+    pub members: Vec<(usize, usize)>,
+    /// Distinct readers among the members.
+    pub n_readers: usize,
+}
+
+/// A box on its way into a cluster.
+#[derive(Debug, Clone, Copy)]
+struct Candidate {
+    label: i32,
+    /// Score times weight.
+    score: f64,
+    weight: f64,
+    reader: usize,
+    index: usize,
+    xyxy: [f64; 4],
+}
+
+#[derive(Debug)]
+struct Cluster {
+    members: Vec<Candidate>,
+    score: f64,
+    weight: f64,
+    xyxy: [f64; 4],
+}
+
+/// Fuses the readers' boxes. The result is in order of falling score; among equal scores the later cluster first.
+/// Boxes with non-finite numbers, without area, or below `score_min` are left out.
+pub fn fuse(readers: &[Reader], fusion: &Fusion) -> Vec<Fused> {
+    let mut classes: Vec<(i32, Vec<Candidate>)> = Vec::new();
+    for candidate in candidates(readers, fusion.score_min) {
+        match classes.iter_mut().find(|(label, _)| *label == candidate.label) {
+            Some((_, list)) => list.push(candidate),
+            None => classes.push((candidate.label, vec![candidate])),
+        }
+    }
+    let mut fused = Vec::new();
+    for (label, mut list) in classes {
+        list.sort_by(|a, b| a.score.total_cmp(&b.score));
+        list.reverse();
+        for cluster in clusters(list, fusion) {
+            let distinct: BTreeSet<usize> = cluster.members.iter().map(|m| m.reader).collect();
+            fused.push(Fused {
+                label,
+                score: rescaled(&cluster, &distinct, readers, fusion),
+                xyxy: cluster.xyxy,
+                members: cluster.members.iter().map(|m| (m.reader, m.index)).collect(),
+                n_readers: distinct.len(),
+            });
+        }
+    }
+    fused.sort_by(|a, b| a.score.total_cmp(&b.score));
+    fused.reverse();
+    fused
+}
+
+fn candidates(readers: &[Reader], score_min: f64) -> impl Iterator<Item = Candidate> + '_ {
+    readers.iter().enumerate().flat_map(move |(reader, r)| {
+        r.boxes.iter().enumerate().filter_map(move |(index, b)| {
+            let [x0, y0, x1, y1] = b.xyxy;
+            let finite = b.xyxy.iter().all(|v| v.is_finite()) && b.score.is_finite();
+            if !finite || b.score < score_min {
+                return None;
+            }
+            let clip = |v: f64| v.clamp(0.0, 1.0);
+            let xyxy = [clip(x0.min(x1)), clip(y0.min(y1)), clip(x0.max(x1)), clip(y0.max(y1))];
+            let area = (xyxy[2] - xyxy[0]) * (xyxy[3] - xyxy[1]);
+            (area != 0.0).then_some(Candidate {
+                label: b.label,
+                score: b.score * r.weight,
+                weight: r.weight,
+                reader,
+                index,
+                xyxy,
+            })
+        })
+    })
+}
+
+/// Greedy clustering of one class's boxes, which come in order of falling score.
+fn clusters(list: Vec<Candidate>, fusion: &Fusion) -> Vec<Cluster> {
+    let mut clusters: Vec<Cluster> = Vec::new();
+    for candidate in list {
+        let mut best: Option<(usize, f64)> = None;
+        for (k, cluster) in clusters.iter().enumerate() {
+            let overlap = iou(&cluster.xyxy, &candidate.xyxy);
+            if overlap > best.map_or(fusion.iou_min, |(_, o)| o) {
+                best = Some((k, overlap));
+            }
+        }
+        match best {
+            Some((k, _)) => {
+                clusters[k].members.push(candidate);
+                clusters[k].refresh(fusion.confidence);
+            }
+            None => clusters.push(Cluster {
+                members: vec![candidate],
+                score: candidate.score,
+                weight: candidate.weight,
+                xyxy: candidate.xyxy,
+            }),
+        }
+    }
+    clusters
+}
+
+impl Cluster {
+    /// Recomputes box and score. Sums are rounded to single precision at each step, as in the published
+    /// implementation, so that later overlaps fall on the same side of the threshold.
+    fn refresh(&mut self, confidence: Confidence) {
+        let single = |v: f64| f64::from(v as f32);
+        let (mut total, mut weight, mut largest) = (0.0, 0.0, f64::MIN);
+        let mut sums = [0.0; 4];
+        for m in &self.members {
+            for (sum, v) in sums.iter_mut().zip(m.xyxy) {
+                *sum = single(*sum + m.score * v);
+            }
+            total += m.score;
+            weight += m.weight;
+            largest = largest.max(m.score);
+        }
+        let n = self.members.len() as f64;
+        if total > 0.0 {
+            self.xyxy = sums.map(|sum| single(sum / total));
+        } else {
+            // All scores 0: a weighted mean does not exist, the plain one does.
+            self.xyxy = std::array::from_fn(|c| self.members.iter().map(|m| m.xyxy[c]).sum::<f64>() / n);
+        }
+        self.score = single(if confidence == Confidence::Max { largest } else { total / n });
+        self.weight = single(weight);
+    }
+}
+
+fn rescaled(cluster: &Cluster, distinct: &BTreeSet<usize>, readers: &[Reader], fusion: &Fusion) -> f64 {
+    let n = cluster.members.len() as f64;
+    let all: f64 = readers.iter().map(|r| r.weight).sum();
+    let present: f64 = distinct.iter().map(|&r| readers[r].weight).sum();
+    let scaled = match fusion.confidence {
+        Confidence::Avg if fusion.allows_overflow => cluster.score * n / all,
+        Confidence::Avg => cluster.score * n.min(readers.len() as f64) / all,
+        Confidence::Max => cluster.score / readers.iter().map(|r| r.weight).fold(f64::MIN, f64::max),
+        Confidence::BoxAndModelAvg => cluster.score * n / cluster.weight * present / all,
+        Confidence::AbsentModelAwareAvg => cluster.score * n / (cluster.weight + (all - present)),
+    };
+    if scaled.is_finite() { scaled } else { 0.0 }
+}
+
+fn iou(a: &[f64; 4], b: &[f64; 4]) -> f64 {
+    let w = (a[2].min(b[2]) - a[0].max(b[0])).max(0.0);
+    let h = (a[3].min(b[3]) - a[1].max(b[1])).max(0.0);
+    let area = |c: &[f64; 4]| (c[2] - c[0]) * (c[3] - c[1]);
+    let union = area(a) + area(b) - w * h;
+    if union > 0.0 { w * h / union } else { 0.0 }
+}
+
+#[cfg(test)]
+mod tests;

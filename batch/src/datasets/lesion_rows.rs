@@ -1,0 +1,167 @@
+//! From what label files say of an image to rows of the `lesions` table: readers' boxes, and the lesions fused from
+//! them. All boxes are clipped to the image, as the detector's training clips its targets; a box without a part
+//! inside is left out and reported.
+
+use std::collections::BTreeMap;
+
+use d2r_contracts::boxes::BoxXyxy;
+use d2r_contracts::labels::lesion_class_name;
+use d2r_contracts::space::Original;
+use d2r_contracts::tables::LesionRow;
+
+use crate::datasets::fusion::{Fusion, Marked, Reader, fuse};
+use crate::datasets::listing::{Labels, ListedBox, ListedImage};
+
+/// How readers are fused.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct FusionRule {
+    /// Boxes of two readers are one lesion above this IoU.
+    pub iou_min: f64,
+    /// A fused box is accepted when at least this many readers marked it.
+    pub min_readers: i32,
+}
+
+/// The lesions of one image.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Lesions {
+    /// Rows, by box id.
+    pub rows: Vec<LesionRow>,
+    /// Fused lesions; `None` when no reader looked.
+    pub n_boxes: Option<i32>,
+    /// Boxes that lie wholly outside the image, as `(reader, box)` for the `failures` table; they are left out.
+    pub outside: Vec<(String, BoxXyxy<Original>)>,
+}
+
+/// The rows of one image. `size` is the image's width and height; `None` when only labels are read.
+pub fn lesion_rows(image: &ListedImage, size: Option<(u32, u32)>, rule: &FusionRule) -> Lesions {
+    let mut lesions = Lesions::default();
+    let size = size.map(|(w, h)| (w as f32, h as f32));
+    // Boxes given in the pixels of a resized copy are brought to the file's own.
+    let scale = match (image.frame, size) {
+        (Some((fw, fh)), Some((w, h))) if fw > 0.0 && fh > 0.0 => (w / fw, h / fh),
+        _ => (1.0, 1.0),
+    };
+    let mut inside = |who: &str, boxes: &[ListedBox]| -> Vec<ListedBox> {
+        // Without the image's size only negative coordinates can be seen to lie outside.
+        let (width, height) = size.unwrap_or((f32::MAX, f32::MAX));
+        let mut kept = Vec::with_capacity(boxes.len());
+        for b in boxes {
+            let full = scaled(&b.bbox, scale);
+            let bbox = full.clip(width, height);
+            if bbox.is_proper() {
+                kept.push(ListedBox { bbox, ..*b });
+            } else {
+                lesions.outside.push((who.to_owned(), full));
+            }
+        }
+        // A canonical order: the order of rows in the file decides nothing.
+        kept.sort_by(|a, b| order(a).partial_cmp(&order(b)).unwrap_or(std::cmp::Ordering::Equal));
+        kept
+    };
+    match &image.labels {
+        Labels::Unread => {}
+        Labels::Readers(readers) => {
+            let readers: BTreeMap<&str, Vec<ListedBox>> =
+                readers.iter().map(|(id, boxes)| (id.as_str(), inside(id, boxes))).collect();
+            for (id, boxes) in &readers {
+                for (k, b) in boxes.iter().enumerate() {
+                    let box_id = format!("{}-{id}-{k:03}", image.image_id);
+                    let base = row(image, box_id, b, "reader");
+                    lesions.rows.push(LesionRow { reader_id: Some((*id).to_owned()), accepted: false, ..base });
+                }
+            }
+            let fused = fused_boxes(&readers, size, rule);
+            lesions.n_boxes = Some(fused.len() as i32);
+            for (k, (b, n_readers)) in fused.iter().enumerate() {
+                let box_id = format!("{}-fused-{k:03}", image.image_id);
+                let accepted = *n_readers >= rule.min_readers;
+                let base = row(image, box_id, b, "fused");
+                lesions.rows.push(LesionRow { n_readers: Some(*n_readers), accepted, ..base });
+            }
+        }
+        Labels::Agreed(boxes) => {
+            let boxes = inside("consensus", boxes);
+            lesions.n_boxes = Some(boxes.len() as i32);
+            for (k, b) in boxes.iter().enumerate() {
+                let box_id = format!("{}-fused-{k:03}", image.image_id);
+                lesions.rows.push(row(image, box_id, b, "fused"));
+            }
+        }
+        Labels::Detector { boxes, threshold, model_sha256 } => {
+            for (k, b) in inside("detector", boxes).iter().enumerate() {
+                let box_id = format!("{}-pseudo-{k:03}", image.image_id);
+                let base = row(image, box_id, b, "pseudo");
+                let accepted = threshold.is_none_or(|t| b.score >= t);
+                let (threshold, model_sha256) = (*threshold, model_sha256.clone());
+                lesions.rows.push(LesionRow { accepted, threshold, model_sha256, ..base });
+            }
+        }
+    }
+    lesions.rows.sort_by(|a, b| a.box_id.cmp(&b.box_id));
+    lesions
+}
+
+fn order(b: &ListedBox) -> (i32, [f32; 4], f32) {
+    (b.class_id, b.bbox.to_array(), -b.score)
+}
+
+fn scaled(b: &BoxXyxy<Original>, (sx, sy): (f32, f32)) -> BoxXyxy<Original> {
+    BoxXyxy::new(b.x_min * sx, b.y_min * sy, b.x_max * sx, b.y_max * sy)
+}
+
+/// Fused boxes in a canonical order, each with its number of distinct readers.
+///
+/// IoU has no unit, so without the image's size the largest coordinates serve as its extent.
+fn fused_boxes(
+    readers: &BTreeMap<&str, Vec<ListedBox>>,
+    size: Option<(f32, f32)>,
+    rule: &FusionRule,
+) -> Vec<(ListedBox, i32)> {
+    let all = || readers.values().flatten();
+    let extent = |get: fn(&ListedBox) -> f32| all().map(get).fold(1.0f32, f32::max);
+    let (width, height) = size.unwrap_or_else(|| (extent(|b| b.bbox.x_max), extent(|b| b.bbox.y_max)));
+    let (w, h) = (f64::from(width), f64::from(height));
+    let marked = |b: &ListedBox| {
+        let [x0, y0, x1, y1] = b.bbox.to_array().map(f64::from);
+        Marked { label: b.class_id, score: f64::from(b.score), xyxy: [x0 / w, y0 / h, x1 / w, y1 / h] }
+    };
+    let readers: Vec<Reader> =
+        readers.values().map(|boxes| Reader { weight: 1.0, boxes: boxes.iter().map(marked).collect() }).collect();
+    let mut fused: Vec<(ListedBox, i32)> = fuse(&readers, &Fusion::of_readers(rule.iou_min))
+        .into_iter()
+        .map(|f| {
+            let [x0, y0, x1, y1] = f.xyxy;
+            let bbox = BoxXyxy::new((x0 * w) as f32, (y0 * h) as f32, (x1 * w) as f32, (y1 * h) as f32);
+            (ListedBox { class_id: f.label, bbox, score: f.score as f32 }, f.n_readers as i32)
+        })
+        .collect();
+    fused.sort_by(|a, b| order(&a.0).partial_cmp(&order(&b.0)).unwrap_or(std::cmp::Ordering::Equal));
+    fused
+}
+
+/// A row with the parts that all sources share.
+fn row(image: &ListedImage, box_id: String, listed: &ListedBox, source: &str) -> LesionRow {
+    let b = &listed.bbox;
+    LesionRow {
+        image_id: image.image_id.clone(),
+        box_id,
+        class_name: lesion_class_name(listed.class_id).unwrap_or_default().to_owned(),
+        class_id: listed.class_id,
+        x_min: b.x_min,
+        y_min: b.y_min,
+        x_max: b.x_max,
+        y_max: b.y_max,
+        score: listed.score.clamp(0.0, 1.0),
+        source: source.to_owned(),
+        reader_id: None,
+        n_readers: None,
+        std_x_min: None,
+        std_y_min: None,
+        std_x_max: None,
+        std_y_max: None,
+        student_iou: None,
+        accepted: true,
+        threshold: None,
+        model_sha256: None,
+    }
+}

@@ -1,0 +1,254 @@
+//! MIMIC-CXR-JPG: metadata, official split and CheXpert labels as csv (gz), radiographs as
+//! `files/p10/p10000032/s50414267/<dicom_id>.jpg`, reports as `files/p10/p10000032/s50414267.txt`.
+//! Versions differ in the files' prefix (`mimic-cxr-2.0.0-`, `mimic-cxr-2.1.0-`); the suffix decides.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use d2r_contracts::labels::{FINDING_LABELS, FindingState};
+use d2r_contracts::report_text::CleaningRules;
+
+use crate::datasets::label_csv::{BadRow, LabelCsv};
+use crate::datasets::listing::{Labels, ListOptions, ListedFailure, ListedImage, ListedStudy, Listing, ReportSource, Split, View, relative};
+use crate::datasets::source::EXTENSIONS;
+use crate::error::{Error, Result};
+
+/// Folders, relative to the root, in which the tree `p10/p10000032/...` may start.
+const TREES: [&str; 3] = ["files", ".", "mimic-cxr-reports/files"];
+
+/// Lists a MIMIC-CXR-JPG folder.
+///
+/// # Errors
+/// [`Error::InputMissing`] without a metadata or split file; [`Error::BadData`] for one that lacks a column.
+pub fn list(root: &Path, options: &ListOptions) -> Result<Listing> {
+    let metadata = find(root, "metadata")?;
+    let split_file = find(root, "split")?;
+    let chexpert = find(root, "chexpert").ok();
+    let mut listing = Listing::new("mimic-cxr-jpg", CleaningRules::MimicCxr);
+    let splits = read_splits(&split_file, root, &mut listing)?;
+    let findings = match &chexpert {
+        Some(path) => read_chexpert(path, root, &mut listing)?,
+        None => BTreeMap::new(),
+    };
+    read_metadata(&metadata, root, &splits, options, &mut listing)?;
+    listing.label_files = [Some(metadata), Some(split_file), chexpert].into_iter().flatten().collect();
+    list_studies(root, findings, &mut listing);
+    Ok(listing.sorted())
+}
+
+/// The file `mimic-cxr-<version>-<suffix>.csv` or `.csv.gz`; the newest version by name.
+fn find(root: &Path, suffix: &str) -> Result<PathBuf> {
+    let entries = std::fs::read_dir(root).map_err(|e| Error::io("list", root, e))?;
+    let mut found: Vec<PathBuf> = entries
+        .flatten()
+        .map(|e| e.path())
+        .filter(|p| {
+            let name = p.file_name().map(|n| n.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
+            let stem = name.trim_end_matches(".gz").strip_suffix(".csv");
+            stem.is_some_and(|s| s.starts_with("mimic-cxr") && s.ends_with(&format!("-{suffix}")))
+        })
+        .collect();
+    // An unpacked copy wins over its archive: `.csv` sorts after nothing else of the same stem.
+    found.sort_by_key(|p| {
+        (p.to_string_lossy().trim_end_matches(".gz").to_owned(), p.extension().is_none_or(|e| e != "gz"))
+    });
+    found.pop().ok_or_else(|| Error::InputMissing {
+        path: root.join(format!("mimic-cxr-2.0.0-{suffix}.csv.gz")),
+        hint: format!("nor is any mimic-cxr-*-{suffix}.csv there; give the folder that holds the csv files"),
+    })
+}
+
+fn failure(
+    split: Split,
+    file: &str,
+    line: u64,
+    image_id: Option<&str>,
+    code: &'static str,
+    message: String,
+) -> ListedFailure {
+    ListedFailure { split, path: format!("{file}:{line}"), image_id: image_id.map(str::to_owned), code, message }
+}
+
+fn bad_row(file: &str, row: BadRow) -> ListedFailure {
+    failure(Split::Train, file, row.line, None, row.code, row.message)
+}
+
+/// Image to its official split.
+fn read_splits(path: &Path, root: &Path, listing: &mut Listing) -> Result<BTreeMap<String, Split>> {
+    let csv = LabelCsv::open(path)?;
+    let (image, split) = (csv.column("dicom_id")?, csv.column("split")?);
+    let file = relative(root, path).unwrap_or_default();
+    let mut splits = BTreeMap::new();
+    csv.for_each(|row| match row {
+        Err(bad) => listing.failures.push(bad_row(&file, bad)),
+        Ok(row) => match Split::parse(row.get(split)) {
+            Some(known) => {
+                splits.insert(row.get(image).to_owned(), known);
+            }
+            None => {
+                let message = format!("split `{}` is none of train, validate, test; repair the row", row.get(split));
+                listing.failures.push(failure(
+                    Split::Train,
+                    &file,
+                    row.line,
+                    Some(row.get(image)),
+                    "unknown_split",
+                    message,
+                ));
+            }
+        },
+    })?;
+    Ok(splits)
+}
+
+type Findings = BTreeMap<String, Vec<(&'static str, FindingState)>>;
+
+/// Study (with its `s`) to its 14 labels: 1 positive, 0 negative, -1 uncertain, empty blank.
+fn read_chexpert(path: &Path, root: &Path, listing: &mut Listing) -> Result<Findings> {
+    let csv = LabelCsv::open(path)?;
+    let study = csv.column("study_id")?;
+    let labels = FINDING_LABELS.iter().map(|l| csv.column(l).map(|c| (*l, c))).collect::<Result<Vec<_>>>()?;
+    let file = relative(root, path).unwrap_or_default();
+    let mut findings = Findings::new();
+    csv.for_each(|row| {
+        let row = match row {
+            Ok(row) => row,
+            Err(bad) => return listing.failures.push(bad_row(&file, bad)),
+        };
+        let mut states = Vec::with_capacity(labels.len());
+        for (label, column) in &labels {
+            let word = row.get(*column);
+            let state = match word.parse::<f32>() {
+                _ if word.is_empty() => FindingState::Blank,
+                Ok(1.0) => FindingState::Positive,
+                Ok(0.0) => FindingState::Negative,
+                Ok(-1.0) => FindingState::Uncertain,
+                _ => {
+                    let message = format!("{label} is `{word}`, none of 1, 0, -1 and empty; repair the row");
+                    return listing.failures.push(failure(
+                        Split::Train,
+                        &file,
+                        row.line,
+                        None,
+                        "unknown_state",
+                        message,
+                    ));
+                }
+            };
+            states.push((*label, state));
+        }
+        findings.insert(study_name(row.get(study)), states);
+    })?;
+    Ok(findings)
+}
+
+fn read_metadata(
+    path: &Path,
+    root: &Path,
+    splits: &BTreeMap<String, Split>,
+    options: &ListOptions,
+    listing: &mut Listing,
+) -> Result<()> {
+    let csv = LabelCsv::open(path)?;
+    let (image, subject, study) = (csv.column("dicom_id")?, csv.column("subject_id")?, csv.column("study_id")?);
+    let view = csv.column("ViewPosition")?;
+    let file = relative(root, path).unwrap_or_default();
+    let mut seen = BTreeSet::new();
+    csv.for_each(|row| {
+        let row = match row {
+            Ok(row) => row,
+            Err(bad) => return listing.failures.push(bad_row(&file, bad)),
+        };
+        let image_id = row.get(image);
+        let mut bad = |code, message: String| {
+            let known = (!image_id.is_empty()).then_some(image_id);
+            let split = splits.get(image_id).copied().unwrap_or(Split::Train);
+            listing.failures.push(failure(split, &file, row.line, known, code, message));
+        };
+        let digits = |id: &str| id.len() >= 2 && id.bytes().all(|b| b.is_ascii_digit());
+        let (subject_id, study_id) = (row.get(subject), row.get(study));
+        if image_id.is_empty() || image_id.contains(['/', '\\']) {
+            return bad("missing_image_id", "no usable dicom_id; repair or remove the row".into());
+        }
+        if !digits(subject_id) || !digits(study_id) {
+            return bad("bad_id", "subject_id or study_id is not a number; repair or remove the row".into());
+        }
+        let Some(&split) = splits.get(image_id) else {
+            return bad("no_split", "not in the split file; use metadata and split files of one version".into());
+        };
+        if !seen.insert(image_id.to_owned()) {
+            return bad("duplicate_row", "repeats an earlier row, which is kept".into());
+        }
+        let view = View::parse(row.get(view));
+        if options.frontal_only && !view.is_frontal() {
+            return listing.note("views_left_out");
+        }
+        let folder = format!("p{}/p{subject_id}/s{study_id}", &subject_id[..2]);
+        let Some(path) = existing(root, &folder, image_id) else {
+            let message =
+                "in the metadata, but there is no such file; download it again, or read a smaller metadata file";
+            return listing.failures.push(ListedFailure {
+                split,
+                path: format!("files/{folder}/{image_id}.jpg"),
+                image_id: Some(image_id.to_owned()),
+                code: "missing_file",
+                message: message.into(),
+            });
+        };
+        listing.images.push(ListedImage {
+            image_id: image_id.to_owned(),
+            study_id: format!("s{study_id}"),
+            subject_id: format!("p{subject_id}"),
+            split,
+            view,
+            path,
+            frame: None,
+            labels: Labels::Unread,
+        });
+    })
+}
+
+/// `50414267` and `50414267.0` (as some tools rewrite it) to `s50414267`.
+fn study_name(id: &str) -> String {
+    format!("s{}", id.strip_suffix(".0").unwrap_or(id))
+}
+
+/// The image's file: JPEG as published, or another known kind.
+fn existing(root: &Path, folder: &str, image_id: &str) -> Option<String> {
+    let published_first = ["jpg"].iter().chain(EXTENSIONS.iter());
+    published_first
+        .flat_map(|ext| TREES.iter().map(move |tree| below(tree, &format!("{folder}/{image_id}.{ext}"))))
+        .find(|path| root.join(path).is_file())
+}
+
+fn below(tree: &str, path: &str) -> String {
+    if tree == "." { path.to_owned() } else { format!("{tree}/{path}") }
+}
+
+/// One study per visit that has an image left, with the split of its images.
+fn list_studies(root: &Path, mut findings: Findings, listing: &mut Listing) {
+    let visits: BTreeMap<(String, String), Split> =
+        listing.images.iter().map(|i| ((i.study_id.clone(), i.subject_id.clone()), i.split)).collect();
+    let has_labels = !findings.is_empty();
+    for ((study_id, subject_id), split) in visits {
+        let file = format!("{}/{subject_id}/{study_id}.txt", &subject_id[..3]);
+        let report = TREES.iter().map(|tree| below(tree, &file)).find(|path| root.join(path).is_file());
+        if report.is_none() {
+            listing.failures.push(ListedFailure {
+                split,
+                path: format!("files/{file}"),
+                image_id: None,
+                code: "missing_report",
+                message: "the study has no report file; unpack mimic-cxr-reports.zip into the folder".into(),
+            });
+        }
+        let findings = findings.remove(&study_id).unwrap_or_default();
+        if has_labels && findings.is_empty() {
+            listing.note("studies_without_labels");
+        }
+        listing.studies.push(ListedStudy { study_id, split, report: report.map(ReportSource::File), findings });
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,220 @@
+//! Radiograph files: found in a folder, read, measured. What cannot be used comes back as a reason with a code,
+//! never as the end of a run.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use d2r_contracts::decode::{DecodeOptions, Decoded, decode};
+use d2r_contracts::radiograph::Radiograph;
+use d2r_contracts::tables::{FailureRow, ImageRow};
+use sha2::{Digest, Sha256};
+use walkdir::WalkDir;
+
+use crate::datasets::listing::{View, relative};
+use crate::error::{Error, Result};
+
+/// File names that are taken for radiographs, whatever their first bytes; in order of preference.
+pub const EXTENSIONS: [&str; 5] = ["dicom", "dcm", "png", "jpg", "jpeg"];
+
+/// Why a radiograph cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct SourceError {
+    /// A stable word, for instance `truncated`.
+    pub code: &'static str,
+    /// What is wrong and what to do.
+    pub message: String,
+}
+
+impl SourceError {
+    /// The row of the `failures` table.
+    pub fn into_row(self, stage: &str, path: &str, image_id: Option<&str>) -> FailureRow {
+        FailureRow {
+            stage: stage.to_owned(),
+            path: Some(path.to_owned()),
+            image_id: image_id.map(str::to_owned),
+            code: self.code.to_owned(),
+            message: self.message,
+        }
+    }
+
+    fn of_io(error: &std::io::Error) -> Self {
+        let code = if error.kind() == std::io::ErrorKind::NotFound { "missing_file" } else { "unreadable" };
+        let remedy =
+            if code == "missing_file" { "download it again" } else { "check the file's permissions and the disk" };
+        Self { code, message: format!("{}; {remedy}", error.kind()) }
+    }
+}
+
+/// A radiograph and its file.
+#[derive(Debug, Clone)]
+pub struct Measured {
+    /// Pixels, size and what the header says.
+    pub decoded: Decoded,
+    /// Digest of the file's bytes, hexadecimal.
+    pub sha256: String,
+}
+
+/// Reads a radiograph of the `images` table. `root` is its dataset's root folder.
+///
+/// # Errors
+/// [`SourceError`], ready for the `failures` table; also when the file is not the one that was ingested.
+pub fn read_radiograph(root: &Path, image: &ImageRow, options: &DecodeOptions) -> Result<Radiograph, SourceError> {
+    let bytes = read_bytes(&root.join(&image.path), options)?;
+    let radiograph = decode_bytes(&bytes, options)?.radiograph;
+    // Boxes are in the pixels of the ingested file; another size would shift them silently.
+    if let (Some(width), Some(height)) = (image.width, image.height)
+        && (i64::from(width), i64::from(height)) != (i64::from(radiograph.width), i64::from(radiograph.height))
+    {
+        let found = format!("{} x {}", radiograph.width, radiograph.height);
+        let message = format!("was {width} x {height} pixels at ingest and is {found} now; ingest the dataset again");
+        return Err(SourceError { code: "changed_size", message });
+    }
+    Ok(radiograph)
+}
+
+/// Reads, digests and decodes a radiograph file.
+///
+/// # Errors
+/// [`SourceError`], ready for the `failures` table.
+pub fn measure(path: &Path, options: &DecodeOptions) -> Result<Measured, SourceError> {
+    let bytes = read_bytes(path, options)?;
+    let decoded = decode_bytes(&bytes, options)?;
+    Ok(Measured { decoded, sha256: format!("{:x}", Sha256::digest(&bytes)) })
+}
+
+fn read_bytes(path: &Path, options: &DecodeOptions) -> Result<Vec<u8>, SourceError> {
+    let mut file = File::open(path).map_err(|e| SourceError::of_io(&e))?;
+    let size = file.metadata().map_err(|e| SourceError::of_io(&e))?.len();
+    // Four bytes a pixel and a large header: what is longer is no radiograph that the decoder would accept.
+    let most = options.max_pixels.saturating_mul(4).saturating_add(64 << 20);
+    if size > most {
+        return Err(SourceError { code: "too_large", message: format!("{size} bytes, at most {most} are read") });
+    }
+    let mut bytes = Vec::with_capacity(size as usize);
+    file.read_to_end(&mut bytes).map_err(|e| SourceError::of_io(&e))?;
+    Ok(bytes)
+}
+
+fn decode_bytes(bytes: &[u8], options: &DecodeOptions) -> Result<Decoded, SourceError> {
+    decode(bytes, options).map_err(|e| SourceError { code: e.code(), message: e.to_string() })
+}
+
+/// The files of a folder that look like radiographs.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ImageFiles {
+    /// Full paths, in the order of their names; one stem's files in the order of [`EXTENSIONS`].
+    pub files: Vec<PathBuf>,
+    /// Paths that cannot be read, with the reason.
+    pub unreadable: Vec<(PathBuf, SourceError)>,
+    /// Files that are something else.
+    pub ignored: u64,
+}
+
+/// Finds the PNG, JPEG and DICOM files of a folder and of the folders below it, by extension or by their first
+/// bytes. Hidden files and folders are left out.
+///
+/// # Errors
+/// [`Error::InputMissing`] when there is no such folder.
+pub fn image_files(folder: &Path) -> Result<ImageFiles> {
+    std::fs::read_dir(folder).map_err(|e| Error::io("list", folder, e))?;
+    let hidden = |name: &std::ffi::OsStr| name.to_string_lossy().starts_with('.');
+    let mut found = ImageFiles::default();
+    let walk = WalkDir::new(folder).follow_links(true).into_iter();
+    for entry in walk.filter_entry(|e| e.depth() == 0 || !hidden(e.file_name())) {
+        let entry = match entry {
+            Ok(entry) => entry,
+            Err(error) => {
+                let path = error.path().unwrap_or(folder).to_path_buf();
+                let kind = error.io_error().map_or(std::io::ErrorKind::Other, std::io::Error::kind);
+                found.unreadable.push((path, SourceError::of_io(&kind.into())));
+                continue;
+            }
+        };
+        if !entry.file_type().is_file() {
+            continue;
+        }
+        let path = entry.into_path();
+        match is_radiograph(&path) {
+            Ok(true) => found.files.push(path),
+            Ok(false) => found.ignored += 1,
+            Err(reason) => found.unreadable.push((path, reason)),
+        }
+    }
+    found.files.sort_by_cached_key(|path| (path.with_extension(""), extension_rank(path), path.clone()));
+    found.unreadable.sort_by(|a, b| a.0.cmp(&b.0));
+    Ok(found)
+}
+
+fn extension_rank(path: &Path) -> usize {
+    let extension = path.extension().map(|e| e.to_string_lossy().to_ascii_lowercase());
+    extension.and_then(|e| EXTENSIONS.iter().position(|known| *known == e)).unwrap_or(EXTENSIONS.len())
+}
+
+/// By extension, and otherwise by the first bytes.
+fn is_radiograph(path: &Path) -> Result<bool, SourceError> {
+    if extension_rank(path) < EXTENSIONS.len() {
+        return Ok(true);
+    }
+    let mut head = Vec::with_capacity(132);
+    let file = File::open(path).map_err(|e| SourceError::of_io(&e))?;
+    file.take(132).read_to_end(&mut head).map_err(|e| SourceError::of_io(&e))?;
+    let dicom = head.get(128..132) == Some(b"DICM");
+    Ok(dicom || head.starts_with(b"\x89PNG\r\n\x1a\n") || head.starts_with(&[0xff, 0xd8, 0xff]))
+}
+
+/// A folder of radiographs without label files, as rows: one study per file. Size and digest are not known yet.
+#[derive(Debug, Clone, Default)]
+pub struct Folder {
+    /// By path.
+    pub images: Vec<ImageRow>,
+    /// Files and folders that cannot be read, for the `failures` table.
+    pub failures: Vec<FailureRow>,
+    /// Files that are something else.
+    pub ignored: u64,
+}
+
+/// Lists a folder of PNG, JPEG and DICOM files. The image id is the path without its extension; where two files
+/// share it, the path.
+///
+/// # Errors
+/// [`Error::InputMissing`] when there is no such folder; [`Error::BadData`] for a file name that is not UTF-8.
+pub fn list_folder(folder: &Path, stage: &str) -> Result<Folder> {
+    let found = image_files(folder)?;
+    let name = |path: &Path| {
+        relative(folder, path).ok_or_else(|| Error::bad_data(path.display(), "the file's name is not UTF-8; rename it"))
+    };
+    let mut listed = Folder { ignored: found.ignored, ..Folder::default() };
+    let paths = found.files.iter().map(|p| name(p)).collect::<Result<Vec<String>>>()?;
+    let stem = |path: &str| Path::new(path).with_extension("").to_string_lossy().into_owned();
+    let mut uses: BTreeMap<String, u32> = BTreeMap::new();
+    for path in &paths {
+        *uses.entry(stem(path)).or_default() += 1;
+    }
+    for path in paths {
+        let image_id = match stem(&path) {
+            id if uses.get(&id) == Some(&1) => id,
+            _ => path.clone(),
+        };
+        listed.images.push(ImageRow {
+            study_id: image_id.clone(),
+            subject_id: image_id.clone(),
+            image_id,
+            view: View::Unknown.as_str().into(),
+            path,
+            width: None,
+            height: None,
+            sha256: None,
+            n_boxes: None,
+        });
+    }
+    for (path, reason) in found.unreadable {
+        listed.failures.push(reason.into_row(stage, &name(&path)?, None));
+    }
+    Ok(listed)
+}
+
+#[cfg(test)]
+mod tests;

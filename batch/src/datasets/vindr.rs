@@ -1,0 +1,327 @@
+//! VinDr-CXR in its two layouts: PhysioNet's (`annotations/annotations_{train,test}.csv`) and Kaggle's
+//! (`train.csv`), with radiographs under `train/` and `test/`. Class names are the key between files.
+//! Training images carry each reader's boxes; the PhysioNet test set carries boxes agreed on by consensus.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use d2r_contracts::boxes::BoxXyxy;
+use d2r_contracts::labels::{NO_FINDING, lesion_class_id};
+use d2r_contracts::report_text::CleaningRules;
+
+use crate::datasets::label_csv::{BadRow, Column, CsvRow, LabelCsv, find_csv};
+use crate::datasets::listing::{Labels, ListOptions, ListedBox, ListedFailure, ListedImage, Listing, Split, View, relative};
+use crate::datasets::source::image_files;
+use crate::error::{Error, Result};
+
+/// The label files of one layout.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct LabelFiles {
+    layout: &'static str,
+    /// Boxes, with the split that the dataset gives them.
+    boxes: Vec<(PathBuf, Split)>,
+    /// Global labels: they tell which readers looked at an image.
+    readings: Vec<(PathBuf, Split)>,
+}
+
+/// What the label files say of one image.
+#[derive(Debug, Default)]
+struct Annotated {
+    readers: BTreeMap<String, Vec<ListedBox>>,
+    agreed: Vec<ListedBox>,
+    /// Rows that name a lesion and cannot be used.
+    bad_rows: u32,
+}
+
+impl Annotated {
+    /// An image whose only lesions stand in rows that cannot be used counts as unread, never as normal.
+    fn labels(self) -> Labels {
+        let boxes = self.agreed.len() + self.readers.values().map(Vec::len).sum::<usize>();
+        match self {
+            Self { bad_rows: 1.., .. } if boxes == 0 => Labels::Unread,
+            Self { readers, .. } if !readers.is_empty() => Labels::Readers(readers),
+            Self { agreed, .. } => Labels::Agreed(agreed),
+        }
+    }
+}
+
+type Annotations = BTreeMap<String, Annotated>;
+
+/// Lists a VinDr-CXR folder, or a single label file when only labels are wanted.
+///
+/// # Errors
+/// [`Error::InputMissing`] when the folder has neither layout or no radiographs; [`Error::BadData`] for a label
+/// file without a required column.
+pub fn list(root: &Path, options: &ListOptions) -> Result<Listing> {
+    let files = detect(root, options.labels_only)?;
+    let folder = if root.is_file() { root.parent().unwrap_or(root) } else { root };
+    let mut listing = Listing::new(files.layout, CleaningRules::MimicCxr);
+    let mut splits: BTreeMap<Split, Annotations> = BTreeMap::new();
+    for (path, split) in &files.boxes {
+        let annotations = splits.entry(*split).or_default();
+        read_boxes(path, folder, *split, annotations, &mut listing)?;
+        listing.label_files.push(path.clone());
+    }
+    for (path, split) in &files.readings {
+        let annotations = splits.entry(*split).or_default();
+        read_readings(path, folder, *split, annotations, &mut listing)?;
+        listing.label_files.push(path.clone());
+    }
+    drop_train_copies_of_test(&mut splits, &mut listing);
+    let on_disk = if options.labels_only { None } else { Some(files_on_disk(folder)?) };
+    if let Some(disk) = &on_disk
+        && disk.is_empty()
+    {
+        return Err(Error::InputMissing {
+            path: folder.join("train"),
+            hint: "no radiographs under train/ and test/; with the csv files alone, read labels only".into(),
+        });
+    }
+    list_images(splits, on_disk, options, &mut listing);
+    Ok(listing.sorted())
+}
+
+fn detect(root: &Path, labels_only: bool) -> Result<LabelFiles> {
+    if root.is_file() {
+        if !labels_only {
+            let problem = "is a file; give the dataset's folder, or read labels only";
+            return Err(Error::Usage(format!("{}: {problem}", root.display())));
+        }
+        let test = root.file_name().is_some_and(|n| n.to_string_lossy().contains("test"));
+        let split = if test { Split::Test } else { Split::Train };
+        return Ok(LabelFiles { layout: "vindr-csv", boxes: vec![(root.into(), split)], readings: Vec::new() });
+    }
+    for folder in [root.join("annotations"), root.to_path_buf()] {
+        let find =
+            |stem: &str, split| find_csv(&folder, &format!("{stem}_{}", Split::as_str(split))).map(|p| (p, split));
+        let both = |stem: &str| [Split::Train, Split::Test].iter().filter_map(|s| find(stem, *s)).collect::<Vec<_>>();
+        let boxes = both("annotations");
+        if !boxes.is_empty() {
+            return Ok(LabelFiles { layout: "vindr-physionet", boxes, readings: both("image_labels") });
+        }
+    }
+    if let Some(csv) = find_csv(root, "train") {
+        return Ok(LabelFiles { layout: "vindr-kaggle", boxes: vec![(csv, Split::Train)], readings: Vec::new() });
+    }
+    Err(Error::InputMissing {
+        path: root.join("annotations/annotations_train.csv"),
+        hint: "nor is train.csv (Kaggle's layout) in that folder; give the folder that holds one of them".into(),
+    })
+}
+
+/// Where failures of a label file go.
+struct Place<'a> {
+    file: String,
+    split: Split,
+    listing: &'a mut Listing,
+}
+
+impl Place<'_> {
+    fn bad(&mut self, line: u64, image_id: &str, code: &'static str, message: impl Into<String>) {
+        self.listing.failures.push(ListedFailure {
+            split: self.split,
+            path: format!("{}:{line}", self.file),
+            image_id: (!image_id.is_empty()).then(|| image_id.to_owned()),
+            code,
+            message: message.into(),
+        });
+    }
+
+    fn unreadable(&mut self, row: BadRow) {
+        self.bad(row.line, "", row.code, row.message);
+    }
+}
+
+fn read_boxes(path: &Path, root: &Path, split: Split, into: &mut Annotations, listing: &mut Listing) -> Result<()> {
+    let csv = LabelCsv::open(path)?;
+    let (image, class) = (csv.column("image_id")?, csv.column("class_name")?);
+    // Only the consensus of the test set has no readers.
+    let reader = if split == Split::Test { csv.optional("rad_id") } else { Some(csv.column("rad_id")?) };
+    let corners = [csv.column("x_min")?, csv.column("y_min")?, csv.column("x_max")?, csv.column("y_max")?];
+    let mut place = Place { file: relative(root, path).unwrap_or_default(), split, listing };
+    let mut seen: BTreeSet<(String, String, i32, [u32; 4])> = BTreeSet::new();
+    csv.for_each(|row| {
+        let row = match row {
+            Ok(row) => row,
+            Err(bad) => return place.unreadable(bad),
+        };
+        let (image_id, reader_id) = (row.get(image), row.get_optional(reader));
+        if image_id.is_empty() {
+            return place.bad(row.line, "", "missing_image_id", "no image_id; repair or remove the row");
+        }
+        if reader.is_some() && reader_id.is_empty() {
+            return place.bad(row.line, image_id, "missing_reader", "no rad_id; repair or remove the row");
+        }
+        let parsed = match parse_box(&row, class, corners) {
+            Ok(parsed) => parsed,
+            Err((code, message)) => {
+                let annotated = into.entry(image_id.to_owned()).or_default();
+                annotated.bad_rows += 1;
+                if reader.is_some() {
+                    annotated.readers.entry(reader_id.to_owned()).or_default();
+                }
+                return place.bad(row.line, image_id, code, message);
+            }
+        };
+        let (class_id, bits) = match &parsed {
+            Some(b) => (b.class_id, b.bbox.to_array().map(f32::to_bits)),
+            None => (-1, [0; 4]),
+        };
+        if !seen.insert((image_id.to_owned(), reader_id.to_owned(), class_id, bits)) {
+            return place.bad(row.line, image_id, "duplicate_row", "repeats an earlier row, which is kept");
+        }
+        let annotated = into.entry(image_id.to_owned()).or_default();
+        let list = match reader {
+            Some(_) => annotated.readers.entry(reader_id.to_owned()).or_default(),
+            None => &mut annotated.agreed,
+        };
+        list.extend(parsed);
+    })
+}
+
+/// A row's box; `None` for "No finding".
+fn parse_box(row: &CsvRow, class: Column, corners: [Column; 4]) -> Result<Option<ListedBox>, (&'static str, String)> {
+    let name = row.get(class);
+    let fields = corners.map(|c| row.get(c));
+    if name.eq_ignore_ascii_case(NO_FINDING) {
+        // Kaggle's competitors write the whole-image box 0 0 1 1 here; readers never marked one.
+        return Ok(None);
+    }
+    let Some(class_id) = lesion_class_id(name) else {
+        return Err((
+            "unknown_class",
+            format!("class `{name}` is not one of the 22 VinDr-CXR labels; map or remove the row"),
+        ));
+    };
+    if fields.iter().all(|f| f.is_empty()) {
+        return Err(("missing_coordinates", format!("class `{name}` without a box; repair or remove the row")));
+    }
+    let mut xyxy = [0.0f32; 4];
+    for ((v, field), name) in xyxy.iter_mut().zip(fields).zip(["x_min", "y_min", "x_max", "y_max"]) {
+        *v =
+            field.parse().ok().filter(|v: &f32| v.is_finite()).ok_or_else(|| {
+                ("not_a_number", format!("{name} is `{field}`, not a number; repair or remove the row"))
+            })?;
+    }
+    let bbox = BoxXyxy::new(xyxy[0], xyxy[1], xyxy[2], xyxy[3]);
+    if !bbox.is_proper() {
+        return Err(("inverted_box", format!("{bbox:?} has no area; are the corners swapped?")));
+    }
+    Ok(Some(ListedBox { class_id, bbox, score: 1.0 }))
+}
+
+/// Adds the readers that gave an image global labels only: they looked, and drew nothing.
+fn read_readings(path: &Path, root: &Path, split: Split, into: &mut Annotations, listing: &mut Listing) -> Result<()> {
+    let csv = LabelCsv::open(path)?;
+    let image = csv.column("image_id")?;
+    let reader = csv.optional("rad_id");
+    let mut place = Place { file: relative(root, path).unwrap_or_default(), split, listing };
+    csv.for_each(|row| match row {
+        Err(bad) => place.unreadable(bad),
+        Ok(row) if row.get(image).is_empty() => {
+            place.bad(row.line, "", "missing_image_id", "no image_id; repair or remove the row");
+        }
+        Ok(row) => {
+            let annotated = into.entry(row.get(image).to_owned()).or_default();
+            let reader_id = row.get_optional(reader);
+            if !reader_id.is_empty() && annotated.agreed.is_empty() {
+                annotated.readers.entry(reader_id.to_owned()).or_default();
+            }
+        }
+    })
+}
+
+/// An image of the test set must not be trained on.
+fn drop_train_copies_of_test(splits: &mut BTreeMap<Split, Annotations>, listing: &mut Listing) {
+    let test: BTreeSet<String> = splits.get(&Split::Test).into_iter().flat_map(|a| a.keys().cloned()).collect();
+    let Some(train) = splits.get_mut(&Split::Train) else { return };
+    for image_id in test {
+        if train.remove(&image_id).is_some() {
+            listing.failures.push(ListedFailure {
+                split: Split::Train,
+                path: "annotations/annotations_train.csv".into(),
+                image_id: Some(image_id),
+                code: "in_two_splits",
+                message: "listed for training and for test; kept for test only".into(),
+            });
+        }
+    }
+}
+
+/// `(split, image id)` to relative path. One id with two files keeps the first by path (`.dicom` before `.png`).
+fn files_on_disk(root: &Path) -> Result<BTreeMap<(Split, String), String>> {
+    let mut found = BTreeMap::new();
+    for split in [Split::Train, Split::Test] {
+        let folder = root.join(split.as_str());
+        if !folder.is_dir() {
+            continue;
+        }
+        for path in image_files(&folder)?.files {
+            let Some(stem) = path.file_stem().and_then(|s| s.to_str()) else { continue };
+            let Some(path) = relative(root, &path) else { continue };
+            found.entry((split, stem.to_owned())).or_insert(path);
+        }
+    }
+    Ok(found)
+}
+
+fn list_images(
+    splits: BTreeMap<Split, Annotations>,
+    mut on_disk: Option<BTreeMap<(Split, String), String>>,
+    options: &ListOptions,
+    listing: &mut Listing,
+) {
+    let final_split = |split: Split, image_id: &str| match split {
+        Split::Train => Split::of_train_patient(options.seed, image_id, options.val_share),
+        other => other,
+    };
+    let image = |image_id: String, split: Split, path: String, labels: Labels| ListedImage {
+        study_id: image_id.clone(),
+        subject_id: image_id.clone(),
+        image_id,
+        split,
+        // The whole collection is postero-anterior.
+        view: View::Pa,
+        path,
+        frame: None,
+        labels,
+    };
+    for (source, annotations) in splits {
+        for (image_id, annotated) in annotations {
+            let split = final_split(source, &image_id);
+            let expected = format!("{}/{image_id}.dicom", source.as_str());
+            let path = match &mut on_disk {
+                None => Some(expected.clone()),
+                Some(disk) => disk.remove(&(source, image_id.clone())),
+            };
+            let Some(path) = path else {
+                listing.failures.push(ListedFailure {
+                    split,
+                    path: expected,
+                    image_id: Some(image_id),
+                    code: "missing_file",
+                    message: "labelled, but there is no such file (nor .dcm, .png, .jpg); download it again".into(),
+                });
+                continue;
+            };
+            let labels = annotated.labels();
+            if labels == Labels::Unread {
+                listing.note("images_without_a_usable_row");
+            }
+            listing.images.push(image(image_id, split, path, labels));
+        }
+    }
+    for ((source, image_id), path) in on_disk.into_iter().flatten() {
+        let split = final_split(source, &image_id);
+        listing.note("images_without_labels");
+        listing.images.push(image(image_id, split, path, Labels::Unread));
+    }
+    for failure in &mut listing.failures {
+        if let Some(image_id) = &failure.image_id {
+            failure.split = final_split(failure.split, image_id);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

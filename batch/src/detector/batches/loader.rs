@@ -1,0 +1,327 @@
+//! Radiographs with boxes for the detector: decoded once into a cache at the model's size, drawn in an order that
+//! is a function of (seed, step) alone, augmented, and prepared ahead on a thread of their own.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+
+use crossbeam_channel::{Receiver, bounded};
+use d2r_contracts::boxes::BoxXyxy;
+use d2r_contracts::decode::DecodeOptions;
+use d2r_contracts::preprocess::{InputSpec, to_model_input};
+use d2r_contracts::space::{Letterbox, Original};
+use d2r_contracts::tables::{FailureRow, ImageRow, LesionRow};
+use rand::seq::SliceRandom;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
+
+use crate::detector::batches::augment::{LabelledBox, augment, sample_rng};
+use crate::datasets::source::{SourceError, read_radiograph};
+use crate::config::detector::AugmentConfig;
+use crate::error::{Error, Result};
+use crate::progress::Task;
+use crate::stop::StopFlag;
+
+/// Batches prepared before they are asked for.
+const AHEAD: usize = 3;
+
+/// Where and how radiographs are read.
+#[derive(Debug, Clone)]
+pub struct Source {
+    /// The dataset's root folder.
+    pub root: PathBuf,
+    /// How files are decoded.
+    pub decode: DecodeOptions,
+    /// The model's input.
+    pub input: InputSpec,
+}
+
+impl Source {
+    /// One radiograph at the model's size.
+    ///
+    /// # Errors
+    /// [`SourceError`], ready for the `failures` table.
+    pub fn read(&self, image: &ImageRow) -> Result<(Vec<u8>, Letterbox), SourceError> {
+        let radiograph = read_radiograph(&self.root, image, &self.decode)?;
+        let input = to_model_input(&radiograph, &self.input);
+        Ok((input.pixels, input.letterbox))
+    }
+}
+
+/// A radiograph and its boxes.
+#[derive(Debug, Clone)]
+pub struct Example {
+    /// Its row.
+    pub image: ImageRow,
+    /// The map between its own pixels and the model's.
+    pub letterbox: Letterbox,
+    /// Its boxes in its own pixels, by class.
+    pub truths: Vec<(i32, BoxXyxy<Original>)>,
+    /// The same in model pixels.
+    pub boxes: Vec<LabelledBox>,
+    /// Lesion classes that the report of its study names as present; `None` where no report was read.
+    pub named: Option<Vec<i32>>,
+    /// Grey levels at the model's size; `None` where the cache was full.
+    pixels: Option<Vec<u8>>,
+}
+
+/// The usable radiographs of a partition.
+#[derive(Debug)]
+pub struct DetectionSet {
+    /// How they are read.
+    pub source: Source,
+    /// In the order of their rows.
+    pub examples: Vec<Example>,
+}
+
+impl DetectionSet {
+    /// Decodes every image once, in parallel. The boxes are the accepted `fused` ones of `lesions`; `cache_bytes`
+    /// bounds the pixels kept. Images that cannot be used come back as rows of `failures`, for stage `stage`.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`] after a signal.
+    pub fn load(
+        source: Source,
+        (images, lesions): (Vec<ImageRow>, &[LesionRow]),
+        cache_bytes: u64,
+        stage: &str,
+        (progress, stop): (&Task, &StopFlag),
+    ) -> Result<(Self, Vec<FailureRow>)> {
+        let mut truths: BTreeMap<&str, Vec<(i32, BoxXyxy<Original>)>> = BTreeMap::new();
+        for row in lesions.iter().filter(|l| l.accepted && l.source == "fused") {
+            let region = BoxXyxy::new(row.x_min, row.y_min, row.x_max, row.y_max);
+            truths.entry(&row.image_id).or_default().push((row.class_id, region));
+        }
+        let area = u64::from(source.input.side) * u64::from(source.input.side);
+        let kept = usize::try_from(cache_bytes / area.max(1)).unwrap_or(usize::MAX);
+        let read: Vec<Option<Result<Example, FailureRow>>> = images
+            .into_par_iter()
+            .enumerate()
+            .map(|(index, image)| {
+                if stop.is_set() {
+                    return None;
+                }
+                let truths = truths.get(image.image_id.as_str()).cloned().unwrap_or_default();
+                let result = source.read(&image);
+                progress.advance(1);
+                Some(match result {
+                    Ok((pixels, letterbox)) => Ok(example(image, truths, letterbox, (index < kept).then_some(pixels))),
+                    Err(reason) => Err(reason.into_row(stage, &image.path, Some(&image.image_id))),
+                })
+            })
+            .collect();
+        stop.check()?;
+        let (mut examples, mut failures) = (Vec::new(), Vec::new());
+        for result in read.into_iter().flatten() {
+            match result {
+                Ok(example) => examples.push(example),
+                Err(failure) => failures.push(failure),
+            }
+        }
+        Ok((Self { source, examples }, failures))
+    }
+
+    /// Keeps a share of the examples, at least one, chosen by the seed, in their order; the others come back as a set of
+    /// their own, without boxes.
+    pub fn take_share(&mut self, share: f64, seed: u64) -> Self {
+        let mut order: Vec<usize> = (0..self.examples.len()).collect();
+        order.shuffle(&mut epoch_rng(seed, u64::MAX));
+        let most = ((order.len() as f64 * share).round() as usize).max(1);
+        let mut kept = vec![false; order.len()];
+        order.iter().take(most).for_each(|&i| kept[i] = true);
+        let (mut taken, mut rest) = (Vec::new(), Vec::new());
+        for (example, kept) in std::mem::take(&mut self.examples).into_iter().zip(kept) {
+            if kept {
+                taken.push(example);
+            } else {
+                rest.push(Example { boxes: Vec::new(), truths: Vec::new(), ..example });
+            }
+        }
+        self.examples = taken;
+        Self { source: self.source.clone(), examples: rest }
+    }
+
+    /// Grey levels of an example, from the cache or from its file.
+    ///
+    /// # Errors
+    /// [`Error::BadData`] when the file has changed or gone since it was first read.
+    pub fn pixels(&self, index: usize) -> Result<std::borrow::Cow<'_, [u8]>> {
+        let example = &self.examples[index];
+        if let Some(pixels) = &example.pixels {
+            return Ok(pixels.into());
+        }
+        let place = || Path::new(&self.source.root).join(&example.image.path).display().to_string();
+        let (pixels, _) = self.source.read(&example.image).map_err(|e| Error::bad_data(place(), e))?;
+        Ok(pixels.into())
+    }
+
+    /// How often each example is drawn, relative to the others (repeat factors, LVIS, arXiv:1908.03195, section 5.2): an image with
+    /// a class in a share `f < rare_share` of the images counts `sqrt(rare_share / f)` times.
+    pub fn repeat_factors(&self, rare_share: f64) -> Vec<f64> {
+        let mut images_of: BTreeMap<i32, usize> = BTreeMap::new();
+        let classes = |e: &Example| {
+            let mut classes: Vec<i32> = e.boxes.iter().map(|b| b.class_id).collect();
+            classes.sort_unstable();
+            classes.dedup();
+            classes
+        };
+        for class in self.examples.iter().flat_map(classes) {
+            *images_of.entry(class).or_default() += 1;
+        }
+        let total = self.examples.len() as f64;
+        let factor = |class: i32| (rare_share * total / images_of[&class] as f64).sqrt().max(1.0);
+        self.examples.iter().map(|e| classes(e).into_iter().map(factor).fold(1.0, f64::max)).collect()
+    }
+}
+
+fn example(
+    image: ImageRow,
+    truths: Vec<(i32, BoxXyxy<Original>)>,
+    letterbox: Letterbox,
+    pixels: Option<Vec<u8>>,
+) -> Example {
+    let labelled = |(class_id, b): &(i32, BoxXyxy<Original>)| LabelledBox {
+        class_id: *class_id,
+        region: letterbox.model_from_original(b),
+    };
+    let boxes = truths.iter().map(labelled).filter(|b| b.region.is_proper()).collect();
+    Example { image, letterbox, truths, boxes, named: None, pixels }
+}
+
+/// The order in which examples are drawn: one permutation per epoch, where an example stands as often as its
+/// factor says (on average).
+#[derive(Debug, Clone)]
+pub struct Sampler {
+    seed: u64,
+    /// Running sums of the factors.
+    sums: Vec<f64>,
+    epoch_length: usize,
+}
+
+impl Sampler {
+    /// A sampler over as many examples as there are factors; factors are positive.
+    pub fn new(seed: u64, factors: &[f64]) -> Self {
+        let sums: Vec<f64> = factors
+            .iter()
+            .scan(0.0, |sum, f| {
+                *sum += f;
+                Some(*sum)
+            })
+            .collect();
+        let epoch_length = sums.last().map_or(0, |s| s.round().max(1.0) as usize);
+        Self { seed, sums, epoch_length }
+    }
+
+    /// Draws per epoch.
+    pub fn epoch_length(&self) -> usize {
+        self.epoch_length
+    }
+
+    /// The examples of a step: a function of the seed, the step and the batch size.
+    pub fn batch(&self, step: u64, size: usize) -> Vec<usize> {
+        if self.epoch_length == 0 {
+            return Vec::new();
+        }
+        let first = step * size as u64;
+        let mut epoch = (u64::MAX, Vec::new());
+        (first..first + size as u64)
+            .map(|draw| {
+                let number = draw / self.epoch_length as u64;
+                if epoch.0 != number {
+                    epoch = (number, self.epoch(number));
+                }
+                epoch.1[(draw % self.epoch_length as u64) as usize]
+            })
+            .collect()
+    }
+
+    /// Evenly spaced ticks over the running sums, from a random offset, then shuffled.
+    fn epoch(&self, number: u64) -> Vec<usize> {
+        let mut rng = epoch_rng(self.seed, number);
+        let total = self.sums.last().copied().unwrap_or(0.0);
+        let (tick, offset) = (total / self.epoch_length as f64, rng.random::<f64>());
+        let at = |i: usize| {
+            let place = (i as f64 + offset) * tick;
+            self.sums.partition_point(|s| *s <= place).min(self.sums.len() - 1)
+        };
+        let mut order: Vec<usize> = (0..self.epoch_length).map(at).collect();
+        order.shuffle(&mut rng);
+        order
+    }
+}
+
+fn epoch_rng(seed: u64, epoch: u64) -> ChaCha8Rng {
+    let mut key = [0u8; 32];
+    for (slot, value) in key.chunks_exact_mut(8).zip([seed, epoch, 0, u64::from_le_bytes(*b"shuffle.")]) {
+        slot.copy_from_slice(&value.to_le_bytes());
+    }
+    ChaCha8Rng::from_seed(key)
+}
+
+/// A batch in plain values.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PlainBatch {
+    /// The step it is for.
+    pub step: u64,
+    /// Grey levels, image after image.
+    pub pixels: Vec<u8>,
+    /// Boxes of each image.
+    pub boxes: Vec<Vec<LabelledBox>>,
+}
+
+/// How batches are made.
+#[derive(Debug, Clone)]
+pub struct BatchPlan {
+    /// Seed of the augmentation.
+    pub seed: u64,
+    /// Which examples.
+    pub sampler: Sampler,
+    /// Images per batch.
+    pub size: usize,
+    /// How they are augmented.
+    pub augment: AugmentConfig,
+}
+
+impl BatchPlan {
+    /// The batch of a step: a function of the plan and the step.
+    ///
+    /// # Errors
+    /// When an image that is not cached cannot be read again.
+    pub fn batch(&self, set: &DetectionSet, step: u64) -> Result<PlainBatch> {
+        let side = set.source.input.side;
+        let mut batch = PlainBatch { step, pixels: Vec::new(), boxes: Vec::new() };
+        for (place, index) in self.sampler.batch(step, self.size).into_iter().enumerate() {
+            let mut rng = sample_rng(self.seed, step, place as u64);
+            let boxes = &set.examples[index].boxes;
+            let (pixels, boxes) = augment(&set.pixels(index)?, side, boxes, &self.augment, &mut rng);
+            batch.pixels.extend(pixels);
+            batch.boxes.push(boxes);
+        }
+        Ok(batch)
+    }
+
+    /// Prepares the batches of `steps` in order on a thread, a few ahead. The thread ends when the receiver is dropped.
+    ///
+    /// # Errors
+    /// When no thread can be started.
+    pub fn start(self, set: Arc<DetectionSet>, steps: std::ops::Range<u64>) -> Result<Receiver<Result<PlainBatch>>> {
+        let (sender, receiver) = bounded(AHEAD);
+        let work = move || {
+            for step in steps {
+                let batch = self.batch(&set, step);
+                let failed = batch.is_err();
+                if sender.send(batch).is_err() || failed {
+                    return;
+                }
+            }
+        };
+        let started = thread::Builder::new().name("batches".into()).spawn(work);
+        started.map_err(|e| Error::Temporary(format!("start the thread that prepares batches: {e}")))?;
+        Ok(receiver)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,215 @@
+//! Tests of the loader: order, balance, cache, failures.
+
+use d2r_contracts::preprocess::Fit;
+
+use super::*;
+use crate::progress::Progress;
+
+fn image(id: &str) -> ImageRow {
+    ImageRow {
+        image_id: id.into(),
+        study_id: id.into(),
+        subject_id: id.into(),
+        view: "PA".into(),
+        path: format!("{id}.png"),
+        width: None,
+        height: None,
+        sha256: None,
+        n_boxes: None,
+    }
+}
+
+fn lesion(image_id: &str, class_id: i32, source: &str, accepted: bool) -> LesionRow {
+    LesionRow {
+        image_id: image_id.into(),
+        box_id: format!("{image_id}-{class_id}-{source}"),
+        class_name: "Nodule/Mass".into(),
+        class_id,
+        x_min: 10.0,
+        y_min: 20.0,
+        x_max: 30.0,
+        y_max: 60.0,
+        score: 1.0,
+        source: source.into(),
+        reader_id: None,
+        n_readers: None,
+        std_x_min: None,
+        std_y_min: None,
+        std_x_max: None,
+        std_y_max: None,
+        student_iou: None,
+        accepted,
+        threshold: None,
+        model_sha256: None,
+    }
+}
+
+/// A folder with the images a, b, c (128 x 64, grey ramps) and a file that is none.
+fn folder() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for (i, name) in ["a", "b", "c"].iter().enumerate() {
+        let picture = image::GrayImage::from_fn(128, 64, |x, _| image::Luma([(x as u8).wrapping_mul(i as u8 + 1)]));
+        picture.save(dir.path().join(format!("{name}.png"))).unwrap();
+    }
+    std::fs::write(dir.path().join("torn.png"), b"\x89PNG\r\n\x1a\n").unwrap();
+    dir
+}
+
+fn load(dir: &Path, cache_bytes: u64) -> (DetectionSet, Vec<FailureRow>) {
+    let input = InputSpec { side: 64, fit: Fit::Letterbox, mean: 0.5, std: 0.25 };
+    let source = Source { root: dir.to_path_buf(), decode: DecodeOptions::default(), input };
+    let images = ["a", "torn", "b", "c", "gone"].map(image).to_vec();
+    let lesions = [
+        lesion("a", 1, "fused", true),
+        lesion("a", 2, "fused", false),
+        lesion("a", 3, "reader", true),
+        lesion("b", 4, "pseudo", true),
+    ];
+    let task = Progress::Quiet.task("load", 5, "images");
+    DetectionSet::load(source, (images, &lesions), cache_bytes, "train-detector", (&task, &StopFlag::default()))
+        .unwrap()
+}
+
+#[test]
+fn boxes_are_those_the_readers_agreed_on_and_failures_are_rows() {
+    let dir = folder();
+    let (set, failures) = load(dir.path(), u64::MAX);
+    let ids: Vec<&str> = set.examples.iter().map(|e| e.image.image_id.as_str()).collect();
+    assert_eq!(ids, ["a", "b", "c"]);
+    assert_eq!(set.examples[0].truths.len(), 1);
+    // 128 x 64 in 64 x 64: half size, 16 rows of padding above.
+    let b = set.examples[0].boxes[0];
+    assert_eq!((b.class_id, b.region.to_array()), (1, [5.0, 26.0, 15.0, 46.0]));
+    assert!(set.examples[1].boxes.is_empty() && set.examples[2].boxes.is_empty());
+    let codes: Vec<(&str, Option<&str>)> = failures.iter().map(|f| (f.code.as_str(), f.image_id.as_deref())).collect();
+    assert_eq!(codes[1], ("missing_file", Some("gone")));
+    assert_eq!(codes[0].1, Some("torn"));
+}
+
+#[test]
+fn a_full_cache_changes_nothing_but_time() {
+    let dir = folder();
+    let (whole, _) = load(dir.path(), u64::MAX);
+    let (some, _) = load(dir.path(), 64 * 64 * 2);
+    assert!(some.examples[2].pixels.is_none() && whole.examples[2].pixels.is_some());
+    for i in 0..3 {
+        assert_eq!(whole.pixels(i).unwrap(), some.pixels(i).unwrap());
+    }
+    std::fs::remove_file(dir.path().join("c.png")).unwrap();
+    let message = some.pixels(2).unwrap_err().to_string();
+    assert!(message.contains("c.png"), "{message}");
+}
+
+#[test]
+fn every_epoch_draws_every_example_once() {
+    let sampler = Sampler::new(7, &[1.0; 10]);
+    assert_eq!(sampler.epoch_length(), 10);
+    let drawn: Vec<usize> = (0..10).flat_map(|step| sampler.batch(step, 3)).collect();
+    for epoch in drawn.chunks(10) {
+        let mut sorted = epoch.to_vec();
+        sorted.sort_unstable();
+        assert_eq!(sorted, (0..10).collect::<Vec<_>>());
+    }
+    assert_ne!(drawn[..10], drawn[10..20], "another order");
+    assert_eq!(Sampler::new(7, &[1.0; 10]).batch(2, 3), drawn[6..9], "a function of the step");
+    assert!(Sampler::new(7, &[]).batch(0, 3).is_empty());
+}
+
+#[test]
+fn rare_examples_come_more_often() {
+    let sampler = Sampler::new(1, &[1.0, 3.0, 1.0, 1.0]);
+    assert_eq!(sampler.epoch_length(), 6);
+    let drawn: Vec<usize> = (0..100).flat_map(|step| sampler.batch(step, 6)).collect();
+    let share = drawn.iter().filter(|i| **i == 1).count() as f64 / drawn.len() as f64;
+    assert!((share - 0.5).abs() < 0.02, "{share}");
+}
+
+#[test]
+fn repeat_factors_are_the_roots_of_rarity() {
+    let dir = folder();
+    let (mut set, _) = load(dir.path(), u64::MAX);
+    let labelled = |class_id| LabelledBox { class_id, region: BoxXyxy::new(0.0, 0.0, 4.0, 4.0) };
+    set.examples[0].boxes = vec![labelled(1), labelled(1)];
+    set.examples[1].boxes = vec![labelled(1), labelled(2)];
+    // Class 1 stands in 2 of 3 images, class 2 in one.
+    let factors = set.repeat_factors(0.75);
+    assert!((factors[0] - (0.75f64 * 1.5).sqrt()).abs() < 1e-12);
+    assert!((factors[1] - 1.5).abs() < 1e-12);
+    assert_eq!(factors[2], 1.0);
+    assert_eq!(set.repeat_factors(0.0), [1.0; 3]);
+}
+
+#[test]
+fn batches_come_in_order_and_equal_those_made_alone() {
+    let dir = folder();
+    let (set, _) = load(dir.path(), u64::MAX);
+    let augment =
+        AugmentConfig { scale: 0.1, shift: 0.1, hflip: true, brightness: 0.1, contrast: 0.1, gamma: 0.1, noise: 0.01 };
+    let plan = BatchPlan { seed: 3, sampler: Sampler::new(3, &[1.0; 3]), size: 2, augment };
+    let set = Arc::new(set);
+    let ahead: Vec<PlainBatch> =
+        plan.clone().start(Arc::clone(&set), 4..9).unwrap().iter().map(Result::unwrap).collect();
+    assert_eq!(ahead.iter().map(|b| b.step).collect::<Vec<_>>(), [4, 5, 6, 7, 8]);
+    assert_eq!(ahead[2], plan.batch(&set, 6).unwrap());
+    assert_eq!(ahead[0].pixels.len(), 2 * 64 * 64);
+}
+
+#[test]
+fn a_share_is_chosen_by_the_seed_and_the_rest_has_no_boxes() {
+    let dir = folder();
+    let ids = |set: &DetectionSet| set.examples.iter().map(|e| e.image.image_id.clone()).collect::<Vec<_>>();
+    let split = |share: f64, seed: u64| {
+        let (mut set, _) = load(dir.path(), u64::MAX);
+        let rest = set.take_share(share, seed);
+        (set, rest)
+    };
+    let (all, none) = split(1.0, 3);
+    assert_eq!((ids(&all).len(), ids(&none).len()), (3, 0));
+    let (taken, rest) = split(0.34, 3);
+    assert_eq!((ids(&taken).len(), ids(&rest).len()), (1, 2));
+    assert!(ids(&rest).iter().all(|id| !ids(&taken).contains(id)));
+    assert_eq!(ids(&taken), ids(&split(0.34, 3).0));
+    let chosen: std::collections::BTreeSet<Vec<String>> = (0..20).map(|seed| ids(&split(0.34, seed).0)).collect();
+    assert_eq!(chosen.len(), 3, "every example is chosen by some seed");
+    for seed in 0..6 {
+        let (_, rest) = split(0.34, seed);
+        assert!(rest.examples.iter().all(|e| e.boxes.is_empty() && e.truths.is_empty()));
+    }
+    assert_eq!(ids(&split(0.0, 1).0).len(), 1, "one is always left");
+}
+
+#[test]
+fn strong_and_weak_views_share_their_geometry_and_unlabelled_films_have_no_boxes() {
+    use crate::config::semi::{SemiConfig, StrongLabelled};
+    use crate::detector::batches::semi_batch::SemiPlan;
+
+    let dir = folder();
+    let (set, _) = load(dir.path(), u64::MAX);
+    let augment = crate::config::resolve(&crate::config::Layers::default()).unwrap().config.detector.train.augment;
+    let stream = || BatchPlan { seed: 5, sampler: Sampler::new(5, &[1.0; 3]), size: 3, augment: augment.clone() };
+    let mut still = SemiConfig::default().strong;
+    (still.jitter_share, still.blur_share, still.erase_shares) = (0.0, 0.0, [0.0; 3]);
+    let of =
+        |strong_labelled| SemiPlan { labelled: stream(), unlabelled: stream(), strong: still.clone(), strong_labelled };
+    let plan = of(StrongLabelled::Always);
+    let batch = plan.batch((&set, &set), 4, true).unwrap();
+    assert_eq!(batch.labelled.weak, batch.labelled.strong, "without strong operations both views are one");
+    assert_eq!(batch.labelled.weak.len(), 3 * 64 * 64);
+    assert!(batch.labelled.boxes.iter().any(|b| !b.is_empty()));
+    assert!(batch.unlabelled.boxes.iter().all(Vec::is_empty));
+    assert_ne!(batch.unlabelled.weak, batch.labelled.weak, "the streams draw on their own");
+    assert_eq!(batch, plan.batch((&set, &set), 4, true).unwrap());
+    let burn_in = plan.batch((&set, &set), 4, false).unwrap();
+    assert!(burn_in.unlabelled.weak.is_empty() && burn_in.labelled == batch.labelled);
+    for (when, mutual, drawn) in [
+        (StrongLabelled::Mutual, false, false),
+        (StrongLabelled::Mutual, true, true),
+        (StrongLabelled::Never, true, false),
+    ] {
+        let other = of(when).batch((&set, &set), 4, mutual).unwrap();
+        assert_eq!(other.labelled.strong.is_empty(), !drawn, "{when:?}");
+        assert_eq!(other.labelled.weak, batch.labelled.weak);
+        assert_eq!(other.unlabelled.strong.is_empty(), !mutual);
+        assert_eq!(other.learnt_from(), 3 + 3 * usize::from(drawn) + 3 * usize::from(mutual));
+    }
+}

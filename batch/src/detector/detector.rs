@@ -1,0 +1,311 @@
+//! The lesion detectors behind one interface: FCOS (arXiv:1904.01355) and Faster R-CNN (arXiv:1506.01497) on a ResNet
+//! feature pyramid. `losses` takes images and targets, `detect` takes images; boxes are in model pixels throughout.
+//! Out of tensors here and nowhere else: each batch's candidates are copied to the host once per stage.
+
+use d2r_contracts::boxes::BoxXyxy;
+use d2r_contracts::labels::LESION_CLASSES;
+use d2r_contracts::space::Model;
+use tch::{Device, Tensor, nn};
+
+use crate::detector::rcnn::faster_rcnn::{FasterRcnn, PyramidInput};
+use crate::detector::fcos::head::{FcosHead, HeadShape};
+use crate::detector::fcos::candidates::{Ranking, select};
+use crate::detector::fcos::losses;
+use crate::detector::fpn::{Fpn, TopLevels};
+use crate::detector::losses::DetectionLosses;
+use crate::detector::fcos::points::{Level, levels};
+use crate::detector::resnet::{DEPTHS, ResNet, TrunkShape};
+use crate::detector::rcnn::sampler::Draw;
+use crate::detector::target::BatchTargets;
+use crate::config::detector::{Architecture, BackboneNorm, DetectorModelConfig, Profile};
+use crate::error::{Error, Result};
+use crate::nn::running_statistics::RunningStatistics;
+
+/// A box the detector found.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Detection<S> {
+    /// Index of the class.
+    pub class_id: i32,
+    /// 0 to 1: class probability, in FCOS under a root with the centre-ness.
+    pub score: f32,
+    /// Place, pixels of `S`.
+    pub region: BoxXyxy<S>,
+    /// Raw uncertainties of the sides, where the profile has them: x1, x2, y1, y2 in Faster R-CNN; left, top, right,
+    /// bottom in FCOS.
+    pub edge_logits: Option<[f32; 4]>,
+    /// Standard deviations of the sides in the order of the corners (x_min, y_min, x_max, y_max), pixels of `S`.
+    pub edge_stds: Option<[f32; 4]>,
+}
+
+/// What a teacher proposes for a batch, one list per image.
+#[derive(Debug, Clone)]
+pub struct PseudoBoxes {
+    /// Ranked by class.
+    pub classes: Vec<Vec<Detection<Model>>>,
+    /// Ranked by how certain the sides are; the same boxes where the architecture ranks once.
+    pub sides: Vec<Vec<Detection<Model>>>,
+}
+
+#[derive(Debug)]
+enum Head {
+    Fcos(FcosHead),
+    FasterRcnn(FasterRcnn),
+}
+
+/// A detector and its variables.
+#[derive(Debug)]
+pub struct Detector {
+    vs: nn::VarStore,
+    config: DetectorModelConfig,
+    body: ResNet,
+    fpn: Fpn,
+    head: Head,
+    classes: i64,
+}
+
+/// The pyramid of a batch.
+struct Pyramid {
+    maps: Vec<Tensor>,
+    levels: Vec<Level>,
+}
+
+/// Stages that `frozen_stages` keeps from learning, in order.
+const STAGES: [&[&str]; 5] = [
+    &["backbone.body.conv1.", "backbone.body.bn1."],
+    &["backbone.body.layer1."],
+    &["backbone.body.layer2."],
+    &["backbone.body.layer3."],
+    &["backbone.body.layer4."],
+];
+
+impl Detector {
+    /// A detector of the 22 lesion classes with fresh weights, drawn from `tch`'s global generator.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for sizes that do not fit together.
+    pub fn new(config: &DetectorModelConfig, device: Device) -> Result<Self> {
+        Self::with_classes(config, LESION_CLASSES.len() as i64, device)
+    }
+
+    /// The same with another number of classes.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for sizes that do not fit together.
+    pub fn with_classes(config: &DetectorModelConfig, classes: i64, device: Device) -> Result<Self> {
+        check(config)?;
+        let vs = nn::VarStore::new(device);
+        let (root, backbone) = (vs.root(), vs.root() / "backbone");
+        let (depth, width) = (config.depth, config.width);
+        let shape = TrunkShape { depth, width, norm: config.norm, stride_in_1x1: config.stride_in_1x1 };
+        let body = ResNet::of(&(&backbone / "body"), shape);
+        let (top, normed) = match config.architecture {
+            Architecture::Fcos => (TopLevels::Convolutions, false),
+            Architecture::FasterRcnn => (TopLevels::Pool, config.rcnn.fpn_norm),
+        };
+        let inputs = &body.channels()[finest(config) - 2..];
+        let fpn = Fpn::new(&(&backbone / "fpn"), inputs, config.fpn_channels, top, normed);
+        let head = match config.architecture {
+            Architecture::FasterRcnn => Head::FasterRcnn(FasterRcnn::new(&root, config, classes)),
+            Architecture::Fcos => {
+                let (channels, convs, groups) = (config.fpn_channels, config.head_convs, config.head_groups);
+                let shape = HeadShape { channels, convs, groups, classes, profile: config.profile };
+                Head::Fcos(FcosHead::new(&(&root / "head"), shape))
+            }
+        };
+        let frozen: Vec<&str> = STAGES.iter().take(config.frozen_stages).flat_map(|s| s.iter().copied()).collect();
+        for (name, tensor) in vs.variables() {
+            if frozen.iter().any(|prefix| name.starts_with(prefix)) {
+                let _ = tensor.set_requires_grad(false);
+            }
+        }
+        Ok(Self { vs, config: config.clone(), body, fpn, head, classes })
+    }
+
+    /// The variables.
+    pub fn variables(&self) -> &nn::VarStore {
+        &self.vs
+    }
+
+    /// The variables, for loading.
+    pub fn variables_mut(&mut self) -> &mut nn::VarStore {
+        &mut self.vs
+    }
+
+    /// Where the detector runs.
+    pub fn device(&self) -> Device {
+        self.vs.device()
+    }
+
+    /// Number of classes.
+    pub fn classes(&self) -> i64 {
+        self.classes
+    }
+
+    /// Score from which detections are given.
+    pub fn score_min(&self) -> f64 {
+        self.config.score_min
+    }
+
+    /// Where the raw uncertainty of each side of a mirrored film's box stands, in the order of
+    /// [`Detection::edge_logits`].
+    pub fn mirrored_edges(&self) -> [usize; 4] {
+        match self.config.architecture {
+            Architecture::FasterRcnn => [1, 0, 2, 3],
+            Architecture::Fcos => [2, 1, 0, 3],
+        }
+    }
+
+    /// Losses of a batch in training mode. `images`: f32 `[B, 1 or 3, H, W]`, normalised, sides multiples of 32.
+    ///
+    /// # Errors
+    /// [`Error::BadData`] when training has diverged.
+    pub fn losses(&self, images: &Tensor, targets: BatchTargets, draw: &mut Draw) -> Result<DetectionLosses> {
+        let sizes = whole(images)?;
+        let pyramid = self.pyramid(images, true)?;
+        match &self.head {
+            Head::Fcos(head) => {
+                let outputs = head.forward(&pyramid.maps);
+                Ok(losses::losses(self.config.profile, &pyramid.levels, &outputs, targets))
+            }
+            Head::FasterRcnn(rcnn) => rcnn.losses(&pyramid.of(&sizes), targets, draw),
+        }
+    }
+
+    /// The same, but the running statistics of batch norms stay as they were: for images that are not like those the
+    /// detector will be asked about.
+    ///
+    /// # Errors
+    /// Those of [`Detector::losses`].
+    pub fn losses_aside(&self, images: &Tensor, targets: BatchTargets, draw: &mut Draw) -> Result<DetectionLosses> {
+        let kept = (self.config.norm == BackboneNorm::Batch).then(|| RunningStatistics::of(&self.vs));
+        let losses = self.losses(images, targets, draw);
+        if let Some(kept) = kept {
+            kept.put_back();
+        }
+        losses
+    }
+
+    /// Detections per image, best first, clipped to the image. `images` as for [`Detector::losses`].
+    ///
+    /// # Errors
+    /// [`Error::BadData`] when the network's output is not finite; [`Error::Torch`] when libtorch refuses.
+    pub fn detect(&self, images: &Tensor) -> Result<Vec<Vec<Detection<Model>>>> {
+        self.detect_sized(images, &whole(images)?)
+    }
+
+    /// The same for images of different sizes, padded at the right and the bottom. `sizes`: width and height of each.
+    ///
+    /// # Errors
+    /// Those of [`Detector::detect`].
+    pub fn detect_sized(&self, images: &Tensor, sizes: &[(f32, f32)]) -> Result<Vec<Vec<Detection<Model>>>> {
+        let _no_grad = tch::no_grad_guard();
+        let pyramid = self.pyramid(images, false)?;
+        match &self.head {
+            Head::Fcos(head) => {
+                let outputs = head.forward(&pyramid.maps);
+                select((&pyramid.levels, &outputs), sizes, Ranking::ClassAndCentre, &self.config)
+            }
+            Head::FasterRcnn(rcnn) => rcnn.detect(&pyramid.of(sizes), &self.config, false),
+        }
+    }
+
+    /// What this detector, as a teacher, proposes for a student: everything above `score_min`.
+    ///
+    /// # Errors
+    /// [`Error::BadData`] when the output is not finite.
+    pub fn pseudo_boxes(&self, images: &Tensor) -> Result<PseudoBoxes> {
+        let _no_grad = tch::no_grad_guard();
+        let sizes = whole(images)?;
+        let pyramid = self.pyramid(images, false)?;
+        match (&self.head, self.config.profile) {
+            (Head::Fcos(head), profile) => {
+                let outputs = head.forward(&pyramid.maps);
+                let ranked = |ranking| select((&pyramid.levels, &outputs), &sizes, ranking, &self.config);
+                if profile == Profile::Utv2 {
+                    return Ok(PseudoBoxes {
+                        classes: ranked(Ranking::Class)?,
+                        sides: ranked(Ranking::ClassAndSides)?,
+                    });
+                }
+                let classes = ranked(Ranking::ClassAndCentre)?;
+                Ok(PseudoBoxes { sides: classes.clone(), classes })
+            }
+            (Head::FasterRcnn(rcnn), profile) => {
+                let classes = rcnn.detect(&pyramid.of(&sizes), &self.config, profile == Profile::Utv2)?;
+                Ok(PseudoBoxes { sides: classes.clone(), classes })
+            }
+        }
+    }
+
+    fn pyramid(&self, images: &Tensor, train: bool) -> Result<Pyramid> {
+        let (_, _, height, width) = images.size4()?;
+        let stages = self.body.forward_t(images, train);
+        let maps = self.fpn.forward_t(&stages[finest(&self.config) - 2..], train);
+        let cells: Vec<(i64, i64)> = maps.iter().map(|p| (p.size()[2], p.size()[3])).collect();
+        Ok(Pyramid { levels: levels((height, width), &cells, finest(&self.config)), maps })
+    }
+}
+
+impl Pyramid {
+    fn of<'a>(&'a self, sizes: &'a [(f32, f32)]) -> PyramidInput<'a> {
+        PyramidInput { pyramid: &self.maps, levels: &self.levels, sizes }
+    }
+}
+
+/// Images without padding.
+fn whole(images: &Tensor) -> Result<Vec<(f32, f32)>> {
+    let (batch, _, height, width) = images.size4()?;
+    Ok(vec![(width as f32, height as f32); batch as usize])
+}
+
+/// The pyramid's finest level.
+fn finest(config: &DetectorModelConfig) -> usize {
+    match config.architecture {
+        Architecture::Fcos => config.min_level,
+        Architecture::FasterRcnn => 2,
+    }
+}
+
+fn check(config: &DetectorModelConfig) -> Result<()> {
+    let wrong = |key: &str, problem: String| Err(Error::Config { place: format!("detector.model.{key}"), problem });
+    if !DEPTHS.contains(&config.depth) {
+        return wrong("depth", format!("{} is none of {DEPTHS:?}", config.depth));
+    }
+    if !(2..=5).contains(&config.min_level) {
+        return wrong("min_level", format!("{} is not between 2 and 5", config.min_level));
+    }
+    if config.input_side == 0 || !config.input_side.is_multiple_of(32) {
+        return wrong("input_side", format!("{} is no multiple of 32", config.input_side));
+    }
+    if config.width < 1 || config.head_convs < 0 || config.candidates_per_level < 1 {
+        return wrong("width", "width and candidates_per_level start at 1, head_convs at 0".into());
+    }
+    if config.input_std.is_nan() || config.input_std <= 0.0 {
+        return wrong("input_std", "must be above 0".into());
+    }
+    if config.frozen_stages > STAGES.len() {
+        return wrong("frozen_stages", format!("{} is above {}", config.frozen_stages, STAGES.len()));
+    }
+    if config.architecture == Architecture::FasterRcnn {
+        let rcnn = &config.rcnn;
+        if rcnn.rpn_convs < 1 || rcnn.box_features < 1 || rcnn.anchors_per_image < 1 || rcnn.rois_per_image < 1 {
+            return wrong("rcnn", "rpn_convs, box_features, anchors_per_image and rois_per_image start at 1".into());
+        }
+        let counts = [rcnn.candidates_train, rcnn.candidates_eval, rcnn.proposals_train, rcnn.proposals_eval];
+        if rcnn.box_convs < 0 || counts.iter().any(|c| *c < 1) {
+            return wrong("rcnn", "candidates and proposals start at 1, box_convs at 0".into());
+        }
+        return Ok(());
+    }
+    if config.profile == Profile::Utv2 && config.min_level != 3 {
+        return wrong("min_level", "is 3 in the utv2 profile: it has a scale for each of five levels".into());
+    }
+    if config.head_groups < 1 || config.fpn_channels < 1 || config.fpn_channels % config.head_groups != 0 {
+        let problem = format!("{} does not divide fpn_channels = {}", config.head_groups, config.fpn_channels);
+        return wrong("head_groups", problem);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

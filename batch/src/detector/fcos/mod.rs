@@ -1,0 +1,7 @@
+//! FCOS (Tian et al. 2019, arXiv:1904.01355): head, point assignment, losses, candidate selection.
+
+pub mod assignment;
+pub mod candidates;
+pub mod head;
+pub mod losses;
+pub mod points;

@@ -1,0 +1,63 @@
+//! What a student learns from readers' boxes: from weak views, and from strong ones of the same films.
+
+use tch::Tensor;
+
+use crate::detector::detector::Detector;
+use crate::detector::losses::DetectionLosses;
+use crate::detector::rcnn::sampler::Draw;
+use crate::detector::target::{BatchTargets, Target};
+use crate::error::Result;
+
+/// Losses on weak views, or the mean over both kinds. Each kind is a batch of its own, normalised by its own statistics, and only
+/// weak views move the running ones: those are of films as a teacher sees them. `weak`, `strong`: f32 `[B, 1, H, W]`, normalised;
+/// `boxes`: of both.
+///
+/// # Errors
+/// Those of [`Detector::losses`].
+pub fn labelled_loss(
+    student: &Detector,
+    weak: &Tensor,
+    strong: Option<&Tensor>,
+    boxes: &[Vec<Target>],
+    draw: &mut Draw,
+) -> Result<DetectionLosses> {
+    let of_weak = student.losses(weak, BatchTargets::labelled(boxes), draw)?;
+    let Some(strong) = strong else { return Ok(of_weak) };
+    Ok(of_weak.mean(&student.losses_aside(strong, BatchTargets::labelled(boxes), draw)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use d2r_contracts::boxes::BoxXyxy;
+    use tch::{Device, Kind};
+
+    use super::*;
+    use crate::config::{Layers, resolve};
+
+    #[test]
+    fn strong_views_count_half_and_leave_running_statistics_alone() {
+        let config =
+            resolve(&Layers { preset: Some("tiny".into()), ..Layers::default() }).unwrap().config.detector.model;
+        let detector = || {
+            tch::manual_seed(5);
+            Detector::new(&config, Device::Cpu).unwrap()
+        };
+        let (a, b) = (detector(), detector());
+        tch::manual_seed(6);
+        let weak = Tensor::randn([2, 1, 64, 64], (Kind::Float, Device::Cpu));
+        let strong = Tensor::randn([2, 1, 64, 64], (Kind::Float, Device::Cpu)) * 3.0 + 4.0;
+        let boxes = vec![vec![Target::truth(2, BoxXyxy::new(8.0, 8.0, 40.0, 40.0))], Vec::new()];
+        let of = |t: &Tensor| f64::try_from(t).unwrap();
+        let both = labelled_loss(&a, &weak, Some(&strong), &boxes, &mut Draw::First).unwrap().total();
+        let alone = labelled_loss(&b, &weak, None, &boxes, &mut Draw::First).unwrap().total();
+        for (name, variable) in a.variables().variables() {
+            let gap = (&variable - &b.variables().variables()[&name]).abs().max();
+            assert_eq!(of(&gap), 0.0, "{name}");
+        }
+        let of_strong = b.losses(&strong, BatchTargets::labelled(&boxes), &mut Draw::First).unwrap().total();
+        assert!((of(&both) - (of(&alone) + of(&of_strong)) / 2.0).abs() < 1e-5);
+        let moved = a.variables().variables().into_iter().filter(|(name, _)| name.ends_with("running_mean"));
+        let gaps: Vec<f64> = moved.map(|(name, v)| of(&(v - &b.variables().variables()[&name]).abs().max())).collect();
+        assert!(gaps.iter().any(|g| *g > 0.0), "a pass that is not aside moves them");
+    }
+}

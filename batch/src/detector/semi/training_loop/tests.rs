@@ -1,0 +1,237 @@
+//! The semi-supervised loop on drawn squares: it resumes bit for bit, a spoilt teacher and a runaway loss do no harm, and a
+//! loss that is not a number skips its step.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::*;
+use crate::config::{Layers, RunConfig, resolve};
+use crate::progress::Progress;
+use crate::stop::StopFlag;
+use crate::detector::train::supervised::tests::{run as supervised, squares};
+use crate::detector::semi::job::Intervention;
+
+fn config(set: &[&str]) -> RunConfig {
+    let base = [
+        "detector.model.input_side=64",
+        "detector.train.steps=12",
+        "detector.train.batch_size=2",
+        "detector.train.eval_every=3",
+        "detector.train.save_every=2",
+        "detector.train.log_every=2",
+        "semi.burn_in_steps=6",
+        "semi.unlabelled_batch_size=2",
+        "semi.threshold=0.01",
+        "semi.guard.burn_in_ap_min=0",
+        "semi.ramp_steps=0",
+    ];
+    let set = base.iter().chain(set).map(|s| (*s).to_owned()).collect();
+    resolve(&Layers { preset: Some("tiny".into()), set, ..Layers::default() }).unwrap().config
+}
+
+fn run(folder: &Path, config: &RunConfig, stop: &StopFlag, intervene: Option<Intervention>) -> Result<DetectorOutcome> {
+    run_with(folder, config, stop, (intervene, Vec::new()))
+}
+
+fn run_with(
+    folder: &Path,
+    config: &RunConfig,
+    stop: &StopFlag,
+    (intervene, labellers): (Option<Intervention>, Vec<Detector>),
+) -> Result<DetectorOutcome> {
+    let films = tempfile::tempdir().unwrap();
+    tch::manual_seed(3);
+    let mut student = Detector::new(&config.detector.model, tch::Device::Cpu)?;
+    let mut teacher = Detector::new(&config.detector.model, tch::Device::Cpu)?;
+    let validation = squares(films.path(), 4);
+    let job = SemiTraining {
+        labelled: Arc::new(squares(films.path(), 4)),
+        unlabelled: Arc::new(squares(films.path(), 3)),
+        labellers,
+        validation: &validation,
+        config: &config.detector.train,
+        semi: &config.semi,
+        architecture: config.detector.model.architecture,
+        seed: 1,
+        progress: Progress::Quiet,
+        stop,
+        intervene,
+    };
+    train(&mut student, &mut teacher, &RunDir::at(folder, "test"), &job)
+}
+
+fn losses(outcome: &DetectorOutcome) -> Vec<(String, i64, f64, Option<f64>)> {
+    outcome.log.iter().map(|r| (r.phase.clone(), r.step, r.loss, r.score)).collect()
+}
+
+#[test]
+fn both_phases_run_and_a_stopped_run_goes_on_bit_for_bit() {
+    for set in [
+        &[][..],
+        &["semi.teacher_start=average", "semi.strong_labelled=mutual", "semi.mirrored_views=true"],
+        &[
+            "detector.model.architecture=faster_rcnn",
+            "detector.model.profile=utv2",
+            "detector.model.fpn_channels=8",
+            "detector.model.rcnn.box_features=16",
+            "detector.model.rcnn.candidates_train=50",
+            "detector.model.rcnn.proposals_train=20",
+        ][..],
+    ] {
+        let config = config(set);
+        let (whole, parts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let expected = run(whole.path(), &config, &StopFlag::default(), None).unwrap();
+        assert_eq!(expected.steps, 12);
+        let phases: Vec<&str> = expected.log.iter().map(|r| r.phase.as_str()).collect();
+        for phase in ["burn_in", "mutual", "validation", "validation_student"] {
+            assert!(phases.contains(&phase), "{phases:?}");
+        }
+        // A signal in the mutual phase.
+        let stop = StopFlag::default();
+        let ask = |step: i64, _: &mut Detector| {
+            if step == 8 {
+                stop.request(15)
+            }
+        };
+        let first = run(parts.path(), &config, &stop, Some(&ask));
+        assert!(first.is_err_and(|e| e.exit().code() == 143));
+        let resumed = run(parts.path(), &config, &StopFlag::default(), None).unwrap();
+        assert_eq!(losses(&resumed), losses(&expected));
+        assert_eq!(resumed.model_sha256, expected.model_sha256);
+    }
+}
+
+/// Settings under which squares are learnt well enough for a fall to be seen.
+const LEARNING: [&str; 8] = [
+    "detector.train.steps=100",
+    "detector.train.optimizer=adam",
+    "detector.train.lr=0.004",
+    "detector.train.eval_every=10",
+    "detector.train.log_every=10",
+    "detector.train.save_every=100",
+    "semi.burn_in_steps=70",
+    "semi.ema_keep_rate=0.9",
+];
+
+fn scores(outcome: &DetectorOutcome) -> (f64, f64) {
+    let validations: Vec<&TrainLogRow> = outcome.log.iter().filter(|r| r.phase == "validation").collect();
+    let burn_in = validations.iter().find(|r| r.step == 70).and_then(|r| r.score).unwrap();
+    (burn_in, outcome.best_score.unwrap())
+}
+
+#[test]
+fn a_spoilt_teacher_costs_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let spoil = |_: i64, teacher: &mut Detector| {
+        let _no_grad = tch::no_grad_guard();
+        for (name, mut variable) in teacher.variables().variables() {
+            if name.contains("head") {
+                let noise = variable.randn_like();
+                let _ = variable.g_add_(&noise);
+            }
+        }
+    };
+    let outcome = run(folder.path(), &config(&LEARNING), &StopFlag::default(), Some(&spoil)).unwrap();
+    let (burn_in, best) = scores(&outcome);
+    assert!(burn_in > 0.3, "the burn-in learnt something: {burn_in}");
+    assert!(best >= burn_in - 0.005, "{best} against {burn_in}");
+    let alarms: Vec<&str> = outcome.log.iter().filter_map(|r| r.alarm.as_deref()).collect();
+    assert!(alarms.iter().any(|a| a.contains("back to there")), "{alarms:?}");
+}
+
+#[test]
+fn a_runaway_pseudo_loss_is_bounded_and_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let set: Vec<&str> = LEARNING.into_iter().chain(["semi.loss_scale=1000", "semi.threshold=0.2"]).collect();
+    let outcome = run(folder.path(), &config(&set), &StopFlag::default(), None).unwrap();
+    let (burn_in, best) = scores(&outcome);
+    assert!(best >= burn_in - 0.005, "{best} against {burn_in}");
+    let alarms: Vec<&str> = outcome.log.iter().filter_map(|r| r.alarm.as_deref()).collect();
+    assert!(alarms.iter().any(|a| a.contains("pseudo-loss bounded")), "{alarms:?}");
+}
+
+#[test]
+fn a_loss_that_is_no_number_skips_its_step() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = config(&[]);
+    config.semi.loss_scale = f64::NAN;
+    let outcome = run(folder.path(), &config, &StopFlag::default(), None).unwrap();
+    let mutual: Vec<&TrainLogRow> = outcome.log.iter().filter(|r| r.phase == "mutual").collect();
+    assert!(mutual.iter().all(|r| r.alarm.as_deref().is_some_and(|a| a.contains("2 steps skipped"))), "{mutual:?}");
+    assert!(outcome.log.iter().all(|r| r.loss.is_finite()));
+    config.semi.guard.skipped_max = 4;
+    let folder = tempfile::tempdir().unwrap();
+    let error = run(folder.path(), &config, &StopFlag::default(), None).unwrap_err();
+    assert!(error.to_string().contains("diverged"), "{error}");
+}
+
+#[test]
+fn a_poor_burn_in_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let outcome = run(folder.path(), &config(&["semi.guard.burn_in_ap_min=1.1"]), &StopFlag::default(), None).unwrap();
+    assert!(outcome.log.iter().all(|r| r.phase != "mutual"));
+    assert!(outcome.log.iter().any(|r| r.alarm.as_deref().is_some_and(|a| a.contains("burn-in goes on"))));
+}
+
+#[test]
+fn without_weight_the_student_learns_as_if_alone() {
+    let set = ["semi.unlabelled_weight=0", "semi.side_weight=0"];
+    let alone = [&set[..], &["semi.burn_in_steps=12"]].concat();
+    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let mutual = run(folders[0].path(), &config(&set), &StopFlag::default(), None).unwrap();
+    let burn_in = run(folders[1].path(), &config(&alone), &StopFlag::default(), None).unwrap();
+    let of = |o: &DetectorOutcome| -> Vec<f64> {
+        o.log.iter().filter(|r| ["burn_in", "mutual"].contains(&r.phase.as_str())).map(|r| r.loss).collect()
+    };
+    for (a, b) in of(&mutual).iter().zip(of(&burn_in)) {
+        assert!((a - b).abs() < 2e-2 * b, "{:?} against {:?}", of(&mutual), of(&burn_in));
+    }
+}
+
+#[test]
+fn a_committee_labels_in_the_teachers_place() {
+    let config = config(&["semi.threshold=0.01", "semi.guard.ap_drop_max=1.0", "semi.ramp_steps=0"]);
+    let committee = || {
+        [7, 8].map(|seed| {
+            tch::manual_seed(seed);
+            Detector::new(&config.detector.model, tch::Device::Cpu).unwrap()
+        })
+    };
+    let spoil = |_: i64, teacher: &mut Detector| {
+        let _no_grad = tch::no_grad_guard();
+        for (_, mut variable) in teacher.variables().variables() {
+            let _ = variable.fill_(0.0);
+        }
+    };
+    let pseudo_losses = |labellers: Vec<Detector>, intervene: Option<Intervention>| -> Vec<Option<f64>> {
+        let folder = tempfile::tempdir().unwrap();
+        let outcome = run_with(folder.path(), &config, &StopFlag::default(), (intervene, labellers)).unwrap();
+        outcome.log.iter().filter(|r| r.phase == "mutual").map(|r| r.loss_pseudo).collect()
+    };
+    let expected = pseudo_losses(committee().into(), None);
+    assert!(expected.iter().any(|l| l.is_some_and(|l| l > 0.0)), "{expected:?}");
+    assert_eq!(pseudo_losses(committee().into(), Some(&spoil)), expected, "the teacher has no say");
+    assert_ne!(pseudo_losses(Vec::new(), None), expected);
+    let [first, _] = committee();
+    assert_ne!(pseudo_losses(vec![first], None), expected, "each of them has one");
+}
+
+#[test]
+fn a_burn_in_on_weak_views_is_supervised_training() {
+    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let set = [
+        "detector.train.steps=6",
+        "detector.train.ema_keep_rate=0.995",
+        "semi.teacher_start=average",
+        "semi.strong_labelled=mutual",
+    ];
+    let config = config(&set);
+    let burn_in = run(folders[0].path(), &config, &StopFlag::default(), None).unwrap();
+    let supervised = supervised(folders[1].path(), &config, &StopFlag::default()).unwrap();
+    let of = |o: &DetectorOutcome| -> Vec<(i64, f64, Option<f64>)> {
+        let rows = o.log.iter().filter(|r| ["burn_in", "train", "validation"].contains(&r.phase.as_str()));
+        rows.map(|r| (r.step, r.loss, r.score)).collect()
+    };
+    assert_eq!(of(&burn_in), of(&supervised));
+    assert_eq!(burn_in.model_sha256, supervised.model_sha256);
+}

@@ -1,0 +1,3 @@
+//! Supervised training of the detectors.
+
+pub mod supervised;

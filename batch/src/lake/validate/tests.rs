@@ -1,0 +1,141 @@
+//! One broken example per rule, each found for its own reason.
+
+use d2r_contracts::tables::{ImageRow, LesionRow, ReportSentenceRow};
+
+use crate::lake::store::tests::{lake, provenance};
+use super::violations;
+use crate::lake::{Lake, Partition, Shard};
+
+fn partition() -> Partition {
+    Partition::new("d", "train")
+}
+
+fn image(id: &str) -> ImageRow {
+    ImageRow {
+        image_id: id.into(),
+        study_id: id.into(),
+        subject_id: id.into(),
+        view: "PA".into(),
+        path: format!("{id}.png"),
+        width: Some(100),
+        height: Some(80),
+        sha256: None,
+        n_boxes: None,
+    }
+}
+
+fn lesion(image: &str, id: &str) -> LesionRow {
+    LesionRow {
+        image_id: image.into(),
+        box_id: id.into(),
+        class_name: "Cardiomegaly".into(),
+        class_id: 3,
+        x_min: 1.0,
+        y_min: 2.0,
+        x_max: 30.0,
+        y_max: 40.0,
+        score: 1.0,
+        source: "fused".into(),
+        reader_id: None,
+        n_readers: Some(1),
+        std_x_min: None,
+        std_y_min: None,
+        std_x_max: None,
+        std_y_max: None,
+        student_iou: None,
+        accepted: true,
+        threshold: None,
+        model_sha256: None,
+    }
+}
+
+fn with_lesion(change: impl FnOnce(&mut LesionRow)) -> (tempfile::TempDir, Lake) {
+    let (folder, lake) = lake();
+    let mut row = lesion("a", "b");
+    change(&mut row);
+    lake.write(&partition(), Shard::default(), vec![image("a")], &provenance("ingest")).unwrap();
+    lake.write(&partition(), Shard::default(), vec![row], &provenance("ingest")).unwrap();
+    (folder, lake)
+}
+
+fn only(lake: &Lake) -> (String, &'static str, Option<String>) {
+    let mut found = violations(lake, &[]).unwrap();
+    assert_eq!(found.len(), 1, "{found:#?}");
+    let v = found.remove(0);
+    (v.table, v.rule, v.column)
+}
+
+fn expect(lake: &Lake, rule: &'static str, column: Option<&str>) {
+    assert_eq!(only(lake), ("lesions".to_owned(), rule, column.map(str::to_owned)));
+}
+
+#[test]
+fn a_sound_lake_has_no_violation() {
+    let (_folder, lake) = with_lesion(|_| {});
+    assert_eq!(violations(&lake, &[]).unwrap(), []);
+}
+
+#[test]
+fn a_value_outside_its_enumeration() {
+    let (_folder, lake) = with_lesion(|row| row.source = "guess".into());
+    expect(&lake, "value", Some("source"));
+}
+
+#[test]
+fn a_number_outside_its_range() {
+    let (_folder, lake) = with_lesion(|row| row.score = 1.5);
+    expect(&lake, "range", Some("score"));
+}
+
+#[test]
+fn an_inverted_box() {
+    let (_folder, lake) = with_lesion(|row| row.x_max = 0.5);
+    expect(&lake, "geometry", Some("x_max"));
+}
+
+#[test]
+fn a_reference_to_nothing() {
+    let (_folder, lake) = with_lesion(|row| row.image_id = "nobody".into());
+    expect(&lake, "reference", Some("image_id"));
+}
+
+#[test]
+fn a_sentence_that_ends_before_it_begins() {
+    let (_folder, lake) = lake();
+    let row = ReportSentenceRow {
+        report_id: "r".into(),
+        sentence_id: 0,
+        char_start: 5,
+        char_end: 5,
+        text: "x".into(),
+        logprob: -1.0,
+    };
+    lake.write(&partition(), Shard::default(), vec![row], &provenance("report")).unwrap();
+    let rules: Vec<_> = violations(&lake, &["report_sentences".into()]).unwrap().into_iter().map(|v| v.rule).collect();
+    assert_eq!(rules, ["geometry", "reference"]);
+}
+
+#[test]
+fn a_damaged_part_and_a_file_that_nobody_owns() {
+    let (_folder, lake) = with_lesion(|_| {});
+    let part = lake.parts("lesions", &partition()).unwrap().remove(0);
+    let path = lake.root().join(&part.file);
+    let mut bytes = std::fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0xff;
+    std::fs::write(&path, &bytes).unwrap();
+    std::fs::copy(&path, path.with_file_name("part-stray.parquet")).unwrap();
+    let found = violations(&lake, &["lesions".into()]).unwrap();
+    let rules: Vec<_> = found.iter().map(|v| v.rule).collect();
+    assert!(rules.contains(&"part") && rules.contains(&"unowned"), "{found:#?}");
+    assert!(found.iter().all(|v| v.file.contains("lesions")), "{found:#?}");
+}
+
+#[test]
+fn one_key_in_two_shards() {
+    let (_folder, lake) = with_lesion(|_| {});
+    for index in 0..2 {
+        lake.write(&partition(), Shard::new(index, 2).unwrap(), vec![lesion("a", "b")], &provenance("ingest")).unwrap();
+    }
+    expect(&lake, "key", None);
+}

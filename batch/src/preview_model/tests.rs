@@ -1,0 +1,152 @@
+//! One set of weights in libtorch and in tract: the same numbers, and the same words.
+
+use d2r_contracts::preview_bundle::{DecoderSizes, PreviewOptions};
+use d2r_viewer::generate::{Hypothesis, Writer};
+use d2r_viewer::graph::{Cache, Encoded, Plan, encode, plan, step};
+use tch::{Device, Kind, Tensor};
+
+use crate::preview_model::onnx::graphs::graphs;
+use crate::preview_model::model::preview_model::Student;
+use crate::config::student::{StudentModelConfig, Tier};
+
+const WORDS: i64 = 30;
+
+fn student() -> Student {
+    let config = StudentModelConfig {
+        tier: Tier::A,
+        input_side: 64,
+        d_model: 32,
+        d_ff: 64,
+        heads: 4,
+        layers: 2,
+        embedding: 16,
+        max_words: 12,
+        dropout: 0.1,
+    };
+    tch::manual_seed(7);
+    let student = Student::new(&config, WORDS, Device::Cpu).unwrap();
+    let _no_grad = tch::no_grad_guard();
+    // Norms that do something: an exporter that forgets them must not pass.
+    for (name, mut tensor) in student.variables().variables() {
+        if name.ends_with("running_var") {
+            let _ = tensor.uniform_(0.5, 2.0);
+        } else if name.contains("norm") || name.ends_with("bias") {
+            let _ = tensor.uniform_(-0.5, 0.5);
+        }
+    }
+    student.freeze();
+    student
+}
+
+fn sizes(student: &Student) -> DecoderSizes {
+    let c = &student.config;
+    DecoderSizes {
+        layers: c.layers as usize,
+        heads: c.heads as usize,
+        d_head: (c.d_model / c.heads) as usize,
+        max_words: c.max_words as usize,
+        grid: c.input_side as usize / 32,
+        heat_grid: c.input_side as usize / 16,
+    }
+}
+
+fn film(seed: u64) -> Vec<u8> {
+    (0..64 * 64u64).map(|i| ((i * 2_654_435_761 + seed * 97) >> 7) as u8).collect()
+}
+
+fn written(plan: &Plan, sizes: DecoderSizes, options: PreviewOptions, film: &Encoded) -> Hypothesis {
+    let mut writer = Writer::new(plan, sizes, options, -1, film.memory.clone()).unwrap();
+    while writer.advance().unwrap() {}
+    writer.finish()
+}
+
+fn near(name: &str, ours: &[f32], theirs: &Tensor, tolerance: f32) {
+    let theirs = Vec::<f32>::try_from(theirs.contiguous().reshape([-1])).unwrap();
+    assert_eq!(ours.len(), theirs.len(), "{name}");
+    let gap = ours.iter().zip(&theirs).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max);
+    assert!(gap <= tolerance, "{name}: {gap}");
+}
+
+#[test]
+fn tract_and_libtorch_agree_on_films_and_words() {
+    let _no_grad = tch::no_grad_guard();
+    let student = student();
+    let graphs = graphs(&student, &[("run_id", "test")]).unwrap();
+    let (encoder, stepper) = (plan(&graphs.encoder).unwrap(), plan(&graphs.step).unwrap());
+    let sizes = sizes(&student);
+    for seed in 0..3 {
+        let pixels = film(seed);
+        let films = Tensor::from_slice(&pixels).view([1, 1, 64, 64]).to_kind(Kind::Float) / 255.0;
+        let features = student.features(&films, false);
+        let encoded = encode(&encoder, &pixels, 64).unwrap();
+        near("heat", &encoded.heat, &features.heat.sigmoid(), 1e-4);
+        near("edges", &encoded.edges, &features.edges, 1e-4);
+        near("labels", &encoded.labels, &features.labels.sigmoid(), 1e-4);
+
+        let words = [0i64, 5, 9, 9, 3, 17];
+        let (logits, looks) =
+            student.decoder.forward_t(&Tensor::from_slice(&words).view([1, 6]), &features.tokens, false);
+        let log_probs = logits.log_softmax(-1, Kind::Float);
+        let mut cache = Cache::new(&sizes).unwrap();
+        for (t, word) in words.into_iter().enumerate() {
+            let (ours, look) = step(&stepper, &sizes, &encoded.memory, &mut cache, word).unwrap();
+            near("log-probabilities", &ours, &log_probs.get(0).get(t as i64), 1e-3);
+            near("attention", &look, &looks.get(0).get(t as i64), 1e-4);
+        }
+    }
+}
+
+#[test]
+fn freezing_twice_changes_nothing_and_a_student_that_is_not_frozen_is_not_written() {
+    let student = student();
+    let before: Vec<Tensor> = student.variables().trainable_variables().iter().map(Tensor::copy).collect();
+    student.freeze();
+    for (before, after) in before.iter().zip(student.variables().trainable_variables()) {
+        assert!(
+            f64::try_from((before - &after).abs().max()).unwrap() <= 1e-6 * f64::try_from(before.abs().max()).unwrap()
+        );
+    }
+    let _no_grad = tch::no_grad_guard();
+    let _ = student.token.ws.shallow_clone().uniform_(-1.0, 1.0);
+    let refused = graphs(&student, &[]).unwrap_err().to_string();
+    assert!(refused.contains("token.weight") && refused.contains("frozen"), "{refused}");
+}
+
+#[test]
+fn greedy_words_are_those_of_libtorch_and_a_beam_is_no_worse() {
+    let _no_grad = tch::no_grad_guard();
+    let student = student();
+    let graphs = graphs(&student, &[]).unwrap();
+    let (encoder, stepper) = (plan(&graphs.encoder).unwrap(), plan(&graphs.step).unwrap());
+    let sizes = sizes(&student);
+    let options = PreviewOptions {
+        beam_size: 1,
+        block_ngram: 0,
+        score_min: 0.3,
+        nms_iou: 0.5,
+        max_findings: 5,
+        link_weight_min: 0.3,
+    };
+    for seed in 0..8 {
+        let pixels = film(seed);
+        let films = Tensor::from_slice(&pixels).view([1, 1, 64, 64]).to_kind(Kind::Float) / 255.0;
+        let tokens = student.features(&films, false).tokens;
+        let mut expected = vec![0i64];
+        while expected.len() <= sizes.max_words {
+            let ids = Tensor::from_slice(&expected).view([1, -1]);
+            let (logits, _) = student.decoder.forward_t(&ids, &tokens, false);
+            let next = i64::try_from(logits.get(0).get(expected.len() as i64 - 1).argmax(0, false)).unwrap();
+            if next == 0 {
+                break;
+            }
+            expected.push(next);
+        }
+        let encoded = encode(&encoder, &pixels, 64).unwrap();
+        let greedy = written(&stepper, sizes, options, &encoded);
+        assert_eq!(greedy.words, expected[1..]);
+        assert_eq!(greedy.looks.len(), greedy.words.len());
+        let wide = PreviewOptions { beam_size: 3, ..options };
+        let beam = written(&stepper, sizes, wide, &encoded);
+        assert!(beam.sum >= greedy.sum - 1e-3, "{} against {}", beam.sum, greedy.sum);
+    }
+}

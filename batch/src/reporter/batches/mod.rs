@@ -1,0 +1,8 @@
+//! Batches of the report model: studies, augmentation, token ids, the border where plain data become tensors.
+
+pub mod augment;
+pub mod collate;
+pub mod collate_text;
+pub mod laterality_swap;
+pub mod study;
+pub mod text_tokens;

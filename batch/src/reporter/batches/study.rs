@@ -1,0 +1,254 @@
+//! What the report model is given, as plain data: the film at the trunk's size, crops of its boxes from the full
+//! resolution, words, and which boxes a sentence names. Prepared once and kept as bytes over the epochs.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use d2r_contracts::boxes::BoxXyxy;
+use d2r_contracts::preprocess::{Fit, InputSpec, crop_region, to_model_input};
+use d2r_contracts::radiograph::Radiograph;
+use d2r_contracts::space::{Letterbox, Original};
+use d2r_contracts::tables::{ImageRow, LesionRow};
+use serde::{Deserialize, Serialize};
+
+use crate::reporter::batches::text_tokens::EncodedTexts;
+
+/// Shortest side of a box that is cropped, original pixels.
+const SIDE_MIN: f32 = 4.0;
+
+/// How films and regions are prepared; part of the model card.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct VisualSpec {
+    /// The film.
+    pub film: InputSpec,
+    /// Regions per film at most, by score; 0 uses none.
+    pub max_regions: usize,
+    /// Side of a crop, pixels.
+    pub region_side: u32,
+    /// Context around a box, as a share of its side.
+    pub region_margin: f32,
+    /// Films of a study.
+    #[serde(default = "one_view")]
+    pub views: usize,
+}
+
+/// Of cards that were written before a study could have several views.
+fn one_view() -> usize {
+    1
+}
+
+impl VisualSpec {
+    /// One film a study of `side` pixels, letterboxed, with ImageNet's statistics as grey.
+    pub fn new(side: u32, max_regions: usize, region_side: u32, region_margin: f32) -> Self {
+        // Means of the three channels of ImageNet's published statistics.
+        let film = InputSpec { side, fit: Fit::Letterbox, mean: 0.449, std: 0.226 };
+        Self { film, max_regions, region_side, region_margin, views: 1 }
+    }
+}
+
+/// A region of a film.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Region {
+    /// `region_side^2` grey levels.
+    pub crop: Vec<u8>,
+    /// VinDr-CXR class.
+    pub class_id: i32,
+    /// Score, then centre and size as shares of the film: `x y w h`.
+    pub place: [f32; 5],
+}
+
+/// The films of a study and the regions of the first, the surest first.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StudyVisual {
+    /// `side^2` grey levels of each view, one after the other.
+    pub film: Vec<u8>,
+    /// Where the first film lies in its square.
+    pub letterbox: Letterbox,
+    /// At most `max_regions`.
+    pub regions: Vec<Region>,
+}
+
+impl StudyVisual {
+    /// Puts further views after the first.
+    pub fn with_views<'a>(mut self, views: impl Iterator<Item = &'a Radiograph>, spec: &VisualSpec) -> Self {
+        self.film.extend(views.flat_map(|view| to_model_input(view, &spec.film).pixels));
+        self
+    }
+
+    /// Bytes held.
+    pub fn bytes(&self) -> usize {
+        self.film.len() + self.regions.iter().map(|r| r.crop.len() + 32).sum::<usize>()
+    }
+}
+
+/// The box of a row.
+pub fn box_of(row: &LesionRow) -> BoxXyxy<Original> {
+    BoxXyxy::new(row.x_min, row.y_min, row.x_max, row.y_max)
+}
+
+/// Prepares a film and its boxes. Returns with it, for each region, the index of its row in `lesions`.
+///
+/// Boxes are taken by score, then by `box_id`; a box without a proper crop is left out.
+pub fn study_visual(radiograph: &Radiograph, lesions: &[LesionRow], spec: &VisualSpec) -> (StudyVisual, Vec<usize>) {
+    let mut order: Vec<usize> = (0..lesions.len()).collect();
+    order.sort_by(|&a, &b| {
+        lesions[b].score.total_cmp(&lesions[a].score).then_with(|| lesions[a].box_id.cmp(&lesions[b].box_id))
+    });
+    let (width, height) = (radiograph.width as f32, radiograph.height as f32);
+    let mut regions = Vec::new();
+    let mut kept = Vec::new();
+    for index in order {
+        if regions.len() == spec.max_regions {
+            break;
+        }
+        let row = &lesions[index];
+        let region = box_of(row).clip(width, height);
+        if !region.is_proper() || region.width() < SIDE_MIN || region.height() < SIDE_MIN {
+            continue;
+        }
+        let Some(crop) = crop_region(radiograph, &region, spec.region_side, spec.region_margin) else { continue };
+        let (x, y) = region.centre();
+        let place = [row.score, x / width, y / height, region.width() / width, region.height() / height];
+        regions.push(Region { crop, class_id: row.class_id, place });
+        kept.push(index);
+    }
+    let input = to_model_input(radiograph, &spec.film);
+    (StudyVisual { film: input.pixels, letterbox: input.letterbox, regions }, kept)
+}
+
+/// A sentence of a reference report and the regions that it names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedRegions {
+    /// First word, counted from 0 without the leading boundary.
+    pub first: usize,
+    /// One past the last word.
+    pub end: usize,
+    /// Indices in the film's regions.
+    pub regions: Vec<usize>,
+}
+
+/// The films that stand for a study, by image: each image alone, or the first `views` of its study (in the order of image ids) with the
+/// first one again where there are fewer.
+pub fn study_views(images: Vec<ImageRow>, views: usize) -> Vec<Vec<ImageRow>> {
+    if views <= 1 {
+        return images.into_iter().map(|image| vec![image]).collect();
+    }
+    let mut studies: Vec<Vec<ImageRow>> = Vec::new();
+    let mut place: BTreeMap<String, usize> = BTreeMap::new();
+    for image in images {
+        let at = *place.entry(image.study_id.clone()).or_insert_with(|| {
+            studies.push(Vec::new());
+            studies.len() - 1
+        });
+        studies[at].push(image);
+    }
+    for films in &mut studies {
+        films.sort_by(|a, b| a.image_id.cmp(&b.image_id));
+        let first = films[0].clone();
+        films.resize(views, first);
+    }
+    studies
+}
+
+/// A study to learn from.
+#[derive(Debug, Clone)]
+pub struct ReportExample {
+    /// The visit.
+    pub study_id: String,
+    /// Film and regions.
+    pub visual: Arc<StudyVisual>,
+    /// Vocabulary ids with their boundaries, cut to the longest target.
+    pub ids: Vec<i64>,
+    /// Sentences that name regions.
+    pub named: Vec<NamedRegions>,
+    /// The cleaned reference, whole.
+    pub reference: String,
+    /// The reference for the text encoder; empty without alignment.
+    pub texts: EncodedTexts,
+}
+
+/// A square film of `side` pixels in itself.
+#[cfg(test)]
+pub fn square(side: u32) -> Letterbox {
+    Letterbox {
+        scale_x: 1.0,
+        scale_y: 1.0,
+        pad_x: 0.0,
+        pad_y: 0.0,
+        original_width: side,
+        original_height: side,
+        model_width: side,
+        model_height: side,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(box_id: &str, score: f32, [x_min, y_min, x_max, y_max]: [f32; 4]) -> LesionRow {
+        LesionRow {
+            image_id: "i".into(),
+            box_id: box_id.into(),
+            class_name: "Cardiomegaly".into(),
+            class_id: 3,
+            x_min,
+            y_min,
+            x_max,
+            y_max,
+            score,
+            source: "pseudo".into(),
+            reader_id: None,
+            n_readers: None,
+            std_x_min: None,
+            std_y_min: None,
+            std_x_max: None,
+            std_y_max: None,
+            student_iou: None,
+            accepted: true,
+            threshold: None,
+            model_sha256: None,
+        }
+    }
+
+    #[test]
+    fn crops_come_from_the_films_own_pixels_and_are_padded_along_their_short_side() {
+        // A film twice as wide as high; the bright bar is in its lower right corner, four times as wide as high.
+        let (width, height) = (800usize, 400usize);
+        let mut pixels = vec![20u8; width * height];
+        for y in 330..370 {
+            pixels[y * width + 600..y * width + 760].fill(240);
+        }
+        let film = Radiograph::new(800, 400, pixels).unwrap();
+        let spec = VisualSpec::new(64, 2, 32, 0.0);
+        let (visual, _) = study_visual(&film, &[row("bar", 0.9, [600.0, 330.0, 760.0, 370.0])], &spec);
+        let rows: Vec<&[u8]> = visual.regions[0].crop.chunks(32).collect();
+        assert!(
+            rows[14..18].iter().all(|r| r.iter().all(|&p| p > 200)),
+            "the bar fills the crop's middle from side to side"
+        );
+        assert!(rows[..10].iter().chain(&rows[22..]).all(|r| r.iter().all(|&p| p == 0)), "above and below is padding");
+        assert_eq!(visual.regions[0].place, [0.9, 0.85, 0.875, 0.2, 0.1]);
+    }
+
+    #[test]
+    fn the_surest_boxes_come_first_and_degenerate_ones_not_at_all() {
+        let film = Radiograph::new(100, 80, (0..8000).map(|i| (i % 251) as u8).collect()).unwrap();
+        let lesions = [
+            row("b", 0.5, [10.0, 10.0, 50.0, 50.0]),
+            row("flat", 0.9, [10.0, 10.0, 10.0, 50.0]),
+            row("outside", 0.9, [200.0, 10.0, 220.0, 50.0]),
+            row("a", 0.5, [20.0, 20.0, 60.0, 70.0]),
+            row("top", 0.8, [0.0, 0.0, 50.0, 40.0]),
+            row("nan", f32::NAN, [f32::NAN, 0.0, 50.0, 40.0]),
+        ];
+        let spec = VisualSpec::new(64, 2, 32, 0.1);
+        let (visual, kept) = study_visual(&film, &lesions, &spec);
+        assert_eq!(kept, [4, 3]);
+        assert_eq!(visual.film.len(), 64 * 64);
+        assert!(visual.regions.iter().all(|r| r.crop.len() == 32 * 32));
+        assert_eq!(visual.regions[0].place, [0.8, 0.25, 0.25, 0.5, 0.5]);
+        let none = study_visual(&film, &lesions, &VisualSpec::new(64, 0, 32, 0.1));
+        assert!(none.0.regions.is_empty() && none.1.is_empty());
+    }
+}

@@ -1,0 +1,87 @@
+//! Parity of D2R-Net's visual modules with `tests/python/golden/d2rnet.py`: PyTorch, double precision, patch by patch.
+
+use serde_json::{Value, json};
+use tch::{Device, Kind, Tensor, nn};
+
+use crate::reporter::model::cpca::Cpca;
+use crate::reporter::model::lera::LesionEnhancement;
+use crate::reporter::model::region_encoder::RegionEncoder;
+use crate::reporter::model::report_model::RegionTensors;
+use crate::config::report::{Lera, ReportModelConfig};
+use crate::config::{Layers, resolve};
+use crate::nn::parity_golden::{assert_close, assert_sampled, fill, image, numbers, signed, values};
+
+const TOLERANCE: f64 = 1e-4;
+
+fn golden() -> Value {
+    serde_json::from_str(include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/golden/reporter/d2rnet.json"))).unwrap()
+}
+
+fn tiny() -> ReportModelConfig {
+    let layers = Layers { preset: Some("tiny".into()), ..Layers::default() };
+    resolve(&layers).unwrap().config.report.model
+}
+
+#[test]
+fn channel_prior_attention() {
+    let vs = nn::VarStore::new(Device::Cpu);
+    let module = Cpca::new(&(vs.root() / "cpca"), 8);
+    fill(&vs, "", &json!({}));
+    assert_sampled(&module.forward(&signed(7, &[2, 8, 12, 12])), &golden()["cpca"], TOLERANCE, "CPCA");
+}
+
+#[test]
+fn lesion_enhancement_in_both_forms() {
+    for (key, filters, kind) in
+        [("literal_8", 8, Lera::Literal), ("literal_3", 3, Lera::Literal), ("mended_3", 3, Lera::Mended)]
+    {
+        let vs = nn::VarStore::new(Device::Cpu);
+        let module = LesionEnhancement::new(&vs.root(), 3, filters, kind).unwrap();
+        fill(&vs, "", &json!({}));
+        let found = module.forward_t(&image(12, &[2, 3, 16, 16]), false);
+        assert_sampled(&found, &golden()[key], TOLERANCE, key);
+    }
+}
+
+#[test]
+fn the_literal_form_is_deaf_in_its_patches_and_the_mended_one_is_not() {
+    // Three channels leave one hidden unit, and a layer norm over one value returns its bias.
+    let heard = |kind: Lera| {
+        let mut vs = nn::VarStore::new(Device::Cpu);
+        let module = LesionEnhancement::new(&vs.root(), 3, 3, kind).unwrap();
+        fill(&vs, "", &json!({}));
+        // One layer norm in single precision, times 1/sqrt(epsilon), leaves more than nothing.
+        vs.double();
+        module.forward_t(&image(12, &[2, 3, 16, 16]).to_kind(Kind::Double), false).sum(Kind::Float).backward();
+        let gradient = vs.variables()["lga2.mlp1.weight"].grad();
+        f64::try_from(gradient.abs().max()).unwrap()
+    };
+    assert!(heard(Lera::Literal) < 1e-10, "{}", heard(Lera::Literal));
+    assert!(heard(Lera::Mended) > 1e-6, "{}", heard(Lera::Mended));
+}
+
+#[test]
+fn region_network_without_padding() {
+    let config = ReportModelConfig {
+        rgb: true,
+        region_padding: false,
+        region_side: 96,
+        region_width: 4,
+        region_embedding: false,
+        lera: Lera::Off,
+        ..tiny()
+    };
+    let vs = nn::VarStore::new(Device::Cpu);
+    let network = RegionEncoder::new(&vs.root(), &config, 8);
+    fill(&vs, "", &json!({}));
+    let none = |size: &[i64], kind| Tensor::zeros(size, (kind, Device::Cpu));
+    let regions = RegionTensors {
+        crops: none(&[2, 1, 96, 96], Kind::Uint8),
+        slots: none(&[2], Kind::Int64),
+        present: none(&[1, 2], Kind::Bool),
+        classes: none(&[2], Kind::Int64),
+        places: none(&[2, 5], Kind::Float),
+    };
+    let found = network.forward_t(&image(11, &[2, 3, 96, 96]), &regions, false);
+    assert_close(&values(&found), &numbers(&golden()["region_network"]), TOLERANCE, "region network");
+}

@@ -1,0 +1,34 @@
+//! The optimizer of the report model: Adam (AMSGrad) with a rate for what sees, one for what writes, one for the text encoder.
+
+use tch::Tensor;
+
+use crate::training::checkpoint::named_tensors;
+use crate::training::optimizer::{Optimizer, ParamGroup, Rule, decay_split};
+use crate::reporter::align::alignment::Alignment;
+use crate::config::report::ReportTrainConfig;
+use crate::error::Result;
+use crate::reporter::model::report_model::ReportModel;
+
+/// Parameters that learn at the visual rate.
+const VISUAL: [&str; 2] = ["visual_extractor.", "region_encoder."];
+
+/// Visual, language and text parameters, each with and without decay.
+///
+/// # Errors
+/// Those of [`Optimizer::new`].
+pub fn optimizer(model: &ReportModel, alignment: Option<&Alignment>, config: &ReportTrainConfig) -> Result<Optimizer> {
+    let learned = |vs| named_tensors(vs).into_iter().filter(|(_, t): &(String, Tensor)| t.requires_grad());
+    let (visual, language): (Vec<_>, Vec<_>) =
+        learned(model.variables()).partition(|(name, _)| VISUAL.iter().any(|v| name.starts_with(v)));
+    let mut sets = vec![("visual", visual, config.lr_visual), ("language", language, config.lr)];
+    if let Some(alignment) = alignment {
+        sets.push(("text", learned(alignment.variables()).collect(), alignment.lr()));
+    }
+    let mut groups = Vec::new();
+    for (name, params, lr) in sets {
+        let (decayed, plain) = if config.decay_all { (params, Vec::new()) } else { decay_split(params) };
+        groups.push(ParamGroup { name: name.into(), params: decayed, lr, weight_decay: config.weight_decay });
+        groups.push(ParamGroup { name: format!("{name} norms and biases"), params: plain, lr, weight_decay: 0.0 });
+    }
+    Optimizer::new(Rule::ADAM_AMSGRAD, groups)
+}

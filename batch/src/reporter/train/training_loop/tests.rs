@@ -1,0 +1,218 @@
+//! Learning, exact resume, early stopping on drawn squares: the class of a box decides the words.
+
+use std::sync::Arc;
+
+use tch::Kind;
+
+use super::*;
+use crate::config::report::AlignmentConfig;
+use crate::config::{Layers, resolve};
+use crate::reporter::batches::study::{NamedRegions, Region, square};
+use crate::reporter::batches::text_tokens::TextTokens;
+
+const SPEC_SIDE: u32 = 32;
+
+struct Fixture {
+    examples: Vec<ReportExample>,
+    vocabulary: Vocabulary,
+    spec: VisualSpec,
+    model: crate::config::report::ReportModelConfig,
+    config: ReportTrainConfig,
+    align: AlignmentConfig,
+}
+
+/// Films whose first box is a heart or an effusion, and reports that say so.
+fn fixture(count: usize) -> Fixture {
+    let texts = ["the heart is enlarged . the lungs are clear .", "there is a left effusion . the heart is normal ."];
+    let vocabulary = Vocabulary::build(texts.iter().copied(), 1);
+    let tokens = TextTokens::words(&vocabulary);
+    let examples = (0..count)
+        .map(|i| {
+            let kind = i % 2;
+            let region = |class_id: i32, x: f32| Region {
+                crop: vec![(40 * class_id) as u8; 256],
+                class_id,
+                place: [0.9, x, 0.6, 0.3, 0.2],
+            };
+            let regions = if kind == 0 { vec![region(3, 0.5), region(2, 0.2)] } else { vec![region(16, 0.8)] };
+            let film = (0..SPEC_SIDE * SPEC_SIDE).map(|p| (p as usize * 7 + i * 13 + kind * 60) as u8).collect();
+            ReportExample {
+                study_id: format!("s{i}"),
+                visual: Arc::new(StudyVisual { film, letterbox: square(SPEC_SIDE), regions }),
+                ids: vocabulary.encode(texts[kind], 40),
+                named: vec![NamedRegions { first: 0, end: 5, regions: vec![0] }],
+                reference: texts[kind].into(),
+                texts: tokens.report(texts[kind], 40),
+            }
+        })
+        .collect();
+    let layers = Layers { preset: Some("tiny".into()), ..Layers::default() };
+    let mut report = resolve(&layers).unwrap().config.report;
+    report.model.input_side = SPEC_SIDE;
+    report.model.region_side = 16;
+    report.train.log_every = 1;
+    let spec = VisualSpec::new(SPEC_SIDE, 4, 16, 0.0);
+    Fixture { examples, vocabulary, spec, model: report.model, config: report.train, align: report.align }
+}
+
+impl Fixture {
+    fn run(&self, dir: &std::path::Path, stop: &StopFlag) -> Result<ReportOutcome> {
+        tch::manual_seed(1);
+        let words = self.vocabulary.len() as i64 + 1;
+        let mut model = ReportModel::new(&self.model, words, (0.449, 0.226), Device::Cpu)?;
+        let (train, validation) = self.examples.split_at(self.examples.len() - 2);
+        let job = ReportTraining {
+            train,
+            augment: None,
+            validation,
+            vocabulary: &self.vocabulary,
+            visual: self.spec,
+            config: &self.config,
+            decode: DecodeOptions::beam(1, 14),
+            seed: 7,
+            device: Device::Cpu,
+            progress: Progress::Quiet,
+            stop,
+        };
+        let text = TextTokens::words(&self.vocabulary);
+        let mut alignment = match self.align.is_on() {
+            true => Some(Alignment::new(&self.align, text.rows(), model.d_visual(), Device::Cpu)?),
+            false => None,
+        };
+        super::train(&mut model, alignment.as_mut(), &RunDir::at(dir, "run"), &job)
+    }
+}
+
+fn losses(outcome: &ReportOutcome) -> Vec<(String, i64, f64, Option<f64>)> {
+    outcome.log.iter().map(|r| (r.phase.clone(), r.step, r.loss, r.score)).collect()
+}
+
+#[test]
+fn the_model_learns_what_the_boxes_say() {
+    let mut fixture = fixture(10);
+    (fixture.config.epochs, fixture.config.lr, fixture.config.lr_visual) = (30, 5e-3, 2e-3);
+    fixture.config.patience = 30;
+    fixture.model.visual_dropout = 0.0;
+    let dir = tempfile::tempdir().unwrap();
+    let outcome = fixture.run(dir.path(), &StopFlag::default()).unwrap();
+    let train: Vec<_> = outcome.log.iter().filter(|r| r.phase == "train").collect();
+    let (first, last) = (train[0], train[train.len() - 1]);
+    assert!(last.loss_word < Some(0.3 * first.loss_word.unwrap()), "{first:?} {last:?}");
+    assert!(last.loss_grounding < first.loss_grounding);
+    assert!(outcome.best_score > Some(0.9), "{:?}", outcome.best_score);
+    assert!(dir.path().join("best/model.safetensors").is_file());
+}
+
+#[test]
+fn a_stopped_run_goes_on_bit_for_bit() {
+    let mut fixture = fixture(10);
+    (fixture.config.epochs, fixture.config.batch_size, fixture.config.log_every) = (2, 3, 2);
+    let whole = tempfile::tempdir().unwrap();
+    let expected = fixture.run(whole.path(), &StopFlag::default()).unwrap();
+    assert_eq!(expected.steps, 6);
+    let torn = tempfile::tempdir().unwrap();
+    // The flag is set from the start: each start does no step, saves, and stops.
+    let stop = StopFlag::default();
+    stop.request(15);
+    let error = fixture.run(torn.path(), &stop).unwrap_err();
+    assert_eq!(error.exit().code(), 143);
+    assert!(torn.path().join("checkpoints/step-000000/MANIFEST.json").is_file());
+    // Another thread asks in the middle of the run, wherever that is.
+    let stop = StopFlag::default();
+    let asker = stop.clone();
+    let handle = std::thread::spawn(move || {
+        std::thread::sleep(std::time::Duration::from_millis(60));
+        asker.request(2);
+    });
+    let middle = fixture.run(torn.path(), &stop);
+    handle.join().unwrap();
+    assert!(middle.is_ok() || middle.is_err_and(|e| e.exit().code() == 130));
+    let resumed = fixture.run(torn.path(), &StopFlag::default()).unwrap();
+    assert_eq!(losses(&resumed), losses(&expected));
+    assert_eq!(resumed.model_sha256, expected.model_sha256);
+}
+
+#[test]
+fn alignment_learns_resumes_and_is_kept_apart() {
+    let mut fixture = fixture(10);
+    (fixture.align.lab_weight, fixture.align.gab_weight) = (1.0, 1.0);
+    (fixture.config.epochs, fixture.config.batch_size, fixture.config.log_every) = (12, 8, 1);
+    (fixture.config.lr_visual, fixture.align.text.lr, fixture.config.patience) = (2e-3, 5e-3, 12);
+    fixture.align.text.dropout = 0.0;
+    let whole = tempfile::tempdir().unwrap();
+    let expected = fixture.run(whole.path(), &StopFlag::default()).unwrap();
+    let train: Vec<_> = expected.log.iter().filter(|r| r.phase == "train").collect();
+    let (first, last) = (train[0], train[train.len() - 1]);
+    assert!(first.loss_local > Some(0.0) && first.loss_global > Some(0.0), "{first:?}");
+    assert!(last.loss_local < first.loss_local && last.loss_global < first.loss_global, "{first:?} {last:?}");
+    assert!(whole.path().join("best/alignment.safetensors").is_file());
+    let torn = tempfile::tempdir().unwrap();
+    let stop = StopFlag::default();
+    stop.request(15);
+    assert_eq!(fixture.run(torn.path(), &stop).unwrap_err().exit().code(), 143);
+    let resumed = fixture.run(torn.path(), &StopFlag::default()).unwrap();
+    assert_eq!(losses(&resumed), losses(&expected));
+    // Writing needs the report model alone.
+    let names = checkpoint::read_tensors(&whole.path().join("best/model.safetensors")).unwrap();
+    assert!(names.iter().all(|(n, _)| !n.contains("text")));
+}
+
+#[test]
+fn another_seed_gives_another_order_and_every_study_comes_once() {
+    let order = epoch_order(10, 1, 0);
+    assert_eq!(order, epoch_order(10, 1, 0));
+    assert_ne!(order, epoch_order(10, 1, 1));
+    assert_ne!(order, epoch_order(10, 2, 0));
+    let mut sorted = order;
+    sorted.sort_unstable();
+    assert_eq!(sorted, (0..10).collect::<Vec<_>>());
+}
+
+#[test]
+fn training_stops_when_the_score_no_longer_rises() {
+    let mut fixture = fixture(6);
+    (fixture.config.epochs, fixture.config.patience) = (12, 2);
+    // Without a learning rate only the batch norms' statistics move, so the score soon stops rising.
+    (fixture.config.lr, fixture.config.lr_visual) = (0.0, 0.0);
+    let dir = tempfile::tempdir().unwrap();
+    let outcome = fixture.run(dir.path(), &StopFlag::default()).unwrap();
+    assert_eq!(outcome.steps - outcome.best_step, 2, "one step an epoch, two epochs of patience");
+    assert!(outcome.steps < 12);
+}
+
+#[test]
+fn the_best_weights_are_kept_whichever_epoch_they_come_from() {
+    let mut fixture = fixture(6);
+    // Only the batch norms' statistics move: epochs of two runs are the same whatever their number.
+    (fixture.config.epochs, fixture.config.patience) = (12, 2);
+    (fixture.config.lr, fixture.config.lr_visual) = (0.0, 0.0);
+    let long = tempfile::tempdir().unwrap();
+    let outcome = fixture.run(long.path(), &StopFlag::default()).unwrap();
+    assert!(outcome.best_step < outcome.steps, "training went on after the best epoch");
+    fixture.config.epochs = outcome.best_step;
+    let short = tempfile::tempdir().unwrap();
+    let to_the_best = fixture.run(short.path(), &StopFlag::default()).unwrap();
+    assert_eq!(to_the_best.steps, outcome.best_step);
+    assert_eq!(to_the_best.model_sha256, outcome.model_sha256);
+}
+
+#[test]
+fn no_study_is_nothing_to_do_and_no_validation_keeps_the_last_weights() {
+    let mut fixture = fixture(4);
+    fixture.config.epochs = 1;
+    let dir = tempfile::tempdir().unwrap();
+    let few = Fixture { examples: fixture.examples[..2].to_vec(), ..fixture };
+    assert_eq!(few.run(dir.path(), &StopFlag::default()).unwrap_err().exit().code(), 99);
+}
+
+#[test]
+fn norms_and_biases_do_not_decay_and_every_parameter_has_a_group() {
+    let fixture = fixture(2);
+    let model = ReportModel::new(&fixture.model, 9, (0.4, 0.2), Device::Cpu).unwrap();
+    let learned = model.variables().trainable_variables().len();
+    let mut with_steps = optimizer(&model, None, &fixture.config).unwrap();
+    let sums: Vec<Tensor> = model.variables().trainable_variables().iter().map(|v| v.sum(Kind::Float)).collect();
+    with_steps.backward(&Tensor::stack(&sums, 0).sum(Kind::Float)).unwrap();
+    with_steps.step(1.0);
+    assert_eq!(with_steps.state().len(), 1 + 3 * learned);
+}

@@ -1,0 +1,48 @@
+//! How good a report model is on the validation split: what it writes, and the word loss.
+
+use crate::reporter::train::training_loop::{ReportTraining, visual_tensors};
+use crate::config::report::Selection;
+use crate::reporter::batches::collate::{WordBatch, stack_visuals, stack_words};
+use crate::reporter::batches::study::{ReportExample, StudyVisual};
+use crate::error::Result;
+use crate::eval::text::bleu::bleu;
+use crate::eval::text::label_f1::{MICRO, label_f1};
+use crate::reporter::model::report_model::{ReportModel, ReportTargets};
+use d2r_contracts::findings_labeler::label;
+use tch::Kind;
+
+/// The configured score of the written reports, and the word loss.
+///
+/// # Errors
+/// [`crate::error::Error::Stopped`] when asked to stop; those of writing.
+pub fn score(model: &ReportModel, studies: &[ReportExample], job: &ReportTraining) -> Result<(f64, f64)> {
+    let _no_grad = tch::no_grad_guard();
+    let options = if job.config.val_beam { job.decode.clone() } else { job.decode.greedily() };
+    let (mut written, mut references, mut pairs) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut loss, mut words) = (0.0, 0.0);
+    for chunk in studies.chunks(job.config.batch_size.max(1)) {
+        job.stop.check()?;
+        let examples: Vec<&ReportExample> = chunk.iter().collect();
+        let visuals: Vec<&StudyVisual> = chunk.iter().map(|e| e.visual.as_ref()).collect();
+        let visual = visual_tensors(stack_visuals(&visuals, &job.visual, job.device)?);
+        for (report, example) in model.generate(&visual, None, &options)?.iter().zip(chunk) {
+            let text = job.vocabulary.decode(&report.words);
+            pairs.push((label(&example.reference), label(&text)));
+            written.push(text);
+            references.push(vec![example.reference.clone()]);
+        }
+        let WordBatch { ids, kept, named } = stack_words(&examples, job.device)?;
+        let count = f64::try_from(kept.sum(Kind::Double))?;
+        let losses = model.losses(&model.features(&visual, false), &ReportTargets { ids, kept, named }, false);
+        loss += f64::try_from(losses.word)? * count;
+        words += count;
+    }
+    let bleu4 = bleu(&written, &references)[3];
+    let f1 = label_f1(&pairs, &MICRO, None).f1;
+    let score = match job.config.selection {
+        Selection::Mean => 0.5 * (bleu4 + f1),
+        Selection::Bleu4 => bleu4,
+        Selection::LabelF1 => f1,
+    };
+    Ok((score, loss / f64::max(words, 1.0)))
+}

@@ -1,0 +1,88 @@
+//! `d2r import-weights`: weights of others as a detector run of ours.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use crate::detector::detector::Detector;
+use crate::error::{Error, Result};
+use crate::lake::digest::{file_digest, sha256_file};
+use crate::training::checkpoint::named_tensors;
+use crate::detector::card::DetectorCard;
+use crate::training::model_card::ModelCard;
+use crate::training::run_dir::RunDir;
+use crate::weights::detector_names::Origin;
+use crate::weights::import::{Import, ImportReport, import};
+
+use crate::context::{Context, StageResult};
+use crate::stages::work_key::work_key;
+
+/// The first word of the run's name.
+const VERB: &str = "detector";
+
+/// What to import.
+#[derive(Debug, Clone)]
+pub struct Args {
+    /// A safetensors file.
+    pub weights: PathBuf,
+    /// Whose names it has.
+    pub origin: Origin,
+    /// Of a checkpoint with teacher and student, the student.
+    pub student: bool,
+    /// Prefixes of our names that start fresh.
+    pub fresh: Vec<String>,
+    /// Number of lesion classes; the 22 of VinDr-CXR when absent.
+    pub classes: Option<i64>,
+    /// Where runs are kept.
+    pub runs: PathBuf,
+}
+
+/// Imports into a new run with the model of the configuration.
+///
+/// # Errors
+/// [`Error::BadData`] with the names that do not fit; those of reading and writing.
+pub fn run(ctx: &Context, args: Args) -> Result<(StageResult, ImportReport)> {
+    let start = Instant::now();
+    if !args.weights.is_file() {
+        let hint = "expected a safetensors file; pickled weights are not read, convert them first".into();
+        return Err(Error::InputMissing { path: args.weights, hint });
+    }
+    let config = &ctx.config.detector.model;
+    tch::manual_seed(ctx.config.run.seed as i64);
+    let mut detector = match args.classes {
+        Some(classes) => Detector::with_classes(config, classes, ctx.device)?,
+        None => Detector::new(config, ctx.device)?,
+    };
+    let job = Import { file: &args.weights, origin: args.origin, teacher: !args.student, fresh: &args.fresh };
+    let report = import(&mut detector, config, &job)?;
+    let text = serde_json::to_string(config).map_err(|e| Error::Internal(e.to_string()))?;
+    let key = work_key(&[
+        ("verb", "import-weights"),
+        ("config", &text),
+        ("file", &sha256_file(&args.weights)?),
+        ("fresh", &args.fresh.join(" ")),
+        ("student", &args.student.to_string()),
+        ("seed", &ctx.config.run.seed.to_string()),
+    ]);
+    let run = RunDir::create(&args.runs, VERB, &key, ctx)?;
+    let _lock = run.lock()?;
+    run.write_best(&named_tensors(detector.variables()))?;
+    run.write_json("import.json", &report)?;
+    let card = DetectorCard::new(config, ctx.config.annotate.threshold);
+    let card = DetectorCard { classes: card.classes.into_iter().take(detector.classes() as usize).collect(), ..card };
+    ModelCard::new(VERB, run.id(), sha256_file(&run.best())?, card).write(&run)?;
+    let count = |names: &[String]| names.len() as f64;
+    let result = StageResult {
+        stage: "import-weights".into(),
+        files: vec![file_digest(&run.best())?, file_digest(&run.path().join("card.json"))?],
+        figures: [
+            ("taken".to_owned(), count(&report.taken)),
+            ("fresh".to_owned(), count(&report.fresh)),
+            ("unused".to_owned(), count(&report.unused)),
+        ]
+        .into(),
+        wall_s: start.elapsed().as_secs_f64(),
+        ..StageResult::default()
+    };
+    run.finish(&result)?;
+    Ok((result, report))
+}

@@ -1,0 +1,230 @@
+//! Trains the detector on the fused reader boxes of a dataset of the lake.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use d2r_contracts::decode::DecodeOptions;
+use d2r_contracts::findings_labeler::lesion_classes_in;
+use d2r_contracts::rows::Row;
+use d2r_contracts::tables::{FailureRow, ImageRow, LesionRow, ReportRow};
+
+use crate::context::{Context, StageResult};
+use crate::stages::work_key::work_key;
+use crate::detector::batches::loader::{DetectionSet, Source};
+use crate::detector::detector::Detector;
+use crate::error::{Error, Result};
+use crate::lake::digest::file_digest;
+use crate::lake::{Lake, Partition, Provenance, Shard};
+use crate::training::checkpoint::load_strict;
+use crate::detector::card::{DetectorCard, input_spec, load_detector};
+use crate::detector::train::supervised::{DetectorTraining, train};
+use crate::training::model_card::ModelCard;
+use crate::training::run_dir::RunDir;
+use crate::detector::semi::training_loop;
+use crate::detector::semi::job::SemiTraining;
+
+/// The first word of the runs' names.
+const VERB: &str = "detector";
+
+/// What to train on.
+#[derive(Debug, Clone)]
+pub struct Args {
+    /// The lake.
+    pub lake: PathBuf,
+    /// Its dataset with reader boxes.
+    pub dataset: String,
+    /// A dataset whose films are learnt from without boxes (semi-supervised); the labelled one's name for those of its
+    /// films that `detector.train.labelled_share` leaves out.
+    pub unlabelled: Option<String>,
+    /// Finished detector runs that label the unlabelled films together; without any the run's own teacher does.
+    pub labellers: Vec<PathBuf>,
+    /// A detector run whose weights training starts from.
+    pub init: Option<PathBuf>,
+    /// Where runs are kept.
+    pub runs: PathBuf,
+}
+
+/// Trains, or finds that the same training was done.
+///
+/// # Errors
+/// [`Error::InputMissing`] when the dataset has no training images; those of the loop.
+pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
+    let start = Instant::now();
+    let lake = Lake::open(&args.lake)?;
+    let key = key(ctx, &lake, &args)?;
+    let found = RunDir::at(args.runs.join(RunDir::name(VERB, &key)), "");
+    if ctx.resume
+        && let Some(result) = found.result()?
+        && ModelCard::<DetectorCard>::read(found.path(), VERB).is_ok()
+    {
+        return Ok(StageResult { cached: true, wall_s: start.elapsed().as_secs_f64(), ..result });
+    }
+    let run = RunDir::create(&args.runs, VERB, &key, ctx)?;
+    let _lock = run.lock()?;
+    let config = &ctx.config.detector;
+    let (mut training, mut failures) = load(ctx, &lake, &args.dataset, "train")?;
+    let rest = training.take_share(config.train.labelled_share, config.train.labelled_seed);
+    if ctx.config.semi.filter_empty && args.unlabelled.is_some() {
+        training.examples.retain(|e| !e.boxes.is_empty());
+    }
+    let (validation, more) = load(ctx, &lake, &args.dataset, "val")?;
+    failures.extend(more);
+    if training.examples.is_empty() {
+        let hint = format!("dataset `{}` has no usable training images; run `d2r ingest`", args.dataset);
+        return Err(Error::InputMissing { path: args.lake.clone(), hint });
+    }
+    tch::manual_seed(ctx.config.run.seed as i64);
+    let mut model = Detector::new(&config.model, ctx.device)?;
+    let mut average = Detector::new(&config.model, ctx.device)?;
+    if let Some(init) = &args.init {
+        ModelCard::<DetectorCard>::read(init, VERB)?;
+        load_strict(model.variables_mut(), &RunDir::at(init, "").best())?;
+    }
+    let labellers = labellers(ctx, &args.labellers)?;
+    let training = Arc::new(training);
+    let outcome = if let Some(name) = &args.unlabelled {
+        let mut unlabelled = if *name == args.dataset {
+            rest
+        } else {
+            let (set, failed) = load(ctx, &lake, name, "train")?;
+            failures.extend(failed);
+            set
+        };
+        if ctx.config.semi.named_threshold > 0.0 {
+            read_reports(&lake, name, &mut unlabelled)?;
+        }
+        let job = SemiTraining {
+            labelled: training,
+            unlabelled: Arc::new(unlabelled),
+            labellers,
+            validation: &validation,
+            config: &config.train,
+            semi: &ctx.config.semi,
+            architecture: config.model.architecture,
+            seed: ctx.config.run.seed,
+            progress: ctx.progress,
+            stop: &ctx.stop,
+            intervene: None,
+        };
+        training_loop::train(&mut model, &mut average, &run, &job)?
+    } else {
+        let job = DetectorTraining {
+            train: training,
+            validation: &validation,
+            config: &config.train,
+            seed: ctx.config.run.seed,
+            progress: ctx.progress,
+            stop: &ctx.stop,
+        };
+        train(&mut model, &mut average, &run, &job)?
+    };
+    let card = DetectorCard::new(&config.model, ctx.config.annotate.threshold);
+    ModelCard::new(VERB, run.id(), outcome.model_sha256.clone(), card).write(&run)?;
+
+    let partition = Partition::new(&args.dataset, "train");
+    let provenance =
+        Provenance { run_id: run.id().into(), model_sha256: Some(outcome.model_sha256.clone()), work_key: key };
+    let log = lake.write(&partition, Shard::default(), outcome.log, &provenance)?;
+    let failed = lake.write(&partition, Shard::default(), failures, &provenance)?;
+    let mut figures = BTreeMap::from([("steps".to_owned(), outcome.steps as f64)]);
+    if let Some(score) = outcome.best_score {
+        figures.insert("val.ap50".into(), score);
+    }
+    let result = StageResult {
+        stage: "train-detector".into(),
+        cached: false,
+        rows: [("train_log".into(), log.rows), (FailureRow::TABLE.into(), failed.rows)].into(),
+        files: vec![file_digest(&run.best())?, file_digest(&run.path().join("card.json"))?],
+        figures,
+        wall_s: start.elapsed().as_secs_f64(),
+    };
+    run.finish(&result)?;
+    Ok(result)
+}
+
+fn key(ctx: &Context, lake: &Lake, args: &Args) -> Result<String> {
+    let text = |e: serde_json::Error| Error::Internal(e.to_string());
+    let mut config = serde_json::to_string(&ctx.config.detector).map_err(text)?;
+    if args.unlabelled.is_some() {
+        config.push_str(&serde_json::to_string(&ctx.config.semi).map_err(text)?);
+    }
+    let seed = ctx.config.run.seed.to_string();
+    let mut inputs = String::new();
+    let mut digest = |dataset: &str, split: &str, table: &str| -> Result<()> {
+        let digest = lake.content_digest(table, &Partition::new(dataset, split))?;
+        inputs.push_str(&format!("{dataset} {split} {table} {digest}\n"));
+        Ok(())
+    };
+    for split in ["train", "val"] {
+        for table in [ImageRow::TABLE, LesionRow::TABLE] {
+            digest(&args.dataset, split, table)?;
+        }
+    }
+    let init = match &args.init {
+        Some(run) => ModelCard::<DetectorCard>::read(run, VERB)?.model_sha256,
+        None => String::new(),
+    };
+    if let Some(unlabelled) = &args.unlabelled {
+        digest(unlabelled, "train", ImageRow::TABLE)?;
+        if ctx.config.semi.named_threshold > 0.0 {
+            digest(unlabelled, "train", ReportRow::TABLE)?;
+        }
+    }
+    let device = if ctx.device.is_cuda() { "cuda" } else { "cpu" };
+    inputs.push_str(&init);
+    for run in &args.labellers {
+        inputs.push_str(&format!(" labeller {}", ModelCard::<DetectorCard>::read(run, VERB)?.model_sha256));
+    }
+    Ok(work_key(&[("verb", VERB), ("config", &config), ("seed", &seed), ("device", device), ("inputs", &inputs)]))
+}
+
+/// Notes with each film what the report of its study names. A film without a report stays as it is.
+fn read_reports(lake: &Lake, dataset: &str, set: &mut DetectionSet) -> Result<()> {
+    let reports: Vec<ReportRow> = lake.read(&Partition::new(dataset, "train"))?;
+    let mut named: BTreeMap<String, BTreeSet<i32>> = BTreeMap::new();
+    for report in reports {
+        named.entry(report.study_id).or_default().extend(lesion_classes_in(&report.text));
+    }
+    for example in &mut set.examples {
+        example.named = named.get(&example.image.study_id).map(|classes| classes.iter().copied().collect());
+    }
+    if set.examples.iter().all(|e| e.named.is_none()) {
+        let problem = format!("no training film of dataset `{dataset}` has a report to read; set it to 0");
+        return Err(Error::Config { place: "semi.named_threshold".into(), problem });
+    }
+    Ok(())
+}
+
+/// The detectors of finished runs; they must see films as the new one does.
+fn labellers(ctx: &Context, runs: &[PathBuf]) -> Result<Vec<Detector>> {
+    let config = &ctx.config.detector.model;
+    let wanted = DetectorCard::new(config, ctx.config.annotate.threshold);
+    let labeller = |run: &PathBuf| {
+        let (detector, card) = load_detector(run, config.score_min, ctx.device)?;
+        if card.model.input != wanted.input || card.model.classes != wanted.classes {
+            let problem =
+                "this labeller sees films of another size or scale, or knows other classes, than the new detector";
+            return Err(Error::bad_data(run.display(), problem));
+        }
+        Ok(detector)
+    };
+    runs.iter().map(labeller).collect()
+}
+
+fn load(ctx: &Context, lake: &Lake, dataset: &str, split: &str) -> Result<(DetectionSet, Vec<FailureRow>)> {
+    let partition = Partition::new(dataset, split);
+    let images: Vec<ImageRow> = lake.read(&partition)?;
+    let lesions: Vec<LesionRow> = lake.read(&partition)?;
+    let source = Source {
+        root: lake.dataset_root(dataset)?,
+        decode: DecodeOptions { allow_phi: ctx.config.ingest.allow_phi, ..DecodeOptions::default() },
+        input: input_spec(&ctx.config.detector.model),
+    };
+    let cache = ctx.config.detector.train.cache_mib << 20;
+    let task = ctx.progress.task(&format!("read {split} films"), images.len() as u64, "films");
+    let loaded = DetectionSet::load(source, (images, &lesions), cache, "train-detector", (&task, &ctx.stop))?;
+    task.finish();
+    Ok(loaded)
+}

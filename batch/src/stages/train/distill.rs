@@ -1,0 +1,311 @@
+//! Distils a finished report model into the student for the browser.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use d2r_contracts::decode::DecodeOptions;
+use d2r_contracts::findings_labeler::label;
+use d2r_contracts::labels::FindingState;
+use d2r_contracts::preprocess::{InputSpec, to_model_input};
+use d2r_contracts::radiograph::Radiograph;
+use d2r_contracts::rows::Row;
+use d2r_contracts::tables::{FailureRow, ImageRow, LesionRow, ReportRow};
+use rayon::prelude::*;
+
+use crate::context::{Context, StageResult};
+use crate::stages::decoding::{decoding, mirrored_words};
+use crate::stages::train::reporter::{accepted, examples};
+use crate::stages::work_key::work_key;
+use crate::reporter::batches::collate::stack_visuals;
+use crate::reporter::batches::study::{ReportExample, StudyVisual, box_of, study_visual};
+use crate::datasets::source::{SourceError, read_radiograph};
+use crate::reporter::batches::text_tokens::EncodedTexts;
+use crate::error::{Error, Result};
+use crate::lake::digest::file_digest;
+use crate::lake::{Lake, Partition, Provenance, Shard};
+use crate::reporter::decode::beam_search::DecodeOptions as Decoding;
+use crate::reporter::model::report_model::ReportModel;
+use crate::preview_model::distill::batch::StudentExample;
+use crate::preview_model::model::preview_model::Student;
+use crate::preview_model::distill::targets::TargetBox;
+use crate::preview_model::distill::training_loop::{Distillation, Pair, distill};
+use crate::training::model_card::ModelCard;
+use crate::reporter::train::training_loop::visual_tensors;
+use crate::reporter::card::{ReporterCard, load_reporter};
+use crate::training::run_dir::RunDir;
+use crate::preview_model::card::{KIND, StudentCard, input_spec};
+
+/// What to distil.
+#[derive(Debug, Clone)]
+pub struct Args {
+    /// The lake.
+    pub lake: PathBuf,
+    /// Its dataset with reports and annotated boxes.
+    pub dataset: String,
+    /// A dataset whose films are learned from too; its reports, if any, are not read: the teacher writes about them.
+    pub films: Option<String>,
+    /// The teacher's run.
+    pub reporter: PathBuf,
+    /// Where runs are kept.
+    pub runs: PathBuf,
+}
+
+/// Distils, or finds that the same was done.
+///
+/// # Errors
+/// [`Error::InputMissing`] without teacher or reports; those of the loop.
+pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
+    let start = Instant::now();
+    let lake = Lake::open(&args.lake)?;
+    let (teacher, card) = load_reporter(&args.reporter, ctx.device)?;
+    let key = key(ctx, &lake, &args, &card.model_sha256)?;
+    let found = RunDir::at(args.runs.join(RunDir::name(KIND, &key)), "");
+    if ctx.resume
+        && let Some(result) = found.result()?
+        && ModelCard::<StudentCard>::read(found.path(), KIND).is_ok()
+    {
+        return Ok(StageResult { cached: true, wall_s: start.elapsed().as_secs_f64(), ..result });
+    }
+    let run = RunDir::create(&args.runs, KIND, &key, ctx)?;
+    let _lock = run.lock()?;
+    let config = &ctx.config.student;
+    let student_card = StudentCard {
+        config: config.model.clone(),
+        input: input_spec(&config.model),
+        vocabulary: card.model.vocabulary.clone(),
+        teacher_sha256: card.model_sha256.clone(),
+    };
+    let source = Source { ctx, lake: &lake, dataset: &args.dataset, teacher: &teacher, card: &card };
+    let (mut training, mut failures) = source.pairs("train", &student_card.input)?;
+    if let Some(films) = &args.films {
+        let (pairs, more) = source.films(films, &student_card.input)?;
+        training.extend(pairs);
+        failures.extend(more);
+    }
+    let (validation, more) = source.pairs("val", &student_card.input)?;
+    failures.extend(more);
+    tch::manual_seed(ctx.config.run.seed as i64);
+    let mut student = Student::new(&config.model, card.model.vocabulary.len() as i64 + 1, ctx.device)?;
+    let parameters = student.parameters();
+    let job = Distillation {
+        teacher: &teacher,
+        visual: card.model.visual,
+        same_frame: card.model.visual.film.fit == student_card.input.fit,
+        train: &training,
+        validation: &validation,
+        config: &config.train,
+        seed: ctx.config.run.seed,
+        device: ctx.device,
+        progress: ctx.progress,
+        stop: &ctx.stop,
+    };
+    let outcome = distill(&mut student, &run, &job)?;
+    ModelCard::new(KIND, run.id(), outcome.model_sha256.clone(), student_card).write(&run)?;
+    let partition = Partition::new(&args.dataset, "train");
+    let provenance = Provenance { run_id: run.id().into(), model_sha256: Some(outcome.model_sha256), work_key: key };
+    let log = lake.write(&partition, Shard::default(), outcome.log, &provenance)?;
+    let failed = lake.write(&partition, Shard::default(), failures, &provenance)?;
+    let mut figures =
+        BTreeMap::from([("steps".to_owned(), outcome.steps as f64), ("parameters".to_owned(), parameters as f64)]);
+    if let Some(score) = outcome.best_score {
+        figures.insert("val.log_likelihood".into(), score);
+    }
+    let result = StageResult {
+        stage: "distill".into(),
+        cached: false,
+        rows: [("train_log".into(), log.rows), (FailureRow::TABLE.into(), failed.rows)].into(),
+        files: vec![file_digest(&run.best())?, file_digest(&run.path().join("card.json"))?],
+        figures,
+        wall_s: start.elapsed().as_secs_f64(),
+    };
+    run.finish(&result)?;
+    Ok(result)
+}
+
+fn key(ctx: &Context, lake: &Lake, args: &Args, teacher: &str) -> Result<String> {
+    let config = &ctx.config;
+    let student = (&config.student.model, &config.student.train);
+    let config = serde_json::to_string(&(student, &config.ingest.section, &config.generate))
+        .map_err(|e| Error::Internal(e.to_string()))?;
+    let mut inputs = String::new();
+    let tables = [ImageRow::TABLE, LesionRow::TABLE, ReportRow::TABLE];
+    let both = ["train", "val"].map(|split| (Partition::new(&args.dataset, split), &tables[..]));
+    let films = args.films.iter().map(|films| (Partition::new(films, "train"), &tables[..2]));
+    for (partition, tables) in both.into_iter().chain(films) {
+        for table in tables {
+            inputs.push_str(&format!("{partition} {table} {}\n", lake.content_digest(table, &partition)?));
+        }
+    }
+    Ok(work_key(&[
+        ("verb", KIND),
+        ("config", &config),
+        ("seed", &ctx.config.run.seed.to_string()),
+        ("device", if ctx.device.is_cuda() { "cuda" } else { "cpu" }),
+        ("teacher", teacher),
+        ("inputs", &inputs),
+    ]))
+}
+
+struct Source<'a> {
+    ctx: &'a Context,
+    lake: &'a Lake,
+    dataset: &'a str,
+    teacher: &'a ReportModel,
+    card: &'a ModelCard<ReporterCard>,
+}
+
+impl Source<'_> {
+    /// Each study as the teacher and as the student sees it.
+    fn pairs(&self, split: &str, input: &InputSpec) -> Result<(Vec<Pair>, Vec<FailureRow>)> {
+        let (ctx, card) = (self.ctx, &self.card.model);
+        let (studies, failures) = examples(ctx, self.lake, self.dataset, split, card, None)?;
+        let partition = Partition::new(self.dataset, split);
+        let boxes = accepted(self.lake.read(&partition)?);
+        let images: Vec<ImageRow> = self.lake.read(&partition)?;
+        let with_report: std::collections::BTreeSet<&str> = studies.iter().map(|s| s.study_id.as_str()).collect();
+        let failed: std::collections::BTreeSet<&str> = failures.iter().filter_map(|f| f.image_id.as_deref()).collect();
+        let used: Vec<&ImageRow> = images
+            .iter()
+            .filter(|i| with_report.contains(i.study_id.as_str()) && !failed.contains(i.image_id.as_str()))
+            .collect();
+        if used.len() != studies.len() {
+            let problem = format!("{} studies of {split} against {} films", studies.len(), used.len());
+            return Err(Error::Internal(problem));
+        }
+        let texts = if split == "train" { self.teacher_texts(&studies)? } else { vec![Vec::new(); studies.len()] };
+        // Threads share this, not the teacher's tensors.
+        let (root, decode) = (self.lake.dataset_root(self.dataset)?, self.decode());
+        let made: Vec<Result<StudentExample>> = studies
+            .par_iter()
+            .zip(used)
+            .zip(texts)
+            .map(|((study, image), teacher_ids)| {
+                let film = read_radiograph(&root, image, &decode)
+                    .map_err(|_| Error::bad_data(&image.path, "the film changed while it was read; run it again"))?;
+                let lesions = boxes.get(&image.image_id).map_or(&[][..], Vec::as_slice);
+                let (film, boxes) = as_student_sees(&film, lesions, input);
+                Ok(student_example(study, film, boxes, teacher_ids))
+            })
+            .collect();
+        let made = made.into_iter().collect::<Result<Vec<StudentExample>>>()?;
+        Ok((studies.into_iter().zip(made).collect(), failures))
+    }
+
+    /// Films of the training split of `dataset` with the teacher's text as their only one; readers' boxes where no
+    /// detector has been.
+    fn films(&self, dataset: &str, input: &InputSpec) -> Result<(Vec<Pair>, Vec<FailureRow>)> {
+        let (ctx, card) = (self.ctx, &self.card.model);
+        let partition = Partition::new(dataset, "train");
+        let images: Vec<ImageRow> = self.lake.read(&partition)?;
+        if images.is_empty() {
+            let hint = format!("the lake has no images of {partition}; run `d2r ingest`");
+            return Err(Error::InputMissing { path: self.lake.root().to_path_buf(), hint });
+        }
+        let boxes = accepted(self.lake.read(&partition)?);
+        let (root, decode) = (self.lake.dataset_root(dataset)?, self.decode());
+        let read: Vec<Result<_, FailureRow>> = images
+            .par_iter()
+            .map(|image| {
+                let failed = |e: SourceError| e.into_row(KIND, &image.path, Some(&image.image_id));
+                let film = read_radiograph(&root, image, &decode).map_err(failed)?;
+                let lesions = boxes.get(&image.image_id).map_or(&[][..], Vec::as_slice);
+                let (visual, _) = study_visual(&film, lesions, &card.visual);
+                let study_id = image.study_id.clone();
+                let study = ReportExample {
+                    study_id,
+                    visual: Arc::new(visual),
+                    ids: Vec::new(),
+                    named: Vec::new(),
+                    reference: String::new(),
+                    texts: EncodedTexts::default(),
+                };
+                Ok((study, as_student_sees(&film, lesions, input)))
+            })
+            .collect();
+        ctx.stop.check()?;
+        let (mut studies, mut seen, mut failures) = (Vec::new(), Vec::new(), Vec::new());
+        for result in read {
+            match result {
+                Ok((study, film)) => {
+                    studies.push(study);
+                    seen.push(film);
+                }
+                Err(failure) => failures.push(failure),
+            }
+        }
+        let texts = self.teacher_texts(&studies)?;
+        let told = studies.into_iter().zip(seen).zip(texts).filter(|(_, ids)| ids.len() > 2);
+        let pairs = told.map(|((study, (film, boxes)), ids)| {
+            let reference = card.vocabulary.decode(&ids[1..ids.len() - 1]);
+            let study = ReportExample { ids: ids.clone(), reference, ..study };
+            let example = student_example(&study, film, boxes, ids);
+            (study, example)
+        });
+        Ok((pairs.collect(), failures))
+    }
+
+    fn decode(&self) -> DecodeOptions {
+        DecodeOptions { allow_phi: self.ctx.config.ingest.allow_phi, ..DecodeOptions::default() }
+    }
+
+    /// What the teacher writes about the training films.
+    fn teacher_texts(&self, studies: &[ReportExample]) -> Result<Vec<Vec<i64>>> {
+        let (ctx, card) = (self.ctx, &self.card.model);
+        let options: Decoding = decoding(ctx, &card.vocabulary);
+        let mirrored = mirrored_words(ctx, &card.vocabulary)?;
+        let task = ctx.progress.task("teacher's reports", studies.len() as u64, "films");
+        let mut texts = Vec::with_capacity(studies.len());
+        for chunk in studies.chunks(ctx.config.generate.batch_size.max(1)) {
+            ctx.stop.check()?;
+            let visuals: Vec<&StudyVisual> = chunk.iter().map(|s| s.visual.as_ref()).collect();
+            let batch = visual_tensors(stack_visuals(&visuals, &card.visual, ctx.device)?);
+            for (report, study) in self.teacher.generate(&batch, mirrored.as_deref(), &options)?.into_iter().zip(chunk)
+            {
+                let contradicts = !study.reference.is_empty()
+                    && contradicts(&card.vocabulary.decode(&report.words), &study.reference);
+                texts.push(if contradicts { Vec::new() } else { [&[0], report.words.as_slice(), &[0]].concat() });
+            }
+            task.advance(chunk.len() as u64);
+        }
+        task.finish();
+        Ok(texts)
+    }
+}
+
+/// A film at the student's size with its boxes.
+fn as_student_sees(film: &Radiograph, lesions: &[LesionRow], input: &InputSpec) -> (Vec<u8>, Vec<TargetBox>) {
+    let seen = to_model_input(film, input);
+    let share = |row: &LesionRow| {
+        let edges = seen.letterbox.model_from_original(&box_of(row)).to_array().map(|v| v / input.side as f32);
+        TargetBox { class_id: row.class_id.max(0) as usize, score: row.score.clamp(0.0, 1.0), edges }
+    };
+    let boxes = lesions.iter().map(share).collect();
+    (seen.pixels, boxes)
+}
+
+/// A label that the reference states is denied or not mentioned.
+fn contradicts(text: &str, reference: &str) -> bool {
+    let stated = |s: FindingState| matches!(s, FindingState::Positive | FindingState::Uncertain);
+    label(reference).into_iter().zip(label(text)).any(|(told, said)| stated(told) && !stated(said))
+}
+
+/// Without a teacher's text the reference is taught.
+fn student_example(
+    study: &ReportExample,
+    film: Vec<u8>,
+    boxes: Vec<TargetBox>,
+    teacher_ids: Vec<i64>,
+) -> StudentExample {
+    let states = label(&study.reference);
+    let stated = |s: &FindingState| matches!(s, FindingState::Positive | FindingState::Uncertain);
+    let teacher_ids = if teacher_ids.len() > 2 { teacher_ids } else { study.ids.clone() };
+    StudentExample {
+        film,
+        boxes,
+        labels: std::array::from_fn(|i| if stated(&states[i]) { 1.0 } else { 0.0 }),
+        ids: study.ids.clone(),
+        teacher_ids,
+    }
+}

@@ -1,0 +1,5 @@
+//! Training stages.
+
+pub mod detector;
+pub mod distill;
+pub mod reporter;

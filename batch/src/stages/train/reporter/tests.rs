@@ -1,0 +1,294 @@
+//! The stage on drawn films: odd reports and odd films, what is learnt from whom, several views, and that the test split stays out.
+
+use std::io::Cursor;
+use std::path::Path;
+
+use d2r_contracts::labels::LESION_CLASSES;
+use image::codecs::png::PngEncoder;
+use image::{ExtendedColorType, ImageEncoder};
+use tempfile::TempDir;
+
+use super::*;
+use crate::config::resolve::{Layers, resolve};
+use crate::progress::Progress;
+use crate::stages::report;
+use crate::stages::report::Source;
+use crate::stop::StopFlag;
+
+const SIDE: u32 = 96;
+const NORMAL: &str = "the heart size is normal . the lungs are clear . no pneumothorax is seen .";
+const PRIOR: &str = "there is a nodule in the left lung . the effusion is unchanged . the heart is large .";
+
+fn context(set: &[&str]) -> Context {
+    let set = set.iter().map(|s| (*s).to_owned()).collect();
+    let resolved = resolve(&Layers { preset: Some("tiny".into()), set, ..Layers::default() }).unwrap();
+    Context {
+        config_toml: resolved.to_toml(),
+        config: resolved.config,
+        device: tch::Device::Cpu,
+        progress: Progress::Quiet,
+        stop: StopFlag::default(),
+        resume: true,
+    }
+}
+
+/// A lake whose films are drawn by `grey(x, y)`.
+struct Fixture {
+    dir: TempDir,
+    lake: Lake,
+    images: BTreeMap<&'static str, Vec<ImageRow>>,
+    reports: BTreeMap<&'static str, Vec<ReportRow>>,
+    lesions: BTreeMap<&'static str, Vec<LesionRow>>,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let lake = Lake::create(&dir.path().join("lake")).unwrap();
+        let root = dir.path().join("films");
+        std::fs::create_dir(&root).unwrap();
+        lake.register_dataset("mimic", &root, "mimic").unwrap();
+        Self { dir, lake, images: BTreeMap::new(), reports: BTreeMap::new(), lesions: BTreeMap::new() }
+    }
+
+    fn film(&mut self, split: &'static str, study: &str, view: usize, grey: impl Fn(u32, u32) -> u8) {
+        let image_id = format!("{study}-{view}");
+        let pixels: Vec<u8> = (0..SIDE * SIDE).map(|p| grey(p % SIDE, p / SIDE)).collect();
+        let mut png = Cursor::new(Vec::new());
+        PngEncoder::new(&mut png).write_image(&pixels, SIDE, SIDE, ExtendedColorType::L8).unwrap();
+        std::fs::write(self.dir.path().join("films").join(format!("{image_id}.png")), png.get_ref()).unwrap();
+        self.images.entry(split).or_default().push(ImageRow {
+            path: format!("{image_id}.png"),
+            image_id,
+            study_id: study.into(),
+            subject_id: format!("p-{study}"),
+            view: "PA".into(),
+            width: Some(SIDE as i32),
+            height: Some(SIDE as i32),
+            sha256: None,
+            n_boxes: None,
+        });
+    }
+
+    fn report(&mut self, split: &'static str, study: &str, text: &str) {
+        let (text, section) = (text.to_owned(), "findings".to_owned());
+        let row = ReportRow { study_id: study.into(), section, text_clean: text.clone(), text };
+        self.reports.entry(split).or_default().push(row);
+    }
+
+    fn boxes(&mut self, split: &'static str, study: &str, count: usize) {
+        for i in 0..count {
+            let (x, y) = (4.0 + (i % 8) as f32 * 10.0, 4.0 + (i / 8) as f32 * 10.0);
+            let class_id = (i % LESION_CLASSES.len()) as i32;
+            self.lesions.entry(split).or_default().push(LesionRow {
+                image_id: format!("{study}-0"),
+                box_id: format!("{study}-0-p{i:03}"),
+                class_name: LESION_CLASSES[class_id as usize].into(),
+                class_id,
+                x_min: x,
+                y_min: y,
+                x_max: x + 12.0,
+                y_max: y + 12.0,
+                score: 0.9 - 0.01 * i as f32,
+                source: "pseudo".into(),
+                reader_id: None,
+                n_readers: None,
+                std_x_min: None,
+                std_y_min: None,
+                std_x_max: None,
+                std_y_max: None,
+                student_iou: None,
+                accepted: true,
+                threshold: Some(0.5),
+                model_sha256: Some("d".repeat(64)),
+            });
+        }
+    }
+
+    fn study(&mut self, split: &'static str, study: &str, text: &str, boxes: usize) {
+        self.film(split, study, 0, |x, y| (x * 2 + y) as u8);
+        self.report(split, study, text);
+        self.boxes(split, study, boxes);
+    }
+
+    fn write(&self) {
+        let provenance =
+            || Provenance { run_id: "ingest-0123456789ab".into(), model_sha256: None, work_key: "0".repeat(16) };
+        for split in ["train", "val", "test"] {
+            let (part, whole) = (Partition::new("mimic", split), Shard::default());
+            self.lake.write(&part, whole, self.images.get(split).cloned().unwrap_or_default(), &provenance()).unwrap();
+            self.lake.write(&part, whole, self.reports.get(split).cloned().unwrap_or_default(), &provenance()).unwrap();
+            self.lake.write(&part, whole, self.lesions.get(split).cloned().unwrap_or_default(), &provenance()).unwrap();
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn train(&self, ctx: &Context) -> Result<StageResult> {
+        let args = Args { lake: self.path("lake"), dataset: "mimic".into(), detector: None, runs: self.path("runs") };
+        run(ctx, args)
+    }
+
+    fn only_run(&self) -> PathBuf {
+        std::fs::read_dir(self.path("runs")).unwrap().next().unwrap().unwrap().path()
+    }
+}
+
+/// Reports and films that a dataset holds sooner or later.
+fn odd() -> Fixture {
+    let mut f = Fixture::new();
+    f.study("train", "normal", NORMAL, 2);
+    f.study("train", "empty", ".", 1);
+    f.study("train", "nostop", "the lungs are clear", 1);
+    f.study("train", "oneword", "normal .", 0);
+    f.study("train", "many", NORMAL, 50);
+    f.film("train", "grey", 0, |_, _| 77);
+    f.report("train", "grey", NORMAL);
+    f.boxes("train", "grey", 1);
+    f.film("train", "black", 0, |_, _| 0);
+    f.report("train", "black", "");
+    f.study("val", "v", NORMAL, 1);
+    f.study("val", "w", "", 0);
+    f.film("test", "t", 0, |_, _| 255);
+    f.boxes("test", "t", 50);
+    f.write();
+    f
+}
+
+fn reporter_card(ctx: &Context) -> ReporterCard {
+    let model = ctx.config.report.model.clone();
+    let vocabulary = Vocabulary::build([NORMAL, PRIOR].into_iter(), 1);
+    ReporterCard { visual: visual_spec(&model), config: model, vocabulary, align: None, detector_sha256: None }
+}
+
+#[test]
+fn odd_reports_and_odd_films_are_learnt_from_and_written_about() {
+    let f = odd();
+    for set in [&[][..], &["report.align.lab_weight=1", "report.align.gab_weight=1", "generate.similarity_share=0.5"]] {
+        let ctx = context(set);
+        let result = f.train(&ctx).unwrap();
+        assert!(result.figures["steps"] >= 2.0);
+        assert_eq!(result.rows["failures"], 0);
+        let run = f.only_run();
+        let source = Source::Lake { lake: f.path("lake"), dataset: "mimic".into(), split: "test".into() };
+        let args = report::Args { source, reporter: run.clone(), out: None, explain: None, shard: Shard::default() };
+        let told = report::run(&ctx, args).unwrap();
+        assert_eq!((told.rows["generated_reports"], told.rows["failures"]), (1, 0));
+        let rows: Vec<d2r_contracts::tables::GeneratedReportRow> =
+            f.lake.read(&Partition::new("mimic", "test")).unwrap();
+        let boxes = ctx.config.report.model.max_regions as i32;
+        assert_eq!(rows[0].n_boxes, boxes);
+        assert!((0..=boxes).contains(&rows[0].box_without_sentence.unwrap()));
+        assert!((0..=rows[0].n_sentences).contains(&rows[0].sentence_without_box.unwrap()));
+        std::fs::remove_dir_all(run).unwrap();
+    }
+}
+
+#[test]
+fn regions_are_the_surest_ones_and_none_is_fine() {
+    let (f, ctx) = (odd(), context(&[]));
+    let (examples, failures) = examples(&ctx, &f.lake, "mimic", "train", &reporter_card(&ctx), None).unwrap();
+    assert!(failures.is_empty());
+    let of = |study: &str| examples.iter().find(|e| e.study_id == study).unwrap();
+    assert_eq!(of("many").visual.regions.len(), ctx.config.report.model.max_regions);
+    assert!(of("oneword").visual.regions.is_empty());
+    assert_eq!(of("black").ids, [0, 0]);
+    assert!(of("empty").named.is_empty());
+}
+
+#[test]
+fn references_stay_whole_where_targets_are_cut() {
+    let mut f = Fixture::new();
+    f.study("val", "v", NORMAL, 0);
+    f.write();
+    let ctx = context(&["report.train.max_tokens=5"]);
+    let (examples, _) = examples(&ctx, &f.lake, "mimic", "val", &reporter_card(&ctx), None).unwrap();
+    assert_eq!(examples[0].ids.len(), 5);
+    assert_eq!(examples[0].reference, NORMAL);
+}
+
+#[test]
+fn mentions_of_earlier_films_leave_the_training_split_alone() {
+    let mut f = Fixture::new();
+    f.study("train", "t", PRIOR, 1);
+    f.study("train", "u", "unchanged .", 0);
+    f.study("val", "v", PRIOR, 0);
+    f.write();
+    let texts = |rule: &str, split: &str| -> Vec<String> {
+        let ctx = context(&[&format!("report.train.prior_mentions=\"{rule}\"")]);
+        let found = examples(&ctx, &f.lake, "mimic", split, &reporter_card(&ctx), None).unwrap().0;
+        found.into_iter().map(|e| e.reference).collect()
+    };
+    assert_eq!(texts("keep", "train"), [PRIOR, "unchanged ."]);
+    assert_eq!(texts("drop_sentences", "train"), ["there is a nodule in the left lung . the heart is large ."]);
+    assert!(texts("drop_reports", "train").is_empty());
+    assert_eq!(texts("drop_reports", "val"), [PRIOR]);
+    let ctx = context(&["report.train.prior_mentions=\"drop_reports\""]);
+    assert_eq!(f.train(&ctx).unwrap_err().exit().code(), 66);
+}
+
+#[test]
+fn a_study_of_several_views_is_one_example() {
+    let mut f = Fixture::new();
+    for (study, views) in [("a", 2), ("b", 1), ("c", 3)] {
+        for view in 0..views {
+            f.film("train", study, view, move |_, _| 10 + 60 * view as u8);
+        }
+        f.report("train", study, NORMAL);
+    }
+    for study in ["x", "y", "z"] {
+        f.film("test", study, 0, |x, _| x as u8);
+    }
+    f.write();
+    let ctx = context(&["report.model.views=2"]);
+    let card = reporter_card(&ctx);
+    let (found, _) = examples(&ctx, &f.lake, "mimic", "train", &card, None).unwrap();
+    assert_eq!(found.iter().map(|e| e.study_id.as_str()).collect::<Vec<_>>(), ["a", "b", "c"]);
+    let area = (card.visual.film.side * card.visual.film.side) as usize;
+    let greys = |i: usize| found[i].visual.film.chunks(area).map(|view| view[area / 2]).collect::<Vec<_>>();
+    assert_eq!((greys(0), greys(1), greys(2)), (vec![10, 70], vec![10, 10], vec![10, 70]));
+    f.train(&ctx).unwrap();
+    let source = Source::Lake { lake: f.path("lake"), dataset: "mimic".into(), split: "test".into() };
+    let args = report::Args { source, reporter: f.only_run(), out: None, explain: None, shard: Shard::default() };
+    assert_eq!(report::run(&ctx, args).unwrap().rows["generated_reports"], 3);
+}
+
+#[test]
+fn several_reports_of_a_film_are_rows_of_their_own() {
+    let f = odd();
+    f.train(&context(&[])).unwrap();
+    let ctx = context(&["generate.method=sample", "generate.reports=3", "generate.top_p=0.9"]);
+    let out = f.path("out");
+    let source = Source::Lake { lake: f.path("lake"), dataset: "mimic".into(), split: "test".into() };
+    let args = report::Args { source, reporter: f.only_run(), out: Some(out), explain: None, shard: Shard::default() };
+    assert_eq!(report::run(&ctx, args).unwrap().rows["generated_reports"], 3);
+    let rows: Vec<d2r_contracts::tables::GeneratedReportRow> = f.lake.read(&Partition::new("mimic", "test")).unwrap();
+    assert_eq!(rows.iter().map(|r| r.report_id.as_str()).collect::<Vec<_>>(), ["t-0-r", "t-0-r1", "t-0-r2"]);
+}
+
+#[test]
+fn the_test_split_has_no_say_in_training() {
+    let mut f = odd();
+    let ctx = context(&[]);
+    let first = f.train(&ctx).unwrap();
+    f.study("test", "another", PRIOR, 3);
+    f.write();
+    let again = f.train(&ctx).unwrap();
+    assert!(!first.cached && again.cached, "other test films are the same training");
+    assert_eq!(again.figures, first.figures);
+    f.study("val", "more", PRIOR, 3);
+    f.write();
+    assert!(!f.train(&ctx).unwrap().cached);
+}
+
+#[test]
+fn a_damaged_film_is_a_row_and_not_the_end() {
+    let f = odd();
+    std::fs::write(Path::new(&f.path("films")).join("many-0.png"), b"no picture").unwrap();
+    let ctx = context(&[]);
+    let (examples, failures) = examples(&ctx, &f.lake, "mimic", "train", &reporter_card(&ctx), None).unwrap();
+    assert_eq!((examples.len(), failures.len()), (6, 1));
+    assert_eq!(failures[0].image_id.as_deref(), Some("many-0"));
+}

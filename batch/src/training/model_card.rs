@@ -1,0 +1,74 @@
+//! `card.json`: everything that a model needs beside its weights to be used elsewhere.
+
+use std::path::Path;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::training::run_dir::RunDir;
+use crate::error::{Error, Result};
+use crate::lake::digest::sha256_file;
+
+/// Research-use notice, repeated wherever a model speaks to people.
+pub const NOTICE: &str = "Research software, not a medical device. Not for diagnosis.";
+
+/// A card: what all models share, and what one kind needs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ModelCard<T> {
+    /// `detector` or `reporter`.
+    pub kind: String,
+    /// The run that trained it.
+    pub run_id: String,
+    /// Version of the code that trained it.
+    pub code_version: String,
+    /// Digest of `best/model.safetensors`.
+    pub model_sha256: String,
+    /// Research-use notice.
+    pub notice: String,
+    /// What this kind of model needs.
+    pub model: T,
+}
+
+impl<T: Serialize + DeserializeOwned> ModelCard<T> {
+    /// A card for weights that have been written.
+    pub fn new(kind: &str, run_id: &str, model_sha256: String, model: T) -> Self {
+        Self {
+            kind: kind.into(),
+            run_id: run_id.into(),
+            code_version: env!("CARGO_PKG_VERSION").into(),
+            model_sha256,
+            notice: NOTICE.into(),
+            model,
+        }
+    }
+
+    /// Writes `card.json`.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write(&self, run: &RunDir) -> Result<()> {
+        run.write_json("card.json", self)
+    }
+
+    /// Reads the card of a model's folder and checks its kind and the weights' digest.
+    ///
+    /// # Errors
+    /// [`Error::InputMissing`] when there is no card, [`Error::BadData`] when it is of another kind or the
+    /// weights are not those it speaks of.
+    pub fn read(dir: &Path, kind: &str) -> Result<Self> {
+        let path = dir.join("card.json");
+        if !path.is_file() {
+            return Err(Error::InputMissing { path, hint: format!("expected the folder of a finished {kind} run") });
+        }
+        let run = RunDir::at(dir, "");
+        let head: ModelCard<serde_json::Value> = run.read_json("card.json")?;
+        if head.kind != kind {
+            return Err(Error::bad_data(path.display(), format!("this is a {}, expected a {kind}", head.kind)));
+        }
+        let card: Self = run.read_json("card.json")?;
+        if sha256_file(&run.best())? != card.model_sha256 {
+            return Err(Error::bad_data(run.best().display(), "the weights are not those that card.json speaks of"));
+        }
+        Ok(card)
+    }
+}

@@ -1,0 +1,205 @@
+//! One folder per training run: `config.toml`, `manifest.json`, `metrics.jsonl`, TensorBoard events,
+//! `checkpoints/`, `best/model.safetensors`, `card.json`. Its name follows from the work, so that the same
+//! command finds the same run again.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+use crate::training::checkpoint::{NamedTensors, write_tensors};
+use crate::error::{Error, Result};
+use crate::lake::atomic_file;
+use crate::lake::digest::sha256_file;
+use crate::context::{Context, StageResult};
+
+/// A training run's folder.
+#[derive(Debug, Clone)]
+pub struct RunDir {
+    path: PathBuf,
+    id: String,
+}
+
+/// How the run came about: read by people, by no code.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Manifest {
+    run_id: String,
+    argv: Vec<String>,
+    code_version: String,
+    libtorch: String,
+    cuda_devices: i64,
+    device: String,
+    host: String,
+    seed: u64,
+    work_key: String,
+    started_unix_s: u64,
+    ended_unix_s: Option<u64>,
+    result: Option<StageResult>,
+}
+
+impl RunDir {
+    /// The run whose folder is `path`.
+    pub fn at(path: impl Into<PathBuf>, id: &str) -> Self {
+        Self { path: path.into(), id: id.to_owned() }
+    }
+
+    /// The run that does this work, created if need be: `<runs>/<verb>-<start of the work key>`.
+    ///
+    /// # Errors
+    /// When the folder or its files cannot be written.
+    pub fn create(runs: &Path, verb: &str, work_key: &str, ctx: &Context) -> Result<Self> {
+        let id = Self::name(verb, work_key);
+        let run = Self { path: runs.join(&id), id };
+        fs::create_dir_all(&run.path).map_err(|e| Error::io("create", &run.path, e))?;
+        if !ctx.resume {
+            run.forget()?;
+        }
+        atomic_file::write(&run.path.join("config.toml"), |w| {
+            w.write_all(ctx.config_toml.as_bytes()).map_err(|e| Error::io("write", "config.toml", e))
+        })?;
+        let manifest = Manifest {
+            run_id: run.id.clone(),
+            argv: std::env::args().collect(),
+            code_version: env!("CARGO_PKG_VERSION").into(),
+            libtorch: crate::training::run_dir::LIBTORCH.into(),
+            cuda_devices: tch::Cuda::device_count(),
+            device: format!("{:?}", ctx.device),
+            host: fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned(),
+            seed: ctx.config.run.seed,
+            work_key: work_key.to_owned(),
+            started_unix_s: now(),
+            ended_unix_s: None,
+            result: None,
+        };
+        if run.result()?.is_none() {
+            run.write_json("manifest.json", &manifest)?;
+        }
+        Ok(run)
+    }
+
+    /// The name of the run that does this work: `<verb>-<first 12 digits of the work key>`.
+    pub fn name(verb: &str, work_key: &str) -> String {
+        format!("{verb}-{}", &work_key[..work_key.len().min(12)])
+    }
+
+    /// Keeps other processes out of this run until the lock is dropped, or the process dies.
+    ///
+    /// # Errors
+    /// [`Error::Temporary`] while another process trains in the same folder.
+    pub fn lock(&self) -> Result<fs::File> {
+        let path = self.path.join("run.lock");
+        let file = fs::File::create(&path).map_err(|e| Error::io("create", &path, e))?;
+        match file.try_lock() {
+            Err(fs::TryLockError::WouldBlock) => {
+                Err(Error::Temporary(format!("{}: another process works on this run", self.path.display())))
+            }
+            // Some network file systems have no locks; there, one process at a time is the user's promise.
+            _ => Ok(file),
+        }
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The run's name.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// What the finished run did; `None` while it is not finished.
+    ///
+    /// # Errors
+    /// [`Error::BadData`] for a manifest that is not ours.
+    pub fn result(&self) -> Result<Option<StageResult>> {
+        let path = self.path.join("manifest.json");
+        if !path.is_file() {
+            return Ok(None);
+        }
+        Ok(self.read_json::<Manifest>("manifest.json")?.result)
+    }
+
+    /// Marks the run as finished.
+    ///
+    /// # Errors
+    /// When the manifest cannot be written.
+    pub fn finish(&self, result: &StageResult) -> Result<()> {
+        let mut manifest: Manifest = self.read_json("manifest.json")?;
+        manifest.ended_unix_s = Some(now());
+        manifest.result = Some(result.clone());
+        self.write_json("manifest.json", &manifest)
+    }
+
+    /// Writes the best weights; returns their digest.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn write_best(&self, tensors: &NamedTensors) -> Result<String> {
+        self.write_best_of("model", tensors)
+    }
+
+    /// Writes the weights of a model that goes with the best ones; returns their digest.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn write_best_of(&self, name: &str, tensors: &NamedTensors) -> Result<String> {
+        let dir = self.path.join("best");
+        fs::create_dir_all(&dir).map_err(|e| Error::io("create", &dir, e))?;
+        let (temp, target) = (dir.join(format!("{name}.safetensors.tmp")), dir.join(format!("{name}.safetensors")));
+        write_tensors(&temp, tensors)?;
+        fs::rename(&temp, &target).map_err(|e| Error::io("rename", &temp, e))?;
+        sha256_file(&target)
+    }
+
+    /// Where the best weights are.
+    pub fn best(&self) -> PathBuf {
+        self.path.join("best").join("model.safetensors")
+    }
+
+    /// Writes a JSON file of the run atomically.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write_json<T: Serialize>(&self, name: &str, value: &T) -> Result<()> {
+        let path = self.path.join(name);
+        let text = serde_json::to_vec_pretty(value).map_err(|e| Error::Internal(e.to_string()))?;
+        atomic_file::write(&path, |w| w.write_all(&text).map_err(|e| Error::io("write", &path, e)))?;
+        Ok(())
+    }
+
+    /// Reads a JSON file of the run.
+    ///
+    /// # Errors
+    /// [`Error::InputMissing`] or [`Error::BadData`] with its path.
+    pub fn read_json<T: serde::de::DeserializeOwned>(&self, name: &str) -> Result<T> {
+        let path = self.path.join(name);
+        let text = fs::read(&path).map_err(|e| Error::io("read", &path, e))?;
+        serde_json::from_slice(&text).map_err(|e| Error::bad_data(path.display(), e))
+    }
+
+    /// Starts over: `--resume never` removes what an earlier attempt left.
+    fn forget(&self) -> Result<()> {
+        for name in ["checkpoints", "best"] {
+            let path = self.path.join(name);
+            if path.exists() {
+                fs::remove_dir_all(&path).map_err(|e| Error::io("remove", &path, e))?;
+            }
+        }
+        for name in ["manifest.json", "metrics.jsonl", "card.json"] {
+            let path = self.path.join(name);
+            if path.exists() {
+                fs::remove_file(&path).map_err(|e| Error::io("remove", &path, e))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The libtorch that this build is linked against.
+pub const LIBTORCH: &str = "2.11";
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
+}
