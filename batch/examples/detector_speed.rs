@@ -24,7 +24,7 @@ struct Args {
     run: PathBuf,
     /// Side of the square films, pixels.
     #[arg(long, default_value_t = 320)]
-    side: i64,
+    size: i64,
     /// Films per step.
     #[arg(long, default_value_t = 2)]
     batch: i64,
@@ -62,10 +62,10 @@ fn main() -> Result<()> {
     let device = if args.device == "cpu" { Device::Cpu } else { Device::Cuda(0) };
     let (detector, _) = load_detector(&args.run, args.score_min, device)?;
     tch::manual_seed(1);
-    let images = Tensor::randn([args.batch, 3, args.side, args.side], (Kind::Float, device));
-    let side = args.side as f32;
+    let images = Tensor::randn([args.batch, 3, args.size, args.size], (Kind::Float, device));
+    let size = args.size as f32;
     let square =
-        |a: f32, b: f32, class_id| Target::truth(class_id, BoxXyxy::new(a * side, a * side, b * side, b * side));
+        |a: f32, b: f32, class_id| Target::truth(class_id, BoxXyxy::new(a * size, a * size, b * size, b * size));
     let boxes = vec![square(0.1, 0.4, 0), square(0.3, 0.8, 1), square(0.5, 0.65, 2)];
     let targets = vec![boxes; args.batch as usize];
     let config = DetectorTrainConfig {

@@ -89,12 +89,12 @@ fn main() -> Result<()> {
                     || facts.classes.iter().any(|c| other.facts.classes.contains(c))
             };
             let swaps = |other: &&Said| {
-                (other.facts.sides.left, other.facts.sides.right) == (facts.sides.right, facts.sides.left)
+                (other.facts.lateralities.left, other.facts.lateralities.right) == (facts.lateralities.right, facts.lateralities.left)
             };
             let there: Vec<&Said> = others.iter().filter(on_it).filter(same).collect();
             boxes += u32::from(!there.is_empty());
             agreeing += u32::from(there.iter().any(swaps));
-            if facts.sides.left != facts.sides.right && !there.is_empty() {
+            if facts.lateralities.left != facts.lateralities.right && !there.is_empty() {
                 sided += 1;
                 swapped += u32::from(there.iter().any(swaps));
             }

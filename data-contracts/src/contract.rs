@@ -272,10 +272,10 @@ mod tests {
             |table: &str, column: &str| TableContract::of(table).unwrap().column(column).unwrap().values.clone();
         assert_eq!(values("lesions", "class_name"), crate::labels::LESION_CLASSES);
         assert_eq!(values("truth_lesions", "class_name"), crate::labels::LESION_CLASSES);
-        assert_eq!(values("findings", "label"), crate::labels::FINDING_LABELS);
-        assert_eq!(values("truth_findings", "label"), crate::labels::FINDING_LABELS);
+        assert_eq!(values("findings", "label"), crate::labels::CHEXPERT_LABELS);
+        assert_eq!(values("truth_findings", "label"), crate::labels::CHEXPERT_LABELS);
         for state in values("findings", "state") {
-            assert!(crate::labels::FindingState::parse(&state).is_some(), "{state}");
+            assert!(crate::labels::LabelState::parse(&state).is_some(), "{state}");
         }
     }
 

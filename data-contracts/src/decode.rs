@@ -57,7 +57,7 @@ pub struct Decoded {
 }
 
 /// Shorter sides show no chest.
-pub const SIDE_MIN_PX: u32 = 32;
+pub const SIZE_MIN_PX: u32 = 32;
 
 /// Why a file cannot be used. Messages name no value of the file beyond sizes and formats.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -80,8 +80,8 @@ pub enum DecodeError {
         /// What is wrong.
         what: &'static str,
     },
-    /// A side is shorter than [`SIDE_MIN_PX`].
-    #[error("{width} x {height} pixels are too few; both sides need {SIDE_MIN_PX} or more")]
+    /// A side is shorter than [`SIZE_MIN_PX`].
+    #[error("{width} x {height} pixels are too few; both sides need {SIZE_MIN_PX} or more")]
     TooSmall {
         /// Columns.
         width: u32,
@@ -167,7 +167,7 @@ pub fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Decoded, DecodeEr
 /// Refuses sizes outside the limits.
 pub(crate) fn check_size(width: u32, height: u32, options: &DecodeOptions) -> Result<(), DecodeError> {
     let max_pixels = options.max_pixels;
-    if width < SIDE_MIN_PX || height < SIDE_MIN_PX {
+    if width < SIZE_MIN_PX || height < SIZE_MIN_PX {
         Err(DecodeError::TooSmall { width, height })
     } else if u64::from(width) * u64::from(height) > max_pixels {
         Err(DecodeError::TooLarge { width, height, max_pixels })

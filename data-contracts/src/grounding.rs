@@ -3,9 +3,9 @@
 //! sentences that state something as present are linked; one that denies has nothing to point to.
 
 use crate::boxes::BoxXyxy;
-use crate::findings_labeler::label_sentence;
-use crate::labels::{FINDING_LABELS, FindingState, finding_of_lesion};
-use crate::report_text::{SentenceSpan, Sides, sides};
+use crate::report_labeler::label_sentence;
+use crate::labels::{CHEXPERT_LABELS, LabelState, label_of_lesion};
+use crate::report_text::{SentenceSpan, Lateralities, lateralities};
 use crate::space::Original;
 
 /// A box whose centre is nearer to the film's middle than this share of its width has no side.
@@ -13,7 +13,7 @@ const MIDLINE_SHARE: f32 = 0.06;
 
 /// The patient's side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Side {
+pub enum Laterality {
     /// The film's right half.
     Left,
     /// The film's left half.
@@ -28,19 +28,19 @@ pub struct BoxFacts {
     /// VinDr-CXR class.
     pub class_id: i32,
     /// Where it lies.
-    pub side: Side,
+    pub laterality: Laterality,
 }
 
 impl BoxFacts {
     /// The facts of a box in a film `film_width` pixels wide.
     pub fn of(class_id: i32, region: &BoxXyxy<Original>, film_width: f32) -> Self {
         let from_middle = region.centre().0 / film_width.max(1.0) - 0.5;
-        let side = match from_middle {
-            d if d.abs() < MIDLINE_SHARE => Side::Midline,
-            d if d > 0.0 => Side::Left,
-            _ => Side::Right,
+        let laterality = match from_middle {
+            d if d.abs() < MIDLINE_SHARE => Laterality::Midline,
+            d if d > 0.0 => Laterality::Left,
+            _ => Laterality::Right,
         };
-        Self { class_id, side }
+        Self { class_id, laterality }
     }
 }
 
@@ -52,17 +52,17 @@ pub struct SentenceFacts {
     /// CheXpert labels that it states as present or possible.
     pub findings: Vec<&'static str>,
     /// Sides that it names.
-    pub sides: Sides,
+    pub lateralities: Lateralities,
 }
 
 impl SentenceFacts {
     /// Classes, findings and sides that a sentence names, by the rule labeler.
     pub fn of(sentence: &str) -> Self {
         let found = label_sentence(sentence);
-        let stated = |s: &FindingState| matches!(s, FindingState::Positive | FindingState::Uncertain);
+        let stated = |s: &LabelState| matches!(s, LabelState::Positive | LabelState::Uncertain);
         let findings =
-            FINDING_LABELS.iter().zip(&found.states).filter(|(_, s)| stated(s)).map(|(label, _)| *label).collect();
-        Self { classes: found.lesion_classes, findings, sides: sides(sentence) }
+            CHEXPERT_LABELS.iter().zip(&found.states).filter(|(_, s)| stated(s)).map(|(label, _)| *label).collect();
+        Self { classes: found.lesion_classes, findings, lateralities: lateralities(sentence) }
     }
 
     /// It states something as present or possible.
@@ -71,10 +71,10 @@ impl SentenceFacts {
     }
 
     /// Exactly one side is named, and it is the other one.
-    fn contradicts(&self, side: Side) -> bool {
-        match (self.sides.left, self.sides.right) {
-            (true, false) => side == Side::Right,
-            (false, true) => side == Side::Left,
+    fn contradicts(&self, laterality: Laterality) -> bool {
+        match (self.lateralities.left, self.lateralities.right) {
+            (true, false) => laterality == Laterality::Right,
+            (false, true) => laterality == Laterality::Left,
             _ => false,
         }
     }
@@ -84,14 +84,14 @@ impl SentenceFacts {
 /// is none, those whose class carries a label that it states.
 pub fn boxes_named(sentence: &SentenceFacts, boxes: &[BoxFacts]) -> Vec<usize> {
     let fitting = |fits: &dyn Fn(i32) -> bool| -> Vec<usize> {
-        let chosen = boxes.iter().enumerate().filter(|(_, b)| fits(b.class_id) && !sentence.contradicts(b.side));
+        let chosen = boxes.iter().enumerate().filter(|(_, b)| fits(b.class_id) && !sentence.contradicts(b.laterality));
         chosen.map(|(i, _)| i).collect()
     };
     let by_class = fitting(&|class| sentence.classes.contains(&class));
     if !by_class.is_empty() {
         return by_class;
     }
-    fitting(&|class| finding_of_lesion(class).is_some_and(|label| sentence.findings.contains(&label)))
+    fitting(&|class| label_of_lesion(class).is_some_and(|label| sentence.findings.contains(&label)))
 }
 
 /// The words `[first, end)` of each sentence. `words` are a text's words, which stand in it with single blanks between.
@@ -140,8 +140,8 @@ pub fn links(sentence: &SentenceFacts, weights: &[f32], weight_min: f32) -> Vec<
 
 /// A sentence names one side, and every linked box that has a side lies on the other.
 pub fn laterality_conflict(sentence: &SentenceFacts, linked: &[(usize, f32)], boxes: &[BoxFacts]) -> bool {
-    let mut sided = linked.iter().filter_map(|&(i, _)| boxes.get(i)).filter(|b| b.side != Side::Midline).peekable();
-    sided.peek().is_some() && sided.all(|b| sentence.contradicts(b.side))
+    let mut sided = linked.iter().filter_map(|&(i, _)| boxes.get(i)).filter(|b| b.laterality != Laterality::Midline).peekable();
+    sided.peek().is_some() && sided.all(|b| sentence.contradicts(b.laterality))
 }
 
 #[cfg(test)]
@@ -159,14 +159,14 @@ mod tests {
     }
 
     fn sentence(classes: &[i32], findings: &[&'static str], left: bool, right: bool) -> SentenceFacts {
-        SentenceFacts { classes: classes.to_vec(), findings: findings.to_vec(), sides: Sides { left, right } }
+        SentenceFacts { classes: classes.to_vec(), findings: findings.to_vec(), lateralities: Lateralities { left, right } }
     }
 
     #[test]
     fn the_patients_left_is_the_films_right() {
-        assert_eq!(region(EFFUSION, 400.0, 500.0).side, Side::Left);
-        assert_eq!(region(EFFUSION, 10.0, 100.0).side, Side::Right);
-        assert_eq!(region(CARDIOMEGALY, 150.0, 370.0).side, Side::Midline);
+        assert_eq!(region(EFFUSION, 400.0, 500.0).laterality, Laterality::Left);
+        assert_eq!(region(EFFUSION, 10.0, 100.0).laterality, Laterality::Right);
+        assert_eq!(region(CARDIOMEGALY, 150.0, 370.0).laterality, Laterality::Midline);
     }
 
     #[test]

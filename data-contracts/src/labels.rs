@@ -57,7 +57,7 @@ pub const KAGGLE_CLASSES: [&str; 14] = [
 ];
 
 /// The 14 CheXpert labels, in CheXbert's order.
-pub const FINDING_LABELS: [&str; 14] = [
+pub const CHEXPERT_LABELS: [&str; 14] = [
     "Enlarged Cardiomediastinum",
     "Cardiomegaly",
     "Lung Opacity",
@@ -88,7 +88,7 @@ pub fn lesion_class_name(id: i32) -> Option<&'static str> {
 /// The CheXpert label that a report naming this lesion class would carry.
 ///
 /// The correspondence is ours (the two sets were made apart); a class with no fair counterpart maps to `None`.
-pub fn finding_of_lesion(class_id: i32) -> Option<&'static str> {
+pub fn label_of_lesion(class_id: i32) -> Option<&'static str> {
     Some(match lesion_class_name(class_id)? {
         "Aortic enlargement" | "Enlarged PA" | "Mediastinal shift" => "Enlarged Cardiomediastinum",
         "Cardiomegaly" => "Cardiomegaly",
@@ -108,7 +108,7 @@ pub fn finding_of_lesion(class_id: i32) -> Option<&'static str> {
 /// What a report says of one label (CheXpert's four states).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum FindingState {
+pub enum LabelState {
     /// Not mentioned.
     Blank,
     /// Stated as present.
@@ -119,7 +119,7 @@ pub enum FindingState {
     Uncertain,
 }
 
-impl FindingState {
+impl LabelState {
     /// The word used in the `findings` table.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -150,11 +150,11 @@ mod tests {
     #[test]
     fn findings_of_lesions_are_chexpert_labels() {
         for id in 0..22 {
-            if let Some(label) = finding_of_lesion(id) {
-                assert!(FINDING_LABELS.contains(&label), "{label}");
+            if let Some(label) = label_of_lesion(id) {
+                assert!(CHEXPERT_LABELS.contains(&label), "{label}");
             }
         }
-        assert_eq!(finding_of_lesion(22), None);
-        assert_eq!(finding_of_lesion(-1), None);
+        assert_eq!(label_of_lesion(22), None);
+        assert_eq!(label_of_lesion(-1), None);
     }
 }

@@ -7,8 +7,8 @@
 //! - `arrow` (feature): rows of the lake's tables as Arrow record batches, and the contracts they obey.
 
 pub mod boxes;
-pub mod findings_labeler;
-mod findings_terms;
+pub mod report_labeler;
+mod labeler_terms;
 pub mod grounding;
 pub mod labels;
 pub mod nms;

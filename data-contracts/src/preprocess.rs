@@ -29,7 +29,7 @@ pub enum Fit {
 #[serde(deny_unknown_fields)]
 pub struct InputSpec {
     /// Side of the square input, in model pixels.
-    pub side: u32,
+    pub size: u32,
     /// How the radiograph is made square.
     pub fit: Fit,
     /// Subtracted from grey levels on the scale 0 to 1.
@@ -41,14 +41,14 @@ pub struct InputSpec {
 /// A model's input before normalisation, and where the radiograph lies in it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModelInput {
-    /// `side * side` grey levels, row-major; padding is 0.
+    /// `size * size` grey levels, row-major; padding is 0.
     pub pixels: Vec<u8>,
     /// The map between the radiograph's pixels and these.
     pub letterbox: Letterbox,
 }
 
 /// A box side below this many pixels shows nothing to a region encoder.
-const REGION_SIDE_MIN_PX: f32 = 8.0;
+const REGION_SIZE_MIN_PX: f32 = 8.0;
 /// A box below this share of the image shows nothing either.
 const REGION_AREA_MIN_SHARE: f32 = 0.0002;
 
@@ -58,16 +58,16 @@ pub fn resize(radiograph: &Radiograph, width: u32, height: u32) -> Radiograph {
     resize_rect(radiograph, whole, width.max(1), height.max(1))
 }
 
-/// The radiograph as a model sees it: `spec.side` squared, before normalisation.
+/// The radiograph as a model sees it: `spec.size` squared, before normalisation.
 pub fn to_model_input(radiograph: &Radiograph, spec: &InputSpec) -> ModelInput {
-    let side = spec.side.max(1);
+    let size = spec.size.max(1);
     let whole = PixelRect { left: 0, top: 0, width: radiograph.width, height: radiograph.height };
     let (pixels, placed) = match spec.fit {
         Fit::Squash => {
-            let placed = PixelRect { left: 0, top: 0, width: side, height: side };
-            (resize_rect(radiograph, whole, side, side).pixels, placed)
+            let placed = PixelRect { left: 0, top: 0, width: size, height: size };
+            (resize_rect(radiograph, whole, size, size).pixels, placed)
         }
-        Fit::Letterbox => letterboxed(radiograph, whole, side),
+        Fit::Letterbox => letterboxed(radiograph, whole, size),
     };
     let letterbox = Letterbox {
         scale_x: placed.width as f32 / radiograph.width as f32,
@@ -76,25 +76,25 @@ pub fn to_model_input(radiograph: &Radiograph, spec: &InputSpec) -> ModelInput {
         pad_y: placed.top as f32,
         original_width: radiograph.width,
         original_height: radiograph.height,
-        model_width: side,
-        model_height: side,
+        model_width: size,
+        model_height: size,
     };
     ModelInput { pixels, letterbox }
 }
 
-/// The surroundings of a box as `side * side` grey levels: the box, clamped to the image and grown by `margin`
+/// The surroundings of a box as `size * size` grey levels: the box, clamped to the image and grown by `margin`
 /// of its own side on every side, scaled to fit; the short axis is padded symmetrically with 0.
 ///
 /// `None` for a box that is not finite or inverted, has a side below 8 px inside the image, or covers less than
 /// 0.02 % of it.
-pub fn crop_region(radiograph: &Radiograph, region: &BoxXyxy<Original>, side: u32, margin: f32) -> Option<Vec<u8>> {
+pub fn crop_region(radiograph: &Radiograph, region: &BoxXyxy<Original>, size: u32, margin: f32) -> Option<Vec<u8>> {
     let (width, height) = (radiograph.width as f32, radiograph.height as f32);
-    if !region.is_proper() || side == 0 {
+    if !region.is_proper() || size == 0 {
         return None;
     }
     let inside = region.clip(width, height);
-    let is_tiny = inside.width() < REGION_SIDE_MIN_PX
-        || inside.height() < REGION_SIDE_MIN_PX
+    let is_tiny = inside.width() < REGION_SIZE_MIN_PX
+        || inside.height() < REGION_SIZE_MIN_PX
         || inside.area() < REGION_AREA_MIN_SHARE * width * height;
     if is_tiny {
         return None;
@@ -107,7 +107,7 @@ pub fn crop_region(radiograph: &Radiograph, region: &BoxXyxy<Original>, side: u3
         width: (grown.x_max.ceil() as u32).min(radiograph.width).checked_sub(left)?,
         height: (grown.y_max.ceil() as u32).min(radiograph.height).checked_sub(top)?,
     };
-    Some(letterboxed(radiograph, rect, side).0)
+    Some(letterboxed(radiograph, rect, size).0)
 }
 
 /// The mirror image: left and right change places.
@@ -128,19 +128,19 @@ struct PixelRect {
 
 /// `source` scaled into the centre of a black square, and where it lies there. Both margins of an axis are equal, so that a mirrored film is
 /// a mirrored input; for that the shorter side is rounded to the next pixel but one.
-fn letterboxed(radiograph: &Radiograph, source: PixelRect, side: u32) -> (Vec<u8>, PixelRect) {
+fn letterboxed(radiograph: &Radiograph, source: PixelRect, size: u32) -> (Vec<u8>, PixelRect) {
     let longest = u64::from(source.width.max(source.height));
     // Half up, in integers: the browser and the batch job cannot differ.
     let margin = |length: u32| {
-        let spare = u64::from(side) * (longest - u64::from(length));
-        (((spare + longest) / (2 * longest)) as u32).min((side - 1) / 2)
+        let spare = u64::from(size) * (longest - u64::from(length));
+        (((spare + longest) / (2 * longest)) as u32).min((size - 1) / 2)
     };
     let (left, top) = (margin(source.width), margin(source.height));
-    let (width, height) = (side - 2 * left, side - 2 * top);
+    let (width, height) = (size - 2 * left, size - 2 * top);
     let placed = PixelRect { left, top, width, height };
     let inner = resize_rect(radiograph, source, width, height);
-    let mut pixels = vec![0; side as usize * side as usize];
-    let rows = pixels.chunks_exact_mut(side as usize).skip(placed.top as usize);
+    let mut pixels = vec![0; size as usize * size as usize];
+    let rows = pixels.chunks_exact_mut(size as usize).skip(placed.top as usize);
     for (row, inner_row) in rows.zip(inner.pixels.chunks_exact(width as usize)) {
         let left = placed.left as usize;
         row[left..left + inner_row.len()].copy_from_slice(inner_row);

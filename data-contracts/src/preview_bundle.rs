@@ -59,7 +59,7 @@ pub struct PreviewOptions {
     /// Findings of one class that overlap more are one.
     pub nms_iou: f32,
     /// Findings at most.
-    pub max_findings: usize,
+    pub max_detections: usize,
     /// A sentence is linked to boxes with at least this share of its attention among the boxes that it names.
     pub link_weight_min: f32,
 }

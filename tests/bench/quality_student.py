@@ -189,7 +189,7 @@ def main() -> None:
         export = ["export", "preview", "--student", run, "--lake", teacher, "--dataset", DATASET, "--split", SPLIT]
         bundle = args.bundle.absolute() if args.bundle else work / "preview"
         exported = demo.run(*export, "--out", bundle)
-        demo.run(*export, "--out", work / "all-boxes", "--set", f"student.preview.score_min={SCORE_FLOOR}")
+        demo.run(*export, "--out", work / "all-boxes", "--set", f"preview.bundle.score_min={SCORE_FLOOR}")
         place = ["--dataset", DATASET, "--split", SPLIT, "--lake"]
         demo.run("report", "--reporter", reporter, *place, teacher)
         demo.run("report", "--student", bundle, *place, student)

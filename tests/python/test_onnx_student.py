@@ -88,7 +88,7 @@ class OnnxStudent(unittest.TestCase):
         d2r(folder, "pipeline", "--preset", "tiny", "--out", "demo", "--seed", "2")
         (reporter,) = folder.glob("demo/runs/reporter-*")
         # Long enough that the words are not all the same.
-        longer = ["--set", "student.train.epochs=12", "--set", "student.train.lr=0.01", "--set", "student.model.d_model=32"]
+        longer = ["--set", "preview.train.epochs=12", "--set", "preview.train.lr=0.01", "--set", "preview.model.d_model=32"]
         d2r(folder, "distill", "--reporter", str(reporter), *longer, *common)
         (student,) = folder.glob("demo/runs/student-*")
         d2r(folder, "export", "preview", "--student", str(student), "--out", "preview", *common)

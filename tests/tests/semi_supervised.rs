@@ -74,14 +74,14 @@ fn a_teacher_labels_what_nobody_labelled() {
     let labeller = [&train[..], &["--labeller", run_folder], &quick[..], &settings[..]].concat();
     let by_another = done(folder, &labeller);
     assert_eq!(by_another["cached"], Value::Bool(false), "who labels is part of what was done");
-    let larger = [&labeller[..], &["--set", "detector.model.input_side=96"]].concat();
+    let larger = [&labeller[..], &["--set", "detector.model.input_size=96"]].concat();
     let (code, _, err) = outcome(&run(folder, &larger));
     assert!(code == 65 && err.contains("another size"), "{code} {err}");
     let nobody = [&train[..], &["--labeller", "runs/nobody"], &quick[..]].concat();
     let (code, _, err) = outcome(&run(folder, &nobody));
     assert!(code == 66 && err.contains("nobody"), "{code} {err}");
 
-    let read = ["--set", "semi.named_threshold=0.1"];
+    let read = ["--set", "semi.report_threshold=0.1"];
     let by_reports = done(folder, &[&train[..], &read[..], &quick[..], &settings[..]].concat());
     assert_eq!(by_reports["cached"], Value::Bool(false), "what reports say is part of what was learnt");
     let unread = ["train-detector", "--dataset", "vindr", "--unlabelled", "vindr"];

@@ -17,7 +17,7 @@ pub fn read_card(text: &[u8]) -> Result<PreviewCard> {
     }
     let sizes = &card.decoder;
     let all = [sizes.layers, sizes.heads, sizes.d_head, sizes.max_words, sizes.grid, sizes.heat_grid];
-    if all.contains(&0) || all.iter().any(|n| *n > 4096) || card.input.side == 0 || card.input.side > 2048 {
+    if all.contains(&0) || all.iter().any(|n| *n > 4096) || card.input.size == 0 || card.input.size > 2048 {
         return bad("its sizes are out of bounds");
     }
     Ok(card)

@@ -25,7 +25,7 @@ pub struct Finding {
 /// Peaks of the heat map as boxes in the film's pixels, the surest first, and the same boxes in the model's pixels.
 pub fn findings(card: &PreviewCard, encoded: &Encoded, input: &ModelInput) -> (Vec<Finding>, Vec<BoxXyxy<Model>>) {
     let (options, grid) = (&card.options, card.decoder.heat_grid);
-    let (cells, side) = (grid * grid, card.input.side as f32);
+    let (cells, size) = (grid * grid, card.input.size as f32);
     let (mut boxes, mut scores, mut classes) = (Vec::new(), Vec::new(), Vec::new());
     for (class, map) in encoded.heat.chunks_exact(cells).enumerate().take(card.classes.len()) {
         for (cell, score) in map.iter().enumerate().filter(|(_, s)| **s >= options.score_min) {
@@ -34,8 +34,8 @@ pub fn findings(card: &PreviewCard, encoded: &Encoded, input: &ModelInput) -> (V
             if near(row).any(|r| near(column).any(|c| map[r * grid + c] > *score)) {
                 continue;
             }
-            let edge = |which: usize| encoded.edges.get(which * cells + cell).copied().unwrap_or(0.0) * side;
-            let (x, y) = ((column as f32 + 0.5) * side / grid as f32, (row as f32 + 0.5) * side / grid as f32);
+            let edge = |which: usize| encoded.edges.get(which * cells + cell).copied().unwrap_or(0.0) * size;
+            let (x, y) = ((column as f32 + 0.5) * size / grid as f32, (row as f32 + 0.5) * size / grid as f32);
             boxes.push(BoxXyxy::<Model>::new(x - edge(0), y - edge(1), x + edge(2), y + edge(3)));
             scores.push(*score);
             classes.push(class as i32);
@@ -44,7 +44,7 @@ pub fn findings(card: &PreviewCard, encoded: &Encoded, input: &ModelInput) -> (V
     let mut found = (Vec::new(), Vec::new());
     for i in nms(&boxes, &scores, &classes, options.nms_iou) {
         let region = input.letterbox.original_from_model(&boxes[i]);
-        if !region.is_proper() || found.0.len() >= options.max_findings {
+        if !region.is_proper() || found.0.len() >= options.max_detections {
             continue;
         }
         let class_name = card.classes[classes[i] as usize].clone();

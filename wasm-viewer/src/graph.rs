@@ -79,13 +79,13 @@ fn named(plan: &Plan, outputs: TVec<TValue>, names: &[&str]) -> Result<Vec<TValu
         .collect()
 }
 
-/// Runs the encoder on `side^2` grey levels.
+/// Runs the encoder on `size^2` grey levels.
 ///
 /// # Errors
 /// When the graph is not the encoder.
-pub fn encode(plan: &Plan, pixels: &[u8], side: usize) -> Result<Encoded> {
+pub fn encode(plan: &Plan, pixels: &[u8], size: usize) -> Result<Encoded> {
     let shares: Vec<f32> = pixels.iter().map(|p| f32::from(*p) / 255.0).collect();
-    let image = tensor(&[1, 1, side, side], &shares)?;
+    let image = tensor(&[1, 1, size, size], &shares)?;
     let outputs = plan.run(tvec!(image)).map_err(model_error)?;
     let found = named(plan, outputs, &["mem_k", "mem_v", "heat", "edges", "labels"])?;
     Ok(Encoded {

@@ -164,7 +164,7 @@ impl PreviewSession {
     pub fn begin(&self, film: &Radiograph) -> Result<Reading> {
         let card = &self.card;
         let input = to_model_input(film, &card.input);
-        let encoded = encode(&self.encoder, &input.pixels, card.input.side as usize)?;
+        let encoded = encode(&self.encoder, &input.pixels, card.input.size as usize)?;
         let (findings, places) = findings(card, &encoded, &input);
         let seen = Seen {
             width: film.width,
@@ -206,8 +206,8 @@ impl PreviewSession {
     /// The boxes that a sentence names, each with its share of the sentence's attention among them.
     fn links(&self, text: &str, look: &[f32], facts: &[BoxFacts], places: &[BoxXyxy<Model>]) -> Vec<(usize, f32)> {
         let named = boxes_named(&SentenceFacts::of(text), facts);
-        let (grid, side) = (self.card.decoder.grid, self.card.input.side as f32);
-        let on: Vec<f32> = named.iter().map(|&i| look_on(look, grid, side, &places[i])).collect();
+        let (grid, size) = (self.card.decoder.grid, self.card.input.size as f32);
+        let on: Vec<f32> = named.iter().map(|&i| look_on(look, grid, size, &places[i])).collect();
         let weights = sentence_weights(&[on]);
         named.into_iter().zip(weights).filter(|(_, w)| *w >= self.card.options.link_weight_min).collect()
     }
@@ -222,8 +222,8 @@ fn frame(input: &ModelInput) -> [f32; 4] {
 }
 
 /// Mean attention inside a box: each cell counts by the part of it that the box covers.
-fn look_on(look: &[f32], grid: usize, side: f32, region: &BoxXyxy<Model>) -> f32 {
-    let cell = side / grid as f32;
+fn look_on(look: &[f32], grid: usize, size: f32, region: &BoxXyxy<Model>) -> f32 {
+    let cell = size / grid as f32;
     let (mut sum, mut area) = (0.0, 0.0);
     for (i, share) in look.iter().enumerate() {
         let (x, y) = ((i % grid) as f32 * cell, (i / grid) as f32 * cell);

@@ -6,7 +6,7 @@ use crate::cli::flags::Common;
 use super::output;
 use crate::error::{Error, Result};
 use crate::stages::report;
-use crate::stages::report::by_student;
+use crate::stages::report::by_preview_model;
 
 /// What to report on, with what.
 #[derive(Debug, clap::Args)]
@@ -50,8 +50,8 @@ pub fn run(common: &Common, args: &Args) -> Result<()> {
         (None, None) => return Err(Error::Usage("give --images DIR or --dataset NAME".into())),
     };
     if let Some(bundle) = args.student.clone() {
-        let args = by_student::Args { source, bundle, out: args.out.clone(), shard: common.shard };
-        return output::result(common, &by_student::run(&ctx, args)?);
+        let args = by_preview_model::Args { source, bundle, out: args.out.clone(), shard: common.shard };
+        return output::result(common, &by_preview_model::run(&ctx, args)?);
     }
     let Some(reporter) = args.reporter.clone() else {
         return Err(Error::Usage("give --reporter RUN or --student DIR".into()));

@@ -133,7 +133,7 @@ pub struct DetectorModelConfig {
     /// Groups of the head's GroupNorms; a divisor of `fpn_channels`.
     pub head_groups: i64,
     /// Side of the square input, pixels; a multiple of 32.
-    pub input_side: u32,
+    pub input_size: u32,
     /// Subtracted from grey levels on the scale 0 to 1.
     pub input_mean: f32,
     /// Divides what is left.
@@ -232,5 +232,5 @@ pub struct AnnotateConfig {
     /// Images per forward pass.
     pub batch_size: usize,
     /// Look at each film and at its mirror image; boxes and scores are means over both looks: twice the work.
-    pub mirrored_views: bool,
+    pub flip_tta: bool,
 }

@@ -42,7 +42,7 @@ pub struct GenerateConfig {
     pub banned: Vec<String>,
     /// Read each film and its mirror image side by side and write the words that are likely for both, `left` and `right` swapped in the
     /// latter: twice the work. For models that were trained on mirrored films.
-    pub mirrored_views: bool,
+    pub flip_tta: bool,
     /// Images per batch.
     pub batch_size: usize,
     /// A link needs at least this share of a sentence's region attention.

@@ -11,7 +11,7 @@ pub struct IngestConfig {
     /// Boxes of two readers are one lesion above this IoU (Weighted Boxes Fusion).
     pub fusion_iou: f64,
     /// A fused box needs at least this many readers.
-    pub min_readers: i32,
+    pub min_annotators: i32,
     /// Share of the train images that becomes the validation split, where the dataset names none.
     pub val_share: f64,
     /// Keep only frontal views.

@@ -8,11 +8,12 @@ pub mod evaluate;
 pub mod generate;
 pub mod lake_config;
 pub mod phantom;
+pub mod preview;
 pub mod report;
 pub mod resolve;
 pub mod schema;
 pub mod semi;
-pub mod student;
+
 
 use serde::{Deserialize, Serialize};
 
@@ -39,7 +40,7 @@ pub struct RunConfig {
     /// Writing reports.
     pub generate: generate::GenerateConfig,
     /// The student for the browser.
-    pub student: student::StudentConfig,
+    pub preview: preview::PreviewConfig,
     /// Figures.
     pub evaluate: evaluate::EvaluateConfig,
 }

@@ -26,7 +26,7 @@ pub struct ReportModelConfig {
     /// Channels of its first stage; 64 is the published width.
     pub trunk_width: i64,
     /// Side of the square input of the trunk, pixels.
-    pub input_side: u32,
+    pub input_size: u32,
     /// Views of a study that the model sees; their tokens stand one after the other. A study with fewer shows its first one again.
     #[serde(default = "one_view")]
     pub views: usize,
@@ -43,7 +43,7 @@ pub struct ReportModelConfig {
     /// Regions per image at most, by score.
     pub max_regions: usize,
     /// Side of a region crop, pixels.
-    pub region_side: u32,
+    pub region_size: u32,
     /// Context around a box, as a share of its side.
     pub region_margin: f32,
     /// Channels of the region network's first convolution.
@@ -84,7 +84,7 @@ impl ReportModelConfig {
         Self {
             trunk_depth: 18,
             trunk_width: 8,
-            input_side: 64,
+            input_size: 64,
             views: 1,
             fit: Fit::Letterbox,
             rgb: false,
@@ -92,7 +92,7 @@ impl ReportModelConfig {
             local_embedder: true,
             regions: true,
             max_regions: 3,
-            region_side: 32,
+            region_size: 32,
             region_margin: 0.1,
             region_width: 4,
             region_padding: true,
@@ -264,7 +264,7 @@ pub struct ReportTrainConfig {
     /// Changes to the films of the training split and, with them, to boxes and words.
     pub augment: AugmentConfig,
     /// What a word that names a side counts in the word loss, others 1.
-    pub side_weight: f64,
+    pub laterality_weight: f64,
     /// Weight of the loss that draws a sentence's attention to the boxes whose class it names.
     pub grounding_weight: f64,
     /// Epochs without a better validation score before training stops.

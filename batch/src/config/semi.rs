@@ -13,21 +13,21 @@ pub struct SemiConfig {
     /// Unlabelled images per step.
     pub unlabelled_batch_size: usize,
     /// The teacher looks at each film and at its mirror image; boxes and scores are means over both looks.
-    pub mirrored_views: bool,
+    pub flip_tta: bool,
     /// Pseudo-labels have a score above this.
     pub threshold: f64,
     /// Boxes that score above this and are no pseudo-labels are neither taught nor denied; 0 takes them as background,
     /// as published.
-    pub unsure_min: f64,
+    pub ignore_min: f64,
     /// Unlabelled films with reports: of a class that the film's report names, boxes above this score are pseudo-labels,
     /// and without any the best box; of another class none is. 0 leaves reports unread, as published.
-    pub named_threshold: f64,
+    pub report_threshold: f64,
     /// FCOS in the utv2 profile: pseudo-labels for sides have a score above this; 0 takes `threshold`.
-    pub side_score_min: f64,
+    pub edge_score_min: f64,
     /// Weight of the class losses on pseudo-labels.
     pub unlabelled_weight: f64,
     /// Weight of the box loss on pseudo-labels.
-    pub side_weight: f64,
+    pub box_loss_weight: f64,
     /// Share of the teacher that it keeps at each update of the mutual phase; the average of a burn-in keeps
     /// `detector.train.ema_keep_rate`.
     pub ema_keep_rate: f64,
@@ -51,8 +51,8 @@ pub struct SemiConfig {
 
 impl SemiConfig {
     /// The threshold of the boxes that teach sides.
-    pub fn side_threshold(&self) -> f64 {
-        if self.side_score_min > 0.0 { self.side_score_min } else { self.threshold }
+    pub fn edge_threshold(&self) -> f64 {
+        if self.edge_score_min > 0.0 { self.edge_score_min } else { self.threshold }
     }
 }
 
@@ -61,7 +61,7 @@ impl SemiConfig {
 #[serde(rename_all = "snake_case")]
 pub enum TeacherStart {
     /// A copy of the student, as published.
-    Student,
+    PreviewModel,
     /// The moving average of the burn-in's students: a better teacher after a short burn-in.
     Average,
 }
@@ -131,15 +131,15 @@ impl Default for SemiConfig {
             burn_in_steps: 8000,
             strong_labelled: StrongLabelled::Always,
             unlabelled_batch_size: 4,
-            mirrored_views: false,
+            flip_tta: false,
             threshold: 0.89,
-            unsure_min: 0.0,
-            named_threshold: 0.0,
-            side_score_min: 0.0,
+            ignore_min: 0.0,
+            report_threshold: 0.0,
+            edge_score_min: 0.0,
             unlabelled_weight: 1.0,
-            side_weight: 1.0,
+            box_loss_weight: 1.0,
             ema_keep_rate: 0.9996,
-            teacher_start: TeacherStart::Student,
+            teacher_start: TeacherStart::PreviewModel,
             teacher_every: 1,
             ramp_steps: 0,
             filter_empty: false,

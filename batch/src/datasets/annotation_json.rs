@@ -13,7 +13,7 @@ use d2r_contracts::report_text::CleaningRules;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use crate::datasets::listing::{Labels, ListedBox, ListedFailure, ListedImage, ListedStudy, Listing, ReportSource, Split, View, relative, stays_below_root};
+use crate::datasets::listing::{Labels, ListedBox, ListedFailure, ListedImage, ListedStudy, Listing, ReportSource, Split, Projection, relative, stays_below_root};
 use crate::error::{Error, Result};
 
 /// Folders, relative to the root, in which image paths may start.
@@ -230,7 +230,7 @@ impl EntryReader {
                 study_id: study_id.clone(),
                 subject_id: subject_id.clone(),
                 split,
-                view: View::Unknown,
+                view: Projection::Unknown,
                 path,
                 frame: width.zip(height),
                 labels,

@@ -10,7 +10,7 @@ use d2r_contracts::labels::lesion_class_id;
 use d2r_contracts::report_text::CleaningRules;
 
 use crate::datasets::coco_export::{Annotation, Coco, CocoImage};
-use crate::datasets::listing::{Labels, ListOptions, ListedBox, ListedFailure, ListedImage, Listing, Split, View, relative, stays_below_root};
+use crate::datasets::listing::{Labels, ListOptions, ListedBox, ListedFailure, ListedImage, Listing, Split, Projection, relative, stays_below_root};
 use crate::error::{Error, Result};
 
 /// Lists a folder with COCO files in it, in `annotations/`, or in one folder per split; or one such file.
@@ -148,7 +148,7 @@ impl Document<'_> {
             study_id,
             subject_id,
             split,
-            view: image.view.as_deref().map_or(View::Unknown, View::parse),
+            view: image.view.as_deref().map_or(Projection::Unknown, Projection::parse),
             path,
             frame: (image.width > 0 && image.height > 0).then_some((image.width as f32, image.height as f32)),
             // An image of which no annotation can be used is unread, never normal.

@@ -35,7 +35,7 @@ pub struct Fusion {
 impl Fusion {
     /// Fusion of readers who all count the same and give no scores: the fused score is the share of the readers
     /// that marked the lesion, each reader counted once.
-    pub fn of_readers(iou_min: f64) -> Self {
+    pub fn of_annotators(iou_min: f64) -> Self {
         Self { iou_min, score_min: 0.0, confidence: Confidence::BoxAndModelAvg, allows_overflow: false }
     }
 }

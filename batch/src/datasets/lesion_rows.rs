@@ -18,7 +18,7 @@ pub struct FusionRule {
     /// Boxes of two readers are one lesion above this IoU.
     pub iou_min: f64,
     /// A fused box is accepted when at least this many readers marked it.
-    pub min_readers: i32,
+    pub min_annotators: i32,
 }
 
 /// The lesions of one image.
@@ -74,7 +74,7 @@ pub fn lesion_rows(image: &ListedImage, size: Option<(u32, u32)>, rule: &FusionR
             lesions.n_boxes = Some(fused.len() as i32);
             for (k, (b, n_readers)) in fused.iter().enumerate() {
                 let box_id = format!("{}-fused-{k:03}", image.image_id);
-                let accepted = *n_readers >= rule.min_readers;
+                let accepted = *n_readers >= rule.min_annotators;
                 let base = row(image, box_id, b, "fused");
                 lesions.rows.push(LesionRow { n_readers: Some(*n_readers), accepted, ..base });
             }
@@ -127,7 +127,7 @@ fn fused_boxes(
     };
     let readers: Vec<Reader> =
         readers.values().map(|boxes| Reader { weight: 1.0, boxes: boxes.iter().map(marked).collect() }).collect();
-    let mut fused: Vec<(ListedBox, i32)> = fuse(&readers, &Fusion::of_readers(rule.iou_min))
+    let mut fused: Vec<(ListedBox, i32)> = fuse(&readers, &Fusion::of_annotators(rule.iou_min))
         .into_iter()
         .map(|f| {
             let [x0, y0, x1, y1] = f.xyxy;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
 use d2r_contracts::boxes::BoxXyxy;
-use d2r_contracts::labels::FindingState;
+use d2r_contracts::labels::LabelState;
 use d2r_contracts::report_text::CleaningRules;
 use d2r_contracts::space::Original;
 use sha2::{Digest, Sha256};
@@ -57,7 +57,7 @@ impl Split {
 
 /// A radiograph's projection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum View {
+pub enum Projection {
     /// Postero-anterior.
     Pa,
     /// Antero-posterior.
@@ -68,7 +68,7 @@ pub enum View {
     Unknown,
 }
 
-impl View {
+impl Projection {
     /// The word in the `images` table.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -138,7 +138,7 @@ pub struct ListedImage {
     /// Its split.
     pub split: Split,
     /// The projection the dataset states.
-    pub view: View,
+    pub view: Projection,
     /// Relative to the dataset's root.
     pub path: String,
     /// Width and height of the frame that the boxes refer to; `None`: the image itself.
@@ -166,7 +166,7 @@ pub struct ListedStudy {
     /// Its report.
     pub report: Option<ReportSource>,
     /// CheXpert labels of the reference report.
-    pub findings: Vec<(&'static str, FindingState)>,
+    pub findings: Vec<(&'static str, LabelState)>,
 }
 
 /// A row or file that cannot be used.
@@ -280,10 +280,10 @@ mod tests {
     fn words_of_datasets() {
         assert_eq!(Split::parse("validate"), Some(Split::Val));
         assert_eq!(Split::parse("holdout"), None);
-        assert_eq!(View::parse(" pa "), View::Pa);
-        assert_eq!(View::parse("LL"), View::Lateral);
-        assert_eq!(View::parse(""), View::Unknown);
-        assert!(View::Ap.is_frontal() && !View::Unknown.is_frontal());
+        assert_eq!(Projection::parse(" pa "), Projection::Pa);
+        assert_eq!(Projection::parse("LL"), Projection::Lateral);
+        assert_eq!(Projection::parse(""), Projection::Unknown);
+        assert!(Projection::Ap.is_frontal() && !Projection::Unknown.is_frontal());
     }
 
     #[test]

@@ -5,11 +5,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use d2r_contracts::labels::{FINDING_LABELS, FindingState};
+use d2r_contracts::labels::{CHEXPERT_LABELS, LabelState};
 use d2r_contracts::report_text::CleaningRules;
 
 use crate::datasets::label_csv::{BadRow, LabelCsv};
-use crate::datasets::listing::{Labels, ListOptions, ListedFailure, ListedImage, ListedStudy, Listing, ReportSource, Split, View, relative};
+use crate::datasets::listing::{Labels, ListOptions, ListedFailure, ListedImage, ListedStudy, Listing, ReportSource, Split, Projection, relative};
 use crate::datasets::source::EXTENSIONS;
 use crate::error::{Error, Result};
 
@@ -101,13 +101,13 @@ fn read_splits(path: &Path, root: &Path, listing: &mut Listing) -> Result<BTreeM
     Ok(splits)
 }
 
-type Findings = BTreeMap<String, Vec<(&'static str, FindingState)>>;
+type Findings = BTreeMap<String, Vec<(&'static str, LabelState)>>;
 
 /// Study (with its `s`) to its 14 labels: 1 positive, 0 negative, -1 uncertain, empty blank.
 fn read_chexpert(path: &Path, root: &Path, listing: &mut Listing) -> Result<Findings> {
     let csv = LabelCsv::open(path)?;
     let study = csv.column("study_id")?;
-    let labels = FINDING_LABELS.iter().map(|l| csv.column(l).map(|c| (*l, c))).collect::<Result<Vec<_>>>()?;
+    let labels = CHEXPERT_LABELS.iter().map(|l| csv.column(l).map(|c| (*l, c))).collect::<Result<Vec<_>>>()?;
     let file = relative(root, path).unwrap_or_default();
     let mut findings = Findings::new();
     csv.for_each(|row| {
@@ -119,10 +119,10 @@ fn read_chexpert(path: &Path, root: &Path, listing: &mut Listing) -> Result<Find
         for (label, column) in &labels {
             let word = row.get(*column);
             let state = match word.parse::<f32>() {
-                _ if word.is_empty() => FindingState::Blank,
-                Ok(1.0) => FindingState::Positive,
-                Ok(0.0) => FindingState::Negative,
-                Ok(-1.0) => FindingState::Uncertain,
+                _ if word.is_empty() => LabelState::Blank,
+                Ok(1.0) => LabelState::Positive,
+                Ok(0.0) => LabelState::Negative,
+                Ok(-1.0) => LabelState::Uncertain,
                 _ => {
                     let message = format!("{label} is `{word}`, none of 1, 0, -1 and empty; repair the row");
                     return listing.failures.push(failure(
@@ -179,7 +179,7 @@ fn read_metadata(
         if !seen.insert(image_id.to_owned()) {
             return bad("duplicate_row", "repeats an earlier row, which is kept".into());
         }
-        let view = View::parse(row.get(view));
+        let view = Projection::parse(row.get(view));
         if options.frontal_only && !view.is_frontal() {
             return listing.note("views_left_out");
         }

@@ -12,7 +12,7 @@ use d2r_contracts::tables::{FailureRow, ImageRow};
 use sha2::{Digest, Sha256};
 use walkdir::WalkDir;
 
-use crate::datasets::listing::{View, relative};
+use crate::datasets::listing::{Projection, relative};
 use crate::error::{Error, Result};
 
 /// File names that are taken for radiographs, whatever their first bytes; in order of preference.
@@ -202,7 +202,7 @@ pub fn list_folder(folder: &Path, stage: &str) -> Result<Folder> {
             study_id: image_id.clone(),
             subject_id: image_id.clone(),
             image_id,
-            view: View::Unknown.as_str().into(),
+            view: Projection::Unknown.as_str().into(),
             path,
             width: None,
             height: None,

@@ -10,7 +10,7 @@ use d2r_contracts::labels::{NO_FINDING, lesion_class_id};
 use d2r_contracts::report_text::CleaningRules;
 
 use crate::datasets::label_csv::{BadRow, Column, CsvRow, LabelCsv, find_csv};
-use crate::datasets::listing::{Labels, ListOptions, ListedBox, ListedFailure, ListedImage, Listing, Split, View, relative};
+use crate::datasets::listing::{Labels, ListOptions, ListedBox, ListedFailure, ListedImage, Listing, Split, Projection, relative};
 use crate::datasets::source::image_files;
 use crate::error::{Error, Result};
 
@@ -281,7 +281,7 @@ fn list_images(
         image_id,
         split,
         // The whole collection is postero-anterior.
-        view: View::Pa,
+        view: Projection::Pa,
         path,
         frame: None,
         labels,

@@ -40,7 +40,7 @@ impl DetectorCard {
 
 /// What a detector of this configuration sees.
 pub fn input_spec(config: &DetectorModelConfig) -> InputSpec {
-    InputSpec { side: config.input_side, fit: Fit::Letterbox, mean: config.input_mean, std: config.input_std }
+    InputSpec { size: config.input_size, fit: Fit::Letterbox, mean: config.input_mean, std: config.input_std }
 }
 
 /// The detector of a finished run, its candidates kept from `score_min` on.

@@ -43,7 +43,7 @@ pub struct PseudoBoxes {
     /// Ranked by class.
     pub classes: Vec<Vec<Detection<Model>>>,
     /// Ranked by how certain the sides are; the same boxes where the architecture ranks once.
-    pub sides: Vec<Vec<Detection<Model>>>,
+    pub edges: Vec<Vec<Detection<Model>>>,
 }
 
 #[derive(Debug)]
@@ -176,7 +176,7 @@ impl Detector {
     ///
     /// # Errors
     /// Those of [`Detector::losses`].
-    pub fn losses_aside(&self, images: &Tensor, targets: BatchTargets, draw: &mut Draw) -> Result<DetectionLosses> {
+    pub fn losses_without_statistics(&self, images: &Tensor, targets: BatchTargets, draw: &mut Draw) -> Result<DetectionLosses> {
         let kept = (self.config.norm == BackboneNorm::Batch).then(|| RunningStatistics::of(&self.vs));
         let losses = self.losses(images, targets, draw);
         if let Some(kept) = kept {
@@ -224,15 +224,15 @@ impl Detector {
                 if profile == Profile::Utv2 {
                     return Ok(PseudoBoxes {
                         classes: ranked(Ranking::Class)?,
-                        sides: ranked(Ranking::ClassAndSides)?,
+                        edges: ranked(Ranking::ClassAndEdges)?,
                     });
                 }
                 let classes = ranked(Ranking::ClassAndCentre)?;
-                Ok(PseudoBoxes { sides: classes.clone(), classes })
+                Ok(PseudoBoxes { edges: classes.clone(), classes })
             }
             (Head::FasterRcnn(rcnn), profile) => {
                 let classes = rcnn.detect(&pyramid.of(&sizes), &self.config, profile == Profile::Utv2)?;
-                Ok(PseudoBoxes { sides: classes.clone(), classes })
+                Ok(PseudoBoxes { edges: classes.clone(), classes })
             }
         }
     }
@@ -274,8 +274,8 @@ fn check(config: &DetectorModelConfig) -> Result<()> {
     if !(2..=5).contains(&config.min_level) {
         return wrong("min_level", format!("{} is not between 2 and 5", config.min_level));
     }
-    if config.input_side == 0 || !config.input_side.is_multiple_of(32) {
-        return wrong("input_side", format!("{} is no multiple of 32", config.input_side));
+    if config.input_size == 0 || !config.input_size.is_multiple_of(32) {
+        return wrong("input_size", format!("{} is no multiple of 32", config.input_size));
     }
     if config.width < 1 || config.head_convs < 0 || config.candidates_per_level < 1 {
         return wrong("width", "width and candidates_per_level start at 1, head_convs at 0".into());

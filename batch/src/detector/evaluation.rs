@@ -21,14 +21,14 @@ pub fn in_original(detection: &Detection<Model>, letterbox: &Letterbox) -> Optio
     region.is_proper().then_some(Detection { class_id, score, region, edge_logits, edge_stds })
 }
 
-/// Detections of a set's images in their own pixels, in its order, best first. `mirrored_views`: look at mirror images as well.
+/// Detections of a set's images in their own pixels, in its order, best first. `flip_tta`: look at mirror images as well.
 ///
 /// # Errors
 /// [`crate::Error::Stopped`] after a signal; those of reading and of the detector.
 pub fn detections(
     detector: &Detector,
     set: &DetectionSet,
-    (batch_size, mirrored_views): (usize, bool),
+    (batch_size, flip_tta): (usize, bool),
     stop: &StopFlag,
 ) -> Result<Vec<Vec<Detection<Original>>>> {
     let indices: Vec<usize> = (0..set.examples.len()).collect();
@@ -40,7 +40,7 @@ pub fn detections(
             pixels.extend_from_slice(&set.pixels(i)?);
         }
         let films = stack_images(&pixels, &set.source.input, detector.device())?;
-        let found = detect(detector, &films, mirrored_views)?;
+        let found = detect(detector, &films, flip_tta)?;
         for (&i, found) in chunk.iter().zip(&found) {
             images.push(found.iter().filter_map(|d| in_original(d, &set.examples[i].letterbox)).collect());
         }

@@ -18,9 +18,9 @@ pub struct RcnnRules {
     /// Rank proposals by probability instead of the logit.
     pub rank_by_probability: bool,
     /// Proposals and detections with a smaller side are dropped, model pixels.
-    pub proposal_side_min: f32,
+    pub proposal_size_min: f32,
     /// The same for detections.
-    pub detection_side_min: f32,
+    pub detection_size_min: f32,
     /// How regions are pooled.
     pub roi_align: RoiAlign,
     /// Level rule: epsilon inside the logarithm.
@@ -39,8 +39,8 @@ impl RcnnRules {
                 rpn_fixed_divisor: false,
                 l1_beta: 1.0 / 9.0,
                 rank_by_probability: true,
-                proposal_side_min: 1e-3,
-                detection_side_min: 1e-2,
+                proposal_size_min: 1e-3,
+                detection_size_min: 1e-2,
                 roi_align: RoiAlign { aligned: false, sampling_ratio: 2 },
                 level_epsilon_inside: false,
                 edges: false,
@@ -51,8 +51,8 @@ impl RcnnRules {
                 rpn_fixed_divisor: true,
                 l1_beta: 0.0,
                 rank_by_probability: false,
-                proposal_side_min: 0.0,
-                detection_side_min: 0.0,
+                proposal_size_min: 0.0,
+                detection_size_min: 0.0,
                 roi_align: RoiAlign { aligned: true, sampling_ratio: 0 },
                 level_epsilon_inside: true,
                 edges: true,

@@ -40,10 +40,10 @@ pub struct BatchTargets<'a> {
     /// One list per image, which may be empty.
     pub classes: &'a [Vec<Target>],
     /// One list per image.
-    pub sides: &'a [Vec<Target>],
+    pub edges: &'a [Vec<Target>],
     /// Boxes that the teacher is not sure of: where they lie, their class (in Faster R-CNN: any class) is neither taught nor
     /// denied. One list per image, or none at all.
-    pub unsure: &'a [Vec<Target>],
+    pub ignored: &'a [Vec<Target>],
     /// Where they come from.
     pub supervision: Supervision,
 }
@@ -51,7 +51,7 @@ pub struct BatchTargets<'a> {
 impl<'a> BatchTargets<'a> {
     /// Readers' boxes.
     pub fn labelled(boxes: &'a [Vec<Target>]) -> Self {
-        Self { classes: boxes, sides: boxes, unsure: &[], supervision: Supervision::Labelled }
+        Self { classes: boxes, edges: boxes, ignored: &[], supervision: Supervision::Labelled }
     }
 }
 

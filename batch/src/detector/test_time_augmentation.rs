@@ -14,12 +14,12 @@ const IOU_MIN: f32 = 0.5;
 /// What one look shows: a list per film.
 type Look = Vec<Vec<Detection<Model>>>;
 
-/// Detections of films, by one look or by two. `mirrored_views`: look at mirror images as well.
+/// Detections of films, by one look or by two. `flip_tta`: look at mirror images as well.
 ///
 /// # Errors
 /// Those of [`Detector::detect`].
-pub fn detect(detector: &Detector, images: &Tensor, mirrored_views: bool) -> Result<Look> {
-    if !mirrored_views {
+pub fn detect(detector: &Detector, images: &Tensor, flip_tta: bool) -> Result<Look> {
+    if !flip_tta {
         return detector.detect(images);
     }
     let turned = turned_back(detector.detect(&images.flip([3]))?, images, detector);
@@ -30,21 +30,21 @@ pub fn detect(detector: &Detector, images: &Tensor, mirrored_views: bool) -> Res
 ///
 /// # Errors
 /// [`Error::Internal`] without a teacher; those of [`Detector::pseudo_boxes`].
-pub fn pseudo_boxes(teachers: &[&Detector], images: &Tensor, mirrored_views: bool) -> Result<PseudoBoxes> {
-    let (mut classes, mut sides) = (Vec::new(), Vec::new());
+pub fn pseudo_boxes(teachers: &[&Detector], images: &Tensor, flip_tta: bool) -> Result<PseudoBoxes> {
+    let (mut classes, mut edges) = (Vec::new(), Vec::new());
     for teacher in teachers {
         let own = teacher.pseudo_boxes(images)?;
         classes.push(own.classes);
-        sides.push(own.sides);
-        if mirrored_views {
+        edges.push(own.edges);
+        if flip_tta {
             let turned = teacher.pseudo_boxes(&images.flip([3]))?;
             classes.push(turned_back(turned.classes, images, teacher));
-            sides.push(turned_back(turned.sides, images, teacher));
+            edges.push(turned_back(turned.edges, images, teacher));
         }
     }
     let first = teachers.first().ok_or_else(|| Error::Internal("nobody labels unlabelled films".into()))?;
     let join = |looks| joined_looks(looks, first.score_min());
-    Ok(PseudoBoxes { classes: join(classes), sides: join(sides) })
+    Ok(PseudoBoxes { classes: join(classes), edges: join(edges) })
 }
 
 /// Detections of mirror images of `images` as detections of the images.
@@ -155,8 +155,8 @@ mod tests {
         let (a, b) = (both[0], both[1]);
         assert_eq!((both.len(), a.class_id, b.class_id), (2, 3, 4));
         assert!((a.score - 0.6).abs() < 1e-6 && (b.score - 0.4).abs() < 1e-6, "{} {}", a.score, b.score);
-        for (side, wanted) in a.region.to_array().into_iter().zip([9.0, 10.0, 29.0, 30.0]) {
-            assert!((side - wanted).abs() < 1e-4, "{:?}", a.region);
+        for (edge, wanted) in a.region.to_array().into_iter().zip([9.0, 10.0, 29.0, 30.0]) {
+            assert!((edge - wanted).abs() < 1e-4, "{:?}", a.region);
         }
         assert_eq!(a.edge_stds, Some([1.0, 2.0, 4.0, 4.0]));
         assert_eq!(a.edge_logits, Some([1.0, 2.0, 4.0, 4.0]));

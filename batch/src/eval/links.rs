@@ -4,11 +4,11 @@
 //! without a label: the class itself).
 
 use d2r_contracts::boxes::BoxXyxy;
-use d2r_contracts::labels::{FINDING_LABELS, FindingState, finding_of_lesion};
-use d2r_contracts::report_text::sides;
+use d2r_contracts::labels::{CHEXPERT_LABELS, LabelState, label_of_lesion};
+use d2r_contracts::report_text::lateralities;
 use d2r_contracts::space::Original;
 
-use d2r_contracts::findings_labeler::{SentenceFindings, label_sentence};
+use d2r_contracts::report_labeler::{SentenceLabels, label_sentence};
 
 /// A drawn lesion.
 #[derive(Debug, Clone, PartialEq)]
@@ -18,7 +18,7 @@ pub struct DrawnLesion {
     /// Place.
     pub region: BoxXyxy<Original>,
     /// `left`, `right` (the patient's) or `midline`.
-    pub side: String,
+    pub laterality: String,
     /// Drawn small.
     pub small: bool,
 }
@@ -64,19 +64,19 @@ pub struct LinkFigures {
     pub small_lesion_recall: Option<f64>,
 }
 
-fn names(sentence: &SentenceFindings, lesion: &DrawnLesion) -> bool {
-    match finding_of_lesion(lesion.class_id) {
-        Some(label) => FINDING_LABELS
+fn names(sentence: &SentenceLabels, lesion: &DrawnLesion) -> bool {
+    match label_of_lesion(lesion.class_id) {
+        Some(label) => CHEXPERT_LABELS
             .iter()
             .zip(&sentence.states)
-            .any(|(name, state)| *name == label && *state == FindingState::Positive),
+            .any(|(name, state)| *name == label && *state == LabelState::Positive),
         None => sentence.lesion_classes.contains(&lesion.class_id),
     }
 }
 
-fn names_side(sentence: &str, side: &str) -> bool {
-    let named = sides(sentence);
-    match side {
+fn names_laterality(sentence: &str, laterality: &str) -> bool {
+    let named = lateralities(sentence);
+    match laterality {
         "left" => named.left,
         "right" => named.right,
         _ => true,
@@ -86,7 +86,7 @@ fn names_side(sentence: &str, side: &str) -> bool {
 impl LinkCounts {
     /// Counts of one study's report. A box overlaps a lesion from `iou_min` on.
     pub fn of(sentences: &[LinkedSentence], lesions: &[DrawnLesion], iou_min: f32) -> Self {
-        let read: Vec<SentenceFindings> = sentences.iter().map(|s| label_sentence(&s.text)).collect();
+        let read: Vec<SentenceLabels> = sentences.iter().map(|s| label_sentence(&s.text)).collect();
         let right = |i: usize, region: &BoxXyxy<Original>, lesion: &DrawnLesion| {
             region.iou(&lesion.region) >= iou_min && names(&read[i], lesion)
         };
@@ -99,7 +99,7 @@ impl LinkCounts {
         for lesion in lesions {
             let naming: Vec<usize> = (0..read.len()).filter(|&i| names(&read[i], lesion)).collect();
             let grounded = naming.iter().any(|&i| sentences[i].boxes.iter().any(|b| right(i, b, lesion)));
-            let on_side = naming.iter().any(|&i| names_side(&sentences[i].text, &lesion.side));
+            let on_side = naming.iter().any(|&i| names_laterality(&sentences[i].text, &lesion.laterality));
             counts.named += u64::from(!naming.is_empty());
             counts.grounded += u64::from(grounded);
             counts.small += u64::from(lesion.small);
@@ -148,8 +148,8 @@ mod tests {
         BoxXyxy::new(x, 0.0, x + 10.0, 10.0)
     }
 
-    fn lesion(class_id: i32, x: f32, side: &str, small: bool) -> DrawnLesion {
-        DrawnLesion { class_id, region: at(x), side: side.into(), small }
+    fn lesion(class_id: i32, x: f32, laterality: &str, small: bool) -> DrawnLesion {
+        DrawnLesion { class_id, region: at(x), laterality: laterality.into(), small }
     }
 
     fn said(text: &str, boxes: &[BoxXyxy<Original>]) -> LinkedSentence {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use d2r_contracts::boxes::BoxXyxy;
-use d2r_contracts::labels::{FINDING_LABELS, FindingState};
+use d2r_contracts::labels::{CHEXPERT_LABELS, LabelState};
 use d2r_contracts::rows::Row;
 use d2r_contracts::tables::{TruthFindingRow, TruthLesionRow};
 
@@ -58,16 +58,16 @@ impl Truth {
     fn add_lesions(&mut self, rows: Vec<TruthLesionRow>) {
         for row in rows {
             let region = BoxXyxy::new(row.x_min, row.y_min, row.x_max, row.y_max);
-            let lesion = DrawnLesion { class_id: row.class_id, region, side: row.side, small: row.small };
+            let lesion = DrawnLesion { class_id: row.class_id, region, laterality: row.side, small: row.small };
             self.lesions.entry(row.image_id).or_default().push(lesion);
         }
     }
 
     fn add_findings(&mut self, rows: Vec<TruthFindingRow>) {
         for row in rows {
-            let Some(label) = FINDING_LABELS.iter().position(|l| *l == row.label) else { continue };
-            let Some(state) = FindingState::parse(&row.state) else { continue };
-            self.findings.entry(row.study_id).or_insert([FindingState::Blank; 14])[label] = state;
+            let Some(label) = CHEXPERT_LABELS.iter().position(|l| *l == row.label) else { continue };
+            let Some(state) = LabelState::parse(&row.state) else { continue };
+            self.findings.entry(row.study_id).or_insert([LabelState::Blank; 14])[label] = state;
         }
     }
 

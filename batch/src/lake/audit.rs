@@ -15,7 +15,7 @@ const LEAKS: [&str; 2] = ["patient_in_two_splits", "film_in_two_splits"];
 
 /// One thing found.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct AuditFinding {
+pub struct AuditIssue {
     /// `patient_in_two_splits`, `film_in_two_splits`, `film_twice`, `empty_report`, `prior_mention` or `box_outside`.
     pub kind: &'static str,
     /// The dataset.
@@ -24,7 +24,7 @@ pub struct AuditFinding {
     pub id: String,
 }
 
-impl AuditFinding {
+impl AuditIssue {
     /// Whether training and test are mixed.
     pub fn is_leak(&self) -> bool {
         LEAKS.contains(&self.kind)
@@ -35,7 +35,7 @@ impl AuditFinding {
 ///
 /// # Errors
 /// When a table cannot be read.
-pub fn audit(lake: &Lake) -> Result<Vec<AuditFinding>> {
+pub fn audit(lake: &Lake) -> Result<Vec<AuditIssue>> {
     let mut found = Vec::new();
     if let Some(images) = lake.scan("images")? {
         let splits = |by: &str| {
@@ -72,10 +72,10 @@ pub fn audit(lake: &Lake) -> Result<Vec<AuditFinding>> {
         let dataset = || partition.dataset.clone();
         for report in reports {
             if report.text_clean.trim_matches([' ', '.']).is_empty() {
-                found.push(AuditFinding { kind: "empty_report", dataset: dataset(), id: report.study_id.clone() });
+                found.push(AuditIssue { kind: "empty_report", dataset: dataset(), id: report.study_id.clone() });
             }
             if mentions_prior(&report.text_clean) {
-                found.push(AuditFinding { kind: "prior_mention", dataset: dataset(), id: report.study_id });
+                found.push(AuditIssue { kind: "prior_mention", dataset: dataset(), id: report.study_id });
             }
         }
     }
@@ -85,7 +85,7 @@ pub fn audit(lake: &Lake) -> Result<Vec<AuditFinding>> {
 }
 
 /// The rows of a query as findings.
-fn rows(kind: &'static str, query: LazyFrame, id: &str) -> Result<Vec<AuditFinding>> {
+fn rows(kind: &'static str, query: LazyFrame, id: &str) -> Result<Vec<AuditIssue>> {
     let fail = |e: PolarsError| polars_error(kind, &e);
     let frame = query.select([col("dataset"), col(id)]).collect().map_err(fail)?;
     let text = |name: &str| -> Result<Vec<String>> {
@@ -93,7 +93,7 @@ fn rows(kind: &'static str, query: LazyFrame, id: &str) -> Result<Vec<AuditFindi
         Ok(column.str().map_err(fail)?.iter().map(|v| v.unwrap_or_default().to_owned()).collect())
     };
     let (datasets, ids) = (text("dataset")?, text(id)?);
-    Ok(datasets.into_iter().zip(ids).map(|(dataset, id)| AuditFinding { kind, dataset, id }).collect())
+    Ok(datasets.into_iter().zip(ids).map(|(dataset, id)| AuditIssue { kind, dataset, id }).collect())
 }
 
 #[cfg(test)]
@@ -151,7 +151,7 @@ mod tests {
             ("prior_mention", "b"),
         ];
         assert_eq!(found, expected.map(|(k, id)| (k, id.to_owned())));
-        assert!(audit(&lake).unwrap().iter().any(AuditFinding::is_leak));
+        assert!(audit(&lake).unwrap().iter().any(AuditIssue::is_leak));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::grammar;
 use crate::phantom::grammar::{Fact, Report};
 use crate::phantom::layouts::identity::{Split, SplitShares, dicom_id, hex_id, stream, study_number, subject_number};
 use crate::phantom::planned_film::PlannedFilm;
-use crate::phantom::study::{PhantomStudy, PlanOptions, View};
+use crate::phantom::study::{PhantomStudy, PlanOptions, Projection};
 use crate::config::phantom::PhantomConfig;
 
 /// Films of the Kaggle layout and studies of the R2Gen layout: at most this many, and no more than a quarter of the
@@ -143,7 +143,7 @@ fn labelled(config: &PhantomConfig, seed: u64, set: LabelledSet, count: u32) -> 
     let shares = SplitShares::new(0.0, config.test_share);
     let films = plans(config, seed, set.drawing(), count, shares).into_iter().map(|(split, mut plan)| {
         // VinDr-CXR holds PA films only.
-        plan.view = View::Pa;
+        plan.view = Projection::Pa;
         let index = plan.index;
         LabelledFilm { index, set, split, film: PlannedFilm::new(hex_id(seed, set.drawing(), index), plan) }
     });

@@ -9,12 +9,12 @@ mod impression;
 mod present;
 pub mod terms;
 
-use d2r_contracts::labels::{FINDING_LABELS, FindingState, finding_of_lesion};
+use d2r_contracts::labels::{CHEXPERT_LABELS, LabelState, label_of_lesion};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
 use crate::phantom::lesions::{PlacedLesion, Severity, Zone};
-use crate::phantom::study::Side;
+use crate::phantom::study::Laterality;
 
 /// What the grammar is told of one drawn lesion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,7 +22,7 @@ pub struct Fact {
     /// Index in the 22 labels.
     pub class_id: i32,
     /// The patient's side. For a mediastinal shift, the side that the mediastinum moves to.
-    pub side: Side,
+    pub side: Laterality,
     /// Where it lies.
     pub zone: Zone,
     /// How much of it there is.
@@ -80,17 +80,17 @@ impl Report {
 
     /// The state of the 14 CheXpert labels, in their order: positive when a lesion of that label is drawn,
     /// negative when a sentence denies it, else blank. "No Finding" is positive when nothing is drawn.
-    pub fn labels(&self, facts: &[Fact]) -> [FindingState; 14] {
-        let mut states = [FindingState::Blank; 14];
-        for (state, label) in states.iter_mut().zip(FINDING_LABELS) {
-            if facts.iter().any(|f| finding_of_lesion(f.class_id) == Some(label)) {
-                *state = FindingState::Positive;
+    pub fn labels(&self, facts: &[Fact]) -> [LabelState; 14] {
+        let mut states = [LabelState::Blank; 14];
+        for (state, label) in states.iter_mut().zip(CHEXPERT_LABELS) {
+            if facts.iter().any(|f| label_of_lesion(f.class_id) == Some(label)) {
+                *state = LabelState::Positive;
             } else if self.findings.iter().any(|s| s.denies.contains(&label)) {
-                *state = FindingState::Negative;
+                *state = LabelState::Negative;
             }
         }
         if let (true, Some(no_finding)) = (facts.is_empty(), states.last_mut()) {
-            *no_finding = FindingState::Positive;
+            *no_finding = LabelState::Positive;
         }
         states
     }

@@ -15,7 +15,7 @@ use d2r_contracts::space::Original;
 
 use crate::phantom::drawing::canvas::{Layer, Point, Rect, Window, smoothstep};
 use crate::phantom::body::chest::{AIR_CONTRAST, Chest, SOFT_EDGE};
-use crate::phantom::study::Side;
+use crate::phantom::study::Laterality;
 
 /// A contribution to the density below this is not part of a lesion's box (density runs from 0 to about 1).
 pub const VISIBLE: f32 = 0.04;
@@ -158,7 +158,7 @@ pub struct PlacedLesion {
     /// cardiomegaly the heart's box, for aortic enlargement the box of the knob.
     pub box_: BoxXyxy<Original>,
     /// The patient's side; the patient's right is on the left of a frontal film.
-    pub side: Side,
+    pub side: Laterality,
     /// Where it lies.
     pub zone: Zone,
     /// How much of it there is.

@@ -11,7 +11,7 @@ use crate::phantom::lesions::{PlacedLesion, placement};
 
 /// A side of the patient. On frontal films the patient's right is on the image's left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Side {
+pub enum Laterality {
     /// The patient's left.
     Left,
     /// The patient's right.
@@ -20,14 +20,14 @@ pub enum Side {
     Midline,
 }
 
-impl Side {
+impl Laterality {
     /// The direction of the side on a frontal film: -1 for the patient's right, else 1.
     pub fn sign(self) -> f32 {
         if self == Self::Right { -1.0 } else { 1.0 }
     }
 
     /// The other side; the midline is its own opposite.
-    pub fn opposite(self) -> Side {
+    pub fn opposite(self) -> Laterality {
         match self {
             Self::Left => Self::Right,
             Self::Right => Self::Left,
@@ -47,7 +47,7 @@ pub enum Sex {
 
 /// The projection of a film.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum View {
+pub enum Projection {
     /// From behind, standing.
     Pa,
     /// From the front, often portable.
@@ -56,7 +56,7 @@ pub enum View {
     Lateral,
 }
 
-impl View {
+impl Projection {
     /// `PA`, `AP` or `LATERAL`.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -99,7 +99,7 @@ pub struct PhantomStudy {
     /// Sex of the patient.
     pub sex: Sex,
     /// The projection.
-    pub view: View,
+    pub view: Projection,
     /// Columns of the film.
     pub width: u32,
     /// Rows of the film.
@@ -109,7 +109,7 @@ pub struct PhantomStudy {
     /// The exposure.
     pub exposure: Exposure,
     /// The side that the lead marker names.
-    pub marker: Side,
+    pub marker: Laterality,
     /// What is drawn beside the normal; empty for a normal study.
     pub findings: Vec<PlacedLesion>,
 }
@@ -123,10 +123,10 @@ impl PhantomStudy {
         let age_decade = 10 * [2, 3, 4, 4, 5, 5, 6, 6, 7, 7, 8][patient.random_range(0..11usize)];
         let sex = if patient.random_bool(0.5) { Sex::Female } else { Sex::Male };
         let mut rng = stream(seed, purpose, "visit", index);
-        let view = if rng.random_bool(0.25) { View::Ap } else { View::Pa };
+        let view = if rng.random_bool(0.25) { Projection::Ap } else { Projection::Pa };
         let anatomy = Anatomy::draw(&mut patient, &mut rng, sex, view);
         let exposure = Exposure::draw(&mut rng, view);
-        let marker = if rng.random_bool(0.6) { Side::Left } else { Side::Right };
+        let marker = if rng.random_bool(0.6) { Laterality::Left } else { Laterality::Right };
         let normal = rng.random_bool(options.normal_share.clamp(0.0, 1.0));
         let findings = if normal { Vec::new() } else { placement::place(&anatomy, size as usize, &mut rng) };
         let frontal = PhantomStudy {
@@ -149,7 +149,7 @@ impl PhantomStudy {
     /// The lateral film of a frontal study: the same patient on the same day, with the effusions only.
     pub fn lateral(&self) -> PhantomStudy {
         let mut study = self.clone();
-        study.view = View::Lateral;
+        study.view = Projection::Lateral;
         study.marker = lateral::NEAR_SIDE;
         study.exposure.grain ^= 0x5EED;
         study.findings = lateral::findings(self);

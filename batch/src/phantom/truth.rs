@@ -2,13 +2,13 @@
 //! files. VinDr-CXR's training films stand under `split=train` whatever part of them ingest takes for validation:
 //! evaluation joins by image id over all splits of a dataset.
 
-use d2r_contracts::labels::{FINDING_LABELS, finding_of_lesion, lesion_class_name};
+use d2r_contracts::labels::{CHEXPERT_LABELS, label_of_lesion, lesion_class_name};
 use d2r_contracts::tables::{TruthFindingRow, TruthLesionRow, TruthLinkRow};
 
 use crate::phantom::catalogue::{LabelledFilm, Visit};
 use crate::phantom::layouts::identity::Split;
 use crate::phantom::planned_film::{PlannedFilm, PlannedLesion};
-use crate::phantom::study::Side;
+use crate::phantom::study::Laterality;
 
 /// The rows of one partition.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -30,9 +30,9 @@ pub fn of_labelled(films: &[LabelledFilm], split: Split) -> Truth {
         truth.lesions.extend(lesion_rows(film));
         let positive = |label: &str| match label {
             "No Finding" => film.lesions.is_empty(),
-            _ => film.lesions.iter().any(|l| finding_of_lesion(l.placed.class_id) == Some(label)),
+            _ => film.lesions.iter().any(|l| label_of_lesion(l.placed.class_id) == Some(label)),
         };
-        truth.findings.extend(FINDING_LABELS.map(|label| TruthFindingRow {
+        truth.findings.extend(CHEXPERT_LABELS.map(|label| TruthFindingRow {
             study_id: film.image_id.clone(),
             label: label.to_owned(),
             state: if positive(label) { "positive" } else { "blank" }.to_owned(),
@@ -60,7 +60,7 @@ pub fn of_visits(visits: &[Visit], split: Split) -> Truth {
             }));
         }
         let states = visit.report.labels(&visit.facts);
-        truth.findings.extend(FINDING_LABELS.into_iter().zip(states).map(|(label, state)| TruthFindingRow {
+        truth.findings.extend(CHEXPERT_LABELS.into_iter().zip(states).map(|(label, state)| TruthFindingRow {
             study_id: visit.study_id.clone(),
             label: label.to_owned(),
             state: state.as_str().to_owned(),
@@ -82,9 +82,9 @@ fn lesion_rows(film: &PlannedFilm) -> Vec<TruthLesionRow> {
             x_max: lesion.box_.x_max,
             y_max: lesion.box_.y_max,
             side: match lesion.side {
-                Side::Left => "left",
-                Side::Right => "right",
-                Side::Midline => "midline",
+                Laterality::Left => "left",
+                Laterality::Right => "right",
+                Laterality::Midline => "midline",
             }
             .to_owned(),
             small: lesion.small,

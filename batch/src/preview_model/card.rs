@@ -9,18 +9,18 @@ use tch::Device;
 
 use crate::training::checkpoint::load_strict;
 use crate::training::model_card::ModelCard;
-use crate::config::student::StudentModelConfig;
+use crate::config::preview::PreviewModelConfig;
 use crate::error::Result;
-use crate::preview_model::model::preview_model::Student;
+use crate::preview_model::model::preview_model::PreviewModel;
 
 /// The kind of its runs.
 pub const KIND: &str = "student";
 
 /// What a student needs beside its weights.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct StudentCard {
+pub struct PreviewModelCard {
     /// The network.
-    pub config: StudentModelConfig,
+    pub config: PreviewModelConfig,
     /// How films are prepared.
     pub input: InputSpec,
     /// Words by id: the teacher's.
@@ -30,17 +30,17 @@ pub struct StudentCard {
 }
 
 /// Letterboxed grey films from 0 to 1: the encoder's first norm does the rest.
-pub fn input_spec(config: &StudentModelConfig) -> InputSpec {
-    InputSpec { side: config.input_side, fit: Fit::Letterbox, mean: 0.0, std: 1.0 }
+pub fn input_spec(config: &PreviewModelConfig) -> InputSpec {
+    InputSpec { size: config.input_size, fit: Fit::Letterbox, mean: 0.0, std: 1.0 }
 }
 
 /// The student of a finished run, frozen.
 ///
 /// # Errors
 /// When the folder holds no finished student, or its weights do not fit its card.
-pub fn load_student(run: &Path, device: Device) -> Result<(Student, ModelCard<StudentCard>)> {
-    let card = ModelCard::<StudentCard>::read(run, KIND)?;
-    let mut student = Student::new(&card.model.config, card.model.vocabulary.len() as i64 + 1, device)?;
+pub fn load_student(run: &Path, device: Device) -> Result<(PreviewModel, ModelCard<PreviewModelCard>)> {
+    let card = ModelCard::<PreviewModelCard>::read(run, KIND)?;
+    let mut student = PreviewModel::new(&card.model.config, card.model.vocabulary.len() as i64 + 1, device)?;
     load_strict(student.variables_mut(), &run.join("best").join("model.safetensors"))?;
     student.freeze();
     Ok((student, card))

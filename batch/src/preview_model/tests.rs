@@ -6,15 +6,15 @@ use d2r_viewer::graph::{Cache, Encoded, Plan, encode, plan, step};
 use tch::{Device, Kind, Tensor};
 
 use crate::preview_model::onnx::graphs::graphs;
-use crate::preview_model::model::preview_model::Student;
-use crate::config::student::{StudentModelConfig, Tier};
+use crate::preview_model::model::preview_model::PreviewModel;
+use crate::config::preview::{PreviewModelConfig, Tier};
 
 const WORDS: i64 = 30;
 
-fn student() -> Student {
-    let config = StudentModelConfig {
+fn student() -> PreviewModel {
+    let config = PreviewModelConfig {
         tier: Tier::A,
-        input_side: 64,
+        input_size: 64,
         d_model: 32,
         d_ff: 64,
         heads: 4,
@@ -24,7 +24,7 @@ fn student() -> Student {
         dropout: 0.1,
     };
     tch::manual_seed(7);
-    let student = Student::new(&config, WORDS, Device::Cpu).unwrap();
+    let student = PreviewModel::new(&config, WORDS, Device::Cpu).unwrap();
     let _no_grad = tch::no_grad_guard();
     // Norms that do something: an exporter that forgets them must not pass.
     for (name, mut tensor) in student.variables().variables() {
@@ -38,15 +38,15 @@ fn student() -> Student {
     student
 }
 
-fn sizes(student: &Student) -> DecoderSizes {
+fn sizes(student: &PreviewModel) -> DecoderSizes {
     let c = &student.config;
     DecoderSizes {
         layers: c.layers as usize,
         heads: c.heads as usize,
         d_head: (c.d_model / c.heads) as usize,
         max_words: c.max_words as usize,
-        grid: c.input_side as usize / 32,
-        heat_grid: c.input_side as usize / 16,
+        grid: c.input_size as usize / 32,
+        heat_grid: c.input_size as usize / 16,
     }
 }
 
@@ -124,7 +124,7 @@ fn greedy_words_are_those_of_libtorch_and_a_beam_is_no_worse() {
         block_ngram: 0,
         score_min: 0.3,
         nms_iou: 0.5,
-        max_findings: 5,
+        max_detections: 5,
         link_weight_min: 0.3,
     };
     for seed in 0..8 {

@@ -33,7 +33,7 @@ pub struct ReporterCard {
 /// Films of the configured size and fit, with as many regions as configured.
 pub fn visual_spec(config: &ReportModelConfig) -> VisualSpec {
     let regions = if config.regions { config.max_regions } else { 0 };
-    let spec = VisualSpec::new(config.input_side, regions, config.region_side, config.region_margin);
+    let spec = VisualSpec::new(config.input_size, regions, config.region_size, config.region_margin);
     VisualSpec { film: InputSpec { fit: config.fit, ..spec.film }, views: config.views.max(1), ..spec }
 }
 

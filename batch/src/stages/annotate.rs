@@ -141,7 +141,7 @@ impl Job<'_> {
             decode_ms += before.elapsed().as_secs_f64() * 1e3;
             failures.extend(failed);
             let before = Instant::now();
-            let views = (self.config.batch_size, self.config.mirrored_views);
+            let views = (self.config.batch_size, self.config.flip_tta);
             let found = detections(self.detector, &set, views, &ctx.stop)?;
             let of_student = self.student.map(|s| detections(s, &set, views, &ctx.stop)).transpose()?;
             model_ms += before.elapsed().as_secs_f64() * 1e3;

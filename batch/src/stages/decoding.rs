@@ -5,7 +5,7 @@ use d2r_contracts::vocabulary::Vocabulary;
 
 use crate::context::Context;
 use crate::config::generate::{GenerateConfig, LengthPenalty as Penalty, Method as Choice};
-use crate::reporter::batches::laterality_swap::MirroredWords;
+use crate::reporter::batches::laterality_swap::LateralitySwap;
 use crate::error::Result;
 use crate::reporter::decode::decode_options::{DecodeOptions, LengthPenalty, Method, Sampling};
 
@@ -18,11 +18,11 @@ pub fn decoding(ctx: &Context, vocabulary: &Vocabulary) -> DecodeOptions {
 ///
 /// # Errors
 /// [`crate::error::Error::Config`] when a word for one side has no partner.
-pub fn mirrored_words(ctx: &Context, vocabulary: &Vocabulary) -> Result<Option<Vec<i64>>> {
-    if !ctx.config.generate.mirrored_views {
+pub fn swapped_tokens(ctx: &Context, vocabulary: &Vocabulary) -> Result<Option<Vec<i64>>> {
+    if !ctx.config.generate.flip_tta {
         return Ok(None);
     }
-    let words = MirroredWords::new("generate.mirrored_views", |word| vocabulary.id(word))?;
+    let words = LateralitySwap::new("generate.flip_tta", |word| vocabulary.id(word))?;
     Ok(Some(words.table(vocabulary.len() as i64 + 1)))
 }
 

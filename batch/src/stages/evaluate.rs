@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use d2r_contracts::labels::FINDING_LABELS;
+use d2r_contracts::labels::CHEXPERT_LABELS;
 use d2r_contracts::rows::Row;
 use d2r_contracts::tables::{FindingRow, MetricRow};
 
@@ -20,7 +20,7 @@ use crate::eval::text::label_f1::States;
 use crate::eval::text::report_figures::{ReportFigures, link_figures};
 use crate::lake::digest::sha256_hex;
 use crate::lake::{Lake, PartManifest, Partition, Provenance, Shard, atomic_file};
-use d2r_contracts::findings_labeler::label;
+use d2r_contracts::report_labeler::label;
 use inputs::{DetectorInput, ReportsInput};
 
 /// What to evaluate.
@@ -167,14 +167,14 @@ impl Place {
     fn write_findings(&self, input: &ReportsInput, provenance: &Provenance) -> Result<()> {
         let rows_of = |study_id: &str, report_id: Option<&str>, states: States| {
             let origin = if report_id.is_some() { "generated" } else { "reference" };
-            let row = |(name, state): (&str, d2r_contracts::labels::FindingState)| FindingRow {
+            let row = |(name, state): (&str, d2r_contracts::labels::LabelState)| FindingRow {
                 study_id: study_id.to_owned(),
                 report_id: report_id.map(str::to_owned),
                 origin: origin.to_owned(),
                 label: name.to_owned(),
                 state: state.as_str().to_owned(),
             };
-            FINDING_LABELS.into_iter().zip(states).map(row).collect::<Vec<_>>()
+            CHEXPERT_LABELS.into_iter().zip(states).map(row).collect::<Vec<_>>()
         };
         let mut references: Vec<FindingRow> =
             input.references.iter().flat_map(|(study, text)| rows_of(study, None, label(text))).collect();

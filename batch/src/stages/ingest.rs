@@ -142,14 +142,14 @@ fn settings(config: &IngestConfig, seed: u64, kind: Kind) -> Result<Settings> {
     if !(0.0..1.0).contains(&config.fusion_iou) {
         return Err(wrong("fusion_iou", "an IoU threshold lies between 0 and 1, 1 excluded"));
     }
-    if config.min_readers < 1 {
-        return Err(wrong("min_readers", "at least one reader marks a box"));
+    if config.min_annotators < 1 {
+        return Err(wrong("min_annotators", "at least one reader marks a box"));
     }
     let labels_only = kind == Kind::Vindr { labels_only: true };
     Ok(Settings {
         list: ListOptions { seed, val_share: config.val_share, frontal_only: config.frontal_only, labels_only },
         decode: DecodeOptions { allow_phi: config.allow_phi, ..DecodeOptions::default() },
-        fusion: FusionRule { iou_min: config.fusion_iou, min_readers: config.min_readers },
+        fusion: FusionRule { iou_min: config.fusion_iou, min_annotators: config.min_annotators },
         section,
     })
 }

@@ -1,6 +1,6 @@
 //! Writes reports: for a split of the lake, from its annotated boxes; or for a folder of films, boxes included.
 
-pub mod by_student;
+pub mod by_preview_model;
 pub mod films;
 mod report_rows;
 mod similarity;
@@ -20,7 +20,7 @@ use self::report_rows::Tables;
 use self::similarity::Similarity;
 use self::written::Writer;
 use crate::context::{Context, StageResult};
-use crate::stages::decoding::mirrored_words;
+use crate::stages::decoding::swapped_tokens;
 use crate::stages::work_key::work_key;
 use crate::error::{Error, Result};
 use crate::lake::{Lake, PartManifest, Partition, Provenance, Shard, atomic_file};
@@ -138,9 +138,9 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
         true => Similarity::of_run(&args.reporter, &card.model, model.d_visual(), ctx.device)?,
         false => None,
     };
-    let mirrored_words = mirrored_words(ctx, &card.model.vocabulary)?;
+    let swapped_tokens = swapped_tokens(ctx, &card.model.vocabulary)?;
     let writer =
-        Writer { ctx, model: &model, card: &card, mirrored_words, similarity, explain: args.explain.as_deref() };
+        Writer { ctx, model: &model, card: &card, swapped_tokens, similarity, explain: args.explain.as_deref() };
     let (tables, timing) = job.write_reports(&writer, films)?;
     if job.own_films
         && let Some(out) = &args.out

@@ -125,7 +125,7 @@ mod tests {
         ReportModelConfig {
             trunk_depth: 50,
             trunk_width: 4,
-            input_side: 32,
+            input_size: 32,
             d_model: 16,
             d_ff: 16,
             heads: 4,

@@ -44,8 +44,8 @@ fn shrinking_averages_instead_of_skipping() {
     assert!(resize(&stripes, 8, 8).pixels.iter().all(|&p| (120..=136).contains(&p)));
 }
 
-fn spec(side: u32, fit: Fit) -> InputSpec {
-    InputSpec { side, fit, mean: 0.5, std: 0.25 }
+fn spec(size: u32, fit: Fit) -> InputSpec {
+    InputSpec { size, fit, mean: 0.5, std: 0.25 }
 }
 
 #[test]
@@ -91,19 +91,19 @@ fn a_mirrored_film_is_a_mirrored_input() {
         let pixels = (0..width * height).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
         Radiograph::new(width, height, pixels).unwrap()
     };
-    let turned = |square: &[u8], side: usize| -> Vec<u8> {
-        square.chunks(side).flat_map(|row| row.iter().rev().copied()).collect()
+    let turned = |square: &[u8], size: usize| -> Vec<u8> {
+        square.chunks(size).flat_map(|row| row.iter().rev().copied()).collect()
     };
     for (width, height) in [(97, 131), (130, 131), (41, 64), (200, 67), (64, 64)] {
         let film = noisy(width, height);
         let image = mirror(&film);
-        for side in [32, 33, 64] {
-            let input = |film: &Radiograph| to_model_input(film, &spec(side, Fit::Letterbox)).pixels;
-            assert_eq!(turned(&input(&film), side as usize), input(&image), "{width} x {height} at {side}");
+        for size in [32, 33, 64] {
+            let input = |film: &Radiograph| to_model_input(film, &spec(size, Fit::Letterbox)).pixels;
+            assert_eq!(turned(&input(&film), size as usize), input(&image), "{width} x {height} at {size}");
             let lesion = BoxXyxy::<Original>::new(3.2, 5.0, 30.7, 33.4);
-            let crop = |film: &Radiograph, at: &BoxXyxy<Original>| crop_region(film, at, side, 0.1).unwrap();
+            let crop = |film: &Radiograph, at: &BoxXyxy<Original>| crop_region(film, at, size, 0.1).unwrap();
             let own = crop(&film, &lesion);
-            assert_eq!(turned(&own, side as usize), crop(&image, &lesion.mirrored(width as f32)));
+            assert_eq!(turned(&own, size as usize), crop(&image, &lesion.mirrored(width as f32)));
         }
     }
 }

@@ -1,4 +1,4 @@
-use d2r_contracts::report_text::{CleaningRules, Sides, clean, mentions_prior, sentences, sides, swap_sides, tokens};
+use d2r_contracts::report_text::{CleaningRules, Lateralities, clean, mentions_prior, sentences, lateralities, swap_laterality, tokens};
 use d2r_contracts::vocabulary::Vocabulary;
 use serde_json::Value;
 
@@ -65,22 +65,22 @@ fn earlier_studies_are_noticed_as_whole_words() {
 
 #[test]
 fn sides_are_whole_words_and_bilateral_is_both() {
-    assert_eq!(sides("left-sided effusion"), Sides { left: true, right: false });
-    assert_eq!(sides("RIGHT apex"), Sides { left: false, right: true });
+    assert_eq!(lateralities("left-sided effusion"), Lateralities { left: true, right: false });
+    assert_eq!(lateralities("RIGHT apex"), Lateralities { left: false, right: true });
     for text in ["bilateral effusions", "both lungs", "left and right", "bibasilar atelectasis"] {
-        assert_eq!(sides(text), Sides { left: true, right: true }, "{text}");
+        assert_eq!(lateralities(text), Lateralities { left: true, right: true }, "{text}");
     }
-    assert_eq!(sides("upright film, cleft, leftover, brightness"), Sides::default());
+    assert_eq!(lateralities("upright film, cleft, leftover, brightness"), Lateralities::default());
 }
 
 #[test]
 fn swapping_sides_keeps_case_and_is_its_own_inverse() {
     let text = "Left-sided effusion. RIGHT apex clear; tip in the right atrium, leftward shift. Upright.";
     let swapped = "Right-sided effusion. LEFT apex clear; tip in the left atrium, rightward shift. Upright.";
-    assert_eq!(swap_sides(text), swapped);
-    assert_eq!(swap_sides(swapped), text);
-    assert_eq!(swap_sides(""), "");
-    assert_eq!(swap_sides("\u{e9}left \u{e9} left\u{e9} left"), "\u{e9}left \u{e9} left\u{e9} right");
+    assert_eq!(swap_laterality(text), swapped);
+    assert_eq!(swap_laterality(swapped), text);
+    assert_eq!(swap_laterality(""), "");
+    assert_eq!(swap_laterality("\u{e9}left \u{e9} left\u{e9} left"), "\u{e9}left \u{e9} left\u{e9} right");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::datasets::lesion_rows::{FusionRule, lesion_rows};
 use crate::datasets::listing::{Labels, ListOptions, Split};
 
 const OPTIONS: ListOptions = ListOptions { seed: 1, val_share: 0.0, frontal_only: true, labels_only: false };
-const RULE: FusionRule = FusionRule { iou_min: 0.5, min_readers: 1 };
+const RULE: FusionRule = FusionRule { iou_min: 0.5, min_annotators: 1 };
 
 fn image(id: &str, n_boxes: Option<i32>) -> ImageRow {
     ImageRow {

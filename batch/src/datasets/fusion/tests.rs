@@ -113,7 +113,7 @@ fn numbers_worked_out_by_hand() {
         (Confidence::BoxAndModelAvg, 2.0 / 3.0),
         (Confidence::AbsentModelAwareAvg, 2.0 / 3.0),
     ] {
-        let fused = fuse(&three_readers(), &Fusion { confidence, ..Fusion::of_readers(0.5) });
+        let fused = fuse(&three_readers(), &Fusion { confidence, ..Fusion::of_annotators(0.5) });
         let worst = distance(&fused, &expected(c7));
         assert!(worst <= PARITY, "{confidence:?}: off by {worst}: {fused:?}");
         let n: Vec<_> = fused.iter().map(|f| (f.label, f.n_readers)).collect();
@@ -126,7 +126,7 @@ fn a_reader_who_marks_a_lesion_twice_counts_once() {
     let twice = |xyxy| Boxed { label: 0, score: 1.0, xyxy };
     let readers =
         [reader(1.0, &[twice([0.1, 0.1, 0.5, 0.5]), twice([0.1, 0.1, 0.5, 0.51])]), reader(1.0, &[]), reader(1.0, &[])];
-    let fused = fuse(&readers, &Fusion::of_readers(0.5));
+    let fused = fuse(&readers, &Fusion::of_annotators(0.5));
     assert_eq!(fused.len(), 1);
     assert_eq!((fused[0].n_readers, fused[0].members.len()), (1, 2));
     assert!((fused[0].score - 1.0 / 3.0).abs() < PARITY);
@@ -134,15 +134,15 @@ fn a_reader_who_marks_a_lesion_twice_counts_once() {
 
 #[test]
 fn nothing_degenerate_and_the_threshold_itself() {
-    assert!(fuse(&[], &Fusion::of_readers(0.5)).is_empty());
-    assert!(fuse(&[reader(1.0, &[]), reader(1.0, &[])], &Fusion::of_readers(0.5)).is_empty());
+    assert!(fuse(&[], &Fusion::of_annotators(0.5)).is_empty());
+    assert!(fuse(&[reader(1.0, &[]), reader(1.0, &[])], &Fusion::of_annotators(0.5)).is_empty());
     let line = Boxed { label: 0, score: 1.0, xyxy: [0.2, 0.2, 0.2, 0.7] };
     let nan = Boxed { label: 0, score: 1.0, xyxy: [0.2, f64::NAN, 0.4, 0.7] };
-    assert!(fuse(&[reader(1.0, &[line, nan])], &Fusion::of_readers(0.5)).is_empty());
+    assert!(fuse(&[reader(1.0, &[line, nan])], &Fusion::of_annotators(0.5)).is_empty());
     // IoU of exactly one half does not join.
     let a = Boxed { label: 0, score: 1.0, xyxy: [0.0, 0.0, 0.5, 0.5] };
     let b = Boxed { label: 0, score: 1.0, xyxy: [0.0, 0.0, 1.0, 0.5] };
-    assert_eq!(fuse(&[reader(1.0, &[a]), reader(1.0, &[b])], &Fusion::of_readers(0.5)).len(), 2);
+    assert_eq!(fuse(&[reader(1.0, &[a]), reader(1.0, &[b])], &Fusion::of_annotators(0.5)).len(), 2);
 }
 
 #[test]
@@ -150,7 +150,7 @@ fn a_score_of_zero_everywhere_gives_numbers() {
     let zero = |xyxy| Boxed { label: 0, score: 0.0, xyxy };
     let readers = [reader(1.0, &[zero([0.1, 0.1, 0.5, 0.5])]), reader(1.0, &[zero([0.1, 0.1, 0.5, 0.6])])];
     for confidence in [Confidence::Avg, Confidence::Max, Confidence::BoxAndModelAvg, Confidence::AbsentModelAwareAvg] {
-        let fused = fuse(&readers, &Fusion { confidence, ..Fusion::of_readers(0.5) });
+        let fused = fuse(&readers, &Fusion { confidence, ..Fusion::of_annotators(0.5) });
         assert!(fused.iter().all(|f| f.xyxy.iter().all(|v| v.is_finite()) && f.score == 0.0), "{fused:?}");
     }
 }
@@ -164,7 +164,7 @@ proptest! {
             for (r, x, y, w, h) in &boxes {
                 readers[*r].boxes.push(Marked { label: 0, score: 1.0, xyxy: [x * k, y * k, (x + w) * k, (y + h) * k] });
             }
-            fuse(&readers, &Fusion::of_readers(0.5))
+            fuse(&readers, &Fusion::of_annotators(0.5))
         };
         let (one, scaled) = (at(1.0), at(scale));
         prop_assert_eq!(one.len(), scaled.len());

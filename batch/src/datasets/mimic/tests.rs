@@ -36,7 +36,7 @@ fn folder(metadata: &str, splits: &str) -> tempfile::TempDir {
     };
     gz("mimic-cxr-2.0.0-metadata.csv.gz", metadata);
     write("mimic-cxr-2.0.0-split.csv", splits);
-    let header = FINDING_LABELS.iter().rev().copied().collect::<Vec<_>>().join(",");
+    let header = CHEXPERT_LABELS.iter().rev().copied().collect::<Vec<_>>().join(",");
     let row = |states: &str| format!("{states}{}", ",".repeat(11));
     let chexpert = format!(
         "subject_id,study_id,{header}\n10000001,50000001,{}\n10000001,50000002,{}\n",
@@ -67,8 +67,8 @@ fn frontal_views_with_official_splits_reports_and_labels() {
         .map(|i| (i.image_id.as_str(), i.study_id.as_str(), i.split, i.view, i.path.as_str()))
         .collect();
     let expected = [
-        ("aa", "s50000001", Split::Train, View::Pa, "files/p10/p10000001/s50000001/aa.jpg"),
-        ("ba", "s50000002", Split::Train, View::Ap, "files/p10/p10000001/s50000002/ba.png"),
+        ("aa", "s50000001", Split::Train, Projection::Pa, "files/p10/p10000001/s50000001/aa.jpg"),
+        ("ba", "s50000002", Split::Train, Projection::Ap, "files/p10/p10000001/s50000002/ba.png"),
     ];
     assert_eq!(images, expected);
     assert_eq!(listing.notes["views_left_out"], 2, "the lateral one and the one without a view");
@@ -86,10 +86,10 @@ fn frontal_views_with_official_splits_reports_and_labels() {
     );
     let first = &listing.studies[0].findings;
     assert_eq!(first.len(), 14);
-    assert!(first.contains(&("No Finding", FindingState::Positive)));
-    assert!(first.contains(&("Support Devices", FindingState::Negative)));
-    assert!(first.contains(&("Fracture", FindingState::Uncertain)));
-    assert!(first.contains(&("Cardiomegaly", FindingState::Blank)));
+    assert!(first.contains(&("No Finding", LabelState::Positive)));
+    assert!(first.contains(&("Support Devices", LabelState::Negative)));
+    assert!(first.contains(&("Fracture", LabelState::Uncertain)));
+    assert!(first.contains(&("Cardiomegaly", LabelState::Blank)));
     assert!(listing.studies[1].findings.is_empty());
 }
 

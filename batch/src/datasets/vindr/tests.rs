@@ -54,7 +54,7 @@ fn physionet_layout_whatever_the_order_of_columns() {
         ("u", Split::Test, "test/u.jpg"),
     ];
     assert_eq!(found, expected);
-    let rule = FusionRule { iou_min: 0.5, min_readers: 2 };
+    let rule = FusionRule { iou_min: 0.5, min_annotators: 2 };
     let a = lesion_rows(&listing.images[0], Some((100, 100)), &rule);
     assert_eq!(a.n_boxes, Some(1));
     let fused: Vec<_> = a.rows.iter().filter(|r| r.source == "fused").collect();
@@ -83,7 +83,7 @@ fn kaggle_layout_has_unlabelled_test_images() {
     assert_eq!(listing.images[1].image_id, "q");
     assert_eq!((listing.images[1].split, &listing.images[1].labels), (Split::Test, &Labels::Unread));
     assert_eq!(
-        lesion_rows(&listing.images[1], Some((9, 9)), &FusionRule { iou_min: 0.5, min_readers: 1 }).n_boxes,
+        lesion_rows(&listing.images[1], Some((9, 9)), &FusionRule { iou_min: 0.5, min_annotators: 1 }).n_boxes,
         None
     );
 }
@@ -175,7 +175,7 @@ fn the_order_of_rows_decides_nothing() {
         listing
             .images
             .iter()
-            .map(|i| lesion_rows(i, None, &FusionRule { iou_min: 0.5, min_readers: 1 }))
+            .map(|i| lesion_rows(i, None, &FusionRule { iou_min: 0.5, min_annotators: 1 }))
             .collect::<Vec<_>>()
     };
     let forward = rows(&lines);
@@ -190,7 +190,7 @@ fn boxes_beyond_the_edge_are_clipped_and_outside_ones_reported() {
     let csv = "image_id,rad_id,class_name,x_min,y_min,x_max,y_max\na,R1,ILD,-5,2,30,120\na,R1,ILD,200,200,300,300\n";
     let dir = folder(&[("train.csv", csv)]);
     let listing = list(dir.path(), &LABELS).unwrap();
-    let lesions = lesion_rows(&listing.images[0], Some((100, 80)), &FusionRule { iou_min: 0.5, min_readers: 1 });
+    let lesions = lesion_rows(&listing.images[0], Some((100, 80)), &FusionRule { iou_min: 0.5, min_annotators: 1 });
     let fused: Vec<_> = lesions.rows.iter().filter(|r| r.source == "fused").collect();
     assert_eq!(fused.len(), 1);
     assert_eq!((fused[0].x_min, fused[0].y_min, fused[0].x_max, fused[0].y_max), (0.0, 2.0, 30.0, 80.0));
@@ -198,7 +198,7 @@ fn boxes_beyond_the_edge_are_clipped_and_outside_ones_reported() {
     assert_eq!((reader.x_min, reader.y_max), (0.0, 80.0));
     assert_eq!(lesions.outside.len(), 1);
     assert_eq!((lesions.n_boxes, lesions.rows.len()), (Some(1), 2));
-    let unsized_ = lesion_rows(&listing.images[0], None, &FusionRule { iou_min: 0.5, min_readers: 1 });
+    let unsized_ = lesion_rows(&listing.images[0], None, &FusionRule { iou_min: 0.5, min_annotators: 1 });
     assert_eq!((unsized_.rows.len(), unsized_.outside.len()), (4, 0), "only the size tells what lies outside");
     assert!(unsized_.rows.iter().all(|r| r.x_min >= 0.0));
 }
@@ -216,7 +216,7 @@ fn the_vinbigdata_sample_is_read_whole() {
     let listing = list(&path, &ListOptions { val_share: 0.1, ..LABELS }).unwrap();
     assert_eq!(codes(&listing), []);
     assert_eq!(listing.images.len(), 1500);
-    let rule = FusionRule { iou_min: 0.5, min_readers: 1 };
+    let rule = FusionRule { iou_min: 0.5, min_annotators: 1 };
     let lesions: Vec<_> = listing.images.iter().map(|i| lesion_rows(i, None, &rule)).collect();
     let count = |source: &str| lesions.iter().flat_map(|l| &l.rows).filter(|r| r.source == source).count();
     assert_eq!(count("reader"), 8185);

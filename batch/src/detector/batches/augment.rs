@@ -36,26 +36,26 @@ pub fn sample_rng(seed: u64, step: u64, place: u64) -> ChaCha8Rng {
 /// `output = (input - centre) * scale + centre + shift`, x mirrored before if asked for.
 #[derive(Debug, Clone, Copy)]
 struct Geometry {
-    side: f32,
+    size: f32,
     scale: f32,
     shift: (f32, f32),
     mirrored: bool,
 }
 
 impl Geometry {
-    fn draw(side: u32, config: &AugmentConfig, rng: &mut impl Rng) -> Self {
-        let side = side as f32;
+    fn draw(size: u32, config: &AugmentConfig, rng: &mut impl Rng) -> Self {
+        let size = size as f32;
         Self {
-            side,
+            size,
             scale: 1.0 + around(rng, config.scale),
-            shift: (side * around(rng, config.shift), side * around(rng, config.shift)),
+            shift: (size * around(rng, config.shift), size * around(rng, config.shift)),
             mirrored: config.hflip && rng.random::<bool>(),
         }
     }
 
     fn apply(&self, b: &BoxXyxy<Model>) -> BoxXyxy<Model> {
-        let b = if self.mirrored { b.mirrored(self.side) } else { *b };
-        let centre = self.side * 0.5;
+        let b = if self.mirrored { b.mirrored(self.size) } else { *b };
+        let centre = self.size * 0.5;
         let x = |v: f32| (v - centre) * self.scale + centre + self.shift.0;
         let y = |v: f32| (v - centre) * self.scale + centre + self.shift.1;
         BoxXyxy::new(x(b.x_min), y(b.y_min), x(b.x_max), y(b.y_max))
@@ -63,7 +63,7 @@ impl Geometry {
 
     /// For each output index the two input indices it lies between and the weight of the second; `None` outside.
     fn taps(&self, shift: f32, mirrored: bool) -> Vec<Option<(usize, usize, f32)>> {
-        let (centre, last) = (self.side * 0.5, self.side - 1.0);
+        let (centre, last) = (self.size * 0.5, self.size - 1.0);
         let tap = |i: usize| {
             let at = (i as f32 + 0.5 - centre - shift) / self.scale + centre - 0.5;
             let at = if mirrored { last - at } else { at };
@@ -73,7 +73,7 @@ impl Geometry {
                 (low, (low + 1).min(last as usize), at - low as f32)
             })
         };
-        (0..self.side as usize).map(tap).collect()
+        (0..self.size as usize).map(tap).collect()
     }
 }
 
@@ -91,9 +91,9 @@ pub struct Change {
 }
 
 impl Change {
-    /// Draws a change of square films of `side` pixels.
-    pub fn draw(side: u32, config: &AugmentConfig, rng: &mut impl Rng) -> Self {
-        let geometry = Geometry::draw(side, config, rng);
+    /// Draws a change of square films of `size` pixels.
+    pub fn draw(size: u32, config: &AugmentConfig, rng: &mut impl Rng) -> Self {
+        let geometry = Geometry::draw(size, config, rng);
         let levels = grey_levels(config, rng);
         let noise = rng.random::<f32>() * config.noise * 255.0 / BYTES_STD;
         Self { geometry, levels, noise }
@@ -104,9 +104,9 @@ impl Change {
         self.geometry.mirrored
     }
 
-    /// The changed film. `pixels`: `side * side` grey levels, row-major; `rng` gives the noise.
+    /// The changed film. `pixels`: `size * size` grey levels, row-major; `rng` gives the noise.
     pub fn pixels(&self, pixels: &[u8], rng: &mut impl Rng) -> Vec<u8> {
-        let mut out = warp(pixels, self.geometry.side as usize, &self.geometry);
+        let mut out = warp(pixels, self.geometry.size as usize, &self.geometry);
         for pixel in &mut out {
             let bytes = rng.next_u32().to_le_bytes();
             let sum: u32 = bytes.iter().map(|b| u32::from(*b)).sum();
@@ -118,22 +118,22 @@ impl Change {
 
     /// Where a box comes to lie; `None` when most of it leaves the film.
     pub fn place(&self, region: &BoxXyxy<Model>) -> Option<BoxXyxy<Model>> {
-        let side = self.geometry.side;
+        let size = self.geometry.size;
         let whole = self.geometry.apply(region);
-        let region = whole.clip(side, side);
+        let region = whole.clip(size, size);
         (region.is_proper() && region.area() >= VISIBLE_MIN * whole.area()).then_some(region)
     }
 }
 
-/// An augmented copy. `pixels`: `side * side` grey levels, row-major.
+/// An augmented copy. `pixels`: `size * size` grey levels, row-major.
 pub fn augment(
     pixels: &[u8],
-    side: u32,
+    size: u32,
     boxes: &[LabelledBox],
     config: &AugmentConfig,
     rng: &mut impl Rng,
 ) -> (Vec<u8>, Vec<LabelledBox>) {
-    let change = Change::draw(side, config, rng);
+    let change = Change::draw(size, config, rng);
     let out = change.pixels(pixels, rng);
     let moved = |b: &LabelledBox| Some(LabelledBox { class_id: b.class_id, region: change.place(&b.region)? });
     (out, boxes.iter().filter_map(moved).collect())
@@ -151,13 +151,13 @@ fn grey_levels(config: &AugmentConfig, rng: &mut impl Rng) -> [f32; 256] {
 }
 
 /// Bilinear, black outside.
-fn warp(pixels: &[u8], side: usize, geometry: &Geometry) -> Vec<u8> {
+fn warp(pixels: &[u8], size: usize, geometry: &Geometry) -> Vec<u8> {
     let columns = geometry.taps(geometry.shift.0, geometry.mirrored);
     let rows = geometry.taps(geometry.shift.1, false);
-    let mut out = vec![0; side * side];
-    for (line, row) in out.chunks_exact_mut(side).zip(rows) {
+    let mut out = vec![0; size * size];
+    for (line, row) in out.chunks_exact_mut(size).zip(rows) {
         let Some((top, bottom, down)) = row else { continue };
-        let (top, bottom) = (&pixels[top * side..][..side], &pixels[bottom * side..][..side]);
+        let (top, bottom) = (&pixels[top * size..][..size], &pixels[bottom * size..][..size]);
         for (pixel, column) in line.iter_mut().zip(&columns) {
             let Some((left, right, across)) = *column else { continue };
             let mix = |row: &[u8]| f32::from(row[left]) * (1.0 - across) + f32::from(row[right]) * across;
@@ -175,10 +175,10 @@ mod tests {
         AugmentConfig { scale: 0.0, shift: 0.0, hflip: false, brightness: 0.0, contrast: 0.0, gamma: 0.0, noise: 0.0 };
 
     /// A white rectangle on black, and its box.
-    fn picture(side: usize, [x0, y0, x1, y1]: [usize; 4]) -> (Vec<u8>, Vec<LabelledBox>) {
-        let mut pixels = vec![0; side * side];
+    fn picture(size: usize, [x0, y0, x1, y1]: [usize; 4]) -> (Vec<u8>, Vec<LabelledBox>) {
+        let mut pixels = vec![0; size * size];
         for y in y0..y1 {
-            pixels[y * side + x0..y * side + x1].fill(255);
+            pixels[y * size + x0..y * size + x1].fill(255);
         }
         let region = BoxXyxy::new(x0 as f32, y0 as f32, x1 as f32, y1 as f32);
         (pixels, vec![LabelledBox { class_id: 3, region }])

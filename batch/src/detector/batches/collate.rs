@@ -10,14 +10,14 @@ use crate::error::{Error, Result};
 /// # Errors
 /// [`Error::Internal`] when their number does not fit, [`Error::Torch`] when libtorch refuses.
 pub fn stack_images(pixels: &[u8], spec: &InputSpec, device: Device) -> Result<Tensor> {
-    let side = i64::from(spec.side);
-    let area = (side * side).max(1) as usize;
+    let size = i64::from(spec.size);
+    let area = (size * size).max(1) as usize;
     if pixels.is_empty() || !pixels.len().is_multiple_of(area) {
-        return Err(Error::Internal(format!("{} pixels are no batch of {side} x {side} images", pixels.len())));
+        return Err(Error::Internal(format!("{} pixels are no batch of {size} x {size} images", pixels.len())));
     }
     let grey = Tensor::f_from_slice(pixels)?.f_to_device(device)?.f_to_kind(Kind::Float)?;
     let (scale, shift) = (1.0 / (255.0 * f64::from(spec.std)), f64::from(spec.mean) / f64::from(spec.std));
-    Ok(grey.f_view([-1, 1, side, side])?.f_mul_scalar(scale)?.f_sub_scalar(shift)?)
+    Ok(grey.f_view([-1, 1, size, size])?.f_mul_scalar(scale)?.f_sub_scalar(shift)?)
 }
 
 #[cfg(test)]
@@ -28,7 +28,7 @@ mod tests {
 
     #[test]
     fn grey_levels_are_normalised() {
-        let spec = InputSpec { side: 2, fit: Fit::Letterbox, mean: 0.5, std: 0.25 };
+        let spec = InputSpec { size: 2, fit: Fit::Letterbox, mean: 0.5, std: 0.25 };
         let stacked = stack_images(&[0, 255, 51, 102, 0, 0, 0, 0], &spec, Device::Cpu).unwrap();
         assert_eq!(stacked.size(), [2, 1, 2, 2]);
         let values = Vec::<f32>::try_from(stacked.get(0).reshape([-1])).unwrap();

@@ -94,7 +94,7 @@ impl DetectionSet {
             let region = BoxXyxy::new(row.x_min, row.y_min, row.x_max, row.y_max);
             truths.entry(&row.image_id).or_default().push((row.class_id, region));
         }
-        let area = u64::from(source.input.side) * u64::from(source.input.side);
+        let area = u64::from(source.input.size) * u64::from(source.input.size);
         let kept = usize::try_from(cache_bytes / area.max(1)).unwrap_or(usize::MAX);
         let read: Vec<Option<Result<Example, FailureRow>>> = images
             .into_par_iter()
@@ -290,12 +290,12 @@ impl BatchPlan {
     /// # Errors
     /// When an image that is not cached cannot be read again.
     pub fn batch(&self, set: &DetectionSet, step: u64) -> Result<PlainBatch> {
-        let side = set.source.input.side;
+        let size = set.source.input.size;
         let mut batch = PlainBatch { step, pixels: Vec::new(), boxes: Vec::new() };
         for (place, index) in self.sampler.batch(step, self.size).into_iter().enumerate() {
             let mut rng = sample_rng(self.seed, step, place as u64);
             let boxes = &set.examples[index].boxes;
-            let (pixels, boxes) = augment(&set.pixels(index)?, side, boxes, &self.augment, &mut rng);
+            let (pixels, boxes) = augment(&set.pixels(index)?, size, boxes, &self.augment, &mut rng);
             batch.pixels.extend(pixels);
             batch.boxes.push(boxes);
         }

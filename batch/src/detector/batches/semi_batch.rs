@@ -79,15 +79,15 @@ impl SemiPlan {
     }
 
     fn views(&self, (plan, stream): (&BatchPlan, u64), set: &DetectionSet, step: u64, strong: bool) -> Result<Views> {
-        let side = set.source.input.side;
+        let size = set.source.input.size;
         let indices: Vec<(usize, usize)> = plan.sampler.batch(step, plan.size).into_iter().enumerate().collect();
         let view = |(place, index): (usize, usize)| {
             let place = stream + place as u64;
             let labels = if stream == UNLABELLED { &[][..] } else { &set.examples[index].boxes };
             let mut rng = sample_rng(plan.seed, step, place);
-            let (weak, boxes) = augment(&set.pixels(index)?, side, labels, &plan.augment, &mut rng);
+            let (weak, boxes) = augment(&set.pixels(index)?, size, labels, &plan.augment, &mut rng);
             let mut rng = sample_rng(plan.seed, step, STRONG + place);
-            let strong = strong.then(|| strong_augment(&weak, side as usize, &self.strong, &mut rng));
+            let strong = strong.then(|| strong_augment(&weak, size as usize, &self.strong, &mut rng));
             Ok((weak, strong, boxes, set.examples[index].named.clone()))
         };
         let drawn: Result<Vec<_>> = indices.into_par_iter().map(view).collect();

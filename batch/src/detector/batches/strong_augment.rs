@@ -23,8 +23,8 @@ struct Rectangle {
     aspect: (f64, f64),
 }
 
-/// A strongly augmented copy of `side * side` grey levels, row-major.
-pub fn strong_augment(pixels: &[u8], side: usize, config: &StrongConfig, rng: &mut impl Rng) -> Vec<u8> {
+/// A strongly augmented copy of `size * size` grey levels, row-major.
+pub fn strong_augment(pixels: &[u8], size: usize, config: &StrongConfig, rng: &mut impl Rng) -> Vec<u8> {
     let mut out = pixels.to_vec();
     if rng.random::<f64>() < config.jitter_share {
         let mut factor = || 1.0 + (rng.random::<f32>() * 2.0 - 1.0) * config.jitter;
@@ -39,11 +39,11 @@ pub fn strong_augment(pixels: &[u8], side: usize, config: &StrongConfig, rng: &m
     }
     if rng.random::<f64>() < config.blur_share {
         let std = BLUR_MIN + rng.random::<f32>() * (config.blur_max - BLUR_MIN).max(0.0);
-        out = blur(&out, side, std);
+        out = blur(&out, size, std);
     }
     for (rectangle, share) in ERASED.iter().zip(config.erase_shares) {
         if rng.random::<f64>() < share {
-            erase(&mut out, side, rectangle, rng);
+            erase(&mut out, size, rectangle, rng);
         }
     }
     out
@@ -115,15 +115,15 @@ pub fn erased_size((rows, columns): (usize, usize), area: f64, aspect: f64) -> O
     (height < rows as f64 && width < columns as f64).then_some((height as usize, width as usize))
 }
 
-fn erase(pixels: &mut [u8], side: usize, rectangle: &Rectangle, rng: &mut impl Rng) {
+fn erase(pixels: &mut [u8], size: usize, rectangle: &Rectangle, rng: &mut impl Rng) {
     for _ in 0..TRIES {
         let between = |(low, high): (f64, f64), share: f64| low + (high - low) * share;
         let area = between(rectangle.area, rng.random());
         let aspect = between((rectangle.aspect.0.ln(), rectangle.aspect.1.ln()), rng.random()).exp();
-        let Some((height, width)) = erased_size((side, side), area, aspect) else { continue };
-        let top = rng.random_range(0..=side - height);
-        let left = rng.random_range(0..=side - width);
-        for line in pixels.chunks_exact_mut(side).skip(top).take(height) {
+        let Some((height, width)) = erased_size((size, size), area, aspect) else { continue };
+        let top = rng.random_range(0..=size - height);
+        let left = rng.random_range(0..=size - width);
+        for line in pixels.chunks_exact_mut(size).skip(top).take(height) {
             for pixel in &mut line[left..left + width] {
                 // Standard normal times 255, kept modulo 256 as the published code does: noise over the whole range.
                 *pixel = wrapped(normal(rng));
@@ -152,16 +152,16 @@ mod tests {
 
     #[test]
     fn a_blur_keeps_the_mean_and_spreads_by_its_deviation() {
-        let side = 41;
-        let mut pixels = vec![0u8; side * side];
-        pixels[20 * side + 20] = 255;
+        let size = 41;
+        let mut pixels = vec![0u8; size * size];
+        pixels[20 * size + 20] = 255;
         for y in 18..=22 {
-            pixels[y * side + 18..y * side + 23].fill(255);
+            pixels[y * size + 18..y * size + 23].fill(255);
         }
-        let out = blur(&pixels, side, 2.0);
+        let out = blur(&pixels, size, 2.0);
         let moment = |p: &[u8]| {
             let total: f64 = p.iter().map(|v| f64::from(*v)).sum();
-            let at = |i: usize| (i % side) as f64 - 20.0;
+            let at = |i: usize| (i % size) as f64 - 20.0;
             (total, p.iter().enumerate().map(|(i, v)| f64::from(*v) * at(i) * at(i)).sum::<f64>() / total)
         };
         let ((before, spread_before), (after, spread_after)) = (moment(&pixels), moment(&out));

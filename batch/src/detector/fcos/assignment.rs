@@ -45,9 +45,9 @@ fn smallest_match(point: &Point, boxes: &[(usize, &BoxXyxy<Model>)], rule: Point
 
 fn matches(point: &Point, b: &BoxXyxy<Model>, rule: PointRule) -> bool {
     let (x, y) = b.centre();
-    let sides = [point.x - b.x_min, point.y - b.y_min, b.x_max - point.x, b.y_max - point.y];
-    let nearest = sides.into_iter().fold(f32::INFINITY, f32::min);
-    let reach = sides.into_iter().fold(f32::NEG_INFINITY, f32::max);
+    let edges = [point.x - b.x_min, point.y - b.y_min, b.x_max - point.x, b.y_max - point.y];
+    let nearest = edges.into_iter().fold(f32::INFINITY, f32::min);
+    let reach = edges.into_iter().fold(f32::NEG_INFINITY, f32::max);
     let off_centre = (point.x - x).abs().max((point.y - y).abs());
     let placed = match rule {
         PointRule::NearCentre => {

@@ -20,8 +20,8 @@ pub enum Ranking {
     ClassAndCentre,
     /// The class probability.
     Class,
-    /// `sqrt(class probability * mean certainty of the sides)`.
-    ClassAndSides,
+    /// `sqrt(class probability * mean certainty of the edges)`.
+    ClassAndEdges,
 }
 
 /// Numbers per candidate: score, class, four corners, four raw uncertainties, the stride.
@@ -60,7 +60,7 @@ fn candidates(level: &Level, outputs: &LevelOutputs, ranking: Ranking, config: &
     let edges = outputs.edge_logits.as_ref();
     let scores = match (ranking, edges) {
         (Ranking::Class, _) => probability.shallow_clone(),
-        (Ranking::ClassAndSides, Some(edges)) => {
+        (Ranking::ClassAndEdges, Some(edges)) => {
             let certain = (-edges).sigmoid().mean_dim([2i64].as_slice(), true, Kind::Float);
             (&probability * certain).sqrt()
         }

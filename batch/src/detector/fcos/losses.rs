@@ -106,11 +106,11 @@ fn class_loss(
     found: &Joined,
     foreground: &Foreground,
     points: &[Point],
-    unsure: &[Vec<Target>],
+    ignored: &[Vec<Target>],
     rule: PointRule,
 ) -> Tensor {
     let all = sigmoid_focal_sum(&found.class_logits, &foreground.entries);
-    let entries = unsure_entries(foreground, points, unsure, rule, found.class_logits.size()[2]);
+    let entries = ignored_entries(foreground, points, ignored, rule, found.class_logits.size()[2]);
     if entries.is_empty() {
         return all / foreground.divisor();
     }
@@ -119,15 +119,15 @@ fn class_loss(
 }
 
 /// Flat entries of the class logits that unsure boxes cover and no target claims, each once.
-fn unsure_entries(
+fn ignored_entries(
     foreground: &Foreground,
     points: &[Point],
-    unsure: &[Vec<Target>],
+    ignored: &[Vec<Target>],
     rule: PointRule,
     classes: i64,
 ) -> Vec<i64> {
     let mut entries = BTreeSet::new();
-    for (image, targets) in unsure.iter().enumerate() {
+    for (image, targets) in ignored.iter().enumerate() {
         for target in targets {
             let first = (image * points.len()) as i64;
             let of_point = |point| (first + point as i64) * classes + i64::from(target.class_id);
@@ -144,10 +144,10 @@ fn unsure_entries(
 fn torchvision_losses(found: &Joined, levels: &[Level], targets: BatchTargets) -> DetectionLosses {
     let (classes, points, rule) = (found.class_logits.size()[2], points(levels, false), PointRule::NearCentre);
     let foreground = Foreground::new(&points, targets.classes, rule, classes, &found.class_logits);
-    let class = class_loss(found, &foreground, &points, targets.unsure, rule);
+    let class = class_loss(found, &foreground, &points, targets.ignored, rule);
     let predicted = corners(&found.ltrb.index_select(0, &foreground.rows), &foreground.anchors);
     let boxes = giou_loss(&predicted, &foreground.boxes).sum(Kind::Float) / foreground.divisor();
-    let centre = centerness_target(&sides(&foreground.boxes, &foreground.anchors));
+    let centre = centerness_target(&edge_distances(&foreground.boxes, &foreground.anchors));
     let centerness =
         centerness_sum(&found.centerness.index_select(0, &foreground.rows), &centre) / foreground.divisor();
     DetectionLosses::new([(Part::Class, class), (Part::Box, boxes), (Part::Centerness, centerness)])
@@ -162,15 +162,15 @@ fn labelled_losses(found: &Joined, levels: &[Level], targets: &[Vec<Target>]) ->
     let used = Tensor::from_slice(&used).to_device(found.class_logits.device());
     let class = sigmoid_focal_rows(&found.class_logits, &foreground.entries, &used) / foreground.divisor();
     let at = |t: &Tensor| t.index_select(0, &foreground.rows);
-    let wanted = sides(&foreground.boxes, &foreground.anchors);
+    let wanted = edge_distances(&foreground.boxes, &foreground.anchors);
     let edges = found.edge_logits.as_ref().map(at);
-    let (boxes, centerness) = side_losses(&at(&found.ltrb), &wanted, edges.as_ref(), &at(&found.centerness));
+    let (boxes, centerness) = distance_losses(&at(&found.ltrb), &wanted, edges.as_ref(), &at(&found.centerness));
     DetectionLosses::new([(Part::Class, class), (Part::Box, boxes), (Part::Centerness, centerness)])
 }
 
 /// Box and centre-ness loss of the points that learn a box. `predicted`, `wanted`: distances `[P, 4]` in strides;
 /// `edges`: raw uncertainties `[P, 4]`; `centerness`: logits `[P]`. Without points both are 0.
-pub fn side_losses(
+pub fn distance_losses(
     predicted: &Tensor,
     wanted: &Tensor,
     edges: Option<&Tensor>,
@@ -189,7 +189,7 @@ pub fn side_losses(
 
 /// Mean distance over the sides that the teacher knows better; 0 without any. All `[P, 4]`, strides and raw
 /// uncertainties.
-pub fn better_side_loss(gap: &Tensor, teacher: &Tensor, student: &Tensor) -> Tensor {
+pub fn better_edge_loss(gap: &Tensor, teacher: &Tensor, student: &Tensor) -> Tensor {
     let better = teacher_better(teacher, student, POINT_CERTAINTY);
     (gap.abs() * &better).sum(Kind::Float) / better.sum(Kind::Float).clamp_min(1.0)
 }
@@ -199,16 +199,16 @@ fn pseudo_losses(found: &Joined, levels: &[Level], targets: BatchTargets) -> Det
     let (classes, like) = (found.class_logits.size()[2], &found.class_logits);
     let points = points(levels, true);
     let foreground = Foreground::new(&points, targets.classes, PointRule::Anywhere, classes, like);
-    let class = class_loss(found, &foreground, &points, targets.unsure, PointRule::Anywhere);
-    let centre = centerness_target(&sides(&foreground.boxes, &foreground.anchors));
+    let class = class_loss(found, &foreground, &points, targets.ignored, PointRule::Anywhere);
+    let centre = centerness_target(&edge_distances(&foreground.boxes, &foreground.anchors));
     let centerness =
         centerness_sum(&found.centerness.index_select(0, &foreground.rows), &centre) / foreground.divisor();
 
-    let of_sides = Foreground::new(&points, targets.sides, PointRule::Anywhere, classes, like);
-    let gap = found.ltrb.index_select(0, &of_sides.rows) - sides(&of_sides.boxes, &of_sides.anchors);
+    let of_edges = Foreground::new(&points, targets.edges, PointRule::Anywhere, classes, like);
+    let gap = found.ltrb.index_select(0, &of_edges.rows) - edge_distances(&of_edges.boxes, &of_edges.anchors);
     let boxes = match &found.edge_logits {
         None => gap.sum(Kind::Float) * 0.0,
-        Some(edges) => better_side_loss(&gap, &of_sides.edge_logits, &edges.index_select(0, &of_sides.rows)),
+        Some(edges) => better_edge_loss(&gap, &of_edges.edge_logits, &edges.index_select(0, &of_edges.rows)),
     };
     DetectionLosses::new([(Part::Class, class), (Part::Box, boxes), (Part::Centerness, centerness)])
 }
@@ -233,7 +233,7 @@ pub fn corners(ltrb: &Tensor, anchors: &Tensor) -> Tensor {
 }
 
 /// Distances `[P, 4]` in strides of boxes `[P, 4]`: the inverse of [`corners`].
-pub fn sides(boxes: &Tensor, anchors: &Tensor) -> Tensor {
+pub fn edge_distances(boxes: &Tensor, anchors: &Tensor) -> Tensor {
     let place = anchors.narrow(1, 0, 2);
     Tensor::cat(&[&place - boxes.narrow(1, 0, 2), boxes.narrow(1, 2, 2) - &place], 1) / anchors.narrow(1, 2, 1)
 }
@@ -255,9 +255,9 @@ mod tests {
         };
         let sure = vec![vec![target(0, [4.0, 4.0, 24.0, 24.0])], vec![]];
         // The same place in another class, and a place of its own in the other image.
-        let unsure = vec![vec![target(1, [4.0, 4.0, 24.0, 24.0])], vec![target(2, [30.0, 30.0, 50.0, 50.0])]];
+        let ignored = vec![vec![target(1, [4.0, 4.0, 24.0, 24.0])], vec![target(2, [30.0, 30.0, 50.0, 50.0])]];
         for profile in [Profile::Torchvision, Profile::Utv2] {
-            let gradient = |unsure: &[Vec<Target>]| {
+            let gradient = |ignored: &[Vec<Target>]| {
                 let logits: Vec<Tensor> = levels
                     .iter()
                     .map(|l| {
@@ -273,11 +273,11 @@ mod tests {
                         edge_logits: None,
                     })
                     .collect();
-                let targets = BatchTargets { classes: &sure, sides: &sure, unsure, supervision: Supervision::Pseudo };
+                let targets = BatchTargets { classes: &sure, edges: &sure, ignored, supervision: Supervision::Pseudo };
                 losses(profile, &levels, &outputs, targets).weighted(|p| f64::from(p == Part::Class)).backward();
                 Tensor::cat(&logits.iter().map(Tensor::grad).collect::<Vec<_>>(), 1)
             };
-            let (without, with) = (gradient(&[]), gradient(&unsure));
+            let (without, with) = (gradient(&[]), gradient(&ignored));
             assert_eq!(i64::try_from(without.eq(0.0).sum(Kind::Int64)).unwrap(), 0, "as published every entry learns");
             let silent = with.eq(0.0);
             let of_class =

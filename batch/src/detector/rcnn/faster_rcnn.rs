@@ -47,15 +47,15 @@ impl FasterRcnn {
     /// # Errors
     /// When the proposals are not finite: training has diverged.
     pub fn losses(&self, input: &PyramidInput, targets: BatchTargets, draw: &mut Draw) -> Result<DetectionLosses> {
-        let BatchTargets { classes: targets, unsure, supervision, .. } = targets;
+        let BatchTargets { classes: targets, ignored, supervision, .. } = targets;
         let outputs = self.rpn.forward(input.pyramid, input.levels);
         let padded = |boxes| PaddedTargets::new(boxes, outputs.objectness.device());
         let proposals = self.rpn.proposals(&outputs, input.sizes, true)?;
-        let aside = unsure.iter().any(|boxes| !boxes.is_empty()).then(|| padded(unsure));
+        let aside = ignored.iter().any(|boxes| !boxes.is_empty()).then(|| padded(ignored));
         let (rpn_class, rpn_box) = self.rpn.losses(&outputs, (&padded(targets), aside.as_ref()), supervision, draw);
         let strides = strides(input);
         let input = RoiInput { pyramid: pooled(input.pyramid), strides: &strides, proposals: &proposals };
-        let (class, boxes) = self.heads.losses(&input, (targets, unsure), supervision, draw);
+        let (class, boxes) = self.heads.losses(&input, (targets, ignored), supervision, draw);
         Ok(DetectionLosses::new([
             (Part::Class, class),
             (Part::Box, boxes),

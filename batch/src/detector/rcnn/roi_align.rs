@@ -146,8 +146,8 @@ struct Bags {
 /// The pyramid level of a region (Lin et al. 2017, equation 1): P4 holds those of 224 pixels.
 /// `epsilon_inside`: 1e-8 inside the logarithm (detectron2) or 1e-6 outside (torchvision). Levels 2 to 5.
 pub fn pyramid_level(region: &BoxXyxy<Model>, epsilon_inside: bool) -> usize {
-    let side = region.area().max(0.0).sqrt();
-    let level = if epsilon_inside { 4.0 + (side / 224.0 + 1e-8).log2() } else { 4.0 + (side / 224.0).log2() + 1e-6 };
+    let size = region.area().max(0.0).sqrt();
+    let level = if epsilon_inside { 4.0 + (size / 224.0 + 1e-8).log2() } else { 4.0 + (size / 224.0).log2() + 1e-6 };
     (level.floor().clamp(2.0, 5.0)) as usize
 }
 
@@ -157,12 +157,12 @@ mod tests {
 
     #[test]
     fn levels_of_sizes_are_the_published_ones() {
-        for (side, level) in
+        for (size, level) in
             [(50.0, 2), (111.9, 2), (112.0, 3), (223.9, 3), (224.0, 4), (448.0, 5), (900.0, 5), (0.0, 2)]
         {
-            let region = BoxXyxy::new(0.0, 0.0, side, side);
+            let region = BoxXyxy::new(0.0, 0.0, size, size);
             for inside in [true, false] {
-                assert_eq!(pyramid_level(&region, inside), level, "{side}");
+                assert_eq!(pyramid_level(&region, inside), level, "{size}");
             }
         }
     }

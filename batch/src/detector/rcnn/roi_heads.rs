@@ -260,7 +260,7 @@ fn select(
             }
             let at = if rules.edges { classes } else { classes + 4 * class };
             let region = BoxXyxy::<Model>::new(row[at], row[at + 1], row[at + 2], row[at + 3]).clip(width, height);
-            let side_min = rules.detection_side_min;
+            let side_min = rules.detection_size_min;
             if side_min > 0.0 && (region.width() < side_min || region.height() < side_min) {
                 continue;
             }

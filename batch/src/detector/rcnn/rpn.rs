@@ -195,7 +195,7 @@ impl Rpn {
             let problem = "a proposal is not finite: training has diverged; lower detector.train.lr";
             return Err(Error::bad_data("region proposals", problem));
         }
-        let side_min = self.rules.proposal_side_min;
+        let side_min = self.rules.proposal_size_min;
         let per_image = rows.par_chunks_exact(groups.len() * CANDIDATE).zip(sizes);
         Ok(per_image.map(|(rows, size)| select(rows, &groups, *size, (side_min, after as usize))).collect())
     }

@@ -16,12 +16,12 @@ pub struct Guard {
     /// Times that training went back.
     pub rollbacks: u32,
     /// Share of the unlabelled weight that rollbacks left.
-    pub trust: f64,
+    pub pseudo_label_factor: f64,
 }
 
 impl Default for Guard {
     fn default() -> Self {
-        Self { began: None, burn_in_ap: None, rollbacks: 0, trust: 1.0 }
+        Self { began: None, burn_in_ap: None, rollbacks: 0, pseudo_label_factor: 1.0 }
     }
 }
 
@@ -71,10 +71,10 @@ impl Guard {
             return Verdict::GoOn;
         }
         self.rollbacks += 1;
-        self.trust = if self.rollbacks > config.rollbacks_max { 0.0 } else { self.trust * 0.5 };
+        self.pseudo_label_factor = if self.rollbacks > config.rollbacks_max { 0.0 } else { self.pseudo_label_factor * 0.5 };
         Verdict::RollBack(format!(
             "AP50 fell from {before:.3} at the end of the burn-in to {ap50:.3}: back to there, pseudo-labels now count {:.3}",
-            self.trust
+            self.pseudo_label_factor
         ))
     }
 
@@ -124,7 +124,7 @@ mod tests {
         let mut trusts = Vec::new();
         for _ in 0..3 {
             assert!(matches!(guard.judge(&config(), 0.4), Verdict::RollBack(_)));
-            trusts.push(guard.trust);
+            trusts.push(guard.pseudo_label_factor);
         }
         assert_eq!(trusts, [0.5, 0.25, 0.0]);
     }

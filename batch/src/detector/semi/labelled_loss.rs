@@ -23,7 +23,7 @@ pub fn labelled_loss(
 ) -> Result<DetectionLosses> {
     let of_weak = student.losses(weak, BatchTargets::labelled(boxes), draw)?;
     let Some(strong) = strong else { return Ok(of_weak) };
-    Ok(of_weak.mean(&student.losses_aside(strong, BatchTargets::labelled(boxes), draw)?))
+    Ok(of_weak.mean(&student.losses_without_statistics(strong, BatchTargets::labelled(boxes), draw)?))
 }
 
 #[cfg(test)]

@@ -21,12 +21,12 @@ pub struct MutualLoss {
 /// Weights of one part: on labelled and on unlabelled images.
 ///
 /// Faster R-CNN adds the pseudo-losses (boxes of anchors not at all); FCOS shares the weight between both.
-fn weights(architecture: Architecture, part: Part, unlabelled: f64, sides: f64) -> (f64, f64) {
+fn weights(architecture: Architecture, part: Part, unlabelled: f64, edges: f64) -> (f64, f64) {
     match (architecture, part) {
         (Architecture::FasterRcnn, Part::Class | Part::RpnClass) => (1.0, unlabelled),
-        (Architecture::FasterRcnn, Part::Box) => (1.0, sides),
+        (Architecture::FasterRcnn, Part::Box) => (1.0, edges),
         (Architecture::FasterRcnn, _) => (1.0, 0.0),
-        (Architecture::Fcos, Part::Box) => (1.0 / (1.0 + sides), sides / (1.0 + sides)),
+        (Architecture::Fcos, Part::Box) => (1.0 / (1.0 + edges), edges / (1.0 + edges)),
         (Architecture::Fcos, _) => (1.0 / (1.0 + unlabelled), unlabelled / (1.0 + unlabelled)),
     }
 }
@@ -39,7 +39,7 @@ pub fn joined(
     labelled: &DetectionLosses,
     pseudo: &DetectionLosses,
 ) -> MutualLoss {
-    let of = |part| weights(architecture, part, config.unlabelled_weight * share, config.side_weight * share);
+    let of = |part| weights(architecture, part, config.unlabelled_weight * share, config.box_loss_weight * share);
     let labelled = labelled.weighted(|p| of(p).0);
     let pseudo = pseudo.weighted(|p| of(p).1) * config.loss_scale;
     let most = labelled.detach().abs() * config.loss_ratio_max;
@@ -70,7 +70,7 @@ mod tests {
     }
 
     fn config() -> SemiConfig {
-        SemiConfig { unlabelled_weight: 2.0, side_weight: 0.5, loss_ratio_max: 10.0, ..SemiConfig::default() }
+        SemiConfig { unlabelled_weight: 2.0, box_loss_weight: 0.5, loss_ratio_max: 10.0, ..SemiConfig::default() }
     }
 
     #[test]
@@ -93,7 +93,7 @@ mod tests {
 
     #[test]
     fn without_weight_it_is_supervised_training() {
-        let none = SemiConfig { unlabelled_weight: 0.0, side_weight: 0.0, ..config() };
+        let none = SemiConfig { unlabelled_weight: 0.0, box_loss_weight: 0.0, ..config() };
         for architecture in [Architecture::Fcos, Architecture::FasterRcnn] {
             let joined = joined(architecture, &none, 1.0, &losses([1.0, 2.0, 3.0, 4.0]), &losses([9.0; 4]));
             assert_eq!((number(&joined.labelled), number(&joined.pseudo)), (10.0, 0.0));

@@ -13,9 +13,9 @@ pub struct PseudoLabels {
     /// Those that teach classes, one list per image.
     pub classes: Vec<Vec<Target>>,
     /// Those that teach sides.
-    pub sides: Vec<Vec<Target>>,
+    pub edges: Vec<Vec<Target>>,
     /// Those that neither teach nor deny: too good for background, not good enough for the student.
-    pub unsure: Vec<Vec<Target>>,
+    pub ignored: Vec<Vec<Target>>,
     /// Boxes above the threshold before the cap, over all images.
     pub found: usize,
     /// Boxes that the cap left out.
@@ -27,8 +27,8 @@ impl PseudoLabels {
     pub fn targets(&self) -> BatchTargets<'_> {
         BatchTargets {
             classes: &self.classes,
-            sides: &self.sides,
-            unsure: &self.unsure,
+            edges: &self.edges,
+            ignored: &self.ignored,
             supervision: Supervision::Pseudo,
         }
     }
@@ -47,28 +47,28 @@ pub fn select(boxes: &PseudoBoxes, named: &[Option<Vec<i32>>], config: &SemiConf
         found.iter().filter(|d| accepted(d.score, threshold)).copied().collect()
     };
     let classes = |(image, found): (usize, &Vec<Detection<Model>>)| match report(image) {
-        Some(classes) => named_boxes(found, classes, config.named_threshold),
+        Some(classes) => named_boxes(found, classes, config.report_threshold),
         None => above(found, config.threshold),
     };
     // A report says nothing of where a box ends.
-    let sides = |(image, found): (usize, &Vec<Detection<Model>>)| {
-        let mut sides = above(found, config.side_threshold());
-        sides.retain(|d| report(image).is_none_or(|classes| classes.contains(&d.class_id)));
-        sides
+    let edges = |(image, found): (usize, &Vec<Detection<Model>>)| {
+        let mut edges = above(found, config.edge_threshold());
+        edges.retain(|d| report(image).is_none_or(|classes| classes.contains(&d.class_id)));
+        edges
     };
     let (classes, found, capped) = best_of(&boxes.classes.iter().enumerate().map(classes).collect::<Vec<_>>(), most);
-    let (sides, ..) = best_of(&boxes.sides.iter().enumerate().map(sides).collect::<Vec<_>>(), most);
+    let (edges, ..) = best_of(&boxes.edges.iter().enumerate().map(edges).collect::<Vec<_>>(), most);
     // A report that is silent about a class does not deny it.
-    let unsure_from = |image: usize| match (config.unsure_min > 0.0, report(image)) {
-        (true, _) => Some(config.unsure_min),
+    let ignored_from = |image: usize| match (config.ignore_min > 0.0, report(image)) {
+        (true, _) => Some(config.ignore_min),
         (false, Some(_)) => Some(config.threshold),
         (false, None) => None,
     };
     let rest = |(image, found): (usize, &Vec<Detection<Model>>)| {
-        unsure_from(image).map(|least| between(found, least, &classes[image])).unwrap_or_default()
+        ignored_from(image).map(|least| between(found, least, &classes[image])).unwrap_or_default()
     };
-    let unsure = boxes.classes.iter().enumerate().map(rest).collect();
-    PseudoLabels { classes, sides, unsure, found, capped }
+    let ignored = boxes.classes.iter().enumerate().map(rest).collect();
+    PseudoLabels { classes, edges, ignored, found, capped }
 }
 
 /// Of each named class the boxes above the threshold, and without any the best one.
@@ -123,7 +123,7 @@ mod tests {
     #[test]
     fn the_threshold_is_strict_and_the_cap_keeps_the_best() {
         let lists = vec![found(&[0.95, 0.89, 0.5]), found(&[]), found(&[0.99, 0.9])];
-        let boxes = PseudoBoxes { classes: lists.clone(), sides: lists };
+        let boxes = PseudoBoxes { classes: lists.clone(), edges: lists };
         let config = SemiConfig { threshold: f64::from(0.89f32), ..SemiConfig::default() };
         let all = select(&boxes, &[], &config, 100);
         assert_eq!(all.classes.iter().map(Vec::len).collect::<Vec<_>>(), [1, 0, 2]);
@@ -131,12 +131,12 @@ mod tests {
         let best = select(&boxes, &[], &config, 1);
         assert_eq!(best.classes.iter().map(Vec::len).collect::<Vec<_>>(), [0, 0, 1]);
         assert_eq!((best.found, best.capped), (3, 2));
-        assert!(all.unsure.iter().all(Vec::is_empty), "as published, everything else is background");
-        let kind = SemiConfig { unsure_min: 0.4, ..config.clone() };
-        let scores = |labels: &PseudoLabels| -> Vec<f32> { labels.unsure.iter().flatten().map(|t| t.score).collect() };
-        assert_eq!(select(&boxes, &[], &kind, 100).unsure.len(), 3);
+        assert!(all.ignored.iter().all(Vec::is_empty), "as published, everything else is background");
+        let kind = SemiConfig { ignore_min: 0.4, ..config.clone() };
+        let scores = |labels: &PseudoLabels| -> Vec<f32> { labels.ignored.iter().flatten().map(|t| t.score).collect() };
+        assert_eq!(select(&boxes, &[], &kind, 100).ignored.len(), 3);
         assert_eq!(
-            scores(&select(&boxes, &[], &SemiConfig { unsure_min: 0.6, ..config.clone() }, 1)),
+            scores(&select(&boxes, &[], &SemiConfig { ignore_min: 0.6, ..config.clone() }, 1)),
             [0.95, 0.89, 0.9]
         );
         assert_eq!(select(&boxes, &[], &config, 0).classes.iter().map(Vec::len).sum::<usize>(), 0);
@@ -157,16 +157,16 @@ mod tests {
             at(3, 0.1, 60.0),
             at(4, 0.3, 70.0),
         ];
-        let boxes = PseudoBoxes { classes: vec![film.clone(), film.clone()], sides: vec![film.clone(), film] };
-        let config = SemiConfig { threshold: 0.5, named_threshold: 0.3, ..SemiConfig::default() };
+        let boxes = PseudoBoxes { classes: vec![film.clone(), film.clone()], edges: vec![film.clone(), film] };
+        let config = SemiConfig { threshold: 0.5, report_threshold: 0.3, ..SemiConfig::default() };
         let labels = select(&boxes, &[Some(vec![1, 2, 3, 7]), None], &config, 100);
         let list = |targets: &[Target]| -> Vec<(i32, f32)> { targets.iter().map(|t| (t.class_id, t.score)).collect() };
         assert_eq!(list(&labels.classes[0]), [(1, 0.9), (2, 0.4), (2, 0.35), (3, 0.15)]);
-        assert_eq!(list(&labels.sides[0]), [(1, 0.9)], "sides keep their threshold");
-        assert_eq!(list(&labels.unsure[0]), [(4, 0.8)], "silence does not deny");
+        assert_eq!(list(&labels.edges[0]), [(1, 0.9)], "sides keep their threshold");
+        assert_eq!(list(&labels.ignored[0]), [(4, 0.8)], "silence does not deny");
         assert_eq!(list(&labels.classes[1]), [(1, 0.9), (4, 0.8)], "a film without a report");
-        assert!(labels.unsure[1].is_empty());
+        assert!(labels.ignored[1].is_empty());
         let normal = select(&boxes, &[Some(vec![]), Some(vec![])], &config, 100);
-        assert_eq!((normal.found, normal.unsure[0].len()), (0, 2));
+        assert_eq!((normal.found, normal.ignored[0].len()), (0, 2));
     }
 }

@@ -207,7 +207,7 @@ impl<'a> Loop<'a> {
             Phase::Mutual => {
                 let labels = self.pseudo_labels(&batch.unlabelled)?;
                 let images = self.images(&batch.unlabelled.strong)?;
-                let losses = self.student.losses_aside(&images, labels.targets(), &mut draw)?;
+                let losses = self.student.losses_without_statistics(&images, labels.targets(), &mut draw)?;
                 let unlabelled_images = batch.unlabelled.boxes.len();
                 counts = StepSums { unlabelled_images, found: labels.found, capped: labels.capped };
                 let MutualLoss { labelled, pseudo: added, bounded: caught } =
@@ -236,7 +236,7 @@ impl<'a> Loop<'a> {
     /// The weight of pseudo-labels now.
     fn share(&self) -> f64 {
         let guard = &self.state.guard;
-        guard.began.map_or(0.0, |began| guard.trust * ramp(self.job.semi, began, self.state.step))
+        guard.began.map_or(0.0, |began| guard.pseudo_label_factor * ramp(self.job.semi, began, self.state.step))
     }
 
     fn update_teacher(&mut self) -> Result<()> {
@@ -275,7 +275,7 @@ impl<'a> Loop<'a> {
         let images = self.images(&views.weak)?;
         let committee = &self.job.labellers;
         let teachers = if committee.is_empty() { vec![&*self.teacher] } else { committee.iter().collect() };
-        let found = pseudo_boxes(&teachers, &images, self.job.semi.mirrored_views)?;
+        let found = pseudo_boxes(&teachers, &images, self.job.semi.flip_tta)?;
         let most = self.true_boxes * self.job.semi.guard.box_ratio_max * views.boxes.len() as f64;
         Ok(select(&found, &views.named, self.job.semi, most.ceil() as usize))
     }

@@ -6,7 +6,7 @@ use tch::{Kind, Tensor};
 use crate::detector::edge_box_coder;
 use crate::detector::edge_losses::{POINT_CERTAINTY, ROI_CERTAINTY, edge_regression_loss, softmax_focal, teacher_better};
 use crate::detector::fcos::head::expected_distance;
-use crate::detector::fcos::losses::{better_side_loss, side_losses, stride_overlap};
+use crate::detector::fcos::losses::{better_edge_loss, distance_losses, stride_overlap};
 use crate::detector::losses::{objectness_loss, sigmoid_focal_rows};
 use crate::nn::parity_golden::{assert_close, golden, numbers, tensor, values};
 
@@ -129,7 +129,7 @@ fn fcos_learns_from_readers_boxes() {
         let (iou, giou) = stride_overlap(&predicted, &wanted);
         assert_close(&values(&iou), &numbers(&case["iou"]), 1e-5, "iou");
         assert_close(&values(&giou), &numbers(&case["giou"]), 1e-5, "giou");
-        let (boxes, centerness) = side_losses(&predicted, &wanted, Some(&at(&edges)), &at(&centre));
+        let (boxes, centerness) = distance_losses(&predicted, &wanted, Some(&at(&edges)), &at(&centre));
         near(&boxes, case["loss_box"].as_f64().unwrap(), 1e-4);
         near(&centerness, case["loss_centre"].as_f64().unwrap(), 1e-5);
         (class + boxes + centerness).backward();
@@ -146,7 +146,7 @@ fn fcos_learns_the_better_sides_of_pseudo_boxes() {
         let distances = tensor(&case["distances"], &[6, 4]).set_requires_grad(true);
         let (teacher, student) = (tensor(&case["teacher_stds"], &[6, 4]), tensor(&case["student_stds"], &[6, 4]));
         assert_eq!(values(&teacher_better(&teacher, &student, POINT_CERTAINTY)), numbers(&case["mask"]));
-        let loss = better_side_loss(&(&distances - tensor(&case["targets"], &[6, 4])), &teacher, &student);
+        let loss = better_edge_loss(&(&distances - tensor(&case["targets"], &[6, 4])), &teacher, &student);
         near(&loss, case["loss"].as_f64().unwrap(), 1e-5);
         loss.backward();
         assert_close(&values(&distances.grad()), &numbers(&case["gradient"]), 1e-5, "gradient");

@@ -59,7 +59,7 @@ pub struct Case {
 }
 
 /// Longest side of an embedded picture, pixels.
-const PICTURE_SIDE: u32 = 448;
+const PICTURE_SIZE: u32 = 448;
 const JPEG_QUALITY: u8 = 82;
 
 /// A small JPEG of the radiograph for the page.
@@ -68,9 +68,9 @@ const JPEG_QUALITY: u8 = 82;
 /// When encoding fails: a defect of ours.
 pub fn picture(radiograph: &Radiograph) -> Result<Vec<u8>> {
     let longest = radiograph.width.max(radiograph.height);
-    let scale = (f64::from(PICTURE_SIDE) / f64::from(longest)).min(1.0);
-    let side = |n: u32| ((f64::from(n) * scale).round() as u32).max(1);
-    let (w, h) = (side(radiograph.width), side(radiograph.height));
+    let scale = (f64::from(PICTURE_SIZE) / f64::from(longest)).min(1.0);
+    let size = |n: u32| ((f64::from(n) * scale).round() as u32).max(1);
+    let (w, h) = (size(radiograph.width), size(radiograph.height));
     let small = if scale < 1.0 { resize(radiograph, w, h) } else { radiograph.clone() };
     let mut bytes = Vec::new();
     JpegEncoder::new_with_quality(&mut bytes, JPEG_QUALITY)

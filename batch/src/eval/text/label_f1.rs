@@ -2,10 +2,10 @@
 //! carries its variant's name. States of references and of generated reports in, figures out.
 //! A ratio without a denominator is 0, as in the published scripts.
 
-use d2r_contracts::labels::{FINDING_LABELS, FindingState};
+use d2r_contracts::labels::{CHEXPERT_LABELS, LabelState};
 
 /// States of the 14 labels of one report.
-pub type States = [FindingState; 14];
+pub type States = [LabelState; 14];
 
 /// What "uncertain" counts as; blank counts as negative.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,8 +109,8 @@ fn mean(values: &[(Ratios, u64)]) -> Ratios {
 }
 
 impl UncertainAs {
-    fn states(self, state: FindingState) -> bool {
-        state == FindingState::Positive || (state == FindingState::Uncertain && self == Self::Positive)
+    fn states(self, state: LabelState) -> bool {
+        state == LabelState::Positive || (state == LabelState::Uncertain && self == Self::Positive)
     }
 }
 
@@ -180,15 +180,15 @@ pub fn per_label(pairs: &[(States, States)], uncertain: UncertainAs) -> Vec<Labe
             ratios: counts.ratios(),
         }
     };
-    FINDING_LABELS.into_iter().enumerate().map(one).collect()
+    CHEXPERT_LABELS.into_iter().enumerate().map(one).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use FindingState::{Blank, Negative, Positive, Uncertain};
+    use LabelState::{Blank, Negative, Positive, Uncertain};
 
-    fn states(set: &[(usize, FindingState)]) -> States {
+    fn states(set: &[(usize, LabelState)]) -> States {
         let mut out = [Blank; 14];
         for &(label, state) in set {
             out[label] = state;

@@ -1,7 +1,7 @@
 //! All figures of generated reports against their references: text, labels, diversity, the constant-report baseline;
 //! and of their links against drawn lesions. Every pair is one unit of the bootstrap.
 
-use d2r_contracts::labels::FindingState;
+use d2r_contracts::labels::LabelState;
 
 use crate::eval::text::bleu::{BleuCounts, bleu_counts, total};
 use crate::eval::bootstrap::interval;
@@ -14,7 +14,7 @@ use crate::eval::text::label_f1::{LabelScore, MACRO, MICRO, States, UncertainAs,
 use crate::eval::links::LinkCounts;
 use crate::eval::text::rouge::rouge_l_one;
 use crate::eval::signature::signature;
-use d2r_contracts::findings_labeler::label;
+use d2r_contracts::report_labeler::label;
 
 /// A generated report and its reference, both cleaned.
 #[derive(Debug, Clone, PartialEq)]
@@ -147,7 +147,7 @@ fn label_figures(
 
 /// Whether the rule labeler finds something in the reference.
 fn abnormal(reference: &States) -> bool {
-    reference.last() != Some(&FindingState::Positive)
+    reference.last() != Some(&LabelState::Positive)
 }
 
 fn diversity_figures(pairs: &[ReportPair], states: &[(States, States)]) -> Vec<Figure> {

@@ -4,7 +4,7 @@
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
-use crate::phantom::study::{Sex, View};
+use crate::phantom::study::{Sex, Projection};
 
 /// Cardiothoracic ratios of hearts that are not enlarged.
 pub const NORMAL_CTR: std::ops::Range<f32> = 0.39..0.465;
@@ -73,7 +73,7 @@ pub struct Exposure {
 
 impl Anatomy {
     /// Draws a body: `subject` decides about the patient, `visit` about the positioning.
-    pub fn draw(subject: &mut ChaCha8Rng, visit: &mut ChaCha8Rng, sex: Sex, view: View) -> Anatomy {
+    pub fn draw(subject: &mut ChaCha8Rng, visit: &mut ChaCha8Rng, sex: Sex, view: Projection) -> Anatomy {
         let female = sex == Sex::Female;
         let habitus = subject.random_range(0.0..1.0f32);
         let mut anatomy = Anatomy {
@@ -100,7 +100,7 @@ impl Anatomy {
             texture: subject.random_range(0..u64::MAX),
         };
         anatomy.dome_left_y = anatomy.dome_right_y + visit.random_range(0.015..0.032);
-        if view == View::Ap {
+        if view == Projection::Ap {
             // Taken from the front, often in bed: the heart is magnified, the breath shallow.
             anatomy.heart_ctr += 0.02;
             anatomy.dome_right_y -= 0.035;
@@ -115,8 +115,8 @@ impl Anatomy {
 
 impl Exposure {
     /// Draws an exposure.
-    pub fn draw(visit: &mut ChaCha8Rng, view: View) -> Exposure {
-        let portable = if view == View::Ap { 1.3 } else { 1.0 };
+    pub fn draw(visit: &mut ChaCha8Rng, view: Projection) -> Exposure {
+        let portable = if view == Projection::Ap { 1.3 } else { 1.0 };
         Exposure {
             contrast: visit.random_range(0.9..1.1),
             density: visit.random_range(-0.04..0.04),

@@ -3,7 +3,7 @@
 
 use crate::phantom::body::anatomy::Anatomy;
 use crate::phantom::drawing::canvas::{Point, at, curve, length, smooth_min, smoothstep};
-use crate::phantom::study::Side;
+use crate::phantom::study::Laterality;
 
 /// What air takes away from the density of the chest.
 pub const AIR_CONTRAST: f32 = 0.50;
@@ -120,13 +120,13 @@ impl Chest {
     }
 
     /// The point `offset` away from the midline, on the patient's `side`, at height `y`.
-    pub fn place(&self, side: Side, offset: f32, y: f32) -> Point {
+    pub fn place(&self, side: Laterality, offset: f32, y: f32) -> Point {
         at(self.anatomy.centre_x + self.anatomy.tilt * (y - 0.5) + side.sign() * offset, y)
     }
 
     /// The patient's side on which a point lies.
-    pub fn side_of(&self, p: Point) -> Side {
-        if self.offset(p) < 0.0 { Side::Right } else { Side::Left }
+    pub fn side_of(&self, p: Point) -> Laterality {
+        if self.offset(p) < 0.0 { Laterality::Right } else { Laterality::Left }
     }
 
     /// Offset of the lateral edge of the lungs at height `y`.
@@ -141,21 +141,21 @@ impl Chest {
     }
 
     /// Height of a dome's top.
-    pub fn dome_y(&self, side: Side) -> f32 {
-        if side == Side::Right { self.anatomy.dome_right_y } else { self.anatomy.dome_left_y }
+    pub fn dome_y(&self, side: Laterality) -> f32 {
+        if side == Laterality::Right { self.anatomy.dome_right_y } else { self.anatomy.dome_left_y }
     }
 
     /// Height of the costophrenic angle.
-    pub fn angle_y(&self, side: Side) -> f32 {
+    pub fn angle_y(&self, side: Laterality) -> f32 {
         self.dome_y(side) + self.anatomy.angle_depth
     }
 
     /// Height of the diaphragm at an offset from the midline.
-    pub fn diaphragm(&self, side: Side, offset: f32) -> f32 {
+    pub fn diaphragm(&self, side: Laterality, offset: f32) -> f32 {
         self.diaphragm_slope(side, offset).0
     }
 
-    fn diaphragm_slope(&self, side: Side, offset: f32) -> (f32, f32) {
+    fn diaphragm_slope(&self, side: Laterality, offset: f32) -> (f32, f32) {
         let (top, depth) = (self.dome_y(side), self.anatomy.angle_depth);
         if offset > DOME_OFFSET {
             let width = self.anatomy.thorax_half_width - DOME_OFFSET;
@@ -196,7 +196,7 @@ impl Chest {
     /// Centre and radius of the aortic knob.
     pub fn knob_circle(&self) -> (Point, f32) {
         let radius = self.anatomy.knob_reach * 0.56;
-        (self.place(Side::Left, self.anatomy.knob_reach - radius, self.anatomy.knob_y), radius)
+        (self.place(Laterality::Left, self.anatomy.knob_reach - radius, self.anatomy.knob_y), radius)
     }
 
     /// Distance inside the mediastinum: heart, knob and the great vessels.
@@ -240,15 +240,15 @@ impl Chest {
     }
 
     /// Where the vessels of a lung begin.
-    pub fn hilum(&self, side: Side) -> Point {
+    pub fn hilum(&self, side: Laterality) -> Point {
         match side {
-            Side::Right => self.place(side, 0.062, 0.445),
-            _ => self.place(Side::Left, 0.066, 0.425),
+            Laterality::Right => self.place(side, 0.062, 0.445),
+            _ => self.place(Laterality::Left, 0.066, 0.425),
         }
     }
 
     /// The posterior arc of a rib, from the spine to the side.
-    pub fn posterior_rib(&self, side: Side, index: usize) -> Vec<Point> {
+    pub fn posterior_rib(&self, side: Laterality, index: usize) -> Vec<Point> {
         let (start, drop, edge) = self.rib_frame(index);
         let points = [
             (0.04, -0.002),
@@ -261,7 +261,7 @@ impl Chest {
     }
 
     /// The anterior arc of a rib, from the side towards the breastbone.
-    pub fn anterior_rib(&self, side: Side, index: usize) -> Vec<Point> {
+    pub fn anterior_rib(&self, side: Laterality, index: usize) -> Vec<Point> {
         let (start, drop, edge) = self.rib_frame(index);
         let side_y = start + drop;
         let points =
@@ -278,7 +278,7 @@ impl Chest {
     }
 
     /// A clavicle, from the breastbone to the shoulder.
-    pub fn clavicle(&self, side: Side) -> Vec<Point> {
+    pub fn clavicle(&self, side: Laterality) -> Vec<Point> {
         let (top, slope) = (self.anatomy.apex_y + 0.03, self.anatomy.clavicle_slope);
         let points = [(0.028, 0.060), (0.095, 0.050), (0.175, 0.022), (0.25, 0.004), (0.34, 0.002)];
         curve(&points.map(|(offset, down)| self.place(side, offset, top + down * slope)), 8)

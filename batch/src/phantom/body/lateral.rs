@@ -7,7 +7,7 @@ use crate::phantom::drawing::canvas::{Knot, Layer, Point, Profile, Rect, at, cur
 use crate::phantom::body::chest::AIR_CONTRAST;
 use crate::phantom::lesions::{LesionKind, PlacedLesion, Shape, VISIBLE, Zone};
 use crate::phantom::drawing::noise::SmoothNoise;
-use crate::phantom::study::{PhantomStudy, Side};
+use crate::phantom::study::{PhantomStudy, Laterality};
 
 /// The geometry of a lateral chest.
 struct Profiles {
@@ -235,4 +235,4 @@ fn bones(profiles: &Profiles, side: usize) -> Layer {
 }
 
 /// The side that is nearest to the detector, and so named by the marker.
-pub const NEAR_SIDE: Side = Side::Left;
+pub const NEAR_SIDE: Laterality = Laterality::Left;

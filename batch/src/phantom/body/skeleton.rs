@@ -2,7 +2,7 @@
 
 use crate::phantom::drawing::canvas::{Knot, Layer, Point, Rect, Window, knots, length, refine, smoothstep};
 use crate::phantom::body::chest::{Chest, RIBS};
-use crate::phantom::study::Side;
+use crate::phantom::study::Laterality;
 
 /// Density of a rib's back.
 const POSTERIOR: f32 = 0.105;
@@ -18,7 +18,7 @@ const CLAVICLE: f32 = 0.15;
 /// All bones of the chest.
 pub fn bones(chest: &Chest, side: usize) -> Layer {
     let mut layer = Layer::film(side);
-    for half in [Side::Right, Side::Left] {
+    for half in [Laterality::Right, Laterality::Left] {
         for index in 0..RIBS {
             add_stroke(&mut layer, &posterior_knots(chest, half, index));
             if index < RIBS - 2 {
@@ -46,13 +46,13 @@ pub fn bone_layer(bone: &[Knot], side: usize) -> Layer {
 }
 
 /// The posterior arc of a rib as a stroke.
-pub fn posterior_knots(chest: &Chest, side: Side, index: usize) -> Vec<Knot> {
+pub fn posterior_knots(chest: &Chest, side: Laterality, index: usize) -> Vec<Knot> {
     fading(&chest.posterior_rib(side, index), |share| {
         POSTERIOR * (0.75 + 0.25 * smoothstep(0.0, 0.3, share)) * (1.0 - 0.4 * smoothstep(0.85, 1.0, share))
     })
 }
 
-fn anterior_knots(chest: &Chest, side: Side, index: usize) -> Vec<Knot> {
+fn anterior_knots(chest: &Chest, side: Laterality, index: usize) -> Vec<Knot> {
     fading(&chest.anterior_rib(side, index), |share| {
         ANTERIOR * (0.2 + 0.8 * smoothstep(0.0, 0.25, share)) * (1.0 - 0.85 * smoothstep(0.55, 1.0, share))
     })
@@ -69,7 +69,7 @@ fn fading(points: &[Point], strength: impl Fn(f32) -> f32) -> Vec<Knot> {
 }
 
 /// A clavicle as a stroke, thicker at both ends.
-pub fn clavicle_knots(chest: &Chest, side: Side) -> Vec<Knot> {
+pub fn clavicle_knots(chest: &Chest, side: Laterality) -> Vec<Knot> {
     let points = chest.clavicle(side);
     let last = points.len().saturating_sub(1).max(1) as f32;
     let knot = |(i, place): (usize, &Point)| {
@@ -84,7 +84,7 @@ pub fn clavicle_knots(chest: &Chest, side: Side) -> Vec<Knot> {
 }
 
 /// Shoulder blade and humeral head.
-fn shoulder(chest: &Chest, half: Side, layer: &mut Layer) {
+fn shoulder(chest: &Chest, half: Laterality, layer: &mut Layer) {
     let (top, x) = (chest.anatomy.apex_y, chest.anatomy.scapula_x);
     let blade = [(x + 0.03, top + 0.05), (x + 0.012, top + 0.15), (x, top + 0.26), (x + 0.012, top + 0.36)];
     let blade: Vec<Knot> = blade
@@ -106,7 +106,7 @@ fn shoulder(chest: &Chest, half: Side, layer: &mut Layer) {
 
 /// Vertebral bodies with their end plates, pedicles and spinous processes.
 fn spine(chest: &Chest, layer: &mut Layer) {
-    let middle = chest.place(Side::Left, 0.0, 0.5).x;
+    let middle = chest.place(Laterality::Left, 0.0, 0.5).x;
     let strip = Rect { left: middle - 0.075, top: 0.0, right: middle + 0.075, bottom: 1.0 };
     let column = Layer::drawn(layer.side, strip, |p| {
         let offset = chest.offset(p).abs();

@@ -3,7 +3,7 @@
 use crate::phantom::drawing::canvas::{Layer, Point, Profile, Rect, knots, length, smoothstep};
 use crate::phantom::body::chest::Chest;
 use crate::phantom::drawing::noise::SmoothNoise;
-use crate::phantom::study::Side;
+use crate::phantom::study::Laterality;
 
 /// The soft tissue of a chest.
 pub struct SoftTissue {
@@ -62,14 +62,14 @@ fn breast(chest: &Chest, p: Point) -> f32 {
 pub fn gas(chest: &Chest, side: usize) -> Layer {
     let mut layer = Layer::film(side);
     let carina = 0.37;
-    let trachea = [-0.01, 0.1, 0.2, 0.3, carina].map(|y| chest.place(Side::Right, 0.004, y));
+    let trachea = [-0.01, 0.1, 0.2, 0.3, carina].map(|y| chest.place(Laterality::Right, 0.004, y));
     layer.stroke(&knots(&trachea, 0.0165, 0.12), Profile::Soft);
-    let end = chest.place(Side::Right, 0.004, carina);
-    layer.stroke(&knots(&[end, chest.place(Side::Right, 0.062, carina + 0.055)], 0.012, 0.09), Profile::Soft);
-    layer.stroke(&knots(&[end, chest.place(Side::Left, 0.066, carina + 0.045)], 0.011, 0.09), Profile::Soft);
+    let end = chest.place(Laterality::Right, 0.004, carina);
+    layer.stroke(&knots(&[end, chest.place(Laterality::Right, 0.062, carina + 0.055)], 0.012, 0.09), Profile::Soft);
+    layer.stroke(&knots(&[end, chest.place(Laterality::Left, 0.066, carina + 0.045)], 0.011, 0.09), Profile::Soft);
     let size = chest.anatomy.gas;
     if size > 0.0 {
-        let centre = chest.place(Side::Left, 0.155, chest.anatomy.dome_left_y + 0.02 + 0.03 * size);
+        let centre = chest.place(Laterality::Left, 0.155, chest.anatomy.dome_left_y + 0.02 + 0.03 * size);
         let (wide, high) = (0.035 + 0.045 * size, 0.018 + 0.020 * size);
         let bubble = Layer::drawn(side, Rect::around(centre, wide * 1.3), |p| {
             let k = length((p.x - centre.x) / wide, (p.y - centre.y) / high);

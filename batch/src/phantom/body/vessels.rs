@@ -5,7 +5,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::phantom::drawing::canvas::{Knot, Layer, Point, Profile, Rect, at, length, smoothstep};
 use crate::phantom::body::chest::Chest;
-use crate::phantom::study::Side;
+use crate::phantom::study::Laterality;
 
 /// A vessel that is still growing.
 struct Twig {
@@ -19,14 +19,14 @@ struct Twig {
 /// Density of the vessels, not yet masked by the lungs' air.
 pub fn markings(chest: &Chest, side: usize) -> Layer {
     let mut layer = Layer::film(side);
-    for half in [Side::Right, Side::Left] {
+    for half in [Laterality::Right, Laterality::Left] {
         let mut rng = ChaCha8Rng::seed_from_u64(chest.anatomy.texture ^ (half as u64 + 11));
         let hilum = chest.hilum(half);
         let mut growing: Vec<Twig> = (0..9)
             .map(|main| {
                 // From straight up to straight down, on the lung's side of the hilum.
                 let fan = -1.35 + 2.75 * (main as f32 + rng.random_range(-0.25..0.25)) / 8.0;
-                let angle = if half == Side::Left { fan } else { std::f32::consts::PI - fan };
+                let angle = if half == Laterality::Left { fan } else { std::f32::consts::PI - fan };
                 let start = at(hilum.x, hilum.y + 0.035 * fan);
                 let low = if fan > 0.3 { 1.15 } else { 0.9 };
                 Twig { place: start, angle, half_width: 0.0080 * low, length: 0.09 * low, generation: 0 }

@@ -6,7 +6,7 @@ use crate::phantom::drawing::canvas::{Layer, Profile, at, knots, smoothstep};
 use crate::phantom::body::chest::{AIR_CONTRAST, Chest};
 use crate::phantom::lesions::placement::with_lesions;
 use crate::phantom::drawing::noise::{grain, scramble};
-use crate::phantom::study::{PhantomStudy, Side, View};
+use crate::phantom::study::{PhantomStudy, Laterality, Projection};
 use crate::phantom::body::{lateral, skeleton, tissue, vessels};
 
 /// The greatest sample of a film.
@@ -35,8 +35,8 @@ impl Film {
 /// Draws the film of a study. The same study gives the same film.
 pub fn render(study: &PhantomStudy) -> Film {
     let mut density = match study.view {
-        View::Lateral => lateral::density(study),
-        View::Pa | View::Ap => frontal(study),
+        Projection::Lateral => lateral::density(study),
+        Projection::Pa | Projection::Ap => frontal(study),
     };
     blur(&mut density, study.exposure.blur);
     let marks = marker(study);
@@ -107,13 +107,13 @@ fn blur(layer: &mut Layer, share: f32) {
 fn marker(study: &PhantomStudy) -> Layer {
     let mut layer = Layer::film(study.width as usize);
     let jitter = (study.exposure.grain % 97) as f32 / 97.0 * 0.03;
-    let x = if study.marker == Side::Right { 0.045 + jitter } else { 0.93 - jitter };
+    let x = if study.marker == Laterality::Right { 0.045 + jitter } else { 0.93 - jitter };
     let y = 0.04 + 0.5 * jitter;
     let stroke = |points: &[(f32, f32)]| {
         let places: Vec<_> = points.iter().map(|(dx, dy)| at(x + dx * 0.026, y + dy * 0.04)).collect();
         knots(&places, 0.0035, 1.0)
     };
-    if study.marker == Side::Right {
+    if study.marker == Laterality::Right {
         let bowl = [(0.0, 0.0), (0.7, 0.03), (1.0, 0.25), (0.7, 0.48), (0.0, 0.5), (0.0, 0.0)];
         layer.stroke(&stroke(&bowl), Profile::Flat);
         layer.stroke(&stroke(&[(0.0, 0.0), (0.0, 1.0)]), Profile::Flat);

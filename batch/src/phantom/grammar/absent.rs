@@ -4,7 +4,7 @@
 use d2r_contracts::labels::lesion_class_name;
 use rand_chacha::ChaCha8Rng;
 
-use super::{FILLER, Fact, Region, Sentence, Side, Stated, pick, wording};
+use super::{FILLER, Fact, Region, Sentence, Laterality, Stated, pick, wording};
 
 /// One statement that something is not there.
 struct Statement {
@@ -287,7 +287,7 @@ fn clear_side(facts: &[Fact]) -> Option<Stated> {
     if facts.iter().filter(lung).count() == 0 {
         return None;
     }
-    let text = match (all_on(Side::Right), all_on(Side::Left)) {
+    let text = match (all_on(Laterality::Right), all_on(Laterality::Left)) {
         (true, false) => "The left lung is clear.",
         (false, true) => "The right lung is clear.",
         _ => return None,

@@ -2,7 +2,7 @@
 
 use d2r_contracts::labels::lesion_class_name;
 
-use super::{Fact, Region, Severity, Side, Zone};
+use super::{Fact, Region, Severity, Laterality, Zone};
 
 /// The facts of one class.
 #[derive(Debug)]
@@ -12,7 +12,7 @@ pub(super) struct Group {
     /// Indices of the facts, ascending.
     pub facts: Vec<usize>,
     /// Both sides, one, or the midline.
-    pub side: GroupSide,
+    pub side: GroupLaterality,
     /// The zone, when all share it.
     pub zone: Option<Zone>,
     /// The highest severity.
@@ -25,7 +25,7 @@ pub(super) struct Group {
 
 /// Where a group lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum GroupSide {
+pub(super) enum GroupLaterality {
     Right,
     Left,
     Both,
@@ -71,11 +71,11 @@ pub(super) fn groups(facts: &[Fact]) -> Vec<Group> {
         let zone = facts[first].zone;
         groups.push(Group {
             class_id: facts[first].class_id,
-            side: match (has(Side::Right), has(Side::Left)) {
-                (true, true) => GroupSide::Both,
-                (true, false) => GroupSide::Right,
-                (false, true) => GroupSide::Left,
-                (false, false) => GroupSide::Midline,
+            side: match (has(Laterality::Right), has(Laterality::Left)) {
+                (true, true) => GroupLaterality::Both,
+                (true, false) => GroupLaterality::Right,
+                (false, true) => GroupLaterality::Left,
+                (false, false) => GroupLaterality::Midline,
             },
             zone: members.iter().all(|&i| facts[i].zone == zone).then_some(zone),
             severity,
@@ -105,29 +105,29 @@ impl Group {
     /// `left`, `right`, `bilateral`, or nothing for the midline.
     pub fn side_word(&self) -> &'static str {
         match self.side {
-            GroupSide::Right => "right",
-            GroupSide::Left => "left",
-            GroupSide::Both => "bilateral",
-            GroupSide::Midline => "",
+            GroupLaterality::Right => "right",
+            GroupLaterality::Left => "left",
+            GroupLaterality::Both => "bilateral",
+            GroupLaterality::Midline => "",
         }
     }
 
     /// `on the left`, `on both sides`.
     pub fn on_side(&self) -> &'static str {
         match self.side {
-            GroupSide::Right => "on the right",
-            GroupSide::Left => "on the left",
-            GroupSide::Both => "on both sides",
-            GroupSide::Midline => "in the midline",
+            GroupLaterality::Right => "on the right",
+            GroupLaterality::Left => "on the left",
+            GroupLaterality::Both => "on both sides",
+            GroupLaterality::Midline => "in the midline",
         }
     }
 
     /// `in the right lower lobe`, `at the left base`, `in both lungs`.
     pub fn in_lobe(&self) -> String {
         match (self.side, self.zone) {
-            (GroupSide::Left, Some(Zone::Mid)) => "in the lingula".into(),
+            (GroupLaterality::Left, Some(Zone::Mid)) => "in the lingula".into(),
             (_, Some(Zone::Upper)) => self.within("upper lobe", "upper lobes"),
-            (_, Some(Zone::Mid)) if self.side != GroupSide::Both => self.within("middle lobe", "middle lobes"),
+            (_, Some(Zone::Mid)) if self.side != GroupLaterality::Both => self.within("middle lobe", "middle lobes"),
             (_, Some(Zone::Lower)) => self.within("lower lobe", "lower lobes"),
             _ => self.in_zone(),
         }
@@ -150,9 +150,9 @@ impl Group {
 
     fn within(&self, one: &str, two: &str) -> String {
         match self.side {
-            GroupSide::Both => format!("in both {two}"),
-            GroupSide::Midline => "in the midline".into(),
-            GroupSide::Left | GroupSide::Right => format!("in the {} {one}", self.side_word()),
+            GroupLaterality::Both => format!("in both {two}"),
+            GroupLaterality::Midline => "in the midline".into(),
+            GroupLaterality::Left | GroupLaterality::Right => format!("in the {} {one}", self.side_word()),
         }
     }
 
@@ -161,21 +161,21 @@ impl Group {
     pub fn place_word(&self, low_is_basilar: bool) -> String {
         let side = self.side_word();
         match (self.side, self.zone) {
-            (GroupSide::Midline, _) => "midline".into(),
-            (GroupSide::Both, Some(Zone::Basal)) => "bibasilar".into(),
-            (GroupSide::Both, Some(Zone::Lower)) if low_is_basilar => "bibasilar".into(),
+            (GroupLaterality::Midline, _) => "midline".into(),
+            (GroupLaterality::Both, Some(Zone::Basal)) => "bibasilar".into(),
+            (GroupLaterality::Both, Some(Zone::Lower)) if low_is_basilar => "bibasilar".into(),
             (_, Some(Zone::Basal)) => format!("{side} basilar"),
             (_, Some(Zone::Lower)) if low_is_basilar => format!("{side} basilar"),
             (_, Some(Zone::Apical)) => format!("{side} apical"),
             (_, Some(Zone::Perihilar)) => format!("{side} perihilar"),
             (_, Some(Zone::Retrocardiac)) => "retrocardiac".into(),
             (_, Some(Zone::Diffuse)) => format!("diffuse {side} lung"),
-            (GroupSide::Left, Some(Zone::Mid)) => "lingular".into(),
-            (GroupSide::Both, Some(Zone::Mid)) => "bilateral mid lung".into(),
+            (GroupLaterality::Left, Some(Zone::Mid)) => "lingular".into(),
+            (GroupLaterality::Both, Some(Zone::Mid)) => "bilateral mid lung".into(),
             (_, Some(Zone::Upper)) => format!("{side} upper lobe"),
             (_, Some(Zone::Mid)) => format!("{side} middle lobe"),
             (_, Some(Zone::Lower)) => format!("{side} lower lobe"),
-            (GroupSide::Both, _) => "bilateral".into(),
+            (GroupLaterality::Both, _) => "bilateral".into(),
             (_, Some(Zone::Mediastinal) | None) => format!("{side} lung"),
         }
     }

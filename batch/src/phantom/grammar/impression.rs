@@ -1,6 +1,6 @@
 //! The impression: what was drawn, as short noun phrases in order of weight, or that nothing was.
 
-use crate::phantom::grammar::group::{Group, GroupSide};
+use crate::phantom::grammar::group::{Group, GroupLaterality};
 use crate::phantom::grammar::present::noun_phrase;
 use super::{capitalised, wording};
 
@@ -44,7 +44,7 @@ fn phrase(group: &Group) -> String {
         "Aortic enlargement" => format!("{degree} aortic enlargement."),
         "Atelectasis" => format!("{} atelectasis.", group.place_word(true)),
         "Cardiomegaly" => format!("{degree} cardiomegaly."),
-        "Clavicle fracture" if group.side == GroupSide::Both => "fractures of both clavicles.".into(),
+        "Clavicle fracture" if group.side == GroupLaterality::Both => "fractures of both clavicles.".into(),
         "Clavicle fracture" => format!("{side} clavicle fracture."),
         "Consolidation" => format!("{place} consolidation."),
         "Edema" => format!("{degree} pulmonary edema."),

@@ -2,7 +2,7 @@
 //! that it can be read off the film. Every wording holds a term of its class from [`crate::phantom::grammar::terms`] and none of
 //! another label's.
 
-use crate::phantom::grammar::group::{Group, GroupSide};
+use crate::phantom::grammar::group::{Group, GroupLaterality};
 use super::{Sentence, Severity, Zone, capitalised, wording};
 
 /// The sentence of a group. `offset` counts wordings from the preferred one; `brief` asks for the shortest.
@@ -34,7 +34,7 @@ fn by_base(group: &Group) -> usize {
 /// A group on both sides prefers the second wording, one in the upper zone the fourth.
 fn by_extent(group: &Group) -> usize {
     match (group.side, group.zone) {
-        (GroupSide::Both, _) => 1,
+        (GroupLaterality::Both, _) => 1,
         _ if group.apical() => 3,
         _ => 0,
     }
@@ -220,7 +220,7 @@ fn wordings(group: &Group) -> ([&'static str; 4], usize) {
 
 /// Puts the group's words into a wording.
 fn fill(template: &str, group: &Group) -> String {
-    let both = group.side == GroupSide::Both;
+    let both = group.side == GroupLaterality::Both;
     let (np, plural) = noun_phrase(group);
     let text = template
         .replace("{np}", &np)
@@ -245,7 +245,7 @@ fn fill(template: &str, group: &Group) -> String {
 
 /// What is seen, with its article or number, and whether it is plural.
 pub(super) fn noun_phrase(group: &Group) -> (String, bool) {
-    let (side, several, both) = (group.side_word(), group.several(), group.side == GroupSide::Both);
+    let (side, several, both) = (group.side_word(), group.several(), group.side == GroupLaterality::Both);
     let adjective = |words: [&'static str; 3]| words[by_degree(group)];
     let counted = |adjective: &str, one: &str, many: &str| {
         let number = match group.count {
@@ -295,14 +295,14 @@ fn displaced_ribs(group: &Group) -> String {
 
 fn clavicle(group: &Group) -> String {
     match group.side {
-        GroupSide::Both => "both clavicles".into(),
+        GroupLaterality::Both => "both clavicles".into(),
         _ => format!("the {} clavicle", group.side_word()),
     }
 }
 
 fn toward(group: &Group) -> String {
     match group.side {
-        GroupSide::Left | GroupSide::Right => format!(" to the {}", group.side_word()),
-        GroupSide::Both | GroupSide::Midline => String::new(),
+        GroupLaterality::Left | GroupLaterality::Right => format!(" to the {}", group.side_word()),
+        GroupLaterality::Both | GroupLaterality::Midline => String::new(),
     }
 }

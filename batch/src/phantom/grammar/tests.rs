@@ -31,7 +31,7 @@ fn random_facts(rng: &mut ChaCha8Rng) -> Vec<Fact> {
                 ["Cardiomegaly", "Aortic enlargement", "Enlarged PA"].contains(&lesion_class_name(class_id).unwrap());
             Fact {
                 class_id,
-                side: if midline { Side::Midline } else { [Side::Left, Side::Right][rng.random_range(0..2usize)] },
+                side: if midline { Laterality::Midline } else { [Laterality::Left, Laterality::Right][rng.random_range(0..2usize)] },
                 zone: ZONES[rng.random_range(0..ZONES.len())],
                 severity: [Severity::Small, Severity::Moderate, Severity::Large][rng.random_range(0..3usize)],
                 small: rng.random_bool(0.3),
@@ -50,7 +50,7 @@ fn plans(n: u64) -> impl Iterator<Item = (Vec<Fact>, Report)> {
     })
 }
 
-fn fact(class: &str, side: Side) -> Fact {
+fn fact(class: &str, side: Laterality) -> Fact {
     let class_id = lesion_class_id(class).unwrap();
     Fact { class_id, side, zone: Zone::Lower, severity: Severity::Moderate, small: false, multiplicity: 1 }
 }
@@ -106,14 +106,14 @@ fn sides_agree_with_what_is_drawn() {
             if sentence.facts.is_empty() {
                 // A clear lung is a lung without anything drawn in it.
                 if text.contains("lung is clear") {
-                    let side = if left { Side::Left } else { Side::Right };
+                    let side = if left { Laterality::Left } else { Laterality::Right };
                     assert!(facts.iter().all(|f| f.side != side || !in_chest(f)), "{text}");
                 }
                 continue;
             }
             let has = |side| sentence.facts.iter().any(|&i| facts[i].side == side);
-            assert!(!left || has(Side::Left), "{text} {facts:?}");
-            assert!(!right || has(Side::Right), "{text} {facts:?}");
+            assert!(!left || has(Laterality::Left), "{text} {facts:?}");
+            assert!(!right || has(Laterality::Right), "{text} {facts:?}");
         }
     }
 }
@@ -126,9 +126,9 @@ fn in_chest(fact: &Fact) -> bool {
 fn broad_denials_yield_to_any_member_of_their_group() {
     for class in LESION_CLASSES {
         for seed in 0..40 {
-            let report = write(&[fact(class, Side::Right)], &mut rng(seed));
+            let report = write(&[fact(class, Laterality::Right)], &mut rng(seed));
             let text = report.findings_text();
-            let lung_or_pleura = in_chest(&fact(class, Side::Right))
+            let lung_or_pleura = in_chest(&fact(class, Laterality::Right))
                 && !["Cardiomegaly", "Aortic enlargement", "Enlarged PA", "Pleural thickening"].contains(&class);
             assert!(!(lung_or_pleura && text.contains("ungs are") && text.contains("clear")), "{class}: {text}");
             if class == "Nodule/Mass" || class == "Calcification" {
@@ -155,20 +155,20 @@ fn sentences_survive_splitting_and_keep_the_length() {
 
 #[test]
 fn labels_follow_facts_and_denials() {
-    let at = |label: &str| FINDING_LABELS.iter().position(|l| *l == label).unwrap();
-    let facts = [fact("Pleural effusion", Side::Left)];
+    let at = |label: &str| CHEXPERT_LABELS.iter().position(|l| *l == label).unwrap();
+    let facts = [fact("Pleural effusion", Laterality::Left)];
     let labels = write(&facts, &mut rng(1)).labels(&facts);
-    assert_eq!(labels[at("Pleural Effusion")], FindingState::Positive);
-    assert_eq!(labels[at("Pneumothorax")], FindingState::Negative);
-    assert_eq!(labels[at("Support Devices")], FindingState::Blank);
-    assert_eq!(labels[at("No Finding")], FindingState::Blank);
+    assert_eq!(labels[at("Pleural Effusion")], LabelState::Positive);
+    assert_eq!(labels[at("Pneumothorax")], LabelState::Negative);
+    assert_eq!(labels[at("Support Devices")], LabelState::Blank);
+    assert_eq!(labels[at("No Finding")], LabelState::Blank);
     let normal = write(&[], &mut rng(1)).labels(&[]);
-    assert_eq!(normal[at("No Finding")], FindingState::Positive);
-    assert_eq!(normal[at("Cardiomegaly")], FindingState::Negative);
+    assert_eq!(normal[at("No Finding")], LabelState::Positive);
+    assert_eq!(normal[at("Cardiomegaly")], LabelState::Negative);
     for (facts, report) in plans(200) {
         let labels = report.labels(&facts);
-        let positive = labels[..13].iter().filter(|s| **s == FindingState::Positive).count();
-        let of_lesions: BTreeSet<_> = facts.iter().filter_map(|f| finding_of_lesion(f.class_id)).collect();
+        let positive = labels[..13].iter().filter(|s| **s == LabelState::Positive).count();
+        let of_lesions: BTreeSet<_> = facts.iter().filter_map(|f| label_of_lesion(f.class_id)).collect();
         assert_eq!(positive, of_lesions.len());
     }
 }
@@ -176,7 +176,7 @@ fn labels_follow_facts_and_denials() {
 #[test]
 fn every_class_has_four_wordings_and_the_preferred_one_leads() {
     for class in LESION_CLASSES {
-        let facts = [fact(class, Side::Right)];
+        let facts = [fact(class, Laterality::Right)];
         let mut seen = std::collections::BTreeMap::new();
         for seed in 0..400 {
             let report = write(&facts, &mut rng(seed));
@@ -199,7 +199,7 @@ fn the_vocabulary_is_moderate() {
 
 #[test]
 fn the_same_facts_and_stream_give_the_same_report() {
-    let facts = [fact("Nodule/Mass", Side::Left), fact("Cardiomegaly", Side::Midline)];
+    let facts = [fact("Nodule/Mass", Laterality::Left), fact("Cardiomegaly", Laterality::Midline)];
     assert_eq!(write(&facts, &mut rng(5)), write(&facts, &mut rng(5)));
     assert_ne!(
         (0..20).map(|s| write(&facts, &mut rng(s)).findings_text()).collect::<BTreeSet<_>>().len(),
@@ -210,9 +210,9 @@ fn the_same_facts_and_stream_give_the_same_report() {
 
 #[test]
 fn a_single_impression_item_is_not_numbered() {
-    let report = write(&[fact("Pneumothorax", Side::Left)], &mut rng(3));
+    let report = write(&[fact("Pneumothorax", Laterality::Left)], &mut rng(3));
     assert_eq!(report.impression_text(), "Moderate left pneumothorax.");
-    let two = write(&[fact("Pneumothorax", Side::Left), fact("Cardiomegaly", Side::Midline)], &mut rng(3));
+    let two = write(&[fact("Pneumothorax", Laterality::Left), fact("Cardiomegaly", Laterality::Midline)], &mut rng(3));
     assert_eq!(two.impression_text(), "1. Moderate left pneumothorax. 2. Moderate cardiomegaly.");
 }
 
@@ -222,6 +222,6 @@ fn every_label_that_can_be_denied_is_denied_somewhere() {
     for (_, report) in plans(500) {
         denied.extend(report.findings.iter().flat_map(|s| s.denies));
     }
-    let never: Vec<&str> = FINDING_LABELS.into_iter().filter(|label| !denied.contains(label)).collect();
+    let never: Vec<&str> = CHEXPERT_LABELS.into_iter().filter(|label| !denied.contains(label)).collect();
     assert_eq!(never, ["Pneumonia", "Support Devices", "No Finding"]);
 }

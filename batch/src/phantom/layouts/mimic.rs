@@ -9,7 +9,7 @@ mod report_file;
 use rand::RngExt;
 use rayon::prelude::*;
 
-use d2r_contracts::labels::{FINDING_LABELS, FindingState};
+use d2r_contracts::labels::{CHEXPERT_LABELS, LabelState};
 
 use crate::phantom::catalogue::Visit;
 use crate::phantom::layouts::identity::{Split, stream};
@@ -131,7 +131,7 @@ fn splits(visits: &[Visit]) -> Vec<Vec<String>> {
 
 /// The labels in the table's order.
 fn alphabetical() -> Vec<&'static str> {
-    let mut labels = FINDING_LABELS.to_vec();
+    let mut labels = CHEXPERT_LABELS.to_vec();
     labels.sort_unstable();
     labels
 }
@@ -140,17 +140,17 @@ fn chexpert(visits: &[Visit], seed: u64) -> Vec<Vec<String>> {
     let row = |visit: &Visit| {
         let states = visit.report.labels(&visit.facts);
         let state = |label: &str| {
-            let at = FINDING_LABELS.iter().position(|l| *l == label);
-            at.and_then(|at| states.get(at)).copied().unwrap_or(FindingState::Blank)
+            let at = CHEXPERT_LABELS.iter().position(|l| *l == label);
+            at.and_then(|at| states.get(at)).copied().unwrap_or(LabelState::Blank)
         };
-        let doubt = state("Consolidation") == FindingState::Positive
+        let doubt = state("Consolidation") == LabelState::Positive
             && stream(seed, "mimic doubt", visit.index).random_bool(0.05);
         let cell = |label: &str| match state(label) {
             _ if label == "Pneumonia" && doubt => "-1.0",
-            FindingState::Positive => "1.0",
-            FindingState::Negative => "0.0",
-            FindingState::Uncertain => "-1.0",
-            FindingState::Blank => "",
+            LabelState::Positive => "1.0",
+            LabelState::Negative => "0.0",
+            LabelState::Uncertain => "-1.0",
+            LabelState::Blank => "",
         };
         let mut row = vec![number(&visit.subject_id), number(&visit.study_id)];
         row.extend(alphabetical().into_iter().map(|label| cell(label).to_owned()));

@@ -3,14 +3,14 @@
 use crate::phantom::drawing::canvas::{Knot, Layer, Point, Rect, Window, at, refine, smoothstep};
 use crate::phantom::body::chest::Chest;
 use crate::phantom::body::skeleton::{bone_layer, clavicle_knots, posterior_knots};
-use crate::phantom::study::Side;
+use crate::phantom::study::Laterality;
 use super::Contribution;
 
 /// A broken bone.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Fracture {
     /// Of the patient.
-    pub side: Side,
+    pub side: Laterality,
     /// Which rib, counted from the top; `None` for the clavicle.
     pub rib: Option<usize>,
     /// Where along the bone, 0 at the spine or breastbone, 1 at the side.

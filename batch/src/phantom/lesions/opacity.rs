@@ -3,7 +3,7 @@
 use crate::phantom::drawing::canvas::{Layer, Point, Profile, Rect, Window, at, knots, length, smoothstep};
 use crate::phantom::body::chest::Chest;
 use crate::phantom::drawing::noise::{SmoothNoise, scramble};
-use crate::phantom::study::Side;
+use crate::phantom::study::Laterality;
 use super::Contribution;
 
 /// A patch of dense or hazy lung.
@@ -118,7 +118,7 @@ pub(super) fn masked(layer: &mut Layer, chest: &Chest) {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Wedge {
     /// Of the patient.
-    pub side: Side,
+    pub side: Laterality,
     /// Height of the tip.
     pub tip_y: f32,
     /// Offset of the border from the midline at the diaphragm.

@@ -8,7 +8,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::phantom::body::anatomy::Anatomy;
 use crate::phantom::body::chest::Chest;
-use crate::phantom::study::Side;
+use crate::phantom::study::Laterality;
 use super::shapes;
 use super::{LesionKind, PlacedLesion, Severity, Shape, Zone};
 
@@ -22,7 +22,7 @@ const LEAST_SIDE: f32 = 0.009;
 /// A shape before it is known to fit.
 pub(super) struct Proposal {
     pub shape: Shape,
-    pub side: Side,
+    pub side: Laterality,
     pub severity: Severity,
     pub small: bool,
     pub multiplicity: u32,

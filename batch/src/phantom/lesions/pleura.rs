@@ -3,14 +3,14 @@
 use crate::phantom::drawing::canvas::{Layer, Point, Rect, smooth_min, smoothstep};
 use crate::phantom::body::chest::Chest;
 use crate::phantom::drawing::noise::SmoothNoise;
-use crate::phantom::study::Side;
+use crate::phantom::study::Laterality;
 use super::Contribution;
 
 /// Fluid at the base of one lung.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Effusion {
     /// Of the patient.
-    pub side: Side,
+    pub side: Laterality,
     /// How high the fluid stands at the chest wall above the costophrenic angle.
     pub height: f32,
 }
@@ -35,10 +35,10 @@ impl Effusion {
 }
 
 /// The part of the film on one side of the midline, between two heights.
-pub(super) fn half(chest: &Chest, side: Side, top: f32, bottom: f32) -> Rect {
-    let middle = chest.place(Side::Left, 0.0, (top + bottom) * 0.5).x;
+pub(super) fn half(chest: &Chest, side: Laterality, top: f32, bottom: f32) -> Rect {
+    let middle = chest.place(Laterality::Left, 0.0, (top + bottom) * 0.5).x;
     match side {
-        Side::Right => Rect { left: 0.0, top, right: middle + 0.02, bottom },
+        Laterality::Right => Rect { left: 0.0, top, right: middle + 0.02, bottom },
         _ => Rect { left: middle - 0.02, top, right: 1.0, bottom },
     }
 }
@@ -47,7 +47,7 @@ pub(super) fn half(chest: &Chest, side: Side, top: f32, bottom: f32) -> Rect {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pneumothorax {
     /// Of the patient.
-    pub side: Side,
+    pub side: Laterality,
     /// Distance between pleural line and chest wall at the apex.
     pub depth: f32,
     /// The height at which the line meets the chest wall again.
@@ -92,7 +92,7 @@ impl Pneumothorax {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rind {
     /// Of the patient.
-    pub side: Side,
+    pub side: Laterality,
     /// Where it begins.
     pub top: f32,
     /// Where it ends.

@@ -6,7 +6,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::phantom::drawing::canvas::{Point, at};
 use crate::phantom::body::chest::Chest;
-use crate::phantom::study::Side;
+use crate::phantom::study::Laterality;
 use crate::phantom::lesions::bone::Fracture;
 use crate::phantom::lesions::focal::{Cavity, Nodule, Specks};
 use crate::phantom::lesions::reticular::Net;
@@ -21,8 +21,8 @@ pub const ENLARGED_CTR: std::ops::Range<f32> = 0.56..0.67;
 pub const ENLARGED_KNOB: std::ops::Range<f32> = 0.098..0.125;
 
 /// A random shape of `kind`; `side` where it is given. `None` when this try found no place.
-pub(super) fn propose(kind: LesionKind, chest: &Chest, side: Option<Side>, rng: &mut ChaCha8Rng) -> Option<Proposal> {
-    let side = side.unwrap_or(if rng.random_bool(0.5) { Side::Right } else { Side::Left });
+pub(super) fn propose(kind: LesionKind, chest: &Chest, side: Option<Laterality>, rng: &mut ChaCha8Rng) -> Option<Proposal> {
+    let side = side.unwrap_or(if rng.random_bool(0.5) { Laterality::Right } else { Laterality::Left });
     match kind {
         LesionKind::Cardiomegaly => Some(heart(rng)),
         LesionKind::AorticEnlargement => Some(knob(rng)),
@@ -43,12 +43,12 @@ pub(super) fn propose(kind: LesionKind, chest: &Chest, side: Option<Side>, rng: 
     }
 }
 
-fn proposal(shape: Shape, side: Side, severity: Severity) -> Proposal {
+fn proposal(shape: Shape, side: Laterality, severity: Severity) -> Proposal {
     Proposal { shape, side, severity, small: false, multiplicity: 1, zone: None }
 }
 
 /// A random place on `side` that is at least `inset` inside the lung's air, in the share `heights` of its height.
-fn place(chest: &Chest, side: Side, inset: f32, heights: (f32, f32), rng: &mut ChaCha8Rng) -> Option<Point> {
+fn place(chest: &Chest, side: Laterality, inset: f32, heights: (f32, f32), rng: &mut ChaCha8Rng) -> Option<Point> {
     let (top, bottom) = (chest.anatomy.apex_y, chest.dome_y(side));
     for _ in 0..24 {
         let y = top + (bottom - top) * rng.random_range(heights.0..heights.1);
@@ -64,16 +64,16 @@ fn place(chest: &Chest, side: Side, inset: f32, heights: (f32, f32), rng: &mut C
 fn heart(rng: &mut ChaCha8Rng) -> Proposal {
     let ctr = rng.random_range(ENLARGED_CTR);
     let severity = Severity::graded(ctr, 0.595, 0.635);
-    Proposal { zone: Some(Zone::Mediastinal), ..proposal(Shape::Heart { ctr }, Side::Midline, severity) }
+    Proposal { zone: Some(Zone::Mediastinal), ..proposal(Shape::Heart { ctr }, Laterality::Midline, severity) }
 }
 
 fn knob(rng: &mut ChaCha8Rng) -> Proposal {
     let reach = rng.random_range(ENLARGED_KNOB);
     let severity = Severity::graded(reach, 0.106, 0.117);
-    Proposal { zone: Some(Zone::Mediastinal), ..proposal(Shape::Knob { reach }, Side::Midline, severity) }
+    Proposal { zone: Some(Zone::Mediastinal), ..proposal(Shape::Knob { reach }, Laterality::Midline, severity) }
 }
 
-fn effusion(side: Side, rng: &mut ChaCha8Rng) -> Proposal {
+fn effusion(side: Laterality, rng: &mut ChaCha8Rng) -> Proposal {
     let height = match rng.random_range(0..3u32) {
         0 => rng.random_range(0.075..0.11),
         1 => rng.random_range(0.13..0.21),
@@ -83,7 +83,7 @@ fn effusion(side: Side, rng: &mut ChaCha8Rng) -> Proposal {
     Proposal { zone: Some(Zone::Basal), ..proposal(Shape::Effusion(Effusion { side, height }), side, severity) }
 }
 
-fn pneumothorax(chest: &Chest, side: Side, rng: &mut ChaCha8Rng) -> Proposal {
+fn pneumothorax(chest: &Chest, side: Laterality, rng: &mut ChaCha8Rng) -> Proposal {
     let depth = rng.random_range(0.03..0.12f32);
     let length = 0.16 + 3.6 * depth * rng.random_range(0.8..1.2f32);
     let end_y = (chest.anatomy.apex_y + length).min(chest.dome_y(side) - 0.02);
@@ -92,7 +92,7 @@ fn pneumothorax(chest: &Chest, side: Side, rng: &mut ChaCha8Rng) -> Proposal {
     Proposal { zone: Some(Zone::Apical), ..proposal(Shape::Pneumothorax(shape), side, severity) }
 }
 
-fn rind(chest: &Chest, side: Side, rng: &mut ChaCha8Rng) -> Proposal {
+fn rind(chest: &Chest, side: Laterality, rng: &mut ChaCha8Rng) -> Proposal {
     let thickness = rng.random_range(0.015..0.034f32);
     let length = rng.random_range(0.14..0.30f32);
     let apex = chest.anatomy.apex_y;
@@ -105,7 +105,7 @@ fn rind(chest: &Chest, side: Side, rng: &mut ChaCha8Rng) -> Proposal {
     Proposal { zone, ..proposal(Shape::Rind(shape), side, severity) }
 }
 
-fn nodule(chest: &Chest, side: Side, rng: &mut ChaCha8Rng) -> Option<Proposal> {
+fn nodule(chest: &Chest, side: Laterality, rng: &mut ChaCha8Rng) -> Option<Proposal> {
     let fine = rng.random_bool(0.3);
     let radius = match fine {
         true => rng.random_range(0.011..0.0155),
@@ -123,7 +123,7 @@ fn nodule(chest: &Chest, side: Side, rng: &mut ChaCha8Rng) -> Option<Proposal> {
     Some(Proposal { small: fine, ..proposal(Shape::Nodule(shape), side, severity) })
 }
 
-fn consolidation(chest: &Chest, side: Side, rng: &mut ChaCha8Rng) -> Option<Proposal> {
+fn consolidation(chest: &Chest, side: Laterality, rng: &mut ChaCha8Rng) -> Option<Proposal> {
     let size = rng.random_range(0.055..0.10f32);
     let flat = rng.random_range(0.8..1.25f32);
     let shape = Patch {
@@ -137,7 +137,7 @@ fn consolidation(chest: &Chest, side: Side, rng: &mut ChaCha8Rng) -> Option<Prop
     Some(proposal(Shape::Patch(shape), side, Severity::graded(size, 0.068, 0.085)))
 }
 
-fn infiltration(chest: &Chest, side: Side, rng: &mut ChaCha8Rng) -> Option<Proposal> {
+fn infiltration(chest: &Chest, side: Laterality, rng: &mut ChaCha8Rng) -> Option<Proposal> {
     let size = rng.random_range(0.07..0.115f32);
     let flat = rng.random_range(0.75..1.2f32);
     let shape = Patch {
@@ -151,7 +151,7 @@ fn infiltration(chest: &Chest, side: Side, rng: &mut ChaCha8Rng) -> Option<Propo
     Some(proposal(Shape::Patch(shape), side, Severity::graded(size, 0.085, 0.10)))
 }
 
-fn plates(chest: &Chest, side: Side, rng: &mut ChaCha8Rng) -> Proposal {
+fn plates(chest: &Chest, side: Laterality, rng: &mut ChaCha8Rng) -> Proposal {
     let count = rng.random_range(2..5u32);
     let half_width = rng.random_range(0.0045..0.0065);
     let mut y = chest.dome_y(side) - 0.025;
@@ -167,7 +167,7 @@ fn plates(chest: &Chest, side: Side, rng: &mut ChaCha8Rng) -> Proposal {
     Proposal { multiplicity: count, zone: Some(Zone::Basal), ..proposal(Shape::Plates(shape), side, severity) }
 }
 
-fn wedge(chest: &Chest, side: Side, rng: &mut ChaCha8Rng) -> Proposal {
+fn wedge(chest: &Chest, side: Laterality, rng: &mut ChaCha8Rng) -> Proposal {
     let base = rng.random_range(0.20..0.27f32);
     let shape = Wedge {
         side,
@@ -175,11 +175,11 @@ fn wedge(chest: &Chest, side: Side, rng: &mut ChaCha8Rng) -> Proposal {
         base,
         density: rng.random_range(0.7..0.9),
     };
-    let zone = if side == Side::Left { Zone::Retrocardiac } else { Zone::Basal };
+    let zone = if side == Laterality::Left { Zone::Retrocardiac } else { Zone::Basal };
     Proposal { zone: Some(zone), ..proposal(Shape::Wedge(shape), side, Severity::graded(base, 0.22, 0.25)) }
 }
 
-fn calcification(chest: &Chest, side: Side, rng: &mut ChaCha8Rng) -> Option<Proposal> {
+fn calcification(chest: &Chest, side: Laterality, rng: &mut ChaCha8Rng) -> Option<Proposal> {
     let tiny = rng.random_bool(0.5);
     let spread = if tiny { rng.random_range(0.004..0.0075f32) } else { rng.random_range(0.014..0.026f32) };
     let centre = place(chest, side, spread + 0.01, (0.08, 0.95), rng)?;
@@ -194,7 +194,7 @@ fn calcification(chest: &Chest, side: Side, rng: &mut ChaCha8Rng) -> Option<Prop
     Some(Proposal { small: tiny, multiplicity: count, ..proposal(Shape::Specks(shape), side, severity) })
 }
 
-fn cavity(chest: &Chest, side: Side, rng: &mut ChaCha8Rng) -> Option<Proposal> {
+fn cavity(chest: &Chest, side: Laterality, rng: &mut ChaCha8Rng) -> Option<Proposal> {
     let radius = rng.random_range(0.030..0.058f32);
     let shape = Cavity {
         centre: place(chest, side, radius + 0.01, (0.1, 0.8), rng)?,
@@ -207,7 +207,7 @@ fn cavity(chest: &Chest, side: Side, rng: &mut ChaCha8Rng) -> Option<Proposal> {
     Some(proposal(Shape::Cavity(shape), side, Severity::graded(radius, 0.038, 0.048)))
 }
 
-fn fibrosis(chest: &Chest, side: Side, rng: &mut ChaCha8Rng) -> Proposal {
+fn fibrosis(chest: &Chest, side: Laterality, rng: &mut ChaCha8Rng) -> Proposal {
     let apical = rng.random_bool(0.3);
     let (y, offset) = match apical {
         true => (chest.anatomy.apex_y + rng.random_range(0.075..0.10f32), rng.random_range(0.14..0.17f32)),
@@ -226,7 +226,7 @@ fn fibrosis(chest: &Chest, side: Side, rng: &mut ChaCha8Rng) -> Proposal {
     Proposal { zone: Some(zone), ..proposal(Shape::Net(shape), side, Severity::graded(size, 0.088, 0.10)) }
 }
 
-fn ild(chest: &Chest, side: Side, rng: &mut ChaCha8Rng) -> Proposal {
+fn ild(chest: &Chest, side: Laterality, rng: &mut ChaCha8Rng) -> Proposal {
     let (top, bottom) = (chest.anatomy.apex_y, chest.angle_y(side));
     let tall = rng.random_range(0.30..0.40f32);
     let shape = Net {
@@ -240,7 +240,7 @@ fn ild(chest: &Chest, side: Side, rng: &mut ChaCha8Rng) -> Proposal {
     Proposal { zone: Some(Zone::Diffuse), ..proposal(Shape::Net(shape), side, Severity::graded(tall, 0.33, 0.37)) }
 }
 
-fn rib_fracture(side: Side, rng: &mut ChaCha8Rng) -> Proposal {
+fn rib_fracture(side: Laterality, rng: &mut ChaCha8Rng) -> Proposal {
     let step = rng.random_range(0.011..0.017f32);
     let shape = Fracture {
         side,
@@ -255,7 +255,7 @@ fn rib_fracture(side: Side, rng: &mut ChaCha8Rng) -> Proposal {
     Proposal { small: true, ..proposal(Shape::Fracture(shape), side, Severity::graded(step, 0.0135, 0.0155)) }
 }
 
-fn clavicle_fracture(side: Side, rng: &mut ChaCha8Rng) -> Proposal {
+fn clavicle_fracture(side: Laterality, rng: &mut ChaCha8Rng) -> Proposal {
     let step = rng.random_range(0.032..0.050f32);
     let shape = Fracture {
         side,

@@ -9,8 +9,8 @@ use crate::error::Result;
 
 /// A film to learn from.
 #[derive(Debug, Clone)]
-pub struct StudentExample {
-    /// `side^2` grey levels.
+pub struct PreviewExample {
+    /// `size^2` grey levels.
     pub film: Vec<u8>,
     /// Its boxes.
     pub boxes: Vec<TargetBox>,
@@ -24,7 +24,7 @@ pub struct StudentExample {
 
 /// Tensors of a batch.
 #[derive(Debug)]
-pub struct StudentBatch {
+pub struct PreviewBatch {
     /// f32 `[B, 1, S, S]` in 0 to 1.
     pub films: Tensor,
     /// `[B, 22, G, G]`.
@@ -45,15 +45,15 @@ pub struct StudentBatch {
 ///
 /// # Errors
 /// When libtorch refuses.
-pub fn stack_students(
-    examples: &[&StudentExample],
+pub fn stack_examples(
+    examples: &[&PreviewExample],
     from_teacher: &[bool],
     moves: Option<&[Move]>,
-    side: i64,
+    size: i64,
     longest: usize,
     device: Device,
-) -> Result<StudentBatch> {
-    let (batch, grid) = (examples.len() as i64, side / 16);
+) -> Result<PreviewBatch> {
+    let (batch, grid) = (examples.len() as i64, size / 16);
     let all = |flat: Vec<f32>, shape: &[i64]| -> Result<Tensor> {
         Ok(Tensor::f_from_slice(&flat)?.f_view(shape)?.f_to_device(device)?)
     };
@@ -63,7 +63,7 @@ pub fn stack_students(
     let of_cells =
         |part: fn(&CellTargets) -> &[f32]| -> Vec<f32> { cells.iter().flat_map(|c| part(c).iter().copied()).collect() };
     let pixels: Vec<u8> = examples.iter().flat_map(|e| e.film.iter().copied()).collect();
-    let films = Tensor::f_from_slice(&pixels)?.f_view([batch, 1, side, side])?.f_to_device(device)?;
+    let films = Tensor::f_from_slice(&pixels)?.f_view([batch, 1, size, size])?.f_to_device(device)?;
     let films = films.to_kind(Kind::Float) / 255.0;
     let texts: Vec<&[i64]> = examples
         .iter()
@@ -77,7 +77,7 @@ pub fn stack_students(
         ids[row * width..row * width + text.len()].copy_from_slice(text);
         kept[row * (width - 1)..row * (width - 1) + text.len().saturating_sub(1)].fill(1.0);
     }
-    Ok(StudentBatch {
+    Ok(PreviewBatch {
         films: moves.map_or_else(|| films.shallow_clone(), |m| moved(&films, m, Beyond::Black)),
         heat: all(of_cells(|c| &c.heat), &[batch, CLASSES, grid, grid])?,
         edges: all(of_cells(|c| &c.edges), &[batch, 4, grid, grid])?,

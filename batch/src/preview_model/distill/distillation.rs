@@ -3,9 +3,9 @@
 
 use tch::{Kind, Reduction, Tensor};
 
-use crate::preview_model::distill::batch::StudentBatch;
-use crate::preview_model::model::preview_model::{Student, StudentFeatures};
-use crate::config::student::DistillConfig;
+use crate::preview_model::distill::batch::PreviewBatch;
+use crate::preview_model::model::preview_model::{PreviewModel, PreviewFeatures};
+use crate::config::preview::DistillConfig;
 
 /// Kept away from 0 and 1 where a logarithm is taken.
 const TINY: f64 = 1e-4;
@@ -47,9 +47,9 @@ impl DistillLosses {
 /// The losses of a batch. `adapter` maps the student's cells to the teacher's width and is thrown away afterwards.
 /// Without `words` the decoder is left alone.
 pub fn losses(
-    student: &Student,
+    student: &PreviewModel,
     adapter: &tch::nn::Linear,
-    batch: &StudentBatch,
+    batch: &PreviewBatch,
     teacher: &TeacherView,
     config: &DistillConfig,
     words: bool,
@@ -64,9 +64,9 @@ pub fn losses(
 }
 
 fn word_losses(
-    student: &Student,
-    features: &StudentFeatures,
-    batch: &StudentBatch,
+    student: &PreviewModel,
+    features: &PreviewFeatures,
+    batch: &PreviewBatch,
     teacher: &Tensor,
     config: &DistillConfig,
 ) -> (Tensor, Tensor) {
@@ -88,7 +88,7 @@ fn word_losses(
 }
 
 /// One minus the cosine, mean over cells; the teacher's map is laid over the student's grid.
-fn feature_loss(features: &StudentFeatures, adapter: &tch::nn::Linear, map: &Tensor) -> Tensor {
+fn feature_loss(features: &PreviewFeatures, adapter: &tch::nn::Linear, map: &Tensor) -> Tensor {
     let size = features.map.size();
     let told = map.upsample_bilinear2d([size[2], size[3]], false, None, None).flatten(2, 3).transpose(1, 2);
     let said = features.map.flatten(2, 3).transpose(1, 2).apply(adapter);
@@ -96,7 +96,7 @@ fn feature_loss(features: &StudentFeatures, adapter: &tch::nn::Linear, map: &Ten
 }
 
 /// Focal loss of the heat map (CornerNet's form) and minus the logarithm of the boxes' IoU at their centres.
-fn cell_loss(features: &StudentFeatures, batch: &StudentBatch) -> Tensor {
+fn cell_loss(features: &PreviewFeatures, batch: &PreviewBatch) -> Tensor {
     let heat = features.heat.sigmoid().clamp(TINY, 1.0 - TINY);
     let centre = batch.heat.ge(1.0).to_kind(Kind::Float);
     let hit = (-&heat + 1.0).square() * heat.log() * &centre;

@@ -52,8 +52,8 @@ pub fn cell_targets(boxes: &[TargetBox], classes: usize, grid: usize) -> CellTar
         }
         let (cx, cy) = (column as f32 + 0.5, row as f32 + 0.5);
         let distances = [cx - x_min, cy - y_min, x_max - cx, y_max - cy];
-        for (side, distance) in distances.into_iter().enumerate() {
-            targets.edges[side * cells + row * grid + column] = (distance / grid as f32).max(0.0);
+        for (size, distance) in distances.into_iter().enumerate() {
+            targets.edges[size * cells + row * grid + column] = (distance / grid as f32).max(0.0);
         }
         targets.owned[row * grid + column] = target.score;
     }
@@ -72,7 +72,7 @@ mod tests {
         assert_eq!(cells.heat[16 + 3 * 4 + 1], 1.0);
         assert!(cells.heat[16 + 3 * 4 + 2] < 0.5 && cells.heat[..16].iter().all(|v| *v == 0.0));
         assert_eq!(cells.owned.iter().filter(|v| **v > 0.0).count(), 1);
-        let edge = |side: usize| cells.edges[side * 16 + 13];
+        let edge = |size: usize| cells.edges[size * 16 + 13];
         assert_eq!([edge(0), edge(1), edge(2), edge(3)], [0.125, 0.375, 0.125, 0.125]);
     }
 

@@ -16,7 +16,7 @@ use crate::training::metrics_log::MetricsLog;
 use crate::training::optimizer::{Optimizer, ParamGroup, Rule, decay_split};
 use crate::reporter::train::training_loop::{ReportOutcome, mixed_seed, visual_tensors};
 use crate::training::run_dir::RunDir;
-use crate::config::student::DistillConfig;
+use crate::config::preview::DistillConfig;
 use crate::reporter::batches::collate::stack_visuals;
 use crate::reporter::batches::study::{ReportExample, StudyVisual, VisualSpec};
 use crate::error::{Error, Result};
@@ -26,8 +26,8 @@ use crate::reporter::model::report_model::ReportModel;
 use crate::stop::StopFlag;
 use crate::preview_model::distill::augmentation::{Beyond, Move, in_other_greys, moved};
 use crate::preview_model::distill::distillation::{TeacherView, losses};
-use crate::preview_model::distill::batch::{StudentBatch, StudentExample, stack_students};
-use crate::preview_model::model::preview_model::Student;
+use crate::preview_model::distill::batch::{PreviewBatch, PreviewExample, stack_examples};
+use crate::preview_model::model::preview_model::PreviewModel;
 
 /// The schedule ends at this share of the peak rate; warm-up takes this share of the steps.
 const LR_FLOOR: f64 = 0.01;
@@ -36,7 +36,7 @@ const WARMUP: f64 = 0.05;
 const CLIP_NORM: f64 = 5.0;
 
 /// A study for both models.
-pub type Pair = (ReportExample, StudentExample);
+pub type Pair = (ReportExample, PreviewExample);
 
 /// What is distilled, and how.
 #[derive(Debug)]
@@ -68,7 +68,7 @@ pub struct Distillation<'a> {
 /// # Errors
 /// [`Error::Stopped`] after a checkpoint; [`Error::NothingToDo`] without training studies; [`Error::BadData`] when the
 /// loss is not finite; those of writing.
-pub fn distill(student: &mut Student, run: &RunDir, job: &Distillation) -> Result<ReportOutcome> {
+pub fn distill(student: &mut PreviewModel, run: &RunDir, job: &Distillation) -> Result<ReportOutcome> {
     if job.train.is_empty() {
         return Err(Error::NothingToDo("no study with a report and a radiograph to distil from".into()));
     }
@@ -99,7 +99,7 @@ pub fn distill(student: &mut Student, run: &RunDir, job: &Distillation) -> Resul
 }
 
 struct Run<'a> {
-    student: &'a mut Student,
+    student: &'a mut PreviewModel,
     adapter: nn::Linear,
     adapter_vs: nn::VarStore,
     run: &'a RunDir,
@@ -182,7 +182,7 @@ impl Run<'_> {
             let place = format!("distillation, step {}", self.state.step);
             return Err(Error::bad_data(
                 place,
-                "the loss is not finite; lower student.train.lr and start with --resume never",
+                "the loss is not finite; lower preview.train.lr and start with --resume never",
             ));
         }
         let row = TrainLogRow {
@@ -209,18 +209,18 @@ impl Run<'_> {
         (0..films).map(|_| Move::drawn(&mut rng)).collect()
     }
 
-    fn stack(&self, pairs: &[&Pair], from_teacher: &[bool], moves: Option<&[Move]>) -> Result<StudentBatch> {
-        let examples: Vec<&StudentExample> = pairs.iter().map(|p| &p.1).collect();
+    fn stack(&self, pairs: &[&Pair], from_teacher: &[bool], moves: Option<&[Move]>) -> Result<PreviewBatch> {
+        let examples: Vec<&PreviewExample> = pairs.iter().map(|p| &p.1).collect();
         let config = &self.student.config;
         let longest = config.max_words as usize;
-        stack_students(&examples, from_teacher, moves, i64::from(config.input_side), longest, self.job.device)
+        stack_examples(&examples, from_teacher, moves, i64::from(config.input_size), longest, self.job.device)
     }
 
     /// What the teacher says of the same films, unmoved, and words; its map is moved as the student's films are.
     fn teacher_view(
         &self,
         pairs: &[&Pair],
-        batch: &StudentBatch,
+        batch: &PreviewBatch,
         moves: Option<&[Move]>,
         words: bool,
     ) -> Result<TeacherView> {
@@ -237,9 +237,9 @@ impl Run<'_> {
             Tensor::new()
         };
         let (rows, cells, width) = (features.patches.size()[0], features.patches.size()[1], features.patches.size()[2]);
-        let side = (cells as f64).sqrt().round() as i64;
-        let map = (job.same_frame && side * side == cells)
-            .then(|| features.patches.transpose(1, 2).reshape([rows, width, side, side]))
+        let size = (cells as f64).sqrt().round() as i64;
+        let map = (job.same_frame && size * size == cells)
+            .then(|| features.patches.transpose(1, 2).reshape([rows, width, size, size]))
             .map(|map| moves.map_or_else(|| map.shallow_clone(), |m| moved(&map, m, Beyond::Nearest)));
         Ok(TeacherView { log_probs, map })
     }

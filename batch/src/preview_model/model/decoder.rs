@@ -4,7 +4,7 @@
 use tch::nn::{self, Module};
 use tch::{Kind, Tensor};
 
-use crate::config::student::StudentModelConfig;
+use crate::config::preview::PreviewModelConfig;
 use crate::nn::attention::MultiHeadAttention;
 use crate::nn::mlp::{glorot_linear, linear};
 
@@ -13,7 +13,7 @@ pub const EPS: f64 = 1e-5;
 
 /// A layer.
 #[derive(Debug)]
-pub struct StudentLayer {
+pub struct PreviewLayer {
     /// Over the words so far.
     pub self_attn: MultiHeadAttention,
     /// Over the film's tokens.
@@ -28,7 +28,7 @@ pub struct StudentLayer {
 
 /// The decoder.
 #[derive(Debug)]
-pub struct StudentDecoder {
+pub struct PreviewDecoder {
     /// `[words, embedding]`.
     pub table: Tensor,
     /// From the table's width to the decoder's.
@@ -40,7 +40,7 @@ pub struct StudentDecoder {
     /// `[max_words, d_model]`.
     pub positions: Tensor,
     /// Layers.
-    pub layers: Vec<StudentLayer>,
+    pub layers: Vec<PreviewLayer>,
     /// After the last layer.
     pub norm: nn::LayerNorm,
     dropout: f64,
@@ -51,13 +51,13 @@ pub fn layer_norm(path: nn::Path, width: i64) -> nn::LayerNorm {
     nn::layer_norm(path, vec![width], nn::LayerNormConfig { eps: EPS, ..nn::LayerNormConfig::default() })
 }
 
-impl StudentDecoder {
+impl PreviewDecoder {
     /// `words`: rows of the table, the boundary included.
-    pub fn new(path: &nn::Path, config: &StudentModelConfig, words: i64) -> Self {
-        let StudentModelConfig { d_model, d_ff, heads, dropout, embedding, max_words, .. } = *config;
+    pub fn new(path: &nn::Path, config: &PreviewModelConfig, words: i64) -> Self {
+        let PreviewModelConfig { d_model, d_ff, heads, dropout, embedding, max_words, .. } = *config;
         let layer = |i: i64| {
             let path = path / "layers" / i;
-            StudentLayer {
+            PreviewLayer {
                 self_attn: MultiHeadAttention::new(&(&path / "self_attn"), d_model, heads, dropout),
                 src_attn: MultiHeadAttention::new(&(&path / "src_attn"), d_model, heads, dropout),
                 norms: [0, 1, 2].map(|n| layer_norm(&path / "norms" / n, d_model)),

@@ -3,7 +3,7 @@
 
 use tch::Tensor;
 
-use crate::preview_model::model::preview_model::Student;
+use crate::preview_model::model::preview_model::PreviewModel;
 
 /// Most steps from zero: a byte without its lowest value.
 const MOST: f64 = 127.0;
@@ -25,7 +25,7 @@ pub fn steps(weight: &Tensor, axis: i64) -> Steps {
     Steps { whole: (weight / &step).round(), step }
 }
 
-impl Student {
+impl PreviewModel {
     /// Folds batch norms into their convolutions and rounds every weight (not biases and norms) to 127 steps each way for
     /// each output channel or row, in place. Freezing twice changes nothing.
     pub fn freeze(&self) {

@@ -4,7 +4,7 @@
 use tch::Tensor;
 use tch::nn::{self, Module, ModuleT};
 
-use crate::config::student::Tier;
+use crate::config::preview::Tier;
 
 /// Added to a batch norm's variance.
 pub const EPS: f64 = 1e-5;

@@ -1,19 +1,19 @@
 //! The whole student. Films in, cells and words out; the browser runs the same weights as two ONNX graphs.
 
-use d2r_contracts::labels::{FINDING_LABELS, LESION_CLASSES};
+use d2r_contracts::labels::{CHEXPERT_LABELS, LESION_CLASSES};
 use tch::nn::{self, Module};
 use tch::{Device, Kind, Tensor};
 
 use crate::preview_model::model::mobile_encoder::MobileEncoder;
-use crate::preview_model::model::decoder::{StudentDecoder, layer_norm};
-use crate::config::student::StudentModelConfig;
+use crate::preview_model::model::decoder::{PreviewDecoder, layer_norm};
+use crate::config::preview::PreviewModelConfig;
 use crate::error::{Error, Result};
 use crate::nn::mlp::linear;
 
 /// Classes of the heat map.
 pub const CLASSES: i64 = LESION_CLASSES.len() as i64;
 /// Labels of a film.
-pub const LABELS: i64 = FINDING_LABELS.len() as i64;
+pub const LABELS: i64 = CHEXPERT_LABELS.len() as i64;
 /// A centre is rare: the heat map starts at this score.
 const HEAT_PRIOR: f64 = 0.01;
 /// The decoder is told of a class where its logit is above minus this: a score of 0.047. Scores themselves would be too
@@ -26,7 +26,7 @@ const LOUD: f64 = 0.2;
 
 /// What the encoder says of films.
 #[derive(Debug)]
-pub struct StudentFeatures {
+pub struct PreviewFeatures {
     /// `[B, S, d_model]`: what the decoder looks at.
     pub tokens: Tensor,
     /// `[B, W, S/32, S/32]`: the same before projection.
@@ -42,10 +42,10 @@ pub struct StudentFeatures {
 /// The student; parameters `encoder`, `head`, `heat`, `edges`, `labels`, `token`, `seen`, `stated`, `place`,
 /// `token_norm`, `decoder`.
 #[derive(Debug)]
-pub struct Student {
+pub struct PreviewModel {
     vs: nn::VarStore,
     /// Sizes.
-    pub config: StudentModelConfig,
+    pub config: PreviewModelConfig,
     /// Encoder.
     pub encoder: MobileEncoder,
     /// 1x1, shared by heat and edges.
@@ -67,18 +67,18 @@ pub struct Student {
     /// Over tokens.
     pub token_norm: nn::LayerNorm,
     /// Decoder.
-    pub decoder: StudentDecoder,
+    pub decoder: PreviewDecoder,
 }
 
-impl Student {
+impl PreviewModel {
     /// A fresh student with a table of `words` rows, initial values from `tch`'s current random state.
     ///
     /// # Errors
     /// [`Error::Config`] when the sizes do not fit together.
-    pub fn new(config: &StudentModelConfig, words: i64, device: Device) -> Result<Self> {
-        let bad = |problem: String| Err(Error::Config { place: "student.model".into(), problem });
-        if config.input_side == 0 || !config.input_side.is_multiple_of(32) {
-            return bad(format!("`input_side` = {}; it must be a multiple of 32", config.input_side));
+    pub fn new(config: &PreviewModelConfig, words: i64, device: Device) -> Result<Self> {
+        let bad = |problem: String| Err(Error::Config { place: "preview.model".into(), problem });
+        if config.input_size == 0 || !config.input_size.is_multiple_of(32) {
+            return bad(format!("`input_size` = {}; it must be a multiple of 32", config.input_size));
         }
         if config.heads < 1 || config.d_model % config.heads != 0 {
             return bad(format!("`heads` = {} does not divide `d_model` = {}", config.heads, config.d_model));
@@ -90,7 +90,7 @@ impl Student {
         let root = vs.root();
         let encoder = MobileEncoder::new(&(&root / "encoder"), config.tier);
         let (channels, width) = (encoder.map_channels, encoder.token_width);
-        let cells = i64::from(config.input_side / 32).pow(2);
+        let cells = i64::from(config.input_size / 32).pow(2);
         let prior =
             nn::ConvConfig { bs_init: nn::Init::Const(-(1.0 / HEAT_PRIOR - 1.0).ln()), ..nn::ConvConfig::default() };
         let small = nn::Init::Randn { mean: 0.0, stdev: 0.02 };
@@ -104,7 +104,7 @@ impl Student {
             stated: loud(&root / "stated", LABELS + CLASSES, config.d_model),
             place: root.var("place", &[cells, config.d_model], small),
             token_norm: layer_norm(&root / "token_norm", config.d_model),
-            decoder: StudentDecoder::new(&(&root / "decoder"), config, words),
+            decoder: PreviewDecoder::new(&(&root / "decoder"), config, words),
             encoder,
             config: config.clone(),
             vs,
@@ -127,7 +127,7 @@ impl Student {
     }
 
     /// `films`: f32 `[B, 1, S, S]` in 0 to 1. Boxes and labels reach the tokens without a gradient: words do not bend them.
-    pub fn features(&self, films: &Tensor, train: bool) -> StudentFeatures {
+    pub fn features(&self, films: &Tensor, train: bool) -> PreviewFeatures {
         let (cells, map) = self.encoder.forward_t(films, train);
         let head = self.head.forward(&cells).relu();
         let heat = self.heat.forward(&head);
@@ -138,7 +138,7 @@ impl Student {
         let strongest = evidence.amax([2i64, 3].as_slice(), false);
         let stated = Tensor::cat(&[labels.detach() * TOLD, strongest], 1).apply(&self.stated).unsqueeze(1);
         let tokens = flat.apply(&self.token) + seen + stated + &self.place;
-        StudentFeatures {
+        PreviewFeatures {
             tokens: self.token_norm.forward(&tokens),
             edges: self.edges.forward(&head).sigmoid(),
             heat,

@@ -8,8 +8,8 @@ use tract_onnx::pb::tensor_proto::DataType;
 use crate::preview_model::model::mobile_encoder::ConvNorm;
 use crate::preview_model::onnx::functions::{CACHED_ATTENTION, LAYER, MEMORY_ATTENTION, cached_attention, memory_attention};
 use crate::preview_model::onnx::writer::{Attribute, GraphWriter, Name};
-use crate::preview_model::model::decoder::{EPS, StudentLayer};
-use crate::preview_model::model::preview_model::{CLASSES, EVIDENT, LABELS, Student, TOLD};
+use crate::preview_model::model::decoder::{EPS, PreviewLayer};
+use crate::preview_model::model::preview_model::{CLASSES, EVIDENT, LABELS, PreviewModel, TOLD};
 use crate::error::Result;
 
 /// Both graphs' bytes.
@@ -25,17 +25,17 @@ pub struct Graphs {
 ///
 /// # Errors
 /// When libtorch refuses to read a weight.
-pub fn graphs(student: &Student, properties: &[(&str, &str)]) -> Result<Graphs> {
+pub fn graphs(student: &PreviewModel, properties: &[(&str, &str)]) -> Result<Graphs> {
     let _no_grad = tch::no_grad_guard();
     Ok(Graphs { encoder: encoder(student)?.into_bytes(properties), step: step(student)?.into_bytes(properties) })
 }
 
-fn encoder(student: &Student) -> Result<GraphWriter> {
+fn encoder(student: &PreviewModel) -> Result<GraphWriter> {
     let mut g = GraphWriter::new("encoder");
     let config = &student.config;
-    let side = i64::from(config.input_side);
-    let (grid, cells) = (side / 32, (side / 32).pow(2));
-    let image = g.input("image", DataType::Float, &[1, 1, side, side]);
+    let size = i64::from(config.input_size);
+    let (grid, cells) = (size / 32, (size / 32).pow(2));
+    let image = g.input("image", DataType::Float, &[1, 1, size, size]);
     let encoder = &student.encoder;
     let mut xs = image;
     for (i, layer) in encoder.stem.iter().enumerate() {
@@ -100,7 +100,7 @@ fn encoder(student: &Student) -> Result<GraphWriter> {
 
 /// Keys and values of all layers, each by one product. `mem_k` is written as the step needs it: a head's cells in a
 /// row, times the softmax's scale.
-fn memory(g: &mut GraphWriter, student: &Student, tokens: &Name, cells: i64) -> Result<()> {
+fn memory(g: &mut GraphWriter, student: &PreviewModel, tokens: &Name, cells: i64) -> Result<()> {
     let config = &student.config;
     let (layers, heads, d_head) = (config.layers, config.heads, config.d_model / config.heads);
     let all = |which: usize| {
@@ -130,12 +130,12 @@ fn scale(d_head: i64) -> f64 {
     (d_head as f64).powf(-0.5)
 }
 
-fn step(student: &Student) -> Result<GraphWriter> {
+fn step(student: &PreviewModel) -> Result<GraphWriter> {
     let mut g = GraphWriter::new("step");
     let (config, decoder) = (&student.config, &student.decoder);
     let (layers, heads, d_head, longest) =
         (config.layers, config.heads, config.d_model / config.heads, config.max_words);
-    let cells = i64::from(config.input_side / 32).pow(2);
+    let cells = i64::from(config.input_size / 32).pow(2);
     let words = decoder.table.size()[0];
     let token = g.input("token", DataType::Int64, &[1]);
     let pos = g.input("pos", DataType::Int64, &[1]);
@@ -157,7 +157,7 @@ fn step(student: &Student) -> Result<GraphWriter> {
     let (mut new_keys, mut new_values, mut looks) = (Vec::new(), Vec::new(), Vec::new());
     for (i, layer) in decoder.layers.iter().enumerate() {
         let at = [(LAYER, Attribute::Ints(vec![i as i64]))];
-        let StudentLayer { self_attn, src_attn, norms, w_1, w_2 } = layer;
+        let PreviewLayer { self_attn, src_attn, norms, w_1, w_2 } = layer;
         let name = |part: &str| format!("layer{i}_{part}");
         let quiet = normed(&mut g, &xs, &name("norm0"), &norms[0])?;
         // Query, key and value by one product; the query times the softmax's scale.
@@ -241,8 +241,8 @@ fn normed(g: &mut GraphWriter, xs: &Name, name: &str, layer: &LayerNorm) -> Resu
 /// A convolution with its batch norm folded in.
 fn convolved_norm(g: &mut GraphWriter, xs: &Name, name: &str, layer: &ConvNorm, relu: bool) -> Result<Name> {
     let (kernel, bias) = layer.folded();
-    let [_, _, side, stride, groups] = layer.shape;
-    let out = convolved(g, xs, name, (&kernel, &bias), (side, stride, groups))?;
+    let [_, _, size, stride, groups] = layer.shape;
+    let out = convolved(g, xs, name, (&kernel, &bias), (size, stride, groups))?;
     Ok(if relu { g.node("Relu", &[&out], &[]) } else { out })
 }
 
@@ -256,14 +256,14 @@ fn convolved(
     xs: &Name,
     name: &str,
     (kernel, bias): (&Tensor, &Tensor),
-    (side, stride, groups): (i64, i64, i64),
+    (size, stride, groups): (i64, i64, i64),
 ) -> Result<Name> {
     let kernel = g.weight(&format!("{name}.weight"), kernel, 0, 1.0)?;
     let bias = g.numbers(&format!("{name}.bias"), bias)?;
     let attributes = [
-        ("kernel_shape", Attribute::Ints(vec![side; 2])),
+        ("kernel_shape", Attribute::Ints(vec![size; 2])),
         ("strides", Attribute::Ints(vec![stride; 2])),
-        ("pads", Attribute::Ints(vec![side / 2; 4])),
+        ("pads", Attribute::Ints(vec![size / 2; 4])),
         ("dilations", Attribute::Ints(vec![1; 2])),
         ("group", Attribute::Int(groups)),
     ];

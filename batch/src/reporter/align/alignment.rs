@@ -12,7 +12,7 @@ use crate::config::report::{AlignmentConfig, TextEncoderMode};
 use crate::error::{Error, Result};
 
 /// Tokens that stand for the regions of an image without any: its patches, pooled to a grid of this side.
-const POOLED_SIDE: i64 = 3;
+const POOLED_SIZE: i64 = 3;
 /// Keeps a share of nothing from being divided by zero.
 const TINY: f64 = 1e-8;
 
@@ -176,14 +176,14 @@ impl Alignment {
 fn regions_or_pooled(image: &ImageTokens) -> Tokens {
     let [batch, patches, width] = [0, 1, 2].map(|axis| image.patches.size()[axis]);
     // Maps of several views stand below each other.
-    let side = ((patches / image.views.max(1)) as f64).sqrt().round() as i64;
-    let map = image.patches.transpose(1, 2).reshape([batch, width, patches / side.max(1), side]);
-    let pooled = map.adaptive_avg_pool2d([POOLED_SIDE, POOLED_SIDE]).flatten(2, 3).transpose(1, 2);
+    let size = ((patches / image.views.max(1)) as f64).sqrt().round() as i64;
+    let map = image.patches.transpose(1, 2).reshape([batch, width, patches / size.max(1), size]);
+    let pooled = map.adaptive_avg_pool2d([POOLED_SIZE, POOLED_SIZE]).flatten(2, 3).transpose(1, 2);
     let per_image = image.regions.size()[1];
-    let places = per_image.max(POOLED_SIDE * POOLED_SIDE);
+    let places = per_image.max(POOLED_SIZE * POOLED_SIZE);
     let filled = |tokens: &Tensor| tokens.constant_pad_nd([0, 0, 0, places - tokens.size()[1]]);
     let none = image.present.to_kind(Kind::Int64).sum_dim_intlist([1i64].as_slice(), true, Kind::Int64).eq(0);
-    let pooled_present = Tensor::arange(places, (Kind::Int64, map.device())).lt(POOLED_SIDE * POOLED_SIDE).unsqueeze(0);
+    let pooled_present = Tensor::arange(places, (Kind::Int64, map.device())).lt(POOLED_SIZE * POOLED_SIZE).unsqueeze(0);
     let present = image.present.to_kind(Kind::Int64).constant_pad_nd([0, places - per_image]).to_kind(Kind::Bool);
     let vectors = filled(&pooled).where_self(&none.unsqueeze(-1), &filled(image.regions));
     Tokens::unit(&vectors, &pooled_present.where_self(&none, &present))

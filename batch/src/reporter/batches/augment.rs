@@ -4,14 +4,14 @@
 use std::sync::Arc;
 
 use d2r_contracts::boxes::BoxXyxy;
-use d2r_contracts::report_text::swap_sides;
+use d2r_contracts::report_text::swap_laterality;
 use d2r_contracts::space::{Letterbox, Original};
 use d2r_contracts::vocabulary::Vocabulary;
 use rand::Rng;
 
 use crate::detector::batches::augment::Change;
 use crate::reporter::batches::study::{NamedRegions, Region, ReportExample, StudyVisual, VisualSpec};
-use crate::reporter::batches::laterality_swap::MirroredWords;
+use crate::reporter::batches::laterality_swap::LateralitySwap;
 use crate::reporter::batches::text_tokens::{EncodedTexts, TextTokens};
 use crate::config::detector::AugmentConfig;
 use crate::error::Result;
@@ -21,8 +21,8 @@ use crate::error::Result;
 pub struct StudyAugment<'a> {
     config: &'a AugmentConfig,
     spec: VisualSpec,
-    words: MirroredWords,
-    pieces: MirroredWords,
+    words: LateralitySwap,
+    pieces: LateralitySwap,
 }
 
 impl<'a> StudyAugment<'a> {
@@ -41,8 +41,8 @@ impl<'a> StudyAugment<'a> {
             return Ok(None);
         }
         let swapped = |id: &dyn Fn(&str) -> Option<i64>| match hflip {
-            true => MirroredWords::new("report.train.augment.hflip", id),
-            false => Ok(MirroredWords::default()),
+            true => LateralitySwap::new("report.train.augment.hflip", id),
+            false => Ok(LateralitySwap::default()),
         };
         let words = swapped(&|word| vocabulary.id(word))?;
         let pieces = text.map(|text| swapped(&|word| text.id(word))).transpose()?.unwrap_or_default();
@@ -51,10 +51,10 @@ impl<'a> StudyAugment<'a> {
 
     /// A changed copy; a function of the study and of `rng` alone.
     pub fn apply(&self, example: &ReportExample, rng: &mut impl Rng) -> ReportExample {
-        let side = self.spec.film.side;
-        let change = Change::draw(side, self.config, rng);
+        let size = self.spec.film.size;
+        let change = Change::draw(size, self.config, rng);
         let visual = &example.visual;
-        let area = (side as usize * side as usize).max(1);
+        let area = (size as usize * size as usize).max(1);
         let film = visual.film.chunks(area).flat_map(|view| change.pixels(view, rng)).collect();
         let moved: Vec<Option<Region>> =
             visual.regions.iter().map(|r| self.moved(r, &visual.letterbox, &change)).collect();
@@ -64,7 +64,7 @@ impl<'a> StudyAugment<'a> {
         let mut changed = ReportExample { visual, named, ..example.clone() };
         if change.mirrored() {
             self.words.swap(&mut changed.ids);
-            changed.reference = swap_sides(&changed.reference);
+            changed.reference = swap_laterality(&changed.reference);
             let EncodedTexts { report, sentences } = &mut changed.texts;
             self.pieces.swap(report);
             sentences.iter_mut().for_each(|sentence| self.pieces.swap(sentence));
@@ -85,7 +85,7 @@ impl<'a> StudyAugment<'a> {
         let place = [score, x / width, y / height, at.width() / width, at.height() / height];
         let mut crop = region.crop.clone();
         if change.mirrored() {
-            crop.chunks_mut((self.spec.region_side as usize).max(1)).for_each(<[u8]>::reverse);
+            crop.chunks_mut((self.spec.region_size as usize).max(1)).for_each(<[u8]>::reverse);
         }
         Some(Region { crop, class_id: region.class_id, place })
     }

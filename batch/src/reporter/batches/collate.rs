@@ -38,10 +38,10 @@ pub struct WordBatch {
 /// # Errors
 /// When libtorch refuses, for instance for films that are not of the spec's size.
 pub fn stack_visuals(studies: &[&StudyVisual], spec: &VisualSpec, device: Device) -> Result<VisualBatch> {
-    let (side, region_side) = (i64::from(spec.film.side), i64::from(spec.region_side));
+    let (size, region_size) = (i64::from(spec.film.size), i64::from(spec.region_size));
     let batch = studies.len() as i64;
     let per_film = regions_per_film(studies);
-    let mut films = Vec::with_capacity(studies.len() * spec.views * (side * side) as usize);
+    let mut films = Vec::with_capacity(studies.len() * spec.views * (size * size) as usize);
     let mut present = vec![false; studies.len() * per_film];
     let (mut crops, mut slots, mut classes, mut places) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for (row, study) in studies.iter().enumerate() {
@@ -58,8 +58,8 @@ pub fn stack_visuals(studies: &[&StudyVisual], spec: &VisualSpec, device: Device
     let count = slots.len() as i64;
     let put = |t: Tensor, size: &[i64]| -> Result<Tensor> { Ok(t.f_view(size)?.f_to_device(device)?) };
     Ok(VisualBatch {
-        films: put(Tensor::f_from_slice(&films)?, &[batch, spec.views as i64, side, side])?,
-        crops: put(Tensor::f_from_slice(&crops)?, &[count, 1, region_side, region_side])?,
+        films: put(Tensor::f_from_slice(&films)?, &[batch, spec.views as i64, size, size])?,
+        crops: put(Tensor::f_from_slice(&crops)?, &[count, 1, region_size, region_size])?,
         slots: put(Tensor::f_from_slice(&slots)?, &[count])?,
         present: put(Tensor::f_from_slice(&present)?, &[batch, per_film as i64])?,
         classes: put(Tensor::f_from_slice(&classes)?, &[count])?,

@@ -2,18 +2,18 @@
 
 use std::collections::HashMap;
 
-use d2r_contracts::report_text::swap_sides;
+use d2r_contracts::report_text::swap_laterality;
 
 use crate::error::{Error, Result};
 
-/// Words for one side; [`swap_sides`] knows the other's.
+/// Words for one side; [`swap_laterality`] knows the other's.
 const LEFT: [&str; 3] = ["left", "leftward", "leftwards"];
 
 /// Ids of words, each with its mirror image's where that is another word.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct MirroredWords(HashMap<i64, i64>);
+pub struct LateralitySwap(HashMap<i64, i64>);
 
-impl MirroredWords {
+impl LateralitySwap {
     /// Of the words that `id` knows. `place`: the setting that asks for mirrored films.
     ///
     /// # Errors
@@ -21,7 +21,7 @@ impl MirroredWords {
     pub fn new(place: &str, id: impl Fn(&str) -> Option<i64>) -> Result<Self> {
         let mut pairs = HashMap::new();
         for left in LEFT {
-            let right = swap_sides(left);
+            let right = swap_laterality(left);
             match (id(left), id(&right)) {
                 (Some(x), Some(y)) => pairs.extend([(x, y), (y, x)]),
                 (None, None) => {}
@@ -61,7 +61,7 @@ mod tests {
     fn a_text_mirrored_twice_is_itself_and_half_a_pair_is_refused() {
         let text = "small left effusion , right lung clear .";
         let vocabulary = Vocabulary::build([text].into_iter(), 1);
-        let words = MirroredWords::new("x", |word| vocabulary.id(word)).unwrap();
+        let words = LateralitySwap::new("x", |word| vocabulary.id(word)).unwrap();
         let mut ids = vocabulary.encode(text, 20);
         words.swap(&mut ids);
         assert_eq!(vocabulary.decode(&ids), "small right effusion , left lung clear .");
@@ -71,7 +71,7 @@ mod tests {
         assert!(table.iter().enumerate().all(|(id, &other)| table[other as usize] == id as i64));
         assert_eq!(table.iter().enumerate().filter(|(id, other)| *id as i64 != **other).count(), 2);
         let half = Vocabulary::build(["left lung clear ."].into_iter(), 1);
-        let refused = MirroredWords::new("here", |word| half.id(word)).unwrap_err().to_string();
+        let refused = LateralitySwap::new("here", |word| half.id(word)).unwrap_err().to_string();
         assert!(refused.contains("here") && refused.contains("`right`"), "{refused}");
     }
 }

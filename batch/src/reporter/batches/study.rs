@@ -24,7 +24,7 @@ pub struct VisualSpec {
     /// Regions per film at most, by score; 0 uses none.
     pub max_regions: usize,
     /// Side of a crop, pixels.
-    pub region_side: u32,
+    pub region_size: u32,
     /// Context around a box, as a share of its side.
     pub region_margin: f32,
     /// Films of a study.
@@ -38,18 +38,18 @@ fn one_view() -> usize {
 }
 
 impl VisualSpec {
-    /// One film a study of `side` pixels, letterboxed, with ImageNet's statistics as grey.
-    pub fn new(side: u32, max_regions: usize, region_side: u32, region_margin: f32) -> Self {
+    /// One film a study of `size` pixels, letterboxed, with ImageNet's statistics as grey.
+    pub fn new(size: u32, max_regions: usize, region_size: u32, region_margin: f32) -> Self {
         // Means of the three channels of ImageNet's published statistics.
-        let film = InputSpec { side, fit: Fit::Letterbox, mean: 0.449, std: 0.226 };
-        Self { film, max_regions, region_side, region_margin, views: 1 }
+        let film = InputSpec { size, fit: Fit::Letterbox, mean: 0.449, std: 0.226 };
+        Self { film, max_regions, region_size, region_margin, views: 1 }
     }
 }
 
 /// A region of a film.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Region {
-    /// `region_side^2` grey levels.
+    /// `region_size^2` grey levels.
     pub crop: Vec<u8>,
     /// VinDr-CXR class.
     pub class_id: i32,
@@ -60,7 +60,7 @@ pub struct Region {
 /// The films of a study and the regions of the first, the surest first.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StudyVisual {
-    /// `side^2` grey levels of each view, one after the other.
+    /// `size^2` grey levels of each view, one after the other.
     pub film: Vec<u8>,
     /// Where the first film lies in its square.
     pub letterbox: Letterbox,
@@ -106,7 +106,7 @@ pub fn study_visual(radiograph: &Radiograph, lesions: &[LesionRow], spec: &Visua
         if !region.is_proper() || region.width() < SIDE_MIN || region.height() < SIDE_MIN {
             continue;
         }
-        let Some(crop) = crop_region(radiograph, &region, spec.region_side, spec.region_margin) else { continue };
+        let Some(crop) = crop_region(radiograph, &region, spec.region_size, spec.region_margin) else { continue };
         let (x, y) = region.centre();
         let place = [row.score, x / width, y / height, region.width() / width, region.height() / height];
         regions.push(Region { crop, class_id: row.class_id, place });
@@ -167,18 +167,18 @@ pub struct ReportExample {
     pub texts: EncodedTexts,
 }
 
-/// A square film of `side` pixels in itself.
+/// A square film of `size` pixels in itself.
 #[cfg(test)]
-pub fn square(side: u32) -> Letterbox {
+pub fn square(size: u32) -> Letterbox {
     Letterbox {
         scale_x: 1.0,
         scale_y: 1.0,
         pad_x: 0.0,
         pad_y: 0.0,
-        original_width: side,
-        original_height: side,
-        model_width: side,
-        model_height: side,
+        original_width: size,
+        original_height: size,
+        model_width: size,
+        model_height: size,
     }
 }
 

@@ -6,7 +6,7 @@ use crate::reporter::decode::beam_search::write_reports;
 use crate::reporter::decode::decode_options::DecodeOptions;
 use crate::reporter::model::encoder_decoder::{BOUNDARY, MAX_POSITIONS};
 use crate::reporter::decode::finished_reports::Hypothesis;
-use crate::reporter::decode::test_time_augmentation::MirrorImage;
+use crate::reporter::decode::test_time_augmentation::FlippedInput;
 use crate::reporter::model::report_model::{Encoded, ReportModel, VisualFeatures, VisualTensors};
 use crate::error::{Error, Result};
 
@@ -24,19 +24,19 @@ pub struct Written {
 }
 
 impl ReportModel {
-    /// Writes one report per film, the best one. `mirrored_words`: for each word its mirror image, where films are read both ways.
+    /// Writes one report per film, the best one. `swapped_tokens`: for each word its mirror image, where films are read both ways.
     ///
     /// # Errors
     /// Those of [`write_reports`].
     pub fn generate(
         &self,
         visual: &VisualTensors,
-        mirrored_words: Option<&[i64]>,
+        swapped_tokens: Option<&[i64]>,
         options: &DecodeOptions,
     ) -> Result<Vec<Written>> {
         let _no_grad = tch::no_grad_guard();
         let features = self.features(visual, false);
-        let mirrored = self.mirror_image(visual, mirrored_words);
+        let mirrored = self.mirror_image(visual, swapped_tokens);
         let keys: Vec<u64> = (0..features.patches.size()[0] as u64).collect();
         let reports = self
             .write(&features, mirrored.as_ref(), options, &keys)?
@@ -46,8 +46,8 @@ impl ReportModel {
     }
 
     /// The mirror images of a batch of films; `None` where films are read one way.
-    pub fn mirror_image(&self, visual: &VisualTensors, words: Option<&[i64]>) -> Option<MirrorImage> {
-        words.map(|words| MirrorImage { features: self.features(&visual.mirrored(), false), words: words.to_vec() })
+    pub fn mirror_image(&self, visual: &VisualTensors, words: Option<&[i64]>) -> Option<FlippedInput> {
+        words.map(|words| FlippedInput { features: self.features(&visual.mirrored(), false), words: words.to_vec() })
     }
 
     /// Writes the reports of each film that `options` ask for. `mirrored`: the films' mirror images, where both are read.
@@ -58,7 +58,7 @@ impl ReportModel {
     pub fn write(
         &self,
         features: &VisualFeatures,
-        mirrored: Option<&MirrorImage>,
+        mirrored: Option<&FlippedInput>,
         options: &DecodeOptions,
         keys: &[u64],
     ) -> Result<Vec<Vec<Written>>> {

@@ -8,7 +8,7 @@ use crate::reporter::model::report_model::{RegionTensors, VisualFeatures, Visual
 
 /// The visual tokens of the mirror images of a batch of films.
 #[derive(Debug)]
-pub struct MirrorImage {
+pub struct FlippedInput {
     /// Of the mirrored films; regions keep their order.
     pub features: VisualFeatures,
     /// For each id of the vocabulary, the boundary included, its mirror image's.

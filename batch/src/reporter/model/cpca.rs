@@ -26,7 +26,7 @@ impl Cpca {
     pub fn new(path: &nn::Path, channels: i64) -> Self {
         let point = |path: nn::Path, inputs, outputs| nn::conv2d(path, inputs, outputs, 1, nn::ConvConfig::default());
         let depth_wise = |name: String, kernel: [i64; 2]| {
-            let padding = kernel.map(|side| side / 2);
+            let padding = kernel.map(|size| size / 2);
             let config = nn::ConvConfigND::<[i64; 2]> { padding, groups: channels, ..Default::default() };
             nn::conv(path / name, channels, channels, kernel, config)
         };

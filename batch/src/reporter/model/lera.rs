@@ -40,7 +40,7 @@ impl LesionEnhancement {
         Some(Self {
             skip: conv("skip", inputs, 1),
             convs: [conv("c1", inputs, 3), conv("c2", filters, 3), conv("c3", filters, 3)],
-            patches: PATCHES.map(|side| PatchAttention::new(&(path / format!("lga{side}")), filters, side, literal)),
+            patches: PATCHES.map(|size| PatchAttention::new(&(path / format!("lga{size}")), filters, size, literal)),
             channels: nn::conv1d(path / "cn" / "conv" / 0, 1, 1, kernel, channels),
             places: nn::conv2d(path / "sa" / "conv2d", 2, 1, 7, places),
             norm: batch_norm(&(path / "bn1"), filters),
@@ -111,7 +111,7 @@ impl ConvBatchNorm {
 /// Parameters `mlp1`, `norm`, `mlp2`, `prompt`, `top_down_transform`, `conv`.
 #[derive(Debug)]
 struct PatchAttention {
-    side: i64,
+    size: i64,
     literal: bool,
     mlp1: nn::Linear,
     norm: nn::LayerNorm,
@@ -122,13 +122,13 @@ struct PatchAttention {
 }
 
 impl PatchAttention {
-    fn new(path: &nn::Path, channels: i64, side: i64, literal: bool) -> Self {
+    fn new(path: &nn::Path, channels: i64, size: i64, literal: bool) -> Self {
         let hidden = if literal { channels / 2 } else { (channels / 2).max(HIDDEN_MIN) };
         let identity = Tensor::eye(channels, (Kind::Float, path.device()));
         Self {
-            side,
+            size,
             literal,
-            mlp1: linear(&(path / "mlp1"), side * side, hidden),
+            mlp1: linear(&(path / "mlp1"), size * size, hidden),
             norm: nn::layer_norm(path / "norm", vec![hidden], nn::LayerNormConfig::default()),
             mlp2: linear(&(path / "mlp2"), hidden, channels),
             prompt: path.randn("prompt", &[channels], 0.0, 1.0),
@@ -140,7 +140,7 @@ impl PatchAttention {
     /// `[M, C, R, R] -> [M, C, R, R]`.
     fn forward(&self, xs: &Tensor) -> Tensor {
         let [batch, channels, height, width] = [0, 1, 2, 3].map(|axis| xs.size()[axis]);
-        let (rows, columns) = (height / self.side, width / self.side);
+        let (rows, columns) = (height / self.size, width / self.size);
         let token = self.pixel_means(xs).apply(&self.mlp1).apply(&self.norm).apply(&self.mlp2);
         let token = &token * token.softmax(-1, None::<Kind>);
         let likeness = Tensor::cosine_similarity(&token, &self.prompt.view([1, 1, -1]), -1, 1e-8);
@@ -149,20 +149,20 @@ impl PatchAttention {
         map.upsample_bilinear2d([height, width], false, None, None).apply(&self.conv)
     }
 
-    /// Means over channels of a patch's pixels: `[M, patches, side^2]`.
+    /// Means over channels of a patch's pixels: `[M, patches, size^2]`.
     fn pixel_means(&self, xs: &Tensor) -> Tensor {
         let [batch, channels] = [0, 1].map(|axis| xs.size()[axis]);
-        let side = self.side;
+        let size = self.size;
         if self.literal {
             // As published: channels and pixels of a patch, flattened together, are cut into side^2 runs.
-            let patches = xs.permute([0, 2, 3, 1]).unfold(1, side, side).unfold(2, side, side);
-            return patches.reshape([batch, -1, side * side, channels]).mean_dim(
+            let patches = xs.permute([0, 2, 3, 1]).unfold(1, size, size).unfold(2, size, size);
+            return patches.reshape([batch, -1, size * size, channels]).mean_dim(
                 [-1i64].as_slice(),
                 false,
                 None::<Kind>,
             );
         }
         let grey = xs.mean_dim([1i64].as_slice(), false, None::<Kind>);
-        grey.unfold(1, side, side).unfold(2, side, side).reshape([batch, -1, side * side])
+        grey.unfold(1, size, size).unfold(2, size, size).reshape([batch, -1, size * size])
     }
 }

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 /// Kept above zero where a share is divided or its logarithm taken.
 const TINY: f64 = 1e-8;
 /// Five unpadded convolutions, four of them with stride 2, leave one pixel of this side.
-const REGION_SIDE_UNPADDED: u32 = 33;
+const REGION_SIZE_UNPADDED: u32 = 33;
 
 /// Films and regions of a batch, on the model's device.
 #[derive(Debug)]
@@ -136,8 +136,8 @@ impl ReportModel {
     /// Films and regions to visual tokens; the same in training and writing but for dropout and batch statistics.
     pub fn features(&self, visual: &VisualTensors, train: bool) -> VisualFeatures {
         // Views go through the same trunk; their tokens stand one after the other.
-        let (batch, side) = (visual.films.size()[0], visual.films.size()[3]);
-        let films = visual.films.reshape([-1, 1, side, side]);
+        let (batch, size) = (visual.films.size()[0], visual.films.size()[3]);
+        let films = visual.films.reshape([-1, 1, size, size]);
         let patches = self.visual_extractor.forward_t(&self.normalised(&films), train);
         let width = patches.size()[2];
         let patches = patches.reshape([batch, -1, width]).to_kind(Kind::Float);
@@ -231,14 +231,14 @@ fn check(config: &ReportModelConfig) -> Result<()> {
     if !DEPTHS.contains(&config.trunk_depth) {
         return bad(format!("`trunk_depth` = {}; there are 18, 34, 50 and 101", config.trunk_depth));
     }
-    if config.lera != Lera::Off && (config.lera_filters < 2 || !config.region_side.is_multiple_of(4)) {
-        return bad("LERA needs `lera_filters` >= 2 and a `region_side` that 4 divides".into());
+    if config.lera != Lera::Off && (config.lera_filters < 2 || !config.region_size.is_multiple_of(4)) {
+        return bad("LERA needs `lera_filters` >= 2 and a `region_size` that 4 divides".into());
     }
-    if !config.region_padding && config.region_side < REGION_SIDE_UNPADDED {
-        return bad(format!("without padding the region network needs `region_side` >= {REGION_SIDE_UNPADDED}"));
+    if !config.region_padding && config.region_size < REGION_SIZE_UNPADDED {
+        return bad(format!("without padding the region network needs `region_size` >= {REGION_SIZE_UNPADDED}"));
     }
-    if config.layers < 1 || config.input_side < 32 || config.region_side < 16 {
-        return bad("needs `layers` >= 1, `input_side` >= 32 and `region_side` >= 16".into());
+    if config.layers < 1 || config.input_size < 32 || config.region_size < 16 {
+        return bad("needs `layers` >= 1, `input_size` >= 32 and `region_size` >= 16".into());
     }
     Ok(())
 }

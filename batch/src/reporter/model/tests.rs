@@ -65,7 +65,7 @@ fn region_network_without_padding() {
     let config = ReportModelConfig {
         rgb: true,
         region_padding: false,
-        region_side: 96,
+        region_size: 96,
         region_width: 4,
         region_embedding: false,
         lera: Lera::Off,

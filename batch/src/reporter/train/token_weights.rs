@@ -1,7 +1,7 @@
 //! What a word counts in the word loss: words that name a side may count more than others. They are a thirtieth of a report's words and the
 //! ones that matter most, and the loss of a model that takes sides at random is hardly larger than that of one that knows them.
 
-use d2r_contracts::report_text::{Sides, sides};
+use d2r_contracts::report_text::{Lateralities, lateralities};
 use d2r_contracts::vocabulary::Vocabulary;
 use tch::{Device, Tensor};
 
@@ -12,19 +12,19 @@ use crate::error::{Error, Result};
 pub struct WordWeights(Option<Tensor>);
 
 impl WordWeights {
-    /// Words that name a side count `side_weight`, others 1.
+    /// Words that name a side count `laterality_weight`, others 1.
     ///
     /// # Errors
     /// [`Error::Config`] for a weight that is not above 0.
-    pub fn new(vocabulary: &Vocabulary, side_weight: f64, device: Device) -> Result<Self> {
-        if !(side_weight > 0.0 && side_weight.is_finite()) {
-            let problem = format!("{side_weight} is not a number above 0");
-            return Err(Error::Config { place: "report.train.side_weight".into(), problem });
+    pub fn new(vocabulary: &Vocabulary, laterality_weight: f64, device: Device) -> Result<Self> {
+        if !(laterality_weight > 0.0 && laterality_weight.is_finite()) {
+            let problem = format!("{laterality_weight} is not a number above 0");
+            return Err(Error::Config { place: "report.train.laterality_weight".into(), problem });
         }
-        if side_weight == 1.0 {
+        if laterality_weight == 1.0 {
             return Ok(Self(None));
         }
-        let weight = |word: &String| if sides(word) == Sides::default() { 1.0 } else { side_weight as f32 };
+        let weight = |word: &String| if lateralities(word) == Lateralities::default() { 1.0 } else { laterality_weight as f32 };
         // The boundary has no word.
         let weights: Vec<f32> = std::iter::once(1.0).chain(vocabulary.words().iter().map(weight)).collect();
         Ok(Self(Some(Tensor::f_from_slice(&weights)?.f_to_device(device)?)))

@@ -153,7 +153,7 @@ impl<'a> Run<'a> {
         }
         let sums = ReportSums::of(&state.pending, job.device);
         let log = MetricsLog::open(run, &state.log)?;
-        let weights = WordWeights::new(job.vocabulary, job.config.side_weight, job.device)?;
+        let weights = WordWeights::new(job.vocabulary, job.config.laterality_weight, job.device)?;
         let (logged_at, logged_images) = (Instant::now(), 0);
         Ok(Self { model, alignment, run, job, optimizer, state, log, sums, weights, logged_at, logged_images })
     }

@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::eval::text::bleu::bleu;
 use crate::eval::text::label_f1::{MICRO, label_f1};
 use crate::reporter::model::report_model::{ReportModel, ReportTargets};
-use d2r_contracts::findings_labeler::label;
+use d2r_contracts::report_labeler::label;
 use tch::Kind;
 
 /// The configured score of the written reports, and the word loss.

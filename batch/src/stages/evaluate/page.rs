@@ -28,7 +28,7 @@ use crate::eval::text::report_figures::{ReportFigures, link_figures};
 use crate::eval::text::rouge::rouge_l_one;
 use crate::eval::truth::Truth;
 use crate::context::Context;
-use d2r_contracts::findings_labeler::label;
+use d2r_contracts::report_labeler::label;
 
 /// Classes drawn by line beside their mean; more could not be told apart.
 const CURVES: usize = 9;
@@ -138,7 +138,7 @@ fn cases(ctx: &Context, place: &Place, args: &Args) -> Result<Vec<Case>> {
     let references = cleaned(place.read::<ReportRow>()?, &ctx.config.ingest.section);
     let abnormal = |g: &GeneratedReportRow| {
         let text = references.get(&g.study_id).unwrap_or(&g.text);
-        label(text).last() != Some(&d2r_contracts::labels::FindingState::Positive)
+        label(text).last() != Some(&d2r_contracts::labels::LabelState::Positive)
     };
     let reports = chosen(ctx, place.read()?, abnormal);
     if reports.is_empty() {
@@ -205,10 +205,10 @@ impl Tables {
         };
         let sentences = self.sentences.iter().filter(|s| s.report_id == report.report_id);
         let image = self.images.get(&report.image_id);
-        let side = |n: Option<i32>| n.and_then(|n| u32::try_from(n).ok()).unwrap_or(512);
+        let size = |n: Option<i32>| n.and_then(|n| u32::try_from(n).ok()).unwrap_or(512);
         Case {
             study_id: report.study_id.clone(),
-            size: (side(image.and_then(|i| i.width)), side(image.and_then(|i| i.height))),
+            size: (size(image.and_then(|i| i.width)), size(image.and_then(|i| i.height))),
             picture: None,
             boxes,
             truths: truths.collect(),

@@ -8,7 +8,7 @@ use std::time::Instant;
 use arrow::array::{ArrayRef, BinaryArray, RecordBatch, StringArray};
 use arrow::ipc::writer::FileWriter;
 use d2r_contracts::decode::DecodeOptions;
-use d2r_contracts::labels::{FINDING_LABELS, LESION_CLASSES};
+use d2r_contracts::labels::{CHEXPERT_LABELS, LESION_CLASSES};
 use d2r_contracts::preview_bundle::{
     BUNDLE_VERSION, BundleFile, CARD, DecoderSizes, ENCODER, PreviewCard, PreviewOptions, SAMPLES, STEP,
 };
@@ -26,7 +26,7 @@ use crate::lake::digest::FileDigest;
 use crate::lake::{Lake, Partition, atomic_file};
 use crate::preview_model::onnx::graphs::graphs;
 use crate::training::model_card::{ModelCard, NOTICE};
-use crate::preview_model::card::{StudentCard, load_student};
+use crate::preview_model::card::{PreviewModelCard, load_student};
 
 /// Whose data the samples are.
 const LICENSE: &str = "LICENSE-DATA";
@@ -99,9 +99,9 @@ fn put(folder: &Path, name: &str, bytes: &[u8]) -> Result<FileDigest> {
     atomic_file::write(&path, |w| w.write_all(bytes).map_err(|e| Error::io("write", &path, e)))
 }
 
-fn preview_card(ctx: &Context, card: &ModelCard<StudentCard>, files: &[FileDigest]) -> PreviewCard {
-    let (model, preview) = (&card.model.config, &ctx.config.student.preview);
-    let grid = (model.input_side / 32) as usize;
+fn preview_card(ctx: &Context, card: &ModelCard<PreviewModelCard>, files: &[FileDigest]) -> PreviewCard {
+    let (model, preview) = (&card.model.config, &ctx.config.preview.bundle);
+    let grid = (model.input_size / 32) as usize;
     PreviewCard {
         version: BUNDLE_VERSION,
         run_id: card.run_id.clone(),
@@ -110,7 +110,7 @@ fn preview_card(ctx: &Context, card: &ModelCard<StudentCard>, files: &[FileDiges
         code_version: env!("CARGO_PKG_VERSION").into(),
         input: card.model.input,
         classes: LESION_CLASSES.map(str::to_owned).into(),
-        labels: FINDING_LABELS.map(str::to_owned).into(),
+        labels: CHEXPERT_LABELS.map(str::to_owned).into(),
         decoder: DecoderSizes {
             layers: model.layers as usize,
             heads: model.heads as usize,
@@ -124,7 +124,7 @@ fn preview_card(ctx: &Context, card: &ModelCard<StudentCard>, files: &[FileDiges
             block_ngram: preview.block_ngram,
             score_min: preview.score_min,
             nms_iou: preview.nms_iou,
-            max_findings: preview.max_findings,
+            max_detections: preview.max_detections,
             link_weight_min: ctx.config.generate.link_weight_min as f32,
         },
         vocabulary: card.model.vocabulary.clone(),
@@ -158,7 +158,7 @@ fn samples(ctx: &Context, lake: &Lake, args: &Args) -> Result<(Vec<u8>, usize)> 
     let mut pictures: Vec<Vec<u8>> = Vec::new();
     let root = if images.is_empty() { PathBuf::new() } else { lake.dataset_root(&args.dataset)? };
     for image in images {
-        if pictures.len() == ctx.config.student.preview.samples {
+        if pictures.len() == ctx.config.preview.bundle.samples {
             break;
         }
         let Some(reference) = references.get(&image.study_id) else { continue };

@@ -12,7 +12,7 @@ use rayon::prelude::*;
 
 use super::Settings;
 use crate::datasets::lesion_rows::lesion_rows;
-use crate::datasets::listing::{ListedImage, ListedStudy, Listing, ReportSource, Split, View};
+use crate::datasets::listing::{ListedImage, ListedStudy, Listing, ReportSource, Split, Projection};
 use crate::datasets::report_sections::{NoSection, Section, SectionText, section};
 use crate::datasets::source::{SourceError, measure};
 use crate::error::Result;
@@ -141,8 +141,8 @@ fn read_image(root: &Path, image: &ListedImage, settings: &Settings) -> ReadImag
                 row.height = i32::try_from(radiograph.height).ok();
                 row.sha256 = Some(measured.sha256);
                 // The file's own word on its view is nearer than the dataset's.
-                match measured.decoded.view.as_deref().map_or(View::Unknown, View::parse) {
-                    View::Unknown => {}
+                match measured.decoded.view.as_deref().map_or(Projection::Unknown, Projection::parse) {
+                    Projection::Unknown => {}
                     view => row.view = view.as_str().into(),
                 }
             }

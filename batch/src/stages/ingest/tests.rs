@@ -126,7 +126,7 @@ fn rows<R: Row>(lake: &Path) -> Vec<R> {
 #[test]
 fn a_labelled_folder_goes_in_whole() {
     let (dir, lake) = (vindr_folder(), tempfile::tempdir().unwrap());
-    let ctx = context(&["ingest.val_share=0.0", "ingest.min_readers=2"]);
+    let ctx = context(&["ingest.val_share=0.0", "ingest.min_annotators=2"]);
     let result = run(&ctx, args(VINDR, dir.path(), lake.path())).unwrap();
     assert!(!result.cached);
     let images: Vec<ImageRow> = rows(lake.path());
@@ -242,7 +242,7 @@ fn mimic_folder() -> tempfile::TempDir {
         "mimic-cxr-2.0.0-split.csv",
         "dicom_id,study_id,subject_id,split\naa,1,1,train\nab,1,1,train\nba,1,1,train\nca,1,1,validate\n",
     );
-    let labels = d2r_contracts::labels::FINDING_LABELS.join(",");
+    let labels = d2r_contracts::labels::CHEXPERT_LABELS.join(",");
     put(
         dir.path(),
         "mimic-cxr-2.0.0-chexpert.csv",
@@ -391,7 +391,7 @@ fn settings_and_names_are_checked_before_anything_is_read() {
         let args = Args { dataset: dataset.into(), ..args(VINDR, root, lake.path()) };
         run(&context(set), args).unwrap_err().exit().code()
     };
-    for wrong in ["section=all", "val_share=1.5", "fusion_iou=1.0", "min_readers=0"] {
+    for wrong in ["section=all", "val_share=1.5", "fusion_iou=1.0", "min_annotators=0"] {
         assert_eq!(code(&[&format!("ingest.{wrong}")], "set", dir.path()), 78, "{wrong}");
     }
     assert_eq!(["../set", ""].map(|name| code(&[], name, dir.path())), [2, 2]);

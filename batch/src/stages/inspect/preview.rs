@@ -14,12 +14,12 @@ use serde::Serialize;
 use tch::{Device, Kind, Tensor};
 
 use crate::context::Context;
-use crate::stages::report::by_student::{read_bundle, read_file};
+use crate::stages::report::by_preview_model::{read_bundle, read_file};
 use crate::stages::report::films::open;
 use crate::datasets::source::list_folder;
 use crate::error::{Error, Result};
 use crate::lake::atomic_file;
-use crate::preview_model::model::preview_model::Student;
+use crate::preview_model::model::preview_model::PreviewModel;
 use crate::training::checkpoint::{NamedTensors, write_tensors};
 use crate::preview_model::card::load_student;
 
@@ -72,7 +72,7 @@ struct Told {
 /// The student at work.
 enum Runtime {
     Tract { session: Box<PreviewSession>, encoder: Plan, step: Plan },
-    Torch { student: Box<Student>, input: InputSpec, unknown: i64 },
+    Torch { student: Box<PreviewModel>, input: InputSpec, unknown: i64 },
 }
 
 /// Looks at every film; returns the number of words of each.
@@ -116,10 +116,10 @@ fn line(session: &PreviewSession, file: String, film: &Radiograph) -> Result<Lin
 }
 
 fn add(tensors: &mut NamedTensors, film: usize, pixels: &[u8], told: &Told) {
-    let side = (pixels.len() as f64).sqrt().round() as i64;
+    let size = (pixels.len() as f64).sqrt().round() as i64;
     let grid = ((told.edges.len() / 4) as f64).sqrt().round() as i64;
     for (name, tensor) in [
-        ("pixels", Tensor::from_slice(pixels).view([side, side])),
+        ("pixels", Tensor::from_slice(pixels).view([size, size])),
         ("heat", Tensor::from_slice(&told.heat).view([-1, grid, grid])),
         ("edges", Tensor::from_slice(&told.edges).view([4, grid, grid])),
         ("labels", Tensor::from_slice(&told.labels)),
@@ -160,13 +160,13 @@ impl Runtime {
             Self::Tract { session, encoder, step } => {
                 by_tract(session.card(), (encoder, step), pixels).map_err(|e| Error::Internal(e.to_string()))
             }
-            Self::Torch { student, input, unknown } => by_torch(student, i64::from(input.side), *unknown, pixels),
+            Self::Torch { student, input, unknown } => by_torch(student, i64::from(input.size), *unknown, pixels),
         }
     }
 }
 
 fn by_tract(card: &PreviewCard, (encoder, stepper): (&Plan, &Plan), pixels: &[u8]) -> d2r_viewer::error::Result<Told> {
-    let encoded = encode(encoder, pixels, card.input.side as usize)?;
+    let encoded = encode(encoder, pixels, card.input.size as usize)?;
     let mut cache = Cache::new(&card.decoder)?;
     let (words, log_probs) = greedy(card.decoder.max_words, card.vocabulary.unknown_id(), |words| {
         let last = words.last().copied().unwrap_or(BOUNDARY_ID);
@@ -183,8 +183,8 @@ fn by_tract(card: &PreviewCard, (encoder, stepper): (&Plan, &Plan), pixels: &[u8
 }
 
 /// The whole prefix again for every word: nothing is kept that could be kept wrongly.
-fn by_torch(student: &Student, side: i64, unknown: i64, pixels: &[u8]) -> Result<Told> {
-    let films = Tensor::f_from_slice(pixels)?.f_view([1, 1, side, side])?.to_kind(Kind::Float) / 255.0;
+fn by_torch(student: &PreviewModel, size: i64, unknown: i64, pixels: &[u8]) -> Result<Told> {
+    let films = Tensor::f_from_slice(pixels)?.f_view([1, 1, size, size])?.to_kind(Kind::Float) / 255.0;
     let features = student.features(&films, false);
     let (words, log_probs) = greedy(student.config.max_words as usize, unknown, |words| {
         let ids = [&[BOUNDARY_ID], words].concat();

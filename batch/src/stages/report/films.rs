@@ -207,7 +207,7 @@ impl Films {
                     let inputs: Vec<_> = batch.par_iter().map(|(_, film)| to_model_input(film, input)).collect();
                     let pixels: Vec<u8> = inputs.iter().flat_map(|i| i.pixels.iter().copied()).collect();
                     let images = stack_images(&pixels, input, detector.device())?;
-                    let detections = detect(detector, &images, ctx.config.annotate.mirrored_views)?;
+                    let detections = detect(detector, &images, ctx.config.annotate.flip_tta)?;
                     for (((image, _), input), detections) in batch.iter().zip(&inputs).zip(detections) {
                         let placed = detections.iter().filter_map(|d| in_original(d, &input.letterbox));
                         let rows = placed.enumerate().map(|(rank, d)| {

@@ -31,7 +31,7 @@ pub struct Writer<'a> {
     pub model: &'a ReportModel,
     pub card: &'a ModelCard<ReporterCard>,
     /// For each word its mirror image, where each film is read both ways.
-    pub mirrored_words: Option<Vec<i64>>,
+    pub swapped_tokens: Option<Vec<i64>>,
     /// The run's text encoder, where links are to use it.
     pub similarity: Option<Similarity>,
     /// Receives a picture of each report.
@@ -88,7 +88,7 @@ impl Writer<'_> {
         let batch = visual_tensors(stack_visuals(&visuals, &self.card.model.visual, self.ctx.device)?);
         let _no_grad = tch::no_grad_guard();
         let features = self.model.features(&batch, false);
-        let mirrored = self.model.mirror_image(&batch, self.mirrored_words.as_deref());
+        let mirrored = self.model.mirror_image(&batch, self.swapped_tokens.as_deref());
         let keys: Vec<u64> = films.iter().map(|f| key(&f.image.image_id)).collect();
         let options = decoding(self.ctx, &self.card.model.vocabulary);
         let reports = self.model.write(&features, mirrored.as_ref(), &options, &keys)?;

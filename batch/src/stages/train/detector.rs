@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use d2r_contracts::decode::DecodeOptions;
-use d2r_contracts::findings_labeler::lesion_classes_in;
+use d2r_contracts::report_labeler::lesion_classes_in;
 use d2r_contracts::rows::Row;
 use d2r_contracts::tables::{FailureRow, ImageRow, LesionRow, ReportRow};
 
@@ -92,7 +92,7 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
             failures.extend(failed);
             set
         };
-        if ctx.config.semi.named_threshold > 0.0 {
+        if ctx.config.semi.report_threshold > 0.0 {
             read_reports(&lake, name, &mut unlabelled)?;
         }
         let job = SemiTraining {
@@ -168,7 +168,7 @@ fn key(ctx: &Context, lake: &Lake, args: &Args) -> Result<String> {
     };
     if let Some(unlabelled) = &args.unlabelled {
         digest(unlabelled, "train", ImageRow::TABLE)?;
-        if ctx.config.semi.named_threshold > 0.0 {
+        if ctx.config.semi.report_threshold > 0.0 {
             digest(unlabelled, "train", ReportRow::TABLE)?;
         }
     }
@@ -192,7 +192,7 @@ fn read_reports(lake: &Lake, dataset: &str, set: &mut DetectionSet) -> Result<()
     }
     if set.examples.iter().all(|e| e.named.is_none()) {
         let problem = format!("no training film of dataset `{dataset}` has a report to read; set it to 0");
-        return Err(Error::Config { place: "semi.named_threshold".into(), problem });
+        return Err(Error::Config { place: "semi.report_threshold".into(), problem });
     }
     Ok(())
 }

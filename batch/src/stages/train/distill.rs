@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use d2r_contracts::decode::DecodeOptions;
-use d2r_contracts::findings_labeler::label;
-use d2r_contracts::labels::FindingState;
+use d2r_contracts::report_labeler::label;
+use d2r_contracts::labels::LabelState;
 use d2r_contracts::preprocess::{InputSpec, to_model_input};
 use d2r_contracts::radiograph::Radiograph;
 use d2r_contracts::rows::Row;
@@ -15,7 +15,7 @@ use d2r_contracts::tables::{FailureRow, ImageRow, LesionRow, ReportRow};
 use rayon::prelude::*;
 
 use crate::context::{Context, StageResult};
-use crate::stages::decoding::{decoding, mirrored_words};
+use crate::stages::decoding::{decoding, swapped_tokens};
 use crate::stages::train::reporter::{accepted, examples};
 use crate::stages::work_key::work_key;
 use crate::reporter::batches::collate::stack_visuals;
@@ -27,15 +27,15 @@ use crate::lake::digest::file_digest;
 use crate::lake::{Lake, Partition, Provenance, Shard};
 use crate::reporter::decode::beam_search::DecodeOptions as Decoding;
 use crate::reporter::model::report_model::ReportModel;
-use crate::preview_model::distill::batch::StudentExample;
-use crate::preview_model::model::preview_model::Student;
+use crate::preview_model::distill::batch::PreviewExample;
+use crate::preview_model::model::preview_model::PreviewModel;
 use crate::preview_model::distill::targets::TargetBox;
 use crate::preview_model::distill::training_loop::{Distillation, Pair, distill};
 use crate::training::model_card::ModelCard;
 use crate::reporter::train::training_loop::visual_tensors;
 use crate::reporter::card::{ReporterCard, load_reporter};
 use crate::training::run_dir::RunDir;
-use crate::preview_model::card::{KIND, StudentCard, input_spec};
+use crate::preview_model::card::{KIND, PreviewModelCard, input_spec};
 
 /// What to distil.
 #[derive(Debug, Clone)]
@@ -64,14 +64,14 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
     let found = RunDir::at(args.runs.join(RunDir::name(KIND, &key)), "");
     if ctx.resume
         && let Some(result) = found.result()?
-        && ModelCard::<StudentCard>::read(found.path(), KIND).is_ok()
+        && ModelCard::<PreviewModelCard>::read(found.path(), KIND).is_ok()
     {
         return Ok(StageResult { cached: true, wall_s: start.elapsed().as_secs_f64(), ..result });
     }
     let run = RunDir::create(&args.runs, KIND, &key, ctx)?;
     let _lock = run.lock()?;
-    let config = &ctx.config.student;
-    let student_card = StudentCard {
+    let config = &ctx.config.preview;
+    let student_card = PreviewModelCard {
         config: config.model.clone(),
         input: input_spec(&config.model),
         vocabulary: card.model.vocabulary.clone(),
@@ -87,7 +87,7 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
     let (validation, more) = source.pairs("val", &student_card.input)?;
     failures.extend(more);
     tch::manual_seed(ctx.config.run.seed as i64);
-    let mut student = Student::new(&config.model, card.model.vocabulary.len() as i64 + 1, ctx.device)?;
+    let mut student = PreviewModel::new(&config.model, card.model.vocabulary.len() as i64 + 1, ctx.device)?;
     let parameters = student.parameters();
     let job = Distillation {
         teacher: &teacher,
@@ -126,7 +126,7 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
 
 fn key(ctx: &Context, lake: &Lake, args: &Args, teacher: &str) -> Result<String> {
     let config = &ctx.config;
-    let student = (&config.student.model, &config.student.train);
+    let student = (&config.preview.model, &config.preview.train);
     let config = serde_json::to_string(&(student, &config.ingest.section, &config.generate))
         .map_err(|e| Error::Internal(e.to_string()))?;
     let mut inputs = String::new();
@@ -177,7 +177,7 @@ impl Source<'_> {
         let texts = if split == "train" { self.teacher_texts(&studies)? } else { vec![Vec::new(); studies.len()] };
         // Threads share this, not the teacher's tensors.
         let (root, decode) = (self.lake.dataset_root(self.dataset)?, self.decode());
-        let made: Vec<Result<StudentExample>> = studies
+        let made: Vec<Result<PreviewExample>> = studies
             .par_iter()
             .zip(used)
             .zip(texts)
@@ -186,10 +186,10 @@ impl Source<'_> {
                     .map_err(|_| Error::bad_data(&image.path, "the film changed while it was read; run it again"))?;
                 let lesions = boxes.get(&image.image_id).map_or(&[][..], Vec::as_slice);
                 let (film, boxes) = as_student_sees(&film, lesions, input);
-                Ok(student_example(study, film, boxes, teacher_ids))
+                Ok(preview_example(study, film, boxes, teacher_ids))
             })
             .collect();
-        let made = made.into_iter().collect::<Result<Vec<StudentExample>>>()?;
+        let made = made.into_iter().collect::<Result<Vec<PreviewExample>>>()?;
         Ok((studies.into_iter().zip(made).collect(), failures))
     }
 
@@ -240,7 +240,7 @@ impl Source<'_> {
         let pairs = told.map(|((study, (film, boxes)), ids)| {
             let reference = card.vocabulary.decode(&ids[1..ids.len() - 1]);
             let study = ReportExample { ids: ids.clone(), reference, ..study };
-            let example = student_example(&study, film, boxes, ids);
+            let example = preview_example(&study, film, boxes, ids);
             (study, example)
         });
         Ok((pairs.collect(), failures))
@@ -254,7 +254,7 @@ impl Source<'_> {
     fn teacher_texts(&self, studies: &[ReportExample]) -> Result<Vec<Vec<i64>>> {
         let (ctx, card) = (self.ctx, &self.card.model);
         let options: Decoding = decoding(ctx, &card.vocabulary);
-        let mirrored = mirrored_words(ctx, &card.vocabulary)?;
+        let mirrored = swapped_tokens(ctx, &card.vocabulary)?;
         let task = ctx.progress.task("teacher's reports", studies.len() as u64, "films");
         let mut texts = Vec::with_capacity(studies.len());
         for chunk in studies.chunks(ctx.config.generate.batch_size.max(1)) {
@@ -278,7 +278,7 @@ impl Source<'_> {
 fn as_student_sees(film: &Radiograph, lesions: &[LesionRow], input: &InputSpec) -> (Vec<u8>, Vec<TargetBox>) {
     let seen = to_model_input(film, input);
     let share = |row: &LesionRow| {
-        let edges = seen.letterbox.model_from_original(&box_of(row)).to_array().map(|v| v / input.side as f32);
+        let edges = seen.letterbox.model_from_original(&box_of(row)).to_array().map(|v| v / input.size as f32);
         TargetBox { class_id: row.class_id.max(0) as usize, score: row.score.clamp(0.0, 1.0), edges }
     };
     let boxes = lesions.iter().map(share).collect();
@@ -287,21 +287,21 @@ fn as_student_sees(film: &Radiograph, lesions: &[LesionRow], input: &InputSpec) 
 
 /// A label that the reference states is denied or not mentioned.
 fn contradicts(text: &str, reference: &str) -> bool {
-    let stated = |s: FindingState| matches!(s, FindingState::Positive | FindingState::Uncertain);
+    let stated = |s: LabelState| matches!(s, LabelState::Positive | LabelState::Uncertain);
     label(reference).into_iter().zip(label(text)).any(|(told, said)| stated(told) && !stated(said))
 }
 
 /// Without a teacher's text the reference is taught.
-fn student_example(
+fn preview_example(
     study: &ReportExample,
     film: Vec<u8>,
     boxes: Vec<TargetBox>,
     teacher_ids: Vec<i64>,
-) -> StudentExample {
+) -> PreviewExample {
     let states = label(&study.reference);
-    let stated = |s: &FindingState| matches!(s, FindingState::Positive | FindingState::Uncertain);
+    let stated = |s: &LabelState| matches!(s, LabelState::Positive | LabelState::Uncertain);
     let teacher_ids = if teacher_ids.len() > 2 { teacher_ids } else { study.ids.clone() };
-    StudentExample {
+    PreviewExample {
         film,
         boxes,
         labels: std::array::from_fn(|i| if stated(&states[i]) { 1.0 } else { 0.0 }),

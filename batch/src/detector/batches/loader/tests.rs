@@ -56,7 +56,7 @@ fn folder() -> tempfile::TempDir {
 }
 
 fn load(dir: &Path, cache_bytes: u64) -> (DetectionSet, Vec<FailureRow>) {
-    let input = InputSpec { side: 64, fit: Fit::Letterbox, mean: 0.5, std: 0.25 };
+    let input = InputSpec { size: 64, fit: Fit::Letterbox, mean: 0.5, std: 0.25 };
     let source = Source { root: dir.to_path_buf(), decode: DecodeOptions::default(), input };
     let images = ["a", "torn", "b", "c", "gone"].map(image).to_vec();
     let lesions = [

@@ -13,7 +13,7 @@ use crate::detector::semi::job::Intervention;
 
 fn config(set: &[&str]) -> RunConfig {
     let base = [
-        "detector.model.input_side=64",
+        "detector.model.input_size=64",
         "detector.train.steps=12",
         "detector.train.batch_size=2",
         "detector.train.eval_every=3",
@@ -68,7 +68,7 @@ fn losses(outcome: &DetectorOutcome) -> Vec<(String, i64, f64, Option<f64>)> {
 fn both_phases_run_and_a_stopped_run_goes_on_bit_for_bit() {
     for set in [
         &[][..],
-        &["semi.teacher_start=average", "semi.strong_labelled=mutual", "semi.mirrored_views=true"],
+        &["semi.teacher_start=average", "semi.strong_labelled=mutual", "semi.flip_tta=true"],
         &[
             "detector.model.architecture=faster_rcnn",
             "detector.model.profile=utv2",
@@ -175,7 +175,7 @@ fn a_poor_burn_in_goes_on() {
 
 #[test]
 fn without_weight_the_student_learns_as_if_alone() {
-    let set = ["semi.unlabelled_weight=0", "semi.side_weight=0"];
+    let set = ["semi.unlabelled_weight=0", "semi.box_loss_weight=0"];
     let alone = [&set[..], &["semi.burn_in_steps=12"]].concat();
     let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     let mutual = run(folders[0].path(), &config(&set), &StopFlag::default(), None).unwrap();

@@ -14,7 +14,7 @@ const SIDE: u32 = 64;
 
 fn config() -> RunConfig {
     let set = [
-        "detector.model.input_side=64",
+        "detector.model.input_size=64",
         "detector.train.steps=6",
         "detector.train.batch_size=2",
         "detector.train.eval_every=3",
@@ -72,7 +72,7 @@ pub fn squares(folder: &std::path::Path, count: u32) -> DetectionSet {
     let source = Source {
         root: folder.to_path_buf(),
         decode: DecodeOptions::default(),
-        input: InputSpec { side: SIDE, fit: Fit::Letterbox, mean: 0.5, std: 0.25 },
+        input: InputSpec { size: SIDE, fit: Fit::Letterbox, mean: 0.5, std: 0.25 },
     };
     let task = Progress::Quiet.task("read", u64::from(count), "films");
     let (set, failures) =

@@ -1,5 +1,5 @@
 use d2r_contracts::boxes::BoxXyxy;
-use d2r_contracts::labels::{FINDING_LABELS, LESION_CLASSES};
+use d2r_contracts::labels::{CHEXPERT_LABELS, LESION_CLASSES};
 use d2r_contracts::radiograph::Radiograph;
 use d2r_contracts::tables::TrainLogRow;
 
@@ -10,14 +10,14 @@ use crate::eval::page::plots;
 
 /// Two bright lungs' worth of nothing: a grey film with a vignette.
 fn film() -> Radiograph {
-    let side = 512u32;
+    let size = 512u32;
     let pixel = |i: u32| {
-        let (x, y) = ((i % side) as f32 / 256.0 - 1.0, (i / side) as f32 / 256.0 - 1.0);
+        let (x, y) = ((i % size) as f32 / 256.0 - 1.0, (i / size) as f32 / 256.0 - 1.0);
         let lung = |cx: f32| ((x - cx) / 0.3).powi(2) + (y / 0.65).powi(2) < 1.0;
         let base = 170.0 - 80.0 * (x * x + y * y).min(1.5);
         (if lung(-0.42) || lung(0.42) { base * 0.35 } else { base }) as u8
     };
-    Radiograph::new(side, side, (0..side * side).map(pixel).collect()).unwrap()
+    Radiograph::new(size, size, (0..size * size).map(pixel).collect()).unwrap()
 }
 
 fn figure(name: &str, value: f64, baseline: Option<f64>, headline: bool) -> FigureRow {
@@ -131,7 +131,7 @@ pub(crate) fn sample() -> Page {
     .to_vec();
     let froc: Vec<(f64, f64)> =
         (0..60).map(|i| (f64::from(i) * 0.06, 0.85 * (1.0 - (-f64::from(i) * 0.12).exp()))).collect();
-    let labels: Vec<LabelScore> = FINDING_LABELS
+    let labels: Vec<LabelScore> = CHEXPERT_LABELS
         .iter()
         .enumerate()
         .map(|(i, label)| {

@@ -1,4 +1,4 @@
-use d2r_contracts::labels::FindingState;
+use d2r_contracts::labels::LabelState;
 
 use super::*;
 use crate::eval::text::label_f1::{UncertainAs, per_label};
@@ -59,8 +59,8 @@ fn one_point_and_non_finite_points_are_ordinary() {
 
 #[test]
 fn bars_stand_for_stated_labels_only() {
-    let mut states = [FindingState::Blank; 14];
-    states[1] = FindingState::Positive;
+    let mut states = [LabelState::Blank; 14];
+    states[1] = LabelState::Positive;
     let plot = label_bars(&per_label(&[(states, states)], UncertainAs::Positive)).unwrap().unwrap();
     assert!(plot.svg.contains("Cardiomegaly") && !plot.svg.contains("Pneumonia"));
 }

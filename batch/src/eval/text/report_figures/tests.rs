@@ -54,7 +54,7 @@ fn one_report_no_report_and_empty_reports_are_ordinary() {
 #[test]
 fn truth_states_give_a_figure_of_their_own() {
     let mut with_truth = pair(NORMAL, NORMAL);
-    with_truth.truth = Some([FindingState::Blank; 14]);
+    with_truth.truth = Some([LabelState::Blank; 14]);
     let found = ReportFigures::of(&[with_truth], &[], FEW);
     assert_eq!(values(&found.figures)["label_f1_micro_truth"], 0.0);
 }

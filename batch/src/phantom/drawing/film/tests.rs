@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use crate::phantom::body::anatomy::NORMAL_CTR;
 use crate::phantom::lesions::shapes::ENLARGED_CTR;
 use crate::phantom::lesions::{LesionKind, Shape, Zone};
-use crate::phantom::study::{PhantomStudy, PlanOptions, Side, View};
+use crate::phantom::study::{PhantomStudy, PlanOptions, Laterality, Projection};
 use super::*;
 
 fn options(size: u32, normal_share: f64) -> PlanOptions {
@@ -196,15 +196,15 @@ fn the_patients_left_is_on_the_images_right() {
             // Whatever its side, the lesion's box lies on one half of the film; a heart lies across the middle.
             let (x, _) = finding.box_.centre();
             match finding.side {
-                Side::Left => assert!(x > 64.0, "{finding:?}"),
-                Side::Right => assert!(x < 64.0, "{finding:?}"),
-                Side::Midline => assert_eq!(finding.zone, Zone::Mediastinal),
+                Laterality::Left => assert!(x > 64.0, "{finding:?}"),
+                Laterality::Right => assert!(x < 64.0, "{finding:?}"),
+                Laterality::Midline => assert_eq!(finding.zone, Zone::Mediastinal),
             }
-            seen[usize::from(finding.side == Side::Left)] += 1;
+            seen[usize::from(finding.side == Laterality::Left)] += 1;
             // Mirrored, a left lesion lies where right ones lie.
             let (mirrored, _) = finding.box_.mirrored(128.0).centre();
-            if finding.side != Side::Midline {
-                assert_eq!(mirrored < 64.0, finding.side == Side::Left);
+            if finding.side != Laterality::Midline {
+                assert_eq!(mirrored < 64.0, finding.side == Laterality::Left);
             }
         }
     }
@@ -238,7 +238,7 @@ fn lateral_films_show_effusions_only() {
         let frontal = abnormal(128, index);
         let asked = PhantomStudy::draw_plan(11, "test", index, &PlanOptions { lateral: true, ..options(128, 0.0) });
         assert_eq!(asked, frontal.lateral());
-        assert_eq!(asked.view, View::Lateral);
+        assert_eq!(asked.view, Projection::Lateral);
         let fluid = frontal.findings.iter().any(|f| f.lesion == LesionKind::PleuralEffusion);
         assert_eq!(asked.findings.len(), usize::from(fluid), "study {index}");
         match asked.findings.first() {

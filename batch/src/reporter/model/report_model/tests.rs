@@ -3,7 +3,7 @@
 use super::*;
 use crate::reporter::decode::decode_options::{DecodeOptions, Method};
 use crate::reporter::decode::generation::Written;
-use crate::reporter::decode::test_time_augmentation::MirrorImage;
+use crate::reporter::decode::test_time_augmentation::FlippedInput;
 
 const WORDS: i64 = 12;
 
@@ -100,8 +100,8 @@ fn read_both_ways_a_mirrored_film_gets_the_mirrored_report() {
     let mut words: Vec<i64> = (0..WORDS).collect();
     words.swap(1, 2);
     words.swap(5, 8);
-    let image = |of: &VisualTensors| MirrorImage { features: model.features(of, false), words: words.clone() };
-    let write = |of: &VisualTensors, mirrored: Option<&MirrorImage>, options: &DecodeOptions| {
+    let image = |of: &VisualTensors| FlippedInput { features: model.features(of, false), words: words.clone() };
+    let write = |of: &VisualTensors, mirrored: Option<&FlippedInput>, options: &DecodeOptions| {
         let reports = model.write(&model.features(of, false), mirrored, options, &[1, 2]).unwrap();
         reports.into_iter().map(|mut r| r.remove(0)).collect::<Vec<Written>>()
     };
@@ -196,7 +196,7 @@ fn sizes_that_do_not_fit_are_refused() {
         ReportModelConfig { heads: 0, ..config() },
         ReportModelConfig { layers: 0, ..config() },
         ReportModelConfig { memory_slots: 17, ..config() },
-        ReportModelConfig { region_side: 8, ..config() },
+        ReportModelConfig { region_size: 8, ..config() },
         ReportModelConfig { trunk_depth: 19, ..config() },
     ] {
         let error = ReportModel::new(&broken, WORDS, (0.4, 0.2), Device::Cpu).unwrap_err();

@@ -10,7 +10,7 @@ use crate::config::{Layers, resolve};
 use crate::reporter::batches::study::{NamedRegions, Region, square};
 use crate::reporter::batches::text_tokens::TextTokens;
 
-const SPEC_SIDE: u32 = 32;
+const SPEC_SIZE: u32 = 32;
 
 struct Fixture {
     examples: Vec<ReportExample>,
@@ -35,10 +35,10 @@ fn fixture(count: usize) -> Fixture {
                 place: [0.9, x, 0.6, 0.3, 0.2],
             };
             let regions = if kind == 0 { vec![region(3, 0.5), region(2, 0.2)] } else { vec![region(16, 0.8)] };
-            let film = (0..SPEC_SIDE * SPEC_SIDE).map(|p| (p as usize * 7 + i * 13 + kind * 60) as u8).collect();
+            let film = (0..SPEC_SIZE * SPEC_SIZE).map(|p| (p as usize * 7 + i * 13 + kind * 60) as u8).collect();
             ReportExample {
                 study_id: format!("s{i}"),
-                visual: Arc::new(StudyVisual { film, letterbox: square(SPEC_SIDE), regions }),
+                visual: Arc::new(StudyVisual { film, letterbox: square(SPEC_SIZE), regions }),
                 ids: vocabulary.encode(texts[kind], 40),
                 named: vec![NamedRegions { first: 0, end: 5, regions: vec![0] }],
                 reference: texts[kind].into(),
@@ -48,10 +48,10 @@ fn fixture(count: usize) -> Fixture {
         .collect();
     let layers = Layers { preset: Some("tiny".into()), ..Layers::default() };
     let mut report = resolve(&layers).unwrap().config.report;
-    report.model.input_side = SPEC_SIDE;
-    report.model.region_side = 16;
+    report.model.input_size = SPEC_SIZE;
+    report.model.region_size = 16;
     report.train.log_every = 1;
-    let spec = VisualSpec::new(SPEC_SIDE, 4, 16, 0.0);
+    let spec = VisualSpec::new(SPEC_SIZE, 4, 16, 0.0);
     Fixture { examples, vocabulary, spec, model: report.model, config: report.train, align: report.align }
 }
 

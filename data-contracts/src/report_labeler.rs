@@ -1,23 +1,23 @@
 //! A rule labeler for the 14 CheXpert labels, and for VinDr-CXR classes in a sentence. It is not CheXbert and not
 //! the CheXpert labeler: its figures compare only with its own.
-//! Text (raw or cleaned) in, states out. Terms and cues are in `findings_terms`; a cue reaches within its clause.
+//! Text (raw or cleaned) in, states out. Terms and cues are in `labeler_terms`; a cue reaches within its clause.
 
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
-use crate::labels::{FINDING_LABELS, FindingState, lesion_class_id};
+use crate::labels::{CHEXPERT_LABELS, LabelState, lesion_class_id};
 use regex::Regex;
 
-use crate::findings_terms::{Cue, Says, cues_in, terms_in};
+use crate::labeler_terms::{Cue, Says, cues_in, terms_in};
 
 /// Index of "No Finding" in the labels.
-const NO_FINDING: usize = FINDING_LABELS.len() - 1;
+const NO_FINDING: usize = CHEXPERT_LABELS.len() - 1;
 
 /// What one sentence says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SentenceFindings {
+pub struct SentenceLabels {
     /// States of the 14 labels; "No Finding" is always blank here.
-    pub states: [FindingState; 14],
+    pub states: [LabelState; 14],
     /// VinDr-CXR classes named as present, ascending.
     pub lesion_classes: Vec<i32>,
     /// Something is named as present or possible, also where no label fits it (emphysema).
@@ -27,36 +27,36 @@ pub struct SentenceFindings {
 /// The states of the 14 labels in a report: what is once stated as present is positive, else what is once doubted
 /// is uncertain, else what is once denied is negative. "No Finding" is positive when a text with words states and
 /// doubts nothing (devices aside), else blank. An empty text is blank throughout.
-pub fn label(text: &str) -> [FindingState; 14] {
+pub fn label(text: &str) -> [LabelState; 14] {
     let findings = label_sentence(text);
     let mut states = findings.states;
     if !findings.abnormal && text.chars().any(char::is_alphabetic) {
-        states[NO_FINDING] = FindingState::Positive;
+        states[NO_FINDING] = LabelState::Positive;
     }
     states
 }
 
 /// What a sentence (or several) says.
-pub fn label_sentence(text: &str) -> SentenceFindings {
-    let mut states = [FindingState::Blank; 14];
+pub fn label_sentence(text: &str) -> SentenceLabels {
+    let mut states = [LabelState::Blank; 14];
     let mut classes = BTreeSet::new();
     let mut abnormal = false;
     for clause in clauses(text) {
         for mention in mentions(&clause) {
             let (labels, class, state) = (mention.labels, mention.class, mention.state);
-            for (slot, name) in states.iter_mut().zip(FINDING_LABELS) {
+            for (slot, name) in states.iter_mut().zip(CHEXPERT_LABELS) {
                 if labels.contains(&name) {
                     *slot = stronger(*slot, state);
                 }
             }
             let device = labels.contains(&"Support Devices");
-            abnormal |= !device && matches!(state, FindingState::Positive | FindingState::Uncertain);
-            if state == FindingState::Positive {
+            abnormal |= !device && matches!(state, LabelState::Positive | LabelState::Uncertain);
+            if state == LabelState::Positive {
                 classes.extend(class.and_then(lesion_class_id));
             }
         }
     }
-    SentenceFindings { states, lesion_classes: classes.into_iter().collect(), abnormal }
+    SentenceLabels { states, lesion_classes: classes.into_iter().collect(), abnormal }
 }
 
 /// VinDr-CXR classes that a sentence names as present, ascending.
@@ -64,12 +64,12 @@ pub fn lesion_classes_in(sentence: &str) -> Vec<i32> {
     label_sentence(sentence).lesion_classes
 }
 
-fn stronger(a: FindingState, b: FindingState) -> FindingState {
+fn stronger(a: LabelState, b: LabelState) -> LabelState {
     let rank = |s| match s {
-        FindingState::Blank => 0,
-        FindingState::Negative => 1,
-        FindingState::Uncertain => 2,
-        FindingState::Positive => 3,
+        LabelState::Blank => 0,
+        LabelState::Negative => 1,
+        LabelState::Uncertain => 2,
+        LabelState::Positive => 3,
     };
     if rank(b) > rank(a) { b } else { a }
 }
@@ -78,7 +78,7 @@ fn stronger(a: FindingState, b: FindingState) -> FindingState {
 struct Mention {
     labels: &'static [&'static str],
     class: Option<&'static str>,
-    state: FindingState,
+    state: LabelState,
 }
 
 fn pattern(text: &str) -> Regex {
@@ -117,12 +117,12 @@ fn mentions(clause: &str) -> Vec<Mention> {
     for (term, start, end) in terms {
         let state = match term.says {
             Says::Nothing => continue,
-            Says::Absent => FindingState::Negative,
-            Says::Possible if denied(clause, &cues, start, end) => FindingState::Negative,
-            Says::Possible => FindingState::Uncertain,
-            Says::Present if denied(clause, &cues, start, end) => FindingState::Negative,
-            Says::Present if doubted(clause, &cues, start, end) => FindingState::Uncertain,
-            Says::Present => FindingState::Positive,
+            Says::Absent => LabelState::Negative,
+            Says::Possible if denied(clause, &cues, start, end) => LabelState::Negative,
+            Says::Possible => LabelState::Uncertain,
+            Says::Present if denied(clause, &cues, start, end) => LabelState::Negative,
+            Says::Present if doubted(clause, &cues, start, end) => LabelState::Uncertain,
+            Says::Present => LabelState::Positive,
         };
         found.push((start, end, Mention { labels: term.labels, class: term.class, state }));
     }
@@ -137,10 +137,10 @@ fn doubt_alternatives(clause: &str, found: &mut [(usize, usize, Mention)]) {
     for i in 1..found.len() {
         let between = clause.get(found[i - 1].1..found[i].0).unwrap_or_default();
         let both_positive =
-            [i - 1, i].iter().all(|&k| matches!(found[k].2.state, FindingState::Positive | FindingState::Uncertain));
+            [i - 1, i].iter().all(|&k| matches!(found[k].2.state, LabelState::Positive | LabelState::Uncertain));
         if both_positive && ALTERNATIVE.is_match(between) {
-            found[i - 1].2.state = FindingState::Uncertain;
-            found[i].2.state = FindingState::Uncertain;
+            found[i - 1].2.state = LabelState::Uncertain;
+            found[i].2.state = LabelState::Uncertain;
         }
     }
 }

@@ -5,23 +5,23 @@ use serde::{Deserialize, Serialize};
 /// The student of the report model, for the browser.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct StudentConfig {
+pub struct PreviewConfig {
     /// The network.
-    pub model: StudentModelConfig,
+    pub model: PreviewModelConfig,
     /// Its training.
     pub train: DistillConfig,
     /// The bundle.
-    pub preview: PreviewConfig,
+    pub bundle: BundleConfig,
 }
 
 /// Mobile encoder and small decoder.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct StudentModelConfig {
+pub struct PreviewModelConfig {
     /// Size of the encoder.
     pub tier: Tier,
     /// Side of the square grey input, pixels; a multiple of 32.
-    pub input_side: u32,
+    pub input_size: u32,
     /// Width of the decoder.
     pub d_model: i64,
     /// Width of its feed-forward layers.
@@ -85,7 +85,7 @@ pub struct DistillConfig {
 /// The bundle for the browser.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct PreviewConfig {
+pub struct BundleConfig {
     /// Beam width; 1 is greedy.
     pub beam_size: usize,
     /// No n-gram of this length twice; 0 allows all.
@@ -95,7 +95,7 @@ pub struct PreviewConfig {
     /// Findings of one class that overlap more are one.
     pub nms_iou: f32,
     /// Findings at most.
-    pub max_findings: usize,
+    pub max_detections: usize,
     /// Sample studies in the bundle.
     pub samples: usize,
 }

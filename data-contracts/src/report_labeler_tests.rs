@@ -96,20 +96,20 @@ const SENTENCES: &[(&str, &str)] = &[
     (" . , ;", ""),
 ];
 
-fn said(states: [FindingState; 14]) -> BTreeMap<&'static str, FindingState> {
-    FINDING_LABELS.into_iter().zip(states).filter(|(_, s)| *s != FindingState::Blank).collect()
+fn said(states: [LabelState; 14]) -> BTreeMap<&'static str, LabelState> {
+    CHEXPERT_LABELS.into_iter().zip(states).filter(|(_, s)| *s != LabelState::Blank).collect()
 }
 
-fn expected(text: &str) -> BTreeMap<&'static str, FindingState> {
+fn expected(text: &str) -> BTreeMap<&'static str, LabelState> {
     let mut out = BTreeMap::new();
     for part in text.split_inclusive(['+', '-', '?']).collect::<Vec<_>>().windows(2) {
         let state = match part[0].chars().last() {
-            Some('+') => FindingState::Positive,
-            Some('-') => FindingState::Negative,
-            _ => FindingState::Uncertain,
+            Some('+') => LabelState::Positive,
+            Some('-') => LabelState::Negative,
+            _ => LabelState::Uncertain,
         };
         let name = part[1].trim_end_matches(['+', '-', '?']).trim();
-        let label = FINDING_LABELS.into_iter().find(|l| *l == name).unwrap_or_else(|| panic!("no label {name}"));
+        let label = CHEXPERT_LABELS.into_iter().find(|l| *l == name).unwrap_or_else(|| panic!("no label {name}"));
         out.insert(label, state);
     }
     out
@@ -155,21 +155,21 @@ fn classes_are_those_named_as_present() {
 #[test]
 fn a_report_takes_the_strongest_statement_of_each_label() {
     let states = said(label("No effusion on the right. Possible effusion on the left. Effusion is small."));
-    assert_eq!(states, BTreeMap::from([("Pleural Effusion", FindingState::Positive)]));
+    assert_eq!(states, BTreeMap::from([("Pleural Effusion", LabelState::Positive)]));
     let states = said(label("No effusion on the right. Possible effusion on the left."));
-    assert_eq!(states, BTreeMap::from([("Pleural Effusion", FindingState::Uncertain)]));
+    assert_eq!(states, BTreeMap::from([("Pleural Effusion", LabelState::Uncertain)]));
 }
 
 #[test]
 fn no_finding_needs_words_and_nothing_abnormal() {
     let no_finding = |text: &str| label(text)[NO_FINDING];
-    assert_eq!(no_finding("The lungs are clear. No effusion."), FindingState::Positive);
-    assert_eq!(no_finding("A left chest tube is in place. The lungs are clear."), FindingState::Positive);
-    assert_eq!(no_finding("Normal chest radiograph."), FindingState::Positive);
-    assert_eq!(no_finding("Possible pneumonia."), FindingState::Blank);
-    assert_eq!(no_finding("There is mild emphysema."), FindingState::Blank, "a finding without a label is one");
-    assert_eq!(label(""), [FindingState::Blank; 14]);
-    assert_eq!(label(" \n . "), [FindingState::Blank; 14]);
+    assert_eq!(no_finding("The lungs are clear. No effusion."), LabelState::Positive);
+    assert_eq!(no_finding("A left chest tube is in place. The lungs are clear."), LabelState::Positive);
+    assert_eq!(no_finding("Normal chest radiograph."), LabelState::Positive);
+    assert_eq!(no_finding("Possible pneumonia."), LabelState::Blank);
+    assert_eq!(no_finding("There is mild emphysema."), LabelState::Blank, "a finding without a label is one");
+    assert_eq!(label(""), [LabelState::Blank; 14]);
+    assert_eq!(label(" \n . "), [LabelState::Blank; 14]);
 }
 
 #[test]
