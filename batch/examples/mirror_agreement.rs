@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 
 use clap::Parser;
 use d2r_batch::config::{Layers, resolve};
+use d2r_batch::context::Context;
 use d2r_batch::lake::{Lake, Partition, Shard};
 use d2r_batch::progress::Progress;
-use d2r_batch::context::Context;
 use d2r_batch::stages::report;
 use d2r_batch::stages::report::Source;
 use d2r_batch::stop::StopFlag;
@@ -89,7 +89,8 @@ fn main() -> Result<()> {
                     || facts.classes.iter().any(|c| other.facts.classes.contains(c))
             };
             let swaps = |other: &&Said| {
-                (other.facts.lateralities.left, other.facts.lateralities.right) == (facts.lateralities.right, facts.lateralities.left)
+                (other.facts.lateralities.left, other.facts.lateralities.right)
+                    == (facts.lateralities.right, facts.lateralities.left)
             };
             let there: Vec<&Said> = others.iter().filter(on_it).filter(same).collect();
             boxes += u32::from(!there.is_empty());

@@ -2,11 +2,11 @@
 //! feature pyramid. `losses` takes images and targets, `detect` takes images; boxes are in model pixels throughout.
 //! Out of tensors here and nowhere else: each batch's candidates are copied to the host once per stage.
 
-use d2r_contracts::boxes::BoxXyxy;
 use d2r_contracts::labels::LESION_CLASSES;
 use d2r_contracts::space::Model;
 use tch::{Device, Tensor, nn};
 
+use crate::detector::detection::{Detection, PseudoBoxes};
 use crate::detector::rcnn::faster_rcnn::{FasterRcnn, PyramidInput};
 use crate::detector::fcos::head::{FcosHead, HeadShape};
 use crate::detector::fcos::candidates::{Ranking, select};
@@ -20,31 +20,6 @@ use crate::detector::target::BatchTargets;
 use crate::config::detector::{Architecture, BackboneNorm, DetectorModelConfig, Profile};
 use crate::error::{Error, Result};
 use crate::nn::running_statistics::RunningStatistics;
-
-/// A box the detector found.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Detection<S> {
-    /// Index of the class.
-    pub class_id: i32,
-    /// 0 to 1: class probability, in FCOS under a root with the centre-ness.
-    pub score: f32,
-    /// Place, pixels of `S`.
-    pub region: BoxXyxy<S>,
-    /// Raw uncertainties of the sides, where the profile has them: x1, x2, y1, y2 in Faster R-CNN; left, top, right,
-    /// bottom in FCOS.
-    pub edge_logits: Option<[f32; 4]>,
-    /// Standard deviations of the sides in the order of the corners (x_min, y_min, x_max, y_max), pixels of `S`.
-    pub edge_stds: Option<[f32; 4]>,
-}
-
-/// What a teacher proposes for a batch, one list per image.
-#[derive(Debug, Clone)]
-pub struct PseudoBoxes {
-    /// Ranked by class.
-    pub classes: Vec<Vec<Detection<Model>>>,
-    /// Ranked by how certain the sides are; the same boxes where the architecture ranks once.
-    pub edges: Vec<Vec<Detection<Model>>>,
-}
 
 #[derive(Debug)]
 enum Head {

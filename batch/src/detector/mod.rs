@@ -3,6 +3,7 @@
 pub mod batches;
 pub mod box_coder;
 pub mod card;
+pub mod detection;
 pub mod detector;
 pub mod edge_box_coder;
 pub mod edge_losses;
@@ -10,7 +11,9 @@ pub mod evaluation;
 pub mod fcos;
 pub mod fpn;
 pub mod grouped_nms;
+pub mod inference;
 pub mod iou;
+pub mod lesion_row;
 pub mod losses;
 pub mod profile;
 pub mod rcnn;

@@ -5,7 +5,8 @@ use d2r_contracts::boxes::BoxXyxy;
 use d2r_contracts::space::Model;
 use tch::Tensor;
 
-use crate::detector::detector::{Detection, Detector, PseudoBoxes};
+use crate::detector::detection::{Detection, PseudoBoxes};
+use crate::detector::detector::Detector;
 use crate::error::{Error, Result};
 
 /// Boxes of one class above this overlap are one lesion.

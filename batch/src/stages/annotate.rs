@@ -4,22 +4,22 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use d2r_contracts::decode::DecodeOptions;
-use d2r_contracts::labels::lesion_class_name;
 use d2r_contracts::rows::Row;
 use d2r_contracts::space::Original;
 use d2r_contracts::tables::{FailureRow, ImageRow, LesionRow, TimingRow};
 
-use crate::context::{Context, StageResult};
-use crate::stages::work_key::work_key;
 use crate::config::detector::AnnotateConfig;
+use crate::context::{Context, StageResult};
 use crate::detector::batches::loader::{DetectionSet, Source};
-use crate::detector::detector::{Detection, Detector};
+use crate::detector::card::{STUDENT_FILE, load_detector, load_student};
+use crate::detector::detection::Detection;
+use crate::detector::detector::Detector;
+use crate::detector::inference::{InferenceOptions, detect_set};
+use crate::detector::lesion_row::{RowOrigin, lesion_rows};
 use crate::error::{Error, Result};
 use crate::lake::digest::sha256_file;
 use crate::lake::{Lake, PartManifest, Partition, Provenance, Shard};
-use crate::detector::semi::pseudo_label::accepted;
-use crate::detector::card::{STUDENT_FILE, load_detector, load_student};
-use crate::detector::evaluation::detections;
+use crate::stages::work_key::work_key;
 
 /// Images decoded at a time: bounds the memory, keeps all cores busy.
 const CHUNK: usize = 256;
@@ -141,13 +141,14 @@ impl Job<'_> {
             decode_ms += before.elapsed().as_secs_f64() * 1e3;
             failures.extend(failed);
             let before = Instant::now();
-            let views = (self.config.batch_size, self.config.flip_tta);
-            let found = detections(self.detector, &set, views, &ctx.stop)?;
-            let of_student = self.student.map(|s| detections(s, &set, views, &ctx.stop)).transpose()?;
+            let AnnotateConfig { batch_size, flip_tta, .. } = *self.config;
+            let options = InferenceOptions { input: set.source.input, batch_size, flip_tta };
+            let found = detect_set(self.detector, &set, options, &ctx.stop)?;
+            let of_student = self.student.map(|s| detect_set(s, &set, options, &ctx.stop)).transpose()?;
             model_ms += before.elapsed().as_secs_f64() * 1e3;
-            for (i, (example, boxes)) in set.examples.iter().zip(&found).enumerate() {
+            for (i, (example, detections)) in set.examples.iter().zip(&found).enumerate() {
                 let of_student = of_student.as_ref().map(|found| found[i].as_slice());
-                rows.extend(self.rows(&example.image.image_id, boxes, of_student)?);
+                rows.extend(self.rows(&example.image.image_id, detections, of_student)?);
             }
         }
         task.finish();
@@ -172,42 +173,22 @@ impl Job<'_> {
     fn rows(
         &self,
         image_id: &str,
-        boxes: &[Detection<Original>],
+        detections: &[Detection<Original>],
         of_student: Option<&[Detection<Original>]>,
     ) -> Result<Vec<LesionRow>> {
-        let row = |(rank, b): (usize, &Detection<Original>)| {
-            let name = lesion_class_name(b.class_id)
-                .ok_or_else(|| Error::Internal(format!("the detector names class {}", b.class_id)))?;
-            let std = |corner: usize| b.edge_stds.map(|s| s[corner]);
-            Ok(LesionRow {
-                image_id: image_id.to_owned(),
-                box_id: format!("{image_id}-p{rank:03}"),
-                class_name: name.into(),
-                class_id: b.class_id,
-                x_min: b.region.x_min,
-                y_min: b.region.y_min,
-                x_max: b.region.x_max,
-                y_max: b.region.y_max,
-                score: b.score,
-                source: "pseudo".into(),
-                reader_id: None,
-                n_readers: None,
-                std_x_min: std(0),
-                std_y_min: std(1),
-                std_x_max: std(2),
-                std_y_max: std(3),
-                student_iou: of_student.map(|found| agreement(b, found)),
-                accepted: accepted(b.score, self.config.threshold),
-                threshold: Some(self.config.threshold as f32),
-                model_sha256: self.provenance.model_sha256.clone(),
-            })
-        };
-        boxes.iter().enumerate().map(row).collect()
+        let model_sha256 = self.provenance.model_sha256.as_deref();
+        let mut rows = lesion_rows(image_id, detections, RowOrigin { threshold: self.config.threshold, model_sha256 })?;
+        if let Some(of_student) = of_student {
+            for (row, detection) in rows.iter_mut().zip(detections) {
+                row.student_iou = Some(best_iou(detection, of_student));
+            }
+        }
+        Ok(rows)
     }
 }
 
-/// Highest IoU of a teacher's box with a box of the same class that the student found.
-fn agreement(b: &Detection<Original>, of_student: &[Detection<Original>]) -> f32 {
-    let same = of_student.iter().filter(|s| s.class_id == b.class_id);
-    same.map(|s| s.region.iou(&b.region)).fold(0.0, f32::max)
+/// Highest IoU of a teacher's detection with a detection of the same class by the student; 0 without any.
+fn best_iou(detection: &Detection<Original>, of_student: &[Detection<Original>]) -> f32 {
+    let same_class = of_student.iter().filter(|s| s.class_id == detection.class_id);
+    same_class.map(|s| s.region.iou(&detection.region)).fold(0.0, f32::max)
 }

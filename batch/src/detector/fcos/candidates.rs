@@ -5,7 +5,7 @@ use d2r_contracts::space::Model;
 use rayon::prelude::*;
 use tch::{Device, Kind, Tensor};
 
-use crate::detector::detector::Detection;
+use crate::detector::detection::Detection;
 use crate::detector::fcos::head::LevelOutputs;
 use crate::detector::fcos::losses::corners;
 use crate::detector::grouped_nms::grouped_nms;

@@ -3,7 +3,7 @@
 use d2r_contracts::space::Model;
 use tch::{Tensor, nn};
 
-use crate::detector::detector::Detection;
+use crate::detector::detection::Detection;
 use crate::detector::losses::{DetectionLosses, Part};
 use crate::detector::fcos::points::Level;
 use crate::detector::profile::RcnnRules;

@@ -8,7 +8,7 @@ use tch::{Device, Kind, Tensor, nn};
 
 use crate::detector::box_coder::{ROI_WEIGHTS, decode, encode};
 use crate::detector::rcnn::box_head::BoxHead;
-use crate::detector::detector::Detection;
+use crate::detector::detection::Detection;
 use crate::detector::edge_box_coder;
 use crate::detector::edge_losses::{ROI_CERTAINTY, edge_regression_loss, softmax_focal, teacher_better};
 use crate::detector::grouped_nms::grouped_nms;

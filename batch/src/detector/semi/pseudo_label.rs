@@ -4,7 +4,7 @@
 use d2r_contracts::space::Model;
 
 use crate::config::semi::SemiConfig;
-use crate::detector::detector::{Detection, PseudoBoxes};
+use crate::detector::detection::{Detection, PseudoBoxes};
 use crate::detector::target::{BatchTargets, Supervision, Target};
 
 /// Pseudo-labels of a batch.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use tch::{Device, Kind, Tensor};
 
 use crate::context::Context;
-use crate::detector::detector::Detection;
+use crate::detector::detection::Detection;
 use crate::error::{Error, Result};
 use crate::training::checkpoint::{read_tensors, write_tensors};
 use crate::detector::card::load_detector;

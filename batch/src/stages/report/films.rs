@@ -23,7 +23,6 @@ use crate::detector::semi::pseudo_label;
 use crate::context::Context;
 use crate::stages::train::reporter::accepted;
 use crate::detector::card::load_detector;
-use crate::detector::evaluation::in_original;
 use crate::detector::test_time_augmentation::detect;
 
 /// A film ready for the report model.
@@ -209,7 +208,7 @@ impl Films {
                     let images = stack_images(&pixels, input, detector.device())?;
                     let detections = detect(detector, &images, ctx.config.annotate.flip_tta)?;
                     for (((image, _), input), detections) in batch.iter().zip(&inputs).zip(detections) {
-                        let placed = detections.iter().filter_map(|d| in_original(d, &input.letterbox));
+                        let placed = detections.iter().filter_map(|d| d.in_original(&input.letterbox));
                         let rows = placed.enumerate().map(|(rank, d)| {
                             let region = d.region.to_array();
                             row(&image.image_id, rank, (d.class_id, d.score, region), *threshold, sha256)
