@@ -6,10 +6,10 @@ use std::time::Instant;
 
 use clap::Parser;
 use d2r_batch::Result;
+use d2r_batch::reporter::card::load_reporter;
 use d2r_batch::reporter::decode::beam_search::beam_search;
 use d2r_batch::reporter::decode::decode_options::DecodeOptions;
 use d2r_batch::training::checkpoint::read_tensors;
-use d2r_batch::reporter::card::load_reporter;
 use tch::{Device, Kind, Tensor};
 
 #[derive(Debug, Parser)]

@@ -134,3 +134,15 @@ impl From<tch::TchError> for Error {
         Self::Torch { context: "libtorch".into(), source }
     }
 }
+
+impl From<d2r_phantom::Error> for Error {
+    fn from(error: d2r_phantom::Error) -> Self {
+        match error {
+            d2r_phantom::Error::Settings { key, problem } => Self::Config { place: key, problem },
+            d2r_phantom::Error::Occupied(_) => Self::Usage(error.to_string()),
+            d2r_phantom::Error::Stopped { signal } => Self::Stopped { signal },
+            d2r_phantom::Error::Io { action, path, source } => Self::io(action, path, source),
+            d2r_phantom::Error::Internal(problem) => Self::Internal(problem),
+        }
+    }
+}

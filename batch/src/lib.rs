@@ -11,7 +11,6 @@ pub mod eval;
 pub mod exit;
 pub mod lake;
 pub mod nn;
-pub mod phantom;
 pub mod preview_model;
 pub mod progress;
 pub mod reporter;

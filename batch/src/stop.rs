@@ -44,14 +44,19 @@ impl StopFlag {
         self.signal.load(Ordering::Relaxed) != 0
     }
 
+    /// The signal that came, if any.
+    pub fn signal(&self) -> Option<i32> {
+        match self.signal.load(Ordering::Relaxed) {
+            0 => None,
+            signal => Some(signal as i32),
+        }
+    }
+
     /// [`Error::Stopped`] once a signal has come.
     ///
     /// # Errors
     /// That one.
     pub fn check(&self) -> Result<()> {
-        match self.signal.load(Ordering::Relaxed) {
-            0 => Ok(()),
-            signal => Err(Error::Stopped { signal: signal as i32 }),
-        }
+        self.signal().map_or(Ok(()), |signal| Err(Error::Stopped { signal }))
     }
 }

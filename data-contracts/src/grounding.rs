@@ -3,9 +3,9 @@
 //! sentences that state something as present are linked; one that denies has nothing to point to.
 
 use crate::boxes::BoxXyxy;
-use crate::report_labeler::label_sentence;
 use crate::labels::{CHEXPERT_LABELS, LabelState, label_of_lesion};
-use crate::report_text::{SentenceSpan, Lateralities, lateralities};
+use crate::report_labeler::label_sentence;
+use crate::report_text::{Lateralities, SentenceSpan, lateralities};
 use crate::space::Original;
 
 /// A box whose centre is nearer to the film's middle than this share of its width has no side.
@@ -140,7 +140,8 @@ pub fn links(sentence: &SentenceFacts, weights: &[f32], weight_min: f32) -> Vec<
 
 /// A sentence names one side, and every linked box that has a side lies on the other.
 pub fn laterality_conflict(sentence: &SentenceFacts, linked: &[(usize, f32)], boxes: &[BoxFacts]) -> bool {
-    let mut sided = linked.iter().filter_map(|&(i, _)| boxes.get(i)).filter(|b| b.laterality != Laterality::Midline).peekable();
+    let mut sided =
+        linked.iter().filter_map(|&(i, _)| boxes.get(i)).filter(|b| b.laterality != Laterality::Midline).peekable();
     sided.peek().is_some() && sided.all(|b| sentence.contradicts(b.laterality))
 }
 
@@ -159,7 +160,11 @@ mod tests {
     }
 
     fn sentence(classes: &[i32], findings: &[&'static str], left: bool, right: bool) -> SentenceFacts {
-        SentenceFacts { classes: classes.to_vec(), findings: findings.to_vec(), lateralities: Lateralities { left, right } }
+        SentenceFacts {
+            classes: classes.to_vec(),
+            findings: findings.to_vec(),
+            lateralities: Lateralities { left, right },
+        }
     }
 
     #[test]

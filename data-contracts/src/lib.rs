@@ -7,14 +7,14 @@
 //! - `arrow` (feature): rows of the lake's tables as Arrow record batches, and the contracts they obey.
 
 pub mod boxes;
-pub mod report_labeler;
-mod labeler_terms;
 pub mod grounding;
+mod labeler_terms;
 pub mod labels;
 pub mod nms;
 pub mod preprocess;
 pub mod preview_bundle;
 pub mod radiograph;
+pub mod report_labeler;
 pub mod report_text;
 pub mod space;
 pub mod vocabulary;

@@ -199,5 +199,4 @@ fn reaches_backward(gap: &str, cue: &str) -> bool {
 }
 
 #[cfg(test)]
-#[path = "findings_labeler_tests.rs"]
 mod tests;

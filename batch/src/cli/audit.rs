@@ -1,7 +1,7 @@
 //! `d2r audit`.
 
-use crate::cli::flags::Common;
 use super::output;
+use crate::cli::flags::Common;
 use crate::error::Result;
 use crate::stages::audit;
 

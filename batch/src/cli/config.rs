@@ -2,8 +2,8 @@
 
 use clap::Subcommand;
 
-use crate::cli::flags::Common;
 use super::output;
+use crate::cli::flags::Common;
 use crate::error::{Error, Result};
 
 /// What to show.

@@ -1,7 +1,7 @@
 //! `d2r doctor`.
 
-use crate::cli::flags::Common;
 use super::output;
+use crate::cli::flags::Common;
 use crate::error::{Error, Result};
 use crate::stages::doctor;
 use crate::stages::doctor::Level;

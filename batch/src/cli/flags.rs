@@ -5,12 +5,12 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::config::{Layers, Resolved, resolve};
 use crate::config::resolve::environment;
+use crate::config::{Layers, Resolved, resolve};
+use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::lake::Shard;
 use crate::progress::Progress;
-use crate::context::Context;
 use crate::stop::StopFlag;
 
 /// Flags that every verb shares.

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 
-use crate::cli::flags::Common;
 use super::output;
+use crate::cli::flags::Common;
 use crate::error::{Error, Result};
-use crate::stages::exchange::{import_reporter, import_detector};
+use crate::stages::exchange::{import_detector, import_reporter};
 use crate::weights::detector_names::Origin;
 
 /// Whose weights.

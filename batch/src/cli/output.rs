@@ -3,9 +3,9 @@
 use std::io::Write;
 use std::path::Path;
 
+use crate::context::StageResult;
 use crate::error::{Error, Result};
 use crate::lake::atomic_file;
-use crate::context::StageResult;
 
 use crate::cli::flags::Common;
 

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use crate::cli::flags::Common;
 use super::output;
+use crate::cli::flags::Common;
 use crate::error::Result;
 use crate::stages::phantom;
 

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use crate::cli::flags::Common;
 use super::output;
+use crate::cli::flags::Common;
 use crate::error::{Error, Result};
 use crate::stages::report;
 use crate::stages::report::by_preview_model;

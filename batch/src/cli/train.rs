@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use crate::cli::flags::Common;
 use super::output;
+use crate::cli::flags::Common;
 use crate::error::Result;
-use crate::stages::train::{distill, detector, reporter};
+use crate::stages::train::{detector, distill, reporter};
 
 /// What the detector learns from.
 #[derive(Debug, clap::Args)]

@@ -7,13 +7,11 @@ pub mod detector;
 pub mod evaluate;
 pub mod generate;
 pub mod lake_config;
-pub mod phantom;
 pub mod preview;
 pub mod report;
 pub mod resolve;
 pub mod schema;
 pub mod semi;
-
 
 use serde::{Deserialize, Serialize};
 
@@ -26,7 +24,7 @@ pub struct RunConfig {
     /// Seed, device, threads.
     pub run: Run,
     /// Phantom drawing.
-    pub phantom: phantom::PhantomConfig,
+    pub phantom: d2r_phantom::PhantomConfig,
     /// Reading datasets into the lake.
     pub ingest: lake_config::IngestConfig,
     /// Detector model and training.

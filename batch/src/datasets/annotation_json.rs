@@ -13,7 +13,10 @@ use d2r_contracts::report_text::CleaningRules;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use crate::datasets::listing::{Labels, ListedBox, ListedFailure, ListedImage, ListedStudy, Listing, ReportSource, Split, Projection, relative, stays_below_root};
+use crate::datasets::listing::{
+    Labels, ListedBox, ListedFailure, ListedImage, ListedStudy, Listing, Projection, ReportSource, Split, relative,
+    stays_below_root,
+};
 use crate::error::{Error, Result};
 
 /// Folders, relative to the root, in which image paths may start.

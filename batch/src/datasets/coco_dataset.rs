@@ -10,7 +10,9 @@ use d2r_contracts::labels::lesion_class_id;
 use d2r_contracts::report_text::CleaningRules;
 
 use crate::datasets::coco_export::{Annotation, Coco, CocoImage};
-use crate::datasets::listing::{Labels, ListOptions, ListedBox, ListedFailure, ListedImage, Listing, Split, Projection, relative, stays_below_root};
+use crate::datasets::listing::{
+    Labels, ListOptions, ListedBox, ListedFailure, ListedImage, Listing, Projection, Split, relative, stays_below_root,
+};
 use crate::error::{Error, Result};
 
 /// Lists a folder with COCO files in it, in `annotations/`, or in one folder per split; or one such file.

@@ -9,7 +9,9 @@ use d2r_contracts::labels::{CHEXPERT_LABELS, LabelState};
 use d2r_contracts::report_text::CleaningRules;
 
 use crate::datasets::label_csv::{BadRow, LabelCsv};
-use crate::datasets::listing::{Labels, ListOptions, ListedFailure, ListedImage, ListedStudy, Listing, ReportSource, Split, Projection, relative};
+use crate::datasets::listing::{
+    Labels, ListOptions, ListedFailure, ListedImage, ListedStudy, Listing, Projection, ReportSource, Split, relative,
+};
 use crate::datasets::source::EXTENSIONS;
 use crate::error::{Error, Result};
 

@@ -10,7 +10,9 @@ use d2r_contracts::labels::{NO_FINDING, lesion_class_id};
 use d2r_contracts::report_text::CleaningRules;
 
 use crate::datasets::label_csv::{BadRow, Column, CsvRow, LabelCsv, find_csv};
-use crate::datasets::listing::{Labels, ListOptions, ListedBox, ListedFailure, ListedImage, Listing, Split, Projection, relative};
+use crate::datasets::listing::{
+    Labels, ListOptions, ListedBox, ListedFailure, ListedImage, Listing, Projection, Split, relative,
+};
 use crate::datasets::source::image_files;
 use crate::error::{Error, Result};
 

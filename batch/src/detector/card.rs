@@ -7,11 +7,11 @@ use d2r_contracts::preprocess::{Fit, InputSpec};
 use serde::{Deserialize, Serialize};
 use tch::Device;
 
-use crate::training::checkpoint::load_strict;
-use crate::training::model_card::ModelCard;
 use crate::config::detector::DetectorModelConfig;
 use crate::detector::detector::Detector;
 use crate::error::Result;
+use crate::training::checkpoint::load_strict;
+use crate::training::model_card::ModelCard;
 
 /// What a detector needs beside its weights.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

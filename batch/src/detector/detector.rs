@@ -6,18 +6,18 @@ use d2r_contracts::labels::LESION_CLASSES;
 use d2r_contracts::space::Model;
 use tch::{Device, Tensor, nn};
 
+use crate::config::detector::{Architecture, BackboneNorm, DetectorModelConfig, Profile};
 use crate::detector::detection::{Detection, PseudoBoxes};
-use crate::detector::rcnn::faster_rcnn::{FasterRcnn, PyramidInput};
-use crate::detector::fcos::head::{FcosHead, HeadShape};
 use crate::detector::fcos::candidates::{Ranking, select};
+use crate::detector::fcos::head::{FcosHead, HeadShape};
 use crate::detector::fcos::losses;
+use crate::detector::fcos::points::{Level, levels};
 use crate::detector::fpn::{Fpn, TopLevels};
 use crate::detector::losses::DetectionLosses;
-use crate::detector::fcos::points::{Level, levels};
-use crate::detector::resnet::{DEPTHS, ResNet, TrunkShape};
+use crate::detector::rcnn::faster_rcnn::{FasterRcnn, PyramidInput};
 use crate::detector::rcnn::sampler::Draw;
+use crate::detector::resnet::{DEPTHS, ResNet, TrunkShape};
 use crate::detector::target::BatchTargets;
-use crate::config::detector::{Architecture, BackboneNorm, DetectorModelConfig, Profile};
 use crate::error::{Error, Result};
 use crate::nn::running_statistics::RunningStatistics;
 
@@ -151,7 +151,12 @@ impl Detector {
     ///
     /// # Errors
     /// Those of [`Detector::losses`].
-    pub fn losses_without_statistics(&self, images: &Tensor, targets: BatchTargets, draw: &mut Draw) -> Result<DetectionLosses> {
+    pub fn losses_without_statistics(
+        &self,
+        images: &Tensor,
+        targets: BatchTargets,
+        draw: &mut Draw,
+    ) -> Result<DetectionLosses> {
         let kept = (self.config.norm == BackboneNorm::Batch).then(|| RunningStatistics::of(&self.vs));
         let losses = self.losses(images, targets, draw);
         if let Some(kept) = kept {

@@ -1,8 +1,8 @@
 //! The two sets of conventions in which detectors differ: torchvision's, for weights and numbers that everybody can
 //! check, and that of Unbiased Teacher v2 (arXiv:2206.09500; detectron2's, with an edge coder and uncertainties).
 
-use crate::detector::rcnn::roi_align::RoiAlign;
 use crate::config::detector::Profile;
+use crate::detector::rcnn::roi_align::RoiAlign;
 
 /// Everything in which the Faster R-CNNs differ.
 #[derive(Debug, Clone, Copy, PartialEq)]

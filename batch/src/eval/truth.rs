@@ -10,8 +10,8 @@ use d2r_contracts::rows::Row;
 use d2r_contracts::tables::{TruthFindingRow, TruthLesionRow};
 
 use crate::error::{Error, Result};
-use crate::eval::text::label_f1::States;
 use crate::eval::links::DrawnLesion;
+use crate::eval::text::label_f1::States;
 use crate::lake::Lake;
 use crate::lake::digest::sha256_hex;
 

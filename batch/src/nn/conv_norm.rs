@@ -4,8 +4,8 @@
 use tch::nn::ModuleT;
 use tch::{Tensor, nn};
 
-use crate::nn::frozen_batch_norm::FrozenBatchNorm;
 use crate::config::detector::BackboneNorm;
+use crate::nn::frozen_batch_norm::FrozenBatchNorm;
 
 const EPS: f64 = 1e-5;
 

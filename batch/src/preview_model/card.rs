@@ -7,11 +7,11 @@ use d2r_contracts::vocabulary::Vocabulary;
 use serde::{Deserialize, Serialize};
 use tch::Device;
 
-use crate::training::checkpoint::load_strict;
-use crate::training::model_card::ModelCard;
 use crate::config::preview::PreviewModelConfig;
 use crate::error::Result;
 use crate::preview_model::model::preview_model::PreviewModel;
+use crate::training::checkpoint::load_strict;
+use crate::training::model_card::ModelCard;
 
 /// The kind of its runs.
 pub const KIND: &str = "student";

@@ -5,9 +5,9 @@ use d2r_viewer::generate::{Hypothesis, Writer};
 use d2r_viewer::graph::{Cache, Encoded, Plan, encode, plan, step};
 use tch::{Device, Kind, Tensor};
 
-use crate::preview_model::onnx::graphs::graphs;
-use crate::preview_model::model::preview_model::PreviewModel;
 use crate::config::preview::{PreviewModelConfig, Tier};
+use crate::preview_model::model::preview_model::PreviewModel;
+use crate::preview_model::onnx::graphs::graphs;
 
 const WORDS: i64 = 30;
 

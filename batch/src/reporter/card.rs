@@ -7,12 +7,12 @@ use d2r_contracts::vocabulary::Vocabulary;
 use serde::{Deserialize, Serialize};
 use tch::Device;
 
+use crate::config::report::{AlignmentConfig, ReportModelConfig};
+use crate::error::Result;
+use crate::reporter::batches::study::VisualSpec;
+use crate::reporter::model::report_model::ReportModel;
 use crate::training::checkpoint::load_strict;
 use crate::training::model_card::ModelCard;
-use crate::config::report::{AlignmentConfig, ReportModelConfig};
-use crate::reporter::batches::study::VisualSpec;
-use crate::error::Result;
-use crate::reporter::model::report_model::ReportModel;
 
 /// What a report model needs beside its weights.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

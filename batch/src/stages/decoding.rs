@@ -3,10 +3,10 @@
 use d2r_contracts::report_text::{mentions_prior, tokens};
 use d2r_contracts::vocabulary::Vocabulary;
 
-use crate::context::Context;
 use crate::config::generate::{GenerateConfig, LengthPenalty as Penalty, Method as Choice};
-use crate::reporter::batches::laterality_swap::LateralitySwap;
+use crate::context::Context;
 use crate::error::Result;
+use crate::reporter::batches::laterality_swap::LateralitySwap;
 use crate::reporter::decode::decode_options::{DecodeOptions, LengthPenalty, Method, Sampling};
 
 /// How reports are written, by the configuration.

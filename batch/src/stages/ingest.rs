@@ -13,8 +13,8 @@ use std::time::Instant;
 use d2r_contracts::decode::DecodeOptions;
 use d2r_contracts::report_text::CleaningRules;
 
-use crate::context::{Context, FileDigest, StageResult};
 use crate::config::lake_config::IngestConfig;
+use crate::context::{Context, FileDigest, StageResult};
 use crate::datasets::lesion_rows::FusionRule;
 use crate::datasets::listing::{ListOptions, Listing, Split};
 use crate::datasets::report_sections::Section;

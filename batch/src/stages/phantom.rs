@@ -6,18 +6,19 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use d2r_contracts::rows::Row;
+use d2r_phantom::catalogue::Catalogue;
+use d2r_phantom::layouts::identity::Split;
+use d2r_phantom::layouts::output_folder::{MANIFEST, Manifest, OutputFolder, sha256_hex};
+use d2r_phantom::truth::{Truth, of_labelled, of_visits};
+use d2r_phantom::{Observer, PhantomConfig, layouts};
 use walkdir::WalkDir;
 
 use crate::context::{Context, FileDigest, StageResult};
-use crate::stages::work_key::work_key;
-use crate::config::phantom::PhantomConfig;
-use crate::phantom::catalogue::Catalogue;
-use crate::phantom::layouts::identity::Split;
-use crate::phantom::layouts::output_folder::{MANIFEST, Manifest, OutputFolder, sha256_hex};
-use crate::phantom::truth::{Truth, of_labelled, of_visits};
-use crate::phantom::layouts::{annotation_json, iu_xray, mimic, vindr};
 use crate::error::{Error, Result};
 use crate::lake::{Lake, Partition, Provenance, Shard};
+use crate::progress::Task;
+use crate::stages::work_key::work_key;
+use crate::stop::StopFlag;
 
 /// The truth tables' folder, a lake of its own.
 pub const TRUTH: &str = "truth";
@@ -55,19 +56,7 @@ fn settings(ctx: &Context, args: &Args) -> Result<(PhantomConfig, u64)> {
         config.labelled_images = images;
         config.report_studies = images;
     }
-    let shares = [config.normal_share, config.lateral_share, config.val_share, config.test_share];
-    if shares.iter().any(|share| !(0.0..=1.0).contains(share)) || config.val_share + config.test_share > 1.0 {
-        return Err(Error::Config {
-            place: "phantom".into(),
-            problem: "shares lie between 0 and 1, and val_share and test_share leave something for training".into(),
-        });
-    }
-    if !(64..=4096).contains(&config.size) {
-        return Err(Error::Config {
-            place: "phantom.size".into(),
-            problem: format!("{} pixels; films have 64 to 4096", config.size),
-        });
-    }
+    config.check()?;
     Ok((config, args.seed.unwrap_or(ctx.config.run.seed)))
 }
 
@@ -76,21 +65,33 @@ fn key(config: &PhantomConfig, seed: u64) -> Result<String> {
     Ok(work_key(&[("stage", "phantom"), ("phantom", &settings), ("seed", &seed.to_string())]))
 }
 
+/// Progress and stop signal of a phantom's writing.
+struct Watch {
+    task: Task,
+    stop: StopFlag,
+}
+
+impl Observer for Watch {
+    fn written(&self, n: u64) {
+        self.task.advance(n);
+    }
+
+    fn layout(&self, name: &str) {
+        self.task.message(name);
+    }
+
+    fn stop_signal(&self) -> Option<i32> {
+        self.stop.signal()
+    }
+}
+
 fn write(ctx: &Context, out: &Path, config: &PhantomConfig, seed: u64, work_key: &str) -> Result<Manifest> {
-    let folder = OutputFolder::start(out, &ctx.stop)?;
     let catalogue = Catalogue::plan(config, seed);
-    let task = ctx.progress.task("phantom", catalogue.films(), "images");
-    task.message("VinDr-CXR layouts");
-    vindr::write_physionet(&folder, "vindr", &catalogue.vindr, seed, &task)?;
-    vindr::write_kaggle(&folder, "vindr_kaggle", &catalogue.vindr_kaggle, seed, &task)?;
-    task.message("MIMIC-CXR-JPG layout");
-    mimic::write(&folder, "mimic", &catalogue.mimic, seed, &task)?;
-    task.message("R2Gen and IU X-Ray layouts");
-    annotation_json::write(&folder, "annotation", &catalogue.annotation, &task)?;
-    iu_xray::write(&folder, "iu_xray", &catalogue.iu_xray, &task)?;
-    task.message("truth tables");
+    let watch = Watch { task: ctx.progress.task("phantom", catalogue.films(), "images"), stop: ctx.stop.clone() };
+    let folder = OutputFolder::start(out, &watch)?;
+    layouts::write(&folder, &catalogue, seed)?;
+    watch.layout("truth tables");
     let mut counts = write_truth(&folder, &catalogue, work_key)?;
-    task.finish();
     for (name, count) in [
         ("vindr.images", catalogue.vindr.len()),
         ("vindr_kaggle.images", catalogue.vindr_kaggle.len()),
@@ -100,7 +101,9 @@ fn write(ctx: &Context, out: &Path, config: &PhantomConfig, seed: u64, work_key:
     ] {
         counts.insert(name.to_owned(), count as u64);
     }
-    folder.finish(work_key, counts)
+    let manifest = folder.finish(work_key, counts)?;
+    watch.task.finish();
+    Ok(manifest)
 }
 
 /// Writes the truth tables of all sets; the number of rows by table.
@@ -135,7 +138,9 @@ fn write_truth(folder: &OutputFolder, catalogue: &Catalogue, work_key: &str) -> 
             paths.push(path.to_string_lossy().into_owned());
         }
     }
-    paths.iter().try_for_each(|path| folder.adopt(path))?;
+    for path in &paths {
+        folder.adopt(path)?;
+    }
     Ok(counts)
 }
 

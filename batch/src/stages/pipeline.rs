@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::context::{Context, StageResult};
 use super::{annotate, audit, evaluate, ingest, phantom, report, validate};
-use crate::stages::train::{detector, reporter};
+use crate::context::{Context, StageResult};
 use crate::error::{Error, Result};
 use crate::lake::{Shard, atomic_file};
+use crate::stages::train::{detector, reporter};
 
 /// Stages that only look.
 const CHECKS: [&str; 2] = ["audit", "validate"];

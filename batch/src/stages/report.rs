@@ -20,11 +20,11 @@ use self::report_rows::Tables;
 use self::similarity::Similarity;
 use self::written::Writer;
 use crate::context::{Context, StageResult};
-use crate::stages::decoding::swapped_tokens;
-use crate::stages::work_key::work_key;
 use crate::error::{Error, Result};
 use crate::lake::{Lake, PartManifest, Partition, Provenance, Shard, atomic_file};
 use crate::reporter::card::load_reporter;
+use crate::stages::decoding::swapped_tokens;
+use crate::stages::work_key::work_key;
 
 /// Films read, and written about, at a time.
 const CHUNK: usize = 64;

@@ -10,11 +10,11 @@ use d2r_contracts::tables::TrainLogRow;
 use serde::{Deserialize, Serialize};
 use tch::{Tensor, nn};
 
-use crate::training::optimizer::Optimizer;
-use crate::training::run_dir::RunDir;
+use crate::detector::semi::guard::Guard;
 use crate::error::{Error, Result};
 use crate::lake::digest::sha256_file;
-use crate::detector::semi::guard::Guard;
+use crate::training::optimizer::Optimizer;
+use crate::training::run_dir::RunDir;
 
 /// Names and tensors in a fixed order.
 pub type NamedTensors = Vec<(String, Tensor)>;

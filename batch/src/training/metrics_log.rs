@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use d2r_contracts::tables::TrainLogRow;
 use prost::Message;
 
-use crate::training::run_dir::RunDir;
 use crate::error::{Error, Result};
+use crate::training::run_dir::RunDir;
 
 /// Writes rows of the training log as they come.
 #[derive(Debug)]

@@ -5,9 +5,9 @@ use std::path::Path;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::training::run_dir::RunDir;
 use crate::error::{Error, Result};
 use crate::lake::digest::sha256_file;
+use crate::training::run_dir::RunDir;
 
 /// Research-use notice, repeated wherever a model speaks to people.
 pub const NOTICE: &str = "Research software, not a medical device. Not for diagnosis.";

@@ -3,8 +3,8 @@
 
 use tch::{Kind, Tensor};
 
-use crate::training::checkpoint::NamedTensors;
 use crate::error::{Error, Result};
+use crate::training::checkpoint::NamedTensors;
 
 /// The update rule.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -8,11 +8,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use crate::training::checkpoint::{NamedTensors, write_tensors};
+use crate::context::{Context, StageResult};
 use crate::error::{Error, Result};
 use crate::lake::atomic_file;
 use crate::lake::digest::sha256_file;
-use crate::context::{Context, StageResult};
+use crate::training::checkpoint::{NamedTensors, write_tensors};
 
 /// A training run's folder.
 #[derive(Debug, Clone)]

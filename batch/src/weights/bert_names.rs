@@ -5,10 +5,10 @@ use std::path::Path;
 
 use tch::Tensor;
 
-use crate::weights::import::ImportReport;
-use crate::reporter::align::alignment::Alignment;
 use crate::error::{Error, Result};
+use crate::reporter::align::alignment::Alignment;
 use crate::training::checkpoint::read_tensors;
+use crate::weights::import::ImportReport;
 
 /// Where the encoders stand among the alignment's variables.
 const ENCODERS: [&str; 2] = ["text_extractor.bert.", "textlist_extractor.bert."];
@@ -82,8 +82,15 @@ mod tests {
 
     fn published(width: i64, words: i64) -> Vec<(String, Tensor)> {
         let vs = tch::nn::VarStore::new(Device::Cpu);
-        let shape =
-            crate::reporter::align::bert::BertShape { words, positions: 512, width, layers: 1, heads: 2, d_ff: 16, dropout: 0.0 };
+        let shape = crate::reporter::align::bert::BertShape {
+            words,
+            positions: 512,
+            width,
+            layers: 1,
+            heads: 2,
+            d_ff: 16,
+            dropout: 0.0,
+        };
         let _bert = crate::reporter::align::bert::Bert::new(&(vs.root() / "bert"), shape);
         let mut tensors: Vec<(String, Tensor)> = vs
             .variables()

@@ -6,11 +6,11 @@ use std::path::Path;
 use serde::Serialize;
 use tch::Tensor;
 
-use crate::weights::detector_names::{Fate, Origin, fate, shift_pyramid};
 use crate::config::detector::{Architecture, DetectorModelConfig};
 use crate::detector::detector::Detector;
 use crate::error::{Error, Result};
 use crate::training::checkpoint::read_tensors;
+use crate::weights::detector_names::{Fate, Origin, fate, shift_pyramid};
 
 /// What to import.
 #[derive(Debug, Clone)]

@@ -5,12 +5,12 @@ use std::path::Path;
 
 use tch::Tensor;
 
-use crate::weights::import::ImportReport;
 use crate::error::{Error, Result};
 use crate::nn::positional::sinusoidal;
 use crate::reporter::model::encoder_decoder::MAX_POSITIONS;
 use crate::reporter::model::report_model::ReportModel;
 use crate::training::checkpoint::read_tensors;
+use crate::weights::import::ImportReport;
 
 /// Where the trunk stands in the file, and its children's names in torchvision.
 const TRUNK: &str = "visual_extractor.model.";

@@ -1,4 +1,6 @@
-use d2r_contracts::report_text::{CleaningRules, Lateralities, clean, mentions_prior, sentences, lateralities, swap_laterality, tokens};
+use d2r_contracts::report_text::{
+    CleaningRules, Lateralities, clean, lateralities, mentions_prior, sentences, swap_laterality, tokens,
+};
 use d2r_contracts::vocabulary::Vocabulary;
 use serde_json::Value;
 

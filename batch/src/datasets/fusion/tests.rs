@@ -59,7 +59,8 @@ fn distance(ours: &[Fused], theirs: &[Boxed]) -> f64 {
 }
 
 fn golden() -> Golden {
-    serde_json::from_str(include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/golden/fusion/fusion.json"))).expect("the golden file is JSON of this shape")
+    serde_json::from_str(include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/golden/fusion/fusion.json")))
+        .expect("the golden file is JSON of this shape")
 }
 
 fn fuse_case(case: &Case, iou_min: f64) -> Vec<Fused> {

@@ -17,9 +17,9 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
-use crate::detector::batches::augment::{LabelledBox, augment, sample_rng};
-use crate::datasets::source::{SourceError, read_radiograph};
 use crate::config::detector::AugmentConfig;
+use crate::datasets::source::{SourceError, read_radiograph};
+use crate::detector::batches::augment::{LabelledBox, augment, sample_rng};
 use crate::error::{Error, Result};
 use crate::progress::Task;
 use crate::stop::StopFlag;

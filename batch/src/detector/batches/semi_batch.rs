@@ -8,10 +8,10 @@ use std::thread;
 use crossbeam_channel::{Receiver, bounded};
 use rayon::prelude::*;
 
+use crate::config::semi::{StrongConfig, StrongLabelled};
 use crate::detector::batches::augment::{LabelledBox, augment, sample_rng};
 use crate::detector::batches::loader::{BatchPlan, DetectionSet};
 use crate::detector::batches::strong_augment::strong_augment;
-use crate::config::semi::{StrongConfig, StrongLabelled};
 use crate::error::{Error, Result};
 
 /// Batches prepared before they are asked for.

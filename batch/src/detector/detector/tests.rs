@@ -4,12 +4,12 @@ use d2r_contracts::boxes::BoxXyxy;
 use serde_json::Value;
 use tch::{Device, Tensor};
 
-use crate::detector::rcnn::sampler::Draw;
-use crate::detector::target::{BatchTargets, Target};
 use super::*;
 use crate::config::detector::{BackboneNorm, RcnnConfig};
 use crate::config::{Layers, resolve};
 use crate::detector::losses::Part;
+use crate::detector::rcnn::sampler::Draw;
+use crate::detector::target::{BatchTargets, Target};
 use crate::nn::parity_golden::{assert_close, assert_sampled, fill, golden, image, input, numbers, values};
 
 /// Torchvision's sizes: ResNet-50, 256 channels. Their batch norms are in evaluation mode, which is the frozen one.

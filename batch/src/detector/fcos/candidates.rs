@@ -5,12 +5,12 @@ use d2r_contracts::space::Model;
 use rayon::prelude::*;
 use tch::{Device, Kind, Tensor};
 
+use crate::config::detector::{DetectorModelConfig, Profile};
 use crate::detector::detection::Detection;
 use crate::detector::fcos::head::LevelOutputs;
 use crate::detector::fcos::losses::corners;
-use crate::detector::grouped_nms::grouped_nms;
 use crate::detector::fcos::points::{Level, points};
-use crate::config::detector::{DetectorModelConfig, Profile};
+use crate::detector::grouped_nms::grouped_nms;
 use crate::error::{Error, Result};
 
 /// What a score is made of.

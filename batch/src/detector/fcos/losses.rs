@@ -6,13 +6,16 @@ use std::collections::BTreeSet;
 use rayon::prelude::*;
 use tch::{Kind, Tensor};
 
-use crate::detector::fcos::assignment::{PointRule, assign, points_of};
-use crate::detector::edge_losses::{NLL_WEIGHT, POINT_CERTAINTY, edge_nll, teacher_better};
-use crate::detector::fcos::head::LevelOutputs;
-use crate::detector::losses::{DetectionLosses, Part, centerness_sum, centerness_target, giou_loss, sigmoid_focal_background, sigmoid_focal_rows, sigmoid_focal_sum};
-use crate::detector::fcos::points::{Level, Point, points};
-use crate::detector::target::{BatchTargets, Supervision, Target};
 use crate::config::detector::Profile;
+use crate::detector::edge_losses::{NLL_WEIGHT, POINT_CERTAINTY, edge_nll, teacher_better};
+use crate::detector::fcos::assignment::{PointRule, assign, points_of};
+use crate::detector::fcos::head::LevelOutputs;
+use crate::detector::fcos::points::{Level, Point, points};
+use crate::detector::losses::{
+    DetectionLosses, Part, centerness_sum, centerness_target, giou_loss, sigmoid_focal_background, sigmoid_focal_rows,
+    sigmoid_focal_sum,
+};
+use crate::detector::target::{BatchTargets, Supervision, Target};
 
 /// The outputs of all levels, one after the other.
 struct Joined {

@@ -3,8 +3,8 @@
 
 use tch::{Tensor, nn};
 
-use crate::detector::rcnn::roi_align::{BINS, Roi, RoiAlign};
 use crate::config::detector::{BackboneNorm, RcnnConfig};
+use crate::detector::rcnn::roi_align::{BINS, Roi, RoiAlign};
 use crate::nn::conv_norm::{ConvNorm, ConvShape};
 
 /// The head.

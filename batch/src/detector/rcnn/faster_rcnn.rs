@@ -3,15 +3,15 @@
 use d2r_contracts::space::Model;
 use tch::{Tensor, nn};
 
+use crate::config::detector::DetectorModelConfig;
 use crate::detector::detection::Detection;
-use crate::detector::losses::{DetectionLosses, Part};
 use crate::detector::fcos::points::Level;
+use crate::detector::losses::{DetectionLosses, Part};
 use crate::detector::profile::RcnnRules;
 use crate::detector::rcnn::roi_heads::{RoiHeads, RoiInput};
 use crate::detector::rcnn::rpn::Rpn;
 use crate::detector::rcnn::sampler::Draw;
 use crate::detector::target::{BatchTargets, PaddedTargets};
-use crate::config::detector::DetectorModelConfig;
 use crate::error::Result;
 
 /// Both stages.

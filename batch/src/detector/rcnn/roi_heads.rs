@@ -6,20 +6,20 @@ use d2r_contracts::space::Model;
 use rayon::prelude::*;
 use tch::{Device, Kind, Tensor, nn};
 
+use crate::config::detector::{DetectorModelConfig, RcnnConfig};
 use crate::detector::box_coder::{ROI_WEIGHTS, decode, encode};
-use crate::detector::rcnn::box_head::BoxHead;
 use crate::detector::detection::Detection;
 use crate::detector::edge_box_coder;
 use crate::detector::edge_losses::{ROI_CERTAINTY, edge_regression_loss, softmax_focal, teacher_better};
 use crate::detector::grouped_nms::grouped_nms;
 use crate::detector::losses::smooth_l1;
 use crate::detector::profile::RcnnRules;
+use crate::detector::rcnn::box_head::BoxHead;
 use crate::detector::rcnn::roi_align::{Roi, pyramid_level};
 use crate::detector::rcnn::roi_sampling::{SampledRois, sample};
 use crate::detector::rcnn::rpn::Proposals;
 use crate::detector::rcnn::sampler::Draw;
 use crate::detector::target::{Supervision, Target};
-use crate::config::detector::{DetectorModelConfig, RcnnConfig};
 use crate::error::{Error, Result};
 
 /// Finest pyramid level that regions are pooled from.

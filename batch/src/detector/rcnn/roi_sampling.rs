@@ -4,10 +4,10 @@
 use d2r_contracts::boxes::BoxXyxy;
 use d2r_contracts::space::Model;
 
+use crate::config::detector::RcnnConfig;
 use crate::detector::rcnn::rpn::Proposals;
 use crate::detector::rcnn::sampler::Draw;
 use crate::detector::target::Target;
-use crate::config::detector::RcnnConfig;
 
 /// A proposal is foreground from this IoU on.
 const FOREGROUND_IOU: f32 = 0.5;

@@ -6,17 +6,17 @@ use d2r_contracts::space::Model;
 use rayon::prelude::*;
 use tch::{Device, Kind, Tensor, nn};
 
-use crate::detector::rcnn::anchors::{PER_CELL, anchors};
+use crate::config::detector::RcnnConfig;
 use crate::detector::box_coder::{RPN_WEIGHTS, decode, encode};
+use crate::detector::fcos::points::Level;
 use crate::detector::grouped_nms::grouped_nms;
 use crate::detector::iou::pairwise_iou;
 use crate::detector::losses::{objectness_loss, smooth_l1};
-use crate::detector::rcnn::matcher::{BACKGROUND, IGNORED, Matcher};
-use crate::detector::fcos::points::Level;
 use crate::detector::profile::RcnnRules;
+use crate::detector::rcnn::anchors::{PER_CELL, anchors};
+use crate::detector::rcnn::matcher::{BACKGROUND, IGNORED, Matcher};
 use crate::detector::rcnn::sampler::{Draw, Sampler};
 use crate::detector::target::{PaddedTargets, Supervision};
-use crate::config::detector::RcnnConfig;
 use crate::error::{Error, Result};
 
 /// Finest level of the pyramid.

@@ -71,7 +71,8 @@ impl Guard {
             return Verdict::GoOn;
         }
         self.rollbacks += 1;
-        self.pseudo_label_factor = if self.rollbacks > config.rollbacks_max { 0.0 } else { self.pseudo_label_factor * 0.5 };
+        self.pseudo_label_factor =
+            if self.rollbacks > config.rollbacks_max { 0.0 } else { self.pseudo_label_factor * 0.5 };
         Verdict::RollBack(format!(
             "AP50 fell from {before:.3} at the end of the burn-in to {ap50:.3}: back to there, pseudo-labels now count {:.3}",
             self.pseudo_label_factor

@@ -6,8 +6,8 @@ use d2r_contracts::tables::TrainLogRow;
 use tch::{Device, Kind, Tensor};
 
 use crate::detector::losses::read_parts;
-use crate::error::Result;
 use crate::detector::semi::guard::Signals;
+use crate::error::Result;
 
 /// Counts of one step.
 #[derive(Debug, Clone, Copy, Default)]

@@ -6,13 +6,13 @@ use d2r_contracts::space::Model;
 use serde_json::Value;
 use tch::{Kind, Tensor};
 
-use crate::detector::rcnn::anchors::anchors;
 use crate::detector::box_coder::{decode, encode};
+use crate::detector::fcos::points::levels;
 use crate::detector::grouped_nms::grouped_nms;
 use crate::detector::iou::{paired_iou, pairwise_iou};
 use crate::detector::losses::{giou_loss, sigmoid_focal_sum};
+use crate::detector::rcnn::anchors::anchors;
 use crate::detector::rcnn::matcher::Matcher;
-use crate::detector::fcos::points::levels;
 use crate::detector::rcnn::roi_align::pyramid_level;
 use crate::nn::parity_golden::{assert_close, golden, numbers, tensor, values};
 

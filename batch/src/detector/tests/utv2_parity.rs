@@ -4,7 +4,9 @@
 use tch::{Kind, Tensor};
 
 use crate::detector::edge_box_coder;
-use crate::detector::edge_losses::{POINT_CERTAINTY, ROI_CERTAINTY, edge_regression_loss, softmax_focal, teacher_better};
+use crate::detector::edge_losses::{
+    POINT_CERTAINTY, ROI_CERTAINTY, edge_regression_loss, softmax_focal, teacher_better,
+};
 use crate::detector::fcos::head::expected_distance;
 use crate::detector::fcos::losses::{better_edge_loss, distance_losses, stride_overlap};
 use crate::detector::losses::{objectness_loss, sigmoid_focal_rows};

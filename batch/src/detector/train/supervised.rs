@@ -8,18 +8,12 @@ use std::time::Instant;
 use d2r_contracts::tables::TrainLogRow;
 use tch::{Kind, Tensor};
 
-use crate::training::checkpoint;
-use crate::training::checkpoint::{TrainState, assign_strict, copied, named_tensors};
-use crate::detector::evaluation::evaluate;
-use crate::training::lr_schedule::lr_factor;
-use crate::training::metrics_log::MetricsLog;
-use crate::training::optimizer::{Optimizer, ParamGroup, Rule, decay_split, ema_update};
-use crate::training::run_dir::RunDir;
 use crate::config::detector::{DetectorTrainConfig, OptimizerKind};
 use crate::detector::batches::augment::{LabelledBox, sample_rng};
 use crate::detector::batches::collate::stack_images;
 use crate::detector::batches::loader::{BatchPlan, DetectionSet, PlainBatch, Sampler};
 use crate::detector::detector::Detector;
+use crate::detector::evaluation::evaluate;
 use crate::detector::losses::{Part, read_parts};
 use crate::detector::rcnn::sampler::Draw;
 use crate::detector::target::{BatchTargets, Target};
@@ -27,6 +21,12 @@ use crate::error::{Error, Result};
 use crate::lake::digest::sha256_file;
 use crate::progress::Progress;
 use crate::stop::StopFlag;
+use crate::training::checkpoint;
+use crate::training::checkpoint::{TrainState, assign_strict, copied, named_tensors};
+use crate::training::lr_schedule::lr_factor;
+use crate::training::metrics_log::MetricsLog;
+use crate::training::optimizer::{Optimizer, ParamGroup, Rule, decay_split, ema_update};
+use crate::training::run_dir::RunDir;
 
 /// Adam's second decay and epsilon.
 const BETA2: f64 = 0.999;

@@ -2,10 +2,10 @@
 
 use d2r_contracts::labels::{LESION_CLASSES, lesion_class_name};
 
-use crate::eval::detection::average_precision::{ClassAp, Coco, ImageBoxes};
 use crate::eval::bootstrap::interval;
-use crate::eval::figure::Figure;
+use crate::eval::detection::average_precision::{ClassAp, Coco, ImageBoxes};
 use crate::eval::detection::kaggle_ap::{Interpolation, KaggleAp};
+use crate::eval::figure::Figure;
 use crate::eval::signature::signature;
 
 /// How intervals are drawn.

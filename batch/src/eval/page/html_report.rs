@@ -5,8 +5,8 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use crate::eval::detection::average_precision::ClassAp;
 use crate::eval::page::gallery::{Case, render};
-use crate::eval::text::label_f1::LabelScore;
 use crate::eval::page::plots::Plot;
+use crate::eval::text::label_f1::LabelScore;
 
 /// Printed on every page.
 pub const NOTICE: &str = "Research software, not a medical device.";

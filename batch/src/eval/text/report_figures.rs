@@ -3,17 +3,17 @@
 
 use d2r_contracts::labels::LabelState;
 
-use crate::eval::text::bleu::{BleuCounts, bleu_counts, total};
 use crate::eval::bootstrap::interval;
+use crate::eval::detection::detection_figures::Resampling;
+use crate::eval::figure::Figure;
+use crate::eval::links::LinkCounts;
+use crate::eval::signature::signature;
+use crate::eval::text::bleu::{BleuCounts, bleu_counts, total};
 use crate::eval::text::cider::cider;
 use crate::eval::text::constant_report::best_constant_report;
-use crate::eval::detection::detection_figures::Resampling;
 use crate::eval::text::diversity::Diversity;
-use crate::eval::figure::Figure;
 use crate::eval::text::label_f1::{LabelScore, MACRO, MICRO, States, UncertainAs, VARIANTS, label_f1, per_label};
-use crate::eval::links::LinkCounts;
 use crate::eval::text::rouge::rouge_l_one;
-use crate::eval::signature::signature;
 use d2r_contracts::report_labeler::label;
 
 /// A generated report and its reference, both cleaned.

@@ -30,7 +30,9 @@ struct Expected {
 }
 
 fn sets() -> Vec<Set> {
-    let golden: Golden = serde_json::from_str(include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/golden/eval/text_metrics.json"))).unwrap();
+    let golden: Golden =
+        serde_json::from_str(include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/golden/eval/text_metrics.json")))
+            .unwrap();
     golden.sets
 }
 

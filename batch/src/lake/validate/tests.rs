@@ -2,8 +2,8 @@
 
 use d2r_contracts::tables::{ImageRow, LesionRow, ReportSentenceRow};
 
-use crate::lake::store::tests::{lake, provenance};
 use super::violations;
+use crate::lake::store::tests::{lake, provenance};
 use crate::lake::{Lake, Partition, Shard};
 
 fn partition() -> Partition {

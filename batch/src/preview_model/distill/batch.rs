@@ -2,10 +2,10 @@
 
 use tch::{Device, Kind, Tensor};
 
-use crate::preview_model::distill::augmentation::{Beyond, Move, moved};
-use crate::preview_model::model::preview_model::{CLASSES, LABELS};
-use crate::preview_model::distill::targets::{CellTargets, TargetBox, cell_targets};
 use crate::error::Result;
+use crate::preview_model::distill::augmentation::{Beyond, Move, moved};
+use crate::preview_model::distill::targets::{CellTargets, TargetBox, cell_targets};
+use crate::preview_model::model::preview_model::{CLASSES, LABELS};
 
 /// A film to learn from.
 #[derive(Debug, Clone)]

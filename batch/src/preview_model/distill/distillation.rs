@@ -3,9 +3,9 @@
 
 use tch::{Kind, Reduction, Tensor};
 
-use crate::preview_model::distill::batch::PreviewBatch;
-use crate::preview_model::model::preview_model::{PreviewModel, PreviewFeatures};
 use crate::config::preview::DistillConfig;
+use crate::preview_model::distill::batch::PreviewBatch;
+use crate::preview_model::model::preview_model::{PreviewFeatures, PreviewModel};
 
 /// Kept away from 0 and 1 where a logarithm is taken.
 const TINY: f64 = 1e-4;

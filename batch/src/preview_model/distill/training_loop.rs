@@ -9,25 +9,25 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tch::{Device, Kind, Tensor, nn};
 
+use crate::config::preview::DistillConfig;
+use crate::error::{Error, Result};
+use crate::nn::mlp::linear;
+use crate::preview_model::distill::augmentation::{Beyond, Move, in_other_greys, moved};
+use crate::preview_model::distill::batch::{PreviewBatch, PreviewExample, stack_examples};
+use crate::preview_model::distill::distillation::{TeacherView, losses};
+use crate::preview_model::model::preview_model::PreviewModel;
+use crate::progress::Progress;
+use crate::reporter::batches::collate::stack_visuals;
+use crate::reporter::batches::study::{ReportExample, StudyVisual, VisualSpec};
+use crate::reporter::model::report_model::ReportModel;
+use crate::reporter::train::training_loop::{ReportOutcome, mixed_seed, visual_tensors};
+use crate::stop::StopFlag;
 use crate::training::checkpoint;
 use crate::training::checkpoint::{TrainState, assign_strict, named_tensors};
 use crate::training::lr_schedule::warmup_then_cosine;
 use crate::training::metrics_log::MetricsLog;
 use crate::training::optimizer::{Optimizer, ParamGroup, Rule, decay_split};
-use crate::reporter::train::training_loop::{ReportOutcome, mixed_seed, visual_tensors};
 use crate::training::run_dir::RunDir;
-use crate::config::preview::DistillConfig;
-use crate::reporter::batches::collate::stack_visuals;
-use crate::reporter::batches::study::{ReportExample, StudyVisual, VisualSpec};
-use crate::error::{Error, Result};
-use crate::nn::mlp::linear;
-use crate::progress::Progress;
-use crate::reporter::model::report_model::ReportModel;
-use crate::stop::StopFlag;
-use crate::preview_model::distill::augmentation::{Beyond, Move, in_other_greys, moved};
-use crate::preview_model::distill::distillation::{TeacherView, losses};
-use crate::preview_model::distill::batch::{PreviewBatch, PreviewExample, stack_examples};
-use crate::preview_model::model::preview_model::PreviewModel;
 
 /// The schedule ends at this share of the peak rate; warm-up takes this share of the steps.
 const LR_FLOOR: f64 = 0.01;

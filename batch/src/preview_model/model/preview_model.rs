@@ -4,11 +4,11 @@ use d2r_contracts::labels::{CHEXPERT_LABELS, LESION_CLASSES};
 use tch::nn::{self, Module};
 use tch::{Device, Kind, Tensor};
 
-use crate::preview_model::model::mobile_encoder::MobileEncoder;
-use crate::preview_model::model::decoder::{PreviewDecoder, layer_norm};
 use crate::config::preview::PreviewModelConfig;
 use crate::error::{Error, Result};
 use crate::nn::mlp::linear;
+use crate::preview_model::model::decoder::{PreviewDecoder, layer_norm};
+use crate::preview_model::model::mobile_encoder::MobileEncoder;
 
 /// Classes of the heat map.
 pub const CLASSES: i64 = LESION_CLASSES.len() as i64;

@@ -5,12 +5,14 @@ use tch::Tensor;
 use tch::nn::{Conv2D, LayerNorm, Linear};
 use tract_onnx::pb::tensor_proto::DataType;
 
-use crate::preview_model::model::mobile_encoder::ConvNorm;
-use crate::preview_model::onnx::functions::{CACHED_ATTENTION, LAYER, MEMORY_ATTENTION, cached_attention, memory_attention};
-use crate::preview_model::onnx::writer::{Attribute, GraphWriter, Name};
-use crate::preview_model::model::decoder::{EPS, PreviewLayer};
-use crate::preview_model::model::preview_model::{CLASSES, EVIDENT, LABELS, PreviewModel, TOLD};
 use crate::error::Result;
+use crate::preview_model::model::decoder::{EPS, PreviewLayer};
+use crate::preview_model::model::mobile_encoder::ConvNorm;
+use crate::preview_model::model::preview_model::{CLASSES, EVIDENT, LABELS, PreviewModel, TOLD};
+use crate::preview_model::onnx::functions::{
+    CACHED_ATTENTION, LAYER, MEMORY_ATTENTION, cached_attention, memory_attention,
+};
+use crate::preview_model::onnx::writer::{Attribute, GraphWriter, Name};
 
 /// Both graphs' bytes.
 #[derive(Debug)]

@@ -11,8 +11,8 @@ use tract_onnx::pb::{
     type_proto,
 };
 
-use crate::preview_model::model::frozen::{Steps, steps};
 use crate::error::{Error, Result};
+use crate::preview_model::model::frozen::{Steps, steps};
 
 /// ONNX' intermediate representation 8 goes with opset 17.
 const IR_VERSION: i64 = 8;

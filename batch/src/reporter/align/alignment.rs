@@ -3,13 +3,13 @@
 
 use tch::{Device, Kind, Tensor, nn};
 
+use crate::config::report::{AlignmentConfig, TextEncoderMode};
+use crate::error::{Error, Result};
 use crate::reporter::align::bert::BertShape;
 use crate::reporter::align::boundary::Boundary;
 use crate::reporter::align::negative_aware::{Tokens, attended, scores, unit};
 use crate::reporter::align::ranking_loss::{Negatives, Pairs, ranking_loss};
 use crate::reporter::align::text_encoder::{TextEncoder, Texts};
-use crate::config::report::{AlignmentConfig, TextEncoderMode};
-use crate::error::{Error, Result};
 
 /// Tokens that stand for the regions of an image without any: its patches, pooled to a grid of this side.
 const POOLED_SIZE: i64 = 3;

@@ -3,9 +3,9 @@
 use serde_json::{Value, json};
 use tch::{Device, Kind, Tensor, nn};
 
+use crate::nn::parity_golden::{assert_close, fill, numbers, signed, values};
 use crate::reporter::align::bert::{Bert, BertShape};
 use crate::reporter::align::negative_aware::{Tokens, scores};
-use crate::nn::parity_golden::{assert_close, fill, numbers, signed, values};
 
 fn golden() -> Value {
     serde_json::from_str(include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/golden/align/align.json"))).unwrap()

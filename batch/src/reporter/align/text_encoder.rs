@@ -4,10 +4,10 @@
 
 use tch::{Tensor, nn};
 
-use crate::reporter::align::bert::{Bert, BertShape};
-use crate::reporter::align::negative_aware::Tokens;
 use crate::config::report::TextEncoderMode;
 use crate::nn::mlp::linear;
+use crate::reporter::align::bert::{Bert, BertShape};
+use crate::reporter::align::negative_aware::Tokens;
 
 /// Encoded texts wait for the loss at unit length.
 #[derive(Debug)]

@@ -9,12 +9,12 @@ use d2r_contracts::space::{Letterbox, Original};
 use d2r_contracts::vocabulary::Vocabulary;
 use rand::Rng;
 
-use crate::detector::batches::augment::Change;
-use crate::reporter::batches::study::{NamedRegions, Region, ReportExample, StudyVisual, VisualSpec};
-use crate::reporter::batches::laterality_swap::LateralitySwap;
-use crate::reporter::batches::text_tokens::{EncodedTexts, TextTokens};
 use crate::config::detector::AugmentConfig;
+use crate::detector::batches::augment::Change;
 use crate::error::Result;
+use crate::reporter::batches::laterality_swap::LateralitySwap;
+use crate::reporter::batches::study::{NamedRegions, Region, ReportExample, StudyVisual, VisualSpec};
+use crate::reporter::batches::text_tokens::{EncodedTexts, TextTokens};
 
 /// Augments the studies of a training split.
 #[derive(Debug)]

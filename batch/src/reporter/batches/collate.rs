@@ -2,8 +2,8 @@
 
 use tch::{Device, Kind, Tensor};
 
-use crate::reporter::batches::study::{ReportExample, StudyVisual, VisualSpec};
 use crate::error::Result;
+use crate::reporter::batches::study::{ReportExample, StudyVisual, VisualSpec};
 
 /// Films and regions of a batch. `B` films, `N` regions in the richest of them, `M` in all.
 #[derive(Debug)]

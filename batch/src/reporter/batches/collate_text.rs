@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use tch::{Device, Kind, Tensor};
 
-use crate::reporter::batches::text_tokens::EncodedTexts;
 use crate::error::Result;
+use crate::reporter::batches::text_tokens::EncodedTexts;
 
 /// Texts of a batch of `B` reports with `U` different sentences.
 #[derive(Debug)]

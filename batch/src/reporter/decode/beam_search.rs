@@ -5,13 +5,13 @@
 
 use tch::{Device, Kind, Tensor};
 
+use crate::error::{Error, Result};
 pub use crate::reporter::decode::decode_options::DecodeOptions;
 use crate::reporter::decode::decode_options::Method;
-use crate::reporter::model::encoder_decoder::{BOUNDARY, DecodeState, EncoderDecoder};
 use crate::reporter::decode::finished_reports::{Done, Finished, Hypothesis, not_finite};
 use crate::reporter::decode::sampling::write_word_by_word;
 use crate::reporter::decode::word_constraints::constrained;
-use crate::error::{Error, Result};
+use crate::reporter::model::encoder_decoder::{BOUNDARY, DecodeState, EncoderDecoder};
 
 /// A finished beam goes on this much worse, as published, so that it returns only where nothing else is left.
 const FINISHED: f64 = 1000.0;

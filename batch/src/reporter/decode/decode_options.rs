@@ -1,7 +1,7 @@
 //! How reports are written: beam search in one or more groups, greedily, or by drawing words; what may be written.
 
-use crate::reporter::model::encoder_decoder::MAX_POSITIONS;
 use crate::error::{Error, Result};
+use crate::reporter::model::encoder_decoder::MAX_POSITIONS;
 
 /// How words are chosen.
 #[derive(Debug, Clone, Copy, PartialEq)]

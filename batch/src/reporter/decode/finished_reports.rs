@@ -2,8 +2,8 @@
 
 use tch::{Device, Kind, Tensor};
 
-use crate::reporter::model::encoder_decoder::BOUNDARY;
 use crate::error::{Error, Result};
+use crate::reporter::model::encoder_decoder::BOUNDARY;
 
 /// A written report.
 #[derive(Debug, Clone, PartialEq)]

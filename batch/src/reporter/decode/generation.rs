@@ -2,13 +2,13 @@
 
 use tch::{Device, Tensor};
 
+use crate::error::{Error, Result};
 use crate::reporter::decode::beam_search::write_reports;
 use crate::reporter::decode::decode_options::DecodeOptions;
-use crate::reporter::model::encoder_decoder::{BOUNDARY, MAX_POSITIONS};
 use crate::reporter::decode::finished_reports::Hypothesis;
 use crate::reporter::decode::test_time_augmentation::FlippedInput;
+use crate::reporter::model::encoder_decoder::{BOUNDARY, MAX_POSITIONS};
 use crate::reporter::model::report_model::{Encoded, ReportModel, VisualFeatures, VisualTensors};
-use crate::error::{Error, Result};
 
 /// A generated report.
 #[derive(Debug, Clone, PartialEq)]

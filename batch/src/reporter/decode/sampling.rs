@@ -5,12 +5,12 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tch::{Device, Kind, Tensor};
 
+use crate::error::Result;
 use crate::reporter::decode::beam_search::ASK_EVERY;
 use crate::reporter::decode::decode_options::{DecodeOptions, Method, Sampling};
-use crate::reporter::model::encoder_decoder::{BOUNDARY, DecodeState, EncoderDecoder};
 use crate::reporter::decode::finished_reports::{Hypothesis, not_finite};
 use crate::reporter::decode::word_constraints::{constrained, ngram_counts};
-use crate::error::Result;
+use crate::reporter::model::encoder_decoder::{BOUNDARY, DecodeState, EncoderDecoder};
 
 /// Length of the sequences that are made less likely once they have been written.
 const TRIGRAM: i64 = 3;

@@ -8,9 +8,9 @@ use tch::{Device, Kind, Tensor, nn};
 
 use crate::reporter::decode::beam_search::write_reports;
 use crate::reporter::decode::decode_options::{DecodeOptions, LengthPenalty, Method};
+use crate::reporter::decode::finished_reports::Hypothesis;
 use crate::reporter::model::encoder_decoder::EncoderDecoder;
 use crate::reporter::model::encoder_decoder::tests::{SUMS, golden_model, random_model, tokens};
-use crate::reporter::decode::finished_reports::Hypothesis;
 
 const KEYS: [u64; 5] = [0, 1, 2, 3, 4];
 

@@ -3,10 +3,10 @@
 
 use tch::{Tensor, nn};
 
-use crate::reporter::model::conditional_norm::{ConditionalNorm, FusedModulation, Modulation, StdNorm};
 use crate::error::Result;
 use crate::nn::attention::{KeyValue, MultiHeadAttention};
 use crate::nn::mlp::FeedForward;
+use crate::reporter::model::conditional_norm::{ConditionalNorm, FusedModulation, Modulation, StdNorm};
 
 #[derive(Debug)]
 struct DecoderLayer {

@@ -2,9 +2,9 @@
 
 use tch::{Tensor, nn};
 
-use crate::reporter::model::conditional_norm::StdNorm;
 use crate::nn::attention::MultiHeadAttention;
 use crate::nn::mlp::FeedForward;
+use crate::reporter::model::conditional_norm::StdNorm;
 
 #[derive(Debug)]
 struct EncoderLayer {

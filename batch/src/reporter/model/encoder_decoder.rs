@@ -3,16 +3,16 @@
 
 use tch::{Device, Kind, Tensor, nn};
 
-use crate::reporter::model::conditional_norm::{FusedModulation, Modulation};
-use crate::reporter::model::decoder::{Decoder, Source, WordCache};
-use crate::reporter::model::encoder::Encoder;
-use crate::reporter::decode::test_time_augmentation::mean_log_probs;
-use crate::reporter::model::relational_memory::RelationalMemory;
 use crate::config::report::ReportModelConfig;
 use crate::error::Result;
 use crate::nn::compute_kind::linear as linear_in;
 use crate::nn::mlp::{glorot_bound, linear};
 use crate::nn::positional::sinusoidal;
+use crate::reporter::decode::test_time_augmentation::mean_log_probs;
+use crate::reporter::model::conditional_norm::{FusedModulation, Modulation};
+use crate::reporter::model::decoder::{Decoder, Source, WordCache};
+use crate::reporter::model::encoder::Encoder;
+use crate::reporter::model::relational_memory::RelationalMemory;
 
 /// Longest sequence that positions exist for.
 pub const MAX_POSITIONS: i64 = 1024;

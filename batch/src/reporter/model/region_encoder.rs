@@ -6,11 +6,11 @@
 use d2r_contracts::labels::LESION_CLASSES;
 use tch::{Kind, Tensor, nn};
 
-use crate::reporter::model::lera::LesionEnhancement;
-use crate::reporter::model::report_model::RegionTensors;
 use crate::config::report::ReportModelConfig;
 use crate::nn::compute_kind::convolution;
 use crate::nn::mlp::linear;
+use crate::reporter::model::lera::LesionEnhancement;
+use crate::reporter::model::report_model::RegionTensors;
 
 /// Convolutions; the first keeps the size, each further one halves it and doubles the channels.
 const STAGES: u32 = 5;

@@ -4,12 +4,12 @@
 
 use tch::{Device, Kind, Tensor, nn};
 
-use crate::reporter::model::encoder_decoder::EncoderDecoder;
-use crate::reporter::model::region_encoder::RegionEncoder;
-use crate::reporter::model::visual_extractor::{VisualExtractor, imagenet_channels};
 use crate::config::report::{Lera, ReportModelConfig};
 use crate::detector::resnet::DEPTHS;
 use crate::error::{Error, Result};
+use crate::reporter::model::encoder_decoder::EncoderDecoder;
+use crate::reporter::model::region_encoder::RegionEncoder;
+use crate::reporter::model::visual_extractor::{VisualExtractor, imagenet_channels};
 
 /// Kept above zero where a share is divided or its logarithm taken.
 const TINY: f64 = 1e-8;

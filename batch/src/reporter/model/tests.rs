@@ -3,13 +3,13 @@
 use serde_json::{Value, json};
 use tch::{Device, Kind, Tensor, nn};
 
+use crate::config::report::{Lera, ReportModelConfig};
+use crate::config::{Layers, resolve};
+use crate::nn::parity_golden::{assert_close, assert_sampled, fill, image, numbers, signed, values};
 use crate::reporter::model::cpca::Cpca;
 use crate::reporter::model::lera::LesionEnhancement;
 use crate::reporter::model::region_encoder::RegionEncoder;
 use crate::reporter::model::report_model::RegionTensors;
-use crate::config::report::{Lera, ReportModelConfig};
-use crate::config::{Layers, resolve};
-use crate::nn::parity_golden::{assert_close, assert_sampled, fill, image, numbers, signed, values};
 
 const TOLERANCE: f64 = 1e-4;
 

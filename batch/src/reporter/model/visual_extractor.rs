@@ -3,10 +3,10 @@
 
 use tch::{Kind, Tensor, nn};
 
-use crate::reporter::model::cpca::Cpca;
 use crate::config::report::ReportModelConfig;
 use crate::detector::resnet::ResNet;
 use crate::nn::compute_kind::same_convolution;
+use crate::reporter::model::cpca::Cpca;
 
 /// Mean and spread of ImageNet's three channels.
 const IMAGENET: ([f32; 3], [f32; 3]) = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]);

@@ -2,12 +2,12 @@
 
 use tch::Tensor;
 
-use crate::training::checkpoint::named_tensors;
-use crate::training::optimizer::{Optimizer, ParamGroup, Rule, decay_split};
-use crate::reporter::align::alignment::Alignment;
 use crate::config::report::ReportTrainConfig;
 use crate::error::Result;
+use crate::reporter::align::alignment::Alignment;
 use crate::reporter::model::report_model::ReportModel;
+use crate::training::checkpoint::named_tensors;
+use crate::training::optimizer::{Optimizer, ParamGroup, Rule, decay_split};
 
 /// Parameters that learn at the visual rate.
 const VISUAL: [&str; 2] = ["visual_extractor.", "region_encoder."];

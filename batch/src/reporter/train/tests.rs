@@ -6,9 +6,9 @@ use std::path::Path;
 
 use tch::{Kind, Tensor};
 
+use crate::reporter::model::encoder_decoder::tests::{KERNEL, assert_close, golden_model, report_ids, tokens};
 use crate::training::checkpoint::named_tensors;
 use crate::training::optimizer::{Optimizer, ParamGroup, Rule};
-use crate::reporter::model::encoder_decoder::tests::{KERNEL, assert_close, golden_model, report_ids, tokens};
 
 /// Relative, of gradients.
 const GRADIENT: f64 = 1e-4;

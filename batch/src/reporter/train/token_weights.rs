@@ -24,7 +24,8 @@ impl WordWeights {
         if laterality_weight == 1.0 {
             return Ok(Self(None));
         }
-        let weight = |word: &String| if lateralities(word) == Lateralities::default() { 1.0 } else { laterality_weight as f32 };
+        let weight =
+            |word: &String| if lateralities(word) == Lateralities::default() { 1.0 } else { laterality_weight as f32 };
         // The boundary has no word.
         let weights: Vec<f32> = std::iter::once(1.0).chain(vocabulary.words().iter().map(weight)).collect();
         Ok(Self(Some(Tensor::f_from_slice(&weights)?.f_to_device(device)?)))

@@ -15,29 +15,29 @@ use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 use tch::{Device, Tensor};
 
+use crate::config::report::ReportTrainConfig;
+use crate::detector::batches::augment::sample_rng;
+use crate::error::{Error, Result};
+use crate::progress::Progress;
+use crate::reporter::align::alignment::{Alignment, AlignmentLosses, ImageTokens, ReportTexts};
+use crate::reporter::align::text_encoder::Texts;
+use crate::reporter::batches::augment::StudyAugment;
+use crate::reporter::batches::collate::{VisualBatch, WordBatch, stack_visuals, stack_words};
+use crate::reporter::batches::collate_text::{TextBatch, stack_texts};
+use crate::reporter::batches::study::{ReportExample, StudyVisual, VisualSpec};
+use crate::reporter::decode::decode_options::DecodeOptions;
+use crate::reporter::model::report_model::{RegionTensors, ReportModel, ReportTargets, VisualFeatures, VisualTensors};
+use crate::reporter::train::optimizer::optimizer;
+use crate::reporter::train::running_means::ReportSums;
+use crate::reporter::train::token_weights::WordWeights;
+use crate::reporter::train::validation::score;
+use crate::stop::StopFlag;
 use crate::training::checkpoint;
 use crate::training::checkpoint::{TrainState, assign_strict, named_tensors};
 use crate::training::lr_schedule::report_lr_factor;
 use crate::training::metrics_log::MetricsLog;
 use crate::training::optimizer::Optimizer;
-use crate::reporter::train::optimizer::optimizer;
-use crate::reporter::train::running_means::ReportSums;
-use crate::reporter::train::validation::score;
 use crate::training::run_dir::RunDir;
-use crate::reporter::train::token_weights::WordWeights;
-use crate::reporter::align::alignment::{Alignment, AlignmentLosses, ImageTokens, ReportTexts};
-use crate::reporter::align::text_encoder::Texts;
-use crate::config::report::ReportTrainConfig;
-use crate::detector::batches::augment::sample_rng;
-use crate::reporter::batches::collate::{VisualBatch, WordBatch, stack_visuals, stack_words};
-use crate::reporter::batches::collate_text::{TextBatch, stack_texts};
-use crate::reporter::batches::augment::StudyAugment;
-use crate::reporter::batches::study::{ReportExample, StudyVisual, VisualSpec};
-use crate::error::{Error, Result};
-use crate::progress::Progress;
-use crate::reporter::decode::decode_options::DecodeOptions;
-use crate::reporter::model::report_model::{RegionTensors, ReportModel, ReportTargets, VisualFeatures, VisualTensors};
-use crate::stop::StopFlag;
 
 /// What is trained on, and how.
 #[derive(Debug)]

@@ -1,13 +1,13 @@
 //! How good a report model is on the validation split: what it writes, and the word loss.
 
-use crate::reporter::train::training_loop::{ReportTraining, visual_tensors};
 use crate::config::report::Selection;
-use crate::reporter::batches::collate::{WordBatch, stack_visuals, stack_words};
-use crate::reporter::batches::study::{ReportExample, StudyVisual};
 use crate::error::Result;
 use crate::eval::text::bleu::bleu;
 use crate::eval::text::label_f1::{MICRO, label_f1};
+use crate::reporter::batches::collate::{WordBatch, stack_visuals, stack_words};
+use crate::reporter::batches::study::{ReportExample, StudyVisual};
 use crate::reporter::model::report_model::{ReportModel, ReportTargets};
+use crate::reporter::train::training_loop::{ReportTraining, visual_tensors};
 use d2r_contracts::report_labeler::label;
 use tch::Kind;
 

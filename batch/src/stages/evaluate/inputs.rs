@@ -8,13 +8,13 @@ use d2r_contracts::space::Original;
 use d2r_contracts::tables::{GeneratedReportRow, ImageRow, LesionRow, ReportRow, ReportSentenceRow, SentenceBoxRow};
 
 use super::{Args, Place};
+use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::eval::detection::image_boxes::{ImageBoxes, ScoredBox, TruthBox, by_image};
 use crate::eval::links::{LinkCounts, LinkedSentence};
 use crate::eval::text::report_figures::ReportPair;
 use crate::eval::truth::Truth;
 use crate::lake::Partition;
-use crate::context::Context;
 
 /// The box of a lesion's row.
 pub(super) fn region(row: &LesionRow) -> BoxXyxy<Original> {

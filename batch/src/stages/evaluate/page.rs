@@ -13,21 +13,21 @@ use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
-use crate::stages::evaluate::inputs::{DetectorInput, ReportsInput, cleaned, region};
 use super::{Args, Place, resampling};
+use crate::context::Context;
 use crate::datasets::source::read_radiograph;
 use crate::error::{Error, Result};
-use crate::eval::text::bleu::BleuCounts;
 use crate::eval::detection::detection_figures::DetectionFigures;
 use crate::eval::figure::Figure;
 use crate::eval::page::gallery::{Case, CaseBox, CaseSentence, picture};
 use crate::eval::page::html_report::{FailureCount, FigureGroup, Page, Timing};
-use crate::eval::text::label_f1::{MICRO, label_f1};
 use crate::eval::page::plots;
+use crate::eval::text::bleu::BleuCounts;
+use crate::eval::text::label_f1::{MICRO, label_f1};
 use crate::eval::text::report_figures::{ReportFigures, link_figures};
 use crate::eval::text::rouge::rouge_l_one;
 use crate::eval::truth::Truth;
-use crate::context::Context;
+use crate::stages::evaluate::inputs::{DetectorInput, ReportsInput, cleaned, region};
 use d2r_contracts::report_labeler::label;
 
 /// Classes drawn by line beside their mean; more could not be told apart.

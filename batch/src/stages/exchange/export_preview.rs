@@ -18,15 +18,15 @@ use d2r_viewer::session::PreviewSession;
 use serde_json::json;
 
 use crate::context::{Context, StageResult};
-use crate::stages::train::reporter::accepted;
 use crate::datasets::source::read_radiograph;
 use crate::error::{Error, Result};
 use crate::eval::page::gallery::picture;
 use crate::lake::digest::FileDigest;
 use crate::lake::{Lake, Partition, atomic_file};
-use crate::preview_model::onnx::graphs::graphs;
-use crate::training::model_card::{ModelCard, NOTICE};
 use crate::preview_model::card::{PreviewModelCard, load_student};
+use crate::preview_model::onnx::graphs::graphs;
+use crate::stages::train::reporter::accepted;
+use crate::training::model_card::{ModelCard, NOTICE};
 
 /// Whose data the samples are.
 const LICENSE: &str = "LICENSE-DATA";

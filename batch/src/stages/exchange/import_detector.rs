@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
+use crate::detector::card::DetectorCard;
 use crate::detector::detector::Detector;
 use crate::error::{Error, Result};
 use crate::lake::digest::{file_digest, sha256_file};
 use crate::training::checkpoint::named_tensors;
-use crate::detector::card::DetectorCard;
 use crate::training::model_card::ModelCard;
 use crate::training::run_dir::RunDir;
 use crate::weights::detector_names::Origin;

@@ -6,12 +6,12 @@ use std::time::Instant;
 use d2r_contracts::vocabulary::Vocabulary;
 
 use crate::context::{Context, StageResult};
-use crate::stages::work_key::work_key;
 use crate::error::{Error, Result};
 use crate::lake::digest::{file_digest, sha256_file};
+use crate::reporter::card::{ReporterCard, new_model, visual_spec};
+use crate::stages::work_key::work_key;
 use crate::training::checkpoint::named_tensors;
 use crate::training::model_card::ModelCard;
-use crate::reporter::card::{ReporterCard, new_model, visual_spec};
 use crate::training::run_dir::RunDir;
 use crate::weights::import::ImportReport;
 use crate::weights::r2gen_names::import_r2gen;

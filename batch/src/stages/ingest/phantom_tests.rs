@@ -5,8 +5,8 @@ use std::sync::OnceLock;
 
 use d2r_contracts::tables::{FailureRow, FindingRow, ImageRow, LesionRow, ReportRow, TruthFindingRow, TruthLesionRow};
 
-use crate::stages::ingest::tests::{args_of, context, rows_of};
 use super::*;
+use crate::stages::ingest::tests::{args_of, context, rows_of};
 use crate::stages::phantom;
 
 const SIZE: &str = "phantom.size=96";

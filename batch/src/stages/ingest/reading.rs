@@ -11,12 +11,12 @@ use d2r_contracts::tables::{FailureRow, FindingRow, ImageRow, LesionRow, ReportR
 use rayon::prelude::*;
 
 use super::Settings;
+use crate::context::Context;
 use crate::datasets::lesion_rows::lesion_rows;
-use crate::datasets::listing::{ListedImage, ListedStudy, Listing, ReportSource, Split, Projection};
+use crate::datasets::listing::{ListedImage, ListedStudy, Listing, Projection, ReportSource, Split};
 use crate::datasets::report_sections::{NoSection, Section, SectionText, section};
 use crate::datasets::source::{SourceError, measure};
 use crate::error::Result;
-use crate::context::Context;
 
 /// The stage's name in the `failures` table.
 pub const STAGE: &str = "ingest";

@@ -8,11 +8,11 @@ use d2r_contracts::rows::Row;
 use d2r_contracts::tables::{FailureRow, FindingRow, ImageRow, LesionRow, ReportRow};
 use sha2::{Digest, Sha256};
 
-use crate::stages::ingest::reading::{Rows, STAGE, SplitRows};
+use crate::context::FileDigest;
 use crate::datasets::listing::{ListedFailure, Listing, Split};
 use crate::error::Result;
 use crate::lake::{Lake, PartManifest, Partition, Provenance, Shard};
-use crate::context::FileDigest;
+use crate::stages::ingest::reading::{Rows, STAGE, SplitRows};
 
 /// Where an ingest writes.
 #[derive(Debug, Clone, Copy)]

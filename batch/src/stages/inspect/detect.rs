@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use tch::{Device, Kind, Tensor};
 
 use crate::context::Context;
+use crate::detector::card::load_detector;
 use crate::detector::detection::Detection;
 use crate::error::{Error, Result};
 use crate::training::checkpoint::{read_tensors, write_tensors};
-use crate::detector::card::load_detector;
 use crate::training::model_card::ModelCard;
 
 /// What to read and write.

@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use tch::{Kind, Tensor};
 
 use crate::context::Context;
-use crate::stages::decoding::decoding;
 use crate::error::{Error, Result};
-use crate::reporter::decode::beam_search::beam_search;
-use crate::training::checkpoint::{NamedTensors, read_tensors, write_tensors};
 use crate::reporter::card::load_reporter;
+use crate::reporter::decode::beam_search::beam_search;
+use crate::stages::decoding::decoding;
+use crate::training::checkpoint::{NamedTensors, read_tensors, write_tensors};
 
 /// What to read and write.
 #[derive(Debug, Clone)]

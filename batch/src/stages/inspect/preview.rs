@@ -14,14 +14,14 @@ use serde::Serialize;
 use tch::{Device, Kind, Tensor};
 
 use crate::context::Context;
-use crate::stages::report::by_preview_model::{read_bundle, read_file};
-use crate::stages::report::films::open;
 use crate::datasets::source::list_folder;
 use crate::error::{Error, Result};
 use crate::lake::atomic_file;
-use crate::preview_model::model::preview_model::PreviewModel;
-use crate::training::checkpoint::{NamedTensors, write_tensors};
 use crate::preview_model::card::load_student;
+use crate::preview_model::model::preview_model::PreviewModel;
+use crate::stages::report::by_preview_model::{read_bundle, read_file};
+use crate::stages::report::films::open;
+use crate::training::checkpoint::{NamedTensors, write_tensors};
 
 /// Which form of the student.
 #[derive(Debug, Clone)]

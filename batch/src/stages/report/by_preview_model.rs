@@ -11,14 +11,14 @@ use d2r_contracts::rows::Row;
 use d2r_contracts::tables::{FailureRow, ImageRow, LesionRow, TimingRow};
 use d2r_viewer::session::{Analysis, PreviewSession};
 
-use crate::stages::report::films::{open, row};
-use crate::stages::report::report_rows::{FinishedReport, LinkedSentence, Tables};
 use super::{FOLDER, Job, Source, for_people};
-use crate::reporter::batches::study::box_of;
+use crate::context::{Context, StageResult};
 use crate::datasets::source::list_folder;
 use crate::error::{Error, Result};
 use crate::lake::{Lake, Partition, Provenance, Shard};
-use crate::context::{Context, StageResult};
+use crate::reporter::batches::study::box_of;
+use crate::stages::report::films::{open, row};
+use crate::stages::report::report_rows::{FinishedReport, LinkedSentence, Tables};
 use crate::stages::work_key::work_key;
 
 /// Who writes a detector's boxes.

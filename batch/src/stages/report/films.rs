@@ -11,19 +11,19 @@ use d2r_contracts::tables::{FailureRow, ImageRow, LesionRow};
 use rayon::prelude::*;
 use tch::Device;
 
-use crate::detector::batches::collate::stack_images;
-use crate::reporter::batches::study::{StudyVisual, VisualSpec, study_views, study_visual};
+use crate::context::Context;
 use crate::datasets::source::{SourceError, list_folder, measure, read_radiograph};
+use crate::detector::batches::collate::stack_images;
+use crate::detector::card::load_detector;
 use crate::detector::detector::Detector;
+use crate::detector::semi::pseudo_label;
+use crate::detector::test_time_augmentation::detect;
 use crate::error::{Error, Result};
 use crate::eval::page::gallery::picture;
 use crate::lake::digest::sha256_hex;
 use crate::lake::{Lake, Partition, Shard};
-use crate::detector::semi::pseudo_label;
-use crate::context::Context;
+use crate::reporter::batches::study::{StudyVisual, VisualSpec, study_views, study_visual};
 use crate::stages::train::reporter::accepted;
-use crate::detector::card::load_detector;
-use crate::detector::test_time_augmentation::detect;
 
 /// A film ready for the report model.
 #[derive(Debug)]

@@ -1,9 +1,9 @@
 //! A finished report as rows, whoever wrote it: the report, its sentences and links, its findings, and what a person should
 //! look at first.
 
-use d2r_contracts::report_labeler::label;
 use d2r_contracts::grounding::{BoxFacts, SentenceFacts, laterality_conflict};
 use d2r_contracts::labels::CHEXPERT_LABELS;
+use d2r_contracts::report_labeler::label;
 use d2r_contracts::report_text::{SentenceSpan, mentions_prior};
 use d2r_contracts::tables::{
     FailureRow, FindingRow, GeneratedReportRow, ImageRow, LesionRow, ReportSentenceRow, SentenceBoxRow,

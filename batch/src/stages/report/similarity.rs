@@ -5,13 +5,13 @@ use std::path::Path;
 
 use tch::{Device, Kind, Tensor};
 
+use crate::error::Result;
 use crate::reporter::align::alignment::Alignment;
 use crate::reporter::align::text_encoder::Texts;
 use crate::reporter::batches::text_tokens::TextTokens;
-use crate::error::Result;
+use crate::reporter::card::ReporterCard;
 use crate::reporter::model::report_model::VisualFeatures;
 use crate::training::checkpoint::load_strict;
-use crate::reporter::card::ReporterCard;
 
 /// The alignment of a finished run.
 pub struct Similarity {

@@ -8,22 +8,22 @@ use d2r_contracts::report_text::{SentenceSpan, sentences};
 use d2r_contracts::tables::{ReportSentenceRow, SentenceBoxRow};
 use sha2::{Digest, Sha256};
 
-use crate::stages::report::films::Film;
-use crate::stages::report::report_rows::{FinishedReport, LinkedSentence, Tables};
-use crate::stages::report::similarity::Similarity;
-use crate::reporter::batches::collate::stack_visuals;
-use crate::reporter::batches::study::{StudyVisual, box_of};
+use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::eval::page::gallery::CaseBox;
 use crate::eval::page::overlay::{Overlay, render};
 use crate::lake::atomic_file;
+use crate::reporter::batches::collate::stack_visuals;
+use crate::reporter::batches::study::{StudyVisual, box_of};
+use crate::reporter::card::ReporterCard;
 use crate::reporter::decode::generation::Written;
 use crate::reporter::model::report_model::{ReportModel, VisualFeatures};
-use crate::context::Context;
-use crate::stages::decoding::decoding;
-use crate::training::model_card::{ModelCard, NOTICE};
 use crate::reporter::train::training_loop::visual_tensors;
-use crate::reporter::card::ReporterCard;
+use crate::stages::decoding::decoding;
+use crate::stages::report::films::Film;
+use crate::stages::report::report_rows::{FinishedReport, LinkedSentence, Tables};
+use crate::stages::report::similarity::Similarity;
+use crate::training::model_card::{ModelCard, NOTICE};
 
 /// The report model at work.
 pub struct Writer<'a> {

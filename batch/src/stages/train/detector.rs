@@ -11,19 +11,19 @@ use d2r_contracts::rows::Row;
 use d2r_contracts::tables::{FailureRow, ImageRow, LesionRow, ReportRow};
 
 use crate::context::{Context, StageResult};
-use crate::stages::work_key::work_key;
 use crate::detector::batches::loader::{DetectionSet, Source};
+use crate::detector::card::{DetectorCard, input_spec, load_detector};
 use crate::detector::detector::Detector;
+use crate::detector::semi::job::SemiTraining;
+use crate::detector::semi::training_loop;
+use crate::detector::train::supervised::{DetectorTraining, train};
 use crate::error::{Error, Result};
 use crate::lake::digest::file_digest;
 use crate::lake::{Lake, Partition, Provenance, Shard};
+use crate::stages::work_key::work_key;
 use crate::training::checkpoint::load_strict;
-use crate::detector::card::{DetectorCard, input_spec, load_detector};
-use crate::detector::train::supervised::{DetectorTraining, train};
 use crate::training::model_card::ModelCard;
 use crate::training::run_dir::RunDir;
-use crate::detector::semi::training_loop;
-use crate::detector::semi::job::SemiTraining;
 
 /// The first word of the runs' names.
 const VERB: &str = "detector";

@@ -6,36 +6,36 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use d2r_contracts::decode::DecodeOptions;
-use d2r_contracts::report_labeler::label;
 use d2r_contracts::labels::LabelState;
 use d2r_contracts::preprocess::{InputSpec, to_model_input};
 use d2r_contracts::radiograph::Radiograph;
+use d2r_contracts::report_labeler::label;
 use d2r_contracts::rows::Row;
 use d2r_contracts::tables::{FailureRow, ImageRow, LesionRow, ReportRow};
 use rayon::prelude::*;
 
 use crate::context::{Context, StageResult};
-use crate::stages::decoding::{decoding, swapped_tokens};
-use crate::stages::train::reporter::{accepted, examples};
-use crate::stages::work_key::work_key;
-use crate::reporter::batches::collate::stack_visuals;
-use crate::reporter::batches::study::{ReportExample, StudyVisual, box_of, study_visual};
 use crate::datasets::source::{SourceError, read_radiograph};
-use crate::reporter::batches::text_tokens::EncodedTexts;
 use crate::error::{Error, Result};
 use crate::lake::digest::file_digest;
 use crate::lake::{Lake, Partition, Provenance, Shard};
-use crate::reporter::decode::beam_search::DecodeOptions as Decoding;
-use crate::reporter::model::report_model::ReportModel;
+use crate::preview_model::card::{KIND, PreviewModelCard, input_spec};
 use crate::preview_model::distill::batch::PreviewExample;
-use crate::preview_model::model::preview_model::PreviewModel;
 use crate::preview_model::distill::targets::TargetBox;
 use crate::preview_model::distill::training_loop::{Distillation, Pair, distill};
-use crate::training::model_card::ModelCard;
-use crate::reporter::train::training_loop::visual_tensors;
+use crate::preview_model::model::preview_model::PreviewModel;
+use crate::reporter::batches::collate::stack_visuals;
+use crate::reporter::batches::study::{ReportExample, StudyVisual, box_of, study_visual};
+use crate::reporter::batches::text_tokens::EncodedTexts;
 use crate::reporter::card::{ReporterCard, load_reporter};
+use crate::reporter::decode::beam_search::DecodeOptions as Decoding;
+use crate::reporter::model::report_model::ReportModel;
+use crate::reporter::train::training_loop::visual_tensors;
+use crate::stages::decoding::{decoding, swapped_tokens};
+use crate::stages::train::reporter::{accepted, examples};
+use crate::stages::work_key::work_key;
+use crate::training::model_card::ModelCard;
 use crate::training::run_dir::RunDir;
-use crate::preview_model::card::{KIND, PreviewModelCard, input_spec};
 
 /// What to distil.
 #[derive(Debug, Clone)]

@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use super::*;
 use crate::config::{Layers, RunConfig, resolve};
+use crate::detector::semi::job::Intervention;
+use crate::detector::train::supervised::tests::{run as supervised, squares};
 use crate::progress::Progress;
 use crate::stop::StopFlag;
-use crate::detector::train::supervised::tests::{run as supervised, squares};
-use crate::detector::semi::job::Intervention;
 
 fn config(set: &[&str]) -> RunConfig {
     let base = [

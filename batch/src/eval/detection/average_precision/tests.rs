@@ -34,7 +34,8 @@ struct Expected {
 }
 
 fn cases() -> Vec<Case> {
-    let golden: Golden = serde_json::from_str(include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/golden/eval/coco_ap.json"))).unwrap();
+    let golden: Golden =
+        serde_json::from_str(include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/golden/eval/coco_ap.json"))).unwrap();
     golden.cases
 }
 

@@ -5,8 +5,8 @@ use d2r_contracts::tables::TrainLogRow;
 
 use super::*;
 use crate::eval::page::gallery::{CaseBox, CaseSentence, picture};
-use crate::eval::text::label_f1::Ratios;
 use crate::eval::page::plots;
+use crate::eval::text::label_f1::Ratios;
 
 /// Two bright lungs' worth of nothing: a grey film with a vignette.
 fn film() -> Radiograph {

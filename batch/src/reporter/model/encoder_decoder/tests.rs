@@ -8,9 +8,9 @@ use serde::Deserialize;
 use super::*;
 use crate::nn::attention::MultiHeadAttention;
 use crate::reporter::decode::beam_search::beam_search;
-use crate::reporter::model::conditional_norm::{ConditionalNorm, FusedModulation, StdNorm};
 use crate::reporter::decode::decode_options::DecodeOptions;
 use crate::reporter::decode::finished_reports::Hypothesis;
+use crate::reporter::model::conditional_norm::{ConditionalNorm, FusedModulation, StdNorm};
 
 const EXACT: f64 = 2e-6;
 pub(crate) const KERNEL: f64 = 1e-5;

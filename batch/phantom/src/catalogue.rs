@@ -1,0 +1,266 @@
+//! Everything a phantom holds, planned before anything is drawn: which films and studies, under which ids, in which
+//! split, with which lesions and which report. Plans are small; pixels are drawn when a film is written.
+
+use rand::RngExt;
+use rayon::prelude::*;
+
+use super::grammar;
+use crate::config::PhantomConfig;
+use crate::grammar::{Fact, Report};
+use crate::layouts::identity::{Split, SplitShares, dicom_id, hex_id, stream, study_number, subject_number};
+use crate::planned_film::PlannedFilm;
+use crate::study::{PhantomStudy, PlanOptions, Projection};
+
+/// Films of the Kaggle layout and studies of the R2Gen layout: at most this many, and no more than a quarter of the
+/// set that they accompany. The two layouts hold other file formats, not other content.
+pub const SMALL_SET: u32 = 24;
+/// Share of the lateral films that are their study's only film.
+const LATERAL_ALONE: f64 = 0.25;
+
+/// Which of the two labelled sets a film belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LabelledSet {
+    /// The PhysioNet layout.
+    Physionet,
+    /// The Kaggle layout.
+    Kaggle,
+}
+
+impl LabelledSet {
+    fn drawing(self) -> &'static str {
+        match self {
+            Self::Physionet => "vindr",
+            Self::Kaggle => "vindr_kaggle",
+        }
+    }
+
+    /// The random stream of the readers.
+    pub fn readings(self) -> &'static str {
+        match self {
+            Self::Physionet => "vindr readings",
+            Self::Kaggle => "vindr_kaggle readings",
+        }
+    }
+}
+
+/// A film that readers box.
+#[derive(Debug, Clone)]
+pub struct LabelledFilm {
+    /// Position in its set.
+    pub index: u64,
+    /// Its set.
+    pub set: LabelledSet,
+    /// Training or test; ingest takes the validation split out of the training films.
+    pub split: Split,
+    /// The film.
+    pub film: PlannedFilm,
+}
+
+/// A study with a report.
+#[derive(Debug, Clone)]
+pub struct Visit {
+    /// Position in its set.
+    pub index: u64,
+    /// The subject; `p` and eight digits in the MIMIC layout.
+    pub subject_id: String,
+    /// The study; `s` and eight digits in the MIMIC layout.
+    pub study_id: String,
+    /// All studies of a subject are in one split.
+    pub split: Split,
+    /// One film or two; the report speaks of the first.
+    pub films: Vec<PlannedFilm>,
+    /// What the grammar was told: the first film's lesions, in their order.
+    pub facts: Vec<Fact>,
+    /// What it said.
+    pub report: Report,
+}
+
+/// All sets of a phantom.
+#[derive(Debug, Clone)]
+pub struct Catalogue {
+    /// VinDr-CXR, PhysioNet layout.
+    pub vindr: Vec<LabelledFilm>,
+    /// VinDr-CXR, Kaggle layout.
+    pub vindr_kaggle: Vec<LabelledFilm>,
+    /// MIMIC-CXR-JPG layout.
+    pub mimic: Vec<Visit>,
+    /// R2Gen layout: the first studies of `mimic`.
+    pub annotation: Vec<Visit>,
+    /// IU X-Ray layout.
+    pub iu_xray: Vec<Visit>,
+}
+
+impl Catalogue {
+    /// Plans a phantom.
+    pub fn plan(config: &PhantomConfig, seed: u64) -> Self {
+        let mimic = mimic(config, seed);
+        let small = |of: u32| SMALL_SET.min(of.div_ceil(4));
+        Self {
+            vindr: labelled(config, seed, LabelledSet::Physionet, config.labelled_images),
+            vindr_kaggle: labelled(config, seed, LabelledSet::Kaggle, small(config.labelled_images)),
+            annotation: mimic.iter().take(small(config.report_studies) as usize).cloned().collect(),
+            iu_xray: iu_xray(config, seed),
+            mimic,
+        }
+    }
+
+    /// Films to be written.
+    pub fn films(&self) -> u64 {
+        let of_visits = |visits: &[Visit]| visits.iter().map(|v| v.films.len()).sum::<usize>();
+        let labelled = self.vindr.len() + self.vindr_kaggle.len();
+        (labelled + of_visits(&self.mimic) + of_visits(&self.annotation) + of_visits(&self.iu_xray)) as u64
+    }
+}
+
+fn options(config: &PhantomConfig) -> PlanOptions {
+    PlanOptions { size: config.size, normal_share: config.normal_share, lateral: false }
+}
+
+/// The frontal plans of a set, each with the split of its subject.
+fn plans(
+    config: &PhantomConfig,
+    seed: u64,
+    purpose: &str,
+    count: u32,
+    mut shares: SplitShares,
+) -> Vec<(Split, PhantomStudy)> {
+    let options = options(config);
+    let plans: Vec<PhantomStudy> = (0..u64::from(count))
+        .into_par_iter()
+        .map(|index| PhantomStudy::draw_plan(seed, purpose, index, &options))
+        .collect();
+    let of_subject = plans.chunk_by(|a, b| a.subject == b.subject);
+    of_subject
+        .flat_map(|studies| {
+            let split = shares.next(studies.len());
+            studies.iter().map(move |study| (split, study.clone()))
+        })
+        .collect()
+}
+
+fn labelled(config: &PhantomConfig, seed: u64, set: LabelledSet, count: u32) -> Vec<LabelledFilm> {
+    // The training films are all written as such; validation is ingest's choice.
+    let shares = SplitShares::new(0.0, config.test_share);
+    let films = plans(config, seed, set.drawing(), count, shares).into_iter().map(|(split, mut plan)| {
+        // VinDr-CXR holds PA films only.
+        plan.view = Projection::Pa;
+        let index = plan.index;
+        LabelledFilm { index, set, split, film: PlannedFilm::new(hex_id(seed, set.drawing(), index), plan) }
+    });
+    films.collect()
+}
+
+fn mimic(config: &PhantomConfig, seed: u64) -> Vec<Visit> {
+    let shares = SplitShares::new(config.val_share, config.test_share);
+    let visit = |(split, frontal): (Split, PhantomStudy)| {
+        let index = frontal.index;
+        let mut rng = stream(seed, "mimic views", index);
+        let (lateral, alone) = (rng.random_bool(config.lateral_share), rng.random_bool(LATERAL_ALONE));
+        let ids = (format!("p{}", subject_number(seed, frontal.subject)), format!("s{}", study_number(seed, index)));
+        let plans = match (lateral, alone) {
+            (true, true) => vec![frontal.lateral()],
+            (true, false) => {
+                let side = frontal.lateral();
+                vec![frontal, side]
+            }
+            (false, _) => vec![frontal],
+        };
+        let name = |place| dicom_id(seed, "mimic film", index * 2 + place);
+        let films = (0..).zip(plans).map(|(place, plan)| PlannedFilm::new(name(place), plan)).collect();
+        Visit::new(seed, "mimic report", index, ids, split, films)
+    };
+    plans(config, seed, "mimic", config.report_studies, shares).into_iter().map(visit).collect()
+}
+
+fn iu_xray(config: &PhantomConfig, seed: u64) -> Vec<Visit> {
+    let shares = SplitShares::new(config.val_share, config.test_share);
+    let visit = |(split, frontal): (Split, PhantomStudy)| {
+        let index = frontal.index;
+        let study = format!("CXR{}_IM-{:04}", index + 1, 1001 + index);
+        let side = frontal.lateral();
+        // Ingest numbers the images of an example.
+        let films = [frontal, side].into_iter().enumerate();
+        let films = films.map(|(place, plan)| PlannedFilm::new(format!("{study}_{place}"), plan)).collect();
+        Visit::new(seed, "iu_xray report", index, (study.clone(), study), split, films)
+    };
+    plans(config, seed, "iu_xray", config.two_view_studies, shares).into_iter().map(visit).collect()
+}
+
+impl Visit {
+    fn new(
+        seed: u64,
+        purpose: &str,
+        index: u64,
+        (subject_id, study_id): (String, String),
+        split: Split,
+        films: Vec<PlannedFilm>,
+    ) -> Self {
+        let spoken_of = films.first().map_or(&[][..], |film| &film.lesions);
+        let facts: Vec<Fact> = spoken_of.iter().map(|lesion| Fact::from(&lesion.placed)).collect();
+        let report = grammar::write(&facts, &mut stream(seed, purpose, index));
+        Self { index, subject_id, study_id, split, films, facts, report }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use super::*;
+
+    fn planned() -> Catalogue {
+        // As many studies as the demo has; small images are planned fast.
+        let sizes = PhantomConfig {
+            labelled_images: 480,
+            report_studies: 700,
+            two_view_studies: 12,
+            ..PhantomConfig::of_tests()
+        };
+        Catalogue::plan(&sizes, 9223)
+    }
+
+    #[test]
+    fn subjects_stay_in_one_split_and_every_split_has_studies() {
+        let catalogue = planned();
+        let mut split_of: BTreeMap<&str, Split> = BTreeMap::new();
+        for visit in &catalogue.mimic {
+            assert_eq!(*split_of.entry(&visit.subject_id).or_insert(visit.split), visit.split, "{}", visit.subject_id);
+        }
+        assert!(split_of.len() < catalogue.mimic.len(), "some subjects come twice");
+        for visits in [&catalogue.mimic, &catalogue.annotation, &catalogue.iu_xray] {
+            let splits: BTreeSet<Split> = visits.iter().map(|v| v.split).collect();
+            assert_eq!(splits.len(), 3);
+        }
+        let test = catalogue.vindr.iter().filter(|f| f.split == Split::Test).count();
+        assert!((70..=74).contains(&test) && catalogue.vindr.len() == 480, "{test}");
+    }
+
+    #[test]
+    fn ids_are_unique_in_their_dataset() {
+        let catalogue = planned();
+        let films: Vec<&str> = catalogue.mimic.iter().flat_map(|v| &v.films).map(|f| f.image_id.as_str()).collect();
+        assert_eq!(films.iter().collect::<BTreeSet<_>>().len(), films.len());
+        let studies: BTreeSet<&str> = catalogue.mimic.iter().map(|v| v.study_id.as_str()).collect();
+        assert_eq!(studies.len(), catalogue.mimic.len());
+        let both = catalogue.vindr.iter().chain(&catalogue.vindr_kaggle).map(|f| f.film.image_id.as_str());
+        assert_eq!(both.collect::<BTreeSet<_>>().len(), catalogue.vindr.len() + catalogue.vindr_kaggle.len());
+    }
+
+    #[test]
+    fn lateral_films_are_second_views_and_some_stand_alone() {
+        let catalogue = planned();
+        let lateral = |f: &PlannedFilm| f.view_position() == "LATERAL";
+        let second = catalogue.mimic.iter().filter(|v| v.films.len() == 2 && lateral(&v.films[1])).count();
+        let alone = catalogue.mimic.iter().filter(|v| v.films.len() == 1 && lateral(&v.films[0])).count();
+        assert!((30..=80).contains(&second) && (5..=35).contains(&alone), "{second} {alone}");
+        assert!(catalogue.iu_xray.iter().all(|v| v.films.len() == 2 && lateral(&v.films[1])));
+    }
+
+    #[test]
+    fn facts_are_the_first_films_lesions() {
+        for visit in planned().mimic {
+            let of_film: Vec<i32> = visit.films[0].lesions.iter().map(|l| l.placed.class_id).collect();
+            assert_eq!(visit.facts.iter().map(|f| f.class_id).collect::<Vec<_>>(), of_film);
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! The impression: what was drawn, as short noun phrases in order of weight, or that nothing was.
+
+use super::{capitalised, wording};
+use crate::grammar::group::{Group, GroupLaterality};
+use crate::grammar::present::noun_phrase;
+
+/// At most this many items.
+const ITEMS_MAX: usize = 3;
+
+/// Classes in order of weight; those not named come after, in the order of dictation.
+const WEIGHT: [&str; 10] = [
+    "Pneumothorax",
+    "Nodule/Mass",
+    "Lung cavity",
+    "Consolidation",
+    "Pleural effusion",
+    "Edema",
+    "Infiltration",
+    "Cardiomegaly",
+    "Rib fracture",
+    "Clavicle fracture",
+];
+
+const NORMAL: [&str; 4] = [
+    "No acute cardiopulmonary abnormality.",
+    "No acute cardiopulmonary process.",
+    "Normal chest radiograph.",
+    "No acute intrathoracic abnormality.",
+];
+
+/// The items, each ending in a full stop.
+pub(super) fn items(groups: &[Group], offset: usize) -> Vec<String> {
+    if groups.is_empty() {
+        return vec![wording(NORMAL, 0, offset).to_owned()];
+    }
+    let mut order: Vec<&Group> = groups.iter().collect();
+    order.sort_by_key(|g| WEIGHT.iter().position(|name| *name == g.name()).unwrap_or(WEIGHT.len()));
+    order.iter().take(ITEMS_MAX).map(|g| capitalised(&phrase(g))).collect()
+}
+
+fn phrase(group: &Group) -> String {
+    let (degree, side, place) = (group.degree_word(), group.side_word(), group.place_word(false));
+    let text = match group.name() {
+        "Aortic enlargement" => format!("{degree} aortic enlargement."),
+        "Atelectasis" => format!("{} atelectasis.", group.place_word(true)),
+        "Cardiomegaly" => format!("{degree} cardiomegaly."),
+        "Clavicle fracture" if group.side == GroupLaterality::Both => "fractures of both clavicles.".into(),
+        "Clavicle fracture" => format!("{side} clavicle fracture."),
+        "Consolidation" => format!("{place} consolidation."),
+        "Edema" => format!("{degree} pulmonary edema."),
+        "Emphysema" => format!("{degree} emphysema."),
+        "Enlarged PA" => "enlarged pulmonary artery.".into(),
+        "ILD" => format!("{degree} interstitial lung disease."),
+        "Infiltration" => format!("{place} infiltrate."),
+        "Mediastinal shift" => "mediastinal shift.".into(),
+        "Pleural thickening" => format!("{side} pleural thickening."),
+        "Pulmonary fibrosis" => format!("{place} fibrosis."),
+        "Pleural effusion" | "Pneumothorax" | "Rib fracture" => {
+            let (phrase, _) = noun_phrase(group);
+            format!("{}.", phrase.strip_prefix("a ").unwrap_or(&phrase))
+        }
+        _ => {
+            let (phrase, _) = noun_phrase(group);
+            let bare = phrase.strip_prefix("a ").or_else(|| phrase.strip_prefix("an ")).unwrap_or(&phrase);
+            format!("{bare} {}.", group.in_zone())
+        }
+    };
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,163 @@
+//! What was drawn and what was said of it, as rows of the truth tables. Ids are those that ingest gives to the written
+//! files. VinDr-CXR's training films stand under `split=train` whatever part of them ingest takes for validation:
+//! evaluation joins by image id over all splits of a dataset.
+
+use d2r_contracts::labels::{CHEXPERT_LABELS, label_of_lesion, lesion_class_name};
+use d2r_contracts::tables::{TruthFindingRow, TruthLesionRow, TruthLinkRow};
+
+use crate::catalogue::{LabelledFilm, Visit};
+use crate::layouts::identity::Split;
+use crate::planned_film::{PlannedFilm, PlannedLesion};
+use crate::study::Laterality;
+
+/// The rows of one partition.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Truth {
+    /// Drawn lesions.
+    pub lesions: Vec<TruthLesionRow>,
+    /// Sentences and the lesions that they speak of.
+    pub links: Vec<TruthLinkRow>,
+    /// CheXpert labels, 14 a study.
+    pub findings: Vec<TruthFindingRow>,
+}
+
+/// The truth of one split of a labelled set. A film is its own study; labels are positive or blank, since no report
+/// denies anything.
+pub fn of_labelled(films: &[LabelledFilm], split: Split) -> Truth {
+    let mut truth = Truth::default();
+    for labelled in films.iter().filter(|f| f.split == split) {
+        let film = &labelled.film;
+        truth.lesions.extend(lesion_rows(film));
+        let positive = |label: &str| match label {
+            "No Finding" => film.lesions.is_empty(),
+            _ => film.lesions.iter().any(|l| label_of_lesion(l.placed.class_id) == Some(label)),
+        };
+        truth.findings.extend(CHEXPERT_LABELS.map(|label| TruthFindingRow {
+            study_id: film.image_id.clone(),
+            label: label.to_owned(),
+            state: if positive(label) { "positive" } else { "blank" }.to_owned(),
+        }));
+    }
+    truth
+}
+
+/// The truth of one split of a set with reports. Reports speak of the first film of a study.
+pub fn of_visits(visits: &[Visit], split: Split) -> Truth {
+    let mut truth = Truth::default();
+    for visit in visits.iter().filter(|v| v.split == split) {
+        truth.lesions.extend(visit.films.iter().flat_map(lesion_rows));
+        for (sentence_id, sentence) in (0i32..).zip(&visit.report.findings) {
+            truth.links.extend(sentence.facts.iter().filter_map(|&fact| {
+                let film = visit.films.first()?;
+                let lesion = film.lesions.get(fact)?;
+                Some(TruthLinkRow {
+                    study_id: visit.study_id.clone(),
+                    sentence_id,
+                    box_id: lesion.box_id.clone(),
+                    image_id: film.image_id.clone(),
+                    class_id: lesion.placed.class_id,
+                })
+            }));
+        }
+        let states = visit.report.labels(&visit.facts);
+        truth.findings.extend(CHEXPERT_LABELS.into_iter().zip(states).map(|(label, state)| TruthFindingRow {
+            study_id: visit.study_id.clone(),
+            label: label.to_owned(),
+            state: state.as_str().to_owned(),
+        }));
+    }
+    truth
+}
+
+fn lesion_rows(film: &PlannedFilm) -> Vec<TruthLesionRow> {
+    film.lesions
+        .iter()
+        .map(|PlannedLesion { box_id, placed: lesion }| TruthLesionRow {
+            image_id: film.image_id.clone(),
+            box_id: box_id.clone(),
+            class_name: lesion_class_name(lesion.class_id).unwrap_or("Other lesion").to_owned(),
+            class_id: lesion.class_id,
+            x_min: lesion.box_.x_min,
+            y_min: lesion.box_.y_min,
+            x_max: lesion.box_.x_max,
+            y_max: lesion.box_.y_max,
+            side: match lesion.side {
+                Laterality::Left => "left",
+                Laterality::Right => "right",
+                Laterality::Midline => "midline",
+            }
+            .to_owned(),
+            small: lesion.small,
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::catalogue::Catalogue;
+    use crate::config::PhantomConfig;
+    use crate::grammar::terms::named_classes;
+
+    fn catalogue() -> Catalogue {
+        Catalogue::plan(&PhantomConfig::of_tests(), 9223)
+    }
+
+    #[test]
+    fn links_lead_from_sentences_to_boxes_of_the_classes_that_they_name() {
+        let catalogue = catalogue();
+        let mut linked = BTreeSet::new();
+        for split in [Split::Train, Split::Val, Split::Test] {
+            let truth = of_visits(&catalogue.mimic, split);
+            for link in &truth.links {
+                let visit = catalogue.mimic.iter().find(|v| v.study_id == link.study_id).unwrap();
+                assert_eq!(visit.split, split);
+                let text = visit.report.findings[link.sentence_id as usize].text.to_lowercase();
+                let class = lesion_class_name(link.class_id).unwrap();
+                assert!(named_classes(&text).contains(&class), "{class}: {text}");
+                let lesion = truth.lesions.iter().find(|l| l.box_id == link.box_id).unwrap();
+                assert!(lesion.image_id == link.image_id && lesion.class_id == link.class_id);
+                assert!(linked.insert(link.box_id.clone()), "a box is spoken of once");
+            }
+        }
+        let of_first_films: usize = catalogue.mimic.iter().map(|v| v.films[0].lesions.len()).sum();
+        assert_eq!(linked.len(), of_first_films);
+    }
+
+    #[test]
+    fn boxes_lie_in_their_films_and_every_study_has_14_labels() {
+        let catalogue = catalogue();
+        let (width, height) = catalogue.vindr[0].film.size();
+        for split in [Split::Train, Split::Test] {
+            let truth = of_labelled(&catalogue.vindr, split);
+            let films = catalogue.vindr.iter().filter(|f| f.split == split).count();
+            assert_eq!(truth.findings.len(), films * 14);
+            let ids: BTreeSet<&str> = truth.lesions.iter().map(|l| l.box_id.as_str()).collect();
+            assert_eq!(ids.len(), truth.lesions.len());
+            for lesion in &truth.lesions {
+                assert!(
+                    lesion.x_min >= 0.0 && lesion.x_min < lesion.x_max && lesion.x_max <= width as f32,
+                    "{lesion:?}"
+                );
+                assert!(
+                    lesion.y_min >= 0.0 && lesion.y_min < lesion.y_max && lesion.y_max <= height as f32,
+                    "{lesion:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_film_without_lesions_has_no_finding() {
+        let catalogue = catalogue();
+        let truth = of_labelled(&catalogue.vindr, Split::Train);
+        let normal: BTreeSet<&str> =
+            catalogue.vindr.iter().filter(|f| f.film.lesions.is_empty()).map(|f| f.film.image_id.as_str()).collect();
+        assert!(normal.len() > 30, "{}", normal.len());
+        for row in truth.findings.iter().filter(|row| row.label == "No Finding") {
+            assert_eq!(row.state == "positive", normal.contains(row.study_id.as_str()));
+        }
+    }
+}
