@@ -10,47 +10,44 @@ use walkdir::WalkDir;
 /// Longest source file, lines.
 const FILE_CAP: usize = 400;
 
-/// Modules of the batch crate that everybody may use.
-const SHARED: [&str; 5] = ["error", "exit", "progress", "stop", "config"];
+/// Most source files in one folder, not counting tests.
+const FOLDER_CAP: usize = 18;
 
-/// Who may import whom in the batch crate. `module::part` narrows an arrow to one part.
-fn arrows() -> BTreeMap<&'static str, Vec<&'static str>> {
-    BTreeMap::from([
-        ("cli", vec!["stages", "lake", "weights"]),
-        (
-            "stages",
-            vec!["train", "eval", "lake", "data", "align", "report", "semi", "detect", "student", "weights", "stages"],
-        ),
-        (
-            "train",
-            vec!["detect", "semi", "align", "report", "student", "data", "lake", "eval", "nn", "stages::context"],
-        ),
-        ("semi", vec!["detect"]),
-        ("weights", vec!["detect", "align", "report", "nn", "train"]),
-        ("align", vec!["nn"]),
-        ("data", vec!["lake", "stages::context"]),
-        ("student", vec!["nn"]),
-        ("report", vec!["nn", "detect::resnet", "detect::roi_align"]),
-        ("detect", vec!["nn"]),
-        ("nn", vec![]),
-        ("eval", vec!["lake"]),
-        ("lake", vec!["stages::context"]),
-        ("config", vec![]),
-    ])
-}
+/// Files at the root of the batch crate, and its configuration: every module may use them.
+const SHARED: [&str; 6] = ["error", "exit", "progress", "stop", "config", "context"];
 
-/// Modules that never touch a tensor.
-const TORCH_FREE: [&str; 5] = ["cli", "config", "eval", "lake", "data"];
-
-/// The tensor border: the files of torch-free modules that may.
-const BORDER: [&str; 6] = [
-    "data/collate.rs",
-    "data/collate_report.rs",
-    "data/collate_text.rs",
-    "cli/flags.rs",
-    "stages/context.rs",
-    "stages/doctor.rs",
+/// Who may import whom in the batch crate, from the top layer to the bottom one. An arrow leads to a later line only, so that
+/// nothing imports upward; an arrow that no import uses is an error.
+const ARROWS: [(&str, &[&str]); 11] = [
+    ("cli", &["stages", "lake", "weights"]),
+    (
+        "stages",
+        &["weights", "preview_model", "reporter", "detector", "training", "eval", "datasets", "lake"],
+    ),
+    ("weights", &["reporter", "detector", "training", "nn"]),
+    ("preview_model", &["reporter", "training", "lake", "nn"]),
+    ("reporter", &["detector", "training", "eval", "lake", "nn"]),
+    ("detector", &["training", "eval", "datasets", "lake", "nn"]),
+    ("training", &["lake"]),
+    ("eval", &["lake"]),
+    ("datasets", &[]),
+    ("lake", &[]),
+    ("nn", &[]),
 ];
+
+/// Inside a model: networks and decoding know nothing of batches and training.
+const INNER: [(&str, &[&str]); 6] = [
+    ("detector/fcos/", &["detector::batches", "detector::train", "detector::semi"]),
+    ("detector/rcnn/", &["detector::batches", "detector::train", "detector::semi"]),
+    ("reporter/model/", &["reporter::batches", "reporter::train", "reporter::align"]),
+    ("reporter/decode/", &["reporter::batches", "reporter::train", "reporter::align"]),
+    ("reporter/align/", &["reporter::batches", "reporter::train", "reporter::decode"]),
+    ("preview_model/model/", &["preview_model::distill", "preview_model::onnx"]),
+];
+
+/// Folders whose files never touch a tensor, and the exceptions: the files where plain data become tensors.
+const TENSOR_FREE: [&str; 6] = ["cli/", "config/", "eval/", "lake/", "datasets/", "reporter/batches/"];
+const BORDER: [&str; 3] = ["reporter/batches/collate.rs", "reporter/batches/collate_text.rs", "cli/flags.rs"];
 
 fn rust_files(folder: &Path) -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> = WalkDir::new(folder)
@@ -69,9 +66,10 @@ fn name_in(folder: &Path, file: &Path) -> String {
     file.strip_prefix(folder).expect("listed under the folder").to_string_lossy().replace('\\', "/")
 }
 
-/// A file that holds nothing but unit tests (`#[path = "vindr_tests.rs"] mod tests;`).
+/// A file that holds nothing but unit tests (`x/tests.rs`, `x/tests/y.rs`).
 fn is_test_file(file: &Path) -> bool {
-    file.file_name().is_some_and(|n| n.to_string_lossy().ends_with("tests.rs"))
+    let name = file.to_string_lossy().replace('\\', "/");
+    name.ends_with("tests.rs") || name.contains("/src/") && name.contains("/tests/")
 }
 
 /// The part of a source file that ships: everything before its unit tests.
@@ -108,28 +106,80 @@ fn crate_paths(text: &str) -> BTreeSet<String> {
     found
 }
 
-#[test]
-fn imports_follow_the_arrows() {
+/// The modules that each module of the batch crate imports, with an example of each import.
+fn imports() -> BTreeMap<(String, String), String> {
     let source = root().join("batch/src");
-    let arrows = arrows();
-    let mut wrong = Vec::new();
-    for file in rust_files(&source) {
+    let mut found = BTreeMap::new();
+    for file in rust_files(&source).into_iter().filter(|f| !is_test_file(f)) {
         let name = name_in(&source, &file);
         let Some((module, _)) = name.split_once('/') else { continue };
-        let allowed = arrows.get(module).unwrap_or_else(|| panic!("{name}: module `{module}` has no arrows yet"));
         let text = std::fs::read_to_string(&file).expect("a listed file can be read");
         for path in crate_paths(shipped(&text)) {
-            let target = path.split("::").next().unwrap_or_default();
-            let fine = target == module
-                || SHARED.contains(&target)
-                || allowed.iter().any(|a| path == *a || path.starts_with(&format!("{a}::")) || *a == target)
-                || ["table_row", "Error", "Result"].contains(&target);
-            if !fine {
-                wrong.push(format!("{name}: crate::{path}"));
+            let target = path.split("::").next().unwrap_or_default().to_owned();
+            if target != module && !SHARED.contains(&target.as_str()) && !["Error", "Result"].contains(&target.as_str()) {
+                found.insert((module.to_owned(), target), format!("{name}: crate::{path}"));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn imports_follow_the_arrows() {
+    let imports = imports();
+    let layers: Vec<&str> = ARROWS.iter().map(|(module, _)| *module).collect();
+    let mut wrong = Vec::new();
+    for ((module, target), example) in imports.iter().filter(|((m, _), _)| !SHARED.contains(&m.as_str())) {
+        let allowed = ARROWS.iter().find(|(m, _)| m == module).map(|(_, to)| *to);
+        if !allowed.unwrap_or_else(|| panic!("module `{module}` has no arrows yet")).contains(&target.as_str()) {
+            wrong.push(example.clone());
+        }
+    }
+    for (place, (module, targets)) in ARROWS.iter().enumerate() {
+        for target in *targets {
+            if !layers[place + 1..].contains(target) {
+                wrong.push(format!("the arrow {module} -> {target} leads upward"));
+            }
+            if !imports.contains_key(&((*module).to_owned(), (*target).to_owned())) {
+                wrong.push(format!("the arrow {module} -> {target} is used by nobody"));
             }
         }
     }
     assert!(wrong.is_empty(), "imports against the arrows:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn networks_do_not_import_batches_or_training() {
+    let source = root().join("batch/src");
+    let mut wrong = Vec::new();
+    for file in rust_files(&source).into_iter().filter(|f| !is_test_file(f)) {
+        let name = name_in(&source, &file);
+        let text = std::fs::read_to_string(&file).expect("a listed file can be read");
+        for (_, forbidden) in INNER.iter().filter(|(folder, _)| name.starts_with(folder)) {
+            wrong.extend(
+                crate_paths(shipped(&text))
+                    .into_iter()
+                    .filter(|path| forbidden.iter().any(|f| path == f || path.starts_with(&format!("{f}::"))))
+                    .map(|path| format!("{name}: crate::{path}")),
+            );
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// The arrows as ARCHITECTURE.md shows them.
+fn arrows_as_text() -> String {
+    let line = |(module, targets): &(&str, &[&str])| {
+        format!("{module:<14} -> {}", if targets.is_empty() { "nothing".to_owned() } else { targets.join(", ") })
+    };
+    format!("```text\n{}\n```", ARROWS.iter().map(line).collect::<Vec<_>>().join("\n"))
+}
+
+#[test]
+fn the_architecture_page_shows_these_arrows() {
+    let page = std::fs::read_to_string(root().join("ARCHITECTURE.md")).expect("the page is there");
+    let text = arrows_as_text();
+    assert!(page.contains(&text), "ARCHITECTURE.md, section Arrows, must hold this block:\n{text}");
 }
 
 /// Whether a path that begins with `word` stands in the text, not as the end of a longer name.
@@ -141,10 +191,9 @@ fn names(text: &str, word: &str) -> bool {
 fn tensors_stay_behind_their_border() {
     let source = root().join("batch/src");
     let mut wrong = Vec::new();
-    for file in rust_files(&source) {
+    for file in rust_files(&source).into_iter().filter(|f| !is_test_file(f)) {
         let name = name_in(&source, &file);
-        let module = name.split('/').next().unwrap_or_default();
-        if !TORCH_FREE.contains(&module) || BORDER.contains(&name.as_str()) {
+        if !TENSOR_FREE.iter().any(|folder| name.starts_with(folder)) || BORDER.contains(&name.as_str()) {
             continue;
         }
         let text = std::fs::read_to_string(&file).expect("a listed file can be read");
@@ -156,13 +205,37 @@ fn tensors_stay_behind_their_border() {
 }
 
 #[test]
+fn the_phantom_needs_neither_tensors_nor_the_lake() {
+    let manifest = std::fs::read_to_string(root().join("batch/phantom/Cargo.toml")).expect("the crate has a manifest");
+    for name in ["tch", "torch-sys", "parquet", "polars", "d2r-batch"] {
+        assert!(!manifest.lines().any(|l| l.starts_with(&format!("{name}."))), "batch/phantom depends on {name}");
+    }
+}
+
+#[test]
+fn folders_stay_small() {
+    let mut files: BTreeMap<PathBuf, usize> = BTreeMap::new();
+    for folder in ["batch/src", "batch/phantom/src", "data-contracts/src", "wasm-viewer/src", "tests/tests"] {
+        for file in rust_files(&root().join(folder)).into_iter().filter(|f| !is_test_file(f)) {
+            let is_list = file.file_name().is_some_and(|n| n == "mod.rs");
+            *files.entry(file.parent().expect("a file has a folder").to_owned()).or_default() += usize::from(!is_list);
+        }
+    }
+    let full: Vec<String> = files
+        .iter()
+        .filter(|(_, n)| **n > FOLDER_CAP)
+        .map(|(folder, n)| format!("{}: {n} files, {FOLDER_CAP} at most", folder.display()))
+        .collect();
+    assert!(full.is_empty(), "{}", full.join("\n"));
+}
+
+#[test]
 fn only_evaluation_reads_the_truth() {
     let source = root().join("batch/src");
     let rows = ["TruthLesionRow", "TruthLinkRow", "TruthFindingRow"];
     for file in rust_files(&source) {
         let name = name_in(&source, &file);
         let may = name == "eval/truth.rs"
-            || name.starts_with("data/phantom/")
             || name == "stages/phantom.rs"
             || name.starts_with("stages/phantom/")
             || name.starts_with("lake/");
@@ -206,7 +279,7 @@ fn files_stay_short_and_are_named_after_a_thing() {
 fn no_panic_stands_where_users_files_are_read() {
     let source = root().join("batch/src");
     let mut wrong = Vec::new();
-    for folder in ["data", "lake", "cli"] {
+    for folder in ["datasets", "lake", "cli"] {
         for file in rust_files(&source.join(folder)).into_iter().filter(|f| !is_test_file(f)) {
             let text = std::fs::read_to_string(&file).expect("a listed file can be read");
             for (i, line) in shipped(&text).lines().enumerate() {
