@@ -7,7 +7,7 @@ OUT ?= demo
 
 PREVIEW ?= $(OUT)/preview
 
-.PHONY: setup parity-setup build demo test test-python test-browser lint wasm viewer serve bench bench-viewer bench-pipeline bench-detector bench-decode bench-quality-semi bench-quality-report bench-quality-student clean d2r-path
+.PHONY: setup parity-setup build demo test test-python test-browser check lint deny wasm viewer serve bench bench-viewer bench-pipeline bench-detector bench-decode bench-quality-semi bench-quality-report bench-quality-student clean d2r-path
 
 ## Install what is missing into this folder.
 setup:
@@ -29,12 +29,19 @@ test: build
 test-python: build
 	D2R=$(D2R) $(PYTHON) -m unittest discover -s tests/python -p 'test_*.py' -v
 
-## Formatting, lints, licences and advisories (the last two where cargo-deny is installed).
+## What must hold before anything is measured: format, lints as errors, licences and sources of all packages, the tree's structure
+## and words, DAGs without a scheduler.
+check: lint deny build
+	cargo test --locked -p d2r-acceptance --test structure --test words
+	$(MAKE) test-dags
+
 lint: setup
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
-	@if command -v cargo-deny >/dev/null; then cargo deny --locked check; \
-	else echo "lint: cargo-deny is not installed; licences and advisories were not checked" >&2; fi
+
+## Licences, sources, banned and yanked packages, by cargo-deny; advisories where their database can be reached.
+deny:
+	@scripts/deny.sh
 
 ## The browser crate for wasm32, with SIMD and with relaxed SIMD.
 wasm:
