@@ -24,7 +24,7 @@ from machine import libtorch, machine
 from quality_semi import interval
 
 PRESET = "report_bench"
-# Settings were sought on other films; what was tried on these stands in docs/benchmarks.md.
+# Settings were sought on other phantoms; what was tried on these is in docs/results.md and docs/experiments.md.
 FILMS_SEED = "11"
 OFF = {
     "report.model.regions": "false",

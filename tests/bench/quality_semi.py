@@ -24,7 +24,7 @@ from pathlib import Path
 from machine import libtorch, machine
 
 PRESET = "semi_bench"
-# Settings were sought on other films; what was tried on these stands in docs/benchmarks.md.
+# Settings were sought on other phantoms; what was tried on these is in docs/results.md and docs/experiments.md.
 FILMS_SEED = 101
 UNLABELLED = ["--unlabelled", "mimic"]
 UNREAD = ["semi.report_threshold=0"]
