@@ -54,7 +54,7 @@ def d2r_build_lake():
         task_id="validate",
         arguments=["validate", inputs["common"]],
         carried=inputs["carried"],
-        outlets=[assets.IMAGES, assets.READER_LESIONS, assets.REPORTS],
+        outlets=[assets.IMAGES, assets.ANNOTATOR_LESIONS, assets.REPORTS],
     )
     ingest >> audit >> validate
 

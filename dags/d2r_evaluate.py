@@ -1,8 +1,8 @@
 """
-### Computes figures for reports, and for boxes where there is a reference
+### Evaluates reports, and boxes where there is a reference
 
-`evaluate_reports` and `evaluate_detector`, mapped over partitions → `validate` → `promote`. Starts by itself when reports are
-promoted. The detector is evaluated on the partitions named in the form: they need readers' boxes, or the phantoms' truth.
+`evaluate_reports` and `evaluate_detector`, mapped over partitions → `validate` → `promote`. Triggered when reports are
+promoted. The detector is evaluated on the partitions named in the form: they need annotators' boxes, or the phantoms' truth.
 """
 
 from airflow.sdk import Param, dag, task
@@ -28,7 +28,7 @@ from d2r_airflow.promotion import promote as announce
         ),
         "truth": Param(
             None, type=["null", "string"], title="Truth tables", section="Advanced",
-            description="The `truth` folder that `d2r phantom` wrote; empty: readers' boxes are the reference.",
+            description="The `truth` folder that `d2r phantom` wrote; empty: annotators' boxes are the reference.",
         ),
     },
     **shared(hours=6, deadline_hours=12, tags=("evaluation", "consumer")),

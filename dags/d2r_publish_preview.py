@@ -1,10 +1,10 @@
 """
 ### Makes the browser preview, and publishes it when a radiologist approves
 
-`distill` (a small student of the report model) → `export_preview` → `approve` → `publish`. Nobody approves by default: `approve`
-waits for a person, holding neither a worker nor a pool slot, and fails after a month. Who approved, when, and what they wrote
-goes into the bundle's `MANIFEST.json`. A rejected bundle stays under `previews/waiting`; a bundle whose files changed while it
-waited is not published.
+`distill` (the preview model from the report model) → `export_preview` → `approve` → `publish`. There is no default answer:
+`approve` waits for a person, holds neither a worker nor a pool slot, and fails after a month. The approver, the time and the
+form are written into the bundle's `MANIFEST.json`. A rejected bundle stays under `previews/waiting`; a bundle whose files
+changed while it waited is not published.
 """
 
 import os
@@ -32,10 +32,10 @@ Sample studies of this bundle were written by a model; research software, not a 
 {% for name, value in exported['figures'].items() -%}
 | {{ name }} | {{ '%.12g' | format(value) }} |
 {% endfor %}
-Open the folder in the viewer, look at the samples, then fill in the form. Without it an approval publishes nothing.
+Open the folder in the viewer, review the samples, then fill in the form. Without it an approval publishes nothing.
 """
 DATASET = ["--dataset", "{{ params.dataset }}"]
-# Every field needs a value that its own schema takes, or the task does not even start to wait; `publish` refuses these.
+# Every default must satisfy its own schema, or the task does not start to wait; `publish` refuses the defaults.
 FORM = {
     "studies_reviewed": Param(None, type=["null", "integer"], minimum=1, title="Sample studies reviewed"),
     "no_patient_data": Param(False, type="boolean", title="No patient can be recognised in the samples"),
@@ -48,13 +48,13 @@ FORM = {
     doc_md=__doc__,
     schedule=[assets.METRICS],
     user_defined_filters={"run_folder": lineage.run_folder},
-    params={**params.common(), "reporter": params.run("reporter"), "dataset": params.dataset("mimic", "Data set to learn and to show from")},
+    params={**params.common(), "reporter": params.run("reporter"), "dataset": params.dataset("mimic", "Data set for training and for the sample studies")},
     **shared(hours=24, deadline_hours=24 * 31, active_runs=4, tags=("preview", "consumer")),
 )
 def d2r_publish_preview():
     @task(multiple_outputs=True)
     def place(chosen: dict) -> dict[str, str]:
-        """Where this run's bundle waits, and where bundles are published."""
+        """Folders of this run's waiting bundle and of published bundles."""
         previews = f"{chosen['project']}/previews"
         return {"waiting": f"{previews}/waiting/{slug(get_current_context()['run_id'])}", "published": previews}
 
@@ -74,7 +74,7 @@ def d2r_publish_preview():
         task_id="export_preview",
         arguments=[
             "export", "preview", inputs["common"], *DATASET,
-            "--student", "{{ ti.xcom_pull(task_ids='distill') | run_folder }}", "--out", folders["waiting"],
+            "--preview-model", "{{ ti.xcom_pull(task_ids='distill') | run_folder }}", "--out", folders["waiting"],
         ],
     )
     approve = ApprovalOperator(

@@ -1,7 +1,7 @@
 """
 ### Writes reports for partitions of the lake
 
-`report` (mapped: every shard of every partition, one GPU slot each) → `validate` → `promote`. Starts by itself when a report
+`report` (mapped: every shard of every partition, one GPU slot each) → `validate` → `promote`. Triggered when a report
 model is trained, for the partitions that the event names; by hand for any partitions, several of them for a backfill. Clear one
 mapped task to redo one shard.
 """

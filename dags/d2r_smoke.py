@@ -1,9 +1,9 @@
 """
-### Everything, on drawn radiographs, in three minutes on a CPU
+### The whole pipeline on phantoms, in three minutes on a CPU
 
-Draws phantoms, reads them into a lake of this run's own (`smoke/<run id>` in the workspace), trains both models for a few
-steps, annotates and reports in shards, evaluates, distils the student, exports its preview (which nobody publishes), validates.
-It shows that an installation works; its models know nothing.
+Draws phantoms, reads them into a lake of its own (`smoke/<run id>` in the workspace), trains both models for a few steps,
+annotates and reports in shards, evaluates, distils the preview model, exports its bundle (which is not published), validates.
+It shows that an installation works; its models are not usable.
 """
 
 from datetime import timedelta
@@ -16,14 +16,14 @@ from d2r_airflow.operator import D2ROperator
 from d2r_airflow.policy import GPU_POOL, shared
 from d2r_airflow.publication import slug
 
-# As little as shows that everything works, over the preset of the form.
+# The fewest steps that exercise everything, over the preset of the form.
 LEAST = ["detector.train.steps=4", "detector.train.eval_every=4", "report.train.epochs=1", "preview.train.epochs=1"]
 LAYOUTS = {"vindr": "vindr", "mimic": "mimic", "iu-xray": "iu_xray"}
 PLACE = ["--dataset", "mimic", "--split", "test"]
 PHANTOM = "{{ ti.xcom_pull(task_ids='prepare')['phantom'] }}"
 DETECTOR = "{{ ti.xcom_pull(task_ids='train_detector') | run_folder }}"
 REPORTER = "{{ ti.xcom_pull(task_ids='train_reporter') | run_folder }}"
-STUDENT = "{{ ti.xcom_pull(task_ids='distill') | run_folder }}"
+PREVIEW_MODEL = "{{ ti.xcom_pull(task_ids='distill') | run_folder }}"
 
 
 @dag(
@@ -91,7 +91,7 @@ def d2r_smoke():
     )
     export = D2ROperator(
         task_id="export_preview",
-        arguments=["export", "preview", common, *PLACE, "--student", STUDENT, "--out", at["preview"]],
+        arguments=["export", "preview", common, *PLACE, "--preview-model", PREVIEW_MODEL, "--out", at["preview"]],
         **retries,
     )
     validate = D2ROperator(task_id="validate", arguments=["validate", common], **retries)

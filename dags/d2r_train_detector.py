@@ -1,7 +1,7 @@
 """
 ### Trains the lesion detector
 
-Starts by itself when the readers' boxes change. A killed or failed run continues from its newest checkpoint when the task is
+Triggered when the annotators' boxes change. A killed or failed run continues from its newest checkpoint when the task is
 retried or cleared; a run whose inputs and configuration are unchanged is found and reused.
 """
 
@@ -16,7 +16,7 @@ from d2r_airflow.policy import GPU_POOL, shared
 @dag(
     dag_id="d2r_train_detector",
     doc_md=__doc__,
-    schedule=[assets.READER_LESIONS],
+    schedule=[assets.ANNOTATOR_LESIONS],
     params={**params.common(), "dataset": params.dataset("vindr", "Labelled data set")},
     **shared(hours=48, deadline_hours=72, tags=("training", "consumer")),
 )

@@ -1,7 +1,7 @@
 """
-### Trains the report model on films, boxes and reports
+### Trains the report model on images, boxes and reports
 
-Starts by itself when pseudo-labels are promoted. Continues from its newest checkpoint when retried or cleared.
+Triggered when pseudo-labels are promoted. Continues from its newest checkpoint when retried or cleared.
 """
 
 from airflow.sdk import dag

@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 
 class Alert(BaseNotifier):
-    """Posts what happened, where, as JSON with a `text` that chat webhooks show. No parameters, no data."""
+    """Posts the event with DAG, run and task as JSON, with a `text` for chat webhooks. No parameters, no data."""
 
     def __init__(self, what: str):
         super().__init__()
@@ -34,7 +34,7 @@ def deadline_missed(context: dict[str, Any] | None = None, **_: Any) -> None:
 
 
 def send(what: str, **where: str | None) -> None:
-    """Posts to the connection's host. Without the connection, or when it does not answer, the log has to do: no work fails on it."""
+    """Posts to the connection's host. Without the connection, or when it does not answer, the alert is a log line; no task fails on it."""
     import httpx  # here, because every DAG file imports this module and httpx is slow to load
 
     where = {name: value for name, value in where.items() if value}

@@ -1,4 +1,4 @@
-"""The data sets between the DAGs. A URI names the thing for good; which version it is, its events say in their extras."""
+"""The data sets between the DAGs. A URI names the data set; the extras of its events name the version."""
 
 from airflow.sdk import Asset
 
@@ -7,14 +7,14 @@ def _asset(name: str) -> Asset:
     return Asset(name=f"d2r_{name}", uri=f"d2r://{name.replace('_', '-')}", group="d2r")
 
 
-# Raw data sets. Nothing here writes them: whoever delivers films posts an event for them.
+# Raw data sets. No DAG writes them: the site that delivers images posts an event for them.
 SOURCE_VINDR = _asset("source_vindr")
 SOURCE_MIMIC = _asset("source_mimic")
 SOURCE_IU_XRAY = _asset("source_iu_xray")
 SOURCES = {"vindr": SOURCE_VINDR, "mimic": SOURCE_MIMIC, "iu-xray": SOURCE_IU_XRAY}
 
 IMAGES = _asset("images")
-READER_LESIONS = _asset("reader_lesions")
+ANNOTATOR_LESIONS = _asset("annotator_lesions")
 REPORTS = _asset("reports")
 DETECTOR = _asset("detector")
 PSEUDO_LESIONS = _asset("pseudo_lesions")

@@ -1,4 +1,4 @@
-"""What a run works on: the form's fields, completed by the event that triggered the run. Decided once, in its first task."""
+"""Inputs of a run: the form's fields, completed by the event that triggered the run. Fixed once, in its first task."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def newest_extra(events: Mapping[Any, Sequence[Any]]) -> dict[str, Any]:
 
 
 def project_of(event: Any) -> str:
-    """Whose event it is."""
+    """The project of an event."""
     return (event.extra or {}).get("project") or DEFAULT_PROJECT
 
 

@@ -1,4 +1,4 @@
-"""What an asset event says about the version it announces: contracts, rows, digests, model. Never text, never a patient."""
+"""Extras of an asset event: contracts, rows, digests and model of the version. No report text, no patient data."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def extras(manifests: Sequence[dict[str, Any]], workspace: Path, carried: dict[s
     }
     if weights := next((f for f in files if f["path"].endswith(WEIGHTS)), None):
         run_id = PurePosixPath(weights["path"]).parent.parent.name
-        # `detector-0123456789ab` goes under `detector`, where the DAGs that it triggers look for it.
+        # `detector-0123456789ab` goes under `detector`, where the triggered DAGs read it.
         said[run_id.split("-")[0]] = run_id
         said["model_sha256"] = weights["sha256"]
     return said

@@ -9,14 +9,14 @@ from typing import Any
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
 NOTHING_TO_DO = 99
-# The same input would fail again: a person has to look.
+# The same input would fail again: a person has to act.
 PERMANENT = {2: "usage", 65: "bad data", 66: "input missing", 70: "a defect of d2r", 78: "bad configuration"}
-# Known and worth another try; so is every other code, a kill by the kernel for instance.
+# Known codes that are retried; every other code is retried too, a kill by the kernel for instance.
 TEMPORARY = {75: "temporary", 130: "interrupted", 143: "terminated"}
 
 
 class D2RTemporaryError(AirflowException):
-    """The command ended in a way that another try may mend."""
+    """The command ended with a code that is retried."""
 
 
 @dataclass(frozen=True)

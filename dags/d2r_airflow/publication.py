@@ -24,16 +24,16 @@ def slug(run_id: str) -> str:
 
 
 def approvers(listed: str) -> list[dict[str, str]] | None:
-    """`D2R_APPROVERS` (`id=Name,id=Name`) as Airflow wants it; nobody in particular when empty."""
+    """`D2R_APPROVERS` (`id=Name,id=Name`) in Airflow's form; `None` (everyone) when empty."""
     pairs = [entry.partition("=") for entry in listed.split(",") if entry.strip()]
     return [{"id": id.strip(), "name": (name or id).strip()} for id, _, name in pairs] or None
 
 
 def publish_bundle(folders: dict[str, str], exported: dict[str, Any], approval: dict[str, Any]) -> dict[str, Any]:
-    """Seals the bundle that `export preview` wrote with the approval record, then renames its folder; a retry finds it done.
+    """Writes the approval record into the bundle of `export preview`, then renames its folder; a retry finds it done.
 
     Fails without a retry unless a person approved it and filled in the form, and when its files are not those of `exported`,
-    the manifest of the export: what is published is what was looked at.
+    the manifest of the export: the published files are the reviewed files.
     """
     record = approved(approval)
     workspace = Path(Settings.read().workspace)
@@ -59,7 +59,7 @@ def approved(approval: dict[str, Any]) -> dict[str, Any]:
     if record.get("chosen_options") != ["Approve"]:
         raise AirflowFailException("the bundle is not approved")
     if not (record.get("responded_by_user") or {}).get("id") or not record.get("responded_at"):
-        raise AirflowFailException("the approval names nobody: clear `approve`, a person has to answer")
+        raise AirflowFailException("the approval names no person: clear `approve` and answer again")
     form = record.get("params_input") or {}
     if not form.get("studies_reviewed") or form.get("no_patient_data") is not True:
         raise AirflowFailException(
@@ -79,7 +79,7 @@ def _as_exported(waiting: Path, name: str, exported: dict[str, Any]) -> dict[str
     if found != wanted:
         changed = sorted(n for n in found.keys() | wanted.keys() if found.get(n) != wanted.get(n))
         raise AirflowFailException(
-            f"{', '.join(changed)} in {name} changed since the export: look why, empty the folder, clear `export_preview`"
+            f"{', '.join(changed)} in {name} changed since the export: find out why, empty the folder, clear `export_preview`"
         )
     return found
 

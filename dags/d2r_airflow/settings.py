@@ -1,4 +1,4 @@
-"""What a site chooses, read from the environment of the process that runs a task; DAG files read none of it."""
+"""Settings of a site, read from the environment of the process that runs a task; DAG files do not read it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reports per second of our beam search beside a straight PyTorch one that runs the whole prefix again for every word.
+"""Reports per second of our beam search beside a plain PyTorch one that runs the whole prefix again for every word.
 
 Random weights of R2Gen's published sizes under its public names go to both: one file, imported by `d2r import-weights r2gen`.
 The ids must be equal. Writes bench-results/decode.json.
@@ -52,15 +52,15 @@ def weights(words: int) -> dict[str, torch.Tensor]:
     norm(f"{MODEL}.encoder.norm")
     norm(f"{MODEL}.decoder.norm")
     for i in range(LAYERS):
-        for side, attentions in (("encoder", ["self_attn"]), ("decoder", ["self_attn", "src_attn"])):
-            layer = f"{MODEL}.{side}.layers.{i}"
+        for stack, attentions in (("encoder", ["self_attn"]), ("decoder", ["self_attn", "src_attn"])):
+            layer = f"{MODEL}.{stack}.layers.{i}"
             for name in attentions:
                 attention(f"{layer}.{name}")
             linear(f"{layer}.feed_forward.w_1", WIDTH, HIDDEN)
             linear(f"{layer}.feed_forward.w_2", HIDDEN, WIDTH)
             for n in range(len(attentions) + 1):
                 norm(f"{layer}.sublayer.{n}.norm")
-                for kind in ("mlp_gamma", "mlp_beta") if side == "decoder" else ():
+                for kind in ("mlp_gamma", "mlp_beta") if stack == "decoder" else ():
                     linear(f"{layer}.sublayer.{n}.norm.{kind}.0", SLOTS * WIDTH, WIDTH)
                     linear(f"{layer}.sublayer.{n}.norm.{kind}.2", WIDTH, WIDTH)
     for name, tensor in resnet101(weights=None).state_dict().items():

@@ -1,6 +1,6 @@
-"""Images per second of our detectors and of torchvision's: the same weights, films, boxes and batch, in one run.
+"""Images per second of our detectors and of torchvision's: the same weights, images, boxes and batch, in one run.
 
-Torchvision's random weights are written as safetensors, imported, and both sides take turns; the ratio is ours over
+Torchvision's random weights are written as safetensors, imported, and both run in turns; the ratio is ours over
 theirs, the median over the rounds. Writes bench-results/detector.json.
 
     python tests/bench/detector.py --d2r D2R --speed TARGET/examples/detector_speed --out bench-results/detector.json
@@ -31,13 +31,13 @@ SETTINGS = {
 }
 
 
-def reference(name: str, side: int) -> torch.nn.Module:
+def reference(name: str, size: int) -> torch.nn.Module:
     torch.manual_seed(0)
     trunk = {"backbone_name": "resnet50", "weights": None, "norm_layer": FrozenBatchNorm2d, "trainable_layers": 5}
     if name == "fcos":
         backbone = resnet_fpn_backbone(**trunk, returned_layers=[2, 3, 4], extra_blocks=LastLevelP6P7(256, 256))
-        return FCOS(backbone, num_classes=CLASSES, min_size=side, max_size=side)
-    return FasterRCNN(resnet_fpn_backbone(**trunk), num_classes=CLASSES + 1, min_size=side, max_size=side)
+        return FCOS(backbone, num_classes=CLASSES, min_size=size, max_size=size)
+    return FasterRCNN(resnet_fpn_backbone(**trunk), num_classes=CLASSES + 1, min_size=size, max_size=size)
 
 
 def synchronise(device: str) -> None:
@@ -55,10 +55,10 @@ def timed(steps: int, device: str, call) -> float:
     return (time.perf_counter() - start) / steps
 
 
-def theirs(model: torch.nn.Module, side: int, batch: int, steps: int, device: str) -> dict[str, float]:
+def theirs(model: torch.nn.Module, size: int, batch: int, steps: int, device: str) -> dict[str, float]:
     model = model.to(device)
-    images = [torch.rand(3, side, side, device=device) for _ in range(batch)]
-    corners = [[a * side, a * side, b * side, b * side] for a, b in ((0.1, 0.4), (0.3, 0.8), (0.5, 0.65))]
+    images = [torch.rand(3, size, size, device=device) for _ in range(batch)]
+    corners = [[a * size, a * size, b * size, b * size] for a, b in ((0.1, 0.4), (0.3, 0.8), (0.5, 0.65))]
     boxes, labels = torch.tensor(corners, device=device), torch.tensor([1, 2, 3], device=device)
     targets = [{"boxes": boxes, "labels": labels} for _ in images]
     parameters = [p for p in model.parameters() if p.requires_grad]
@@ -90,7 +90,7 @@ def ours(d2r: str, speed: str, name: str, weights: Path, folder: Path, args: arg
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     (run,) = runs.glob("detector-*")
     score = "0.2" if name == "fcos" else "0.05"
-    command = [speed, "--run", str(run), "--side", str(args.side), "--batch", str(args.batch)]
+    command = [speed, "--run", str(run), "--size", str(args.size), "--batch", str(args.batch)]
     command += ["--steps", str(args.steps), "--device", device, "--score-min", score]
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
@@ -100,7 +100,7 @@ def main() -> None:
     parser.add_argument("--d2r", required=True)
     parser.add_argument("--speed", required=True)
     parser.add_argument("--out", required=True, type=Path)
-    parser.add_argument("--side", type=int, default=320)
+    parser.add_argument("--size", type=int, default=320)
     parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=3)
@@ -109,13 +109,13 @@ def main() -> None:
     figures, ratios = {}, {}
     with tempfile.TemporaryDirectory() as folder:
         for name in SETTINGS:
-            model = reference(name, args.side)
+            model = reference(name, args.size)
             weights = Path(folder, f"{name}.safetensors")
             save_file({k: v.contiguous() for k, v in model.state_dict().items()}, weights)
             for device in devices:
                 rounds = []
                 for _ in range(args.rounds):
-                    reference_speed = theirs(model, args.side, args.batch, args.steps, device)
+                    reference_speed = theirs(model, args.size, args.batch, args.steps, device)
                     rounds.append((ours(args.d2r, args.speed, name, weights, Path(folder), args, device), reference_speed))
                 for what in ("inference_images_per_s", "training_images_per_s"):
                     key = f"{name}.{device.split(':')[0]}.{what}"

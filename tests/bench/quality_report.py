@@ -1,9 +1,9 @@
-"""What each part of the report model is worth, on held-out phantoms.
+"""Contribution of each part of the report model, on held-out phantoms.
 
-One detector is trained and annotates the films with reports; it is shared. For each seed and each arm a report model is trained from
-scratch with the same films, steps and preset, writes about the test split, and is compared with the reference reports and with what was
-drawn. Arms: R2Gen alone; with region tokens; further with LERA; with local alignment (LAB); with global alignment (GAB); all of them
-and CPCA. Intervals of the table are Student's over seeds; those of the gains are over the paired differences of a seed. Writes
+One detector is trained and annotates the images with reports for all arms. For each seed and each arm a report model is trained from
+scratch with the same images, steps and preset, writes reports of the test split, and is compared with the reference reports and the
+drawn lesions. Arms: R2Gen alone; with region tokens; with region tokens and one of LERA, local alignment (LAB) and global alignment
+(GAB); with all of them and CPCA. Intervals are Student's t over seeds, those of gains over paired seeds. Writes
 bench-results/quality-report.json and prints a Markdown table.
 
     python tests/bench/quality_report.py --d2r D2R --mirror MIRROR_AGREEMENT --out bench-results/quality-report.json
@@ -25,7 +25,7 @@ from quality_semi import interval
 
 PRESET = "report_bench"
 # Settings were sought on other phantoms; what was tried on these is in docs/results.md and docs/experiments.md.
-FILMS_SEED = "11"
+PHANTOM_SEED = "11"
 OFF = {
     "report.model.regions": "false",
     "report.model.lera": "off",
@@ -69,14 +69,14 @@ def run(d2r: str, folder: Path, *args: str, settings: list[str] = ()) -> dict:
 
 
 def prepare(d2r: str, folder: Path, settings: list[str]) -> tuple[Path, dict]:
-    """Films, a detector, its boxes. Returns the detector's run and its figures on the test split."""
+    """Draws phantoms, trains a detector, writes its boxes. Returns the detector's run and its figures on the test split."""
     done = folder / "result.json"
     if done.is_file():
         found = json.loads(done.read_text())
         return Path(found["run"]), found
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    run(d2r, folder, "phantom", "--out", "phantom", "--seed", FILMS_SEED, settings=settings)
+    run(d2r, folder, "phantom", "--out", "phantom", "--seed", PHANTOM_SEED, settings=settings)
     for kind in ("vindr", "mimic"):
         run(d2r, folder, "ingest", kind, "--root", str(folder / f"phantom/{kind}"), settings=settings)
     start = time.perf_counter()
@@ -93,7 +93,7 @@ def prepare(d2r: str, folder: Path, settings: list[str]) -> tuple[Path, dict]:
 
 
 def measured(d2r: str, source: Path, detector: Path, folder: Path, seed: int, arm: dict, settings: list[str]) -> dict:
-    """Trains, writes and evaluates in a copy of the lake."""
+    """Trains a report model, writes its reports and evaluates them in a copy of the lake."""
     done = folder / "result.json"
     if done.is_file():
         return json.loads(done.read_text())
@@ -125,12 +125,12 @@ def cell(values: list[float | None]) -> tuple[float, list[float]] | None:
 
 
 def mirror_agreement(mirror: str, source: Path, trained: str, folder: Path) -> dict:
-    """How much of what the full model says of a film it says, mirrored, of the mirrored film."""
-    films = folder / "films"
-    films.mkdir(parents=True, exist_ok=True)
+    """Share of the full model's linked sentences and boxes that its output for the mirror image repeats, mirrored."""
+    images = folder / "images"
+    images.mkdir(parents=True, exist_ok=True)
     for path in sorted((source / "phantom/mimic").rglob("*.jpg"))[-60:]:
-        shutil.copy(path, films)
-    command = [mirror, "--reporter", trained, "--images", str(films), "--out", str(folder / "out"), "--preset", PRESET]
+        shutil.copy(path, images)
+    command = [mirror, "--reporter", trained, "--images", str(images), "--out", str(folder / "out"), "--preset", PRESET]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -141,10 +141,10 @@ def main() -> None:
     parser.add_argument("--mirror", help="the example `mirror_agreement`; without it the figure is left out")
     parser.add_argument("--out", required=True, type=Path)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
-    parser.add_argument("--folder", type=Path, help="work here and keep everything, instead of in a temporary folder; what is finished there is not done again")
+    parser.add_argument("--folder", type=Path, help="working folder that keeps finished parts, which are not repeated; a temporary folder when absent")
     parser.add_argument("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS))
-    parser.add_argument("--jobs", type=int, default=2, help="trainings side by side; networks this small gain little from a second thread")
+    parser.add_argument("--jobs", type=int, default=2, help="trainings in parallel; networks of this size gain little from a second thread")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = (args.folder or Path(temporary)).absolute()
@@ -169,7 +169,7 @@ def main() -> None:
         mirrored = None
         if args.mirror and "full" in runs:
             mirrored = mirror_agreement(args.mirror, source, runs["full"][-1]["run"], folder / "mirror")
-            print("mirrored films", mirrored, flush=True)
+            print("mirror images", mirrored, flush=True)
     write(args, found, runs, mirrored)
 
 

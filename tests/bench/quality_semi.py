@@ -1,11 +1,11 @@
-"""What unlabelled films are worth: AP50 on held-out phantoms where one training film in ten has readers' boxes, the others reports.
+"""Gain of semi-supervised training: AP50 on held-out phantoms; one training image in ten has annotators' boxes, the others reports.
 
-For each seed (of the first weights and of all that is drawn in training) the same detector is trained for the same number of steps
-on the same films with boxes: supervised; as teacher and student, which read what the reports of films without boxes name (`semi`); without
-reading them (`unread`); and without reading them, on the boxes of the finished supervised detector, which do not
-change (`labelled_once`). Films with boxes are VinDr-CXR phantoms, those without are MIMIC-CXR phantoms. Judged against drawn lesions.
-Intervals are Student's over seeds; a gain's is over the seeds' pairs. Writes bench-results/quality-semi.json and its curves as SVG, and prints a
-Markdown table.
+For each seed (of the initial weights and all random streams of training) the same detector is trained for the same number of
+steps on the same images with boxes. Arms: supervised; semi-supervised with pseudo-labels selected by the reports of images
+without boxes (`semi`); without reports (`unread`); without reports, on the constant pseudo-labels of the finished supervised
+detector (`labelled_once`). Images with boxes are VinDr-CXR phantoms, those without are MIMIC-CXR phantoms. The reference is the drawn
+lesions. Intervals are Student's t over seeds, those of gains over paired seeds. Writes bench-results/quality-semi.json and
+its curves as SVG, and prints a Markdown table.
 
     python tests/bench/quality_semi.py --d2r D2R --out bench-results/quality-semi.json
 """
@@ -25,7 +25,7 @@ from machine import libtorch, machine
 
 PRESET = "semi_bench"
 # Settings were sought on other phantoms; what was tried on these is in docs/results.md and docs/experiments.md.
-FILMS_SEED = 101
+PHANTOM_SEED = 101
 UNLABELLED = ["--unlabelled", "mimic"]
 UNREAD = ["semi.report_threshold=0"]
 ARMS = {
@@ -34,7 +34,7 @@ ARMS = {
     "unread": (UNLABELLED, UNREAD),
     "labelled_once": (UNLABELLED, [*UNREAD, "semi.burn_in_steps=500"]),
 }
-# The preset's phantoms have boxes and no reports; these have reports and no boxes, and all of them are for training.
+# The preset's phantoms have boxes and no reports; these have reports and no boxes, all in the training split.
 WITH_REPORTS = ["phantom.labelled_images=0", "phantom.report_studies=450", "phantom.val_share=0", "phantom.test_share=0"]
 
 
@@ -49,14 +49,14 @@ def run(d2r: str, folder: Path, *args: str, settings: list[str]) -> dict:
 
 
 def prepare(d2r: str, folder: Path, settings: list[str]) -> None:
-    """Films and their lake."""
+    """Draws the phantoms and reads them into a lake."""
     if (folder / "done").is_file():
         return
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    run(d2r, folder, "phantom", "--out", "phantom", "--seed", str(FILMS_SEED), settings=settings)
+    run(d2r, folder, "phantom", "--out", "phantom", "--seed", str(PHANTOM_SEED), settings=settings)
     reported = [*settings, *WITH_REPORTS]
-    run(d2r, folder, "phantom", "--out", "reported", "--seed", str(FILMS_SEED + 1), settings=reported)
+    run(d2r, folder, "phantom", "--out", "reported", "--seed", str(PHANTOM_SEED + 1), settings=reported)
     run(d2r, folder, "ingest", "vindr", "--root", str(folder / "phantom/vindr"), settings=settings)
     run(d2r, folder, "ingest", "mimic", "--root", str(folder / "reported/mimic"), settings=settings)
     (folder / "done").touch()
@@ -94,7 +94,7 @@ def measured(d2r: str, source: Path, folder: Path, seed: int, arm: str, settings
 
 
 def interval(values: list[float]) -> list[float]:
-    """95 % Student interval of the mean over seeds."""
+    """95 % interval of the mean over seeds, by Student's t."""
     if len(values) < 2:
         return [values[0], values[0]]
     quantile = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}[len(values)]
@@ -126,13 +126,13 @@ def main() -> None:
     parser.add_argument("--d2r", required=True)
     parser.add_argument("--out", required=True, type=Path)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
-    parser.add_argument("--folder", type=Path, help="work here and keep everything, instead of in a temporary folder; what is finished there is not done again")
+    parser.add_argument("--folder", type=Path, help="working folder that keeps finished parts, which are not repeated; a temporary folder when absent")
     parser.add_argument("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--arms", nargs="+", default=["supervised", "semi"], choices=list(ARMS))
-    parser.add_argument("--jobs", type=int, default=2, help="trainings side by side; networks this small gain little from a second thread")
+    parser.add_argument("--jobs", type=int, default=2, help="trainings in parallel; networks of this size gain little from a second thread")
     args = parser.parse_args()
     if "labelled_once" in args.arms and "supervised" not in args.arms:
-        parser.error("the detectors of arm `supervised` label for `labelled_once`: name both")
+        parser.error("`labelled_once` needs the detectors of arm `supervised`: name both")
     with tempfile.TemporaryDirectory() as temporary:
         folder = (args.folder or Path(temporary)).absolute()
         folder.mkdir(parents=True, exist_ok=True)
@@ -147,7 +147,7 @@ def main() -> None:
             print(f"seed {seed} {name:<10} AP50 {found['ap50']:.3f} AP {found['ap']:.3f} {found['train_s']:.0f} s", flush=True)
             return found
 
-        # Supervised ones first: their detectors label for others.
+        # Supervised ones first: their detectors are labellers of other arms.
         jobs = [(name, seed) for seed in args.seeds for name in args.arms]
         done = {}
         for stage in ([j for j in jobs if j[0] == "supervised"], [j for j in jobs if j[0] != "supervised"]):

@@ -1,9 +1,10 @@
-"""How much of the report model the browser's student keeps: both write about the same held-out phantoms.
+"""Preview model beside the report model: the share of figures that distillation keeps, on the same held-out phantoms.
 
-Takes a finished folder of `d2r pipeline` (`--demo`) or makes one by the preset, distils its report model, exports the bundle, writes the test split's reports with both
-and evaluates them with `d2r evaluate`. Shares that are kept come with paired bootstrap intervals over studies; before they are
-trusted, BLEU-4 and label F1 are computed here from the tables once more and must be those of `d2r evaluate`. Writes
-bench-results/quality-student.json, prints a Markdown table, and ends with 1 below a bar.
+Takes a finished folder of `d2r pipeline` (`--demo`) or makes one with the preset, distils its report model, exports the bundle, writes
+reports of the test split with both and evaluates them with `d2r evaluate`. Shares have paired bootstrap intervals over studies.
+BLEU-4 and label F1 are computed here from the tables as well and must equal those of `d2r evaluate`. In the names of figures `teacher` is
+the report model and `student` the preview model. Writes bench-results/quality-student.json, prints a Markdown table, and ends with
+exit code 1 when a figure is below its required value.
 
     python tests/bench/quality_student.py --d2r D2R --out bench-results/quality-student.json [--demo DIR] [--bundle DIR]
 """
@@ -24,18 +25,18 @@ from safetensors.numpy import load_file
 from machine import libtorch, machine
 
 DATASET, SPLIT, SECTION = "mimic", "test", "findings"
-# The teacher writes about these films too; they have no reports.
-FILMS = "vindr"
+# Images without reports: the report model writes reports of them for the distillation.
+UNREPORTED = "vindr"
 DRAWS = 1000
-# Figures that must be reached.
+# Required figures.
 BARS = {"bleu4_kept": 0.90, "label_f1_kept": 0.85}
 MODEL_BYTES_MAX = 4_000_000
-# For average precision every box counts, as the detector's do.
+# Average precision needs boxes with low scores too, as of the detector.
 SCORE_FLOOR = 0.02
 
 
 class Demo:
-    """A finished demo and a folder to work in; the demo itself is left as it is."""
+    """A finished demo, which is not changed, and a working folder."""
 
     def __init__(self, d2r: str, preset: str, seed: int | None, demo: Path, work: Path):
         self.d2r, self.demo, self.work = d2r, demo, work
@@ -98,15 +99,15 @@ def counts_of(lake: Path) -> dict[str, tuple[list[int], list[int]]]:
     counts = {}
     for study, text in table(lake, "generated_reports").select("study_id", "text").iter_rows():
         if study in references:
-            said, told = states[study, "generated"], states[study, "reference"]
-            counts[study] = (bleu_counts(text, references[study]), [len(said & told), len(said - told), len(told - said)])
+            generated, reference = states[study, "generated"], states[study, "reference"]
+            counts[study] = (bleu_counts(text, references[study]), [len(generated & reference), len(generated - reference), len(reference - generated)])
     return counts
 
 
 def paired(teacher: dict, student: dict, which: int, figure) -> tuple[dict[str, float], dict[str, list[float]]]:
-    """Both models' figure and the share that is kept, with 95 % intervals over studies."""
+    """The figure of both models and its ratio, with 95 % intervals over studies."""
     studies = sorted(teacher)
-    assert studies == sorted(student), "both models must have written about the same studies"
+    assert studies == sorted(student), "both models must have reports of the same studies"
     of = [np.array([counts[s][which] for s in studies], float) for counts in (teacher, student)]
     rng = np.random.default_rng(9223)
     drawn = []
@@ -123,16 +124,16 @@ def paired(teacher: dict, student: dict, which: int, figure) -> tuple[dict[str, 
 
 
 def pointing(demo: Demo, bundle: Path) -> tuple[float, list[float], int]:
-    """Share of (film, class) pairs whose hottest cell lies inside a drawn lesion of that class."""
-    films = demo.work / "films"
-    films.mkdir()
+    """Share of (image, class) pairs whose highest heat map cell is inside a drawn lesion of that class."""
+    folder = demo.work / "images"
+    folder.mkdir()
     root = Path(json.loads((demo.demo / "lake" / "datasets.json").read_text())[DATASET]["root"])
     root = root if root.is_dir() else demo.demo / "phantom" / "mimic"
     for image, path in table(demo.demo / "lake", "images").select("image_id", "path").iter_rows():
-        os.symlink(root / path, films / f"{image}{Path(path).suffix}")
+        os.symlink(root / path, folder / f"{image}{Path(path).suffix}")
     files = [demo.work / name for name in ("preview.safetensors", "preview.json")]
     # This verb prints its own line.
-    command = [demo.d2r, "inspect", "preview", "--bundle", bundle, "--images", films, "--out", files[0], "--analyses", files[1]]
+    command = [demo.d2r, "inspect", "preview", "--bundle", bundle, "--images", folder, "--out", files[0], "--analyses", files[1]]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     tensors, analyses = load_file(files[0]), json.loads(files[1].read_text())
     lesions: dict[str, dict[int, list[tuple[float, ...]]]] = {}
@@ -164,9 +165,9 @@ def main() -> None:
     parser.add_argument("--preset", default="student_bench")
     parser.add_argument("--seed", type=int)
     parser.add_argument("--demo", type=Path, help="a finished folder of `d2r pipeline` with that preset; made when absent")
-    parser.add_argument("--runs", type=Path, help="where the student's run is kept, to go on with it; a temporary folder when absent")
+    parser.add_argument("--runs", type=Path, help="folder of the preview model's run, to continue it; a temporary folder when absent")
     parser.add_argument("--bundle", type=Path, help="receives the bundle")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="given on to `d2r distill`")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="passed to `d2r distill`")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
@@ -176,42 +177,42 @@ def main() -> None:
             subprocess.run([d2r, "pipeline", "--out", demo.demo, *demo.common], check=True, stdout=subprocess.DEVNULL)
         (reporter,) = demo.demo.glob("runs/reporter-*")
         settings = [part for setting in args.set for part in ("--set", setting)]
-        # Evaluated anew, with references labelled by the rules as generated reports are.
+        # Evaluated again, with references labelled by the rules, as generated reports are.
         anew = ("metrics", "findings")
         of_teacher = ("lesions", "generated_reports", "report_sentences", "sentence_boxes")
         teacher = demo.lake("teacher", anew)
         student, boxes = (demo.lake(name, (*anew, *of_teacher)) for name in ("student", "boxes"))
         runs = (args.runs or work / "runs").absolute()
-        given = ["--dataset", DATASET, "--films", FILMS, "--reporter", reporter]
+        given = ["--dataset", DATASET, "--films", UNREPORTED, "--reporter", reporter]
         distilled = demo.run("distill", *given, "--lake", teacher, "--runs", runs, *settings)
         weights = Path(distilled["files"][0]["path"])
         run = weights.parent.parent
-        export = ["export", "preview", "--student", run, "--lake", teacher, "--dataset", DATASET, "--split", SPLIT]
+        export = ["export", "preview", "--preview-model", run, "--lake", teacher, "--dataset", DATASET, "--split", SPLIT]
         bundle = args.bundle.absolute() if args.bundle else work / "preview"
         exported = demo.run(*export, "--out", bundle)
         demo.run(*export, "--out", work / "all-boxes", "--set", f"preview.bundle.score_min={SCORE_FLOOR}")
         place = ["--dataset", DATASET, "--split", SPLIT, "--lake"]
         demo.run("report", "--reporter", reporter, *place, teacher)
-        demo.run("report", "--student", bundle, *place, student)
-        demo.run("report", "--student", work / "all-boxes", *place, boxes)
-        told = {name: demo.evaluate("reports", lake) for name, lake in (("teacher", teacher), ("student", student))}
-        seen = {name: demo.evaluate("detector", lake) for name, lake in (("teacher", teacher), ("student", boxes))}
+        demo.run("report", "--preview-model", bundle, *place, student)
+        demo.run("report", "--preview-model", work / "all-boxes", *place, boxes)
+        of_reports = {name: demo.evaluate("reports", lake) for name, lake in (("teacher", teacher), ("student", student))}
+        of_boxes = {name: demo.evaluate("detector", lake) for name, lake in (("teacher", teacher), ("student", boxes))}
         counts = {name: counts_of(lake) for name, lake in (("teacher", teacher), ("student", student))}
         figures: dict[str, float | list[float]] = {}
         for which, (name, metric, figure) in enumerate([("bleu4", "bleu4", bleu4), ("label_f1", "label_f1_micro", f1)]):
             values, intervals = paired(counts["teacher"], counts["student"], which, figure)
             for model in ("teacher", "student"):
-                official = told[model][f"reports.{metric}"]
+                official = of_reports[model][f"reports.{metric}"]
                 assert abs(official - values[model]) < 1e-9, f"{metric} of the {model}: {values[model]} here, {official} there"
             for part, value in values.items():
                 figures[f"{name}_{part}"], figures[f"{name}_{part}_ci"] = value, intervals[part]
         for model in ("teacher", "student"):
-            figures[f"rouge_l_{model}"] = told[model]["reports.rouge_l"]
-            figures[f"distinct_share_{model}"] = told[model]["reports.distinct_share"]
-            figures[f"link_precision_{model}"] = told[model].get("links.precision", 0.0)
-            figures[f"link_recall_{model}"] = told[model].get("links.recall", 0.0)
-            figures[f"ap50_{model}"] = seen[model]["detector.ap50"]
-        figures["bleu4_constant"] = told["teacher"]["reports.bleu4_constant"]
+            figures[f"rouge_l_{model}"] = of_reports[model]["reports.rouge_l"]
+            figures[f"distinct_share_{model}"] = of_reports[model]["reports.distinct_share"]
+            figures[f"link_precision_{model}"] = of_reports[model].get("links.precision", 0.0)
+            figures[f"link_recall_{model}"] = of_reports[model].get("links.recall", 0.0)
+            figures[f"ap50_{model}"] = of_boxes[model]["detector.ap50"]
+        figures["bleu4_constant"] = of_reports["teacher"]["reports.bleu4_constant"]
         figures["pointing_hit_rate"], figures["pointing_hit_rate_ci"], figures["pointing_pairs"] = pointing(demo, bundle)
         figures["model_bytes"] = exported["figures"]["model_bytes"]
         figures["parameters"] = exported["figures"]["parameters"]

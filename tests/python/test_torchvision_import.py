@@ -1,4 +1,4 @@
-"""Imported torchvision weights detect what torchvision detects: random weights, no download.
+"""Imported torchvision weights give the detections of torchvision: random weights, no download.
 
 Runs where torchvision and safetensors are installed beside torch (`make parity-setup`), and is skipped elsewhere; the same
 equality is part of the Rust tests by golden values, there for the second version of Faster R-CNN as well.
@@ -13,7 +13,7 @@ from pathlib import Path
 
 HAVE = all(importlib.util.find_spec(name) for name in ("torch", "torchvision", "safetensors"))
 CLASSES = 5
-SIDE = 192
+SIZE = 192
 
 
 @unittest.skipUnless(HAVE, "torchvision or safetensors is not installed")
@@ -27,19 +27,19 @@ class TorchvisionImport(unittest.TestCase):
         is_fcos = name == "fcos_resnet50_fpn"
         classes = CLASSES if is_fcos else CLASSES + 1
         model = getattr(detection, name)(
-            weights=None, weights_backbone=None, num_classes=classes, min_size=SIDE, max_size=SIDE, score_thresh=score_min
+            weights=None, weights_backbone=None, num_classes=classes, min_size=SIZE, max_size=SIZE, score_thresh=score_min
         )
         with torch.no_grad():
             for key, value in model.state_dict().items():
                 if key.endswith("running_var"):
                     value.uniform_(0.7, 1.3)
-                # Fresh predictors say the same of everything.
+                # Untrained predictors give every region the same scores.
                 if any(part in key for part in ("cls_score.weight", "cls_logits.weight", "bbox_pred.weight", "bbox_ctrness.weight")):
                     value.mul_(25.0 if "cls_score" in key or "head.cls" in key else 2.0)
                 if is_fcos and key.endswith(("cls_logits.bias", "bbox_reg.bias")):
                     value.fill_(1.0)
         model.eval()
-        images = torch.randn(2, 3, SIDE, SIDE)
+        images = torch.randn(2, 3, SIZE, SIZE)
         # Already normalised: the model's own normalisation is the identity, and nothing is resized.
         model.transform.image_mean, model.transform.image_std = [0.0] * 3, [1.0] * 3
         with torch.no_grad():
@@ -64,7 +64,7 @@ class TorchvisionImport(unittest.TestCase):
             theirs = {key: value[proper] for key, value in theirs.items()}
             self.assertGreater(len(theirs["boxes"]), 3)
             self.assertEqual(len(found[f"boxes_{i}"]), len(theirs["boxes"]))
-            # Scores that differ by a rounding error may change places.
+            # Scores that differ by a rounding error may change the order.
             far = (found[f"boxes_{i}"][:, None] - theirs["boxes"][None]).abs().amax(2)
             other = (found[f"labels_{i}"] + (0 if is_fcos else 1))[:, None] != theirs["labels"][None]
             distance, match = far.masked_fill(other, float("inf")).min(1)

@@ -1,4 +1,4 @@
-"""Where the command runs. Every launcher takes the same arguments and says how the command ended."""
+"""Launchers run the command. All take the same arguments and return how the command ended."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Launcher(Protocol):
     """Runs one command, and ends it early when asked."""
 
     def run(self, arguments: list[str], context: dict) -> Finished:
-        """Runs `d2r` with these arguments, in the workspace; its talk goes to the task's log."""
+        """Runs `d2r` with these arguments, in the workspace; its messages go to the task's log."""
 
     def kill(self) -> None:
         """Ends the command within five seconds, which is what Airflow's supervisor waits. Safe in a signal handler."""

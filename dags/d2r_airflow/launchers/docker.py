@@ -30,7 +30,7 @@ class DockerLauncher:
 
     def options(self, arguments: list[str], task: str = "") -> dict:
         """What the container is started with. It has no network, and writes as the worker's user."""
-        # Where it lies on the worker: a lake remembers its films by absolute path.
+        # The same path as on the worker: a lake stores the absolute paths of its images.
         workspace = str(Path(self.settings.workspace).absolute())
         gpus = [DeviceRequest(count=1, capabilities=[["gpu"]])] if self.gpu else []
         return {

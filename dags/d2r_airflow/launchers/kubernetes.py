@@ -13,7 +13,7 @@ from kubernetes.client import models as k8s
 from d2r_airflow.outcome import Finished
 from d2r_airflow.settings import Settings, configuration
 
-# Where the provider's side container looks for the result.
+# The provider's side container reads the result here.
 MANIFEST = "/airflow/xcom/return.json"
 GRACE_S = 4
 
@@ -40,7 +40,7 @@ class KubernetesLauncher:
 
     def build(self, arguments: list[str], task_id: str) -> Pod:
         """The pod that will run."""
-        # Where it lies on the worker: a lake remembers its films by absolute path.
+        # The same path as on the worker: a lake stores the absolute paths of its images.
         workspace = str(Path(self.settings.workspace).absolute())
         claim = k8s.V1PersistentVolumeClaimVolumeSource(claim_name=self.settings.claim)
         limits = {"nvidia.com/gpu": "1"} if self.gpu else {}

@@ -1,4 +1,4 @@
-"""The command as a child of the task: no shell, its own process group, dead at the latest when the task is."""
+"""The command as a child of the task: no shell, its own process group, ended at the latest with the task."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class LocalLauncher:
         return code
 
     def _follow(self, lines) -> None:
-        """Talk goes to the log; the manifest, repeated on the last line, does not."""
+        """Messages go to the log; the manifest, repeated on the last line, does not."""
         for line in lines:
             if text := line.rstrip():
                 if not text.startswith('{"stage"'):

@@ -93,7 +93,7 @@ class Base:
         subprocess.run([self.d2r, *arguments], cwd=self.workspace, check=True, capture_output=True)
 
     def project(self, name: str, folder: Path | None = None) -> Path:
-        """A copy with a name of its own; its films are the base's."""
+        """A copy with its own name; it shares the images of the base."""
         to = self.workspace / name
         if folder is not None:
             to.symlink_to(folder)

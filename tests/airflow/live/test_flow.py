@@ -19,7 +19,7 @@ QUICK = {
     "preset": "tiny",
     "overrides": ["detector.train.steps=4", "detector.train.eval_every=4", "report.train.epochs=1", "preview.train.epochs=1"],
 }
-FORM = {"studies_reviewed": 3, "no_patient_data": True, "comment": "seen"}
+FORM = {"studies_reviewed": 3, "no_patient_data": True, "comment": "reviewed"}
 CHAIN = ["d2r_build_lake", "d2r_train_detector", "d2r_pseudo_label", "d2r_train_reporter", "d2r_report_batch", "d2r_evaluate"]
 
 
@@ -90,7 +90,7 @@ def flowed(airflow, d2r):
 def test_a_delivery_becomes_figures_by_itself(airflow, flowed, d2r):
     lake = airflow.workspace / "main/lake"
     subprocess.run([d2r, "validate", "--lake", str(lake)], check=True, capture_output=True)
-    assert not list((airflow.workspace / "main/previews").glob("preview-*")), "what nobody approved is not published"
+    assert not list((airflow.workspace / "main/previews").glob("preview-*")), "nothing is published without approval"
     tables = {json.loads(line.strip("[],"))["table"] for line in lake_content(d2r, lake)}
     assert {"images", "lesions", "reports", "generated_reports", "report_sentences", "metrics"} <= tables
 
@@ -98,12 +98,12 @@ def test_a_delivery_becomes_figures_by_itself(airflow, flowed, d2r):
 def test_the_asset_graph_shows_every_data_set(airflow, flowed):
     there = {a["name"]: a for a in airflow.get("/assets", limit=100)["assets"]}
     assert set(there) == {
-        "d2r_source_vindr", "d2r_source_mimic", "d2r_source_iu_xray", "d2r_images", "d2r_reader_lesions", "d2r_reports",
+        "d2r_source_vindr", "d2r_source_mimic", "d2r_source_iu_xray", "d2r_images", "d2r_annotator_lesions", "d2r_reports",
         "d2r_detector", "d2r_pseudo_lesions", "d2r_reporter", "d2r_generated_reports", "d2r_metrics", "d2r_preview",
     }  # fmt: skip
     for name, asset in there.items():
         assert asset["producing_tasks"] or name.startswith("d2r_source"), name
-    for name in ("source_vindr", "reader_lesions", "detector", "pseudo_lesions", "reporter", "generated_reports", "metrics"):
+    for name in ("source_vindr", "annotator_lesions", "detector", "pseudo_lesions", "reporter", "generated_reports", "metrics"):
         assert there[f"d2r_{name}"]["scheduled_dags"], name
 
 

@@ -101,14 +101,14 @@ def test_worker_killed(airflow, d2r, running, undisturbed):
 def test_task_marked_failed(airflow, d2r, running, undisturbed):
     _, project, run_id, command = running
     airflow.patch(f"/dags/{DAG}/dagRuns/{run_id}/taskInstances/annotate/1", {"new_state": "failed"})
-    wait_for(lambda: gone(command), 30, "for the command to be told")
+    wait_for(lambda: gone(command), 30, "for the command to end")
     assert airflow.task(DAG, run_id, "annotate", 1)["state"] == "failed"
     airflow.wait(DAG, run_id)
     finish_after_clearing(airflow, d2r, project, run_id, undisturbed)
 
 
 def test_scheduler_restarted(airflow, d2r, running, undisturbed):
-    """The scheduler is told to stop while a shard runs, and started again: what was running is run again."""
+    """The scheduler is stopped while a shard runs, and started again: the shard runs again."""
     _, project, run_id, _ = running
     airflow.processes["scheduler"].send_signal(signal.SIGTERM)
     airflow.processes["scheduler"].wait(60)
@@ -123,7 +123,7 @@ def test_scheduler_restarted(airflow, d2r, running, undisturbed):
 
 
 def test_time_limit_of_a_command_that_hangs(airflow, base, d2r, undisturbed):
-    """Stopped by a signal, it hears no TERM: the task's time limit ends it, and clearing the shard finishes the run."""
+    """A stopped process does not handle TERM: the task's time limit ends it, and clearing the shard finishes the run."""
     project = base.project("hung")
     run_id = airflow.trigger("d2r_hung_shard", base.conf("hung"))
     command = wait_for(lambda: shard_process(base.workspace, "hung", "1/4"), 120, "for the shard's command")

@@ -60,7 +60,7 @@ def test_a_missed_deadline_is_posted(webhook):
     assert webhook[0][2]["run_id"] == "manual__1"
 
 
-def test_without_the_connection_the_log_has_to_do(caplog, monkeypatch):
+def test_without_the_connection_an_alert_is_a_log_line(caplog, monkeypatch):
     monkeypatch.delenv("AIRFLOW_CONN_D2R_ALERTS", raising=False)
     with caplog.at_level(logging.WARNING):
         deadline_missed(context={"dag_run": {"dag_id": "d2r_smoke"}})

@@ -112,7 +112,7 @@ def outlets(task):
 
 
 @pytest.mark.parametrize("dag_id", GRAPHS)
-def test_an_admin_sleeps_well(dagbag, dag_id):
+def test_every_dag_has_owner_pool_retries_time_limits_and_alerts(dagbag, dag_id):
     dag = dagbag.dags[dag_id]
     assert dag.dag_id in dag.fileloc
     assert dag.doc_md and "d2r" in dag.tags
@@ -129,14 +129,14 @@ def test_an_admin_sleeps_well(dagbag, dag_id):
         assert task.execution_timeout, task.task_id
 
 
-def test_nobody_approves_by_default(dagbag):
+def test_an_approval_has_no_default(dagbag):
     approve = dagbag.dags["d2r_publish_preview"].get_task("approve")
     assert approve.defaults is None
     assert approve.response_timeout and not approve.fail_on_reject
     approve.params.validate()
     with pytest.raises(AirflowFailException, match="without the form"):
         approved({"chosen_options": ["Approve"], "params_input": approve.params.dump(), "responded_at": "now",
-                  "responded_by_user": {"id": "7", "name": "reader"}})  # fmt: skip
+                  "responded_by_user": {"id": "7", "name": "radiologist"}})  # fmt: skip
 
 
 def test_models_run_on_gpu_slots_and_nothing_else_does(dagbag):
@@ -212,6 +212,6 @@ assert not loaded & {"torch", "polars", "docker", "kubernetes"}, loaded
     assert sum(times.values()) < 1.0, times
 
 
-def test_operators_of_ours_are_the_only_ones_that_run_commands(dagbag):
+def test_only_our_operator_runs_commands(dagbag):
     kinds = {t.operator_class if t.is_mapped else type(t) for d in dagbag.dags.values() for t in d.tasks}
     assert {k.__name__ for k in kinds} == {D2ROperator.__name__, "_PythonDecoratedOperator", "ApprovalOperator"}

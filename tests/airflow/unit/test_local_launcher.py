@@ -58,7 +58,7 @@ def test_arguments_are_not_read_by_a_shell_and_the_workspace_is_the_folder(tmp_p
     assert f'"cwd": "{tmp_path}/work"' in finished.manifest
 
 
-def test_talk_goes_to_the_log_line_by_line_and_the_manifest_does_not(tmp_path, caplog):
+def test_messages_go_to_the_log_line_by_line_and_the_manifest_does_not(tmp_path, caplog):
     body = 'print("progress 1", file=sys.stderr); print("table"); print(\'{"stage":"x"}\')'
     with caplog.at_level(logging.INFO):
         assert launcher(tmp_path, body).run([], {}).code == 0

@@ -11,7 +11,7 @@ APPROVAL = {
     "chosen_options": ["Approve"],
     "params_input": {"studies_reviewed": 12, "no_patient_data": True, "comment": ""},
     "responded_at": "2026-01-01T00:00:00+00:00",
-    "responded_by_user": {"id": "7", "name": "reader"},
+    "responded_by_user": {"id": "7", "name": "radiologist"},
 }
 FOLDERS = {"waiting": "main/previews/waiting/run-1", "published": "main/previews"}
 
@@ -80,13 +80,13 @@ def test_exported_and_approved_again_the_later_approval_counts(workspace):
         ({"chosen_options": ["Reject"]}, "not approved"),
         ({"chosen_options": []}, "not approved"),
         ({"chosen_options": ["Approve", "Reject"]}, "not approved"),
-        ({"responded_by_user": None}, "names nobody"),
+        ({"responded_by_user": None}, "names no person"),
         ({"params_input": {}}, "without the form"),
         ({"params_input": {**APPROVAL["params_input"], "no_patient_data": False}}, "without the form"),
         ({"params_input": {**APPROVAL["params_input"], "studies_reviewed": None}}, "without the form"),
     ],
 )
-def test_nothing_is_published_without_a_persons_whole_approval(workspace, change, why):
+def test_nothing_is_published_without_a_complete_approval_by_a_person(workspace, change, why):
     with pytest.raises(AirflowFailException, match=why):
         publish_bundle(FOLDERS, exported(FILES), {**APPROVAL, **change})
     assert (workspace / FOLDERS["waiting"]).exists()
@@ -116,4 +116,4 @@ def test_a_bundle_that_is_gone_says_what_to_clear(workspace):
 
 def test_approvers_of_the_environment():
     assert approvers("") is None
-    assert approvers("7=Reader One, 8") == [{"id": "7", "name": "Reader One"}, {"id": "8", "name": "8"}]
+    assert approvers("7=Radiologist One, 8") == [{"id": "7", "name": "Radiologist One"}, {"id": "8", "name": "8"}]

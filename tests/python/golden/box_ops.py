@@ -1,4 +1,4 @@
-"""Golden values of box arithmetic: overlaps, suppression, coders, matching, anchors, focal loss, pyramid levels.
+"""Golden values of box arithmetic: IoU, suppression, coders, matching, anchors, focal loss, pyramid levels.
 
 Everything but the unrounded anchors and the second level formula, which are two lines of arithmetic each, comes from
 torchvision in single precision. Inputs are stored next to the results.
@@ -212,8 +212,8 @@ def focal() -> list:
 
 
 def levels() -> dict:
-    sides = [[s, s] for s in (50, 111.9, 112, 223.9, 224, 448, 900, 223.9999)] + [[56, 224], [3, 2000]]
-    boxes = torch.tensor([[0.0, 0.0, w, h] for w, h in sides])
+    sizes = [[s, s] for s in (50, 111.9, 112, 223.9, 224, 448, 900, 223.9999)] + [[56, 224], [3, 2000]]
+    boxes = torch.tensor([[0.0, 0.0, w, h] for w, h in sizes])
     ours = LevelMapper(2, 5)([boxes]) + 2
     root = ((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])).sqrt()
     inside = torch.floor(4 + torch.log2(root / 224 + 1e-8)).clamp(2, 5).long()

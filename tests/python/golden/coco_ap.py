@@ -54,7 +54,7 @@ def coco_figures(images, classes):
 
 
 def voc_ap(images, classes, threshold, points, no_finding):
-    """PASCAL VOC 2010: each detection looks only at the truth box that it overlaps most."""
+    """PASCAL VOC 2010: each detection is compared only with the truth box of highest IoU."""
     def overlap(a, b):
         w = min(a[2], b[2]) - max(a[0], b[0])
         h = min(a[3], b[3]) - max(a[1], b[1])
@@ -105,8 +105,8 @@ def random_images(rng, n, classes, grid_scores):
         for _ in range(rng.integers(0, 5)):
             c = int(rng.choice(classes[:-1]))  # the last class has no truth box
             x, y = rng.integers(0, 300, 2)
-            side = rng.choice([20, 32, 60, 96, 150])
-            w, h = side, side if rng.random() < 0.4 else side + int(rng.integers(0, 30))
+            edge = rng.choice([20, 32, 60, 96, 150])
+            w, h = edge, edge if rng.random() < 0.4 else edge + int(rng.integers(0, 30))
             box = [float(x), float(y), float(x + w), float(y + h)]
             truths.append([c, *box])
             for _ in range(rng.integers(0, 3)):

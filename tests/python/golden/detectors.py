@@ -1,4 +1,4 @@
-"""What the fixtures of whole detectors share: the batch of images, and how certain the results are.
+"""Shared by the fixtures of whole detectors: the batch of images, and the check that the results are stable.
 
 A result is only worth storing where rounding cannot change it. `settled` therefore asks for the same answer in double
 precision and with every threshold moved a little.

@@ -1,7 +1,7 @@
 """Golden files of `d2r_contracts::decode_dicom`: small DICOM files and the grey levels they must decode to.
 
 Grey levels follow pydicom (`apply_modality_lut`, `apply_voi_lut`), scaled to 0..255; without a VOI, the range of
-the values. Codestreams are written by imagecodecs and pydicom, so that no encoder is shared with the reader.
+the values. Codestreams are written by imagecodecs and pydicom, so that no encoder is shared with the decoder.
 
 Run: python tests/python/golden/dicom.py      (writes data-contracts/golden/dicom/)
 """
@@ -20,13 +20,13 @@ from pydicom import uid
 
 OUT = pathlib.Path(__file__).parents[3] / "data-contracts" / "golden" / "dicom"
 SEED = 11
-SIDE = 32
+SIZE = 32
 
 
-def film(bits, signed=False, seed=SEED):
+def image(bits, signed=False, seed=SEED):
     """A ramp with noise that uses the whole range of `bits`."""
     rng = numpy.random.default_rng(seed)
-    ramp = numpy.linspace(0, (1 << bits) - 1, SIDE * SIDE).reshape(SIDE, SIDE)
+    ramp = numpy.linspace(0, (1 << bits) - 1, SIZE * SIZE).reshape(SIZE, SIZE)
     values = numpy.clip(ramp + rng.normal(0, (1 << bits) / 20, ramp.shape), 0, (1 << bits) - 1)
     values = values.astype(numpy.int32) - ((1 << (bits - 1)) if signed else 0)
     return values.astype(numpy.int16 if signed else numpy.uint16)
@@ -92,7 +92,7 @@ def expected(data, values):
 
 
 def cases():
-    twelve = film(12)
+    twelve = image(12)
     yield "range_12", file(twelve, 12), twelve
     yield "linear_12", file(twelve, 12, WindowCenter=2000, WindowWidth=1500), twelve
     yield "linear_m1_implicit", file(
@@ -106,7 +106,7 @@ def cases():
     yield "sigmoid_big_endian", file(
         twelve, 12, uid.ExplicitVRBigEndian, WindowCenter=2048, WindowWidth=2000, VOILUTFunction="SIGMOID"
     ), twelve
-    signed = film(16, signed=True)
+    signed = image(16, signed=True)
     yield "signed_16", file(signed, 16, WindowCenter=-500, WindowWidth=20000), signed
     curve = (numpy.linspace(0, 1, 4096) ** 0.5 * 1023).astype(int)
     yield "voi_table", file(
@@ -120,9 +120,9 @@ def cases():
         twelve, 12, ModalityLUTSequence=Sequence([lut(2048, 1024, 16, numpy.arange(2048) * 30)]), WindowCenter=30000,
         WindowWidth=50000,
     ), twelve
-    eight = film(8)
+    eight = image(8)
     yield "eight_bits", file(eight, 8, allocated=8), eight
-    sixteen = film(16)
+    sixteen = image(16)
     yield "deflated", file(sixteen, 16, uid.DeflatedExplicitVRLittleEndian), sixteen
     rle = file(twelve, 12)
     rle.compress(uid.RLELossless, encoding_plugin="pydicom")
@@ -156,7 +156,7 @@ def main():
         "imagecodecs": imagecodecs.__version__,
         "numpy": numpy.__version__,
         "seed": SEED,
-        "side": SIDE,
+        "side": SIZE,
         "grey": grey,
     }
     (OUT / "expected.json").write_text(json.dumps(document, indent=0) + "\n")

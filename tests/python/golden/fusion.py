@@ -17,29 +17,29 @@ TYPES = ["avg", "max", "box_and_model_avg", "absent_model_aware_avg"]
 OUT = Path(__file__).resolve().parents[3] / "batch/golden/fusion/fusion.json"
 
 
-def readers_of_one_image(rng, n_readers, equal_scores, with_oddities):
-    """Each reader marks some of the same lesions, a little displaced, and sometimes one twice."""
+def annotators_of_one_image(rng, count, equal_scores, with_oddities):
+    """Each annotator marks some of the same lesions, slightly displaced, and sometimes one twice."""
     lesions = [(rng.randrange(3), rng.uniform(0, 0.6), rng.uniform(0, 0.6), rng.uniform(0.08, 0.35), rng.uniform(0.08, 0.35)) for _ in range(5)]
-    readers = []
-    for _ in range(n_readers):
+    annotators = []
+    for _ in range(count):
         boxes = []
         for label, x, y, w, h in lesions:
             for _ in range(rng.choice([0, 1, 1, 2])):
                 d = [rng.gauss(0, 0.02) for _ in range(4)]
                 score = 1.0 if equal_scores else rng.uniform(0.05, 1.0)
                 boxes.append({"label": label, "score": score, "xyxy": [x + d[0], y + d[1], x + w + d[2], y + h + d[3]]})
-        readers.append(boxes)
+        annotators.append(boxes)
     if with_oddities:
-        readers.append([])
-        # Reversed corners, a box beyond the edge, a box without area.
-        readers.append(
+        annotators.append([])
+        # Reversed corners, a box beyond the image, a box without area.
+        annotators.append(
             [
                 {"label": 1, "score": 0.61, "xyxy": [0.5, 0.6, 0.2, 0.3]},
                 {"label": 1, "score": 0.47, "xyxy": [0.8, 0.7, 1.3, 1.2]},
                 {"label": 2, "score": 0.33, "xyxy": [0.4, 0.4, 0.4, 0.9]},
             ]
         )
-    return readers
+    return annotators
 
 
 def fuse(case):
@@ -62,12 +62,12 @@ def main():
     cases = []
     for confidence in TYPES:
         for equal, odd, weights in [(False, False, None), (False, True, None), (True, False, None), (False, False, [2, 1, 0.5])]:
-            readers = readers_of_one_image(rng, 3, equal, odd)
+            annotators = annotators_of_one_image(rng, 3, equal, odd)
             case = {
                 "confidence": confidence,
                 "equal_scores": equal,
-                "readers": readers,
-                "weights": weights or [1.0] * len(readers),
+                "readers": annotators,
+                "weights": weights or [1.0] * len(annotators),
                 "iou_min": rng.choice([0.4, 0.5, 0.55]),
                 "score_min": 0.0 if equal else rng.choice([0.0, 0.2]),
                 "allows_overflow": confidence == "avg" and weights is not None,

@@ -59,14 +59,14 @@ def shapes() -> dict[str, tuple[int, ...]]:
     norm(f"{model}.encoder.norm")
     norm(f"{model}.decoder.norm")
     for i in range(LAYERS):
-        for side, attentions in (("encoder", ["self_attn"]), ("decoder", ["self_attn", "src_attn"])):
-            layer = f"{model}.{side}.layers.{i}"
+        for stack, attentions in (("encoder", ["self_attn"]), ("decoder", ["self_attn", "src_attn"])):
+            layer = f"{model}.{stack}.layers.{i}"
             for name in attentions:
                 attention(f"{layer}.{name}")
             feed_forward(f"{layer}.feed_forward")
             for n in range(len(attentions) + 1):
                 norm(f"{layer}.sublayer.{n}.norm")
-                if side == "decoder":
+                if stack == "decoder":
                     for mlp in ("mlp_gamma", "mlp_beta"):
                         linear(f"{layer}.sublayer.{n}.norm.{mlp}.0", SLOTS * d, d)
                         linear(f"{layer}.sublayer.{n}.norm.{mlp}.2", d, d)
@@ -82,7 +82,7 @@ def parameters() -> dict[str, torch.Tensor]:
         elif name.endswith("logit.weight"):
             values = 0.5 * values
         elif name.endswith("logit.bias"):
-            # A likely end, so that reports of different lengths compete.
+            # A likely end token, so that reports of different lengths compete.
             values[0] += 1.6
         else:
             values = 0.3 * values

@@ -1,6 +1,6 @@
 """Golden values of R2Gen's decoding options and of its training step, on the equations of `r2gen.py` in double precision.
 
-Diverse beam search, length penalties, several reports per image, greedy writing with the trigram rule, and words drawn with given
+Diverse beam search, length penalties, several reports per image, greedy decoding with the trigram rule, and sampling with given random
 numbers; gradients of the loss, and three steps of Adam (AMSGrad, coupled decay, clipped values), the optimizer being PyTorch's own.
 Nothing is kept between words: the whole prefix runs again. Needs torch, numpy, safetensors.
 
@@ -75,7 +75,7 @@ def beam_search(encoded, present, width, groups=1, diversity=0.5, score=plain, l
 
 
 def greedy(encoded, present, halvings, longest):
-    """The likeliest word each time; a trigram loses `halvings` times 0.693 for each time it stands in the report already."""
+    """The most probable word each time; a trigram loses `halvings` times 0.693 for each time it stands in the report already."""
     words, hits = [], 0
     for t in range(longest):
         row = next_words(encoded, present, [words])[0].clone()
@@ -131,7 +131,7 @@ def decoding(encoded, present):
         # The best of each group, then the second of each.
         return [[group[rank] for rank in range(len(groups[0])) for group in groups] for groups in found]
 
-    # Ends that are likely enough for short and long reports to compete.
+    # End tokens that are likely enough for short and long reports to compete.
     P[END_BIAS][0] += 1.2
     put("diverse", each(width=9, groups=3, diversity=0.5))
     put("wu", each(width=3, score=wu(2.0)))
@@ -142,7 +142,7 @@ def decoding(encoded, present):
     groups = out["diverse.ids"][:, :3]
     assert not torch.equal(groups[:, 0], groups[:, 1]), "the groups must differ"
 
-    # No end at all, so that repeats come up.
+    # No end token, so that repeats occur.
     P[END_BIAS][0] -= 1.2 + 4.0
     texts, hits = zip(*[greedy(encoded[b : b + 1], present[b : b + 1], 2.0, 40) for b in range(BATCH)])
     free = [greedy(encoded[b : b + 1], present[b : b + 1], 0.0, 40)[0] for b in range(BATCH)]
@@ -201,7 +201,7 @@ def main():
         golden = decoding(encode(x, present), present)
     smallest = min(g for g in GAPS if g > 0)
     assert smallest > 1e-4, f"a tie within {smallest}: choose other numbers"
-    # All tokens are there: the root of a row without spread has no gradient.
+    # All tokens are present: the root of a row without spread has no gradient.
     golden |= training(x, torch.ones_like(present), ids)
     # Gradients and steps are compared in single precision.
     golden = {k: (v.float() if k.split(".")[0] in ("gradient", "stepped", "loss") else v).contiguous() for k, v in golden.items()}

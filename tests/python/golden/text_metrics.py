@@ -28,12 +28,12 @@ def pairs():
            ("the lungs are clear .", [""]), ("", [""]), ("a  b", ["a b"]), ("the the the the", ["the lungs", "the the"]),
            ("a b c d", ["a b c", "a b c d e"])]
     while len(out) < 50:
-        said = rng.sample(SENTENCES, rng.randint(2, 7))
-        heard = [s for s in said if rng.random() < 0.7] + rng.sample(SENTENCES, rng.randint(0, 3))
-        refs = [" ".join(said)]
+        reference = rng.sample(SENTENCES, rng.randint(2, 7))
+        candidate = [s for s in reference if rng.random() < 0.7] + rng.sample(SENTENCES, rng.randint(0, 3))
+        refs = [" ".join(reference)]
         if rng.random() < 0.2:
             refs.append(" ".join(rng.sample(SENTENCES, 3)))
-        out.append((" ".join(heard), refs))
+        out.append((" ".join(candidate), refs))
     return out
 
 

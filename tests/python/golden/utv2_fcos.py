@@ -1,8 +1,8 @@
 """Golden values of the losses of Unbiased Teacher v2 (Liu et al. 2022) for the point detector, with their gradients.
 
 Written from the equations, in double precision: distances as the expectation over 17 bins, the labelled losses (focal
-loss over kept images, overlap weighted by centre-ness and a Gaussian term, centre-ness) and the unlabelled distance
-loss, a mean over the coordinates of which the teacher is surer. Distances are left, top, right, bottom in strides.
+loss over kept images, IoU loss weighted by centre-ness and a Gaussian term, centre-ness) and the unlabelled distance
+loss, a mean over the coordinates of which the teacher is more certain. Distances are left, top, right, bottom in strides.
 Inputs have four decimals and are stored. A box worked out by hand is checked before anything is written.
 
     python tests/python/golden/utv2_fcos.py        writes batch/golden/detector/utv2_fcos.json
@@ -115,12 +115,12 @@ def labelled(name: str, labels: list, all_kept: bool) -> dict:
 
 
 def unlabelled(name: str, teacher: Tensor) -> dict:
-    """Mean distance error over the coordinates of which the teacher is surer than 0.8 and than the student by 0.1."""
+    """Mean distance error over the coordinates of which the teacher is more certain than 0.8, and than the student by 0.1."""
     student, distances, targets = numbers(66, (6, 4), 2.0), numbers(67, (6, 4), 3.0) + 4, numbers(68, (6, 4), 3.0) + 4
     distances.requires_grad_()
-    sure, ours = 1 - teacher.sigmoid(), 1 - student.sigmoid()
-    mask = (sure > 0.8) & (sure > ours + 0.1)
-    assert (sure - 0.8).abs().min() > 1e-4 and (sure - ours - 0.1).abs().min() > 1e-4
+    certainty, ours = 1 - teacher.sigmoid(), 1 - student.sigmoid()
+    mask = (certainty > 0.8) & (certainty > ours + 0.1)
+    assert (certainty - 0.8).abs().min() > 1e-4 and (certainty - ours - 0.1).abs().min() > 1e-4
     loss = (mask * (distances - targets).abs()).sum() / max(int(mask.sum()), 1)
     (gradient,) = torch.autograd.grad(loss, distances)
     case = {"name": name, "teacher_stds": teacher, "student_stds": student, "distances": distances}
@@ -156,8 +156,8 @@ def main():
     ]
     for c in cases:
         print(c["name"], {k: v for k, v in c.items() if k.startswith("loss")})
-    sure = numbers(70, (6, 4), 3.0)
-    free = [unlabelled("some", sure), unlabelled("none selected", sure.abs())]
+    certainty = numbers(70, (6, 4), 3.0)
+    free = [unlabelled("some", certainty), unlabelled("none selected", certainty.abs())]
     print([(c["name"], c["selected"], c["loss"]) for c in free])
     shared = {"levels": LEVELS, **{k: plain(v) for k, v in given().items()}}
     write(

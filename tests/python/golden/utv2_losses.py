@@ -1,7 +1,7 @@
 """Golden values of the losses of Unbiased Teacher v2 (Liu et al. 2022) for Faster R-CNN, with their gradients.
 
 Written from the equations, in double precision: softmax focal loss, the edge box coder, the regression loss with
-boundary uncertainty (overlap attached and detached), the loss where the teacher is better, and the objectness loss
+edge uncertainty (IoU attached and detached), the loss where the teacher is better, and the objectness loss
 weighted by pseudo-scores. Inputs have four decimals and are stored. Worked examples are checked before anything is
 written. The point detector's losses are in `utv2_fcos.py`.
 
@@ -61,7 +61,7 @@ def overlap(first: Tensor, second: Tensor) -> Tensor:
 
 
 def uncertain(source: Tensor, target: Tensor, deltas: Tensor, stds: Tensor, rows: int, attached: bool) -> dict:
-    """The regression loss of labelled boxes: L1, and 0.05 times the Gaussian term weighted by the overlap."""
+    """The regression loss of labelled boxes: L1, and 0.05 times the Gaussian term weighted by the IoU."""
     codes = encode(source, target)
     iou = overlap(decode(source, deltas), target)
     if not attached:
@@ -76,7 +76,7 @@ def uncertain(source: Tensor, target: Tensor, deltas: Tensor, stds: Tensor, rows
 
 
 def better(codes: Tensor, deltas: Tensor, stds: Tensor, teacher: Tensor, rows: int) -> dict:
-    """L1 over the coordinates of which the teacher is surer than the student by 0.1, and surer than 0.5."""
+    """L1 over the coordinates of which the teacher is more certain than the student by 0.1, and than 0.5."""
     ours, theirs = 1 - stds.detach().sigmoid(), 1 - teacher.sigmoid()
     mask = (theirs > ours + 0.1) & (theirs > 0.5)
     loss = (mask * (deltas - codes).abs()).sum() / rows

@@ -1,5 +1,5 @@
-"""One set of weights in three runtimes: a student in libtorch, its bundle on tract, and the same graphs in onnxruntime give the
-same numbers and the same greedy words on 50 phantoms. The fourth, tract in a browser, is compared with tract here by the page's tests.
+"""One preview model in three runtimes: libtorch, tract and onnxruntime give the same numbers and the same greedy words on 50
+phantoms. The page's tests compare tract in the browser with tract here.
 """
 
 import json
@@ -15,12 +15,12 @@ import onnx
 import onnxruntime
 from safetensors.numpy import load_file
 
-FILMS = 50
+IMAGES = 50
 # Of log-probabilities and of scores (0 to 1).
 TOLERANCE = 1e-3
-# Hides an empty place of the caches.
-HIDDEN = -1e9
-FILM_FILES = (".png", ".jpg", ".jpeg", ".dicom", ".dcm")
+# Masks an empty position of the caches.
+MASKED = -1e9
+IMAGE_FILES = (".png", ".jpg", ".jpeg", ".dicom", ".dcm")
 
 
 def d2r(folder: Path, *args: str) -> dict:
@@ -49,19 +49,19 @@ class Runtime:
         image = pixels.astype(np.float32)[None, None] / np.float32(255)
         return dict(zip(names, self.encoder.run(names, {"image": image}), strict=True))
 
-    def greedy(self, seen: dict[str, np.ndarray]) -> tuple[list[int], np.ndarray]:
+    def greedy(self, encoded: dict[str, np.ndarray]) -> tuple[list[int], np.ndarray]:
         """Words without `<unk>`, and the log-probabilities of every step."""
         sizes = self.card["decoder"]
         unknown = self.card["vocabulary"].index("<unk>") + 1
         layers, heads, longest, d_head = (sizes[name] for name in ("layers", "heads", "max_words", "d_head"))
         shapes = {"k_cache": (layers, heads, d_head, longest), "v_cache": (layers, heads, longest, d_head)}
         caches = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
-        bias = np.full(sizes["max_words"], HIDDEN, np.float32)
+        bias = np.full(sizes["max_words"], MASKED, np.float32)
         words, steps = [], []
         while len(words) < sizes["max_words"]:
             pos = len(words)
             inputs = {"token": np.array([words[-1] if words else 0]), "pos": np.array([pos]), "bias": bias}
-            inputs |= caches | {name: seen[name] for name in ("mem_k", "mem_v")}
+            inputs |= caches | {name: encoded[name] for name in ("mem_k", "mem_v")}
             logits, k_new, v_new = self.step.run(["logits", "k_new", "v_new"], inputs)
             caches["k_cache"][..., pos], caches["v_cache"][:, :, pos] = k_new[:, :, 0], v_new[:, :, 0]
             bias[..., pos] = 0
@@ -77,29 +77,29 @@ class Runtime:
         return words, np.stack(steps)
 
 
-class OnnxStudent(unittest.TestCase):
+class OnnxPreviewModel(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.temporary = tempfile.TemporaryDirectory()
         cls.addClassCleanup(cls.temporary.cleanup)
         folder = Path(cls.temporary.name)
         common = ["--preset", "tiny", "--lake", "demo/lake", "--runs", "demo/runs"]
-        # A seed whose teacher, of two epochs, does not say the same word over and over.
+        # A seed whose report model, after two epochs, does not repeat one word.
         d2r(folder, "pipeline", "--preset", "tiny", "--out", "demo", "--seed", "2")
         (reporter,) = folder.glob("demo/runs/reporter-*")
-        # Long enough that the words are not all the same.
+        # Enough epochs that the words are not all the same.
         longer = ["--set", "preview.train.epochs=12", "--set", "preview.train.lr=0.01", "--set", "preview.model.d_model=32"]
         d2r(folder, "distill", "--reporter", str(reporter), *longer, *common)
-        (student,) = folder.glob("demo/runs/student-*")
-        d2r(folder, "export", "preview", "--student", str(student), "--out", "preview", *common)
-        d2r(folder, "phantom", "--preset", "tiny", "--out", "drawn", "--images", str(FILMS))
-        films = sorted(p for p in (folder / "drawn").rglob("*") if p.suffix in FILM_FILES)[:FILMS]
-        (folder / "films").mkdir()
-        for i, film in enumerate(films):
-            shutil.copy(film, folder / "films" / f"{i:02d}{film.suffix}")
-        given = ["inspect", "preview", "--images", "films", "--out"]
+        (preview_model,) = folder.glob("demo/runs/student-*")
+        d2r(folder, "export", "preview", "--preview-model", str(preview_model), "--out", "preview", *common)
+        d2r(folder, "phantom", "--preset", "tiny", "--out", "drawn", "--images", str(IMAGES))
+        images = sorted(p for p in (folder / "drawn").rglob("*") if p.suffix in IMAGE_FILES)[:IMAGES]
+        (folder / "images").mkdir()
+        for i, image in enumerate(images):
+            shutil.copy(image, folder / "images" / f"{i:02d}{image.suffix}")
+        given = ["inspect", "preview", "--images", "images", "--out"]
         d2r(folder, *given, "tract.safetensors", "--bundle", "preview", "--analyses", "analyses.json")
-        d2r(folder, *given, "torch.safetensors", "--student", str(student))
+        d2r(folder, *given, "torch.safetensors", "--preview-model", str(preview_model))
         cls.bundle = folder / "preview"
         cls.tract, cls.torch = (load_file(folder / f"{name}.safetensors") for name in ("tract", "torch"))
         cls.analyses = json.loads((folder / "analyses.json").read_text())
@@ -109,7 +109,7 @@ class OnnxStudent(unittest.TestCase):
         for name in ("encoder.onnx", "step.onnx"):
             model = onnx.load(self.bundle / name)
             onnx.checker.check_model(model, full_check=True)
-            # The step's attentions are functions of its own.
+            # The step's attentions are ONNX functions of the domain d2r.
             own = [("d2r", 1)] if name == "step.onnx" else []
             self.assertEqual([(o.domain, o.version) for o in model.opset_import], [("", 17), *own])
             dims = [d for v in (*model.graph.input, *model.graph.output) for d in v.type.tensor_type.shape.dim]
@@ -117,31 +117,31 @@ class OnnxStudent(unittest.TestCase):
             self.assertIn("model_sha256", {p.key for p in model.metadata_props})
 
     def test_three_runtimes_give_the_same_numbers_and_words(self):
-        self.assertEqual(len(self.analyses), FILMS)
+        self.assertEqual(len(self.analyses), IMAGES)
         reports, first_steps = set(), []
         for i, analysis in enumerate(self.analyses):
-            seen = self.runtime.encode(self.tract[f"pixels_{i}"])
-            words, log_probs = self.runtime.greedy(seen)
+            encoded = self.runtime.encode(self.tract[f"pixels_{i}"])
+            words, log_probs = self.runtime.greedy(encoded)
             reports.add(tuple(words))
             first_steps.append(log_probs[0])
             for name, theirs in (("tract", self.tract), ("torch", self.torch)):
-                with self.subTest(film=analysis["file"], runtime=name):
+                with self.subTest(image=analysis["file"], runtime=name):
                     np.testing.assert_array_equal(theirs[f"pixels_{i}"], self.tract[f"pixels_{i}"])
                     self.assertEqual(theirs[f"words_{i}"].tolist(), words)
-                    for key, ours in (("heat", seen["heat"][0]), ("edges", seen["edges"][0]), ("labels", seen["labels"][0]), ("log_probs", log_probs)):
+                    for key, ours in (("heat", encoded["heat"][0]), ("edges", encoded["edges"][0]), ("labels", encoded["labels"][0]), ("log_probs", log_probs)):
                         np.testing.assert_allclose(theirs[f"{key}_{i}"], ours, rtol=0, atol=TOLERANCE, err_msg=key)
-            # The session that the browser runs says the same words.
+            # The session that the browser runs gives the same words.
             self.assertEqual(analysis["words"], words)
             vocabulary = self.runtime.card["vocabulary"]
             self.assertEqual(analysis["report"], " ".join(vocabulary[w - 1] for w in words))
-            said = [log_probs[t, w] for t, w in enumerate(words)]
-            np.testing.assert_allclose(analysis["log_probs"], said, rtol=0, atol=TOLERANCE)
-        # Words and numbers that no film changes would prove little.
+            chosen = [log_probs[t, w] for t, w in enumerate(words)]
+            np.testing.assert_allclose(analysis["log_probs"], chosen, rtol=0, atol=TOLERANCE)
+        # The comparison needs words and numbers that depend on the image.
         self.assertGreater(len(reports), 1, reports)
         self.assertGreater(np.ptp(np.stack(first_steps), axis=0).max(), 20 * TOLERANCE)
         self.assertGreater(max(map(len, reports)), 5)
 
-    def test_another_films_memory_would_be_noticed(self):
+    def test_the_memory_of_another_image_is_noticed(self):
         first, other = (self.runtime.encode(self.tract[f"pixels_{i}"]) for i in (0, 1))
         _, log_probs = self.runtime.greedy(first | {"mem_v": other["mem_v"]})
         gap = np.abs(log_probs[0] - self.tract["log_probs_0"][0]).max()
