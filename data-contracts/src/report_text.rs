@@ -168,7 +168,7 @@ pub fn mentions_prior(text: &str) -> bool {
 
 /// The sides of the body a text names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Sides {
+pub struct Lateralities {
     /// The patient's left side is named.
     pub left: bool,
     /// The patient's right side is named.
@@ -176,14 +176,14 @@ pub struct Sides {
 }
 
 /// The sides a text names; `bilateral`, `both` and the like name both.
-pub fn sides(text: &str) -> Sides {
-    let mut found = Sides::default();
+pub fn lateralities(text: &str) -> Lateralities {
+    let mut found = Lateralities::default();
     for word in words(text).into_iter().map(|range| text[range].to_lowercase()) {
         match word.as_str() {
             "left" | "leftward" | "leftwards" => found.left = true,
             "right" | "rightward" | "rightwards" => found.right = true,
             "bilateral" | "bilaterally" | "both" | "bibasilar" | "bibasal" | "biapical" | "bihilar" => {
-                found = Sides { left: true, right: true };
+                found = Lateralities { left: true, right: true };
             }
             _ => {}
         }
@@ -193,7 +193,7 @@ pub fn sides(text: &str) -> Sides {
 
 /// The text for the mirrored radiograph: whole words `left` and `right` (and `leftward`, `rightward`) change
 /// places and keep lower case, Capitalised or UPPER CASE. Swapping twice gives the text back.
-pub fn swap_sides(text: &str) -> String {
+pub fn swap_laterality(text: &str) -> String {
     let mut swapped = String::with_capacity(text.len());
     let mut copied = 0;
     for range in words(text) {

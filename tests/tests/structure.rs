@@ -20,10 +20,7 @@ const SHARED: [&str; 6] = ["error", "exit", "progress", "stop", "config", "conte
 /// nothing imports upward; an arrow that no import uses is an error.
 const ARROWS: [(&str, &[&str]); 11] = [
     ("cli", &["stages", "lake", "weights"]),
-    (
-        "stages",
-        &["weights", "preview_model", "reporter", "detector", "training", "eval", "datasets", "lake"],
-    ),
+    ("stages", &["weights", "preview_model", "reporter", "detector", "training", "eval", "datasets", "lake"]),
     ("weights", &["reporter", "detector", "training", "nn"]),
     ("preview_model", &["reporter", "training", "lake", "nn"]),
     ("reporter", &["detector", "training", "eval", "lake", "nn"]),
@@ -116,7 +113,8 @@ fn imports() -> BTreeMap<(String, String), String> {
         let text = std::fs::read_to_string(&file).expect("a listed file can be read");
         for path in crate_paths(shipped(&text)) {
             let target = path.split("::").next().unwrap_or_default().to_owned();
-            if target != module && !SHARED.contains(&target.as_str()) && !["Error", "Result"].contains(&target.as_str()) {
+            if target != module && !SHARED.contains(&target.as_str()) && !["Error", "Result"].contains(&target.as_str())
+            {
                 found.insert((module.to_owned(), target), format!("{name}: crate::{path}"));
             }
         }

@@ -67,14 +67,24 @@ const RETIRED: &[Retired] = &[
 
 /// Folders and files that are read, and the endings of what is read in them.
 const PLACES: [&str; 12] = [
-    "batch/src", "batch/phantom", "batch/presets", "batch/examples", "data-contracts", "wasm-viewer", "tests", "dags", "docs",
-    "scripts", "README.md", "ARCHITECTURE.md",
+    "batch/src",
+    "batch/phantom",
+    "batch/presets",
+    "batch/examples",
+    "data-contracts",
+    "wasm-viewer",
+    "tests",
+    "dags",
+    "docs",
+    "scripts",
+    "README.md",
+    "ARCHITECTURE.md",
 ];
-const ENDINGS: [&str; 12] =
-    ["rs", "toml", "md", "py", "js", "mjs", "ts", "html", "css", "yaml", "sh", "txt"];
+const ENDINGS: [&str; 12] = ["rs", "toml", "md", "py", "js", "mjs", "ts", "html", "css", "yaml", "sh", "txt"];
 
 /// The glossary names what it retires; old names stand in the table of the changelog.
-const NOT_READ: [&str; 5] = ["docs/glossary.md", "tests/tests/words.rs", "node_modules", "/target/", "package-lock.json"];
+const NOT_READ: [&str; 5] =
+    ["docs/glossary.md", "tests/tests/words.rs", "node_modules", "/target/", "package-lock.json"];
 
 /// Whether `phrase` stands in `line` (both in lower case) between characters that are no letters.
 fn holds(line: &str, phrase: &str) -> bool {
