@@ -220,4 +220,4 @@ fn supported(locked: std::io::Result<()>) -> std::io::Result<()> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

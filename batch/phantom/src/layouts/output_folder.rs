@@ -215,7 +215,7 @@ mod tests {
     fn a_foreign_folder_is_refused_and_left_alone() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("thesis.txt"), "mine").unwrap();
-        let refused = OutputFolder::start(dir.path(), &()).unwrap_err();
+        let refused = OutputFolder::start(dir.path(), &()).map(|_| ()).unwrap_err();
         assert!(matches!(refused, Error::Occupied(_)), "{refused}");
         assert!(dir.path().join("thesis.txt").is_file());
     }

@@ -192,4 +192,4 @@ mod tests {
 }
 
 #[cfg(test)]
-mod tests;
+mod parity_tests;

@@ -17,7 +17,7 @@ use crate::error::Result;
 /// Both stages.
 #[derive(Debug)]
 pub struct FasterRcnn {
-    pub(super) rpn: Rpn,
+    pub(in crate::detector) rpn: Rpn,
     pub(super) heads: RoiHeads,
 }
 

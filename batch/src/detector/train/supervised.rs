@@ -308,4 +308,4 @@ pub fn optimizer(model: &Detector, config: &DetectorTrainConfig) -> Result<Optim
 }
 
 #[cfg(test)]
-pub(super) mod tests;
+pub(crate) mod tests;

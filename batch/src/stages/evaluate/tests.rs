@@ -135,7 +135,7 @@ fn world() -> (TempDir, Args) {
         y_min: 10.0,
         x_max: 51.0,
         y_max: 30.0,
-        laterality: "left".into(),
+        side: "left".into(),
         small: true,
     };
     put(&truth, "phantom", "test", vec![drawn]);
