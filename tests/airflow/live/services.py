@@ -15,6 +15,10 @@ import pytest
 from server import free_port
 
 
+# The user id of an unprivileged user on Debian.
+UNPRIVILEGED = 65534
+
+
 def postgres_binaries() -> Path | None:
     """The newest installed PostgreSQL's folder of programs; Debian keeps them off PATH."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda p: int(p.parts[-3]))
@@ -48,7 +52,7 @@ class Postgres(Service):
         self.user = {}
         if os.geteuid() == 0:
             names = {entry.pw_name for entry in pwd.getpwall()}
-            self.user = {"user": "postgres" if "postgres" in names else "nobody"}
+            self.user = {"user": "postgres" if "postgres" in names else UNPRIVILEGED}
 
     def __enter__(self) -> Postgres:
         self.folder.mkdir()

@@ -12,8 +12,8 @@ apiVersion: v1
 kind: Config
 current-context: nowhere
 clusters: [{name: nowhere, cluster: {server: "http://127.0.0.1:9"}}]
-contexts: [{name: nowhere, context: {cluster: nowhere, user: nobody}}]
-users: [{name: nobody, user: {}}]
+contexts: [{name: nowhere, context: {cluster: nowhere, user: none}}]
+users: [{name: none, user: {}}]
 """
 ARGUMENTS = ["annotate", "--dataset", "mimic", "--shard", "0/2"]
 

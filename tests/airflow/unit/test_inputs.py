@@ -108,4 +108,4 @@ def test_a_delivery_to_another_project_is_not_read_into_this_one(dagbag, monkeyp
     assert sources("main") == [["mimic", "--root", "main's"], ["iu-xray", "--root", "by-hand"]]
     form["iu-xray"] = None
     with pytest.raises(AirflowFailException, match="no folder given"):
-        sources("nobody")
+        sources("elsewhere")

@@ -16,7 +16,7 @@ from formula import image, parameter, plain, sampled, signed
 from transformers import BertConfig, BertModel
 
 ROOT = Path(__file__).parents[3]
-REGION_WIDTH, REGION_SIDE = 4, 96
+REGION_WIDTH, REGION_SIZE = 4, 96
 BERT = {"vocab_size": 40, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 24}
 
 
@@ -126,7 +126,7 @@ def similarity(v: torch.Tensor, w: torch.Tensor, temperature: float, boundary: f
 def main():
     torch.set_num_threads(1)
     x = signed(7, (2, 8, 12, 12)).double()
-    crops = image(11, (2, 3, REGION_SIDE, REGION_SIDE)).double()
+    crops = image(11, (2, 3, REGION_SIZE, REGION_SIZE)).double()
     small = image(12, (2, 3, 16, 16)).double()
     formula.FOLDER = ROOT / "batch/golden/reporter"
     formula.write(
