@@ -1,5 +1,6 @@
 //! The one error type of the batch job: every variant says what failed, where, and how the process ends.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use crate::exit::Exit;
@@ -29,6 +30,18 @@ pub enum Error {
         /// What to do.
         hint: String,
     },
+    /// A lake that is there and holds none of the rows asked for.
+    #[error("{lake}: table {table} has no rows of {partition}; {hint}")]
+    NoRows {
+        /// The lake's folder.
+        lake: PathBuf,
+        /// For instance `images`.
+        table: &'static str,
+        /// `dataset` or `dataset/split`.
+        partition: String,
+        /// Which rows were asked for, where not any row would do, and what to do.
+        hint: String,
+    },
     /// Configuration that is wrong.
     #[error("{place}: {problem}")]
     Config {
@@ -49,7 +62,15 @@ pub enum Error {
         /// SIGINT (2) or SIGTERM (15).
         signal: i32,
     },
-    /// Reading or writing failed.
+    /// The operating system does not let this user do it.
+    #[error("{path}: permission denied: cannot {action} it; give this user the permission or choose another path")]
+    PermissionDenied {
+        /// What was tried, for instance `write`.
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+    },
+    /// Reading or writing failed for another reason.
     #[error("{action} {path}")]
     Io {
         /// What was tried, for instance `write`.
@@ -80,13 +101,14 @@ impl Error {
         Self::BadData { place: place.to_string(), problem: problem.to_string() }
     }
 
-    /// An [`Error::Io`]; not-found becomes [`Error::InputMissing`].
+    /// [`Error::InputMissing`] or [`Error::PermissionDenied`] where the kind is that, else [`Error::Io`].
     pub fn io(action: &'static str, path: impl AsRef<Path>, source: std::io::Error) -> Self {
         let path = path.as_ref().to_path_buf();
-        if source.kind() == std::io::ErrorKind::NotFound {
-            return Self::InputMissing { path, hint: format!("cannot {action} it") };
+        match source.kind() {
+            ErrorKind::NotFound => Self::InputMissing { path, hint: format!("cannot {action} it") },
+            ErrorKind::PermissionDenied => Self::PermissionDenied { action, path },
+            _ => Self::Io { action, path, source },
         }
-        Self::Io { action, path, source }
     }
 
     /// How a process that meets this error ends.
@@ -94,21 +116,13 @@ impl Error {
         match self {
             Self::Usage(_) => Exit::Usage,
             Self::BadData { .. } => Exit::BadData,
-            Self::InputMissing { .. } => Exit::InputMissing,
-            Self::Config { .. } => Exit::BadConfig,
+            Self::InputMissing { .. } | Self::NoRows { .. } => Exit::InputMissing,
+            Self::Config { .. } | Self::PermissionDenied { .. } => Exit::BadConfig,
             Self::Temporary(_) => Exit::Temporary,
             Self::NothingToDo(_) => Exit::NothingToDo,
             Self::Stopped { signal: 2 } => Exit::Interrupted,
             Self::Stopped { .. } => Exit::Terminated,
-            Self::Io { source, .. } => match source.kind() {
-                std::io::ErrorKind::StorageFull
-                | std::io::ErrorKind::QuotaExceeded
-                | std::io::ErrorKind::TimedOut
-                | std::io::ErrorKind::ResourceBusy
-                | std::io::ErrorKind::OutOfMemory => Exit::Temporary,
-                std::io::ErrorKind::InvalidData | std::io::ErrorKind::UnexpectedEof => Exit::BadData,
-                _ => Exit::InputMissing,
-            },
+            Self::Io { source, .. } => Exit::of_io(source.kind()),
             Self::Torch { source, .. } if source.to_string().contains("out of memory") => Exit::Temporary,
             Self::Torch { .. } | Self::Internal(_) => Exit::Bug,
         }
@@ -119,7 +133,7 @@ impl Error {
         let mut text = self.to_string();
         let mut cause = std::error::Error::source(self);
         while let Some(e) = cause {
-            // libtorch appends a C++ backtrace after the first line; it helps nobody here.
+            // libtorch appends a C++ backtrace after the first line.
             let line = e.to_string();
             text.push_str(": ");
             text.push_str(line.lines().next().unwrap_or_default());
@@ -144,5 +158,82 @@ impl From<d2r_phantom::Error> for Error {
             d2r_phantom::Error::Io { action, path, source } => Self::io(action, path, source),
             d2r_phantom::Error::Internal(problem) => Self::Internal(problem),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_io_error_is_input_missing_only_when_nothing_was_found() {
+        let cases = [
+            (Exit::InputMissing, vec![ErrorKind::NotFound]),
+            (
+                Exit::BadConfig,
+                vec![
+                    ErrorKind::PermissionDenied,
+                    ErrorKind::ReadOnlyFilesystem,
+                    ErrorKind::NotADirectory,
+                    ErrorKind::IsADirectory,
+                    ErrorKind::AlreadyExists,
+                    ErrorKind::InvalidFilename,
+                ],
+            ),
+            (Exit::BadData, vec![ErrorKind::InvalidData, ErrorKind::InvalidInput, ErrorKind::UnexpectedEof]),
+            (
+                Exit::Temporary,
+                vec![
+                    ErrorKind::StorageFull,
+                    ErrorKind::QuotaExceeded,
+                    ErrorKind::TimedOut,
+                    ErrorKind::ResourceBusy,
+                    ErrorKind::OutOfMemory,
+                    ErrorKind::Interrupted,
+                    ErrorKind::WriteZero,
+                    ErrorKind::StaleNetworkFileHandle,
+                    ErrorKind::Other,
+                ],
+            ),
+        ];
+        for (exit, kinds) in cases {
+            for kind in kinds {
+                for action in ["read", "write"] {
+                    let error = Error::io(action, "lake/x", kind.into());
+                    assert_eq!(error.exit(), exit, "{action}: {kind:?}");
+                    let text = error.chain();
+                    assert!(text.contains("lake/x") && text.contains(action), "{text}");
+                    assert_eq!(text.contains("not found"), kind == ErrorKind::NotFound, "{text}");
+                }
+            }
+        }
+        // EIO has no kind of its own.
+        assert_eq!(Error::io("read", "lake/x", std::io::Error::from_raw_os_error(5)).exit(), Exit::Temporary);
+    }
+
+    #[test]
+    fn a_denied_permission_names_the_path_and_what_is_missing() {
+        let text = Error::io("create", "lake/v1", ErrorKind::PermissionDenied.into()).chain();
+        assert!(text.starts_with("lake/v1: permission denied: cannot create it"), "{text}");
+    }
+
+    #[test]
+    fn a_lake_without_the_rows_was_found_all_the_same() {
+        let error = Error::NoRows {
+            lake: "demo/lake".into(),
+            table: "images",
+            partition: "mimic/test".into(),
+            hint: "run `d2r ingest`".into(),
+        };
+        assert_eq!(error.exit(), Exit::InputMissing);
+        assert_eq!(error.to_string(), "demo/lake: table images has no rows of mimic/test; run `d2r ingest`");
+    }
+
+    #[test]
+    fn memory_that_libtorch_cannot_get_may_be_there_later() {
+        let torch = |text: &str| Error::from(tch::TchError::Torch(text.into()));
+        assert_eq!(torch("CUDA out of memory. Tried to allocate 2 GiB\nframe #0").exit(), Exit::Temporary);
+        assert_eq!(torch("shapes differ\nframe #0").exit(), Exit::Bug);
+        assert_eq!(torch("shapes differ\nframe #0").chain(), "libtorch: shapes differ");
     }
 }

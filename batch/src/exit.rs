@@ -1,5 +1,7 @@
 //! Exit codes: the command line's contract with shells and schedulers.
 
+use std::io::ErrorKind;
+
 /// How a process ends. The numbers are API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
@@ -13,9 +15,9 @@ pub enum Exit {
     InputMissing,
     /// A defect of ours.
     Bug,
-    /// Try again later: device busy, disk full, out of memory.
+    /// Try again later: device busy, disk full, out of memory, file system out of reach.
     Temporary,
-    /// Wrong configuration.
+    /// Wrong configuration, or a path that this user may not use.
     BadConfig,
     /// There was nothing to do; schedulers read it as "skip".
     NothingToDo,
@@ -39,6 +41,28 @@ impl Exit {
         (Exit::Interrupted, 130, "interrupted"),
         (Exit::Terminated, 143, "terminated"),
     ];
+
+    /// How a failed operation on a file ends, reading and writing alike:
+    ///
+    /// | kind | exit | because |
+    /// |---|---|---|
+    /// | not found | 66 | the input is missing |
+    /// | permission denied, read-only, not a folder, is a folder, exists already, invalid name | 78 | the path or the user was chosen wrongly |
+    /// | invalid data, invalid input, unexpected end | 65 | the file is damaged |
+    /// | full, quota, timeout, busy, out of memory, every other (EIO, network file systems) | 75 | it may work later |
+    pub fn of_io(kind: ErrorKind) -> Self {
+        match kind {
+            ErrorKind::NotFound => Self::InputMissing,
+            ErrorKind::PermissionDenied
+            | ErrorKind::ReadOnlyFilesystem
+            | ErrorKind::NotADirectory
+            | ErrorKind::IsADirectory
+            | ErrorKind::AlreadyExists
+            | ErrorKind::InvalidFilename => Self::BadConfig,
+            ErrorKind::InvalidData | ErrorKind::InvalidInput | ErrorKind::UnexpectedEof => Self::BadData,
+            _ => Self::Temporary,
+        }
+    }
 
     /// The process exit code.
     pub fn code(self) -> u8 {
