@@ -30,8 +30,8 @@ pub enum Error {
         /// What to do.
         hint: String,
     },
-    /// A lake that is there and holds none of the rows asked for.
-    #[error("{lake}: table {table} has no rows of {partition}; {hint}")]
+    /// A lake that exists and holds none of the rows that the work needs.
+    #[error("{lake}: table {table} has no usable rows of {partition}; {hint}")]
     NoRows {
         /// The lake's folder.
         lake: PathBuf,
@@ -39,7 +39,7 @@ pub enum Error {
         table: &'static str,
         /// `dataset` or `dataset/split`.
         partition: String,
-        /// Which rows were asked for, where not any row would do, and what to do.
+        /// Which rows are needed, where it is not any row, and what to do.
         hint: String,
     },
     /// Configuration that is wrong.
@@ -226,7 +226,7 @@ mod tests {
             hint: "run `d2r ingest`".into(),
         };
         assert_eq!(error.exit(), Exit::InputMissing);
-        assert_eq!(error.to_string(), "demo/lake: table images has no rows of mimic/test; run `d2r ingest`");
+        assert_eq!(error.to_string(), "demo/lake: table images has no usable rows of mimic/test; run `d2r ingest`");
     }
 
     #[test]

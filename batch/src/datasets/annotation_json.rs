@@ -95,8 +95,10 @@ struct Entry {
 pub fn list(root: &Path, layout: &'static str, cleaning: CleaningRules) -> Result<Listing> {
     let (root, path) = locate(root)?;
     let file = File::open(&path).map_err(|e| Error::io("read", &path, e))?;
-    let document: Document = serde_json::from_reader(BufReader::new(file))
-        .map_err(|e| Error::bad_data(path.display(), format!("not an annotation file: {e}")))?;
+    let document: Document = serde_json::from_reader(BufReader::new(file)).map_err(|e| match e.io_error_kind() {
+        Some(_) => Error::io("read", &path, e.into()),
+        None => Error::bad_data(path.display(), format!("not an annotation file: {e}")),
+    })?;
     let Document { train, val, test } = document;
     if train.is_none() && val.is_none() && test.is_none() {
         return Err(Error::bad_data(path.display(), "has none of the keys `train`, `val` and `test`"));

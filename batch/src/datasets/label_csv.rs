@@ -11,6 +11,7 @@ use csv::ByteRecord;
 use flate2::bufread::MultiGzDecoder;
 
 use crate::error::{Error, Result};
+use crate::exit::Exit;
 
 /// An open label file.
 pub struct LabelCsv {
@@ -68,7 +69,7 @@ impl LabelCsv {
         let gzip = start.starts_with(&[0x1f, 0x8b]);
         let source: Box<dyn Read> = if gzip { Box::new(MultiGzDecoder::new(buffered)) } else { Box::new(buffered) };
         let mut reader = csv::ReaderBuilder::new().flexible(true).has_headers(true).from_reader(source);
-        let header = reader.byte_headers().map_err(|e| broken(path, &e))?.clone();
+        let header = reader.byte_headers().map_err(|e| broken(path, e))?.clone();
         let mut columns = BTreeMap::new();
         for (i, name) in header.iter().enumerate() {
             let name = String::from_utf8_lossy(name);
@@ -111,9 +112,9 @@ impl LabelCsv {
     /// # Errors
     /// When the file ends in the middle of its gzip stream or cannot be read on.
     pub fn for_each(mut self, mut each: impl FnMut(Result<CsvRow, BadRow>)) -> Result<()> {
-        let expected = self.reader.byte_headers().map_err(|e| broken(&self.path, &e))?.len();
+        let expected = self.reader.byte_headers().map_err(|e| broken(&self.path, e))?.len();
         let mut record = ByteRecord::new();
-        while self.reader.read_byte_record(&mut record).map_err(|e| broken(&self.path, &e))? {
+        while self.reader.read_byte_record(&mut record).map_err(|e| broken(&self.path, e))? {
             let line = record.position().map_or(0, csv::Position::line) + self.line_offset;
             if record.len() != expected {
                 let message =
@@ -132,8 +133,13 @@ impl LabelCsv {
     }
 }
 
-fn broken(path: &Path, error: &csv::Error) -> Error {
-    Error::bad_data(path.display(), format!("cannot be read to its end ({error}); download it again"))
+/// A torn gzip stream or malformed csv is the file's fault; what the file system refuses is not.
+fn broken(path: &Path, error: csv::Error) -> Error {
+    let text = error.to_string();
+    match error.into_kind() {
+        csv::ErrorKind::Io(e) if Exit::of_io(e.kind()) != Exit::BadData => Error::io("read", path, e),
+        _ => Error::bad_data(path.display(), format!("cannot be read to its end ({text}); download it again")),
+    }
 }
 
 /// The file `stem.csv` or `stem.csv.gz` in a folder, the uncompressed one first.
@@ -194,6 +200,15 @@ mod tests {
         let (_dir, path) = file(&whole[..whole.len() / 2]);
         let error = LabelCsv::open(&path).unwrap().for_each(|_| {}).unwrap_err();
         assert_eq!(error.exit().code(), 65);
+    }
+
+    #[test]
+    fn what_the_file_system_refuses_is_not_the_files_fault() {
+        let path = Path::new("labels.csv");
+        let of = |kind: std::io::ErrorKind| broken(path, std::io::Error::from(kind).into()).exit();
+        assert_eq!(of(std::io::ErrorKind::UnexpectedEof), Exit::BadData);
+        assert_eq!(of(std::io::ErrorKind::TimedOut), Exit::Temporary);
+        assert_eq!(of(std::io::ErrorKind::PermissionDenied), Exit::BadConfig);
     }
 
     #[test]

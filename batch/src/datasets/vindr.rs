@@ -75,8 +75,8 @@ pub fn list(root: &Path, options: &ListOptions) -> Result<Listing> {
         && disk.is_empty()
     {
         return Err(Error::InputMissing {
-            path: folder.join("train"),
-            hint: "no radiographs under train/ and test/; with the csv files alone, read labels only".into(),
+            path: folder.join("train/*.dicom"),
+            hint: "nor is any other image under train/ and test/; with the csv files alone, pass --labels-only".into(),
         });
     }
     list_images(splits, on_disk, options, &mut listing);
@@ -86,7 +86,7 @@ pub fn list(root: &Path, options: &ListOptions) -> Result<Listing> {
 fn detect(root: &Path, labels_only: bool) -> Result<LabelFiles> {
     if root.is_file() {
         if !labels_only {
-            let problem = "is a file; give the dataset's folder, or read labels only";
+            let problem = "is a file; give the dataset's folder, or pass --labels-only";
             return Err(Error::Usage(format!("{}: {problem}", root.display())));
         }
         let test = root.file_name().is_some_and(|n| n.to_string_lossy().contains("test"));

@@ -9,7 +9,7 @@ use d2r_contracts::labels::{CHEXPERT_LABELS, LabelState};
 use d2r_contracts::rows::Row;
 use d2r_contracts::tables::{TruthFindingRow, TruthLesionRow};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::eval::links::DrawnLesion;
 use crate::eval::text::label_f1::States;
 use crate::lake::Lake;
@@ -30,7 +30,7 @@ impl Truth {
     /// Reads the truth tables in `folder` (`d2r phantom` writes them) for one dataset.
     ///
     /// # Errors
-    /// [`Error::InputMissing`] when there are none of this dataset; [`Error::BadData`] for damaged tables.
+    /// [`crate::Error::NoRows`] when there are none of this dataset; [`crate::Error::BadData`] for damaged tables.
     pub fn read(folder: &Path, dataset: &str) -> Result<Self> {
         let lake = Lake::open(folder)?;
         let mut truth = Self::default();
@@ -48,8 +48,7 @@ impl Truth {
             }
         }
         if !found {
-            let hint = format!("no truth tables of dataset `{dataset}`; `d2r phantom` writes them");
-            return Err(Error::InputMissing { path: folder.to_path_buf(), hint });
+            return Err(lake.no_rows(TruthLesionRow::TABLE, dataset, "`d2r phantom` writes the truth tables"));
         }
         truth.digest = sha256_hex(digests.as_bytes());
         Ok(truth)

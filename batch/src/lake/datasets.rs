@@ -58,14 +58,11 @@ impl Lake {
     /// The folder that a dataset's image paths are relative to.
     ///
     /// # Errors
-    /// [`Error::InputMissing`] for a dataset that was never ingested.
+    /// [`Error::NoRows`] for a dataset that was never ingested.
     pub fn dataset_root(&self, name: &str) -> Result<PathBuf> {
         match self.datasets()?.remove(name) {
             Some(dataset) => Ok(dataset.root),
-            None => Err(Error::InputMissing {
-                path: self.registry(),
-                hint: format!("dataset `{name}` is not on record; ingest it first"),
-            }),
+            None => Err(self.no_rows("images", name, "datasets.json does not name the dataset; run `d2r ingest`")),
         }
     }
 

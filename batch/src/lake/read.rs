@@ -39,6 +39,20 @@ impl Lake {
         })
     }
 
+    /// As [`Lake::read`], for work that needs at least one row.
+    ///
+    /// # Errors
+    /// As [`Lake::read`]; [`Error::NoRows`] with `hint` when there is none.
+    pub fn read_some<R: Row>(&self, partition: &Partition, hint: &str) -> Result<Vec<R>> {
+        let rows = self.read(partition)?;
+        if rows.is_empty() { Err(self.no_rows(R::TABLE, partition, hint)) } else { Ok(rows) }
+    }
+
+    /// An [`Error::NoRows`] of this lake. `partition` is a dataset or one of its splits.
+    pub fn no_rows(&self, table: &'static str, partition: impl std::fmt::Display, hint: impl Into<String>) -> Error {
+        Error::NoRows { lake: self.root().to_path_buf(), table, partition: partition.to_string(), hint: hint.into() }
+    }
+
     /// All rows of a table, partition by partition.
     ///
     /// # Errors
@@ -141,8 +155,9 @@ fn check_complete(parts: &[PartManifest]) -> Result<()> {
         let missing =
             (0..count).find(|&index| !parts.iter().any(|p| p.producer == part.producer && p.shard.index == index));
         if let Some(index) = missing {
-            let hint = format!("shard {index}/{count} by {} is not written yet; run that shard first", part.producer);
-            let path = std::path::PathBuf::from(format!("table {} {}", part.table, part.partition()));
+            let hint = format!("{} has not written it yet; run that shard first", part.producer);
+            let path =
+                std::path::PathBuf::from(format!("table {} {} shard {index}/{count}", part.table, part.partition()));
             return Err(Error::InputMissing { path, hint });
         }
     }

@@ -56,7 +56,7 @@ struct Job<'a> {
 /// Annotates, split by split; a split whose work is done is skipped.
 ///
 /// # Errors
-/// [`Error::InputMissing`] when the dataset or the detector is not there; those of reading and writing. An image
+/// [`Error::NoRows`] without images, [`Error::InputMissing`] without a detector; those of reading and writing. An image
 /// that cannot be used becomes a row of `failures`.
 pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
     let start = Instant::now();
@@ -77,8 +77,8 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
     let mut partitions = lake.partitions(ImageRow::TABLE)?;
     partitions.retain(|p| p.dataset == args.dataset && (args.splits.is_empty() || args.splits.contains(&p.split)));
     if partitions.is_empty() {
-        let hint = format!("the lake has no images of `{}` {}", args.dataset, args.splits.join(", "));
-        return Err(Error::InputMissing { path: args.lake.clone(), hint });
+        let splits = if args.splits.is_empty() { String::new() } else { format!("/{}", args.splits.join(",")) };
+        return Err(lake.no_rows(ImageRow::TABLE, format!("{}{splits}", args.dataset), "run `d2r ingest`"));
     }
     let mut result = StageResult { stage: "annotate".into(), cached: true, ..StageResult::default() };
     for partition in partitions {

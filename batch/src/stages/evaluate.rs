@@ -67,7 +67,7 @@ fn evaluation_id(ctx: &Context, stage: &str, args: &Args, digests: &[String]) ->
 /// Figures of the detector's boxes in a split, against the truth or against readers.
 ///
 /// # Errors
-/// [`Error::InputMissing`] when the split has no images, no detections, or nothing to compare them with.
+/// [`Error::NoRows`] when the split has no images, no detections, or nothing to compare them with.
 pub fn run_detector(ctx: &Context, args: Args) -> Result<StageResult> {
     const STAGE: &str = "evaluate-detector";
     let start = Instant::now();
@@ -89,7 +89,7 @@ pub fn run_detector(ctx: &Context, args: Args) -> Result<StageResult> {
 /// Figures of a split's generated reports against the references, and of their links against the truth.
 ///
 /// # Errors
-/// [`Error::InputMissing`] when the split has no generated reports, or no references for them.
+/// [`Error::NoRows`] when the split has no generated reports, or no references for them.
 pub fn run_reports(ctx: &Context, args: Args) -> Result<StageResult> {
     const STAGE: &str = "evaluate-reports";
     let start = Instant::now();

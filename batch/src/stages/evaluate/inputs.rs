@@ -21,11 +21,8 @@ pub(super) fn region(row: &LesionRow) -> BoxXyxy<Original> {
     BoxXyxy::new(row.x_min, row.y_min, row.x_max, row.y_max)
 }
 
-fn missing(place: &Place, what: &str, hint: &str) -> Error {
-    Error::InputMissing {
-        path: place.lake.root().to_path_buf(),
-        hint: format!("{} has no {what}; {hint}", place.partition),
-    }
+fn missing(place: &Place, table: &'static str, hint: &str) -> Error {
+    place.lake.no_rows(table, &place.partition, hint)
 }
 
 /// Boxes of every evaluated image.
@@ -51,12 +48,12 @@ impl DetectorInput {
     pub fn read(place: &Place, args: &Args) -> Result<Self> {
         let images: Vec<ImageRow> = place.read()?;
         if images.is_empty() {
-            return Err(missing(place, "images", "run `d2r ingest` first"));
+            return Err(missing(place, ImageRow::TABLE, "run `d2r ingest`"));
         }
         let lesions: Vec<LesionRow> = place.read()?;
         let detected: Vec<&LesionRow> = lesions.iter().filter(|l| l.source == "pseudo").collect();
         if detected.is_empty() {
-            return Err(missing(place, "detections", "run `d2r annotate` first"));
+            return Err(missing(place, LesionRow::TABLE, "there are no detections: run `d2r annotate`"));
         }
         let found = detected
             .iter()
@@ -84,7 +81,11 @@ impl DetectorInput {
             }
         };
         if ids.is_empty() {
-            return Err(missing(place, "images that readers looked at", "name the truth tables with `--truth`"));
+            return Err(missing(
+                place,
+                ImageRow::TABLE,
+                "no image was annotated: name the truth tables with --truth DIR",
+            ));
         }
         let truths = truths.iter().map(|(id, b)| (id.as_str(), *b));
         Ok(Self { boxes: by_image(&ids, truths, found), truth, model_sha256 })
@@ -131,7 +132,7 @@ impl ReportsInput {
         generated.sort_by(|a, b| (&a.image_id, &a.report_id).cmp(&(&b.image_id, &b.report_id)));
         generated.dedup_by(|more, first| more.image_id == first.image_id);
         if generated.is_empty() {
-            return Err(missing(place, "generated reports", "run `d2r report` first"));
+            return Err(missing(place, GeneratedReportRow::TABLE, "run `d2r report`"));
         }
         let section = &ctx.config.ingest.section;
         let references = cleaned(place.read()?, section);
@@ -143,7 +144,11 @@ impl ReportsInput {
         };
         let pairs: Vec<ReportPair> = generated.iter().filter_map(pair).collect();
         if pairs.is_empty() {
-            return Err(missing(place, "reference reports", "ingest a dataset with reports"));
+            return Err(missing(
+                place,
+                ReportRow::TABLE,
+                "no generated report has a reference: run `d2r ingest` on a dataset with reports",
+            ));
         }
         let train: Vec<String> = cleaned(place.lake.read(&train_of(place))?, section).into_values().collect();
         let links = match &truth {

@@ -39,7 +39,7 @@ const ABNORMAL_SHARE: f64 = 0.75;
 fn if_there<T>(result: Result<T>) -> Result<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),
-        Err(Error::InputMissing { .. }) => Ok(None),
+        Err(Error::InputMissing { .. } | Error::NoRows { .. }) => Ok(None),
         Err(other) => Err(other),
     }
 }

@@ -242,10 +242,10 @@ fn labels_that_ingest_read_stay_as_they_are() {
 fn readers_are_the_reference_where_there_is_no_truth() {
     let (_dir, args) = world();
     let args = Args { truth: None, ..args };
-    let nobody_looked = run_detector(&context(), args.clone()).unwrap_err();
+    let unannotated = run_detector(&context(), args.clone()).unwrap_err();
     assert!(
-        matches!(nobody_looked, Error::InputMissing { .. }) && nobody_looked.to_string().contains("--truth"),
-        "{nobody_looked}"
+        matches!(unannotated, Error::NoRows { .. }) && unannotated.to_string().contains("--truth"),
+        "{unannotated}"
     );
     let lake = Lake::open(&args.lake).unwrap();
     put(&lake, "ingest", "test", (0..3).map(|i| ImageRow { n_boxes: Some(i32::from(i == 0)), ..image(i) }).collect());
@@ -268,7 +268,9 @@ fn what_is_missing_is_named() {
     assert!(told(run_reports(&context(), args.clone()).unwrap_err()).contains("d2r report"));
     let (_other, with_truth) = world();
     let elsewhere = Args { dataset: "mimic".into(), truth: Some(dir.path().to_path_buf()), ..with_truth };
-    assert!(told(run_detector(&context(), elsewhere).unwrap_err()).contains("no truth tables"));
+    assert!(
+        told(run_detector(&context(), elsewhere).unwrap_err()).contains("truth_lesions has no usable rows of mimic")
+    );
 }
 
 #[test]

@@ -81,11 +81,7 @@ impl Place {
             }
             Source::Lake { lake, dataset, split } => {
                 let (lake, partition) = (Lake::open(lake)?, Partition::new(dataset, split));
-                let images: Vec<ImageRow> = lake.read(&partition)?;
-                let missing = |hint: String| Error::InputMissing { path: lake.root().to_path_buf(), hint };
-                if images.is_empty() {
-                    return Err(missing(format!("the lake has no images of {partition}; run `d2r ingest`")));
-                }
+                let images: Vec<ImageRow> = lake.read_some(&partition, "run `d2r ingest`")?;
                 let others = lake.parts(LesionRow::TABLE, &partition)?;
                 if let Some(other) = others.iter().find(|p| p.producer == ANNOTATE && p.rows > 0) {
                     let problem = format!("{} holds a detector's boxes of {partition}", other.file);

@@ -71,11 +71,7 @@ impl Films {
         decode: DecodeOptions,
         spec: VisualSpec,
     ) -> Result<Self> {
-        let images: Vec<ImageRow> = lake.read(partition)?;
-        if images.is_empty() {
-            let hint = format!("the lake has no images of {partition}; run `d2r ingest`");
-            return Err(Error::InputMissing { path: lake.root().to_path_buf(), hint });
-        }
+        let images: Vec<ImageRow> = lake.read_some(partition, "run `d2r ingest`")?;
         let boxes = Boxes::Rows(accepted(lake.read(partition)?));
         let root = lake.dataset_root(&partition.dataset)?;
         let studies = shard.of(study_views(images, spec.views));

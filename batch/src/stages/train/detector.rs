@@ -49,7 +49,7 @@ pub struct Args {
 /// Trains, or finds that the same training was done.
 ///
 /// # Errors
-/// [`Error::InputMissing`] when the dataset has no training images; those of the loop.
+/// [`Error::NoRows`] when the dataset has no training images; those of the loop.
 pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
     let start = Instant::now();
     let lake = Lake::open(&args.lake)?;
@@ -72,8 +72,8 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
     let (validation, more) = load(ctx, &lake, &args.dataset, "val")?;
     failures.extend(more);
     if training.examples.is_empty() {
-        let hint = format!("dataset `{}` has no usable training images; run `d2r ingest`", args.dataset);
-        return Err(Error::InputMissing { path: args.lake.clone(), hint });
+        let hint = "training needs annotated images whose files can be read: run `d2r ingest`";
+        return Err(lake.no_rows(ImageRow::TABLE, Partition::new(&args.dataset, "train"), hint));
     }
     tch::manual_seed(ctx.config.run.seed as i64);
     let mut model = Detector::new(&config.model, ctx.device)?;

@@ -198,11 +198,7 @@ impl Source<'_> {
     fn films(&self, dataset: &str, input: &InputSpec) -> Result<(Vec<Pair>, Vec<FailureRow>)> {
         let (ctx, card) = (self.ctx, &self.card.model);
         let partition = Partition::new(dataset, "train");
-        let images: Vec<ImageRow> = self.lake.read(&partition)?;
-        if images.is_empty() {
-            let hint = format!("the lake has no images of {partition}; run `d2r ingest`");
-            return Err(Error::InputMissing { path: self.lake.root().to_path_buf(), hint });
-        }
+        let images: Vec<ImageRow> = self.lake.read_some(&partition, "run `d2r ingest`")?;
         let boxes = accepted(self.lake.read(&partition)?);
         let (root, decode) = (self.lake.dataset_root(dataset)?, self.decode());
         let read: Vec<Result<_, FailureRow>> = images

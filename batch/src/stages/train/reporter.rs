@@ -53,7 +53,7 @@ pub struct Args {
 /// Trains, or finds that the same training was done.
 ///
 /// # Errors
-/// [`Error::InputMissing`] without reports or boxes; those of the loop.
+/// [`Error::NoRows`] without reports; those of the loop.
 pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
     let start = Instant::now();
     let lake = Lake::open(&args.lake)?;
@@ -74,9 +74,8 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
     let config = &ctx.config.report;
     let texts = to_learn_from(ctx, section(ctx, lake.read(&Partition::new(&args.dataset, "train"))?));
     if texts.is_empty() {
-        let hint =
-            format!("dataset `{}` has no {} for training; run `d2r ingest`", args.dataset, ctx.config.ingest.section);
-        return Err(Error::InputMissing { path: args.lake.clone(), hint });
+        let hint = format!("training needs texts of section `{}`: run `d2r ingest`", ctx.config.ingest.section);
+        return Err(lake.no_rows(ReportRow::TABLE, Partition::new(&args.dataset, "train"), hint));
     }
     let card = ReporterCard {
         config: config.model.clone(),
