@@ -105,9 +105,7 @@ pub enum DecodeError {
     #[error("the DICOM file holds no pixel data; it is not an image object")]
     NoPixelData,
     /// A DICOM file that does not say it was de-identified.
-    #[error(
-        "the DICOM file does not say PatientIdentityRemoved = YES (0012,0062); de-identify it, or pass --allow-phi if you may"
-    )]
+    #[error("the DICOM file is not marked as de-identified (PatientIdentityRemoved, 0012,0062, is not YES)")]
     NotDeidentified,
     /// A format this program does not read.
     #[error("{what} is not supported; convert the file to an uncompressed or losslessly compressed form")]

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use d2r_contracts::decode::{DecodeOptions, Decoded, decode};
+use d2r_contracts::decode::{DecodeError, DecodeOptions, Decoded, decode};
 use d2r_contracts::radiograph::Radiograph;
 use d2r_contracts::tables::{FailureRow, ImageRow};
 use sha2::{Digest, Sha256};
@@ -99,7 +99,13 @@ fn read_bytes(path: &Path, options: &DecodeOptions) -> Result<Vec<u8>, SourceErr
 }
 
 fn decode_bytes(bytes: &[u8], options: &DecodeOptions) -> Result<Decoded, SourceError> {
-    decode(bytes, options).map_err(|e| SourceError { code: e.code(), message: e.to_string() })
+    decode(bytes, options).map_err(|e| {
+        let remedy = match e {
+            DecodeError::NotDeidentified => "; de-identify it, or pass --set ingest.allow_phi=true if you may read it",
+            _ => "",
+        };
+        SourceError { code: e.code(), message: format!("{e}{remedy}") }
+    })
 }
 
 /// The files of a folder that look like radiographs.

@@ -138,5 +138,5 @@ fn bytes_behind_the_image_do_not_matter() {
 fn messages_say_what_to_do() {
     let error = decode(&png(GrayImage::new(8, 9)), &DecodeOptions::default()).unwrap_err();
     assert_eq!(error.to_string(), "8 x 9 pixels are too few; both sides need 32 or more");
-    assert!(DecodeError::NotDeidentified.to_string().contains("--allow-phi"));
+    assert!(DecodeError::NotDeidentified.to_string().contains("not marked as de-identified"));
 }
