@@ -2,8 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::output;
-use crate::cli::flags::Common;
+use crate::cli::flags::{DeviceFlags, OutputFlags, ShardFlag, StageFlags};
 use crate::error::Result;
 use crate::stages::annotate;
 
@@ -22,21 +21,27 @@ pub struct Args {
     /// A finished detector run.
     #[arg(long, value_name = "RUN")]
     detector: PathBuf,
-    /// Of a semi-supervised run, the student instead of the teacher: to evaluate both apart.
+    /// Of a semi-supervised run, the student instead of the teacher, so that each can be evaluated.
     #[arg(long)]
     student: bool,
+    #[command(flatten)]
+    shard: ShardFlag,
+    #[command(flatten)]
+    stage: StageFlags,
+    #[command(flatten)]
+    device: DeviceFlags,
 }
 
 /// Annotates.
-pub fn run(common: &Common, args: &Args) -> Result<()> {
-    let ctx = common.context()?;
-    let args = annotate::Args {
-        lake: common.lake.clone(),
+pub fn run(output: OutputFlags, args: &Args) -> Result<()> {
+    let ctx = args.stage.context_on(&args.device, output)?;
+    let stage_args = annotate::Args {
+        lake: args.stage.lake(),
         dataset: args.dataset.clone(),
         splits: args.split.clone(),
         detector: args.detector.clone(),
         student: args.student,
-        shard: common.shard,
+        shard: args.shard.shard,
     };
-    output::result(common, &annotate::run(&ctx, args)?)
+    args.stage.print(output, &annotate::run(&ctx, stage_args)?)
 }

@@ -3,7 +3,7 @@
 use clap::Subcommand;
 
 use super::output;
-use crate::cli::flags::Common;
+use crate::cli::flags::{ConfigFlags, DeviceFlags, OutputFlags};
 use crate::error::{Error, Result};
 
 /// What to show.
@@ -12,6 +12,10 @@ use crate::error::{Error, Result};
 pub struct Args {
     #[command(subcommand)]
     verb: Verb,
+    #[command(flatten)]
+    config: ConfigFlags,
+    #[command(flatten)]
+    device: DeviceFlags,
 }
 
 #[derive(Debug, Subcommand)]
@@ -27,12 +31,12 @@ enum Verb {
 }
 
 /// Shows it.
-pub fn run(common: &Common, args: &Args) -> Result<()> {
-    let resolved = common.resolve()?;
+pub fn run(flags: OutputFlags, args: &Args) -> Result<()> {
+    let resolved = args.config.resolve(Some(&args.device))?;
     match args.verb {
         Verb::Show { origin: true } => {
             let rows = resolved.entries();
-            if common.json {
+            if flags.json {
                 let json: serde_json::Map<String, serde_json::Value> = rows
                     .iter()
                     .map(|(k, v, o)| (k.clone(), serde_json::json!({ "value": v.to_string(), "origin": o })))
@@ -42,7 +46,7 @@ pub fn run(common: &Common, args: &Args) -> Result<()> {
             let text: Vec<String> = rows.iter().map(|(k, v, o)| format!("{k:<38} {:<22} {o}", v.to_string())).collect();
             output::lines(&text.join("\n"))
         }
-        Verb::Show { origin: false } if common.json => {
+        Verb::Show { origin: false } if flags.json => {
             let json = serde_json::to_string(&resolved.config).map_err(|e| Error::Internal(e.to_string()))?;
             output::lines(&json)
         }

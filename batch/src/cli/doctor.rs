@@ -1,21 +1,28 @@
 //! `d2r doctor`.
 
 use super::output;
-use crate::cli::flags::Common;
+use crate::cli::flags::{ConfigFlags, DeviceFlags, LakeFlag, OutputFlags};
 use crate::error::{Error, Result};
 use crate::stages::doctor;
 use crate::stages::doctor::Level;
 
-/// Nothing to choose.
+/// What is going to be used.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  d2r doctor --json")]
-pub struct Args {}
+pub struct Args {
+    #[command(flatten)]
+    lake: LakeFlag,
+    #[command(flatten)]
+    config: ConfigFlags,
+    #[command(flatten)]
+    device: DeviceFlags,
+}
 
-/// Looks, and prints one line per check.
-pub fn run(common: &Common, _args: &Args) -> Result<()> {
-    let resolved = common.resolve()?;
-    let checks = doctor::checks(&resolved.config, &common.lake);
-    if common.json {
+/// Prints one line per check.
+pub fn run(flags: OutputFlags, args: &Args) -> Result<()> {
+    let resolved = args.config.resolve(Some(&args.device))?;
+    let checks = doctor::checks(&resolved.config, &args.lake.lake);
+    if flags.json {
         let json = serde_json::to_string(&checks).map_err(|e| Error::Internal(e.to_string()))?;
         output::lines(&json)?;
     } else {

@@ -4,8 +4,7 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 
-use super::output;
-use crate::cli::flags::Common;
+use crate::cli::flags::{OutputFlags, StageFlags};
 use crate::error::Result;
 use crate::stages::evaluate;
 
@@ -18,17 +17,19 @@ Examples:
 pub struct Args {
     #[command(subcommand)]
     what: What,
+    #[command(flatten)]
+    stage: StageFlags,
 }
 
 #[derive(Debug, Clone, clap::Args)]
-struct Place {
+struct Evaluated {
     /// A dataset of the lake.
     #[arg(long, value_name = "NAME", default_value = "mimic")]
     dataset: String,
     /// Its split.
     #[arg(long, value_name = "SPLIT", default_value = "test")]
     split: String,
-    /// The truth tables that `d2r phantom` wrote; readers' boxes are the reference when absent.
+    /// The truth tables that `d2r phantom` wrote; the annotators' boxes are the reference when absent.
     #[arg(long, value_name = "DIR")]
     truth: Option<PathBuf>,
 }
@@ -36,29 +37,23 @@ struct Place {
 #[derive(Debug, Subcommand)]
 enum What {
     /// Average precision of the detector's boxes.
-    Detector {
-        #[command(flatten)]
-        place: Place,
-    },
+    Detector(Evaluated),
     /// Text, label and link figures of the generated reports.
-    Reports {
-        #[command(flatten)]
-        place: Place,
-    },
+    Reports(Evaluated),
 }
 
 /// Evaluates.
-pub fn run(common: &Common, args: &Args) -> Result<()> {
-    let ctx = common.context()?;
-    let stage_args = |p: &Place| evaluate::Args {
-        lake: common.lake.clone(),
-        dataset: p.dataset.clone(),
-        split: p.split.clone(),
-        truth: p.truth.clone(),
+pub fn run(output: OutputFlags, args: &Args) -> Result<()> {
+    let ctx = args.stage.context(output)?;
+    let stage_args = |e: &Evaluated| evaluate::Args {
+        lake: args.stage.lake(),
+        dataset: e.dataset.clone(),
+        split: e.split.clone(),
+        truth: e.truth.clone(),
     };
     let result = match &args.what {
-        What::Detector { place } => evaluate::run_detector(&ctx, stage_args(place))?,
-        What::Reports { place } => evaluate::run_reports(&ctx, stage_args(place))?,
+        What::Detector(evaluated) => evaluate::run_detector(&ctx, stage_args(evaluated))?,
+        What::Reports(evaluated) => evaluate::run_reports(&ctx, stage_args(evaluated))?,
     };
-    output::result(common, &result)
+    args.stage.print(output, &result)
 }

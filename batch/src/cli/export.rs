@@ -4,8 +4,7 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 
-use super::output;
-use crate::cli::flags::Common;
+use crate::cli::flags::{OutputFlags, StageFlags};
 use crate::error::Result;
 use crate::stages::exchange::export_coco::Content;
 use crate::stages::exchange::{export_annotation, export_coco, export_preview};
@@ -18,10 +17,12 @@ Examples:
   d2r export coco --dataset mimic --split train --unlabelled --out mimic_unlabelled.json
   d2r export coco --dataset mimic --split train --pseudo --out mimic_pseudo.json
   d2r export annotation-json --dataset mimic --out annotation.json
-  d2r export preview --student runs/student-0123456789ab --lake lake --out preview")]
+  d2r export preview --preview-model runs/student-0123456789ab --lake lake --out preview")]
 pub struct Args {
     #[command(subcommand)]
     format: Format,
+    #[command(flatten)]
+    stage: StageFlags,
 }
 
 #[derive(Debug, Subcommand)]
@@ -37,18 +38,18 @@ enum Format {
         /// Images only, for the unlabelled stream of semi-supervised training.
         #[arg(long)]
         unlabelled: bool,
-        /// The accepted boxes of a detector instead of the readers' lesions, for every image.
+        /// The accepted boxes of a detector instead of the annotators' lesions, for every image.
         #[arg(long, conflicts_with = "unlabelled")]
         pseudo: bool,
         /// The file.
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
     },
-    /// A student's run as a bundle for the browser: two ONNX graphs, a card, sample studies.
+    /// A preview model as a bundle for the browser: two ONNX graphs, a card, sample studies.
     Preview {
-        /// A finished student's run.
+        /// A finished run of `d2r distill`.
         #[arg(long, value_name = "RUN")]
-        student: PathBuf,
+        preview_model: PathBuf,
         /// Where the sample studies come from.
         #[arg(long, value_name = "NAME", default_value = "mimic")]
         dataset: String,
@@ -71,9 +72,9 @@ enum Format {
 }
 
 /// Exports.
-pub fn run(common: &Common, args: &Args) -> Result<()> {
-    let ctx = common.context()?;
-    let lake = common.lake.clone();
+pub fn run(output: OutputFlags, args: &Args) -> Result<()> {
+    let ctx = args.stage.context(output)?;
+    let lake = args.stage.lake();
     let result = match &args.format {
         Format::Coco { dataset, split, unlabelled, pseudo, out } => export_coco::run(
             &ctx,
@@ -89,10 +90,10 @@ pub fn run(common: &Common, args: &Args) -> Result<()> {
                 out: out.clone(),
             },
         )?,
-        Format::Preview { student, dataset, split, out } => export_preview::run(
+        Format::Preview { preview_model, dataset, split, out } => export_preview::run(
             &ctx,
             export_preview::Args {
-                student: student.clone(),
+                student: preview_model.clone(),
                 lake,
                 dataset: dataset.clone(),
                 split: split.clone(),
@@ -103,5 +104,5 @@ pub fn run(common: &Common, args: &Args) -> Result<()> {
             export_annotation::run(&ctx, export_annotation::Args { lake, dataset: dataset.clone(), out: out.clone() })?
         }
     };
-    output::result(common, &result)
+    args.stage.print(output, &result)
 }

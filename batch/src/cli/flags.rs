@@ -1,56 +1,24 @@
-//! Flags that every verb shares.
+//! Groups of flags that several verbs share. A verb takes the groups that it uses, so that any other combination is a
+//! usage error.
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::config::resolve::environment;
+use crate::config::resolve::{PRESETS, environment};
 use crate::config::{Layers, Resolved, resolve};
-use crate::context::Context;
+use crate::context::{Context, StageResult};
 use crate::error::{Error, Result};
 use crate::lake::Shard;
 use crate::progress::Progress;
 use crate::stop::StopFlag;
 
-/// Flags that every verb shares.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Common options")]
-pub struct Common {
-    /// The lake: Parquet tables and their manifests.
-    #[arg(long, global = true, value_name = "DIR", default_value = "lake", env = "D2R_LAKE")]
-    pub lake: PathBuf,
-    /// Where training runs are kept.
-    #[arg(long, global = true, value_name = "DIR", default_value = "runs", env = "D2R_RUNS")]
-    pub runs: PathBuf,
-    /// A built-in configuration: default, tiny, demo.
-    #[arg(long, global = true, value_name = "NAME")]
-    pub preset: Option<String>,
-    /// A TOML file laid over the preset.
-    #[arg(long, global = true, value_name = "FILE")]
-    pub config: Option<PathBuf>,
-    /// One value laid over everything, for instance detector.train.lr=0.01; may be repeated.
-    #[arg(long, global = true, value_name = "KEY=VALUE")]
-    pub set: Vec<String>,
-    /// auto, cpu or cuda:N.
-    #[arg(long, global = true, value_name = "DEVICE")]
-    pub device: Option<String>,
-    /// f32 or bf16 (bf16 on CUDA only).
-    #[arg(long, global = true, value_name = "KIND")]
-    pub precision: Option<String>,
-    /// Seed of every random stream.
-    #[arg(long, global = true, value_name = "N")]
-    pub seed: Option<u64>,
-    /// The part of the work to do, for instance 0/4.
-    #[arg(long, global = true, value_name = "I/N", default_value = "0/1")]
-    pub shard: Shard,
-    /// Continue an interrupted training run: auto or never.
-    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", value_parser = ["auto", "never"])]
-    pub resume: String,
-    /// Write what was done (row counts, files with digests, wall time) to this file, and as the last line of stdout.
-    #[arg(long, global = true, value_name = "FILE")]
-    pub manifest_out: Option<PathBuf>,
-    /// Results as JSON.
+/// How results and errors are printed; every verb has these.
+#[derive(Debug, Clone, Copy, Args)]
+#[command(next_help_heading = "Output")]
+pub struct OutputFlags {
+    /// Results and errors as JSON.
     #[arg(long, global = true)]
     pub json: bool,
     /// No progress, no notes; errors only.
@@ -58,9 +26,9 @@ pub struct Common {
     pub quiet: bool,
 }
 
-impl Common {
+impl OutputFlags {
     /// Logs go to stderr: readable on a terminal, JSON lines with `--json`.
-    pub fn init_logging(&self) {
+    pub fn init_logging(self) {
         let level = if self.quiet { "error" } else { "warn,d2r_batch=info" };
         let filter = tracing_subscriber::EnvFilter::try_from_env("D2R_LOG").unwrap_or_else(|_| level.into());
         let builder = tracing_subscriber::fmt()
@@ -68,34 +36,171 @@ impl Common {
             .with_writer(std::io::stderr)
             .with_target(false)
             .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none());
-        // A second subscriber in one process is a test's doing; the first one stays.
+        // Only a test initialises a second subscriber in one process; the first one stays.
         let _ = if self.json { builder.json().try_init() } else { builder.without_time().try_init() };
     }
+}
 
+/// The layers of the configuration that the command line gives.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Configuration")]
+pub struct ConfigFlags {
+    #[arg(long, global = true, value_name = "NAME", help = preset_help())]
+    preset: Option<String>,
+    /// A TOML file laid over the preset.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// One value laid over everything, for instance detector.train.lr=0.01; may be repeated.
+    #[arg(long, global = true, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Seed of every random stream.
+    #[arg(long, global = true, value_name = "N")]
+    pub seed: Option<u64>,
+}
+
+fn preset_help() -> String {
+    let names: Vec<&str> = PRESETS.iter().map(|(name, _)| *name).collect();
+    format!("A built-in configuration: default, {}", names.join(", "))
+}
+
+/// Where models run, and in which kind.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Device")]
+pub struct DeviceFlags {
+    /// auto, cpu or cuda:N.
+    #[arg(long, global = true, value_name = "DEVICE")]
+    device: Option<String>,
+    /// f32 or bf16 (bf16 on CUDA only).
+    #[arg(long, global = true, value_name = "KIND")]
+    precision: Option<String>,
+}
+
+/// What a scheduler reads after the work.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Output")]
+pub struct ManifestFlag {
+    /// Write what was done (row counts, files with digests, wall time) to this file, and as the last line of stdout.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub manifest_out: Option<PathBuf>,
+}
+
+/// The folder of the lake.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Lake and runs")]
+pub struct LakeFlag {
+    /// The lake: Parquet tables and their manifests.
+    #[arg(long, global = true, value_name = "DIR", default_value = "lake", env = "D2R_LAKE")]
+    pub lake: PathBuf,
+}
+
+/// The folder of the runs.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Lake and runs")]
+pub struct RunsFlag {
+    /// Where training runs are kept.
+    #[arg(long, global = true, value_name = "DIR", default_value = "runs", env = "D2R_RUNS")]
+    pub runs: PathBuf,
+}
+
+/// The part of the work that one of several processes does.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Lake and runs")]
+pub struct ShardFlag {
+    /// The part of the work to do, for instance 0/4.
+    #[arg(long, global = true, value_name = "I/N", default_value = "0/1")]
+    pub shard: Shard,
+}
+
+/// Whether interrupted training goes on.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Lake and runs")]
+pub struct ResumeFlag {
+    /// Continue an interrupted training run: auto or never.
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", value_parser = ["auto", "never"])]
+    resume: String,
+}
+
+impl ResumeFlag {
+    /// True for `auto`.
+    pub fn resume(&self) -> bool {
+        self.resume == "auto"
+    }
+}
+
+/// What every stage takes, so that a scheduler may give all of them the same lake, runs and configuration.
+#[derive(Debug, Args)]
+pub struct StageFlags {
+    #[command(flatten)]
+    lake: LakeFlag,
+    #[command(flatten)]
+    runs: RunsFlag,
+    #[command(flatten)]
+    pub config: ConfigFlags,
+    #[command(flatten)]
+    manifest: ManifestFlag,
+}
+
+impl StageFlags {
+    /// The lake's folder.
+    pub fn lake(&self) -> PathBuf {
+        self.lake.lake.clone()
+    }
+
+    /// The folder of the runs.
+    pub fn runs(&self) -> PathBuf {
+        self.runs.runs.clone()
+    }
+
+    /// The context of a stage that runs no model.
+    ///
+    /// # Errors
+    /// Those of [`ConfigFlags::resolve`].
+    pub fn context(&self, output: OutputFlags) -> Result<Context> {
+        context(self.config.resolve(None)?, tch::Device::Cpu, output)
+    }
+
+    /// The context of a stage that runs a model.
+    ///
+    /// # Errors
+    /// Those of [`ConfigFlags::context_on`].
+    pub fn context_on(&self, device: &DeviceFlags, output: OutputFlags) -> Result<Context> {
+        self.config.context_on(device, output)
+    }
+
+    /// Prints a stage's result and writes its manifest where asked.
+    ///
+    /// # Errors
+    /// When stdout or the manifest cannot be written.
+    pub fn print(&self, output: OutputFlags, result: &StageResult) -> Result<()> {
+        super::output::result(output, &self.manifest, result)
+    }
+}
+
+impl ConfigFlags {
     /// The configuration with these flags as its last layer.
     ///
     /// # Errors
     /// Those of [`resolve`].
-    pub fn resolve(&self) -> Result<Resolved> {
+    pub fn resolve(&self, device: Option<&DeviceFlags>) -> Result<Resolved> {
         let mut set = self.set.clone();
         if let Some(seed) = self.seed {
             set.push(format!("run.seed={seed}"));
         }
-        if let Some(device) = &self.device {
-            set.push(format!("run.device=\"{device}\""));
+        if let Some(name) = device.and_then(|d| d.device.as_ref()) {
+            set.push(format!("run.device=\"{name}\""));
         }
-        if let Some(precision) = &self.precision {
-            set.push(format!("run.precision=\"{precision}\""));
+        if let Some(kind) = device.and_then(|d| d.precision.as_ref()) {
+            set.push(format!("run.precision=\"{kind}\""));
         }
         resolve(&Layers { preset: self.preset.clone(), file: self.config.clone(), environment: environment(), set })
     }
 
-    /// What stages are given.
+    /// What a stage that runs a model is given.
     ///
     /// # Errors
     /// [`Error::Config`] for a wrong configuration or device.
-    pub fn context(&self) -> Result<Context> {
-        let resolved = self.resolve()?;
+    pub fn context_on(&self, flags: &DeviceFlags, output: OutputFlags) -> Result<Context> {
+        let resolved = self.resolve(Some(flags))?;
         let run = &resolved.config.run;
         let device = device(&run.device)?;
         match run.precision.as_str() {
@@ -114,20 +219,24 @@ impl Common {
                 });
             }
         }
-        let threads = match run.threads {
-            0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
-            n => n,
-        };
-        tch::set_num_threads(threads as i32);
-        Ok(Context {
-            config_toml: resolved.to_toml(),
-            config: resolved.config,
-            device,
-            progress: if self.quiet { Progress::Quiet } else { Progress::Shown },
-            stop: StopFlag::listen()?,
-            resume: self.resume == "auto",
-        })
+        context(resolved, device, output)
     }
+}
+
+fn context(resolved: Resolved, device: tch::Device, output: OutputFlags) -> Result<Context> {
+    let threads = match resolved.config.run.threads {
+        0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        n => n,
+    };
+    tch::set_num_threads(threads as i32);
+    Ok(Context {
+        config_toml: resolved.to_toml(),
+        config: resolved.config,
+        device,
+        progress: if output.quiet { Progress::Quiet } else { Progress::Shown },
+        stop: StopFlag::listen()?,
+        resume: true,
+    })
 }
 
 /// The device of `auto`, `cpu` or `cuda:N`.

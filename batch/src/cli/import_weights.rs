@@ -4,8 +4,7 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 
-use super::output;
-use crate::cli::flags::Common;
+use crate::cli::flags::{DeviceFlags, OutputFlags, StageFlags};
 use crate::error::{Error, Result};
 use crate::stages::exchange::{import_detector, import_reporter};
 use crate::weights::detector_names::Origin;
@@ -52,11 +51,15 @@ pub struct Args {
     /// R2Gen: a JSON list of its words in the order of their ids, from 1 on
     #[arg(long, value_name = "FILE")]
     vocabulary: Option<PathBuf>,
+    #[command(flatten)]
+    stage: StageFlags,
+    #[command(flatten)]
+    device: DeviceFlags,
 }
 
 /// Imports.
-pub fn run(common: &Common, args: &Args) -> Result<()> {
-    let ctx = common.context()?;
+pub fn run(output: OutputFlags, args: &Args) -> Result<()> {
+    let ctx = args.stage.context_on(&args.device, output)?;
     let origin = match args.from {
         From::Torchvision => Origin::Torchvision,
         From::Imagenet => Origin::ImageNet,
@@ -65,8 +68,8 @@ pub fn run(common: &Common, args: &Args) -> Result<()> {
             let vocabulary = args.vocabulary.clone();
             let vocabulary = vocabulary.ok_or_else(|| Error::Usage("r2gen needs --vocabulary FILE".into()))?;
             let stage_args =
-                import_reporter::Args { weights: args.weights.clone(), vocabulary, runs: common.runs.clone() };
-            return output::result(common, &import_reporter::run(&ctx, stage_args)?.0);
+                import_reporter::Args { weights: args.weights.clone(), vocabulary, runs: args.stage.runs() };
+            return args.stage.print(output, &import_reporter::run(&ctx, stage_args)?.0);
         }
     };
     let stage_args = import_detector::Args {
@@ -75,8 +78,8 @@ pub fn run(common: &Common, args: &Args) -> Result<()> {
         student: args.student,
         fresh: args.fresh.clone(),
         classes: args.classes,
-        runs: common.runs.clone(),
+        runs: args.stage.runs(),
     };
     let (result, _) = import_detector::run(&ctx, stage_args)?;
-    output::result(common, &result)
+    args.stage.print(output, &result)
 }

@@ -4,8 +4,7 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 
-use super::output;
-use crate::cli::flags::Common;
+use crate::cli::flags::{OutputFlags, ShardFlag, StageFlags};
 use crate::error::Result;
 use crate::stages::ingest;
 use crate::stages::ingest::Kind;
@@ -21,10 +20,14 @@ Examples:
 pub struct Args {
     #[command(subcommand)]
     layout: Layout,
+    #[command(flatten)]
+    shard: ShardFlag,
+    #[command(flatten)]
+    stage: StageFlags,
 }
 
 #[derive(Debug, clap::Args)]
-struct Place {
+struct DatasetFolder {
     /// The dataset's folder, or its label file.
     #[arg(long, value_name = "PATH")]
     root: PathBuf,
@@ -38,7 +41,7 @@ enum Layout {
     /// VinDr-CXR: the PhysioNet layout or the Kaggle (VinBigData) layout.
     Vindr {
         #[command(flatten)]
-        place: Place,
+        folder: DatasetFolder,
         /// Read the csv alone; no image is opened.
         #[arg(long)]
         labels_only: bool,
@@ -46,41 +49,41 @@ enum Layout {
     /// MIMIC-CXR-JPG with the report files of MIMIC-CXR.
     Mimic {
         #[command(flatten)]
-        place: Place,
+        folder: DatasetFolder,
     },
     /// IU X-Ray in R2Gen's layout: two views per study.
     IuXray {
         #[command(flatten)]
-        place: Place,
+        folder: DatasetFolder,
     },
     /// An annotation.json of R2Gen or D2R-Net.
     AnnotationJson {
         #[command(flatten)]
-        place: Place,
+        folder: DatasetFolder,
     },
     /// A COCO detection dataset.
     Coco {
         #[command(flatten)]
-        place: Place,
+        folder: DatasetFolder,
     },
 }
 
 /// Reads it.
-pub fn run(common: &Common, args: &Args) -> Result<()> {
-    let ctx = common.context()?;
-    let (kind, place, name) = match &args.layout {
-        Layout::Vindr { place, labels_only } => (Kind::Vindr { labels_only: *labels_only }, place, "vindr"),
-        Layout::Mimic { place } => (Kind::Mimic, place, "mimic"),
-        Layout::IuXray { place } => (Kind::IuXray, place, "iu_xray"),
-        Layout::AnnotationJson { place } => (Kind::AnnotationJson, place, "annotation"),
-        Layout::Coco { place } => (Kind::Coco, place, "coco"),
+pub fn run(output: OutputFlags, args: &Args) -> Result<()> {
+    let ctx = args.stage.context(output)?;
+    let (kind, folder, name) = match &args.layout {
+        Layout::Vindr { folder, labels_only } => (Kind::Vindr { labels_only: *labels_only }, folder, "vindr"),
+        Layout::Mimic { folder } => (Kind::Mimic, folder, "mimic"),
+        Layout::IuXray { folder } => (Kind::IuXray, folder, "iu_xray"),
+        Layout::AnnotationJson { folder } => (Kind::AnnotationJson, folder, "annotation"),
+        Layout::Coco { folder } => (Kind::Coco, folder, "coco"),
     };
-    let args = ingest::Args {
+    let stage_args = ingest::Args {
         kind,
-        root: place.root.clone(),
-        dataset: place.dataset.clone().unwrap_or_else(|| name.to_owned()),
-        lake: common.lake.clone(),
-        shard: common.shard,
+        root: folder.root.clone(),
+        dataset: folder.dataset.clone().unwrap_or_else(|| name.to_owned()),
+        lake: args.stage.lake(),
+        shard: args.shard.shard,
     };
-    output::result(common, &ingest::run(&ctx, args)?)
+    args.stage.print(output, &ingest::run(&ctx, stage_args)?)
 }

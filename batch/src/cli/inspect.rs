@@ -5,16 +5,21 @@ use std::path::PathBuf;
 use clap::Subcommand;
 
 use super::output;
-use crate::cli::flags::Common;
+use crate::cli::flags::{ConfigFlags, DeviceFlags, LakeFlag, OutputFlags};
+use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::stages::inspect;
 use crate::stages::inspect::{detect, forward, preview};
 
-/// What to look at.
+/// What to show.
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Examples:\n  d2r inspect lake --lake demo/lake\n  d2r inspect run runs/detector-0123456789ab\n  d2r inspect detect --detector RUN --inputs in.safetensors --out out.safetensors\n  d2r inspect forward --reporter RUN --inputs in.safetensors --out out.safetensors\n  d2r inspect preview --bundle preview --images films --out out.safetensors --analyses out.json"
-)]
+#[command(after_help = "\
+Examples:
+  d2r inspect lake --lake demo/lake
+  d2r inspect run runs/detector-0123456789ab
+  d2r inspect detect --detector RUN --inputs in.safetensors --out out.safetensors
+  d2r inspect forward --reporter RUN --inputs in.safetensors --out out.safetensors
+  d2r inspect preview --bundle preview --images images --out out.safetensors --analyses out.json")]
 pub struct Args {
     #[command(subcommand)]
     what: What,
@@ -23,7 +28,7 @@ pub struct Args {
 #[derive(Debug, Subcommand)]
 enum What {
     /// Rows by table, dataset and split, with content digests.
-    Lake,
+    Lake(LakeFlag),
     /// A run's model card.
     Run {
         /// Its folder.
@@ -43,6 +48,8 @@ enum What {
         /// Keep boxes that score above this; the run's own value when absent.
         #[arg(long, value_name = "SCORE")]
         score_min: Option<f64>,
+        #[command(flatten)]
+        model: ModelFlags,
     },
     /// A report model's log-probabilities and beam search for visual features of a safetensors file, as tensors.
     Forward {
@@ -55,33 +62,51 @@ enum What {
         /// Written: logprobs [B, T-1, V+1], beam_ids, beam_sum.
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
+        #[command(flatten)]
+        model: ModelFlags,
     },
-    /// What a student makes of a folder of films: greedy words with all log-probabilities, heat, edges, labels.
+    /// A preview model's outputs for a folder of images: greedy words with all log-probabilities, heat map, edges, labels.
     Preview {
         /// A preview bundle, on tract as the browser runs it.
-        #[arg(long, value_name = "DIR", required_unless_present = "student", conflicts_with = "student")]
+        #[arg(long, value_name = "DIR", required_unless_present = "preview_model", conflicts_with = "preview_model")]
         bundle: Option<PathBuf>,
-        /// A student's run instead, on libtorch.
+        /// A finished run of `d2r distill` instead, on libtorch.
         #[arg(long, value_name = "RUN")]
-        student: Option<PathBuf>,
-        /// PNG, JPEG and DICOM files; film i is the i-th by path.
+        preview_model: Option<PathBuf>,
+        /// PNG, JPEG and DICOM files; image i is the i-th by path.
         #[arg(long, value_name = "DIR")]
         images: PathBuf,
-        /// Written: pixels_i, heat_i, edges_i, labels_i, words_i, log_probs_i for each film.
+        /// Written: pixels_i, heat_i, edges_i, labels_i, words_i, log_probs_i for each image.
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
-        /// Written: for each film its file, its words' ids and all that the viewer says, as JSON.
+        /// Written: for each image its file, its words' ids and the viewer's whole analysis, as JSON.
         #[arg(long, value_name = "FILE", requires = "bundle")]
         analyses: Option<PathBuf>,
+        #[command(flatten)]
+        model: ModelFlags,
     },
 }
 
-/// Looks.
-pub fn run(common: &Common, args: &Args) -> Result<()> {
+#[derive(Debug, clap::Args)]
+struct ModelFlags {
+    #[command(flatten)]
+    config: ConfigFlags,
+    #[command(flatten)]
+    device: DeviceFlags,
+}
+
+impl ModelFlags {
+    fn context(&self, output: OutputFlags) -> Result<Context> {
+        self.config.context_on(&self.device, output)
+    }
+}
+
+/// Prints or writes it.
+pub fn run(flags: OutputFlags, args: &Args) -> Result<()> {
     match &args.what {
-        What::Lake => {
-            let tables = inspect::lake(&common.lake)?;
-            if common.json {
+        What::Lake(LakeFlag { lake }) => {
+            let tables = inspect::lake(lake)?;
+            if flags.json {
                 return output::lines(&serde_json::to_string(&tables).map_err(|e| Error::Internal(e.to_string()))?);
             }
             let text: Vec<String> = tables
@@ -99,30 +124,30 @@ pub fn run(common: &Common, args: &Args) -> Result<()> {
                 .collect();
             output::lines(&text.join("\n"))
         }
-        What::Detect { detector, inputs, out, score_min } => {
+        What::Detect { detector, inputs, out, score_min, model } => {
             let args = detect::Args {
                 detector: detector.clone(),
                 inputs: inputs.clone(),
                 out: out.clone(),
                 score_min: *score_min,
             };
-            let boxes = detect::run(&common.context()?, &args)?;
+            let boxes = detect::run(&model.context(flags)?, &args)?;
             output::lines(&serde_json::json!({ "boxes": boxes, "out": out }).to_string())
         }
-        What::Forward { reporter, inputs, out } => {
+        What::Forward { reporter, inputs, out, model } => {
             let args = forward::Args { reporter: reporter.clone(), inputs: inputs.clone(), out: out.clone() };
-            let words = forward::run(&common.context()?, &args)?;
+            let words = forward::run(&model.context(flags)?, &args)?;
             output::lines(&serde_json::json!({ "words": words, "out": out }).to_string())
         }
-        What::Preview { bundle, student, images, out, analyses } => {
-            let form = match (bundle, student) {
+        What::Preview { bundle, preview_model, images, out, analyses, model } => {
+            let form = match (bundle, preview_model) {
                 (Some(folder), _) => preview::Form::Bundle(folder.clone()),
                 (None, Some(run)) => preview::Form::Run(run.clone()),
-                (None, None) => return Err(Error::Usage("give --bundle DIR or --student RUN".into())),
+                (None, None) => return Err(Error::Usage("give --bundle DIR or --preview-model RUN".into())),
             };
             let (images, out, analyses) = (images.clone(), out.clone(), analyses.clone());
             let args = preview::Args { form, images, out, analyses };
-            let words = preview::run(&common.context()?, &args)?;
+            let words = preview::run(&model.context(flags)?, &args)?;
             output::lines(&serde_json::json!({ "words": words, "out": args.out }).to_string())
         }
         What::Run { run } => {

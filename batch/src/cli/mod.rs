@@ -1,5 +1,5 @@
-//! The command line: one file per verb, each parses, calls one stage and prints. Results go to stdout, talk to
-//! stderr; the exit code comes from [`crate::exit::Exit`].
+//! The command line: one file per verb, each parses, calls one stage and prints. Results go to stdout, everything else
+//! to stderr; the exit code comes from [`crate::exit::Exit`].
 
 mod annotate;
 mod audit;
@@ -15,6 +15,7 @@ mod inspect;
 mod output;
 mod phantom;
 mod pipeline;
+mod reference;
 mod report;
 mod train;
 mod validate;
@@ -30,11 +31,11 @@ const ABOUT: &str = "Turns chest radiographs into lesion-grounded reports. Resea
 
 const EXAMPLES: &str = "\
 Examples:
-  d2r doctor                                          what is installed, which device will be used
-  d2r pipeline --preset demo --out demo               everything, on drawn radiographs
-  d2r report --images films --reporter RUN --out out  reports for a folder of PNG, JPEG or DICOM files
-  d2r ingest vindr --root vindr-cxr --lake lake       a real dataset into the lake
-  d2r config show --preset demo --origin              every key, its value and where it came from
+  d2r doctor                                           what is installed, which device will be used
+  d2r pipeline --preset demo --out demo                everything, on drawn radiographs
+  d2r report --images images --reporter RUN --out out  reports for a folder of PNG, JPEG or DICOM files
+  d2r ingest vindr --root vindr-cxr --lake lake        a real dataset into the lake
+  d2r config show --preset demo --origin               every key, its value and where it came from
 
 Exit codes:
   0 done   99 nothing to do   2 usage   65 bad data   66 input missing   70 our bug
@@ -45,7 +46,7 @@ Exit codes:
 #[command(name = "d2r", version, about = ABOUT, after_help = EXAMPLES, max_term_width = 110)]
 struct Cli {
     #[command(flatten)]
-    common: flags::Common,
+    output: flags::OutputFlags,
     #[command(subcommand)]
     verb: Verb,
 }
@@ -57,7 +58,7 @@ enum Verb {
     Phantom(phantom::Args),
     /// Read a dataset into the lake.
     Ingest(ingest::Args),
-    /// Look for patient leakage, duplicate pixels, empty reports and boxes outside the image; 65 on leakage.
+    /// Search for patient leakage, duplicate pixels, empty reports and boxes outside the image; 65 on leakage.
     Audit(audit::Args),
     /// Take over weights of torchvision, detectron2 or Unbiased Teacher v2 as a detector run.
     ImportWeights(import_weights::Args),
@@ -67,9 +68,9 @@ enum Verb {
     Annotate(annotate::Args),
     /// Train the report model on images, boxes and reports of the lake.
     TrainReporter(train::ReporterArgs),
-    /// Distil a report model into a small student for the browser.
+    /// Distil a report model into the preview model, which runs in the browser.
     Distill(train::DistillArgs),
-    /// Write reports for a split of the lake, or for a folder of films.
+    /// Write reports for a split of the lake, or for a folder of images.
     Report(report::Args),
     /// Compute figures for detections or reports.
     Evaluate(evaluate::Args),
@@ -87,6 +88,9 @@ enum Verb {
     Config(config::Args),
     /// Print a completion script for a shell.
     Completions(completions::Args),
+    /// Print docs/cli.md.
+    #[command(hide = true)]
+    CliReference,
 }
 
 /// Parses, runs, prints; the only place where an error becomes an exit code.
@@ -100,35 +104,36 @@ pub fn main() -> ExitCode {
             return ExitCode::from(if usage { Exit::Usage.code() } else { Exit::Done.code() });
         }
     };
-    cli.common.init_logging();
+    cli.output.init_logging();
     match run(&cli) {
         Ok(()) => ExitCode::from(Exit::Done.code()),
         Err(e) => {
-            output::error(&e, cli.common.json);
+            output::error(&e, cli.output.json);
             ExitCode::from(e.exit().code())
         }
     }
 }
 
 fn run(cli: &Cli) -> Result<()> {
-    let common = &cli.common;
+    let output = cli.output;
     match &cli.verb {
-        Verb::Phantom(a) => phantom::run(common, a),
-        Verb::Ingest(a) => ingest::run(common, a),
-        Verb::Audit(a) => audit::run(common, a),
-        Verb::ImportWeights(a) => import_weights::run(common, a),
-        Verb::TrainDetector(a) => train::run_detector(common, a),
-        Verb::Annotate(a) => annotate::run(common, a),
-        Verb::TrainReporter(a) => train::run_reporter(common, a),
-        Verb::Distill(a) => train::run_distill(common, a),
-        Verb::Report(a) => report::run(common, a),
-        Verb::Evaluate(a) => evaluate::run(common, a),
-        Verb::Validate(a) => validate::run(common, a),
-        Verb::Inspect(a) => inspect::run(common, a),
-        Verb::Export(a) => export::run(common, a),
-        Verb::Pipeline(a) => pipeline::run(common, a),
-        Verb::Doctor(a) => doctor::run(common, a),
-        Verb::Config(a) => config::run(common, a),
+        Verb::Phantom(a) => phantom::run(output, a),
+        Verb::Ingest(a) => ingest::run(output, a),
+        Verb::Audit(a) => audit::run(output, a),
+        Verb::ImportWeights(a) => import_weights::run(output, a),
+        Verb::TrainDetector(a) => train::run_detector(output, a),
+        Verb::Annotate(a) => annotate::run(output, a),
+        Verb::TrainReporter(a) => train::run_reporter(output, a),
+        Verb::Distill(a) => train::run_distill(output, a),
+        Verb::Report(a) => report::run(output, a),
+        Verb::Evaluate(a) => evaluate::run(output, a),
+        Verb::Validate(a) => validate::run(output, a),
+        Verb::Inspect(a) => inspect::run(output, a),
+        Verb::Export(a) => export::run(output, a),
+        Verb::Pipeline(a) => pipeline::run(output, a),
+        Verb::Doctor(a) => doctor::run(output, a),
+        Verb::Config(a) => config::run(output, a),
         Verb::Completions(a) => completions::run(a),
+        Verb::CliReference => reference::run(),
     }
 }

@@ -7,7 +7,7 @@ use crate::context::StageResult;
 use crate::error::{Error, Result};
 use crate::lake::atomic_file;
 
-use crate::cli::flags::Common;
+use crate::cli::flags::{ManifestFlag, OutputFlags};
 
 /// Writes lines to stdout; a closed pipe is no error.
 ///
@@ -25,23 +25,23 @@ pub fn lines(text: &str) -> Result<()> {
 ///
 /// # Errors
 /// When stdout or the manifest cannot be written.
-pub fn result(common: &Common, result: &StageResult) -> Result<()> {
+pub fn result(output: OutputFlags, manifest: &ManifestFlag, result: &StageResult) -> Result<()> {
     let json = serde_json::to_string(result).map_err(|e| Error::Internal(e.to_string()))?;
-    if common.json {
+    if output.json {
         lines(&json)?;
-    } else if !common.quiet {
+    } else if !output.quiet {
         lines(&table(result))?;
     }
-    if let Some(path) = &common.manifest_out {
-        manifest(path, &json)?;
-        if !common.json {
+    if let Some(path) = &manifest.manifest_out {
+        write_manifest(path, &json)?;
+        if !output.json {
             lines(&json)?;
         }
     }
     Ok(())
 }
 
-fn manifest(path: &Path, json: &str) -> Result<()> {
+fn write_manifest(path: &Path, json: &str) -> Result<()> {
     atomic_file::write(path, |w| writeln!(w, "{json}").map_err(|e| Error::io("write", path, e)))?;
     Ok(())
 }
@@ -67,6 +67,6 @@ pub fn error(e: &Error, json: bool) {
     } else {
         format!("error: {}", e.chain())
     };
-    // Nobody is left to tell when stderr is closed.
+    // With stderr closed the exit code is all that is left.
     let _ = writeln!(std::io::stderr(), "{text}");
 }

@@ -2,8 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::output;
-use crate::cli::flags::Common;
+use crate::cli::flags::{OutputFlags, StageFlags};
 use crate::error::Result;
 use crate::stages::phantom;
 
@@ -17,11 +16,13 @@ pub struct Args {
     /// Labelled images, and studies with reports; the configuration's numbers when absent.
     #[arg(long, value_name = "N")]
     images: Option<u32>,
+    #[command(flatten)]
+    stage: StageFlags,
 }
 
 /// Draws.
-pub fn run(common: &Common, args: &Args) -> Result<()> {
-    let ctx = common.context()?;
-    let args = phantom::Args { out: args.out.clone(), images: args.images, seed: common.seed };
-    output::result(common, &phantom::run(&ctx, args)?)
+pub fn run(output: OutputFlags, args: &Args) -> Result<()> {
+    let ctx = args.stage.context(output)?;
+    let stage_args = phantom::Args { out: args.out.clone(), images: args.images, seed: args.stage.config.seed };
+    args.stage.print(output, &phantom::run(&ctx, stage_args)?)
 }

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use super::output;
-use crate::cli::flags::Common;
+use crate::cli::flags::{ConfigFlags, DeviceFlags, ManifestFlag, OutputFlags, ResumeFlag};
+use crate::context::Context;
 use crate::error::Result;
 use crate::stages::pipeline;
 
@@ -19,14 +20,22 @@ pub struct Args {
     /// The folder that receives phantom/, lake/, runs/, report.html and summary.json.
     #[arg(long, value_name = "DIR", default_value = "demo")]
     out: PathBuf,
+    #[command(flatten)]
+    resume: ResumeFlag,
+    #[command(flatten)]
+    config: ConfigFlags,
+    #[command(flatten)]
+    device: DeviceFlags,
+    #[command(flatten)]
+    manifest: ManifestFlag,
 }
 
 /// Runs all stages.
-pub fn run(common: &Common, args: &Args) -> Result<()> {
-    let ctx = common.context()?;
+pub fn run(flags: OutputFlags, args: &Args) -> Result<()> {
+    let ctx = Context { resume: args.resume.resume(), ..args.config.context_on(&args.device, flags)? };
     let summary = pipeline::run(&ctx, &pipeline::Args { out: args.out.clone() })?;
-    if !common.json && !common.quiet {
+    if !flags.json && !flags.quiet {
         output::lines(&summary.table())?;
     }
-    output::result(common, &summary.result)
+    output::result(flags, &args.manifest, &summary.result)
 }

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::output;
-use crate::cli::flags::Common;
+use crate::cli::flags::{DeviceFlags, OutputFlags, ResumeFlag, StageFlags};
+use crate::context::Context;
 use crate::error::Result;
 use crate::stages::train::{detector, distill, reporter};
 
@@ -14,20 +14,22 @@ Examples:
   d2r train-detector --dataset vindr --lake lake --runs runs --preset demo
   d2r train-detector --dataset vindr --unlabelled mimic --lake lake --preset vindr_mimic --device cuda:0")]
 pub struct DetectorArgs {
-    /// A dataset of the lake with readers' boxes.
+    /// A dataset of the lake with annotators' boxes.
     #[arg(long, value_name = "NAME", default_value = "vindr")]
     dataset: String,
-    /// Learn from this dataset's films too, without boxes (Unbiased Teacher v2); the name of --dataset stands for the
-    /// films that detector.train.labelled_share leaves out.
+    /// Learn from this dataset's images too, without their boxes (Unbiased Teacher v2); the name of --dataset stands for
+    /// the images that detector.train.labelled_share leaves out.
     #[arg(long, value_name = "NAME")]
     unlabelled: Option<String>,
-    /// A finished detector run that labels the unlabelled films, in place of the run's own teacher; named several times, these
-    /// detectors do it together.
+    /// A finished detector run that gives the pseudo-labels in the teacher's place; given several times, an ensemble of
+    /// these detectors.
     #[arg(long, value_name = "RUN", requires = "unlabelled")]
     labeller: Vec<PathBuf>,
     /// A detector run whose weights training starts from, for instance one of import-weights.
     #[arg(long, value_name = "RUN")]
     init: Option<PathBuf>,
+    #[command(flatten)]
+    training: TrainingFlags,
 }
 
 /// What the report model learns from.
@@ -42,58 +44,82 @@ pub struct ReporterArgs {
     /// The run whose detector annotated the dataset; copied into the new run.
     #[arg(long, value_name = "RUN")]
     detector: Option<PathBuf>,
+    #[command(flatten)]
+    training: TrainingFlags,
 }
 
-/// What the student learns from.
+/// What the preview model learns from.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  d2r distill --dataset mimic --reporter runs/reporter-0123456789ab --lake lake")]
 pub struct DistillArgs {
     /// A dataset of the lake with reports and annotated boxes.
     #[arg(long, value_name = "NAME", default_value = "mimic")]
     dataset: String,
-    /// A dataset whose films the student learns from too: the teacher writes about them, reports are not needed.
+    /// A further dataset, whose reports are not needed: the report model writes the texts for its images.
     #[arg(long, value_name = "NAME")]
-    films: Option<String>,
-    /// The teacher: a finished report model's run.
+    unreported: Option<String>,
+    /// The finished report model's run that is distilled.
     #[arg(long, value_name = "RUN")]
     reporter: PathBuf,
+    #[command(flatten)]
+    training: TrainingFlags,
+}
+
+/// Flags of every training stage.
+#[derive(Debug, clap::Args)]
+struct TrainingFlags {
+    #[command(flatten)]
+    resume: ResumeFlag,
+    #[command(flatten)]
+    stage: StageFlags,
+    #[command(flatten)]
+    device: DeviceFlags,
+}
+
+impl TrainingFlags {
+    fn context(&self, output: OutputFlags) -> Result<Context> {
+        Ok(Context { resume: self.resume.resume(), ..self.stage.context_on(&self.device, output)? })
+    }
 }
 
 /// Trains the detector.
-pub fn run_detector(common: &Common, args: &DetectorArgs) -> Result<()> {
-    let ctx = common.context()?;
-    let args = detector::Args {
-        lake: common.lake.clone(),
+pub fn run_detector(output: OutputFlags, args: &DetectorArgs) -> Result<()> {
+    let ctx = args.training.context(output)?;
+    let stage = &args.training.stage;
+    let stage_args = detector::Args {
+        lake: stage.lake(),
         dataset: args.dataset.clone(),
         unlabelled: args.unlabelled.clone(),
         labellers: args.labeller.clone(),
         init: args.init.clone(),
-        runs: common.runs.clone(),
+        runs: stage.runs(),
     };
-    output::result(common, &detector::run(&ctx, args)?)
+    stage.print(output, &detector::run(&ctx, stage_args)?)
 }
 
 /// Trains the report model.
-pub fn run_reporter(common: &Common, args: &ReporterArgs) -> Result<()> {
-    let ctx = common.context()?;
-    let args = reporter::Args {
-        lake: common.lake.clone(),
+pub fn run_reporter(output: OutputFlags, args: &ReporterArgs) -> Result<()> {
+    let ctx = args.training.context(output)?;
+    let stage = &args.training.stage;
+    let stage_args = reporter::Args {
+        lake: stage.lake(),
         dataset: args.dataset.clone(),
         detector: args.detector.clone(),
-        runs: common.runs.clone(),
+        runs: stage.runs(),
     };
-    output::result(common, &reporter::run(&ctx, args)?)
+    stage.print(output, &reporter::run(&ctx, stage_args)?)
 }
 
 /// Distils the report model.
-pub fn run_distill(common: &Common, args: &DistillArgs) -> Result<()> {
-    let ctx = common.context()?;
-    let args = distill::Args {
-        lake: common.lake.clone(),
+pub fn run_distill(output: OutputFlags, args: &DistillArgs) -> Result<()> {
+    let ctx = args.training.context(output)?;
+    let stage = &args.training.stage;
+    let stage_args = distill::Args {
+        lake: stage.lake(),
         dataset: args.dataset.clone(),
-        films: args.films.clone(),
+        films: args.unreported.clone(),
         reporter: args.reporter.clone(),
-        runs: common.runs.clone(),
+        runs: stage.runs(),
     };
-    output::result(common, &distill::run(&ctx, args)?)
+    stage.print(output, &distill::run(&ctx, stage_args)?)
 }

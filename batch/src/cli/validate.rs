@@ -1,7 +1,6 @@
 //! `d2r validate`.
 
-use super::output;
-use crate::cli::flags::Common;
+use crate::cli::flags::{OutputFlags, StageFlags};
 use crate::error::Result;
 use crate::stages::validate;
 
@@ -12,11 +11,13 @@ pub struct Args {
     /// Tables to check; all when absent.
     #[arg(value_name = "TABLE")]
     tables: Vec<String>,
+    #[command(flatten)]
+    stage: StageFlags,
 }
 
 /// Validates.
-pub fn run(common: &Common, args: &Args) -> Result<()> {
-    let ctx = common.context()?;
-    let args = validate::Args { lake: common.lake.clone(), tables: args.tables.clone() };
-    output::result(common, &validate::run(&ctx, args)?)
+pub fn run(output: OutputFlags, args: &Args) -> Result<()> {
+    let ctx = args.stage.context(output)?;
+    let stage_args = validate::Args { lake: args.stage.lake(), tables: args.tables.clone() };
+    args.stage.print(output, &validate::run(&ctx, stage_args)?)
 }
