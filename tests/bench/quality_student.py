@@ -183,7 +183,7 @@ def main() -> None:
         teacher = demo.lake("teacher", anew)
         student, boxes = (demo.lake(name, (*anew, *of_teacher)) for name in ("student", "boxes"))
         runs = (args.runs or work / "runs").absolute()
-        given = ["--dataset", DATASET, "--films", UNREPORTED, "--reporter", reporter]
+        given = ["--dataset", DATASET, "--unreported", UNREPORTED, "--reporter", reporter]
         distilled = demo.run("distill", *given, "--lake", teacher, "--runs", runs, *settings)
         weights = Path(distilled["files"][0]["path"])
         run = weights.parent.parent

@@ -1,6 +1,6 @@
 //! The command line as a process: help, exit codes, streams.
 
-use d2r_acceptance::{outcome, run};
+use d2r_acceptance::{outcome, root, run};
 
 #[test]
 fn help_leads_with_examples_and_lists_every_exit_code() {
@@ -37,10 +37,40 @@ fn help_leads_with_examples_and_lists_every_exit_code() {
 }
 
 #[test]
+fn the_reference_in_docs_is_the_parsers() {
+    let folder = tempfile::tempdir().unwrap();
+    let (code, out, err) = outcome(&run(folder.path(), &["cli-reference"]));
+    assert_eq!(code, 0, "{err}");
+    let kept = std::fs::read_to_string(root().join("docs/cli.md")).unwrap_or_default();
+    assert!(kept == out, "docs/cli.md is not what the parser says; run `d2r cli-reference > docs/cli.md`");
+}
+
+#[test]
+fn flags_of_a_stage_may_stand_before_its_layout() {
+    let folder = tempfile::tempdir().unwrap();
+    let common = ["--lake", "L", "--runs", "R", "--preset", "tiny", "--set", "run.seed=1"];
+    let args = [&["ingest"], &common[..], &["vindr", "--root", "nowhere", "--shard", "0/2", "--manifest-out", "m"]];
+    let (code, _, err) = outcome(&run(folder.path(), &args.concat()));
+    assert!(code == 66 && err.contains("nowhere"), "{code}: {err}");
+}
+
+#[test]
 fn wrong_arguments_exit_2_and_speak_on_stderr() {
     let folder = tempfile::tempdir().unwrap();
-    for args in [vec!["traim"], vec!["report"], vec!["audit", "--shard", "3/2"], vec!["doctor", "--resume", "maybe"]] {
-        let (code, out, err) = outcome(&run(folder.path(), &args));
+    let cases: [&[&str]; 9] = [
+        &["traim"],
+        &["report"],
+        &["annotate", "--detector", "run", "--shard", "3/2"],
+        &["train-detector", "--resume", "maybe"],
+        // Flags of other verbs.
+        &["doctor", "--shard", "0/4"],
+        &["audit", "--device", "cpu"],
+        &["pipeline", "--lake", "lake"],
+        &["completions", "bash", "--seed", "1"],
+        &["inspect", "lake", "--runs", "runs"],
+    ];
+    for args in cases {
+        let (code, out, err) = outcome(&run(folder.path(), args));
         assert_eq!((code, out.as_str()), (2, ""), "{args:?}: {err}");
         assert!(err.contains("error:"), "{args:?}: {err}");
     }
@@ -55,7 +85,7 @@ fn a_wrong_configuration_exits_78_and_names_the_layer() {
         (&["config", "show", "--set", "detector.train.setps=3"], "did you mean `detector.train.steps`?"),
         (&["config", "show", "--set", "run.seed=abc"], "must be integer"),
         (&["config", "show", "--config", "mine.toml"], "mine.toml: unknown key `detector.train.learning_rate`"),
-        (&["validate", "--device", "cuda:99"], "cuda:99"),
+        (&["train-detector", "--device", "cuda:99"], "cuda:99"),
     ];
     for (args, message) in cases {
         let (code, _, err) = outcome(&run(folder.path(), args));

@@ -136,14 +136,14 @@ fn a_student_becomes_a_bundle_that_the_viewer_reads() {
         assert_eq!(code, 0, "{err}");
         serde_json::from_str(&out).expect("the result is JSON")
     };
-    let first = done(&["distill", "--reporter", &reporter, "--films", "vindr"]);
-    assert_eq!(done(&["distill", "--reporter", &reporter, "--films", "vindr"])["cached"], true);
+    let first = done(&["distill", "--reporter", &reporter, "--unreported", "vindr"]);
+    assert_eq!(done(&["distill", "--reporter", &reporter, "--unreported", "vindr"])["cached"], true);
     assert!(
         first["figures"]["steps"].as_f64() > done(&["distill", "--reporter", &reporter])["figures"]["steps"].as_f64()
     );
     let weights = first["files"][0]["path"].as_str().expect("the weights come first");
     let student = Path::new(weights).ancestors().nth(2).unwrap().display().to_string();
-    let exported = done(&["export", "preview", "--student", &student, "--out", "preview"]);
+    let exported = done(&["export", "preview", "--preview-model", &student, "--out", "preview"]);
     assert_eq!(exported["rows"]["samples"], 3);
 
     let bundle = |name: &str| std::fs::read(folder.path().join("preview").join(name)).unwrap();
@@ -171,7 +171,7 @@ fn a_student_becomes_a_bundle_that_the_viewer_reads() {
         std::fs::write(folder.path().join(format!("films/s{i}.jpg")), &sample.image).unwrap();
     }
     std::fs::write(folder.path().join("films/torn.png"), b"not a film").unwrap();
-    let told = done(&["report", "--images", "films", "--student", "preview", "--out", "out"]);
+    let told = done(&["report", "--images", "films", "--preview-model", "preview", "--out", "out"]);
     assert_eq!((&told["rows"]["generated_reports"], &told["rows"]["failures"]), (&Value::from(3), &Value::from(1)));
     for (i, sample) in samples.iter().enumerate() {
         let text = std::fs::read_to_string(folder.path().join(format!("out/reports/s{i}.txt"))).unwrap();
@@ -179,7 +179,7 @@ fn a_student_becomes_a_bundle_that_the_viewer_reads() {
         assert_eq!(text.split("\n\n").next(), Some(analysis.report.as_str()));
     }
     // In a lake the student writes beside no detector, and its boxes with its reports.
-    let in_lake = ["report", "--dataset", "mimic", "--student", "preview"];
+    let in_lake = ["report", "--dataset", "mimic", "--preview-model", "preview"];
     let (code, _, err) =
         outcome(&run(folder.path(), &[&in_lake[..], &["--preset", "tiny", "--lake", "demo/lake"]].concat()));
     assert!(code == 65 && err.contains("a detector's boxes"), "{code} {err}");

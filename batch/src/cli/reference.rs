@@ -97,7 +97,7 @@ fn table<'a>(text: &mut String, args: impl Iterator<Item = &'a Arg>) {
     }
 }
 
-/// `--name`, or the value's name of a positional argument.
+/// The long flag, or the value's name of a positional argument.
 fn name(arg: &Arg) -> String {
     arg.get_long().map_or_else(|| values(arg), |long| format!("--{long}"))
 }
