@@ -1,6 +1,6 @@
 //! D2R-Net's `annotation.json` from rows of the lake: an entry per image with a report, boxes `[x, y, w, h]` in
-//! original pixels by falling score, padded with -1 to one length (the published loader stacks batches). `labels`,
-//! `score_threshold` and `model_sha256` are ours; the published loader ignores them.
+//! original pixels by falling score, padded with -1 to one length (the published loader stacks batches). The published
+//! loader ignores `labels`, `score_threshold` and `model_sha256`.
 
 use std::collections::BTreeMap;
 
@@ -12,38 +12,35 @@ use serde::Serialize;
 /// One example.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Example {
-    /// The image.
+    /// `image_id` of the lake.
     pub id: String,
-    /// Its visit.
     pub study_id: String,
-    /// Its patient.
     pub subject_id: String,
     /// `train`, `val` or `test`.
     pub split: String,
-    /// Raw text of the reference report.
+    /// Reference report, not cleaned.
     pub report: String,
     /// Relative to the dataset's root.
     pub image_path: Vec<String>,
     /// `[x, y, w, h]`, then padding.
     pub boxes: Vec<[f32; 4]>,
-    /// Confidence or reader agreement; -1 for padding.
+    /// Score of the detector or share of the annotators; -1 for padding.
     pub scores: Vec<f32>,
     /// Class ids; -1 for padding.
     pub labels: Vec<i32>,
-    /// Rows of the frame that the boxes refer to: the image itself.
+    /// Pixels of the image, which the boxes refer to.
     pub height: Option<i32>,
-    /// Its columns.
     pub width: Option<i32>,
-    /// The score that the boxes were accepted at.
+    /// The score threshold of accepted boxes.
     pub score_threshold: Option<f32>,
-    /// Digest of the detector's weights.
+    /// SHA-256 of the detector's weights.
     pub model_sha256: Option<String>,
 }
 
 const PAD: [f32; 4] = [-1.0; 4];
 
 /// The examples of one split, in the order of `images`. Images whose study has no report in `section` are left out.
-/// Boxes are the accepted ones of the detector, or the readers' fused ones where the detector has none.
+/// Boxes are the accepted ones of the detector, or the annotators' fused ones where there are none of a detector.
 pub fn examples(
     split: &str,
     images: Vec<ImageRow>,
@@ -84,7 +81,7 @@ pub fn examples(
     images.into_iter().filter_map(example).collect()
 }
 
-/// Pads the boxes of all examples to one length, at least 1: the length.
+/// Pads the boxes of all examples to one length, at least 1, and returns it.
 pub fn pad<'a>(examples: impl Iterator<Item = &'a mut Example>) -> usize {
     let examples: Vec<&mut Example> = examples.collect();
     let length = examples.iter().map(|e| e.boxes.len()).max().unwrap_or(0).max(1);

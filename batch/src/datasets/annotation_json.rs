@@ -14,9 +14,10 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use crate::datasets::listing::{
-    Labels, ListedBox, ListedFailure, ListedImage, ListedStudy, Listing, Projection, ReportSource, Split, relative,
+    Labels, ListedBox, ListedFailure, ListedImage, ListedStudy, Listing, ReportSource, Split, relative,
     stays_below_root,
 };
+use crate::datasets::projection::Projection;
 use crate::error::{Error, Result};
 
 /// Folders, relative to the root, in which image paths may start.
@@ -87,8 +88,8 @@ struct Entry {
     model_sha256: Option<String>,
 }
 
-/// Lists a folder with an `annotation.json` (or that file itself). `layout` names the dataset's kind, `cleaning`
-/// the rules for its reports.
+/// Lists a folder with an `annotation.json` (or that file itself). `layout` is the dataset's kind, `cleaning` the
+/// rules for its reports.
 ///
 /// # Errors
 /// [`Error::InputMissing`] without the file, [`Error::BadData`] when it is not JSON or has none of the splits.
@@ -103,7 +104,7 @@ pub fn list(root: &Path, layout: &'static str, cleaning: CleaningRules) -> Resul
     if train.is_none() && val.is_none() && test.is_none() {
         return Err(Error::bad_data(path.display(), "has none of the keys `train`, `val` and `test`"));
     }
-    let mut reader = EntryReader {
+    let mut parser = EntryParser {
         file: relative(&root, &path).unwrap_or_default(),
         root,
         seen: BTreeSet::new(),
@@ -111,10 +112,10 @@ pub fn list(root: &Path, layout: &'static str, cleaning: CleaningRules) -> Resul
     };
     for (split, entries) in [(Split::Train, train), (Split::Val, val), (Split::Test, test)] {
         for (index, entry) in entries.into_iter().flatten().enumerate() {
-            let place = format!("{}#{}[{index}]", reader.file, split.as_str());
+            let place = format!("{}#{}[{index}]", parser.file, split.as_str());
             match entry {
-                Lenient::Entry(entry) => reader.add(*entry, split, &place),
-                Lenient::Other(_) => reader.fail(
+                Lenient::Entry(entry) => parser.add(*entry, split, &place),
+                Lenient::Other(_) => parser.fail(
                     split,
                     &place,
                     None,
@@ -124,8 +125,8 @@ pub fn list(root: &Path, layout: &'static str, cleaning: CleaningRules) -> Resul
             }
         }
     }
-    reader.listing.label_files.push(path);
-    Ok(reader.listing.sorted())
+    parser.listing.label_files.push(path);
+    Ok(parser.listing.sorted())
 }
 
 /// The dataset's root and its annotation file.
@@ -144,7 +145,7 @@ fn locate(root: &Path) -> Result<(PathBuf, PathBuf)> {
         })
 }
 
-struct EntryReader {
+struct EntryParser {
     root: PathBuf,
     file: String,
     /// Image ids and `study/text` pairs that were taken.
@@ -152,7 +153,7 @@ struct EntryReader {
     listing: Listing,
 }
 
-impl EntryReader {
+impl EntryParser {
     fn fail(
         &mut self,
         split: Split,
@@ -228,14 +229,14 @@ impl EntryReader {
                     let model_sha256 = model_sha256.clone();
                     Labels::Detector { boxes, threshold: score_threshold, model_sha256 }
                 }
-                _ => Labels::Unread,
+                _ => Labels::Unannotated,
             };
             self.listing.images.push(ListedImage {
                 image_id,
                 study_id: study_id.clone(),
                 subject_id: subject_id.clone(),
                 split,
-                view: Projection::Unknown,
+                projection: Projection::Unknown,
                 path,
                 frame: width.zip(height),
                 labels,
@@ -251,7 +252,7 @@ impl EntryReader {
         };
         if self.seen.insert(format!("report of {study_id}")) {
             let report = Some(ReportSource::Text(text));
-            self.listing.studies.push(ListedStudy { study_id, split, report, findings: Vec::new() });
+            self.listing.studies.push(ListedStudy { study_id, split, report, labels: Vec::new() });
         } else {
             self.listing.note("repeated_reports");
         }

@@ -9,10 +9,11 @@ use d2r_contracts::boxes::BoxXyxy;
 use d2r_contracts::labels::lesion_class_id;
 use d2r_contracts::report_text::CleaningRules;
 
-use crate::datasets::coco_export::{Annotation, Coco, CocoImage};
+use crate::datasets::coco_document::{Annotation, Coco, CocoImage};
 use crate::datasets::listing::{
-    Labels, ListOptions, ListedBox, ListedFailure, ListedImage, Listing, Projection, Split, relative, stays_below_root,
+    Labels, ListOptions, ListedBox, ListedFailure, ListedImage, Listing, Split, relative, stays_below_root,
 };
+use crate::datasets::projection::Projection;
 use crate::error::{Error, Result};
 
 /// Lists a folder with COCO files in it, in `annotations/`, or in one folder per split; or one such file.
@@ -150,11 +151,11 @@ impl Document<'_> {
             study_id,
             subject_id,
             split,
-            view: image.view.as_deref().map_or(Projection::Unknown, Projection::parse),
+            projection: image.view.as_deref().map_or(Projection::Unknown, Projection::parse),
             path,
             frame: (image.width > 0 && image.height > 0).then_some((image.width as f32, image.height as f32)),
-            // An image of which no annotation can be used is unread, never normal.
-            labels: if labelled && !unusable { Labels::Agreed(boxes) } else { Labels::Unread },
+            // An image of which no annotation can be used is unannotated, never normal.
+            labels: if labelled && !unusable { Labels::Consensus(boxes) } else { Labels::Unannotated },
         });
     }
 

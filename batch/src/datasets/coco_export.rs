@@ -1,6 +1,4 @@
-//! COCO detection files: read as datasets, and built from rows of the lake. Categories go by name; image and
-//! category ids are integers; boxes are `[x, y, width, height]` in original pixels. Images that were never read
-//! make a document without `annotations`, as COCO's own unlabelled sets have it.
+//! A COCO detection document ([`Coco`]) from rows of the lake.
 
 use std::collections::BTreeMap;
 
@@ -8,100 +6,14 @@ use d2r_contracts::boxes::BoxXyxy;
 use d2r_contracts::labels::LESION_CLASSES;
 use d2r_contracts::space::Original;
 use d2r_contracts::tables::{ImageRow, LesionRow};
-use serde::{Deserialize, Serialize};
 
+use crate::datasets::coco_document::{Annotation, Category, Coco, CocoImage, Info};
 use crate::error::{Error, Result};
 
-/// A COCO detection document. Unknown fields are ignored when reading.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Coco {
-    /// What the file is.
-    #[serde(default)]
-    pub info: Info,
-    /// The images, those without lesions included.
-    pub images: Vec<CocoImage>,
-    /// The classes.
-    #[serde(default)]
-    pub categories: Vec<Category>,
-    /// The boxes; `None` when nobody looked at the images.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub annotations: Option<Vec<Annotation>>,
-}
-
-/// What the file is.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Info {
-    /// In words.
-    pub description: String,
-    /// Of the producing program.
-    pub version: String,
-}
-
-/// An image. The last four fields are ours; other readers ignore them.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct CocoImage {
-    /// Unique in the file.
-    pub id: i64,
-    /// Relative to the dataset's root.
-    pub file_name: String,
-    /// Columns.
-    pub width: u32,
-    /// Rows.
-    pub height: u32,
-    /// The id in the `images` table.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub image_id: Option<String>,
-    /// The visit.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub study_id: Option<String>,
-    /// The patient.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub subject_id: Option<String>,
-    /// The projection.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub view: Option<String>,
-}
-
-/// A class.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Category {
-    /// Unique in the file.
-    pub id: i64,
-    /// VinDr label.
-    pub name: String,
-    /// Group of classes.
-    #[serde(default)]
-    pub supercategory: String,
-}
-
-/// A box.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Annotation {
-    /// Unique in the file.
-    #[serde(default)]
-    pub id: i64,
-    /// Its image.
-    pub image_id: i64,
-    /// Its class.
-    pub category_id: i64,
-    /// `[x, y, width, height]`.
-    pub bbox: [f32; 4],
-    /// `width * height`; the evaluation's size classes go by it.
-    #[serde(default)]
-    pub area: f64,
-    /// 1 for a region that stands for many objects.
-    #[serde(default)]
-    pub iscrowd: u8,
-    /// Reader agreement or detector confidence.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub score: Option<f32>,
-}
-
-/// What a document is made of.
+/// Which images and boxes a document has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Content {
-    /// Every image that readers looked at, normal ones included, with its accepted fused lesions.
+    /// Every annotated image, normal ones included, with its accepted fused lesions.
     Labelled,
     /// Every image with the accepted boxes of a detector, normal ones included.
     Pseudo,
@@ -110,10 +22,10 @@ pub enum Content {
 }
 
 /// A COCO document from rows of one partition. Image ids count from 1 in the order of `images`, category ids are
-/// the class id plus 1 (0 is the background of some readers), annotation ids count from 1.
+/// the class id plus 1 (0 is the background in some programs), annotation ids count from 1.
 ///
 /// # Errors
-/// [`Error::BadData`] for an image whose size is not known (labels were read without images).
+/// [`Error::BadData`] for an image whose size is not known (only labels were ingested).
 pub fn document(name: &str, images: &[ImageRow], lesions: &[LesionRow], content: Content) -> Result<Coco> {
     let mut by_image: BTreeMap<&str, Vec<&LesionRow>> = BTreeMap::new();
     let source = if content == Content::Pseudo { "pseudo" } else { "fused" };

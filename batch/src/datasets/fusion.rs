@@ -1,7 +1,7 @@
-//! Weighted Boxes Fusion (Solovyev et al. 2021): the boxes that several readers drew of one image, as one list.
-//! Per class, boxes join the fused box they overlap best; a fused box is the score-weighted mean of its members.
-//! Coordinates are shares of the image, 0 to 1; inputs are clipped to it. Order of the readers' boxes matters
-//! only between equal scores: the later input goes first, as the published implementation was seen to do.
+//! Weighted Boxes Fusion (Solovyev et al. 2021): the boxes that several annotators drew in one image, as one list.
+//! Per class, boxes join the fused box with the highest IoU; a fused box is the score-weighted mean of its members.
+//! Coordinates are fractions of the image, 0 to 1; inputs are clipped to it. The order of the annotators' boxes matters
+//! only between equal scores: the later input goes first, as in the published implementation.
 
 use std::collections::BTreeSet;
 
@@ -9,13 +9,13 @@ use std::collections::BTreeSet;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Confidence {
-    /// Mean, scaled by boxes per reader (at most 1 unless `allows_overflow`).
+    /// Mean, scaled by boxes per annotator (at most 1 unless `allows_overflow`).
     Avg,
     /// Largest.
     Max,
-    /// Weighted mean, scaled by the weight of the distinct readers that contributed.
+    /// Weighted mean, scaled by the weight of the distinct annotators that contributed.
     BoxAndModelAvg,
-    /// Weighted mean in which readers without a box count as a score of 0.
+    /// Weighted mean in which annotators without a box count as a score of 0.
     AbsentModelAwareAvg,
 }
 
@@ -28,51 +28,50 @@ pub struct Fusion {
     pub score_min: f64,
     /// The score rule.
     pub confidence: Confidence,
-    /// With [`Confidence::Avg`]: let several boxes of one reader raise the score above 1.
+    /// With [`Confidence::Avg`]: several boxes of one annotator may raise the score above 1.
     pub allows_overflow: bool,
 }
 
 impl Fusion {
-    /// Fusion of readers who all count the same and give no scores: the fused score is the share of the readers
-    /// that marked the lesion, each reader counted once.
+    /// Fusion of annotators with equal weights and no scores: the fused score is the share of the annotators that
+    /// marked the lesion, each counted once.
     pub fn of_annotators(iou_min: f64) -> Self {
         Self { iou_min, score_min: 0.0, confidence: Confidence::BoxAndModelAvg, allows_overflow: false }
     }
 }
 
-/// One box of one reader.
+/// One box of one annotator.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Marked {
-    /// Class.
+pub struct AnnotatedBox {
+    /// VinDr class id.
     pub label: i32,
-    /// The reader's (or model's) confidence.
+    /// Confidence of the annotator or model.
     pub score: f64,
-    /// `[x_min, y_min, x_max, y_max]`, shares of the image.
+    /// `[x_min, y_min, x_max, y_max]`, fractions of the image.
     pub xyxy: [f64; 4],
 }
 
-/// Everything one reader marked in the image; an empty list says that he looked and found nothing.
+/// All boxes of one annotator in the image; an empty list is a normal reading.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Reader {
-    /// The reader's weight.
+pub struct Annotator {
+    /// Weight of the annotator's scores.
     pub weight: f64,
-    /// The boxes.
-    pub boxes: Vec<Marked>,
+    pub boxes: Vec<AnnotatedBox>,
 }
 
-/// A lesion fused from the readers' boxes.
+/// A lesion fused from the annotators' boxes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Fused {
-    /// Class.
+    /// VinDr class id.
     pub label: i32,
     /// See [`Confidence`].
     pub score: f64,
-    /// `[x_min, y_min, x_max, y_max]`, shares of the image.
+    /// `[x_min, y_min, x_max, y_max]`, fractions of the image.
     pub xyxy: [f64; 4],
-    /// `(reader, box)` of each member, as indices of the input.
+    /// `(annotator, box)` of each member, as indices of the input.
     pub members: Vec<(usize, usize)>,
-    /// Distinct readers among the members.
-    pub n_readers: usize,
+    /// Distinct annotators among the members.
+    pub n_annotators: usize,
 }
 
 /// A box on its way into a cluster.
@@ -82,7 +81,7 @@ struct Candidate {
     /// Score times weight.
     score: f64,
     weight: f64,
-    reader: usize,
+    annotator: usize,
     index: usize,
     xyxy: [f64; 4],
 }
@@ -95,11 +94,11 @@ struct Cluster {
     xyxy: [f64; 4],
 }
 
-/// Fuses the readers' boxes. The result is in order of falling score; among equal scores the later cluster first.
+/// Fuses the annotators' boxes. The result is in order of falling score; among equal scores the later cluster first.
 /// Boxes with non-finite numbers, without area, or below `score_min` are left out.
-pub fn fuse(readers: &[Reader], fusion: &Fusion) -> Vec<Fused> {
+pub fn fuse(annotators: &[Annotator], fusion: &Fusion) -> Vec<Fused> {
     let mut classes: Vec<(i32, Vec<Candidate>)> = Vec::new();
-    for candidate in candidates(readers, fusion.score_min) {
+    for candidate in candidates(annotators, fusion.score_min) {
         match classes.iter_mut().find(|(label, _)| *label == candidate.label) {
             Some((_, list)) => list.push(candidate),
             None => classes.push((candidate.label, vec![candidate])),
@@ -110,13 +109,13 @@ pub fn fuse(readers: &[Reader], fusion: &Fusion) -> Vec<Fused> {
         list.sort_by(|a, b| a.score.total_cmp(&b.score));
         list.reverse();
         for cluster in clusters(list, fusion) {
-            let distinct: BTreeSet<usize> = cluster.members.iter().map(|m| m.reader).collect();
+            let distinct: BTreeSet<usize> = cluster.members.iter().map(|m| m.annotator).collect();
             fused.push(Fused {
                 label,
-                score: rescaled(&cluster, &distinct, readers, fusion),
+                score: rescaled(&cluster, &distinct, annotators, fusion),
                 xyxy: cluster.xyxy,
-                members: cluster.members.iter().map(|m| (m.reader, m.index)).collect(),
-                n_readers: distinct.len(),
+                members: cluster.members.iter().map(|m| (m.annotator, m.index)).collect(),
+                n_annotators: distinct.len(),
             });
         }
     }
@@ -125,9 +124,9 @@ pub fn fuse(readers: &[Reader], fusion: &Fusion) -> Vec<Fused> {
     fused
 }
 
-fn candidates(readers: &[Reader], score_min: f64) -> impl Iterator<Item = Candidate> + '_ {
-    readers.iter().enumerate().flat_map(move |(reader, r)| {
-        r.boxes.iter().enumerate().filter_map(move |(index, b)| {
+fn candidates(annotators: &[Annotator], score_min: f64) -> impl Iterator<Item = Candidate> + '_ {
+    annotators.iter().enumerate().flat_map(move |(annotator, a)| {
+        a.boxes.iter().enumerate().filter_map(move |(index, b)| {
             let [x0, y0, x1, y1] = b.xyxy;
             let finite = b.xyxy.iter().all(|v| v.is_finite()) && b.score.is_finite();
             if !finite || b.score < score_min {
@@ -138,9 +137,9 @@ fn candidates(readers: &[Reader], score_min: f64) -> impl Iterator<Item = Candid
             let area = (xyxy[2] - xyxy[0]) * (xyxy[3] - xyxy[1]);
             (area != 0.0).then_some(Candidate {
                 label: b.label,
-                score: b.score * r.weight,
-                weight: r.weight,
-                reader,
+                score: b.score * a.weight,
+                weight: a.weight,
+                annotator,
                 index,
                 xyxy,
             })
@@ -202,14 +201,14 @@ impl Cluster {
     }
 }
 
-fn rescaled(cluster: &Cluster, distinct: &BTreeSet<usize>, readers: &[Reader], fusion: &Fusion) -> f64 {
+fn rescaled(cluster: &Cluster, distinct: &BTreeSet<usize>, annotators: &[Annotator], fusion: &Fusion) -> f64 {
     let n = cluster.members.len() as f64;
-    let all: f64 = readers.iter().map(|r| r.weight).sum();
-    let present: f64 = distinct.iter().map(|&r| readers[r].weight).sum();
+    let all: f64 = annotators.iter().map(|a| a.weight).sum();
+    let present: f64 = distinct.iter().map(|&a| annotators[a].weight).sum();
     let scaled = match fusion.confidence {
         Confidence::Avg if fusion.allows_overflow => cluster.score * n / all,
-        Confidence::Avg => cluster.score * n.min(readers.len() as f64) / all,
-        Confidence::Max => cluster.score / readers.iter().map(|r| r.weight).fold(f64::MIN, f64::max),
+        Confidence::Avg => cluster.score * n.min(annotators.len() as f64) / all,
+        Confidence::Max => cluster.score / annotators.iter().map(|a| a.weight).fold(f64::MIN, f64::max),
         Confidence::BoxAndModelAvg => cluster.score * n / cluster.weight * present / all,
         Confidence::AbsentModelAwareAvg => cluster.score * n / (cluster.weight + (all - present)),
     };

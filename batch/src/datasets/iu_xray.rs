@@ -1,5 +1,5 @@
 //! IU X-Ray as R2Gen distributes it: `annotation.json` and `images/<study>/<n>.png`, one to several views a study,
-//! no patient ids, no boxes, no word on which view is which.
+//! without patient ids, boxes or projections.
 
 use std::path::Path;
 

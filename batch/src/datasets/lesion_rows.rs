@@ -1,6 +1,6 @@
-//! From what label files say of an image to rows of the `lesions` table: readers' boxes, and the lesions fused from
-//! them. All boxes are clipped to the image, as the detector's training clips its targets; a box without a part
-//! inside is left out and reported.
+//! From the annotation of an image to rows of the `lesions` table: the annotators' boxes, and the lesions fused from
+//! them. All boxes are clipped to the image, as the detector's training clips its targets; a box wholly outside is left
+//! out and reported.
 
 use std::collections::BTreeMap;
 
@@ -9,15 +9,15 @@ use d2r_contracts::labels::lesion_class_name;
 use d2r_contracts::space::Original;
 use d2r_contracts::tables::LesionRow;
 
-use crate::datasets::fusion::{Fusion, Marked, Reader, fuse};
+use crate::datasets::fusion::{AnnotatedBox, Annotator, Fusion, fuse};
 use crate::datasets::listing::{Labels, ListedBox, ListedImage};
 
-/// How readers are fused.
+/// How the annotators' boxes are fused.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct FusionRule {
-    /// Boxes of two readers are one lesion above this IoU.
+    /// Boxes of two annotators are one lesion above this IoU.
     pub iou_min: f64,
-    /// A fused box is accepted when at least this many readers marked it.
+    /// A fused box is accepted when at least this many annotators marked it.
     pub min_annotators: i32,
 }
 
@@ -26,9 +26,9 @@ pub struct FusionRule {
 pub struct Lesions {
     /// Rows, by box id.
     pub rows: Vec<LesionRow>,
-    /// Fused lesions; `None` when no reader looked.
+    /// Number of fused lesions; `None` for an image without annotators.
     pub n_boxes: Option<i32>,
-    /// Boxes that lie wholly outside the image, as `(reader, box)` for the `failures` table; they are left out.
+    /// Boxes that lie wholly outside the image, as `(annotator, box)` for the `failures` table; they are left out.
     pub outside: Vec<(String, BoxXyxy<Original>)>,
 }
 
@@ -36,13 +36,13 @@ pub struct Lesions {
 pub fn lesion_rows(image: &ListedImage, size: Option<(u32, u32)>, rule: &FusionRule) -> Lesions {
     let mut lesions = Lesions::default();
     let size = size.map(|(w, h)| (w as f32, h as f32));
-    // Boxes given in the pixels of a resized copy are brought to the file's own.
+    // Boxes in the pixels of a resized copy are scaled to the file's own pixels.
     let scale = match (image.frame, size) {
         (Some((fw, fh)), Some((w, h))) if fw > 0.0 && fh > 0.0 => (w / fw, h / fh),
         _ => (1.0, 1.0),
     };
     let mut inside = |who: &str, boxes: &[ListedBox]| -> Vec<ListedBox> {
-        // Without the image's size only negative coordinates can be seen to lie outside.
+        // Without the image's size only negative coordinates are known to lie outside.
         let (width, height) = size.unwrap_or((f32::MAX, f32::MAX));
         let mut kept = Vec::with_capacity(boxes.len());
         for b in boxes {
@@ -54,32 +54,32 @@ pub fn lesion_rows(image: &ListedImage, size: Option<(u32, u32)>, rule: &FusionR
                 lesions.outside.push((who.to_owned(), full));
             }
         }
-        // A canonical order: the order of rows in the file decides nothing.
+        // A canonical order, so that the order of rows in the file has no effect.
         kept.sort_by(|a, b| order(a).partial_cmp(&order(b)).unwrap_or(std::cmp::Ordering::Equal));
         kept
     };
     match &image.labels {
-        Labels::Unread => {}
-        Labels::Readers(readers) => {
-            let readers: BTreeMap<&str, Vec<ListedBox>> =
-                readers.iter().map(|(id, boxes)| (id.as_str(), inside(id, boxes))).collect();
-            for (id, boxes) in &readers {
+        Labels::Unannotated => {}
+        Labels::Annotators(annotators) => {
+            let annotators: BTreeMap<&str, Vec<ListedBox>> =
+                annotators.iter().map(|(id, boxes)| (id.as_str(), inside(id, boxes))).collect();
+            for (id, boxes) in &annotators {
                 for (k, b) in boxes.iter().enumerate() {
                     let box_id = format!("{}-{id}-{k:03}", image.image_id);
                     let base = row(image, box_id, b, "reader");
                     lesions.rows.push(LesionRow { reader_id: Some((*id).to_owned()), accepted: false, ..base });
                 }
             }
-            let fused = fused_boxes(&readers, size, rule);
+            let fused = fused_boxes(&annotators, size, rule);
             lesions.n_boxes = Some(fused.len() as i32);
-            for (k, (b, n_readers)) in fused.iter().enumerate() {
+            for (k, (b, n_annotators)) in fused.iter().enumerate() {
                 let box_id = format!("{}-fused-{k:03}", image.image_id);
-                let accepted = *n_readers >= rule.min_annotators;
+                let accepted = *n_annotators >= rule.min_annotators;
                 let base = row(image, box_id, b, "fused");
-                lesions.rows.push(LesionRow { n_readers: Some(*n_readers), accepted, ..base });
+                lesions.rows.push(LesionRow { n_readers: Some(*n_annotators), accepted, ..base });
             }
         }
-        Labels::Agreed(boxes) => {
+        Labels::Consensus(boxes) => {
             let boxes = inside("consensus", boxes);
             lesions.n_boxes = Some(boxes.len() as i32);
             for (k, b) in boxes.iter().enumerate() {
@@ -109,30 +109,32 @@ fn scaled(b: &BoxXyxy<Original>, (sx, sy): (f32, f32)) -> BoxXyxy<Original> {
     BoxXyxy::new(b.x_min * sx, b.y_min * sy, b.x_max * sx, b.y_max * sy)
 }
 
-/// Fused boxes in a canonical order, each with its number of distinct readers.
+/// Fused boxes in a canonical order, each with its number of distinct annotators.
 ///
 /// IoU has no unit, so without the image's size the largest coordinates serve as its extent.
 fn fused_boxes(
-    readers: &BTreeMap<&str, Vec<ListedBox>>,
+    annotators: &BTreeMap<&str, Vec<ListedBox>>,
     size: Option<(f32, f32)>,
     rule: &FusionRule,
 ) -> Vec<(ListedBox, i32)> {
-    let all = || readers.values().flatten();
+    let all = || annotators.values().flatten();
     let extent = |get: fn(&ListedBox) -> f32| all().map(get).fold(1.0f32, f32::max);
     let (width, height) = size.unwrap_or_else(|| (extent(|b| b.bbox.x_max), extent(|b| b.bbox.y_max)));
     let (w, h) = (f64::from(width), f64::from(height));
-    let marked = |b: &ListedBox| {
+    let annotated = |b: &ListedBox| {
         let [x0, y0, x1, y1] = b.bbox.to_array().map(f64::from);
-        Marked { label: b.class_id, score: f64::from(b.score), xyxy: [x0 / w, y0 / h, x1 / w, y1 / h] }
+        AnnotatedBox { label: b.class_id, score: f64::from(b.score), xyxy: [x0 / w, y0 / h, x1 / w, y1 / h] }
     };
-    let readers: Vec<Reader> =
-        readers.values().map(|boxes| Reader { weight: 1.0, boxes: boxes.iter().map(marked).collect() }).collect();
-    let mut fused: Vec<(ListedBox, i32)> = fuse(&readers, &Fusion::of_annotators(rule.iou_min))
+    let annotators: Vec<Annotator> = annotators
+        .values()
+        .map(|boxes| Annotator { weight: 1.0, boxes: boxes.iter().map(annotated).collect() })
+        .collect();
+    let mut fused: Vec<(ListedBox, i32)> = fuse(&annotators, &Fusion::of_annotators(rule.iou_min))
         .into_iter()
         .map(|f| {
             let [x0, y0, x1, y1] = f.xyxy;
             let bbox = BoxXyxy::new((x0 * w) as f32, (y0 * h) as f32, (x1 * w) as f32, (y1 * h) as f32);
-            (ListedBox { class_id: f.label, bbox, score: f.score as f32 }, f.n_readers as i32)
+            (ListedBox { class_id: f.label, bbox, score: f.score as f32 }, f.n_annotators as i32)
         })
         .collect();
     fused.sort_by(|a, b| order(&a.0).partial_cmp(&order(&b.0)).unwrap_or(std::cmp::Ordering::Equal));

@@ -1,5 +1,5 @@
-//! What a dataset's label files say, before any pixel is read: images, studies, bad rows.
-//! Every reader of a layout returns a [`Listing`]; paths in it are relative to the dataset's root, with `/`.
+//! The content of a dataset's label files, before any pixel is read: images, studies, unusable rows.
+//! Every dataset parser returns a [`Listing`]; paths in it are relative to the dataset's root, with `/`.
 
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
@@ -9,6 +9,8 @@ use d2r_contracts::labels::LabelState;
 use d2r_contracts::report_text::CleaningRules;
 use d2r_contracts::space::Original;
 use sha2::{Digest, Sha256};
+
+use crate::datasets::projection::Projection;
 
 /// A dataset's split.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -45,53 +47,13 @@ impl Split {
     }
 
     /// The split of a patient of the training set, where the dataset names no validation split: a share
-    /// `val_share` of all patients, decided by a digest of seed and patient, so that further patients move nobody.
+    /// `val_share` of all patients, decided by a digest of seed and patient, so that further patients change no other's split.
     pub fn of_train_patient(seed: u64, patient: &str, val_share: f64) -> Self {
         let digest = Sha256::new().chain_update(format!("validation split {seed} ")).chain_update(patient).finalize();
         let head = digest.iter().take(8).fold(0u64, |n, &b| (n << 8) | u64::from(b));
         // 53 bits are what an f64 holds exactly.
         let share = (head >> 11) as f64 / (1u64 << 53) as f64;
         if share < val_share { Self::Val } else { Self::Train }
-    }
-}
-
-/// A radiograph's projection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Projection {
-    /// Postero-anterior.
-    Pa,
-    /// Antero-posterior.
-    Ap,
-    /// From the side.
-    Lateral,
-    /// Not said, or something else.
-    Unknown,
-}
-
-impl Projection {
-    /// The word in the `images` table.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Pa => "PA",
-            Self::Ap => "AP",
-            Self::Lateral => "LATERAL",
-            Self::Unknown => "UNKNOWN",
-        }
-    }
-
-    /// The projection that a DICOM ViewPosition (or a dataset's column of that kind) names.
-    pub fn parse(word: &str) -> Self {
-        match word.trim().to_ascii_uppercase().as_str() {
-            "PA" => Self::Pa,
-            "AP" | "AP AXIAL" => Self::Ap,
-            "LATERAL" | "LL" | "RL" | "LLD" | "RLD" => Self::Lateral,
-            _ => Self::Unknown,
-        }
-    }
-
-    /// PA or AP.
-    pub fn is_frontal(self) -> bool {
-        matches!(self, Self::Pa | Self::Ap)
     }
 }
 
@@ -106,22 +68,21 @@ pub struct ListedBox {
     pub score: f32,
 }
 
-/// What the label files say of one image.
+/// The annotation of one image.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Labels {
-    /// Nobody looked at it on record.
-    Unread,
-    /// Independent readers, each with his boxes (or none); fused at ingest.
-    Readers(BTreeMap<String, Vec<ListedBox>>),
-    /// Boxes that were agreed on before they were published; taken as they are.
-    Agreed(Vec<ListedBox>),
+    /// No annotator is on record.
+    Unannotated,
+    /// Boxes (or none) of independent annotators, by annotator; fused at ingest.
+    Annotators(BTreeMap<String, Vec<ListedBox>>),
+    /// Boxes that the publishers agreed on; taken as they are.
+    Consensus(Vec<ListedBox>),
     /// Boxes of a detector.
     Detector {
-        /// The boxes.
         boxes: Vec<ListedBox>,
-        /// The score they were selected at, where the file says so.
+        /// The score threshold of their selection, where the file states it.
         threshold: Option<f32>,
-        /// Digest of the detector's weights, where the file says so.
+        /// SHA-256 of the detector's weights, where the file states it.
         model_sha256: Option<String>,
     },
 }
@@ -131,19 +92,16 @@ pub enum Labels {
 pub struct ListedImage {
     /// Unique in the dataset.
     pub image_id: String,
-    /// The visit.
     pub study_id: String,
     /// The dataset's pseudonymous patient id.
     pub subject_id: String,
-    /// Its split.
     pub split: Split,
-    /// The projection the dataset states.
-    pub view: Projection,
+    /// As the dataset states it.
+    pub projection: Projection,
     /// Relative to the dataset's root.
     pub path: String,
     /// Width and height of the frame that the boxes refer to; `None`: the image itself.
     pub frame: Option<(f32, f32)>,
-    /// Its boxes.
     pub labels: Labels,
 }
 
@@ -156,17 +114,14 @@ pub enum ReportSource {
     Text(String),
 }
 
-/// A visit with its report and labels.
+/// A study with its report and labels.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ListedStudy {
-    /// The visit.
     pub study_id: String,
-    /// Its split.
     pub split: Split,
-    /// Its report.
     pub report: Option<ReportSource>,
     /// CheXpert labels of the reference report.
-    pub findings: Vec<(&'static str, LabelState)>,
+    pub labels: Vec<(&'static str, LabelState)>,
 }
 
 /// A row or file that cannot be used.
@@ -184,7 +139,7 @@ pub struct ListedFailure {
     pub message: String,
 }
 
-/// Everything a dataset lists.
+/// All images, studies and failures of a dataset.
 #[derive(Debug, Clone)]
 pub struct Listing {
     /// For instance `vindr-physionet`.
@@ -197,9 +152,9 @@ pub struct Listing {
     pub cleaning: CleaningRules,
     /// Rows and files that cannot be used.
     pub failures: Vec<ListedFailure>,
-    /// Counts worth telling, for instance of lateral views left out.
+    /// Counts for the log, for instance of lateral radiographs left out.
     pub notes: BTreeMap<&'static str, u64>,
-    /// The label files that were read.
+    /// Label files that were parsed.
     pub label_files: Vec<PathBuf>,
 }
 
@@ -217,12 +172,12 @@ impl Listing {
         }
     }
 
-    /// One more of something.
+    /// Adds one to a count of [`Listing::notes`].
     pub fn note(&mut self, what: &'static str) {
         *self.notes.entry(what).or_default() += 1;
     }
 
-    /// Sorts everything, so that the order of files and rows on disk does not matter.
+    /// Sorted, so that the order of files and rows on disk does not matter.
     pub fn sorted(mut self) -> Self {
         self.images.sort_by(|a, b| (&a.study_id, &a.image_id).cmp(&(&b.study_id, &b.image_id)));
         self.studies.sort_by(|a, b| a.study_id.cmp(&b.study_id));
@@ -231,14 +186,14 @@ impl Listing {
     }
 }
 
-/// What the readers of the layouts need to know.
+/// Options of the dataset parsers.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ListOptions {
     /// Seed of the validation split.
     pub seed: u64,
     /// Share of the training patients that becomes the validation split, where the dataset names none.
     pub val_share: f64,
-    /// Keep only PA and AP, where the dataset states the view.
+    /// Keep only PA and AP, where the dataset states the projection.
     pub frontal_only: bool,
     /// Read label files only; do not look for images.
     pub labels_only: bool,
@@ -280,14 +235,10 @@ mod tests {
     fn words_of_datasets() {
         assert_eq!(Split::parse("validate"), Some(Split::Val));
         assert_eq!(Split::parse("holdout"), None);
-        assert_eq!(Projection::parse(" pa "), Projection::Pa);
-        assert_eq!(Projection::parse("LL"), Projection::Lateral);
-        assert_eq!(Projection::parse(""), Projection::Unknown);
-        assert!(Projection::Ap.is_frontal() && !Projection::Unknown.is_frontal());
     }
 
     #[test]
-    fn paths_that_leave_the_root_are_seen() {
+    fn paths_that_leave_the_root_are_refused() {
         assert!(stays_below_root("files/p10/a.jpg"));
         for bad in ["", "../a.png", "a/../../b.png", "/etc/hostname"] {
             assert!(!stays_below_root(bad), "{bad}");

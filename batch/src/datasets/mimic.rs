@@ -10,8 +10,9 @@ use d2r_contracts::report_text::CleaningRules;
 
 use crate::datasets::label_csv::{BadRow, LabelCsv};
 use crate::datasets::listing::{
-    Labels, ListOptions, ListedFailure, ListedImage, ListedStudy, Listing, Projection, ReportSource, Split, relative,
+    Labels, ListOptions, ListedFailure, ListedImage, ListedStudy, Listing, ReportSource, Split, relative,
 };
+use crate::datasets::projection::Projection;
 use crate::datasets::source::EXTENSIONS;
 use crate::error::{Error, Result};
 
@@ -28,13 +29,13 @@ pub fn list(root: &Path, options: &ListOptions) -> Result<Listing> {
     let chexpert = find(root, "chexpert").ok();
     let mut listing = Listing::new("mimic-cxr-jpg", CleaningRules::MimicCxr);
     let splits = read_splits(&split_file, root, &mut listing)?;
-    let findings = match &chexpert {
+    let labels = match &chexpert {
         Some(path) => read_chexpert(path, root, &mut listing)?,
         None => BTreeMap::new(),
     };
     read_metadata(&metadata, root, &splits, options, &mut listing)?;
     listing.label_files = [Some(metadata), Some(split_file), chexpert].into_iter().flatten().collect();
-    list_studies(root, findings, &mut listing);
+    list_studies(root, labels, &mut listing);
     Ok(listing.sorted())
 }
 
@@ -103,22 +104,23 @@ fn read_splits(path: &Path, root: &Path, listing: &mut Listing) -> Result<BTreeM
     Ok(splits)
 }
 
-type Findings = BTreeMap<String, Vec<(&'static str, LabelState)>>;
+/// Study to its labels.
+type StudyLabels = BTreeMap<String, Vec<(&'static str, LabelState)>>;
 
 /// Study (with its `s`) to its 14 labels: 1 positive, 0 negative, -1 uncertain, empty blank.
-fn read_chexpert(path: &Path, root: &Path, listing: &mut Listing) -> Result<Findings> {
+fn read_chexpert(path: &Path, root: &Path, listing: &mut Listing) -> Result<StudyLabels> {
     let csv = LabelCsv::open(path)?;
     let study = csv.column("study_id")?;
-    let labels = CHEXPERT_LABELS.iter().map(|l| csv.column(l).map(|c| (*l, c))).collect::<Result<Vec<_>>>()?;
+    let columns = CHEXPERT_LABELS.iter().map(|l| csv.column(l).map(|c| (*l, c))).collect::<Result<Vec<_>>>()?;
     let file = relative(root, path).unwrap_or_default();
-    let mut findings = Findings::new();
+    let mut labels = StudyLabels::new();
     csv.for_each(|row| {
         let row = match row {
             Ok(row) => row,
             Err(bad) => return listing.failures.push(bad_row(&file, bad)),
         };
-        let mut states = Vec::with_capacity(labels.len());
-        for (label, column) in &labels {
+        let mut states = Vec::with_capacity(columns.len());
+        for (label, column) in &columns {
             let word = row.get(*column);
             let state = match word.parse::<f32>() {
                 _ if word.is_empty() => LabelState::Blank,
@@ -139,9 +141,9 @@ fn read_chexpert(path: &Path, root: &Path, listing: &mut Listing) -> Result<Find
             };
             states.push((*label, state));
         }
-        findings.insert(study_name(row.get(study)), states);
+        labels.insert(study_name(row.get(study)), states);
     })?;
-    Ok(findings)
+    Ok(labels)
 }
 
 fn read_metadata(
@@ -153,7 +155,7 @@ fn read_metadata(
 ) -> Result<()> {
     let csv = LabelCsv::open(path)?;
     let (image, subject, study) = (csv.column("dicom_id")?, csv.column("subject_id")?, csv.column("study_id")?);
-    let view = csv.column("ViewPosition")?;
+    let view_position = csv.column("ViewPosition")?;
     let file = relative(root, path).unwrap_or_default();
     let mut seen = BTreeSet::new();
     csv.for_each(|row| {
@@ -181,8 +183,8 @@ fn read_metadata(
         if !seen.insert(image_id.to_owned()) {
             return bad("duplicate_row", "repeats an earlier row, which is kept".into());
         }
-        let view = Projection::parse(row.get(view));
-        if options.frontal_only && !view.is_frontal() {
+        let projection = Projection::parse(row.get(view_position));
+        if options.frontal_only && !projection.is_frontal() {
             return listing.note("views_left_out");
         }
         let folder = format!("p{}/p{subject_id}/s{study_id}", &subject_id[..2]);
@@ -202,10 +204,10 @@ fn read_metadata(
             study_id: format!("s{study_id}"),
             subject_id: format!("p{subject_id}"),
             split,
-            view,
+            projection,
             path,
             frame: None,
-            labels: Labels::Unread,
+            labels: Labels::Unannotated,
         });
     })
 }
@@ -227,12 +229,12 @@ fn below(tree: &str, path: &str) -> String {
     if tree == "." { path.to_owned() } else { format!("{tree}/{path}") }
 }
 
-/// One study per visit that has an image left, with the split of its images.
-fn list_studies(root: &Path, mut findings: Findings, listing: &mut Listing) {
-    let visits: BTreeMap<(String, String), Split> =
+/// The studies that have an image left, with the split of their images.
+fn list_studies(root: &Path, mut labels: StudyLabels, listing: &mut Listing) {
+    let studies: BTreeMap<(String, String), Split> =
         listing.images.iter().map(|i| ((i.study_id.clone(), i.subject_id.clone()), i.split)).collect();
-    let has_labels = !findings.is_empty();
-    for ((study_id, subject_id), split) in visits {
+    let has_labels = !labels.is_empty();
+    for ((study_id, subject_id), split) in studies {
         let file = format!("{}/{subject_id}/{study_id}.txt", &subject_id[..3]);
         let report = TREES.iter().map(|tree| below(tree, &file)).find(|path| root.join(path).is_file());
         if report.is_none() {
@@ -244,11 +246,11 @@ fn list_studies(root: &Path, mut findings: Findings, listing: &mut Listing) {
                 message: "the study has no report file; unpack mimic-cxr-reports.zip into the folder".into(),
             });
         }
-        let findings = findings.remove(&study_id).unwrap_or_default();
-        if has_labels && findings.is_empty() {
+        let labels = labels.remove(&study_id).unwrap_or_default();
+        if has_labels && labels.is_empty() {
             listing.note("studies_without_labels");
         }
-        listing.studies.push(ListedStudy { study_id, split, report: report.map(ReportSource::File), findings });
+        listing.studies.push(ListedStudy { study_id, split, report: report.map(ReportSource::File), labels });
     }
 }
 

@@ -1,11 +1,11 @@
-//! Reference reports without what no film can show: sentences that compare with an earlier examination.
+//! Removes sentences that compare with an earlier examination from reference reports: no image shows them.
 
 use d2r_contracts::report_text::{mentions_prior, sentences};
 
 use crate::config::report::PriorMentions;
 
-/// The cleaned text that is learnt from; `None` for a report that is left out.
-pub fn learnt(text_clean: &str, rule: PriorMentions) -> Option<String> {
+/// The text that training uses, from the cleaned text; `None` for a report that is left out.
+pub fn without_prior_mentions(text_clean: &str, rule: PriorMentions) -> Option<String> {
     match rule {
         PriorMentions::Keep => Some(text_clean.to_owned()),
         PriorMentions::DropReports => (!mentions_prior(text_clean)).then(|| text_clean.to_owned()),
@@ -26,16 +26,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sentences_about_earlier_films_are_left_out() {
+    fn sentences_about_earlier_examinations_are_left_out() {
         let text = "the heart is large . effusion is unchanged . lungs are clear .";
-        let of = |rule| learnt(text, rule);
+        let of = |rule| without_prior_mentions(text, rule);
         assert_eq!(of(PriorMentions::Keep).as_deref(), Some(text));
         assert_eq!(of(PriorMentions::DropSentences).as_deref(), Some("the heart is large . lungs are clear ."));
         assert_eq!(of(PriorMentions::DropReports), None);
-        assert_eq!(learnt("no change since the prior .", PriorMentions::DropSentences), None);
+        assert_eq!(without_prior_mentions("no change since the prior .", PriorMentions::DropSentences), None);
         for untouched in ["the heart is large .", "no full stop", "", "."] {
             for rule in [PriorMentions::DropSentences, PriorMentions::DropReports] {
-                assert_eq!(learnt(untouched, rule).as_deref(), Some(untouched));
+                assert_eq!(without_prior_mentions(untouched, rule).as_deref(), Some(untouched));
             }
         }
     }

@@ -1,15 +1,15 @@
-//! Sections of a free-text radiology report: which lines are headings, and what stands under FINDINGS and
-//! IMPRESSION. Headings vary (misspelt, joined, or naming the views instead of FINDINGS); text is never logged.
+//! Sections of a free-text radiology report: which lines are headings, and the text under FINDINGS and IMPRESSION.
+//! Headings vary (misspelt, joined, or the projections instead of FINDINGS); text is never logged.
 
 use serde::Deserialize;
 
-/// The part of a report that is used.
+/// The section of a report that is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Section {
-    /// What is seen.
+    /// The findings section.
     Findings,
-    /// What it means.
+    /// The impression.
     Impression,
     /// Findings, then impression.
     Both,
@@ -61,8 +61,8 @@ enum Heading {
     Impression,
     /// `FINDINGS AND IMPRESSION`: serves as either.
     FindingsAndImpression,
-    /// The views as a title over the findings, in reports without a FINDINGS heading.
-    Views,
+    /// The projections as a title over the findings, in reports without a FINDINGS heading.
+    Projections,
     Other,
 }
 
@@ -93,7 +93,7 @@ pub fn section(report: &str, wanted: Section) -> Result<SectionText, NoSection> 
 
 fn findings(parts: &[(Heading, String)]) -> Result<String, NoSection> {
     let named = under(parts, &[Heading::Findings, Heading::FindingsAndImpression]);
-    if named == Err(NoSection::Missing) { under(parts, &[Heading::Views]) } else { named }
+    if named == Err(NoSection::Missing) { under(parts, &[Heading::Projections]) } else { named }
 }
 
 fn impression(parts: &[(Heading, String)]) -> Result<String, NoSection> {
@@ -166,7 +166,7 @@ fn kind(head: &str) -> Option<Heading> {
     let names_findings = words.iter().any(|w| near(w, "FINDINGS") || *w == "FINDING");
     let names_impression =
         words.iter().any(|w| near(w, "IMPRESSION") || matches!(*w, "CONCLUSION" | "CONCLUSIONS" | "OPINION"));
-    // A sentence in front of a colon is no heading, whatever words it holds.
+    // A sentence before a colon is no heading, whatever words it has.
     let short = words.len() <= 4;
     match (names_findings && short, names_impression && short) {
         (true, true) => Some(Heading::FindingsAndImpression),
@@ -174,15 +174,15 @@ fn kind(head: &str) -> Option<Heading> {
         (false, true) => Some(Heading::Impression),
         (false, false) => {
             let has = |name: &str| words.contains(&name);
-            let view = has("VIEW")
+            let projection = has("VIEW")
                 || has("VIEWS")
                 || has("PA")
                 || has("AP")
                 || has("PORTABLE")
                 || has("FRONTAL")
                 || has("RADIOGRAPH");
-            (has("CHEST") && view && !has("EXAM") && !has("EXAMINATION") && !has("COMPARISON"))
-                .then_some(Heading::Views)
+            (has("CHEST") && projection && !has("EXAM") && !has("EXAMINATION") && !has("COMPARISON"))
+                .then_some(Heading::Projections)
         }
     }
 }
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn missing_and_empty_sections_are_told_apart() {
+    fn missing_and_empty_sections_differ() {
         assert_eq!(text("IMPRESSION: two.", Section::Findings), Err(NoSection::Missing));
         assert_eq!(text("FINDINGS:\n \nIMPRESSION: two.", Section::Findings), Err(NoSection::Empty));
         assert_eq!(text("", Section::Both), Err(NoSection::Missing));

@@ -1,5 +1,5 @@
-//! Radiograph files: found in a folder, read, measured. What cannot be used comes back as a reason with a code,
-//! never as the end of a run.
+//! Radiograph files: listed from a folder, read, measured. A file that cannot be used gives a [`SourceError`] with a
+//! code for the `failures` table and does not end the run.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -12,7 +12,8 @@ use d2r_contracts::tables::{FailureRow, ImageRow};
 use sha2::{Digest, Sha256};
 use walkdir::WalkDir;
 
-use crate::datasets::listing::{Projection, relative};
+use crate::datasets::listing::relative;
+use crate::datasets::projection::Projection;
 use crate::error::{Error, Result};
 
 /// File names that are taken for radiographs, whatever their first bytes; in order of preference.
@@ -38,6 +39,15 @@ impl SourceError {
             code: self.code.to_owned(),
             message: self.message,
         }
+    }
+
+    /// Adds the remedy that this command has.
+    fn of_decoding(error: &DecodeError) -> Self {
+        let remedy = match error {
+            DecodeError::NotDeidentified => "; de-identify it, or pass --set ingest.allow_phi=true if you may read it",
+            _ => "",
+        };
+        Self { code: error.code(), message: format!("{error}{remedy}") }
     }
 
     fn of_io(error: &std::io::Error) -> Self {
@@ -99,13 +109,7 @@ fn read_bytes(path: &Path, options: &DecodeOptions) -> Result<Vec<u8>, SourceErr
 }
 
 fn decode_bytes(bytes: &[u8], options: &DecodeOptions) -> Result<Decoded, SourceError> {
-    decode(bytes, options).map_err(|e| {
-        let remedy = match e {
-            DecodeError::NotDeidentified => "; de-identify it, or pass --set ingest.allow_phi=true if you may read it",
-            _ => "",
-        };
-        SourceError { code: e.code(), message: format!("{e}{remedy}") }
-    })
+    decode(bytes, options).map_err(|e| SourceError::of_decoding(&e))
 }
 
 /// The files of a folder that look like radiographs.

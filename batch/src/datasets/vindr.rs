@@ -1,6 +1,6 @@
 //! VinDr-CXR in its two layouts: PhysioNet's (`annotations/annotations_{train,test}.csv`) and Kaggle's
 //! (`train.csv`), with radiographs under `train/` and `test/`. Class names are the key between files.
-//! Training images carry each reader's boxes; the PhysioNet test set carries boxes agreed on by consensus.
+//! Training images have each annotator's boxes; the PhysioNet test set has boxes of a consensus.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -10,9 +10,8 @@ use d2r_contracts::labels::{NO_FINDING, lesion_class_id};
 use d2r_contracts::report_text::CleaningRules;
 
 use crate::datasets::label_csv::{BadRow, Column, CsvRow, LabelCsv, find_csv};
-use crate::datasets::listing::{
-    Labels, ListOptions, ListedBox, ListedFailure, ListedImage, Listing, Projection, Split, relative,
-};
+use crate::datasets::listing::{Labels, ListOptions, ListedBox, ListedFailure, ListedImage, Listing, Split, relative};
+use crate::datasets::projection::Projection;
 use crate::datasets::source::image_files;
 use crate::error::{Error, Result};
 
@@ -22,27 +21,27 @@ struct LabelFiles {
     layout: &'static str,
     /// Boxes, with the split that the dataset gives them.
     boxes: Vec<(PathBuf, Split)>,
-    /// Global labels: they tell which readers looked at an image.
-    readings: Vec<(PathBuf, Split)>,
+    /// Labels of whole images: they name the annotators of an image.
+    image_labels: Vec<(PathBuf, Split)>,
 }
 
-/// What the label files say of one image.
+/// The rows of one image.
 #[derive(Debug, Default)]
 struct Annotated {
-    readers: BTreeMap<String, Vec<ListedBox>>,
-    agreed: Vec<ListedBox>,
+    annotators: BTreeMap<String, Vec<ListedBox>>,
+    consensus: Vec<ListedBox>,
     /// Rows that name a lesion and cannot be used.
     bad_rows: u32,
 }
 
 impl Annotated {
-    /// An image whose only lesions stand in rows that cannot be used counts as unread, never as normal.
+    /// An image whose lesions all stand in rows that cannot be used counts as unannotated, never as normal.
     fn labels(self) -> Labels {
-        let boxes = self.agreed.len() + self.readers.values().map(Vec::len).sum::<usize>();
+        let boxes = self.consensus.len() + self.annotators.values().map(Vec::len).sum::<usize>();
         match self {
-            Self { bad_rows: 1.., .. } if boxes == 0 => Labels::Unread,
-            Self { readers, .. } if !readers.is_empty() => Labels::Readers(readers),
-            Self { agreed, .. } => Labels::Agreed(agreed),
+            Self { bad_rows: 1.., .. } if boxes == 0 => Labels::Unannotated,
+            Self { annotators, .. } if !annotators.is_empty() => Labels::Annotators(annotators),
+            Self { consensus, .. } => Labels::Consensus(consensus),
         }
     }
 }
@@ -64,9 +63,9 @@ pub fn list(root: &Path, options: &ListOptions) -> Result<Listing> {
         read_boxes(path, folder, *split, annotations, &mut listing)?;
         listing.label_files.push(path.clone());
     }
-    for (path, split) in &files.readings {
+    for (path, split) in &files.image_labels {
         let annotations = splits.entry(*split).or_default();
-        read_readings(path, folder, *split, annotations, &mut listing)?;
+        read_image_labels(path, folder, *split, annotations, &mut listing)?;
         listing.label_files.push(path.clone());
     }
     drop_train_copies_of_test(&mut splits, &mut listing);
@@ -91,7 +90,7 @@ fn detect(root: &Path, labels_only: bool) -> Result<LabelFiles> {
         }
         let test = root.file_name().is_some_and(|n| n.to_string_lossy().contains("test"));
         let split = if test { Split::Test } else { Split::Train };
-        return Ok(LabelFiles { layout: "vindr-csv", boxes: vec![(root.into(), split)], readings: Vec::new() });
+        return Ok(LabelFiles { layout: "vindr-csv", boxes: vec![(root.into(), split)], image_labels: Vec::new() });
     }
     for folder in [root.join("annotations"), root.to_path_buf()] {
         let find =
@@ -99,11 +98,11 @@ fn detect(root: &Path, labels_only: bool) -> Result<LabelFiles> {
         let both = |stem: &str| [Split::Train, Split::Test].iter().filter_map(|s| find(stem, *s)).collect::<Vec<_>>();
         let boxes = both("annotations");
         if !boxes.is_empty() {
-            return Ok(LabelFiles { layout: "vindr-physionet", boxes, readings: both("image_labels") });
+            return Ok(LabelFiles { layout: "vindr-physionet", boxes, image_labels: both("image_labels") });
         }
     }
     if let Some(csv) = find_csv(root, "train") {
-        return Ok(LabelFiles { layout: "vindr-kaggle", boxes: vec![(csv, Split::Train)], readings: Vec::new() });
+        return Ok(LabelFiles { layout: "vindr-kaggle", boxes: vec![(csv, Split::Train)], image_labels: Vec::new() });
     }
     Err(Error::InputMissing {
         path: root.join("annotations/annotations_train.csv"),
@@ -111,18 +110,18 @@ fn detect(root: &Path, labels_only: bool) -> Result<LabelFiles> {
     })
 }
 
-/// Where failures of a label file go.
-struct Place<'a> {
-    file: String,
+/// Collects the failures of one label file.
+struct LabelFile<'a> {
+    name: String,
     split: Split,
     listing: &'a mut Listing,
 }
 
-impl Place<'_> {
+impl LabelFile<'_> {
     fn bad(&mut self, line: u64, image_id: &str, code: &'static str, message: impl Into<String>) {
         self.listing.failures.push(ListedFailure {
             split: self.split,
-            path: format!("{}:{line}", self.file),
+            path: format!("{}:{line}", self.name),
             image_id: (!image_id.is_empty()).then(|| image_id.to_owned()),
             code,
             message: message.into(),
@@ -137,45 +136,45 @@ impl Place<'_> {
 fn read_boxes(path: &Path, root: &Path, split: Split, into: &mut Annotations, listing: &mut Listing) -> Result<()> {
     let csv = LabelCsv::open(path)?;
     let (image, class) = (csv.column("image_id")?, csv.column("class_name")?);
-    // Only the consensus of the test set has no readers.
-    let reader = if split == Split::Test { csv.optional("rad_id") } else { Some(csv.column("rad_id")?) };
+    // Only the consensus of the test set has no annotators.
+    let annotator = if split == Split::Test { csv.optional("rad_id") } else { Some(csv.column("rad_id")?) };
     let corners = [csv.column("x_min")?, csv.column("y_min")?, csv.column("x_max")?, csv.column("y_max")?];
-    let mut place = Place { file: relative(root, path).unwrap_or_default(), split, listing };
+    let mut file = LabelFile { name: relative(root, path).unwrap_or_default(), split, listing };
     let mut seen: BTreeSet<(String, String, i32, [u32; 4])> = BTreeSet::new();
     csv.for_each(|row| {
         let row = match row {
             Ok(row) => row,
-            Err(bad) => return place.unreadable(bad),
+            Err(bad) => return file.unreadable(bad),
         };
-        let (image_id, reader_id) = (row.get(image), row.get_optional(reader));
+        let (image_id, annotator_id) = (row.get(image), row.get_optional(annotator));
         if image_id.is_empty() {
-            return place.bad(row.line, "", "missing_image_id", "no image_id; repair or remove the row");
+            return file.bad(row.line, "", "missing_image_id", "no image_id; repair or remove the row");
         }
-        if reader.is_some() && reader_id.is_empty() {
-            return place.bad(row.line, image_id, "missing_reader", "no rad_id; repair or remove the row");
+        if annotator.is_some() && annotator_id.is_empty() {
+            return file.bad(row.line, image_id, "missing_reader", "no rad_id; repair or remove the row");
         }
         let parsed = match parse_box(&row, class, corners) {
             Ok(parsed) => parsed,
             Err((code, message)) => {
                 let annotated = into.entry(image_id.to_owned()).or_default();
                 annotated.bad_rows += 1;
-                if reader.is_some() {
-                    annotated.readers.entry(reader_id.to_owned()).or_default();
+                if annotator.is_some() {
+                    annotated.annotators.entry(annotator_id.to_owned()).or_default();
                 }
-                return place.bad(row.line, image_id, code, message);
+                return file.bad(row.line, image_id, code, message);
             }
         };
         let (class_id, bits) = match &parsed {
             Some(b) => (b.class_id, b.bbox.to_array().map(f32::to_bits)),
             None => (-1, [0; 4]),
         };
-        if !seen.insert((image_id.to_owned(), reader_id.to_owned(), class_id, bits)) {
-            return place.bad(row.line, image_id, "duplicate_row", "repeats an earlier row, which is kept");
+        if !seen.insert((image_id.to_owned(), annotator_id.to_owned(), class_id, bits)) {
+            return file.bad(row.line, image_id, "duplicate_row", "repeats an earlier row, which is kept");
         }
         let annotated = into.entry(image_id.to_owned()).or_default();
-        let list = match reader {
-            Some(_) => annotated.readers.entry(reader_id.to_owned()).or_default(),
-            None => &mut annotated.agreed,
+        let list = match annotator {
+            Some(_) => annotated.annotators.entry(annotator_id.to_owned()).or_default(),
+            None => &mut annotated.consensus,
         };
         list.extend(parsed);
     })
@@ -186,7 +185,7 @@ fn parse_box(row: &CsvRow, class: Column, corners: [Column; 4]) -> Result<Option
     let name = row.get(class);
     let fields = corners.map(|c| row.get(c));
     if name.eq_ignore_ascii_case(NO_FINDING) {
-        // Kaggle's competitors write the whole-image box 0 0 1 1 here; readers never marked one.
+        // Kaggle's competitors write the whole-image box 0 0 1 1 here; annotators never drew one.
         return Ok(None);
     }
     let Some(class_id) = lesion_class_id(name) else {
@@ -212,22 +211,28 @@ fn parse_box(row: &CsvRow, class: Column, corners: [Column; 4]) -> Result<Option
     Ok(Some(ListedBox { class_id, bbox, score: 1.0 }))
 }
 
-/// Adds the readers that gave an image global labels only: they looked, and drew nothing.
-fn read_readings(path: &Path, root: &Path, split: Split, into: &mut Annotations, listing: &mut Listing) -> Result<()> {
+/// Adds the annotators that gave an image labels only: they drew no box.
+fn read_image_labels(
+    path: &Path,
+    root: &Path,
+    split: Split,
+    into: &mut Annotations,
+    listing: &mut Listing,
+) -> Result<()> {
     let csv = LabelCsv::open(path)?;
     let image = csv.column("image_id")?;
-    let reader = csv.optional("rad_id");
-    let mut place = Place { file: relative(root, path).unwrap_or_default(), split, listing };
+    let annotator = csv.optional("rad_id");
+    let mut file = LabelFile { name: relative(root, path).unwrap_or_default(), split, listing };
     csv.for_each(|row| match row {
-        Err(bad) => place.unreadable(bad),
+        Err(bad) => file.unreadable(bad),
         Ok(row) if row.get(image).is_empty() => {
-            place.bad(row.line, "", "missing_image_id", "no image_id; repair or remove the row");
+            file.bad(row.line, "", "missing_image_id", "no image_id; repair or remove the row");
         }
         Ok(row) => {
             let annotated = into.entry(row.get(image).to_owned()).or_default();
-            let reader_id = row.get_optional(reader);
-            if !reader_id.is_empty() && annotated.agreed.is_empty() {
-                annotated.readers.entry(reader_id.to_owned()).or_default();
+            let annotator_id = row.get_optional(annotator);
+            if !annotator_id.is_empty() && annotated.consensus.is_empty() {
+                annotated.annotators.entry(annotator_id.to_owned()).or_default();
             }
         }
     })
@@ -283,7 +288,7 @@ fn list_images(
         image_id,
         split,
         // The whole collection is postero-anterior.
-        view: Projection::Pa,
+        projection: Projection::Pa,
         path,
         frame: None,
         labels,
@@ -307,7 +312,7 @@ fn list_images(
                 continue;
             };
             let labels = annotated.labels();
-            if labels == Labels::Unread {
+            if labels == Labels::Unannotated {
                 listing.note("images_without_a_usable_row");
             }
             listing.images.push(image(image_id, split, path, labels));
@@ -316,7 +321,7 @@ fn list_images(
     for ((source, image_id), path) in on_disk.into_iter().flatten() {
         let split = final_split(source, &image_id);
         listing.note("images_without_labels");
-        listing.images.push(image(image_id, split, path, Labels::Unread));
+        listing.images.push(image(image_id, split, path, Labels::Unannotated));
     }
     for failure in &mut listing.failures {
         if let Some(image_id) = &failure.image_id {

@@ -51,7 +51,7 @@ fn report(study: &str, section: &str) -> ReportRow {
 }
 
 #[test]
-fn boxes_fall_in_score_and_are_padded_to_one_length() {
+fn boxes_are_sorted_by_score_and_padded_to_one_length() {
     let lesions = [
         lesion("a", "1", 0.6, "pseudo", true),
         lesion("a", "2", 0.9, "pseudo", true),
@@ -75,7 +75,7 @@ fn boxes_fall_in_score_and_are_padded_to_one_length() {
     assert_eq!(
         (found[2].labels.as_slice(), found[2].score_threshold),
         (&[9, -1][..], None),
-        "readers' boxes where there are no others"
+        "annotators' boxes where there are no others"
     );
     assert_eq!((found[0].height, found[0].width, found[0].report.as_str()), (Some(10), Some(20), "of s1"));
 }

@@ -1,4 +1,4 @@
-//! Entries of both projects, and what is wrong with single entries.
+//! Entries of both projects; unusable entries.
 
 use std::fs;
 
@@ -41,7 +41,7 @@ fn boxes_come_from_their_frame_into_original_pixels() {
             .iter()
             .all(|r| r.source == "pseudo" && r.threshold == Some(0.5) && r.model_sha256.as_deref() == Some("ab"))
     );
-    assert_eq!(lesions.n_boxes, None, "no reader looked");
+    assert_eq!(lesions.n_boxes, None, "no annotator");
 }
 
 #[test]
@@ -53,12 +53,12 @@ fn a_file_of_r2gen_without_boxes_or_frame() {
         listing.images.iter().map(|i| (i.image_id.as_str(), i.split)).collect::<Vec<_>>(),
         [("a", Split::Val), ("b", Split::Test)]
     );
-    assert!(listing.images.iter().all(|i| i.labels == Labels::Unread));
+    assert!(listing.images.iter().all(|i| i.labels == Labels::Unannotated));
     assert_eq!((listing.studies.len(), listing.notes["repeated_reports"]), (1, 1), "one report a study");
 }
 
 #[test]
-fn several_films_of_a_mimic_study_keep_their_own_ids() {
+fn several_images_of_a_mimic_study_keep_their_own_ids() {
     let json = r#"{"test": [{"id": "aa", "study_id": 5, "report": "x.", "image_path": ["p1/aa.jpg", "p1/bb.jpg"]}]}"#;
     let listing = read(json, &["images/p1/aa.jpg", "images/p1/bb.jpg"]);
     assert_eq!(listing.images.iter().map(|i| i.image_id.as_str()).collect::<Vec<_>>(), ["aa", "bb"]);

@@ -1,4 +1,4 @@
-//! Out and in again, and what is wrong with single annotations.
+//! A written document is parsed again; unusable annotations.
 
 use std::fs;
 
@@ -81,10 +81,14 @@ fn write(coco: &Coco, name: &str, images: &[ImageRow]) -> tempfile::TempDir {
 }
 
 #[test]
-fn out_and_in_again() {
+fn a_written_document_is_parsed_to_the_same_rows() {
     let (images, lesions) = rows();
     let coco = document("vindr train", &images, &lesions, Content::Labelled).unwrap();
-    assert_eq!(coco.images.iter().map(|i| i.id).collect::<Vec<_>>(), [1, 2], "normal images stay, unread ones go");
+    assert_eq!(
+        coco.images.iter().map(|i| i.id).collect::<Vec<_>>(),
+        [1, 2],
+        "normal images stay, unannotated ones are left out"
+    );
     let annotations = coco.annotations.as_ref().unwrap();
     assert_eq!(annotations.len(), 2, "accepted fused lesions only");
     assert_eq!((annotations[0].bbox, annotations[0].area), ([10.0, 20.0, 50.5, 50.25], 50.5 * 50.25));
@@ -103,13 +107,13 @@ fn out_and_in_again() {
             (&listed.image_id, &listed.study_id, &listed.subject_id, &listed.path),
             (&row.image_id, &row.study_id, &row.subject_id, &row.path)
         );
-        assert_eq!(listed.view.as_str(), row.view);
+        assert_eq!(listed.projection.as_str(), row.view);
         assert_eq!(lesion_rows(listed, Some((100, 80)), &RULE).n_boxes, row.n_boxes);
     }
 }
 
 #[test]
-fn images_only_have_no_annotations_key_and_stay_unread() {
+fn images_only_have_no_annotations_key_and_stay_unannotated() {
     let (images, lesions) = rows();
     let coco = document("mimic", &images, &lesions, Content::ImagesOnly).unwrap();
     assert_eq!(coco.images.len(), 3);
@@ -117,7 +121,7 @@ fn images_only_have_no_annotations_key_and_stay_unread() {
     let dir = write(&coco, "unlabelled.json", &images);
     let listing = coco_dataset::list(dir.path(), &OPTIONS).unwrap();
     assert_eq!(listing.images.len(), 3);
-    assert!(listing.images.iter().all(|i| i.labels == Labels::Unread && i.split == Split::Train));
+    assert!(listing.images.iter().all(|i| i.labels == Labels::Unannotated && i.split == Split::Train));
 }
 
 #[test]
@@ -162,7 +166,7 @@ fn a_bad_annotation_names_its_place_and_leaves_the_rest() {
     assert_eq!(found, expected);
     let ids: Vec<_> = listing.images.iter().map(|i| (i.image_id.as_str(), i.split, i.path.as_str())).collect();
     assert_eq!(ids, [("x", Split::Val, "val/x.png"), ("y", Split::Val, "val/y.png")]);
-    assert_eq!(listing.images[1].labels, Labels::Unread, "no usable annotation is not a normal image");
+    assert_eq!(listing.images[1].labels, Labels::Unannotated, "no usable annotation is not a normal image");
     // Boxes refer to 50 x 40 pixels; the file may be a larger copy.
     let lesions = lesion_rows(&listing.images[0], Some((100, 80)), &RULE);
     assert_eq!((lesions.rows[0].x_max, lesions.rows[0].y_max), (20.0, 20.0));

@@ -16,7 +16,8 @@ struct Golden {
 struct Case {
     confidence: Confidence,
     equal_scores: bool,
-    readers: Vec<Vec<Boxed>>,
+    #[serde(rename = "readers")]
+    annotators: Vec<Vec<Boxed>>,
     weights: Vec<f64>,
     iou_min: f64,
     score_min: f64,
@@ -31,9 +32,9 @@ struct Boxed {
     xyxy: [f64; 4],
 }
 
-fn reader(weight: f64, boxes: &[Boxed]) -> Reader {
-    let boxes = boxes.iter().map(|b| Marked { label: b.label, score: b.score, xyxy: b.xyxy }).collect();
-    Reader { weight, boxes }
+fn annotator(weight: f64, boxes: &[Boxed]) -> Annotator {
+    let boxes = boxes.iter().map(|b| AnnotatedBox { label: b.label, score: b.score, xyxy: b.xyxy }).collect();
+    Annotator { weight, boxes }
 }
 
 /// The largest difference of any number, or infinity when the lists do not correspond.
@@ -64,9 +65,9 @@ fn golden() -> Golden {
 }
 
 fn fuse_case(case: &Case, iou_min: f64) -> Vec<Fused> {
-    let readers: Vec<Reader> = case.weights.iter().zip(&case.readers).map(|(w, b)| reader(*w, b)).collect();
+    let annotators: Vec<Annotator> = case.weights.iter().zip(&case.annotators).map(|(w, b)| annotator(*w, b)).collect();
     let Case { score_min, confidence, allows_overflow, .. } = *case;
-    fuse(&readers, &Fusion { iou_min, score_min, confidence, allows_overflow })
+    fuse(&annotators, &Fusion { iou_min, score_min, confidence, allows_overflow })
 }
 
 #[test]
@@ -87,16 +88,16 @@ fn agrees_with_the_published_implementation() {
 #[test]
 fn another_threshold_is_seen_as_different() {
     let moved = golden().cases.iter().filter(|c| distance(&fuse_case(c, 0.95), &c.fused) > PARITY).count();
-    assert!(moved >= 12, "only {moved} cases notice a wrong threshold");
+    assert!(moved >= 12, "only {moved} cases change with a wrong threshold");
 }
 
-fn three_readers() -> Vec<Reader> {
+fn three_annotators() -> Vec<Annotator> {
     let c3 = |xyxy| Boxed { label: 3, score: 1.0, xyxy };
     let c7 = |xyxy| Boxed { label: 7, score: 1.0, xyxy };
     vec![
-        reader(1.0, &[c3([0.10, 0.10, 0.50, 0.50]), c7([0.6, 0.6, 0.9, 0.9])]),
-        reader(1.0, &[c3([0.12, 0.11, 0.52, 0.49])]),
-        reader(1.0, &[c3([0.11, 0.08, 0.48, 0.52]), c7([0.61, 0.62, 0.88, 0.91])]),
+        annotator(1.0, &[c3([0.10, 0.10, 0.50, 0.50]), c7([0.6, 0.6, 0.9, 0.9])]),
+        annotator(1.0, &[c3([0.12, 0.11, 0.52, 0.49])]),
+        annotator(1.0, &[c3([0.11, 0.08, 0.48, 0.52]), c7([0.61, 0.62, 0.88, 0.91])]),
     ]
 }
 
@@ -114,44 +115,47 @@ fn numbers_worked_out_by_hand() {
         (Confidence::BoxAndModelAvg, 2.0 / 3.0),
         (Confidence::AbsentModelAwareAvg, 2.0 / 3.0),
     ] {
-        let fused = fuse(&three_readers(), &Fusion { confidence, ..Fusion::of_annotators(0.5) });
+        let fused = fuse(&three_annotators(), &Fusion { confidence, ..Fusion::of_annotators(0.5) });
         let worst = distance(&fused, &expected(c7));
         assert!(worst <= PARITY, "{confidence:?}: off by {worst}: {fused:?}");
-        let n: Vec<_> = fused.iter().map(|f| (f.label, f.n_readers)).collect();
+        let n: Vec<_> = fused.iter().map(|f| (f.label, f.n_annotators)).collect();
         assert!(n.contains(&(3, 3)) && n.contains(&(7, 2)), "{n:?}");
     }
 }
 
 #[test]
-fn a_reader_who_marks_a_lesion_twice_counts_once() {
+fn an_annotator_who_marks_a_lesion_twice_counts_once() {
     let twice = |xyxy| Boxed { label: 0, score: 1.0, xyxy };
-    let readers =
-        [reader(1.0, &[twice([0.1, 0.1, 0.5, 0.5]), twice([0.1, 0.1, 0.5, 0.51])]), reader(1.0, &[]), reader(1.0, &[])];
-    let fused = fuse(&readers, &Fusion::of_annotators(0.5));
+    let annotators = [
+        annotator(1.0, &[twice([0.1, 0.1, 0.5, 0.5]), twice([0.1, 0.1, 0.5, 0.51])]),
+        annotator(1.0, &[]),
+        annotator(1.0, &[]),
+    ];
+    let fused = fuse(&annotators, &Fusion::of_annotators(0.5));
     assert_eq!(fused.len(), 1);
-    assert_eq!((fused[0].n_readers, fused[0].members.len()), (1, 2));
+    assert_eq!((fused[0].n_annotators, fused[0].members.len()), (1, 2));
     assert!((fused[0].score - 1.0 / 3.0).abs() < PARITY);
 }
 
 #[test]
 fn nothing_degenerate_and_the_threshold_itself() {
     assert!(fuse(&[], &Fusion::of_annotators(0.5)).is_empty());
-    assert!(fuse(&[reader(1.0, &[]), reader(1.0, &[])], &Fusion::of_annotators(0.5)).is_empty());
+    assert!(fuse(&[annotator(1.0, &[]), annotator(1.0, &[])], &Fusion::of_annotators(0.5)).is_empty());
     let line = Boxed { label: 0, score: 1.0, xyxy: [0.2, 0.2, 0.2, 0.7] };
     let nan = Boxed { label: 0, score: 1.0, xyxy: [0.2, f64::NAN, 0.4, 0.7] };
-    assert!(fuse(&[reader(1.0, &[line, nan])], &Fusion::of_annotators(0.5)).is_empty());
+    assert!(fuse(&[annotator(1.0, &[line, nan])], &Fusion::of_annotators(0.5)).is_empty());
     // IoU of exactly one half does not join.
     let a = Boxed { label: 0, score: 1.0, xyxy: [0.0, 0.0, 0.5, 0.5] };
     let b = Boxed { label: 0, score: 1.0, xyxy: [0.0, 0.0, 1.0, 0.5] };
-    assert_eq!(fuse(&[reader(1.0, &[a]), reader(1.0, &[b])], &Fusion::of_annotators(0.5)).len(), 2);
+    assert_eq!(fuse(&[annotator(1.0, &[a]), annotator(1.0, &[b])], &Fusion::of_annotators(0.5)).len(), 2);
 }
 
 #[test]
 fn a_score_of_zero_everywhere_gives_numbers() {
     let zero = |xyxy| Boxed { label: 0, score: 0.0, xyxy };
-    let readers = [reader(1.0, &[zero([0.1, 0.1, 0.5, 0.5])]), reader(1.0, &[zero([0.1, 0.1, 0.5, 0.6])])];
+    let annotators = [annotator(1.0, &[zero([0.1, 0.1, 0.5, 0.5])]), annotator(1.0, &[zero([0.1, 0.1, 0.5, 0.6])])];
     for confidence in [Confidence::Avg, Confidence::Max, Confidence::BoxAndModelAvg, Confidence::AbsentModelAwareAvg] {
-        let fused = fuse(&readers, &Fusion { confidence, ..Fusion::of_annotators(0.5) });
+        let fused = fuse(&annotators, &Fusion { confidence, ..Fusion::of_annotators(0.5) });
         assert!(fused.iter().all(|f| f.xyxy.iter().all(|v| v.is_finite()) && f.score == 0.0), "{fused:?}");
     }
 }
@@ -161,11 +165,11 @@ proptest! {
     #[test]
     fn fusion_has_no_unit(scale in 0.05f64..1.0, boxes in prop::collection::vec((0usize..3, 0.0f64..0.5, 0.0f64..0.5, 0.05f64..0.5, 0.05f64..0.5), 0..12)) {
         let at = |k: f64| {
-            let mut readers = vec![Reader { weight: 1.0, boxes: Vec::new() }; 3];
+            let mut annotators = vec![Annotator { weight: 1.0, boxes: Vec::new() }; 3];
             for (r, x, y, w, h) in &boxes {
-                readers[*r].boxes.push(Marked { label: 0, score: 1.0, xyxy: [x * k, y * k, (x + w) * k, (y + h) * k] });
+                annotators[*r].boxes.push(AnnotatedBox { label: 0, score: 1.0, xyxy: [x * k, y * k, (x + w) * k, (y + h) * k] });
             }
-            fuse(&readers, &Fusion::of_annotators(0.5))
+            fuse(&annotators, &Fusion::of_annotators(0.5))
         };
         let (one, scaled) = (at(1.0), at(scale));
         prop_assert_eq!(one.len(), scaled.len());

@@ -58,20 +58,20 @@ fn folder(metadata: &str, splits: &str) -> tempfile::TempDir {
 }
 
 #[test]
-fn frontal_views_with_official_splits_reports_and_labels() {
+fn frontal_projections_with_official_splits_reports_and_labels() {
     let dir = folder(METADATA, SPLITS);
     let listing = list(dir.path(), &OPTIONS).unwrap();
     let images: Vec<_> = listing
         .images
         .iter()
-        .map(|i| (i.image_id.as_str(), i.study_id.as_str(), i.split, i.view, i.path.as_str()))
+        .map(|i| (i.image_id.as_str(), i.study_id.as_str(), i.split, i.projection, i.path.as_str()))
         .collect();
     let expected = [
         ("aa", "s50000001", Split::Train, Projection::Pa, "files/p10/p10000001/s50000001/aa.jpg"),
         ("ba", "s50000002", Split::Train, Projection::Ap, "files/p10/p10000001/s50000002/ba.png"),
     ];
     assert_eq!(images, expected);
-    assert_eq!(listing.notes["views_left_out"], 2, "the lateral one and the one without a view");
+    assert_eq!(listing.notes["views_left_out"], 2, "the lateral one and the one without a projection");
     let failures: Vec<_> = listing.failures.iter().map(|f| (f.code, f.split, f.path.as_str())).collect();
     let expected = [
         ("missing_file", Split::Test, "files/p12/p12000001/s50000004/da.jpg"),
@@ -84,13 +84,13 @@ fn frontal_views_with_official_splits_reports_and_labels() {
         reports,
         [file("files/p10/p10000001/s50000001.txt"), file("mimic-cxr-reports/files/p10/p10000001/s50000002.txt")]
     );
-    let first = &listing.studies[0].findings;
+    let first = &listing.studies[0].labels;
     assert_eq!(first.len(), 14);
     assert!(first.contains(&("No Finding", LabelState::Positive)));
     assert!(first.contains(&("Support Devices", LabelState::Negative)));
     assert!(first.contains(&("Fracture", LabelState::Uncertain)));
     assert!(first.contains(&("Cardiomegaly", LabelState::Blank)));
-    assert!(listing.studies[1].findings.is_empty());
+    assert!(listing.studies[1].labels.is_empty());
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What a folder lists, and what reading a file tells.
+//! Listing a folder, reading files, and the codes of what cannot be read.
 
 use std::fs;
 
@@ -6,13 +6,13 @@ use image::{GrayImage, Luma};
 
 use super::*;
 
-fn film() -> GrayImage {
+fn gradient() -> GrayImage {
     GrayImage::from_fn(96, 80, |x, y| Luma([((x + 2 * y) % 256) as u8]))
 }
 
 fn png() -> Vec<u8> {
     let mut bytes = std::io::Cursor::new(Vec::new());
-    film().write_to(&mut bytes, image::ImageFormat::Png).unwrap();
+    gradient().write_to(&mut bytes, image::ImageFormat::Png).unwrap();
     bytes.into_inner()
 }
 
@@ -58,7 +58,7 @@ fn folders_are_listed_by_extension_or_content() {
         ("b/deep/x", "b/deep/x.JPG"),
         ("scan", "scan"),
     ];
-    assert_eq!(found, expected, "two files of one stem are told apart by their extension");
+    assert_eq!(found, expected, "two files of one stem differ by their extension");
     assert_eq!(listed.ignored, 2);
     assert!(listed.failures.is_empty());
     assert_eq!(list_folder(&dir.path().join("nowhere"), "report").unwrap_err().exit().code(), 66);
@@ -67,7 +67,7 @@ fn folders_are_listed_by_extension_or_content() {
 }
 
 #[test]
-fn links_that_lead_nowhere_are_told() {
+fn dangling_links_become_failures() {
     let dir = tempfile::tempdir().unwrap();
     std::os::unix::fs::symlink("gone.png", dir.path().join("link.png")).unwrap();
     let listed = list_folder(dir.path(), "report").unwrap();
@@ -88,7 +88,7 @@ fn a_radiograph_is_read_or_the_reason_has_a_code() {
     fs::write(dir.path().join("text.png"), "text").unwrap();
     let radiograph = read_radiograph(dir.path(), &row("good.png"), &options).unwrap();
     assert_eq!((radiograph.width, radiograph.height), (96, 80));
-    assert_eq!(radiograph.pixels, film().into_raw());
+    assert_eq!(radiograph.pixels, gradient().into_raw());
     let code = |row: &ImageRow| read_radiograph(dir.path(), row, &options).unwrap_err().code;
     assert_eq!(code(&row("text.png")), "not_an_image");
     assert_eq!(code(&row("gone.png")), "missing_file");
@@ -104,4 +104,15 @@ fn files_longer_than_any_radiograph_are_not_read() {
     let path = dir.path().join("huge.dcm");
     fs::File::create(&path).unwrap().set_len(1 << 30).unwrap();
     assert_eq!(measure(&path, &DecodeOptions::default()).unwrap_err().code, "too_large");
+}
+
+#[test]
+fn a_refused_dicom_file_names_the_override_that_exists() {
+    let error = SourceError::of_decoding(&DecodeError::NotDeidentified);
+    assert_eq!(error.code, "not_deidentified");
+    assert!(
+        error.message.contains("not marked as de-identified") && error.message.contains("--set ingest.allow_phi=true")
+    );
+    let other = DecodeError::EmptyFile;
+    assert_eq!(SourceError::of_decoding(&other).message, other.to_string());
 }

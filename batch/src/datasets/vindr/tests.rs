@@ -1,4 +1,4 @@
-//! Both layouts from small hand-made folders, and what is wrong with single rows.
+//! Both layouts from small hand-made folders; unusable rows.
 
 use std::fs;
 
@@ -61,11 +61,14 @@ fn physionet_layout_whatever_the_order_of_columns() {
     assert_eq!(fused.len(), 1);
     assert_eq!((fused[0].x_min, fused[0].y_min, fused[0].x_max, fused[0].y_max), (10.5, 20.5, 61.0, 69.5));
     assert_eq!((fused[0].n_readers, fused[0].accepted, fused[0].class_name.as_str()), (Some(2), true, "Cardiomegaly"));
-    assert!((fused[0].score - 2.0 / 3.0).abs() < 1e-6, "the reader who found nothing counts: {}", fused[0].score);
-    let readers: Vec<_> =
+    assert!((fused[0].score - 2.0 / 3.0).abs() < 1e-6, "the annotator without a box counts: {}", fused[0].score);
+    let annotators: Vec<_> =
         a.rows.iter().filter(|r| r.source == "reader").map(|r| r.reader_id.clone().unwrap()).collect();
-    assert_eq!(readers, ["R1", "R2"]);
-    assert!(matches!(&listing.images[1].labels, Labels::Readers(r) if r.len() == 3), "global labels add a reader");
+    assert_eq!(annotators, ["R1", "R2"]);
+    assert!(
+        matches!(&listing.images[1].labels, Labels::Annotators(a) if a.len() == 3),
+        "image labels add an annotator"
+    );
     // The consensus is taken as it is: two boxes of one class that overlap stay two.
     let t = lesion_rows(&listing.images[2], Some((100, 100)), &rule);
     assert_eq!((t.n_boxes, t.rows.len()), (Some(2), 2));
@@ -81,7 +84,7 @@ fn kaggle_layout_has_unlabelled_test_images() {
     let listing = list(dir.path(), &OPTIONS).unwrap();
     assert_eq!(listing.layout, "vindr-kaggle");
     assert_eq!(listing.images[1].image_id, "q");
-    assert_eq!((listing.images[1].split, &listing.images[1].labels), (Split::Test, &Labels::Unread));
+    assert_eq!((listing.images[1].split, &listing.images[1].labels), (Split::Test, &Labels::Unannotated));
     assert_eq!(
         lesion_rows(&listing.images[1], Some((9, 9)), &FusionRule { iou_min: 0.5, min_annotators: 1 }).n_boxes,
         None
@@ -124,11 +127,11 @@ e,R1,Edema,1,1,3,3
         (line(12), "inverted_box"),
     ];
     assert_eq!(found, expected);
-    assert!(matches!(&listing.images[0].labels, Labels::Readers(r) if r["R1"].len() == 1));
-    // No usable row: not a normal image, an unread one.
+    assert!(matches!(&listing.images[0].labels, Labels::Annotators(a) if a["R1"].len() == 1));
+    // Without a usable row an image is unannotated, not normal.
     let d = listing.images.iter().find(|i| i.image_id == "d").unwrap();
-    assert_eq!(d.labels, Labels::Unread);
-    assert_eq!(listing.images.iter().find(|i| i.image_id == "c").map(|i| &i.labels), Some(&Labels::Unread));
+    assert_eq!(d.labels, Labels::Unannotated);
+    assert_eq!(listing.images.iter().find(|i| i.image_id == "c").map(|i| &i.labels), Some(&Labels::Unannotated));
 }
 
 #[test]
@@ -139,9 +142,9 @@ fn files_that_cannot_be_used_are_errors_with_their_exit_code() {
     };
     assert_eq!(code(&[("readme.txt", "")], &OPTIONS), Some(66), "no layout");
     assert_eq!(code(&[("annotations/annotations_train.csv", "")], &LABELS), Some(65), "empty file");
-    let no_reader = "image_id,class_name,x_min,y_min,x_max,y_max\n";
-    assert_eq!(code(&[("annotations/annotations_train.csv", no_reader)], &LABELS), Some(65), "no rad_id");
-    assert_eq!(code(&[("annotations/annotations_test.csv", no_reader)], &LABELS), None, "the consensus has none");
+    let no_annotator = "image_id,class_name,x_min,y_min,x_max,y_max\n";
+    assert_eq!(code(&[("annotations/annotations_train.csv", no_annotator)], &LABELS), Some(65), "no rad_id");
+    assert_eq!(code(&[("annotations/annotations_test.csv", no_annotator)], &LABELS), None, "the consensus has none");
     assert_eq!(code(&[("annotations/annotations_train.csv", TRAIN)], &OPTIONS), Some(66), "no radiographs");
     assert_eq!(code(&[("annotations/annotations_train.csv", TRAIN)], &LABELS), None);
     let dir = folder(&[("train.csv", "x")]);
@@ -165,7 +168,7 @@ fn an_image_in_train_and_test_is_tested_on_only() {
 }
 
 #[test]
-fn the_order_of_rows_decides_nothing() {
+fn the_order_of_rows_has_no_effect() {
     let mut lines: Vec<&str> = TRAIN.lines().skip(1).collect();
     lines.push("R1,61,12,Cardiomegaly,a,22,68");
     let header = TRAIN.lines().next().unwrap();
@@ -182,7 +185,7 @@ fn the_order_of_rows_decides_nothing() {
     lines.reverse();
     assert_eq!(forward, rows(&lines));
     let fused: Vec<_> = forward[0].rows.iter().filter(|r| r.source == "fused").collect();
-    assert_eq!((fused.len(), fused[0].n_readers), (1, Some(2)), "two boxes of one reader count once");
+    assert_eq!((fused.len(), fused[0].n_readers), (1, Some(2)), "two boxes of one annotator count once");
 }
 
 #[test]
@@ -194,12 +197,12 @@ fn boxes_beyond_the_edge_are_clipped_and_outside_ones_reported() {
     let fused: Vec<_> = lesions.rows.iter().filter(|r| r.source == "fused").collect();
     assert_eq!(fused.len(), 1);
     assert_eq!((fused[0].x_min, fused[0].y_min, fused[0].x_max, fused[0].y_max), (0.0, 2.0, 30.0, 80.0));
-    let reader = lesions.rows.iter().find(|r| r.source == "reader").unwrap();
-    assert_eq!((reader.x_min, reader.y_max), (0.0, 80.0));
+    let drawn = lesions.rows.iter().find(|r| r.source == "reader").unwrap();
+    assert_eq!((drawn.x_min, drawn.y_max), (0.0, 80.0));
     assert_eq!(lesions.outside.len(), 1);
     assert_eq!((lesions.n_boxes, lesions.rows.len()), (Some(1), 2));
     let unsized_ = lesion_rows(&listing.images[0], None, &FusionRule { iou_min: 0.5, min_annotators: 1 });
-    assert_eq!((unsized_.rows.len(), unsized_.outside.len()), (4, 0), "only the size tells what lies outside");
+    assert_eq!((unsized_.rows.len(), unsized_.outside.len()), (4, 0), "outside is known only with the size");
     assert!(unsized_.rows.iter().all(|r| r.x_min >= 0.0));
 }
 
@@ -222,8 +225,8 @@ fn the_vinbigdata_sample_is_read_whole() {
     assert_eq!(count("reader"), 8185);
     assert_eq!(lesions.iter().filter(|l| l.n_boxes == Some(0)).count(), 733);
     let readings: usize =
-        listing.images.iter().map(|i| if let Labels::Readers(r) = &i.labels { r.len() } else { 0 }).sum();
-    assert_eq!(readings, 4500, "three readers an image");
+        listing.images.iter().map(|i| if let Labels::Annotators(a) = &i.labels { a.len() } else { 0 }).sum();
+    assert_eq!(readings, 4500, "three annotators an image");
     assert!(count("fused") < 8185 && count("fused") > 8185 / 3, "{}", count("fused"));
     let agreement =
         |r: &d2r_contracts::tables::LesionRow| (r.score * 3.0 - r.n_readers.unwrap_or(0) as f32).abs() < 1e-5;

@@ -13,7 +13,8 @@ use rayon::prelude::*;
 use super::Settings;
 use crate::context::Context;
 use crate::datasets::lesion_rows::lesion_rows;
-use crate::datasets::listing::{ListedImage, ListedStudy, Listing, Projection, ReportSource, Split};
+use crate::datasets::listing::{ListedImage, ListedStudy, Listing, ReportSource, Split};
+use crate::datasets::projection::Projection;
 use crate::datasets::report_sections::{NoSection, Section, SectionText, section};
 use crate::datasets::source::{SourceError, measure};
 use crate::error::Result;
@@ -89,7 +90,7 @@ pub fn read(ctx: &Context, root: &Path, listing: &Listing, settings: &Settings) 
             Some(Ok(row)) => part.reports.push(row),
             Some(Err(row)) => part.failures.push(row),
         }
-        part.findings.extend(study.findings.iter().map(|(label, state)| FindingRow {
+        part.findings.extend(study.labels.iter().map(|(label, state)| FindingRow {
             study_id: study.study_id.clone(),
             report_id: None,
             origin: "reference".into(),
@@ -122,7 +123,7 @@ fn read_image(root: &Path, image: &ListedImage, settings: &Settings) -> ReadImag
         image_id: image.image_id.clone(),
         study_id: image.study_id.clone(),
         subject_id: image.subject_id.clone(),
-        view: image.view.as_str().into(),
+        view: image.projection.as_str().into(),
         path: image.path.clone(),
         width: None,
         height: None,
@@ -143,7 +144,7 @@ fn read_image(root: &Path, image: &ListedImage, settings: &Settings) -> ReadImag
                 // The file's own word on its view is nearer than the dataset's.
                 match measured.decoded.view.as_deref().map_or(Projection::Unknown, Projection::parse) {
                     Projection::Unknown => {}
-                    view => row.view = view.as_str().into(),
+                    projection => row.view = projection.as_str().into(),
                 }
             }
         }

@@ -13,7 +13,7 @@ use d2r_contracts::vocabulary::Vocabulary;
 use rayon::prelude::*;
 
 use crate::context::{Context, StageResult};
-use crate::datasets::prior_filter::learnt;
+use crate::datasets::prior_filter::without_prior_mentions;
 use crate::datasets::source::{SourceError, read_radiograph};
 use crate::detector::card::DetectorCard;
 use crate::error::{Error, Result};
@@ -185,7 +185,9 @@ fn new_alignment(ctx: &Context, text: &TextTokens, d_visual: i64) -> Result<Alig
 /// Reports of the training split without what is not learnt.
 fn to_learn_from(ctx: &Context, rows: Vec<ReportRow>) -> Vec<ReportRow> {
     let rule = ctx.config.report.train.prior_mentions;
-    rows.into_iter().filter_map(|row| Some(ReportRow { text_clean: learnt(&row.text_clean, rule)?, ..row })).collect()
+    rows.into_iter()
+        .filter_map(|row| Some(ReportRow { text_clean: without_prior_mentions(&row.text_clean, rule)?, ..row }))
+        .collect()
 }
 
 fn section(ctx: &Context, rows: Vec<ReportRow>) -> Vec<ReportRow> {
