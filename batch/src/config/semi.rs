@@ -61,7 +61,7 @@ impl SemiConfig {
 #[serde(rename_all = "snake_case")]
 pub enum TeacherStart {
     /// A copy of the student, as published.
-    PreviewModel,
+    Student,
     /// The moving average of the burn-in's students: a better teacher after a short burn-in.
     Average,
 }
@@ -139,7 +139,7 @@ impl Default for SemiConfig {
             unlabelled_weight: 1.0,
             box_loss_weight: 1.0,
             ema_keep_rate: 0.9996,
-            teacher_start: TeacherStart::PreviewModel,
+            teacher_start: TeacherStart::Student,
             teacher_every: 1,
             ramp_steps: 0,
             filter_empty: false,
