@@ -1,4 +1,4 @@
-//! Images per second of a detector run's training step and inference, on random films, as one line of JSON; for
+//! Images per second of a detector run's training step and inference, on random images, as one line of JSON; for
 //! `tests/bench/detector.py`, which measures torchvision's detectors the same way.
 
 use std::path::PathBuf;
@@ -9,6 +9,7 @@ use d2r_batch::Result;
 use d2r_batch::config::detector::{DetectorTrainConfig, OptimizerKind};
 use d2r_batch::config::{Layers, resolve};
 use d2r_batch::detector::card::load_detector;
+use d2r_batch::detector::detector::BatchNormStatistics;
 use d2r_batch::detector::rcnn::sampler::Draw;
 use d2r_batch::detector::target::{BatchTargets, Target};
 use d2r_batch::detector::train::supervised::optimizer;
@@ -22,16 +23,16 @@ struct Args {
     /// A finished detector run.
     #[arg(long)]
     run: PathBuf,
-    /// Side of the square films, pixels.
+    /// Size of the square images, pixels.
     #[arg(long, default_value_t = 320)]
     size: i64,
-    /// Films per step.
+    /// Images per step.
     #[arg(long, default_value_t = 2)]
     batch: i64,
-    /// Timed steps; one more goes before.
+    /// Timed steps, after one that is not timed.
     #[arg(long, default_value_t = 3)]
     steps: u32,
-    /// Device.
+    /// `cpu` or `cuda`.
     #[arg(long, default_value = "cpu")]
     device: String,
     /// Scores above this are detections.
@@ -45,7 +46,7 @@ fn synchronise(device: Device) {
     }
 }
 
-/// Seconds per call after one call that does not count.
+/// Mean seconds per call, after one call that is not timed.
 fn timed(steps: u32, device: Device, mut call: impl FnMut() -> Result<()>) -> Result<f64> {
     call()?;
     synchronise(device);
@@ -77,7 +78,8 @@ fn main() -> Result<()> {
     let mut optimizer = optimizer(&detector, &config)?;
     let mut draw = Draw::Random(Box::new(ChaCha8Rng::seed_from_u64(1)));
     let training = timed(args.steps, device, || {
-        let losses = detector.losses(&images, BatchTargets::labelled(&targets), &mut draw)?;
+        let targets = BatchTargets::labelled(&targets);
+        let losses = detector.losses(&images, targets, &mut draw, BatchNormStatistics::Updated)?;
         optimizer.backward(&losses.total())?;
         optimizer.step(1.0);
         Ok(())

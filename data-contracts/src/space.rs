@@ -15,6 +15,13 @@ pub enum Original {}
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Model {}
 
+/// Width and height of an image, pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageSize {
+    pub width: u32,
+    pub height: u32,
+}
+
 /// The affine map between a radiograph's own pixels and a model's input:
 /// `model = original * scale + pad`, per axis.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]

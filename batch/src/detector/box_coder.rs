@@ -1,5 +1,5 @@
 //! The classic box coder (R-CNN, Girshick et al. 2014): shifts of the centre in units of the reference's size and
-//! logarithms of the ratio of sizes, each times a weight. Inputs and outputs f32 `[P, 4]`.
+//! logarithms of the size ratios, each times a weight. Boxes are corners; inputs and outputs f32 `[P, 4]`.
 
 use tch::Tensor;
 
@@ -7,7 +7,7 @@ use tch::Tensor;
 pub const RPN_WEIGHTS: [f64; 4] = [1.0, 1.0, 1.0, 1.0];
 /// Weights of the box head.
 pub const ROI_WEIGHTS: [f64; 4] = [10.0, 10.0, 5.0, 5.0];
-/// Largest logarithm that is decoded: ln(1000 / 16).
+/// Bound of the decoded logarithms: ln(1000 / 16).
 pub const LOG_MAX: f64 = 4.135_166_556_742_356;
 
 /// Width, height, centre x, centre y.
@@ -18,7 +18,7 @@ fn size_and_centre(boxes: &Tensor) -> [Tensor; 4] {
     [width, height, x, y]
 }
 
-/// Deltas that move `references` onto `boxes`.
+/// Deltas from `references` to `boxes`.
 pub fn encode(boxes: &Tensor, references: &Tensor, weights: [f64; 4]) -> Tensor {
     let [width, height, x, y] = size_and_centre(references);
     let [wanted_width, wanted_height, wanted_x, wanted_y] = size_and_centre(boxes);

@@ -1,9 +1,9 @@
 //! The lesion detectors behind one interface: FCOS (arXiv:1904.01355) and Faster R-CNN (arXiv:1506.01497) on a ResNet
 //! feature pyramid. `losses` takes images and targets, `detect` takes images; boxes are in model pixels throughout.
-//! Out of tensors here and nowhere else: each batch's candidates are copied to the host once per stage.
+//! Candidates are copied from the device to the host once per batch and stage; suppression runs on the host.
 
 use d2r_contracts::labels::LESION_CLASSES;
-use d2r_contracts::space::Model;
+use d2r_contracts::space::{ImageSize, Model};
 use tch::{Device, Tensor, nn};
 
 use crate::config::detector::{Architecture, BackboneNorm, DetectorModelConfig, Profile};
@@ -11,10 +11,11 @@ use crate::detector::detection::{Detection, PseudoBoxes};
 use crate::detector::fcos::candidates::{Ranking, select};
 use crate::detector::fcos::head::{FcosHead, HeadShape};
 use crate::detector::fcos::losses;
-use crate::detector::fcos::points::{Level, levels};
 use crate::detector::fpn::{Fpn, TopLevels};
 use crate::detector::losses::DetectionLosses;
-use crate::detector::rcnn::faster_rcnn::{FasterRcnn, PyramidInput};
+use crate::detector::pyramid::{Grid, Pyramid, levels};
+use crate::detector::rcnn::faster_rcnn::FasterRcnn;
+use crate::detector::rcnn::rpn::ProposalCounts;
 use crate::detector::rcnn::sampler::Draw;
 use crate::detector::resnet::{DEPTHS, ResNet, TrunkShape};
 use crate::detector::target::BatchTargets;
@@ -38,13 +39,16 @@ pub struct Detector {
     classes: i64,
 }
 
-/// The pyramid of a batch.
-struct Pyramid {
-    maps: Vec<Tensor>,
-    levels: Vec<Level>,
+/// What a training pass does to the running statistics of batch norms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BatchNormStatistics {
+    /// They follow the batch.
+    Updated,
+    /// They stay as they were: for images unlike those of inference, such as strongly augmented ones.
+    Frozen,
 }
 
-/// Stages that `frozen_stages` keeps from learning, in order.
+/// Parameter prefixes of the backbone's stages, in the order in which `frozen_stages` freezes them.
 const STAGES: [&[&str]; 5] = [
     &["backbone.body.conv1.", "backbone.body.bn1."],
     &["backbone.body.layer1."],
@@ -54,7 +58,7 @@ const STAGES: [&[&str]; 5] = [
 ];
 
 impl Detector {
-    /// A detector of the 22 lesion classes with fresh weights, drawn from `tch`'s global generator.
+    /// A detector of the 22 lesion classes with random weights, drawn from `tch`'s global generator.
     ///
     /// # Errors
     /// [`Error::Config`] for sizes that do not fit together.
@@ -96,7 +100,6 @@ impl Detector {
         Ok(Self { vs, config: config.clone(), body, fpn, head, classes })
     }
 
-    /// The variables.
     pub fn variables(&self) -> &nn::VarStore {
         &self.vs
     }
@@ -106,7 +109,6 @@ impl Detector {
         &mut self.vs
     }
 
-    /// Where the detector runs.
     pub fn device(&self) -> Device {
         self.vs.device()
     }
@@ -116,53 +118,39 @@ impl Detector {
         self.classes
     }
 
-    /// Score from which detections are given.
+    /// Detections score strictly above this.
     pub fn score_min(&self) -> f64 {
         self.config.score_min
     }
 
-    /// Where the raw uncertainty of each side of a mirrored film's box stands, in the order of
-    /// [`Detection::edge_logits`].
-    pub fn mirrored_edges(&self) -> [usize; 4] {
-        match self.config.architecture {
-            Architecture::FasterRcnn => [1, 0, 2, 3],
-            Architecture::Fcos => [2, 1, 0, 3],
-        }
-    }
-
-    /// Losses of a batch in training mode. `images`: f32 `[B, 1 or 3, H, W]`, normalised, sides multiples of 32.
+    /// Losses of a batch in training mode. `images`: f32 `[B, 1 or 3, H, W]`, normalised, sides multiples of 32. `draw`
+    /// chooses anchors and regions; Faster R-CNN also seeds `tch`'s global generator from it.
     ///
     /// # Errors
     /// [`Error::BadData`] when training has diverged.
-    pub fn losses(&self, images: &Tensor, targets: BatchTargets, draw: &mut Draw) -> Result<DetectionLosses> {
-        let sizes = whole(images)?;
-        let pyramid = self.pyramid(images, true)?;
-        match &self.head {
-            Head::Fcos(head) => {
-                let outputs = head.forward(&pyramid.maps);
-                Ok(losses::losses(self.config.profile, &pyramid.levels, &outputs, targets))
-            }
-            Head::FasterRcnn(rcnn) => rcnn.losses(&pyramid.of(&sizes), targets, draw),
-        }
-    }
-
-    /// The same, but the running statistics of batch norms stay as they were: for images that are not like those the
-    /// detector will be asked about.
-    ///
-    /// # Errors
-    /// Those of [`Detector::losses`].
-    pub fn losses_without_statistics(
+    pub fn losses(
         &self,
         images: &Tensor,
         targets: BatchTargets,
         draw: &mut Draw,
+        statistics: BatchNormStatistics,
     ) -> Result<DetectionLosses> {
-        let kept = (self.config.norm == BackboneNorm::Batch).then(|| RunningStatistics::of(&self.vs));
-        let losses = self.losses(images, targets, draw);
-        if let Some(kept) = kept {
-            kept.put_back();
+        let frozen = statistics == BatchNormStatistics::Frozen && self.config.norm == BackboneNorm::Batch;
+        let saved = frozen.then(|| RunningStatistics::of(&self.vs));
+        let losses = self.training_losses(images, targets, draw);
+        if let Some(saved) = saved {
+            saved.restore();
         }
         losses
+    }
+
+    fn training_losses(&self, images: &Tensor, targets: BatchTargets, draw: &mut Draw) -> Result<DetectionLosses> {
+        let sizes = unpadded_sizes(images)?;
+        let pyramid = self.pyramid(images, true)?;
+        match &self.head {
+            Head::Fcos(head) => Ok(losses::losses(self.config.profile, &head.forward(&pyramid), targets)),
+            Head::FasterRcnn(rcnn) => rcnn.losses(&pyramid, &sizes, targets, draw),
+        }
     }
 
     /// Detections per image, best first, clipped to the image. `images` as for [`Detector::losses`].
@@ -170,38 +158,36 @@ impl Detector {
     /// # Errors
     /// [`Error::BadData`] when the network's output is not finite; [`Error::Torch`] when libtorch refuses.
     pub fn detect(&self, images: &Tensor) -> Result<Vec<Vec<Detection<Model>>>> {
-        self.detect_sized(images, &whole(images)?)
+        self.detect_sized(images, &unpadded_sizes(images)?)
     }
 
-    /// The same for images of different sizes, padded at the right and the bottom. `sizes`: width and height of each.
+    /// The same for images of different sizes, padded at the right and the bottom. `sizes`: of each image without padding.
     ///
     /// # Errors
     /// Those of [`Detector::detect`].
-    pub fn detect_sized(&self, images: &Tensor, sizes: &[(f32, f32)]) -> Result<Vec<Vec<Detection<Model>>>> {
+    pub fn detect_sized(&self, images: &Tensor, sizes: &[ImageSize]) -> Result<Vec<Vec<Detection<Model>>>> {
         let _no_grad = tch::no_grad_guard();
         let pyramid = self.pyramid(images, false)?;
         match &self.head {
-            Head::Fcos(head) => {
-                let outputs = head.forward(&pyramid.maps);
-                select((&pyramid.levels, &outputs), sizes, Ranking::ClassAndCentre, &self.config)
-            }
-            Head::FasterRcnn(rcnn) => rcnn.detect(&pyramid.of(sizes), &self.config, false),
+            Head::Fcos(head) => select(&head.forward(&pyramid), sizes, Ranking::ClassAndCentre, &self.config),
+            Head::FasterRcnn(rcnn) => rcnn.detect(&pyramid, sizes, &self.config, ProposalCounts::Inference),
         }
     }
 
-    /// What this detector, as a teacher, proposes for a student: everything above `score_min`.
+    /// Detections of this detector as a teacher, for pseudo-labels: all that score above `score_min`.
     ///
     /// # Errors
     /// [`Error::BadData`] when the output is not finite.
     pub fn pseudo_boxes(&self, images: &Tensor) -> Result<PseudoBoxes> {
         let _no_grad = tch::no_grad_guard();
-        let sizes = whole(images)?;
+        let sizes = unpadded_sizes(images)?;
         let pyramid = self.pyramid(images, false)?;
-        match (&self.head, self.config.profile) {
-            (Head::Fcos(head), profile) => {
-                let outputs = head.forward(&pyramid.maps);
-                let ranked = |ranking| select((&pyramid.levels, &outputs), &sizes, ranking, &self.config);
-                if profile == Profile::Utv2 {
+        let utv2 = self.config.profile == Profile::Utv2;
+        match &self.head {
+            Head::Fcos(head) => {
+                let outputs = head.forward(&pyramid);
+                let ranked = |ranking| select(&outputs, &sizes, ranking, &self.config);
+                if utv2 {
                     return Ok(PseudoBoxes {
                         classes: ranked(Ranking::Class)?,
                         edges: ranked(Ranking::ClassAndEdges)?,
@@ -210,35 +196,37 @@ impl Detector {
                 let classes = ranked(Ranking::ClassAndCentre)?;
                 Ok(PseudoBoxes { edges: classes.clone(), classes })
             }
-            (Head::FasterRcnn(rcnn), profile) => {
-                let classes = rcnn.detect(&pyramid.of(&sizes), &self.config, profile == Profile::Utv2)?;
+            Head::FasterRcnn(rcnn) => {
+                // The published teacher takes the proposal counts of training.
+                let counts = if utv2 { ProposalCounts::Training } else { ProposalCounts::Inference };
+                let classes = rcnn.detect(&pyramid, &sizes, &self.config, counts)?;
                 Ok(PseudoBoxes { edges: classes.clone(), classes })
             }
         }
     }
 
     fn pyramid(&self, images: &Tensor, train: bool) -> Result<Pyramid> {
-        let (_, _, height, width) = images.size4()?;
+        let image = image_size(images)?;
         let stages = self.body.forward_t(images, train);
         let maps = self.fpn.forward_t(&stages[finest(&self.config) - 2..], train);
-        let cells: Vec<(i64, i64)> = maps.iter().map(|p| (p.size()[2], p.size()[3])).collect();
-        Ok(Pyramid { levels: levels((height, width), &cells, finest(&self.config)), maps })
+        let grid = |map: &Tensor| Grid { rows: map.size()[2], columns: map.size()[3] };
+        let grids: Vec<Grid> = maps.iter().map(grid).collect();
+        Ok(Pyramid { levels: levels(image, &grids, finest(&self.config)), maps })
     }
 }
 
-impl Pyramid {
-    fn of<'a>(&'a self, sizes: &'a [(f32, f32)]) -> PyramidInput<'a> {
-        PyramidInput { pyramid: &self.maps, levels: &self.levels, sizes }
-    }
+/// Height and width of the tensor, f32 `[B, C, H, W]`.
+fn image_size(images: &Tensor) -> Result<ImageSize> {
+    let (_, _, height, width) = images.size4()?;
+    Ok(ImageSize { width: width as u32, height: height as u32 })
 }
 
-/// Images without padding.
-fn whole(images: &Tensor) -> Result<Vec<(f32, f32)>> {
-    let (batch, _, height, width) = images.size4()?;
-    Ok(vec![(width as f32, height as f32); batch as usize])
+/// The size of each image of a batch without padding.
+fn unpadded_sizes(images: &Tensor) -> Result<Vec<ImageSize>> {
+    Ok(vec![image_size(images)?; images.size()[0] as usize])
 }
 
-/// The pyramid's finest level.
+/// Number of the pyramid's finest level: 2 for stride 4.
 fn finest(config: &DetectorModelConfig) -> usize {
     match config.architecture {
         Architecture::Fcos => config.min_level,
@@ -278,7 +266,10 @@ fn check(config: &DetectorModelConfig) -> Result<()> {
         return Ok(());
     }
     if config.profile == Profile::Utv2 && config.min_level != 3 {
-        return wrong("min_level", "is 3 in the utv2 profile: it has a scale for each of five levels".into());
+        return wrong(
+            "min_level",
+            "must be 3 in the utv2 profile, which has learned scales for the levels P3 to P7".into(),
+        );
     }
     if config.head_groups < 1 || config.fpn_channels < 1 || config.fpn_channels % config.head_groups != 0 {
         let problem = format!("{} does not divide fpn_channels = {}", config.head_groups, config.fpn_channels);

@@ -21,7 +21,7 @@ pub fn evaluate(detector: &Detector, set: &DetectionSet, batch_size: usize, stop
     let found = detect_set(detector, set, options, stop)?;
     let scored = |d: &Detection<Original>| ScoredBox { class_id: d.class_id, score: d.score, region: d.region };
     let images = set.examples.iter().zip(&found).map(|(example, found)| ImageBoxes {
-        truths: example.truths.iter().map(|&(class_id, region)| TruthBox { class_id, region }).collect(),
+        truths: example.truths.iter().map(|t| TruthBox { class_id: t.class_id, region: t.region }).collect(),
         detections: found.iter().map(scored).collect(),
     });
     let images: Vec<ImageBoxes> = images.collect();

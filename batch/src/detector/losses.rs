@@ -1,6 +1,6 @@
-//! The losses of the detectors and of FCOS in torchvision's profile: sigmoid focal loss (arXiv:1708.02002, alpha 0.25, gamma 2), GIoU loss (arXiv:1902.09630),
-//! binary cross-entropy of the centre-ness; all in f32, each the sum over points divided by the number of
-//! foreground points, at least 1. Without foreground the last two are a differentiable 0.
+//! The parts of a detector's loss, and functions for them: sigmoid focal loss (arXiv:1708.02002, alpha 0.25, gamma 2), GIoU
+//! loss (arXiv:1902.09630), smooth L1, binary cross-entropy of objectness and centre-ness. All f32; sums, not means. Over no
+//! points they are a differentiable 0.
 
 use tch::{Kind, Tensor};
 
@@ -14,7 +14,7 @@ const EPS: f64 = 1e-7;
 /// A part of the loss.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Part {
-    /// Classification of points or regions.
+    /// Classification of FCOS's points or of Faster R-CNN's regions.
     Class,
     /// Boxes of points or regions.
     Box,
@@ -42,6 +42,13 @@ impl Part {
     }
 }
 
+/// Losses of one stage of Faster R-CNN, scalars with gradients.
+#[derive(Debug)]
+pub struct ClassAndBoxLoss {
+    pub class: Tensor,
+    pub boxes: Tensor,
+}
+
 /// The parts of the loss; scalars with gradients, `None` where the architecture has no such part.
 #[derive(Debug)]
 pub struct DetectionLosses {
@@ -63,7 +70,7 @@ impl DetectionLosses {
         self.parts[part as usize].as_ref()
     }
 
-    /// The sum that supervised training descends.
+    /// The sum of all parts: the loss of supervised training.
     pub fn total(&self) -> Tensor {
         self.weighted(|_| 1.0)
     }
@@ -75,13 +82,13 @@ impl DetectionLosses {
         terms.reduce(|a, b| a + b).unwrap_or_else(|| Tensor::from(0.0f32))
     }
 
-    /// The mean of both, part by part; a part that only one has is left out.
+    /// The mean of two losses, part by part; a part that only one has is left out.
     pub fn mean(&self, other: &Self) -> Self {
         let both = Part::ALL.into_iter().filter_map(|p| Some((p, (self.get(p)? + other.get(p)?) * 0.5)));
         Self::new(both)
     }
 
-    /// The parts as one tensor without gradients, f32 `[5]`, 0 for those that do not exist, to be read back later.
+    /// The parts as one tensor without gradients on the device, f32 `[5]`, 0 for missing ones; see [`read_parts`].
     pub fn parts(&self) -> Tensor {
         let known = self.parts.iter().flatten().next().expect("losses have a part");
         let zero = known.detach().zeros_like();
@@ -111,18 +118,18 @@ pub fn objectness_loss(logits: &Tensor, wanted: &Tensor, weights: &Tensor) -> Te
     ((softplus(logits) - logits * wanted) * weights).sum(Kind::Float)
 }
 
-/// Smooth L1 entry by entry: square below `beta`, straight above; plain L1 for 0.
+/// Smooth L1 per entry: quadratic below `beta`, linear above; L1 for 0.
 pub fn smooth_l1(predicted: &Tensor, wanted: &Tensor, beta: f64) -> Tensor {
-    let gap = (predicted - wanted).abs();
+    let difference = (predicted - wanted).abs();
     if beta == 0.0 {
-        return gap;
+        return difference;
     }
-    let square = gap.square() * (0.5 / beta);
-    square.where_self(&gap.lt(beta), &(&gap - 0.5 * beta))
+    let quadratic = difference.square() * (0.5 / beta);
+    quadratic.where_self(&difference.lt(beta), &(&difference - 0.5 * beta))
 }
 
 /// Sum of the sigmoid focal loss. `logits`: f32 `[N, K]`; `positives`: i64 `[P]`, flat indices of the entries whose
-/// target is 1. Every entry counts as negative first; the few positives are then exchanged.
+/// target is 1. All entries are summed as negatives first, then the positives are replaced.
 pub fn sigmoid_focal_sum(logits: &Tensor, positives: &Tensor) -> Tensor {
     let flat = logits.reshape([-1]);
     let chosen = flat.index_select(0, positives);
@@ -130,13 +137,13 @@ pub fn sigmoid_focal_sum(logits: &Tensor, positives: &Tensor) -> Tensor {
     negative_focal(&flat).sum(Kind::Float) + (as_positive - negative_focal(&chosen)).sum(Kind::Float)
 }
 
-/// The same with a weight of 0 or 1 per image. `logits`: f32 `[B, N, K]`; `used`: f32 `[B]`; `positives` lie in used images.
+/// The same with a weight of 0 or 1 per image. `logits`: f32 `[B, N, K]`; `used`: f32 `[B]`; `positives` are in used images.
 pub fn sigmoid_focal_rows(logits: &Tensor, positives: &Tensor, used: &Tensor) -> Tensor {
     let unused = (-used + 1.0).view([-1, 1, 1]);
     sigmoid_focal_sum(logits, positives) - (negative_focal(logits) * unused).sum(Kind::Float)
 }
 
-/// What [`sigmoid_focal_sum`] charges for entries whose target is 0: subtracted, they cost nothing. `entries`: i64 `[P]`.
+/// The share of entries with target 0 in [`sigmoid_focal_sum`]: subtracted from it, they are ignored. `entries`: i64 `[P]`.
 pub fn sigmoid_focal_background(logits: &Tensor, entries: &Tensor) -> Tensor {
     negative_focal(&logits.reshape([-1]).index_select(0, entries)).sum(Kind::Float)
 }
@@ -161,7 +168,7 @@ pub fn giou_loss(predicted: &Tensor, wanted: &Tensor) -> Tensor {
 }
 
 /// Centre-ness of points inside their boxes (FCOS equation 3). `ltrb`: f32 `[P, 4]`, positive distances to the left,
-/// top, right and bottom side. Returns `[P]` in (0, 1].
+/// top, right and bottom edge. Returns `[P]` in (0, 1].
 pub fn centerness_target(ltrb: &Tensor) -> Tensor {
     let d = ltrb.unbind(1);
     let ratio = |a: &Tensor, b: &Tensor| a.minimum(b) / a.maximum(b);

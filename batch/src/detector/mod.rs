@@ -15,7 +15,7 @@ pub mod inference;
 pub mod iou;
 pub mod lesion_row;
 pub mod losses;
-pub mod profile;
+pub mod pyramid;
 pub mod rcnn;
 pub mod resnet;
 pub mod semi;

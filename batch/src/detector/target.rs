@@ -1,55 +1,53 @@
-//! What a detector learns from: boxes of one image, true or proposed by a teacher, and the same for a batch as tensors.
+//! Training targets of a detector: boxes of one image, annotated or pseudo-labels, and those of a batch as tensors.
 
 use d2r_contracts::boxes::BoxXyxy;
 use d2r_contracts::space::Model;
 use tch::{Device, Tensor};
 
-/// A box to find.
+/// A target box.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Target {
     /// Index of the class.
     pub class_id: i32,
-    /// Place, model pixels.
+    /// The bounding box, model pixels.
     pub region: BoxXyxy<Model>,
-    /// 1 for a true box, the teacher's score for a pseudo-label.
+    /// 1 for an annotated box, the teacher's score for a pseudo-label.
     pub score: f32,
-    /// Raw uncertainty of each side, as the teacher gave it (x1, x2, y1, y2 in Faster R-CNN; left, top, right, bottom
-    /// in FCOS).
+    /// The teacher's raw uncertainties of the edges (x_min, y_min, x_max, y_max).
     pub edge_logits: Option<[f32; 4]>,
 }
 
 impl Target {
-    /// A true box.
+    /// An annotated box.
     pub fn truth(class_id: i32, region: BoxXyxy<Model>) -> Self {
         Self { class_id, region, score: 1.0, edge_logits: None }
     }
 }
 
-/// Where the boxes come from.
+/// Source of the target boxes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Supervision {
-    /// Readers.
+    /// Annotators.
     Labelled,
-    /// The teacher.
+    /// The teacher: pseudo-labels.
     Pseudo,
 }
 
-/// Boxes to learn: those that teach classes, and those that teach sides (the same unless a teacher ranked them twice).
+/// Targets of a batch: boxes for the class losses and for the box losses (the same unless a teacher ranked them twice).
 #[derive(Debug, Clone, Copy)]
 pub struct BatchTargets<'a> {
-    /// One list per image, which may be empty.
+    /// For the class losses: one list per image, which may be empty.
     pub classes: &'a [Vec<Target>],
-    /// One list per image.
+    /// For the box losses: one list per image.
     pub edges: &'a [Vec<Target>],
-    /// Boxes that the teacher is not sure of: where they lie, their class (in Faster R-CNN: any class) is neither taught nor
-    /// denied. One list per image, or none at all.
+    /// Ignore regions: there, their class (in Faster R-CNN: any class) is neither a positive nor a negative example. One
+    /// list per image, or no list.
     pub ignored: &'a [Vec<Target>],
-    /// Where they come from.
     pub supervision: Supervision,
 }
 
 impl<'a> BatchTargets<'a> {
-    /// Readers' boxes.
+    /// Annotated boxes.
     pub fn labelled(boxes: &'a [Vec<Target>]) -> Self {
         Self { classes: boxes, edges: boxes, ignored: &[], supervision: Supervision::Labelled }
     }
@@ -60,9 +58,9 @@ impl<'a> BatchTargets<'a> {
 pub struct PaddedTargets {
     /// f32 `[B, G, 4]`, model pixels.
     pub boxes: Tensor,
-    /// f32 `[B, G]`, 0 where nothing is.
+    /// f32 `[B, G]`, 0 in the padding.
     pub scores: Tensor,
-    /// bool `[B, G]`.
+    /// bool `[B, G]`, false in the padding.
     pub present: Tensor,
 }
 

@@ -1,5 +1,5 @@
-//! Several looks at one film, by one detector or by a committee, at the film and at its mirror image: what they show is joined.
-//! With mirror images a mirrored film has mirrored boxes.
+//! Test-time augmentation (horizontal flip) and ensembling of detectors; merges their detections. A pass is one detector on
+//! one version of the images. With flip test-time augmentation the detections of a mirror image are mirrored.
 
 use d2r_contracts::boxes::BoxXyxy;
 use d2r_contracts::space::Model;
@@ -9,116 +9,121 @@ use crate::detector::detection::{Detection, PseudoBoxes};
 use crate::detector::detector::Detector;
 use crate::error::{Error, Result};
 
-/// Boxes of one class above this overlap are one lesion.
+/// Detections of one class with a larger IoU are merged.
 const IOU_MIN: f32 = 0.5;
 
-/// What one look shows: a list per film.
-type Look = Vec<Vec<Detection<Model>>>;
+/// Detections of one pass, one list per image.
+type Pass = Vec<Vec<Detection<Model>>>;
 
-/// Detections of films, by one look or by two. `flip_tta`: look at mirror images as well.
+/// Detections of a batch. `flip_tta`: merged from the images and their mirror images.
 ///
 /// # Errors
 /// Those of [`Detector::detect`].
-pub fn detect(detector: &Detector, images: &Tensor, flip_tta: bool) -> Result<Look> {
+pub fn detect(detector: &Detector, images: &Tensor, flip_tta: bool) -> Result<Vec<Vec<Detection<Model>>>> {
     if !flip_tta {
         return detector.detect(images);
     }
-    let turned = turned_back(detector.detect(&images.flip([3]))?, images, detector);
-    Ok(joined_looks(vec![detector.detect(images)?, turned], detector.score_min()))
+    let flipped = unflipped(detector.detect(&images.flip([3]))?, images);
+    Ok(merged_passes(vec![detector.detect(images)?, flipped], detector.score_min()))
 }
 
-/// What teachers propose for films together, each by one look or by two.
+/// Detections of an ensemble of teachers, for pseudo-labels. `flip_tta`: each with flip test-time augmentation.
 ///
 /// # Errors
 /// [`Error::Internal`] without a teacher; those of [`Detector::pseudo_boxes`].
 pub fn pseudo_boxes(teachers: &[&Detector], images: &Tensor, flip_tta: bool) -> Result<PseudoBoxes> {
     let (mut classes, mut edges) = (Vec::new(), Vec::new());
     for teacher in teachers {
-        let own = teacher.pseudo_boxes(images)?;
-        classes.push(own.classes);
-        edges.push(own.edges);
+        let found = teacher.pseudo_boxes(images)?;
+        classes.push(found.classes);
+        edges.push(found.edges);
         if flip_tta {
-            let turned = teacher.pseudo_boxes(&images.flip([3]))?;
-            classes.push(turned_back(turned.classes, images, teacher));
-            edges.push(turned_back(turned.edges, images, teacher));
+            let flipped = teacher.pseudo_boxes(&images.flip([3]))?;
+            classes.push(unflipped(flipped.classes, images));
+            edges.push(unflipped(flipped.edges, images));
         }
     }
-    let first = teachers.first().ok_or_else(|| Error::Internal("nobody labels unlabelled films".into()))?;
-    let join = |looks| joined_looks(looks, first.score_min());
-    Ok(PseudoBoxes { classes: join(classes), edges: join(edges) })
+    let first = teachers.first().ok_or_else(|| Error::Internal("pseudo-labels need at least one teacher".into()))?;
+    let merge = |passes| merged_passes(passes, first.score_min());
+    Ok(PseudoBoxes { classes: merge(classes), edges: merge(edges) })
 }
 
-/// Detections of mirror images of `images` as detections of the images.
-fn turned_back(look: Look, images: &Tensor, detector: &Detector) -> Look {
-    let (width, edges) = (images.size()[3] as f32, detector.mirrored_edges());
-    let of_film = |film: Vec<Detection<Model>>| film.iter().map(|d| mirrored(d, width, edges)).collect();
-    look.into_iter().map(of_film).collect()
+/// Detections of the mirror images of `images` as detections of the images.
+fn unflipped(pass: Pass, images: &Tensor) -> Pass {
+    let width = images.size()[3] as f32;
+    let of_image = |found: Vec<Detection<Model>>| found.iter().map(|d| mirrored(d, width)).collect();
+    pass.into_iter().map(of_image).collect()
 }
 
-/// A detection of a mirrored film as one of the film. `edges`: see [`Detector::mirrored_edges`].
-fn mirrored(d: &Detection<Model>, width: f32, edges: [usize; 4]) -> Detection<Model> {
-    let edge_stds = d.edge_stds.map(|[x_min, y_min, x_max, y_max]| [x_max, y_min, x_min, y_max]);
-    let edge_logits = d.edge_logits.map(|logits| edges.map(|i| logits[i]));
-    Detection { region: d.region.mirrored(width), edge_stds, edge_logits, ..*d }
-}
-
-/// Boxes per film of all looks together, those that score `score_min` or more. One look stays as it is.
-fn joined_looks(mut looks: Vec<Look>, score_min: f64) -> Look {
-    if looks.len() < 2 {
-        return looks.pop().unwrap_or_default();
+/// The detection in the mirror image of an image `width` pixels wide.
+fn mirrored(d: &Detection<Model>, width: f32) -> Detection<Model> {
+    let swapped = |[x_min, y_min, x_max, y_max]: [f32; 4]| [x_max, y_min, x_min, y_max];
+    Detection {
+        region: d.region.mirrored(width),
+        edge_logits: d.edge_logits.map(swapped),
+        edge_stds: d.edge_stds.map(swapped),
+        ..*d
     }
-    let films = looks.first().map_or(0, Vec::len);
-    let of_film = |film: usize| {
-        let mut found = joined(looks.iter_mut().map(|look| std::mem::take(&mut look[film])).collect());
+}
+
+/// Per image the merged detections of all passes that score `score_min` or more. A single pass is returned unchanged.
+fn merged_passes(mut passes: Vec<Pass>, score_min: f64) -> Pass {
+    if passes.len() < 2 {
+        return passes.pop().unwrap_or_default();
+    }
+    let images = passes.first().map_or(0, Vec::len);
+    let of_image = |image: usize| {
+        let mut found = merged(passes.iter_mut().map(|pass| std::mem::take(&mut pass[image])).collect());
         found.retain(|d| f64::from(d.score) >= score_min);
         found
     };
-    (0..films).map(of_film).collect()
+    (0..images).map(of_image).collect()
 }
 
-/// One box per place and class: the surest box stands for all of its class that overlap it by more than [`IOU_MIN`], together
-/// with the surest of these that each other look gave.
-fn joined(looks: Vec<Vec<Detection<Model>>>) -> Vec<Detection<Model>> {
-    let count = looks.len();
-    let of_look = |(look, found): (usize, Vec<Detection<Model>>)| found.into_iter().map(move |d| (look, d));
-    let mut left: Vec<(usize, Detection<Model>)> = looks.into_iter().enumerate().flat_map(of_look).collect();
+/// Merges the detections of one image, one list per pass. The highest-scoring detection forms a cluster with the best
+/// detection of each other pass among those of its class that overlap it by more than [`IOU_MIN`]; all of these are
+/// removed, and so on.
+fn merged(passes: Vec<Vec<Detection<Model>>>) -> Vec<Detection<Model>> {
+    let count = passes.len();
+    let of_pass = |(pass, found): (usize, Vec<Detection<Model>>)| found.into_iter().map(move |d| (pass, d));
+    let mut left: Vec<(usize, Detection<Model>)> = passes.into_iter().enumerate().flat_map(of_pass).collect();
     left.sort_by(|(_, a), (_, b)| b.score.total_cmp(&a.score));
-    let mut found = Vec::new();
+    let mut merged = Vec::new();
     while !left.is_empty() {
-        let (look, surest) = left.remove(0);
-        let there = |d: &Detection<Model>| d.class_id == surest.class_id && d.region.iou(&surest.region) > IOU_MIN;
-        let (mut heard, mut seen) = (vec![false; count], vec![surest]);
-        heard[look] = true;
-        for (look, d) in left.iter().filter(|(_, d)| there(d)) {
-            if !std::mem::replace(&mut heard[*look], true) {
-                seen.push(*d);
+        let (pass, best) = left.remove(0);
+        let overlaps = |d: &Detection<Model>| d.class_id == best.class_id && d.region.iou(&best.region) > IOU_MIN;
+        let (mut has_member, mut cluster) = (vec![false; count], vec![best]);
+        has_member[pass] = true;
+        for (pass, d) in left.iter().filter(|(_, d)| overlaps(d)) {
+            if !std::mem::replace(&mut has_member[*pass], true) {
+                cluster.push(*d);
             }
         }
-        left.retain(|(_, d)| !there(d));
-        found.push(mean(&seen, count));
+        left.retain(|(_, d)| !overlaps(d));
+        merged.push(mean(&cluster, count));
     }
-    found.sort_by(|a, b| b.score.total_cmp(&a.score));
-    found
+    merged.sort_by(|a, b| b.score.total_cmp(&a.score));
+    merged
 }
 
-/// What `looks` looks say of one place, those of them that show something there: means, those of places and uncertainties
-/// weighted with the scores. A look without a box counts as a score of 0.
-fn mean(seen: &[Detection<Model>], looks: usize) -> Detection<Model> {
-    let sum: f32 = seen.iter().map(|d| d.score).sum();
+/// The mean of a cluster over `passes` passes; a pass without a member counts with a score of 0. Boxes and uncertainties
+/// are means weighted with the scores.
+fn mean(cluster: &[Detection<Model>], passes: usize) -> Detection<Model> {
+    let sum: f32 = cluster.iter().map(|d| d.score).sum();
     let weighted = |of: &dyn Fn(&Detection<Model>) -> Option<[f32; 4]>| {
         let mut total = [0.0; 4];
-        for d in seen {
+        for d in cluster {
             let share = d.score / sum.max(f32::MIN_POSITIVE);
             let values = of(d)?;
             total = std::array::from_fn(|i| total[i] + values[i] * share);
         }
         Some(total)
     };
-    let first = seen[0];
+    let first = cluster[0];
     let region = weighted(&|d| Some(d.region.to_array()));
     Detection {
         class_id: first.class_id,
-        score: sum / looks as f32,
+        score: sum / passes as f32,
         region: region.map_or(first.region, |[x_min, y_min, x_max, y_max]| BoxXyxy::new(x_min, y_min, x_max, y_max)),
         edge_logits: weighted(&|d| d.edge_logits),
         edge_stds: weighted(&|d| d.edge_stds),
@@ -140,18 +145,18 @@ mod tests {
     }
 
     #[test]
-    fn what_both_looks_show_is_their_mean_and_what_one_shows_counts_half() {
-        // A weak box at the same place draws nothing down.
+    fn detections_of_both_passes_are_averaged_and_those_of_one_pass_count_half() {
+        // A second, low-scoring box of the same pass at the same place does not change the mean.
         let own = vec![
             found(3, 0.6, [10.0, 10.0, 30.0, 30.0], [1.0, 2.0, 3.0, 4.0]),
             found(3, 0.1, [12.0, 10.0, 32.0, 30.0], [9.0; 4]),
         ];
-        let turned = [
+        let flipped = [
             found(3, 0.6, [72.0, 10.0, 92.0, 30.0], [5.0, 2.0, 1.0, 4.0]),
             found(4, 0.8, [72.0, 10.0, 92.0, 30.0], [1.0; 4]),
         ];
-        let turned = turned.iter().map(|d| mirrored(d, 100.0, [2, 1, 0, 3])).collect();
-        let mut both = joined(vec![own, turned]);
+        let flipped = flipped.iter().map(|d| mirrored(d, 100.0)).collect();
+        let mut both = merged(vec![own, flipped]);
         both.sort_by_key(|d| d.class_id);
         let (a, b) = (both[0], both[1]);
         assert_eq!((both.len(), a.class_id, b.class_id), (2, 3, 4));
@@ -164,10 +169,10 @@ mod tests {
     }
 
     #[test]
-    fn of_each_look_the_surest_box_counts_once() {
+    fn the_best_box_of_each_pass_counts_once() {
         let at = |score, x: f32| found(3, score, [x, 10.0, x + 20.0, 30.0], [1.0; 4]);
-        let looks = vec![vec![at(0.6, 10.0), at(0.5, 11.0)], vec![], vec![at(0.3, 13.0)], vec![at(0.8, 60.0)]];
-        let all = joined(looks);
+        let passes = vec![vec![at(0.6, 10.0), at(0.5, 11.0)], vec![], vec![at(0.3, 13.0)], vec![at(0.8, 60.0)]];
+        let all = merged(passes);
         let scores: Vec<f32> = all.iter().map(|d| d.score).collect();
         assert_eq!(all.len(), 2);
         for (score, wanted) in scores.iter().zip([(0.6 + 0.3) / 4.0, 0.8 / 4.0]) {
@@ -177,30 +182,30 @@ mod tests {
     }
 
     #[test]
-    fn a_mirrored_film_has_mirrored_boxes() {
+    fn flip_tta_gives_mirrored_boxes_for_a_mirrored_image() {
         let layers = Layers { preset: Some("tiny".into()), ..Layers::default() };
         let config = resolve(&layers).unwrap().config.detector.model;
         tch::manual_seed(3);
         let detector =
             Detector::new(&DetectorModelConfig { score_min: 0.0, candidates_per_level: 4, ..config }, Device::Cpu)
                 .unwrap();
-        let films = Tensor::randn([2, 1, 64, 64], (Kind::Float, Device::Cpu));
-        let turned = films.flip([3]);
-        let own = detect(&detector, &films, true).unwrap();
-        let mirrored_films = detect(&detector, &turned, true).unwrap();
-        let there = |d: &Detection<Model>, others: &[Detection<Model>]| {
+        let images = Tensor::randn([2, 1, 64, 64], (Kind::Float, Device::Cpu));
+        let flipped = images.flip([3]);
+        let own = detect(&detector, &images, true).unwrap();
+        let of_flipped = detect(&detector, &flipped, true).unwrap();
+        let found_in = |d: &Detection<Model>, others: &[Detection<Model>]| {
             others.iter().any(|o| {
                 o.class_id == d.class_id
                     && (o.score - d.score).abs() < 1e-4
                     && o.region.iou(&d.region.mirrored(64.0)) > 0.99
             })
         };
-        for (a, b) in own.iter().zip(&mirrored_films) {
+        for (a, b) in own.iter().zip(&of_flipped) {
             assert!(!a.is_empty());
             assert_eq!(a.len(), b.len());
-            assert!(a.iter().all(|d| there(d, b)));
+            assert!(a.iter().all(|d| found_in(d, b)));
         }
-        let (one_way, turned) = (detector.detect(&films).unwrap(), detector.detect(&turned).unwrap());
-        assert!(!one_way[0].iter().all(|d| there(d, &turned[0])), "the detector alone must not be symmetric");
+        let (own, flipped) = (detector.detect(&images).unwrap(), detector.detect(&flipped).unwrap());
+        assert!(!own[0].iter().all(|d| found_in(d, &flipped[0])), "the detector alone must not be symmetric");
     }
 }

@@ -1,8 +1,9 @@
-//! Reading the golden files of torchvision and of the published equations: weights come from a formula that both sides
-//! know, so that the files hold results only (`tests/python/golden/formula.py`).
+//! Reads the golden files of torchvision and of the published equations. Weights come from a formula that is written on
+//! both sides, so the files hold results only (`tests/python/golden/formula.py`).
 
 use std::collections::BTreeMap;
 
+use d2r_contracts::space::ImageSize;
 use serde_json::Value;
 use tch::{Device, Kind, Tensor, nn};
 
@@ -111,25 +112,25 @@ pub fn signed(stream: u64, shape: &[i64]) -> Tensor {
     Tensor::from_slice(&uniform(stream, count as usize)).to_kind(Kind::Float).reshape(shape)
 }
 
-/// The batch that a detector's golden file describes, and the sizes (width, height) of its images.
-pub fn input(golden: &Value) -> (Tensor, Vec<(f32, f32)>) {
+/// The batch that a detector's golden file describes, and the sizes of its images without padding.
+pub fn input(golden: &Value) -> (Tensor, Vec<ImageSize>) {
     let input = &golden["input"];
     let padded = numbers(&input["padded"]);
     let (mean, std) = (tensor(&input["mean"], &[3, 1, 1]), tensor(&input["std"], &[3, 1, 1]));
     let streams = numbers(&input["image_streams"]);
-    let sizes: Vec<(i64, i64)> = input["image_sizes"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|s| (s[0].as_i64().unwrap(), s[1].as_i64().unwrap()))
-        .collect();
+    let size = |s: &Value| {
+        let [height, width] = [0, 1].map(|i| s[i].as_u64().unwrap() as u32);
+        ImageSize { width, height }
+    };
+    let sizes: Vec<ImageSize> = input["image_sizes"].as_array().unwrap().iter().map(size).collect();
     let batch =
         Tensor::zeros([streams.len() as i64, 3, padded[0] as i64, padded[1] as i64], (Kind::Float, Device::Cpu));
-    for (i, (stream, (height, width))) in streams.iter().zip(&sizes).enumerate() {
-        let normal = (image(*stream as u64, &[3, *height, *width]) - &mean) / &std;
-        batch.get(i as i64).narrow(1, 0, *height).narrow(2, 0, *width).copy_(&normal);
+    for (i, (stream, size)) in streams.iter().zip(&sizes).enumerate() {
+        let (height, width) = (i64::from(size.height), i64::from(size.width));
+        let normal = (image(*stream as u64, &[3, height, width]) - &mean) / &std;
+        batch.get(i as i64).narrow(1, 0, height).narrow(2, 0, width).copy_(&normal);
     }
-    (batch, sizes.into_iter().map(|(h, w)| (w as f32, h as f32)).collect())
+    (batch, sizes)
 }
 
 #[test]

@@ -10,7 +10,7 @@ use d2r_contracts::tables::{FailureRow, ImageRow, LesionRow, TimingRow};
 
 use crate::config::detector::AnnotateConfig;
 use crate::context::{Context, StageResult};
-use crate::detector::batches::loader::{DetectionSet, Source};
+use crate::detector::batches::loader::{DetectionSet, LoadOptions, RadiographSource};
 use crate::detector::card::{STUDENT_FILE, load_detector, load_student};
 use crate::detector::detection::Detection;
 use crate::detector::detector::Detector;
@@ -47,7 +47,7 @@ struct Job<'a> {
     detector: &'a Detector,
     /// Beside a teacher, to say where the two agree.
     student: Option<&'a Detector>,
-    source: Source,
+    source: RadiographSource,
     config: &'a AnnotateConfig,
     provenance: Provenance,
     shard: Shard,
@@ -69,7 +69,7 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
         detector = student.take().ok_or_else(absent)?;
         card.model_sha256 = sha256_file(&args.detector.join(STUDENT_FILE))?;
     }
-    let source = Source {
+    let source = RadiographSource {
         root: lake.dataset_root(&args.dataset)?,
         decode: DecodeOptions { allow_phi: ctx.config.ingest.allow_phi, ..DecodeOptions::default() },
         input: card.model.input,
@@ -128,16 +128,11 @@ impl Job<'_> {
         let (mut rows, mut failures) = (Vec::new(), Vec::new());
         let (mut decode_ms, mut model_ms) = (0.0, 0.0);
         let n = images.len() as i64;
-        let task = ctx.progress.task(&format!("annotate {partition}"), images.len() as u64, "films");
+        let task = ctx.progress.task(&format!("annotate {partition}"), images.len() as u64, "images");
         for chunk in images.chunks(CHUNK) {
             let before = Instant::now();
-            let (set, failed) = DetectionSet::load(
-                self.source.clone(),
-                (chunk.to_vec(), &[]),
-                u64::MAX,
-                "annotate",
-                (&task, &ctx.stop),
-            )?;
+            let options = LoadOptions { cache_bytes: u64::MAX, stage: "annotate", progress: &task, stop: &ctx.stop };
+            let (set, failed) = DetectionSet::load(self.source.clone(), chunk.to_vec(), &[], options)?;
             decode_ms += before.elapsed().as_secs_f64() * 1e3;
             failures.extend(failed);
             let before = Instant::now();

@@ -1,6 +1,6 @@
-//! Weak augmentation of a training image and its boxes: one random scale, shift and mirroring for both, then
-//! brightness, contrast, gamma and noise for the pixels. Grey levels and boxes in, the same out.
-//! A function of the generator alone; what leaves the image is cut, and boxes that mostly left are dropped.
+//! Weak augmentation of a training image and its boxes: random scale, shift and horizontal flip of both, then brightness,
+//! contrast, gamma and noise of the pixels. Grey levels and boxes in, the same out; random numbers come from the given
+//! generator only. Boxes are clipped to the image; boxes with too little area left inside are dropped.
 
 use d2r_contracts::boxes::BoxXyxy;
 use d2r_contracts::space::Model;
@@ -9,31 +9,30 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::config::detector::AugmentConfig;
 
-/// A box is dropped when less than this share of its area is still inside.
+/// A box is dropped when less than this share of its area is inside the augmented image.
 const VISIBLE_MIN: f32 = 0.3;
-/// Sum of four uniform bytes: mean and standard deviation.
+/// Mean and standard deviation of the sum of four uniform bytes, which stands for a normal number.
 const BYTES_MEAN: f32 = 510.0;
 const BYTES_STD: f32 = 147.8;
 
-/// A box of an example.
+/// An annotated box. `S` is the pixel space of the box.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct LabelledBox {
+pub struct LabelledBox<S = Model> {
     /// Index of the class.
     pub class_id: i32,
-    /// Place, model pixels.
-    pub region: BoxXyxy<Model>,
+    pub region: BoxXyxy<S>,
 }
 
-/// The generator of one sample: a function of the seed, the step and the place in the batch.
-pub fn sample_rng(seed: u64, step: u64, place: u64) -> ChaCha8Rng {
+/// The random generator of one image of a batch: a function of the seed, the step and the index in the batch.
+pub fn sample_rng(seed: u64, step: u64, index: u64) -> ChaCha8Rng {
     let mut key = [0u8; 32];
-    for (slot, value) in key.chunks_exact_mut(8).zip([seed, step, place, u64::from_le_bytes(*b"augment.")]) {
+    for (slot, value) in key.chunks_exact_mut(8).zip([seed, step, index, u64::from_le_bytes(*b"augment.")]) {
         slot.copy_from_slice(&value.to_le_bytes());
     }
     ChaCha8Rng::from_seed(key)
 }
 
-/// `output = (input - centre) * scale + centre + shift`, x mirrored before if asked for.
+/// `output = (input - centre) * scale + centre + shift`; where `mirrored`, x is mirrored first.
 #[derive(Debug, Clone, Copy)]
 struct Geometry {
     size: f32,
@@ -47,8 +46,8 @@ impl Geometry {
         let size = size as f32;
         Self {
             size,
-            scale: 1.0 + around(rng, config.scale),
-            shift: (size * around(rng, config.shift), size * around(rng, config.shift)),
+            scale: 1.0 + symmetric(rng, config.scale),
+            shift: (size * symmetric(rng, config.shift), size * symmetric(rng, config.shift)),
             mirrored: config.hflip && rng.random::<bool>(),
         }
     }
@@ -61,7 +60,8 @@ impl Geometry {
         BoxXyxy::new(x(b.x_min), y(b.y_min), x(b.x_max), y(b.y_max))
     }
 
-    /// For each output index the two input indices it lies between and the weight of the second; `None` outside.
+    /// Bilinear interpolation along one axis: for each output index two input indices and the weight of the second; `None`
+    /// outside the input.
     fn taps(&self, shift: f32, mirrored: bool) -> Vec<Option<(usize, usize, f32)>> {
         let (centre, last) = (self.size * 0.5, self.size - 1.0);
         let tap = |i: usize| {
@@ -77,21 +77,23 @@ impl Geometry {
     }
 }
 
-/// A number between minus and plus `reach`.
-fn around(rng: &mut impl Rng, reach: f32) -> f32 {
-    (rng.random::<f32>() * 2.0 - 1.0) * reach
+/// A uniform number between `-bound` and `bound`.
+fn symmetric(rng: &mut impl Rng, bound: f32) -> f32 {
+    (rng.random::<f32>() * 2.0 - 1.0) * bound
 }
 
-/// A change of a film, drawn once: the same for its pixels and for its boxes.
+/// The random parameters of one augmentation, applied to the pixels and to the boxes of an image.
 #[derive(Debug)]
-pub struct Change {
+pub struct WeakAugmentation {
     geometry: Geometry,
+    /// New grey level of each grey level.
     levels: [f32; 256],
+    /// Standard deviation of the noise over that of the sum of four bytes.
     noise: f32,
 }
 
-impl Change {
-    /// Draws a change of square films of `size` pixels.
+impl WeakAugmentation {
+    /// Draws the parameters for square images of `size` pixels.
     pub fn draw(size: u32, config: &AugmentConfig, rng: &mut impl Rng) -> Self {
         let geometry = Geometry::draw(size, config, rng);
         let levels = grey_levels(config, rng);
@@ -99,13 +101,13 @@ impl Change {
         Self { geometry, levels, noise }
     }
 
-    /// Left and right change places.
+    /// Whether the image is flipped horizontally.
     pub fn mirrored(&self) -> bool {
         self.geometry.mirrored
     }
 
-    /// The changed film. `pixels`: `size * size` grey levels, row-major; `rng` gives the noise.
-    pub fn pixels(&self, pixels: &[u8], rng: &mut impl Rng) -> Vec<u8> {
+    /// The augmented pixels. `pixels`: `size * size` grey levels, row-major; `rng` draws the noise.
+    pub fn apply_to_pixels(&self, pixels: &[u8], rng: &mut impl Rng) -> Vec<u8> {
         let mut out = warp(pixels, self.geometry.size as usize, &self.geometry);
         for pixel in &mut out {
             let bytes = rng.next_u32().to_le_bytes();
@@ -116,16 +118,16 @@ impl Change {
         out
     }
 
-    /// Where a box comes to lie; `None` when most of it leaves the film.
-    pub fn place(&self, region: &BoxXyxy<Model>) -> Option<BoxXyxy<Model>> {
+    /// The augmented box, clipped to the image; `None` when most of it is outside.
+    pub fn apply_to_box(&self, region: &BoxXyxy<Model>) -> Option<BoxXyxy<Model>> {
         let size = self.geometry.size;
-        let whole = self.geometry.apply(region);
-        let region = whole.clip(size, size);
-        (region.is_proper() && region.area() >= VISIBLE_MIN * whole.area()).then_some(region)
+        let unclipped = self.geometry.apply(region);
+        let region = unclipped.clip(size, size);
+        (region.is_proper() && region.area() >= VISIBLE_MIN * unclipped.area()).then_some(region)
     }
 }
 
-/// An augmented copy. `pixels`: `size * size` grey levels, row-major.
+/// An augmented copy of pixels and boxes. `pixels`: `size * size` grey levels, row-major.
 pub fn augment(
     pixels: &[u8],
     size: u32,
@@ -133,24 +135,25 @@ pub fn augment(
     config: &AugmentConfig,
     rng: &mut impl Rng,
 ) -> (Vec<u8>, Vec<LabelledBox>) {
-    let change = Change::draw(size, config, rng);
-    let out = change.pixels(pixels, rng);
-    let moved = |b: &LabelledBox| Some(LabelledBox { class_id: b.class_id, region: change.place(&b.region)? });
+    let augmentation = WeakAugmentation::draw(size, config, rng);
+    let out = augmentation.apply_to_pixels(pixels, rng);
+    let moved =
+        |b: &LabelledBox| Some(LabelledBox { class_id: b.class_id, region: augmentation.apply_to_box(&b.region)? });
     (out, boxes.iter().filter_map(moved).collect())
 }
 
 /// The new grey level, 0 to 255, of each grey level.
 fn grey_levels(config: &AugmentConfig, rng: &mut impl Rng) -> [f32; 256] {
-    let offset = around(rng, config.brightness);
-    let contrast = 1.0 + around(rng, config.contrast);
-    let gamma = 1.0 + around(rng, config.gamma);
+    let offset = symmetric(rng, config.brightness);
+    let contrast = 1.0 + symmetric(rng, config.contrast);
+    let gamma = 1.0 + symmetric(rng, config.gamma);
     std::array::from_fn(|level| {
         let grey = (level as f32 / 255.0).powf(gamma);
         255.0 * ((grey - 0.5) * contrast + 0.5 + offset)
     })
 }
 
-/// Bilinear, black outside.
+/// The image under the geometry, by bilinear interpolation, black outside.
 fn warp(pixels: &[u8], size: usize, geometry: &Geometry) -> Vec<u8> {
     let columns = geometry.taps(geometry.shift.0, geometry.mirrored);
     let rows = geometry.taps(geometry.shift.1, false);
@@ -171,7 +174,7 @@ fn warp(pixels: &[u8], size: usize, geometry: &Geometry) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    const STILL: AugmentConfig =
+    const NONE: AugmentConfig =
         AugmentConfig { scale: 0.0, shift: 0.0, hflip: false, brightness: 0.0, contrast: 0.0, gamma: 0.0, noise: 0.0 };
 
     /// A white rectangle on black, and its box.
@@ -185,51 +188,51 @@ mod tests {
     }
 
     #[test]
-    fn without_ranges_nothing_changes() {
+    fn ranges_of_zero_change_nothing() {
         let (pixels, boxes) = picture(32, [4, 6, 20, 30]);
-        let out = augment(&pixels, 32, &boxes, &STILL, &mut sample_rng(1, 2, 3));
+        let out = augment(&pixels, 32, &boxes, &NONE, &mut sample_rng(1, 2, 3));
         assert_eq!(out, (pixels, boxes));
     }
 
     #[test]
     fn boxes_move_with_their_pixels() {
         let (pixels, boxes) = picture(64, [20, 24, 40, 36]);
-        let config = AugmentConfig { scale: 0.2, shift: 0.1, hflip: true, ..STILL };
+        let config = AugmentConfig { scale: 0.2, shift: 0.1, hflip: true, ..NONE };
         let mut mirrored = 0;
-        for place in 0..20 {
-            let (out, moved) = augment(&pixels, 64, &boxes, &config, &mut sample_rng(5, 0, place));
+        for index in 0..20 {
+            let (out, moved) = augment(&pixels, 64, &boxes, &config, &mut sample_rng(5, 0, index));
             let bright = |i: usize| out[i] > 127;
-            let lit: Vec<usize> = (0..64 * 64).filter(|&i| bright(i)).collect();
-            let (xs, ys) = (lit.iter().map(|i| i % 64), lit.iter().map(|i| i / 64));
-            let seen = [
+            let bright_pixels: Vec<usize> = (0..64 * 64).filter(|&i| bright(i)).collect();
+            let (xs, ys) = (bright_pixels.iter().map(|i| i % 64), bright_pixels.iter().map(|i| i / 64));
+            let bright_region = [
                 xs.clone().min().unwrap() as f32,
                 ys.clone().min().unwrap() as f32,
                 xs.max().unwrap() as f32 + 1.0,
                 ys.max().unwrap() as f32 + 1.0,
             ];
-            for (a, b) in seen.iter().zip(moved[0].region.to_array()) {
-                assert!((a - b).abs() <= 1.0, "lit {seen:?}, box {:?}", moved[0].region);
+            for (a, b) in bright_region.iter().zip(moved[0].region.to_array()) {
+                assert!((a - b).abs() <= 1.0, "pixels {bright_region:?}, box {:?}", moved[0].region);
             }
             mirrored += usize::from(moved[0].region.centre().0 > 34.0);
         }
-        assert!((1..20).contains(&mirrored), "both orientations occur");
+        assert!((1..20).contains(&mirrored), "flipped and unflipped images occur");
     }
 
     #[test]
-    fn a_box_that_left_is_dropped() {
+    fn a_box_outside_is_dropped() {
         let (pixels, boxes) = picture(64, [0, 0, 4, 4]);
-        let config = AugmentConfig { shift: 0.5, ..STILL };
-        let left = (0..40).filter(|&p| augment(&pixels, 64, &boxes, &config, &mut sample_rng(0, 0, p)).1.is_empty());
-        let left = left.count();
-        assert!((1..40).contains(&left), "{left}");
+        let config = AugmentConfig { shift: 0.5, ..NONE };
+        let dropped = (0..40).filter(|&p| augment(&pixels, 64, &boxes, &config, &mut sample_rng(0, 0, p)).1.is_empty());
+        let dropped = dropped.count();
+        assert!((1..40).contains(&dropped), "{dropped}");
         let none = augment(&pixels, 64, &[], &config, &mut sample_rng(0, 0, 0));
         assert!(none.1.is_empty());
     }
 
     #[test]
-    fn the_sample_decides_alone() {
+    fn the_augmentation_depends_on_the_sample_only() {
         let (pixels, boxes) = picture(32, [4, 6, 20, 30]);
-        let config = AugmentConfig { noise: 0.1, contrast: 0.2, ..STILL };
+        let config = AugmentConfig { noise: 0.1, contrast: 0.2, ..NONE };
         let draw = |step| augment(&pixels, 32, &boxes, &config, &mut sample_rng(1, step, 0)).0;
         assert_eq!(draw(4), draw(4));
         assert_ne!(draw(4), draw(5));

@@ -1,5 +1,5 @@
-//! Radiographs with boxes for the detector: decoded once into a cache at the model's size, drawn in an order that
-//! is a function of (seed, step) alone, augmented, and prepared ahead on a thread of their own.
+//! Radiographs with boxes for the detector: decoded once into a cache at the model's size, drawn in an order that depends
+//! on (seed, step) only, augmented, and prepared ahead on a separate thread.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -24,25 +24,35 @@ use crate::error::{Error, Result};
 use crate::progress::Task;
 use crate::stop::StopFlag;
 
-/// Batches prepared before they are asked for.
+/// Batches prepared ahead.
 const AHEAD: usize = 3;
 
 /// Where and how radiographs are read.
 #[derive(Debug, Clone)]
-pub struct Source {
+pub struct RadiographSource {
     /// The dataset's root folder.
     pub root: PathBuf,
-    /// How files are decoded.
     pub decode: DecodeOptions,
     /// The model's input.
     pub input: InputSpec,
 }
 
-impl Source {
-    /// One radiograph at the model's size.
+/// How a set of radiographs is loaded.
+#[derive(Debug, Clone, Copy)]
+pub struct LoadOptions<'a> {
+    /// Bound of the pixels kept in memory.
+    pub cache_bytes: u64,
+    /// The stage that failures are attributed to.
+    pub stage: &'a str,
+    pub progress: &'a Task,
+    pub stop: &'a StopFlag,
+}
+
+impl RadiographSource {
+    /// One radiograph at the model's size, grey levels and letterbox.
     ///
     /// # Errors
-    /// [`SourceError`], ready for the `failures` table.
+    /// [`SourceError`], which becomes a row of `failures`.
     pub fn read(&self, image: &ImageRow) -> Result<(Vec<u8>, Letterbox), SourceError> {
         let radiograph = read_radiograph(&self.root, image, &self.decode)?;
         let input = to_model_input(&radiograph, &self.input);
@@ -50,19 +60,18 @@ impl Source {
     }
 }
 
-/// A radiograph and its boxes.
+/// A radiograph and its annotated boxes.
 #[derive(Debug, Clone)]
 pub struct Example {
-    /// Its row.
     pub image: ImageRow,
-    /// The map between its own pixels and the model's.
+    /// The map between original and model pixels.
     pub letterbox: Letterbox,
-    /// Its boxes in its own pixels, by class.
-    pub truths: Vec<(i32, BoxXyxy<Original>)>,
+    /// The boxes in original pixels.
+    pub truths: Vec<LabelledBox<Original>>,
     /// The same in model pixels.
     pub boxes: Vec<LabelledBox>,
-    /// Lesion classes that the report of its study names as present; `None` where no report was read.
-    pub named: Option<Vec<i32>>,
+    /// Lesion classes that the study's report gives as present; `None` where no report was read.
+    pub report_classes: Option<Vec<i32>>,
     /// Grey levels at the model's size; `None` where the cache was full.
     pixels: Option<Vec<u8>>,
 }
@@ -70,32 +79,31 @@ pub struct Example {
 /// The usable radiographs of a partition.
 #[derive(Debug)]
 pub struct DetectionSet {
-    /// How they are read.
-    pub source: Source,
+    pub source: RadiographSource,
     /// In the order of their rows.
     pub examples: Vec<Example>,
 }
 
 impl DetectionSet {
-    /// Decodes every image once, in parallel. The boxes are the accepted `fused` ones of `lesions`; `cache_bytes`
-    /// bounds the pixels kept. Images that cannot be used come back as rows of `failures`, for stage `stage`.
+    /// Decodes every image once, in parallel. The boxes are the accepted `fused` ones of `lesions`. Images that cannot be
+    /// used are returned as rows of `failures`.
     ///
     /// # Errors
     /// [`Error::Stopped`] after a signal.
     pub fn load(
-        source: Source,
-        (images, lesions): (Vec<ImageRow>, &[LesionRow]),
-        cache_bytes: u64,
-        stage: &str,
-        (progress, stop): (&Task, &StopFlag),
+        source: RadiographSource,
+        images: Vec<ImageRow>,
+        lesions: &[LesionRow],
+        options: LoadOptions,
     ) -> Result<(Self, Vec<FailureRow>)> {
-        let mut truths: BTreeMap<&str, Vec<(i32, BoxXyxy<Original>)>> = BTreeMap::new();
+        let LoadOptions { cache_bytes, stage, progress, stop } = options;
+        let mut truths: BTreeMap<&str, Vec<LabelledBox<Original>>> = BTreeMap::new();
         for row in lesions.iter().filter(|l| l.accepted && l.source == "fused") {
             let region = BoxXyxy::new(row.x_min, row.y_min, row.x_max, row.y_max);
-            truths.entry(&row.image_id).or_default().push((row.class_id, region));
+            truths.entry(&row.image_id).or_default().push(LabelledBox { class_id: row.class_id, region });
         }
         let area = u64::from(source.input.size) * u64::from(source.input.size);
-        let kept = usize::try_from(cache_bytes / area.max(1)).unwrap_or(usize::MAX);
+        let cached = usize::try_from(cache_bytes / area.max(1)).unwrap_or(usize::MAX);
         let read: Vec<Option<Result<Example, FailureRow>>> = images
             .into_par_iter()
             .enumerate()
@@ -107,7 +115,9 @@ impl DetectionSet {
                 let result = source.read(&image);
                 progress.advance(1);
                 Some(match result {
-                    Ok((pixels, letterbox)) => Ok(example(image, truths, letterbox, (index < kept).then_some(pixels))),
+                    Ok((pixels, letterbox)) => {
+                        Ok(example(image, truths, letterbox, (index < cached).then_some(pixels)))
+                    }
                     Err(reason) => Err(reason.into_row(stage, &image.path, Some(&image.image_id))),
                 })
             })
@@ -123,14 +133,14 @@ impl DetectionSet {
         Ok((Self { source, examples }, failures))
     }
 
-    /// Keeps a share of the examples, at least one, chosen by the seed, in their order; the others come back as a set of
-    /// their own, without boxes.
+    /// Keeps a share of the examples, at least one, chosen by the seed, in their order; returns the others as a second set,
+    /// without boxes.
     pub fn take_share(&mut self, share: f64, seed: u64) -> Self {
         let mut order: Vec<usize> = (0..self.examples.len()).collect();
         order.shuffle(&mut epoch_rng(seed, u64::MAX));
-        let most = ((order.len() as f64 * share).round() as usize).max(1);
+        let count = ((order.len() as f64 * share).round() as usize).max(1);
         let mut kept = vec![false; order.len()];
-        order.iter().take(most).for_each(|&i| kept[i] = true);
+        order.iter().take(count).for_each(|&i| kept[i] = true);
         let (mut taken, mut rest) = (Vec::new(), Vec::new());
         for (example, kept) in std::mem::take(&mut self.examples).into_iter().zip(kept) {
             if kept {
@@ -157,8 +167,8 @@ impl DetectionSet {
         Ok(pixels.into())
     }
 
-    /// How often each example is drawn, relative to the others (repeat factors, LVIS, arXiv:1908.03195, section 5.2): an image with
-    /// a class in a share `f < rare_share` of the images counts `sqrt(rare_share / f)` times.
+    /// Repeat factors (LVIS, arXiv:1908.03195, section 5.2): how often each example is drawn, relative to the others. An
+    /// image with a class that is in a share `f < rare_share` of the images counts `sqrt(rare_share / f)` times.
     pub fn repeat_factors(&self, rare_share: f64) -> Vec<f64> {
         let mut images_of: BTreeMap<i32, usize> = BTreeMap::new();
         let classes = |e: &Example| {
@@ -178,29 +188,29 @@ impl DetectionSet {
 
 fn example(
     image: ImageRow,
-    truths: Vec<(i32, BoxXyxy<Original>)>,
+    truths: Vec<LabelledBox<Original>>,
     letterbox: Letterbox,
     pixels: Option<Vec<u8>>,
 ) -> Example {
-    let labelled = |(class_id, b): &(i32, BoxXyxy<Original>)| LabelledBox {
-        class_id: *class_id,
-        region: letterbox.model_from_original(b),
+    let in_model = |b: &LabelledBox<Original>| LabelledBox {
+        class_id: b.class_id,
+        region: letterbox.model_from_original(&b.region),
     };
-    let boxes = truths.iter().map(labelled).filter(|b| b.region.is_proper()).collect();
-    Example { image, letterbox, truths, boxes, named: None, pixels }
+    let boxes = truths.iter().map(in_model).filter(|b| b.region.is_proper()).collect();
+    Example { image, letterbox, truths, boxes, report_classes: None, pixels }
 }
 
-/// The order in which examples are drawn: one permutation per epoch, where an example stands as often as its
-/// factor says (on average).
+/// The order in which examples are drawn: one permutation per epoch, in which an example occurs as often as its repeat
+/// factor, on average.
 #[derive(Debug, Clone)]
-pub struct Sampler {
+pub struct EpochSampler {
     seed: u64,
     /// Running sums of the factors.
     sums: Vec<f64>,
     epoch_length: usize,
 }
 
-impl Sampler {
+impl EpochSampler {
     /// A sampler over as many examples as there are factors; factors are positive.
     pub fn new(seed: u64, factors: &[f64]) -> Self {
         let sums: Vec<f64> = factors
@@ -214,12 +224,12 @@ impl Sampler {
         Self { seed, sums, epoch_length }
     }
 
-    /// Draws per epoch.
+    /// Number of draws per epoch.
     pub fn epoch_length(&self) -> usize {
         self.epoch_length
     }
 
-    /// The examples of a step: a function of the seed, the step and the batch size.
+    /// Indices of the examples of a step: a function of the seed, the step and the batch size.
     pub fn batch(&self, step: u64, size: usize) -> Vec<usize> {
         if self.epoch_length == 0 {
             return Vec::new();
@@ -237,14 +247,14 @@ impl Sampler {
             .collect()
     }
 
-    /// Evenly spaced ticks over the running sums, from a random offset, then shuffled.
+    /// Systematic sampling: evenly spaced positions over the running sums from a random offset, then shuffled.
     fn epoch(&self, number: u64) -> Vec<usize> {
         let mut rng = epoch_rng(self.seed, number);
         let total = self.sums.last().copied().unwrap_or(0.0);
         let (tick, offset) = (total / self.epoch_length as f64, rng.random::<f64>());
         let at = |i: usize| {
-            let place = (i as f64 + offset) * tick;
-            self.sums.partition_point(|s| *s <= place).min(self.sums.len() - 1)
+            let position = (i as f64 + offset) * tick;
+            self.sums.partition_point(|s| *s <= position).min(self.sums.len() - 1)
         };
         let mut order: Vec<usize> = (0..self.epoch_length).map(at).collect();
         order.shuffle(&mut rng);
@@ -260,10 +270,9 @@ fn epoch_rng(seed: u64, epoch: u64) -> ChaCha8Rng {
     ChaCha8Rng::from_seed(key)
 }
 
-/// A batch in plain values.
+/// A batch on the host.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PlainBatch {
-    /// The step it is for.
     pub step: u64,
     /// Grey levels, image after image.
     pub pixels: Vec<u8>,
@@ -276,11 +285,9 @@ pub struct PlainBatch {
 pub struct BatchPlan {
     /// Seed of the augmentation.
     pub seed: u64,
-    /// Which examples.
-    pub sampler: Sampler,
+    pub sampler: EpochSampler,
     /// Images per batch.
     pub size: usize,
-    /// How they are augmented.
     pub augment: AugmentConfig,
 }
 
@@ -292,10 +299,10 @@ impl BatchPlan {
     pub fn batch(&self, set: &DetectionSet, step: u64) -> Result<PlainBatch> {
         let size = set.source.input.size;
         let mut batch = PlainBatch { step, pixels: Vec::new(), boxes: Vec::new() };
-        for (place, index) in self.sampler.batch(step, self.size).into_iter().enumerate() {
-            let mut rng = sample_rng(self.seed, step, place as u64);
-            let boxes = &set.examples[index].boxes;
-            let (pixels, boxes) = augment(&set.pixels(index)?, size, boxes, &self.augment, &mut rng);
+        for (index, example) in self.sampler.batch(step, self.size).into_iter().enumerate() {
+            let mut rng = sample_rng(self.seed, step, index as u64);
+            let boxes = &set.examples[example].boxes;
+            let (pixels, boxes) = augment(&set.pixels(example)?, size, boxes, &self.augment, &mut rng);
             batch.pixels.extend(pixels);
             batch.boxes.push(boxes);
         }

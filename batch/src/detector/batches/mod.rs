@@ -1,4 +1,4 @@
-//! Batches of the detectors: image sampling, augmentation, the border where pixels and boxes become tensors.
+//! Batches of the detectors: image sampling, augmentation, pixels and boxes as tensors.
 
 pub mod augment;
 pub mod collate;

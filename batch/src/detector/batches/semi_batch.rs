@@ -1,5 +1,5 @@
-//! Batches of the semi-supervised loop: each image as a weak and a strong view of the same geometry, so that boxes
-//! found on one hold on the other. Labelled and unlabelled streams have orders of their own.
+//! Batches of semi-supervised training: each image with weak and with strong augmentation of the same geometry, so that
+//! boxes found on one hold on the other. The labelled and the unlabelled stream are drawn independently.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -14,43 +14,55 @@ use crate::detector::batches::loader::{BatchPlan, DetectionSet};
 use crate::detector::batches::strong_augment::strong_augment;
 use crate::error::{Error, Result};
 
-/// Batches prepared before they are asked for.
+/// Batches prepared ahead.
 const AHEAD: usize = 3;
-/// Places of the unlabelled stream's images, apart from those of the labelled one.
+/// Offset of the unlabelled stream's indices for [`sample_rng`].
 const UNLABELLED: u64 = 1 << 32;
-/// Places of the strong views' generators.
+/// Offset of the indices for [`sample_rng`] of strong augmentations.
 const STRONG: u64 = 1 << 33;
 
-/// Images of one stream in plain values, image after image.
+/// Images of one stream, image after image.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Views {
+pub struct AugmentedImages {
     /// Grey levels after weak augmentation.
     pub weak: Vec<u8>,
-    /// The same after strong augmentation; empty where nothing learns from it.
+    /// The same after strong augmentation; empty where it is not used.
     pub strong: Vec<u8>,
-    /// Boxes of each image; of both views.
+    /// Boxes of each image, for both augmentations.
     pub boxes: Vec<Vec<LabelledBox>>,
-    /// Lesion classes that each image's report names; `None` for an image without a report.
-    pub named: Vec<Option<Vec<i32>>>,
+    /// Lesion classes that each image's report gives as present; `None` for an image without a report.
+    pub report_classes: Vec<Option<Vec<i32>>>,
 }
 
-/// What one step needs.
+/// The images of one step.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SemiBatch {
-    /// The step it is for.
     pub step: u64,
-    /// Labelled images.
-    pub labelled: Views,
-    /// Unlabelled images, none during the burn-in. Their boxes are empty: nobody may look.
-    pub unlabelled: Views,
+    pub labelled: AugmentedImages,
+    /// None during the burn-in. Their boxes are always empty.
+    pub unlabelled: AugmentedImages,
 }
 
 impl SemiBatch {
-    /// Views that a student learns from: both of a labelled film where there are two, the strong one of an unlabelled film.
-    pub fn learnt_from(&self) -> usize {
-        let of_a_film = if self.labelled.strong.is_empty() { 1 } else { 2 };
-        of_a_film * self.labelled.boxes.len() + self.unlabelled.boxes.len()
+    /// Number of images in the student's losses: labelled ones once per augmentation, unlabelled ones once.
+    pub fn trained_images(&self) -> usize {
+        let augmentations = if self.labelled.strong.is_empty() { 1 } else { 2 };
+        augmentations * self.labelled.boxes.len() + self.unlabelled.boxes.len()
     }
+}
+
+/// The training sets of both streams.
+#[derive(Debug, Clone)]
+pub struct SemiSets {
+    pub labelled: Arc<DetectionSet>,
+    pub unlabelled: Arc<DetectionSet>,
+}
+
+/// The streams of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stream {
+    Labelled,
+    Unlabelled,
 }
 
 /// How batches are made.
@@ -60,9 +72,9 @@ pub struct SemiPlan {
     pub labelled: BatchPlan,
     /// The unlabelled stream.
     pub unlabelled: BatchPlan,
-    /// What the strong views have more.
+    /// Strong augmentation.
     pub strong: StrongConfig,
-    /// When there are strong views of the labelled stream.
+    /// When the labelled stream has strong augmentation as well.
     pub strong_labelled: StrongLabelled,
 }
 
@@ -71,34 +83,42 @@ impl SemiPlan {
     ///
     /// # Errors
     /// When an image that is not cached cannot be read again.
-    pub fn batch(&self, sets: (&DetectionSet, &DetectionSet), step: u64, mutual: bool) -> Result<SemiBatch> {
-        let labelled = self.views((&self.labelled, 0), sets.0, step, self.strong_labelled.teach(mutual))?;
-        let unlabelled =
-            if mutual { self.views((&self.unlabelled, UNLABELLED), sets.1, step, true)? } else { Views::default() };
+    pub fn batch(&self, sets: &SemiSets, step: u64, mutual: bool) -> Result<SemiBatch> {
+        let strong = self.strong_labelled.teach(mutual);
+        let labelled = self.images(Stream::Labelled, &sets.labelled, step, strong)?;
+        let unlabelled = if mutual {
+            self.images(Stream::Unlabelled, &sets.unlabelled, step, true)?
+        } else {
+            AugmentedImages::default()
+        };
         Ok(SemiBatch { step, labelled, unlabelled })
     }
 
-    fn views(&self, (plan, stream): (&BatchPlan, u64), set: &DetectionSet, step: u64, strong: bool) -> Result<Views> {
+    fn images(&self, stream: Stream, set: &DetectionSet, step: u64, strong: bool) -> Result<AugmentedImages> {
         let size = set.source.input.size;
-        let indices: Vec<(usize, usize)> = plan.sampler.batch(step, plan.size).into_iter().enumerate().collect();
-        let view = |(place, index): (usize, usize)| {
-            let place = stream + place as u64;
-            let labels = if stream == UNLABELLED { &[][..] } else { &set.examples[index].boxes };
-            let mut rng = sample_rng(plan.seed, step, place);
-            let (weak, boxes) = augment(&set.pixels(index)?, size, labels, &plan.augment, &mut rng);
-            let mut rng = sample_rng(plan.seed, step, STRONG + place);
-            let strong = strong.then(|| strong_augment(&weak, size as usize, &self.strong, &mut rng));
-            Ok((weak, strong, boxes, set.examples[index].named.clone()))
+        let (plan, offset) = match stream {
+            Stream::Labelled => (&self.labelled, 0),
+            Stream::Unlabelled => (&self.unlabelled, UNLABELLED),
         };
-        let drawn: Result<Vec<_>> = indices.into_par_iter().map(view).collect();
-        let mut views = Views::default();
-        for (weak, strong, boxes, named) in drawn? {
-            views.weak.extend(weak);
-            views.strong.extend(strong.into_iter().flatten());
-            views.boxes.push(boxes);
-            views.named.push(named);
+        let examples: Vec<(usize, usize)> = plan.sampler.batch(step, plan.size).into_iter().enumerate().collect();
+        let augmented = |(index, example): (usize, usize)| {
+            let index = offset + index as u64;
+            let boxes = if stream == Stream::Unlabelled { &[][..] } else { &set.examples[example].boxes };
+            let mut rng = sample_rng(plan.seed, step, index);
+            let (weak, boxes) = augment(&set.pixels(example)?, size, boxes, &plan.augment, &mut rng);
+            let mut rng = sample_rng(plan.seed, step, STRONG + index);
+            let strong = strong.then(|| strong_augment(&weak, size as usize, &self.strong, &mut rng));
+            Ok((weak, strong, boxes, set.examples[example].report_classes.clone()))
+        };
+        let drawn: Result<Vec<_>> = examples.into_par_iter().map(augmented).collect();
+        let mut images = AugmentedImages::default();
+        for (weak, strong, boxes, report_classes) in drawn? {
+            images.weak.extend(weak);
+            images.strong.extend(strong.into_iter().flatten());
+            images.boxes.push(boxes);
+            images.report_classes.push(report_classes);
         }
-        Ok(views)
+        Ok(images)
     }
 
     /// Prepares the batches of `steps` in order on a thread, a few ahead, all of one phase. The thread ends when the
@@ -106,17 +126,12 @@ impl SemiPlan {
     ///
     /// # Errors
     /// When no thread can be started.
-    pub fn start(
-        &self,
-        (labelled, unlabelled): (Arc<DetectionSet>, Arc<DetectionSet>),
-        steps: Range<u64>,
-        mutual: bool,
-    ) -> Result<Receiver<Result<SemiBatch>>> {
+    pub fn start(&self, sets: SemiSets, steps: Range<u64>, mutual: bool) -> Result<Receiver<Result<SemiBatch>>> {
         let (sender, receiver) = bounded(AHEAD);
         let plan = self.clone();
         let work = move || {
             for step in steps {
-                let batch = plan.batch((&labelled, &unlabelled), step, mutual);
+                let batch = plan.batch(&sets, step, mutual);
                 let failed = batch.is_err();
                 if sender.send(batch).is_err() || failed {
                     return;

@@ -1,6 +1,7 @@
-//! Strong augmentation of a grey image (Unbiased Teacher v2): brightness and contrast in random order, a blur, up to
-//! three erased rectangles. Geometry and boxes stay. Arithmetic as in Pillow, to within a grey level.
+//! Strong augmentation of a grey image (Unbiased Teacher v2): brightness and contrast in random order, Gaussian blur, up
+//! to three erased rectangles. Geometry and boxes stay. Arithmetic as in Pillow, to within a grey level.
 
+use d2r_contracts::space::ImageSize;
 use rand::{Rng, RngExt};
 
 use crate::config::semi::StrongConfig;
@@ -13,9 +14,9 @@ const ERASED: [Rectangle; 3] = [
     Rectangle { area: (0.02, 0.2), aspect: (0.1, 6.0) },
     Rectangle { area: (0.02, 0.2), aspect: (0.05, 8.0) },
 ];
-/// Tries before a rectangle that does not fit is given up.
+/// Attempts to draw a rectangle that fits into the image.
 const TRIES: usize = 10;
-/// Box blurs that stand for one Gaussian.
+/// Box blurs that approximate one Gaussian.
 const PASSES: usize = 3;
 
 struct Rectangle {
@@ -65,8 +66,8 @@ pub fn contrast(pixels: &mut [u8], factor: f32) {
     }
 }
 
-/// A Gaussian blur of `std` pixels by three box blurs with fractional ends (Gwosdek et al. 2011), edges repeated. Rows are
-/// `width` pixels long.
+/// A Gaussian blur with a standard deviation of `std` pixels by three box blurs with fractional ends (Gwosdek et al. 2011);
+/// border pixels are repeated. Rows are `width` pixels long.
 pub fn blur(pixels: &[u8], width: usize, std: f32) -> Vec<u8> {
     let variance = f64::from(std) * f64::from(std) / PASSES as f64;
     let whole = (((12.0 * variance + 1.0).sqrt() - 1.0) / 2.0).floor();
@@ -108,11 +109,13 @@ fn box_rows(pixels: &[u8], width: usize, whole: usize, rest: f32) -> Vec<u8> {
     out
 }
 
-/// Height and width of a rectangle of a share `area` of the image, rounded; `None` where it does not fit inside.
-pub fn erased_size((rows, columns): (usize, usize), area: f64, aspect: f64) -> Option<(usize, usize)> {
-    let pixels = area * (rows * columns) as f64;
+/// The size of a rectangle that covers a share `area` of an image; `aspect`: height over width. `None` where it does not
+/// fit into the image.
+pub fn erased_size(image: ImageSize, area: f64, aspect: f64) -> Option<ImageSize> {
+    let (rows, columns) = (f64::from(image.height), f64::from(image.width));
+    let pixels = area * (rows * columns);
     let (height, width) = ((pixels * aspect).sqrt().round_ties_even(), (pixels / aspect).sqrt().round_ties_even());
-    (height < rows as f64 && width < columns as f64).then_some((height as usize, width as usize))
+    (height < rows && width < columns).then_some(ImageSize { width: width as u32, height: height as u32 })
 }
 
 fn erase(pixels: &mut [u8], size: usize, rectangle: &Rectangle, rng: &mut impl Rng) {
@@ -120,12 +123,14 @@ fn erase(pixels: &mut [u8], size: usize, rectangle: &Rectangle, rng: &mut impl R
         let between = |(low, high): (f64, f64), share: f64| low + (high - low) * share;
         let area = between(rectangle.area, rng.random());
         let aspect = between((rectangle.aspect.0.ln(), rectangle.aspect.1.ln()), rng.random()).exp();
-        let Some((height, width)) = erased_size((size, size), area, aspect) else { continue };
+        let image = ImageSize { width: size as u32, height: size as u32 };
+        let Some(erased) = erased_size(image, area, aspect) else { continue };
+        let (height, width) = (erased.height as usize, erased.width as usize);
         let top = rng.random_range(0..=size - height);
         let left = rng.random_range(0..=size - width);
         for line in pixels.chunks_exact_mut(size).skip(top).take(height) {
             for pixel in &mut line[left..left + width] {
-                // Standard normal times 255, kept modulo 256 as the published code does: noise over the whole range.
+                // A standard normal number times 255 modulo 256, as in the published code: noise over the whole range.
                 *pixel = wrapped(normal(rng));
             }
         }
@@ -133,7 +138,7 @@ fn erase(pixels: &mut [u8], size: usize, rectangle: &Rectangle, rng: &mut impl R
     }
 }
 
-/// A grey level, 0 to 1 in range, as bytes hold it: whole, modulo 256.
+/// A grey level on the scale 0 to 1 as a byte: times 255, truncated, modulo 256.
 pub fn wrapped(level: f32) -> u8 {
     (level * 255.0).trunc().rem_euclid(256.0) as u8
 }
@@ -151,7 +156,7 @@ mod tests {
     use crate::detector::batches::augment::sample_rng;
 
     #[test]
-    fn a_blur_keeps_the_mean_and_spreads_by_its_deviation() {
+    fn a_blur_keeps_the_sum_and_adds_its_variance() {
         let size = 41;
         let mut pixels = vec![0u8; size * size];
         pixels[20 * size + 20] = 255;
@@ -173,11 +178,11 @@ mod tests {
     }
 
     #[test]
-    fn nothing_happens_where_nothing_is_asked() {
-        let still =
+    fn probabilities_of_zero_change_nothing() {
+        let none =
             StrongConfig { jitter_share: 0.0, blur_share: 0.0, erase_shares: [0.0; 3], ..SemiConfig::default().strong };
         let pixels: Vec<u8> = (0..64 * 64).map(|i| (i % 251) as u8).collect();
-        assert_eq!(strong_augment(&pixels, 64, &still, &mut sample_rng(1, 2, 3)), pixels);
+        assert_eq!(strong_augment(&pixels, 64, &none, &mut sample_rng(1, 2, 3)), pixels);
         let strong = SemiConfig::default().strong;
         let once = strong_augment(&pixels, 64, &strong, &mut sample_rng(1, 2, 3));
         assert_eq!(once, strong_augment(&pixels, 64, &strong, &mut sample_rng(1, 2, 3)));
@@ -185,9 +190,10 @@ mod tests {
     }
 
     #[test]
-    fn rectangles_that_do_not_fit_are_refused() {
-        assert_eq!(erased_size((100, 100), 0.2, 1.0), Some((45, 45)));
-        assert_eq!(erased_size((100, 100), 0.2, 8.0), None);
+    fn rectangles_that_do_not_fit_are_rejected() {
+        let image = ImageSize { width: 100, height: 100 };
+        assert_eq!(erased_size(image, 0.2, 1.0), Some(ImageSize { width: 45, height: 45 }));
+        assert_eq!(erased_size(image, 0.2, 8.0), None);
     }
 }
 

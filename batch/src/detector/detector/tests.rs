@@ -26,10 +26,16 @@ fn detector(config: &DetectorModelConfig, classes: i64, file: &Value) -> Detecto
     detector
 }
 
+/// Losses on annotated boxes with the first anchors and regions by index.
+fn losses_of(detector: &Detector, images: &Tensor, targets: &[Vec<Target>]) -> DetectionLosses {
+    let targets = BatchTargets::labelled(targets);
+    detector.losses(images, targets, &mut Draw::First, BatchNormStatistics::Updated).unwrap()
+}
+
 fn assert_detections(found: &[Vec<Detection<Model>>], wanted: &Value, first_label: i32) {
     for (image, (found, wanted)) in found.iter().zip(wanted["images"].as_array().unwrap()).enumerate() {
         let boxes = numbers(&wanted["boxes"]);
-        // Torchvision keeps boxes without area, of FCOS's points outside an image; they are nothing to anybody.
+        // Torchvision keeps boxes without area, from FCOS points outside an image; here they are dropped.
         let proper: Vec<usize> = (0..boxes.len() / 4)
             .filter(|i| boxes[4 * i + 2] > boxes[4 * i] && boxes[4 * i + 3] > boxes[4 * i + 1])
             .collect();
@@ -76,10 +82,10 @@ fn faster_rcnn_equals_torchvisions() {
     let (images, sizes) = input(&file);
     assert_sampled(&images, &file["input_sample"], 1e-6, "input");
     let base = config(Architecture::FasterRcnn);
-    let whole = detector(&base, 4, &file);
+    let complete = detector(&base, 4, &file);
     let pyramid = tch::no_grad(|| {
-        assert_maps(&whole.body.forward_t(&images, false), &file["body"], "C");
-        whole.pyramid(&images, false).unwrap()
+        assert_maps(&complete.body.forward_t(&images, false), &file["body"], "C");
+        complete.pyramid(&images, false).unwrap()
     });
     assert_maps(&pyramid.maps, &file["fpn"], "P");
     for wanted in file["proposals"].as_array().unwrap() {
@@ -88,8 +94,8 @@ fn faster_rcnn_equals_torchvisions() {
         let rcnn = RcnnConfig { candidates_eval, proposals_eval, ..base.rcnn.clone() };
         let sized = detector(&DetectorModelConfig { rcnn, ..base.clone() }, 4, &file);
         let Head::FasterRcnn(head) = &sized.head else { unreachable!("a Faster R-CNN was asked for") };
-        let outputs = tch::no_grad(|| head.rpn.forward(&pyramid.maps, &pyramid.levels));
-        let proposals = head.rpn.proposals(&outputs, &sizes, false).unwrap();
+        let outputs = tch::no_grad(|| head.rpn.forward(&pyramid));
+        let proposals = head.rpn.proposals(&outputs, &sizes, ProposalCounts::Inference).unwrap();
         for (ours, wanted) in proposals.iter().zip(wanted["images"].as_array().unwrap()) {
             assert_eq!(ours.len() as f64, wanted["count"].as_f64().unwrap());
             let sum: Vec<f64> = (0..4).map(|i| ours.iter().map(|b| f64::from(b.to_array()[i])).sum::<f64>()).collect();
@@ -123,11 +129,11 @@ fn fcos_equals_torchvisions() {
     let file = golden("fcos");
     let (images, sizes) = input(&file);
     let base = config(Architecture::Fcos);
-    let whole = detector(&base, 5, &file);
-    let pyramid = tch::no_grad(|| whole.pyramid(&images, false).unwrap());
+    let complete = detector(&base, 5, &file);
+    let pyramid = tch::no_grad(|| complete.pyramid(&images, false).unwrap());
     assert_maps(&pyramid.maps, &file["fpn"], "P");
-    let Head::Fcos(head) = &whole.head else { unreachable!("an FCOS was asked for") };
-    let outputs = tch::no_grad(|| head.forward(&pyramid.maps));
+    let Head::Fcos(head) = &complete.head else { unreachable!("an FCOS was asked for") };
+    let outputs = tch::no_grad(|| head.forward(&pyramid)).predictions;
     let cat = |of: &dyn Fn(&crate::detector::fcos::head::LevelOutputs) -> Tensor| {
         Tensor::cat(&outputs.iter().map(of).collect::<Vec<_>>(), 1)
     };
@@ -142,8 +148,7 @@ fn fcos_equals_torchvisions() {
     }
     for case in file["loss_cases"].as_array().unwrap() {
         let targets = targets(&case["targets"], 0);
-        let losses =
-            tch::no_grad(|| whole.losses(&images, BatchTargets::labelled(&targets), &mut Draw::First).unwrap());
+        let losses = tch::no_grad(|| losses_of(&complete, &images, &targets));
         for (part, name) in
             [(Part::Class, "classification"), (Part::Box, "bbox_regression"), (Part::Centerness, "bbox_ctrness")]
         {
@@ -170,7 +175,7 @@ fn losses_of_faster_rcnn_equal_torchvisions_with_the_same_samples() {
         let targets = targets(&case["targets"], 1);
         let pyramid = detector.pyramid(&images, true).unwrap();
         let Head::FasterRcnn(head) = &detector.head else { unreachable!("a Faster R-CNN was asked for") };
-        let losses = head.losses(&pyramid.of(&sizes), BatchTargets::labelled(&targets), &mut Draw::First).unwrap();
+        let losses = head.losses(&pyramid, &sizes, BatchTargets::labelled(&targets), &mut Draw::First).unwrap();
         for (part, name) in [
             (Part::RpnClass, "loss_objectness"),
             (Part::RpnBox, "loss_rpn_box_reg"),
@@ -188,7 +193,7 @@ fn losses_of_faster_rcnn_equal_torchvisions_with_the_same_samples() {
 }
 
 #[test]
-fn the_stride_may_stand_in_the_first_convolution() {
+fn the_stride_of_a_bottleneck_can_be_in_its_first_convolution() {
     let file = golden("stride_in_1x1");
     for (name, stride_in_1x1) in [("stride_in_1x1", true), ("stride_in_3x3", false)] {
         let base = DetectorModelConfig { stride_in_1x1, ..config(Architecture::FasterRcnn) };
@@ -206,7 +211,7 @@ fn small(architecture: Architecture, profile: Profile) -> Detector {
 }
 
 #[test]
-fn every_detector_learns_from_no_box_one_box_and_boxes_outside() {
+fn losses_and_gradients_are_finite_without_boxes_with_one_and_with_boxes_outside() {
     let square = |a: f32, b: f32| Target::truth(1, BoxXyxy::new(a, a, b, b));
     let outside = Target::truth(0, BoxXyxy::new(300.0, 300.0, 400.0, 400.0));
     let flat = Target::truth(0, BoxXyxy::new(9.0, 9.0, 9.0, 20.0));
@@ -220,7 +225,7 @@ fn every_detector_learns_from_no_box_one_box_and_boxes_outside() {
         for profile in [Profile::Torchvision, Profile::Utv2] {
             let detector = small(architecture, profile);
             for targets in &batches {
-                let losses = detector.losses(&images, BatchTargets::labelled(targets), &mut Draw::First).unwrap();
+                let losses = losses_of(&detector, &images, targets);
                 assert!(values(&losses.parts()).iter().all(|v| v.is_finite()), "{architecture:?} {profile:?}");
                 losses.total().backward();
                 for (name, variable) in detector.variables().variables() {
@@ -237,12 +242,12 @@ fn every_detector_learns_from_no_box_one_box_and_boxes_outside() {
 }
 
 #[test]
-fn frozen_stages_do_not_learn() {
+fn frozen_stages_are_not_trained() {
     let base = resolve(&Layers { preset: Some("tiny".into()), ..Layers::default() }).unwrap().config.detector.model;
     let frozen = Detector::new(&DetectorModelConfig { frozen_stages: 2, ..base }, Device::Cpu).unwrap();
     for (name, variable) in frozen.variables().variables() {
-        let still = ["body.conv1", "body.bn1", "body.layer1"].iter().any(|p| name.contains(p));
-        assert!(!(still && variable.requires_grad()), "{name}");
+        let frozen = ["body.conv1", "body.bn1", "body.layer1"].iter().any(|p| name.contains(p));
+        assert!(!(frozen && variable.requires_grad()), "{name}");
     }
     assert!(frozen.variables().variables()["backbone.body.layer2.0.conv1.weight"].requires_grad());
 }

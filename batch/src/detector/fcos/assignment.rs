@@ -1,5 +1,6 @@
-//! Which point learns which box (FCOS): strictly inside the box, its reach within the level's range, near the box's
-//! centre where the profile wants that; of several boxes the smallest.
+//! Assignment of points to target boxes (FCOS, arXiv:1904.01355, section 3.2): a point is a positive of a box if it lies strictly
+//! inside, its largest distance to an edge is within the level's range and, in torchvision's profile, it is near the box's
+//! centre (centre sampling); of several boxes it takes the smallest.
 //! Torchvision compares areas at a resolution of 8 square pixels; here they are exact, and the first box wins a tie.
 
 use d2r_contracts::boxes::BoxXyxy;
@@ -8,26 +9,26 @@ use d2r_contracts::space::Model;
 use crate::detector::fcos::points::Point;
 use crate::detector::target::Target;
 
-/// Half the side of the centre region, in strides.
+/// Half the size of the centre region, in strides.
 const CENTRE_RADIUS: f32 = 1.5;
 
-/// Which points may learn a box that they lie in.
+/// Which points inside a box are its positives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PointRule {
-    /// Within 1.5 strides of the centre, reach strictly within the level's range (torchvision).
+    /// Within 1.5 strides of the centre, largest distance strictly within the level's range (torchvision).
     NearCentre,
-    /// Anywhere inside, reach within the level's range or on its ends (Unbiased Teacher v2).
+    /// All, largest distance within the level's range, bounds included (Unbiased Teacher v2).
     Anywhere,
 }
 
-/// For each point the target it learns; `None` is background. Targets without area are nobody's.
+/// For each point the index of its target; `None` is background. Targets without area have no positives.
 pub fn assign(points: &[Point], targets: &[Target], rule: PointRule) -> Vec<Option<usize>> {
     let proper: Vec<(usize, &BoxXyxy<Model>)> =
         targets.iter().map(|t| &t.region).enumerate().filter(|(_, b)| b.is_proper()).collect();
     points.iter().map(|p| smallest_match(p, &proper, rule)).collect()
 }
 
-/// All points that may learn a target, whichever other targets there are. A target without area has none.
+/// All points that match a target, regardless of other targets. A target without area has none.
 pub fn points_of(points: &[Point], target: &Target, rule: PointRule) -> Vec<usize> {
     let region = &target.region;
     (0..points.len()).filter(|&i| region.is_proper() && matches(&points[i], region, rule)).collect()
@@ -45,26 +46,29 @@ fn smallest_match(point: &Point, boxes: &[(usize, &BoxXyxy<Model>)], rule: Point
 
 fn matches(point: &Point, b: &BoxXyxy<Model>, rule: PointRule) -> bool {
     let (x, y) = b.centre();
-    let edges = [point.x - b.x_min, point.y - b.y_min, b.x_max - point.x, b.y_max - point.y];
-    let nearest = edges.into_iter().fold(f32::INFINITY, f32::min);
-    let reach = edges.into_iter().fold(f32::NEG_INFINITY, f32::max);
+    let distances = [point.x - b.x_min, point.y - b.y_min, b.x_max - point.x, b.y_max - point.y];
+    let smallest = distances.into_iter().fold(f32::INFINITY, f32::min);
+    let largest = distances.into_iter().fold(f32::NEG_INFINITY, f32::max);
     let off_centre = (point.x - x).abs().max((point.y - y).abs());
-    let placed = match rule {
+    let accepted = match rule {
         PointRule::NearCentre => {
-            off_centre < CENTRE_RADIUS * point.stride && reach > point.reach_min && reach < point.reach_max
+            off_centre < CENTRE_RADIUS * point.stride && largest > point.distance_min && largest < point.distance_max
         }
-        PointRule::Anywhere => reach >= point.reach_min && reach <= point.reach_max,
+        PointRule::Anywhere => largest >= point.distance_min && largest <= point.distance_max,
     };
-    nearest > 0.0 && placed
+    smallest > 0.0 && accepted
 }
 
 #[cfg(test)]
 mod tests {
+    use d2r_contracts::space::ImageSize;
+
     use super::*;
-    use crate::detector::fcos::points::{levels, points};
+    use crate::detector::fcos::points::points;
+    use crate::detector::pyramid::levels_of;
 
     fn grid() -> Vec<Point> {
-        points(&levels((32, 32), &[(8, 8), (4, 4)], 2), false)
+        points(&levels_of(ImageSize { width: 32, height: 32 }, &[[8, 8], [4, 4]], 2), false)
     }
 
     fn target(class_id: i32, corners: [f32; 4]) -> Target {
@@ -84,20 +88,20 @@ mod tests {
     fn the_smaller_of_nested_boxes_wins_and_ties_go_to_the_first() {
         let nested = [target(0, [2.0, 2.0, 14.0, 14.0]), target(1, [6.0, 6.0, 10.0, 10.0])];
         let found = matched(&nested);
-        assert!(found.contains(&(2 * 8 + 2, 1)), "the point (8, 8) learns the inner box: {found:?}");
-        assert!(found.contains(&(8 + 1, 0)), "the point (4, 4) learns the outer one: {found:?}");
+        assert!(found.contains(&(2 * 8 + 2, 1)), "the point (8, 8) is assigned to the inner box: {found:?}");
+        assert!(found.contains(&(8 + 1, 0)), "the point (4, 4) is assigned to the outer one: {found:?}");
         let twins = [nested[1], nested[1]];
         assert_eq!(matched(&twins), [(18, 0)]);
     }
 
     #[test]
-    fn borders_are_outside() {
-        // (8, 8) lies on the left border.
+    fn points_on_an_edge_are_outside() {
+        // (8, 8) lies on the left edge.
         assert_eq!(matched(&[target(0, [8.0, 4.5, 11.5, 11.5])]), []);
     }
 
     #[test]
-    fn degenerate_and_absent_boxes_match_nothing() {
+    fn degenerate_and_missing_boxes_match_nothing() {
         assert_eq!(matched(&[]), []);
         assert_eq!(matched(&[target(0, [8.0, 8.0, 8.0, 20.0]), target(0, [f32::NAN, 0.0, 9.0, 9.0])]), []);
     }

@@ -1,37 +1,47 @@
 //! The head of FCOS (arXiv:1904.01355, section 3; centre-ness beside the regression as in arXiv:2006.09214): two
 //! towers of 3x3 convolutions with GroupNorm, shared by all levels. Parameter names are torchvision's.
 //! In the profile of Unbiased Teacher v2 (arXiv:2206.09500) each distance is the expectation over 17 bins, each level has
-//! a learned scale, and each side an uncertainty.
+//! a learned scale, and each edge an uncertainty.
 //! Pyramid levels f32 `[B, C, H, W]` in, one row of predictions per point out.
 
 use tch::{Kind, Tensor, nn};
 
 use crate::config::detector::Profile;
+use crate::detector::pyramid::{Level, Pyramid};
 
 /// Probability of each class before training: the focal loss starts near its minimum.
 const PRIOR: f64 = 0.01;
-/// Distance to each side before training, strides. ReLU passes no gradient below 0, so training starts above.
-const INITIAL_REACH: f64 = 2.0;
-const SPREAD: f64 = 0.01;
+/// Distance to each edge before training, strides. ReLU passes no gradient below 0, so training starts above.
+const INITIAL_DISTANCE: f64 = 2.0;
+/// Standard deviation of the initial weights.
+const INITIAL_STD: f64 = 0.01;
 /// Bins of a distance: 0 to 16 strides.
 const BINS: i64 = 17;
 /// Levels P3 to P7.
 const LEVELS: usize = 5;
 
-/// What the head says of one level.
+/// Predictions for a batch.
+#[derive(Debug)]
+pub struct FcosOutputs {
+    pub levels: Vec<Level>,
+    /// One per level.
+    pub predictions: Vec<LevelOutputs>,
+}
+
+/// Predictions of one level.
 #[derive(Debug)]
 pub struct LevelOutputs {
     /// f32 `[B, H * W, K]`, before the sigmoid.
     pub class_logits: Tensor,
-    /// f32 `[B, H * W, 4]`: distances to the left, top, right and bottom side, in strides, not negative.
+    /// f32 `[B, H * W, 4]`: distances to the left, top, right and bottom edge, strides, not negative.
     pub ltrb: Tensor,
     /// f32 `[B, H * W]`, before the sigmoid.
     pub centerness: Tensor,
-    /// f32 `[B, H * W, 4]`: raw uncertainties of the four sides, where the profile has them.
+    /// f32 `[B, H * W, 4]`: raw uncertainties of the edges (x_min, y_min, x_max, y_max); `None` without the `utv2` profile.
     pub edge_logits: Option<Tensor>,
 }
 
-/// The distance in strides that 17 bins' logits stand for: `[.., 4 * 17]` to `[.., 4]`, sides first.
+/// Expected distance in strides over 17 bins: logits `[.., 4 * 17]`, edge by edge, to `[.., 4]`.
 pub fn expected_distance(logits: &Tensor) -> Tensor {
     let mut shape = logits.size();
     *shape.last_mut().expect("logits have channels") = 4;
@@ -71,12 +81,12 @@ pub struct FcosHead {
     box_tower: Tower,
     bbox_reg: nn::Conv2D,
     bbox_ctrness: nn::Conv2D,
-    uncertain: Option<Uncertain>,
+    utv2: Option<Utv2Layers>,
 }
 
-/// What the profile of Unbiased Teacher v2 adds.
+/// Layers that the profile of Unbiased Teacher v2 adds.
 #[derive(Debug)]
-struct Uncertain {
+struct Utv2Layers {
     bbox_pred_std: nn::Conv2D,
     scales: Vec<Tensor>,
 }
@@ -92,7 +102,6 @@ pub struct HeadShape {
     pub groups: i64,
     /// Number of classes.
     pub classes: i64,
-    /// Which conventions.
     pub profile: Profile,
 }
 
@@ -101,41 +110,42 @@ impl FcosHead {
     pub fn new(path: &nn::Path, shape: HeadShape) -> Self {
         let HeadShape { channels, convs, groups, classes, profile } = shape;
         let (class_path, box_path) = (path / "classification_head", path / "regression_head");
-        let uncertain = (profile == Profile::Utv2).then(|| Uncertain {
-            bbox_pred_std: conv_spread(&(&box_path / "bbox_pred_std"), channels, 4, (0.0, 1e-4)),
+        let utv2 = (profile == Profile::Utv2).then(|| Utv2Layers {
+            bbox_pred_std: conv_with_std(&(&box_path / "bbox_pred_std"), channels, 4, 0.0, 1e-4),
             scales: (0..LEVELS).map(|i| (&box_path / "scales" / i).ones("scale", &[1])).collect(),
         });
-        let (reach, bias) = if uncertain.is_some() { (4 * BINS, 0.0) } else { (4, INITIAL_REACH) };
+        let (outputs, bias) = if utv2.is_some() { (4 * BINS, 0.0) } else { (4, INITIAL_DISTANCE) };
         Self {
             class_tower: Tower::new(&(&class_path / "conv"), channels, convs, groups),
             cls_logits: conv(&(&class_path / "cls_logits"), channels, classes, -((1.0 - PRIOR) / PRIOR).ln()),
             box_tower: Tower::new(&(&box_path / "conv"), channels, convs, groups),
-            bbox_reg: conv(&(&box_path / "bbox_reg"), channels, reach, bias),
+            bbox_reg: conv(&(&box_path / "bbox_reg"), channels, outputs, bias),
             bbox_ctrness: conv(&(&box_path / "bbox_ctrness"), channels, 1, 0.0),
-            uncertain,
+            utv2,
         }
     }
 
     /// Predictions for each level of the pyramid.
-    pub fn forward(&self, pyramid: &[Tensor]) -> Vec<LevelOutputs> {
-        pyramid.iter().enumerate().map(|(i, level)| self.forward_level(i, level)).collect()
+    pub fn forward(&self, pyramid: &Pyramid) -> FcosOutputs {
+        let predictions = pyramid.maps.iter().enumerate().map(|(i, map)| self.forward_level(i, map)).collect();
+        FcosOutputs { levels: pyramid.levels.clone(), predictions }
     }
 
-    fn forward_level(&self, index: usize, level: &Tensor) -> LevelOutputs {
-        let of_class = self.class_tower.forward(level);
-        let of_box = self.box_tower.forward(level);
-        let reach = of_box.apply(&self.bbox_reg);
-        let (ltrb, edge_logits) = match &self.uncertain {
-            None => (per_point(&reach.relu()), None),
-            Some(extra) => {
-                let scaled = per_point(&reach) * &extra.scales[index];
-                (expected_distance(&scaled), Some(per_point(&of_box.apply(&extra.bbox_pred_std))))
+    fn forward_level(&self, index: usize, map: &Tensor) -> LevelOutputs {
+        let class_features = self.class_tower.forward(map);
+        let box_features = self.box_tower.forward(map);
+        let regression = box_features.apply(&self.bbox_reg);
+        let (ltrb, edge_logits) = match &self.utv2 {
+            None => (per_point(&regression.relu()), None),
+            Some(layers) => {
+                let bin_logits = per_point(&regression) * &layers.scales[index];
+                (expected_distance(&bin_logits), Some(per_point(&box_features.apply(&layers.bbox_pred_std))))
             }
         };
         LevelOutputs {
-            class_logits: per_point(&of_class.apply(&self.cls_logits)),
+            class_logits: per_point(&class_features.apply(&self.cls_logits)),
             ltrb,
-            centerness: per_point(&of_box.apply(&self.bbox_ctrness)).squeeze_dim(2),
+            centerness: per_point(&box_features.apply(&self.bbox_ctrness)).squeeze_dim(2),
             edge_logits,
         }
     }
@@ -147,10 +157,10 @@ fn per_point(xs: &Tensor) -> Tensor {
 }
 
 fn conv(path: &nn::Path, inputs: i64, outputs: i64, bias: f64) -> nn::Conv2D {
-    conv_spread(path, inputs, outputs, (bias, SPREAD))
+    conv_with_std(path, inputs, outputs, bias, INITIAL_STD)
 }
 
-fn conv_spread(path: &nn::Path, inputs: i64, outputs: i64, (bias, stdev): (f64, f64)) -> nn::Conv2D {
+fn conv_with_std(path: &nn::Path, inputs: i64, outputs: i64, bias: f64, stdev: f64) -> nn::Conv2D {
     let config = nn::ConvConfig {
         padding: 1,
         ws_init: nn::Init::Randn { mean: 0.0, stdev },

@@ -1,64 +1,37 @@
 //! The points at which FCOS predicts (arXiv:1904.01355, section 3.1): one per cell and level, in
 //! the order in which the head's outputs are flattened (level, row, column).
 
-/// One level of the pyramid.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Level {
-    /// Nominal stride, model pixels: the unit of this level's distances.
-    pub stride: f32,
-    /// Rows and columns.
-    pub cells: (i64, i64),
-    /// Model pixels between rows and between columns: the image's size over the number of cells, rounded down, as
-    /// in torchvision (another value than the stride where the size is no multiple of it).
-    pub step: (i64, i64),
-}
+use crate::detector::pyramid::Level;
 
-impl Level {
-    /// Number of points.
-    pub fn points(&self) -> i64 {
-        self.cells.0 * self.cells.1
-    }
-}
-
-/// A place where a box may be predicted.
+/// A location at which FCOS predicts a box.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Point {
     /// Model pixels.
     pub x: f32,
     /// Model pixels.
     pub y: f32,
-    /// Stride of its level.
+    /// Stride of its level, model pixels.
     pub stride: f32,
-    /// Largest distance to a side of its box must be above this, model pixels.
-    pub reach_min: f32,
-    /// And below this.
-    pub reach_max: f32,
+    /// Lower bound of the largest distance to an edge of its box, model pixels.
+    pub distance_min: f32,
+    /// Upper bound of that distance.
+    pub distance_max: f32,
 }
 
-/// Levels of an image of `(height, width)` model pixels, from the pyramid's sizes; the first has stride `1 << min_level`.
-pub fn levels(image: (i64, i64), cells: &[(i64, i64)], min_level: usize) -> Vec<Level> {
-    let level = |(i, &(rows, columns)): (usize, &(i64, i64))| Level {
-        stride: (1u64 << (min_level + i)) as f32,
-        cells: (rows, columns),
-        step: (image.0 / rows.max(1), image.1 / columns.max(1)),
-    };
-    cells.iter().enumerate().map(level).collect()
-}
-
-/// The points of all levels. A level is responsible for boxes that reach 4 to 8 strides from the point, the lowest
-/// also for smaller ones, the highest also for larger ones.
-/// `centred`: half a stride from the cell's corner (Unbiased Teacher v2), otherwise on it (torchvision).
+/// The points of all levels. A level predicts boxes whose largest distance from the point to an edge is 4 to 8 strides; the finest
+/// level also smaller ones, the coarsest also larger ones.
+/// `centred`: half a stride from the cell's corner (Unbiased Teacher v2), otherwise at the corner (torchvision).
 pub fn points(levels: &[Level], centred: bool) -> Vec<Point> {
     let last = levels.len().saturating_sub(1);
-    let mut points = Vec::with_capacity(levels.iter().map(|l| l.points() as usize).sum());
+    let mut points = Vec::with_capacity(levels.iter().map(|l| l.cells() as usize).sum());
     for (i, level) in levels.iter().enumerate() {
-        let reach_min = if i == 0 { 0.0 } else { 4.0 * level.stride };
-        let reach_max = if i == last { f32::INFINITY } else { 8.0 * level.stride };
+        let distance_min = if i == 0 { 0.0 } else { 4.0 * level.stride };
+        let distance_max = if i == last { f32::INFINITY } else { 8.0 * level.stride };
         let offset = if centred { (level.stride / 2.0).floor() } else { 0.0 };
-        for row in 0..level.cells.0 {
-            for column in 0..level.cells.1 {
-                let (x, y) = ((column * level.step.1) as f32 + offset, (row * level.step.0) as f32 + offset);
-                points.push(Point { x, y, stride: level.stride, reach_min, reach_max });
+        for row in 0..level.grid.rows {
+            for column in 0..level.grid.columns {
+                let (x, y) = ((column * level.step_x) as f32 + offset, (row * level.step_y) as f32 + offset);
+                points.push(Point { x, y, stride: level.stride, distance_min, distance_max });
             }
         }
     }
@@ -67,11 +40,14 @@ pub fn points(levels: &[Level], centred: bool) -> Vec<Point> {
 
 #[cfg(test)]
 mod tests {
+    use d2r_contracts::space::ImageSize;
+
     use super::*;
+    use crate::detector::pyramid::levels_of;
 
     #[test]
     fn points_stand_at_multiples_of_the_step_row_by_row() {
-        let levels = levels((16, 24), &[(2, 3), (1, 2)], 3);
+        let levels = levels_of(ImageSize { width: 24, height: 16 }, &[[2, 3], [1, 2]], 3);
         let places: Vec<(f32, f32)> = points(&levels, false).iter().map(|p| (p.x, p.y)).collect();
         let first = [(0.0, 0.0), (8.0, 0.0), (16.0, 0.0), (0.0, 8.0), (8.0, 8.0), (16.0, 8.0)];
         assert_eq!(places[..6], first);
@@ -81,10 +57,11 @@ mod tests {
     }
 
     #[test]
-    fn reaches_join_without_gaps() {
-        let levels = levels((64, 64), &[(16, 16), (8, 8), (4, 4)], 2);
-        let mut reaches: Vec<(f32, f32)> = points(&levels, false).iter().map(|p| (p.reach_min, p.reach_max)).collect();
-        reaches.dedup();
-        assert_eq!(reaches, [(0.0, 32.0), (32.0, 64.0), (64.0, f32::INFINITY)]);
+    fn distance_ranges_of_the_levels_meet_without_gaps() {
+        let levels = levels_of(ImageSize { width: 64, height: 64 }, &[[16, 16], [8, 8], [4, 4]], 2);
+        let mut ranges: Vec<(f32, f32)> =
+            points(&levels, false).iter().map(|p| (p.distance_min, p.distance_max)).collect();
+        ranges.dedup();
+        assert_eq!(ranges, [(0.0, 32.0), (32.0, 64.0), (64.0, f32::INFINITY)]);
     }
 }

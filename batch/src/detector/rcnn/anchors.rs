@@ -1,11 +1,11 @@
 //! Anchor boxes of a region proposal network (Ren et al. 2015; one size per pyramid level, Lin et al. 2017): per level,
 //! row, column and aspect ratio, in the order in which the head's outputs are flattened.
 
-use crate::detector::fcos::points::Level;
+use crate::detector::pyramid::Level;
 
-/// Sides of the square anchors, from P2 up, model pixels.
+/// Sizes of the square anchors from P2 to P6, model pixels.
 const SIZES: [f32; 5] = [32.0, 64.0, 128.0, 256.0, 512.0];
-/// Height over width.
+/// Aspect ratios, height over width.
 pub const RATIOS: [f32; 3] = [0.5, 1.0, 2.0];
 
 /// Anchors per cell.
@@ -15,15 +15,16 @@ pub const PER_CELL: i64 = RATIOS.len() as i64;
 /// `rounded`: corners relative to the centre are rounded to whole pixels and centres step by the level's `step`
 /// (torchvision); otherwise they are exact and step by the nominal stride (detectron2).
 pub fn anchors(levels: &[Level], finest: usize, rounded: bool) -> Vec<f32> {
-    let cells: i64 = levels.iter().map(Level::points).sum();
+    let cells: i64 = levels.iter().map(Level::cells).sum();
     let mut out = Vec::with_capacity((cells * PER_CELL * 4) as usize);
     for (i, level) in levels.iter().enumerate() {
         let size = SIZES[(i + finest - 2).min(SIZES.len() - 1)];
         let shapes = RATIOS.map(|ratio| shape(size, ratio, rounded));
-        let step = if rounded { (level.step.0 as f32, level.step.1 as f32) } else { (level.stride, level.stride) };
-        for row in 0..level.cells.0 {
-            for column in 0..level.cells.1 {
-                let (x, y) = (column as f32 * step.1, row as f32 * step.0);
+        let (step_x, step_y) =
+            if rounded { (level.step_x as f32, level.step_y as f32) } else { (level.stride, level.stride) };
+        for row in 0..level.grid.rows {
+            for column in 0..level.grid.columns {
+                let (x, y) = (column as f32 * step_x, row as f32 * step_y);
                 for [x_min, y_min, x_max, y_max] in shapes {
                     out.extend([x + x_min, y + y_min, x + x_max, y + y_max]);
                 }
@@ -33,11 +34,11 @@ pub fn anchors(levels: &[Level], finest: usize, rounded: bool) -> Vec<f32> {
     out
 }
 
-/// Corners about the origin.
+/// Corners of an anchor around the origin.
 fn shape(size: f32, ratio: f32, rounded: bool) -> [f32; 4] {
     let (width, height) = if rounded {
-        let tall = ratio.sqrt();
-        (size / tall, size * tall)
+        let root = ratio.sqrt();
+        (size / root, size * root)
     } else {
         let width = (size * size / ratio).sqrt();
         (width, ratio * width)
@@ -48,12 +49,14 @@ fn shape(size: f32, ratio: f32, rounded: bool) -> [f32; 4] {
 
 #[cfg(test)]
 mod tests {
+    use d2r_contracts::space::ImageSize;
+
     use super::*;
-    use crate::detector::fcos::points::levels;
+    use crate::detector::pyramid::levels_of;
 
     #[test]
     fn rounded_anchors_are_torchvisions() {
-        let one = levels((32, 32), &[(1, 1)], 2);
+        let one = levels_of(ImageSize { width: 32, height: 32 }, &[[1, 1]], 2);
         let found = anchors(&one, 2, true);
         assert_eq!(found[..4], [-23.0, -11.0, 23.0, 11.0]);
         assert_eq!(found[4..8], [-16.0, -16.0, 16.0, 16.0]);
@@ -62,11 +65,11 @@ mod tests {
 
     #[test]
     fn exact_anchors_keep_their_area() {
-        let found = anchors(&levels((32, 64), &[(1, 2)], 2), 2, false);
+        let found = anchors(&levels_of(ImageSize { width: 64, height: 32 }, &[[1, 2]], 2), 2, false);
         for b in found.chunks_exact(4) {
             assert!(((b[2] - b[0]) * (b[3] - b[1]) - 1024.0).abs() < 0.1);
         }
-        assert!((found[12] - (found[0] + 4.0)).abs() < 1e-6, "the second column stands one stride further");
+        assert!((found[12] - (found[0] + 4.0)).abs() < 1e-6, "the second column is one stride to the right");
         assert!(anchors(&[], 2, true).is_empty());
     }
 }

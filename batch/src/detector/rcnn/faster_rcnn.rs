@@ -1,15 +1,16 @@
-//! Faster R-CNN on a feature pyramid (arXiv:1506.01497, arXiv:1612.03144): proposals, then regions.
+//! Faster R-CNN on a feature pyramid (arXiv:1506.01497, arXiv:1612.03144): a region proposal network, then RoI heads that
+//! classify and refine its proposals.
 
-use d2r_contracts::space::Model;
+use d2r_contracts::space::{ImageSize, Model};
 use tch::{Tensor, nn};
 
 use crate::config::detector::DetectorModelConfig;
 use crate::detector::detection::Detection;
-use crate::detector::fcos::points::Level;
-use crate::detector::losses::{DetectionLosses, Part};
-use crate::detector::profile::RcnnRules;
+use crate::detector::losses::{ClassAndBoxLoss, DetectionLosses, Part};
+use crate::detector::pyramid::Pyramid;
 use crate::detector::rcnn::roi_heads::{RoiHeads, RoiInput};
-use crate::detector::rcnn::rpn::Rpn;
+use crate::detector::rcnn::rpn::{ProposalCounts, Rpn, RpnTargets};
+use crate::detector::rcnn::rules::RcnnRules;
 use crate::detector::rcnn::sampler::Draw;
 use crate::detector::target::{BatchTargets, PaddedTargets};
 use crate::error::Result;
@@ -19,17 +20,6 @@ use crate::error::Result;
 pub struct FasterRcnn {
     pub(in crate::detector) rpn: Rpn,
     pub(super) heads: RoiHeads,
-}
-
-/// A pyramid and what its images are.
-#[derive(Debug, Clone, Copy)]
-pub struct PyramidInput<'a> {
-    /// P2 to P6, f32 `[B, C, H, W]`.
-    pub pyramid: &'a [Tensor],
-    /// Their grids.
-    pub levels: &'a [Level],
-    /// Width and height of each image without its padding, model pixels.
-    pub sizes: &'a [(f32, f32)],
 }
 
 impl FasterRcnn {
@@ -42,52 +32,62 @@ impl FasterRcnn {
         }
     }
 
-    /// Losses of a batch.
+    /// Losses of a batch. `pyramid`: P2 to P6; `sizes`: of each image without padding. Seeds `tch`'s global generator from
+    /// `draw`.
     ///
     /// # Errors
     /// When the proposals are not finite: training has diverged.
-    pub fn losses(&self, input: &PyramidInput, targets: BatchTargets, draw: &mut Draw) -> Result<DetectionLosses> {
-        let BatchTargets { classes: targets, ignored, supervision, .. } = targets;
-        let outputs = self.rpn.forward(input.pyramid, input.levels);
+    pub fn losses(
+        &self,
+        pyramid: &Pyramid,
+        sizes: &[ImageSize],
+        targets: BatchTargets,
+        draw: &mut Draw,
+    ) -> Result<DetectionLosses> {
+        let outputs = self.rpn.forward(pyramid);
+        let proposals = self.rpn.proposals(&outputs, sizes, ProposalCounts::Training)?;
         let padded = |boxes| PaddedTargets::new(boxes, outputs.objectness.device());
-        let proposals = self.rpn.proposals(&outputs, input.sizes, true)?;
-        let aside = ignored.iter().any(|boxes| !boxes.is_empty()).then(|| padded(ignored));
-        let (rpn_class, rpn_box) = self.rpn.losses(&outputs, (&padded(targets), aside.as_ref()), supervision, draw);
-        let strides = strides(input);
-        let input = RoiInput { pyramid: pooled(input.pyramid), strides: &strides, proposals: &proposals };
-        let (class, boxes) = self.heads.losses(&input, (targets, ignored), supervision, draw);
+        let rpn_targets = RpnTargets {
+            boxes: padded(targets.classes),
+            ignored: targets.ignored.iter().any(|boxes| !boxes.is_empty()).then(|| padded(targets.ignored)),
+            supervision: targets.supervision,
+        };
+        let rpn = self.rpn.losses(&outputs, &rpn_targets, draw);
+        let strides = pooled_strides(pyramid);
+        let input = RoiInput { maps: pooled_maps(pyramid), strides: &strides, proposals: &proposals };
+        let ClassAndBoxLoss { class, boxes } = self.heads.losses(&input, targets, draw);
         Ok(DetectionLosses::new([
             (Part::Class, class),
             (Part::Box, boxes),
-            (Part::RpnClass, rpn_class),
-            (Part::RpnBox, rpn_box),
+            (Part::RpnClass, rpn.class),
+            (Part::RpnBox, rpn.boxes),
         ]))
     }
 
-    /// Detections per image, best first. `as_teacher` takes the proposal counts of training, as the published teacher
-    /// does.
+    /// Detections per image, best first.
     ///
     /// # Errors
     /// When the output is not finite.
     pub fn detect(
         &self,
-        input: &PyramidInput,
+        pyramid: &Pyramid,
+        sizes: &[ImageSize],
         config: &DetectorModelConfig,
-        as_teacher: bool,
+        counts: ProposalCounts,
     ) -> Result<Vec<Vec<Detection<Model>>>> {
-        let outputs = self.rpn.forward(input.pyramid, input.levels);
-        let proposals = self.rpn.proposals(&outputs, input.sizes, as_teacher)?;
-        let (strides, sizes) = (strides(input), input.sizes);
-        let input = RoiInput { pyramid: pooled(input.pyramid), strides: &strides, proposals: &proposals };
+        let outputs = self.rpn.forward(pyramid);
+        let proposals = self.rpn.proposals(&outputs, sizes, counts)?;
+        let strides = pooled_strides(pyramid);
+        let input = RoiInput { maps: pooled_maps(pyramid), strides: &strides, proposals: &proposals };
         self.heads.detect(&input, sizes, config)
     }
 }
 
 /// P2 to P5: regions are not pooled from P6.
-fn pooled(pyramid: &[Tensor]) -> &[Tensor] {
-    &pyramid[..pyramid.len() - 1]
+fn pooled_maps(pyramid: &Pyramid) -> &[Tensor] {
+    &pyramid.maps[..pyramid.maps.len() - 1]
 }
 
-fn strides(input: &PyramidInput) -> Vec<f32> {
-    input.levels[..input.levels.len() - 1].iter().map(|l| l.stride).collect()
+fn pooled_strides(pyramid: &Pyramid) -> Vec<f32> {
+    pyramid.levels[..pyramid.levels.len() - 1].iter().map(|l| l.stride).collect()
 }

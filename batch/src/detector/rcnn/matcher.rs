@@ -1,5 +1,5 @@
-//! Which anchor learns which box: the best by IoU, foreground from one threshold on, background below another,
-//! ignored between; optionally every box keeps its best anchors, however little they overlap (Faster R-CNN's rule).
+//! Matches anchors to boxes by IoU: foreground from one threshold on, background below another, ignored between; optionally
+//! every box keeps its best anchors, however little they overlap (Faster R-CNN's low-quality matches).
 
 use tch::{Kind, Tensor};
 
@@ -7,21 +7,21 @@ use tch::{Kind, Tensor};
 pub const FOREGROUND: i64 = 1;
 /// Label of a background anchor.
 pub const BACKGROUND: i64 = 0;
-/// Label of an anchor that takes no part.
+/// Label of an anchor that enters no loss.
 pub const IGNORED: i64 = -1;
 
-/// The rule.
+/// Thresholds of the matcher.
 #[derive(Debug, Clone, Copy)]
 pub struct Matcher {
-    /// Background below.
+    /// Anchors whose best IoU is below are background.
     pub low: f64,
-    /// Foreground from here on.
+    /// Anchors whose best IoU reaches this are foreground.
     pub high: f64,
-    /// Every box keeps the anchors that overlap it most.
+    /// The anchors with the highest IoU of each box are foreground too.
     pub low_quality: bool,
 }
 
-/// What each anchor learns.
+/// Label and box of each anchor.
 #[derive(Debug)]
 pub struct Matches {
     /// i64 `[B, N]`: [`FOREGROUND`], [`BACKGROUND`] or [`IGNORED`].
@@ -41,7 +41,7 @@ impl Matcher {
         labels = labels.masked_fill_(&best.lt(self.low), BACKGROUND).masked_fill_(&best.ge(self.high), FOREGROUND);
         if self.low_quality {
             let best_of_box = iou.amax([2i64].as_slice(), true);
-            // A box that overlaps nothing would claim every anchor that it does not overlap.
+            // A box that overlaps nothing has a best IoU of 0, which all anchors share.
             let kept = iou.eq_tensor(&best_of_box).logical_and(&best_of_box.gt(0.0));
             labels = labels.masked_fill_(&kept.any_dim(1, false), FOREGROUND);
         }

@@ -8,4 +8,5 @@ pub mod roi_align;
 pub mod roi_heads;
 pub mod roi_sampling;
 pub mod rpn;
+pub mod rules;
 pub mod sampler;

@@ -1,8 +1,9 @@
-//! The second stage of Faster R-CNN: proposals are pooled, classified and refined. Parameter names are torchvision's;
-//! the background is the first class in torchvision's profile and the last one in Unbiased Teacher v2's.
+//! The second stage of Faster R-CNN: proposals are pooled, classified and refined. Parameter names are torchvision's.
+//! Background is the first class in torchvision's profile, the last one in that of Unbiased Teacher v2, whose deltas and
+//! uncertainties have the edge coder's channel order inside this file; detections and targets have edge order.
 
 use d2r_contracts::boxes::BoxXyxy;
-use d2r_contracts::space::Model;
+use d2r_contracts::space::{ImageSize, Model};
 use rayon::prelude::*;
 use tch::{Device, Kind, Tensor, nn};
 
@@ -12,20 +13,20 @@ use crate::detector::detection::Detection;
 use crate::detector::edge_box_coder;
 use crate::detector::edge_losses::{ROI_CERTAINTY, edge_regression_loss, softmax_focal, teacher_better};
 use crate::detector::grouped_nms::grouped_nms;
-use crate::detector::losses::smooth_l1;
-use crate::detector::profile::RcnnRules;
+use crate::detector::losses::{ClassAndBoxLoss, smooth_l1};
 use crate::detector::rcnn::box_head::BoxHead;
 use crate::detector::rcnn::roi_align::{Roi, pyramid_level};
-use crate::detector::rcnn::roi_sampling::{SampledRois, sample};
+use crate::detector::rcnn::roi_sampling::{ImageRegion, SampledRois, sample};
 use crate::detector::rcnn::rpn::Proposals;
+use crate::detector::rcnn::rules::RcnnRules;
 use crate::detector::rcnn::sampler::Draw;
-use crate::detector::target::{Supervision, Target};
+use crate::detector::target::{BatchTargets, Supervision, Target};
 use crate::error::{Error, Result};
 
-/// Finest pyramid level that regions are pooled from.
+/// Number of the finest pyramid level that regions are pooled from, P2.
 const FINEST: usize = 2;
 
-/// Box head, class scores, box deltas, and uncertainties where the profile has them.
+/// Box head and the layers for class scores, box deltas and, in the `utv2` profile, uncertainties of the edges.
 #[derive(Debug)]
 pub struct RoiHeads {
     head: BoxHead,
@@ -38,22 +39,22 @@ pub struct RoiHeads {
     detach_iou: bool,
 }
 
-/// Raw predictions for `R` regions.
+/// Predictions for `R` regions.
 struct Predictions {
     /// f32 `[R, K + 1]`.
     logits: Tensor,
-    /// f32 `[R, 4]`, or `[R, 4 (K + 1)]` where each class has its box.
+    /// f32 `[R, 4]` by the edge coder, or `[R, 4 (K + 1)]` by the classic coder with a box per class.
     deltas: Tensor,
-    /// f32 `[R, 4]`.
+    /// f32 `[R, 4]`, channel order of the edge coder.
     edge_logits: Option<Tensor>,
 }
 
-/// The images of a batch as the second stage sees them.
+/// Input of the second stage.
 #[derive(Debug, Clone, Copy)]
 pub struct RoiInput<'a> {
     /// P2 to P5, f32 `[B, C, H, W]`.
-    pub pyramid: &'a [Tensor],
-    /// Their strides, model pixels.
+    pub maps: &'a [Tensor],
+    /// Strides of the maps, model pixels.
     pub strides: &'a [f32],
     /// Proposals per image.
     pub proposals: &'a [Proposals],
@@ -85,14 +86,14 @@ impl RoiHeads {
         }
     }
 
-    fn predict(&self, input: &RoiInput, rois: &[(usize, BoxXyxy<Model>)], train: bool) -> Predictions {
-        let last = FINEST + input.pyramid.len() - 1;
-        let place = |&(image, region): &(usize, BoxXyxy<Model>)| {
+    fn predict(&self, input: &RoiInput, rois: &[ImageRegion], train: bool) -> Predictions {
+        let last = FINEST + input.maps.len() - 1;
+        let with_level = |&ImageRegion { image, region }: &ImageRegion| {
             let level = pyramid_level(&region, self.rules.level_epsilon_inside).min(last) - FINEST;
             Roi { image, level, region }
         };
-        let rois: Vec<Roi> = rois.iter().map(place).collect();
-        let features = self.head.forward(input.pyramid, input.strides, &rois, train);
+        let rois: Vec<Roi> = rois.iter().map(with_level).collect();
+        let features = self.head.forward(input.maps, input.strides, &rois, train);
         let float = |t: Tensor| t.to_kind(Kind::Float);
         Predictions {
             logits: float(features.apply(&self.cls_score)),
@@ -101,23 +102,18 @@ impl RoiHeads {
         }
     }
 
-    /// The column of a lesion class among the logits.
+    /// Column of a lesion class among the logits.
     fn column(&self, class_id: i32) -> i64 {
         if self.rules.edges { i64::from(class_id) } else { i64::from(class_id) + 1 }
     }
 
+    /// Column of the background.
     fn background(&self) -> i64 {
         if self.rules.edges { self.classes } else { 0 }
     }
 
-    /// Classification and box loss, scalars with gradients. Targets, and boxes whose places are not background.
-    pub fn losses(
-        &self,
-        input: &RoiInput,
-        targets: (&[Vec<Target>], &[Vec<Target>]),
-        supervision: Supervision,
-        draw: &mut Draw,
-    ) -> (Tensor, Tensor) {
+    /// Classification and box loss of a sample of the proposals and target boxes.
+    pub fn losses(&self, input: &RoiInput, targets: BatchTargets, draw: &mut Draw) -> ClassAndBoxLoss {
         let SampledRois { rois, matched } = sample(input.proposals, targets, &self.config, draw);
         let found = self.predict(input, &rois, true);
         let device = found.logits.device();
@@ -126,40 +122,40 @@ impl RoiHeads {
         let classes = Tensor::from_slice(&columns).to_device(device);
         if rois.is_empty() {
             let zero = found.logits.sum(Kind::Float) + found.deltas.sum(Kind::Float);
-            return (zero.shallow_clone(), zero);
+            return ClassAndBoxLoss { class: zero.shallow_clone(), boxes: zero };
         }
         let class = if self.rules.edges {
             softmax_focal(&found.logits, &classes)
         } else {
             found.logits.cross_entropy_for_logits(&classes)
         };
-        (class, self.box_loss(&found, &rois, &matched, supervision))
+        ClassAndBoxLoss { class, boxes: self.box_loss(&found, &rois, &matched, targets.supervision) }
     }
 
     fn box_loss(
         &self,
         found: &Predictions,
-        rois: &[(usize, BoxXyxy<Model>)],
+        rois: &[ImageRegion],
         matched: &[Option<Target>],
         supervision: Supervision,
     ) -> Tensor {
         let device = found.deltas.device();
         let foreground: Vec<(i64, Target)> =
             matched.iter().enumerate().filter_map(|(i, m)| Some((i as i64, (*m)?))).collect();
-        let column = |(row, target): &(i64, Target)| {
+        let delta_row = |(row, target): &(i64, Target)| {
             if self.rules.edges { *row } else { row * (self.classes + 1) + self.column(target.class_id) }
         };
         let rows: Vec<i64> = foreground.iter().map(|(row, _)| *row).collect();
-        let places: Vec<i64> = foreground.iter().map(column).collect();
-        let references: Vec<f32> = rows.iter().flat_map(|&row| rois[row as usize].1.to_array()).collect();
+        let delta_rows: Vec<i64> = foreground.iter().map(delta_row).collect();
+        let references: Vec<f32> = rows.iter().flat_map(|&row| rois[row as usize].region.to_array()).collect();
         let boxes: Vec<f32> = foreground.iter().flat_map(|(_, t)| t.region.to_array()).collect();
         let corners = |values: &[f32]| Tensor::from_slice(values).view([-1, 4]).to_device(device);
         let (references, boxes) = (corners(&references), corners(&boxes));
-        let places = Tensor::from_slice(&places).to_device(device);
-        let deltas = found.deltas.view([-1, 4]).index_select(0, &places);
+        let delta_rows = Tensor::from_slice(&delta_rows).to_device(device);
+        let deltas = found.deltas.view([-1, 4]).index_select(0, &delta_rows);
         let count = rois.len() as f64;
         let Some(edge_logits) = &found.edge_logits else {
-            // Without uncertainties nothing says which pseudo-boxes are well placed: they teach classes only.
+            // Without uncertainties there is no measure of how well pseudo-labels are placed: they enter the class loss only.
             if supervision == Supervision::Pseudo {
                 return deltas.sum(Kind::Float) * 0.0;
             }
@@ -171,35 +167,36 @@ impl RoiHeads {
         if supervision == Supervision::Pseudo {
             let residuals = edge_box_coder::encode(&boxes, &references) - &deltas;
             let unknown = [f32::INFINITY; 4];
-            let of_teacher: Vec<f32> = foreground.iter().flat_map(|(_, t)| t.edge_logits.unwrap_or(unknown)).collect();
-            let better = teacher_better(&corners(&of_teacher), &student, ROI_CERTAINTY);
+            let of_teacher = |t: &Target| edge_box_coder::channel_order(t.edge_logits.unwrap_or(unknown));
+            let teacher: Vec<f32> = foreground.iter().flat_map(|(_, t)| of_teacher(t)).collect();
+            let better = teacher_better(&corners(&teacher), &student, ROI_CERTAINTY);
             return (residuals.abs() * better).sum(Kind::Float) / count;
         }
-        edge_regression_loss((&boxes, &references), &deltas, &student, self.detach_iou) / count
+        edge_regression_loss(&boxes, &references, &deltas, &student, self.detach_iou) / count
     }
 
-    /// Detections per image, best first. `sizes`: width and height without padding, model pixels. One copy to the
-    /// host.
+    /// Detections per image, best first. `sizes`: of each image without padding. One copy to the host.
     ///
     /// # Errors
     /// [`Error::BadData`] when the output is not finite.
     pub fn detect(
         &self,
         input: &RoiInput,
-        sizes: &[(f32, f32)],
+        sizes: &[ImageSize],
         config: &DetectorModelConfig,
     ) -> Result<Vec<Vec<Detection<Model>>>> {
         let _no_grad = tch::no_grad_guard();
-        let with_image =
-            |(image, found): (usize, &Proposals)| found.iter().map(move |b| (image, *b)).collect::<Vec<_>>();
-        let rois: Vec<(usize, BoxXyxy<Model>)> = input.proposals.iter().enumerate().flat_map(with_image).collect();
+        let of_image = |(image, proposals): (usize, &Proposals)| {
+            proposals.iter().map(move |&region| ImageRegion { image, region }).collect::<Vec<_>>()
+        };
+        let rois: Vec<ImageRegion> = input.proposals.iter().enumerate().flat_map(of_image).collect();
         if rois.is_empty() {
             return Ok(vec![Vec::new(); sizes.len()]);
         }
         let found = self.predict(input, &rois, false);
         let first = if self.rules.edges { 0 } else { 1 };
         let scores = found.logits.softmax(-1, Kind::Float).narrow(1, first, self.classes);
-        let references: Vec<f32> = rois.iter().flat_map(|(_, b)| b.to_array()).collect();
+        let references: Vec<f32> = rois.iter().flat_map(|r| r.region.to_array()).collect();
         let references = Tensor::from_slice(&references).view([-1, 4]).to_device(scores.device());
         let count = rois.len() as i64;
         let boxes = if self.rules.edges {
@@ -211,7 +208,7 @@ impl RoiHeads {
         };
         let mut columns = vec![scores, boxes];
         if let Some(logits) = found.edge_logits {
-            // Standard deviations in the order of the corners, in units of the coder times the region's size.
+            // Standard deviations in model pixels: the coder's unit is a tenth of the region's size.
             let sizes = references.narrow(1, 2, 2) - references.narrow(1, 0, 2);
             let [x, y] = [0, 1].map(|axis| sizes.narrow(1, axis, 1));
             let units = Tensor::cat(&[&x, &x, &y, &y], 1) / edge_box_coder::WEIGHT;
@@ -229,39 +226,39 @@ impl RoiHeads {
             starts.push(starts[starts.len() - 1] + found.len() * width);
         }
         let layout = RowLayout { width, classes: self.classes as usize, rules: self.rules };
-        let image = |(i, size): (usize, &(f32, f32))| select(&rows[starts[i]..starts[i + 1]], layout, *size, config);
+        let image = |(i, size): (usize, &ImageSize)| select(&rows[starts[i]..starts[i + 1]], layout, *size, config);
         Ok(sizes.par_iter().enumerate().map(image).collect())
     }
 }
 
-/// How a region's numbers stand in a row: class scores, boxes, raw uncertainties.
+/// Layout of a region's row of numbers: class scores, boxes and, with the edge coder, raw uncertainties and standard
+/// deviations of the edges.
 #[derive(Debug, Clone, Copy)]
 struct RowLayout {
+    /// Numbers per row.
     width: usize,
     classes: usize,
     rules: RcnnRules,
 }
 
-/// Threshold, clip, class-wise suppression, the best few of one image.
-fn select(
-    rows: &[f32],
-    layout: RowLayout,
-    (width, height): (f32, f32),
-    config: &DetectorModelConfig,
-) -> Vec<Detection<Model>> {
+/// Threshold, clip, class-wise suppression and top-k of one image.
+fn select(rows: &[f32], layout: RowLayout, size: ImageSize, config: &DetectorModelConfig) -> Vec<Detection<Model>> {
+    let (width, height) = (size.width as f32, size.height as f32);
     let RowLayout { classes, rules, .. } = layout;
     let (mut found, mut boxes, mut scores, mut groups) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for row in rows.chunks_exact(layout.width) {
-        let four = |first: usize| rules.edges.then(|| [0, 1, 2, 3].map(|i| row[classes + first + i]));
-        let (edge_logits, edge_stds) = (four(4), four(8).map(edge_box_coder::reordered));
+        let edges = |first: usize| {
+            rules.edges.then(|| edge_box_coder::edge_order([0, 1, 2, 3].map(|i| row[classes + first + i])))
+        };
+        let (edge_logits, edge_stds) = (edges(4), edges(8));
         for (class, &score) in row[..classes].iter().enumerate() {
             if f64::from(score) <= config.score_min {
                 continue;
             }
             let at = if rules.edges { classes } else { classes + 4 * class };
             let region = BoxXyxy::<Model>::new(row[at], row[at + 1], row[at + 2], row[at + 3]).clip(width, height);
-            let side_min = rules.detection_size_min;
-            if side_min > 0.0 && (region.width() < side_min || region.height() < side_min) {
+            let size_min = rules.detection_size_min;
+            if size_min > 0.0 && (region.width() < size_min || region.height() < size_min) {
                 continue;
             }
             boxes.push(region);

@@ -6,8 +6,8 @@ use crossbeam_channel::Receiver;
 
 use crate::config::detector::{Architecture, DetectorTrainConfig};
 use crate::config::semi::SemiConfig;
-use crate::detector::batches::loader::{BatchPlan, DetectionSet, Sampler};
-use crate::detector::batches::semi_batch::{SemiBatch, SemiPlan};
+use crate::detector::batches::loader::{BatchPlan, DetectionSet, EpochSampler};
+use crate::detector::batches::semi_batch::{SemiBatch, SemiPlan, SemiSets};
 use crate::detector::detector::Detector;
 use crate::error::Result;
 use crate::progress::Progress;
@@ -47,7 +47,7 @@ impl SemiTraining<'_> {
     pub fn plan(&self) -> SemiPlan {
         let plan = |set: &DetectionSet, size: usize, rare_share: f64| BatchPlan {
             seed: self.seed,
-            sampler: Sampler::new(self.seed, &set.repeat_factors(rare_share)),
+            sampler: EpochSampler::new(self.seed, &set.repeat_factors(rare_share)),
             size: size.max(1),
             augment: self.config.augment.clone(),
         };
@@ -64,7 +64,7 @@ impl SemiTraining<'_> {
     /// # Errors
     /// When no thread can be started.
     pub fn batches(&self, plan: &SemiPlan, step: i64, mutual: bool) -> Result<Receiver<Result<SemiBatch>>> {
-        let sets = (Arc::clone(&self.labelled), Arc::clone(&self.unlabelled));
+        let sets = SemiSets { labelled: Arc::clone(&self.labelled), unlabelled: Arc::clone(&self.unlabelled) };
         plan.start(sets, step as u64..self.config.steps as u64, mutual)
     }
 

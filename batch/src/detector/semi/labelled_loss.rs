@@ -1,16 +1,16 @@
-//! What a student learns from readers' boxes: from weak views, and from strong ones of the same films.
+//! The student's loss on annotated boxes: of weakly augmented images, or the mean over weakly and strongly augmented ones.
 
 use tch::Tensor;
 
-use crate::detector::detector::Detector;
+use crate::detector::detector::{BatchNormStatistics, Detector};
 use crate::detector::losses::DetectionLosses;
 use crate::detector::rcnn::sampler::Draw;
 use crate::detector::target::{BatchTargets, Target};
 use crate::error::Result;
 
-/// Losses on weak views, or the mean over both kinds. Each kind is a batch of its own, normalised by its own statistics, and only
-/// weak views move the running ones: those are of films as a teacher sees them. `weak`, `strong`: f32 `[B, 1, H, W]`, normalised;
-/// `boxes`: of both.
+/// Losses of the weakly augmented images, or the mean over both augmentations. Each is a batch of its own with its own
+/// batch statistics; only the weakly augmented batch, which is like a teacher's input, updates the running statistics.
+/// `weak`, `strong`: f32 `[B, 1, H, W]`, normalised; `boxes`: of both.
 ///
 /// # Errors
 /// Those of [`Detector::losses`].
@@ -21,9 +21,10 @@ pub fn labelled_loss(
     boxes: &[Vec<Target>],
     draw: &mut Draw,
 ) -> Result<DetectionLosses> {
-    let of_weak = student.losses(weak, BatchTargets::labelled(boxes), draw)?;
+    let targets = BatchTargets::labelled(boxes);
+    let of_weak = student.losses(weak, targets, draw, BatchNormStatistics::Updated)?;
     let Some(strong) = strong else { return Ok(of_weak) };
-    Ok(of_weak.mean(&student.losses_without_statistics(strong, BatchTargets::labelled(boxes), draw)?))
+    Ok(of_weak.mean(&student.losses(strong, targets, draw, BatchNormStatistics::Frozen)?))
 }
 
 #[cfg(test)]
@@ -35,7 +36,7 @@ mod tests {
     use crate::config::{Layers, resolve};
 
     #[test]
-    fn strong_views_count_half_and_leave_running_statistics_alone() {
+    fn strong_augmentation_counts_half_and_does_not_update_running_statistics() {
         let config =
             resolve(&Layers { preset: Some("tiny".into()), ..Layers::default() }).unwrap().config.detector.model;
         let detector = || {
@@ -54,10 +55,11 @@ mod tests {
             let gap = (&variable - &b.variables().variables()[&name]).abs().max();
             assert_eq!(of(&gap), 0.0, "{name}");
         }
-        let of_strong = b.losses(&strong, BatchTargets::labelled(&boxes), &mut Draw::First).unwrap().total();
+        let targets = BatchTargets::labelled(&boxes);
+        let of_strong = b.losses(&strong, targets, &mut Draw::First, BatchNormStatistics::Updated).unwrap().total();
         assert!((of(&both) - (of(&alone) + of(&of_strong)) / 2.0).abs() < 1e-5);
         let moved = a.variables().variables().into_iter().filter(|(name, _)| name.ends_with("running_mean"));
         let gaps: Vec<f64> = moved.map(|(name, v)| of(&(v - &b.variables().variables()[&name]).abs().max())).collect();
-        assert!(gaps.iter().any(|g| *g > 0.0), "a pass that is not aside moves them");
+        assert!(gaps.iter().any(|g| *g > 0.0), "a pass with `Updated` changes them");
     }
 }

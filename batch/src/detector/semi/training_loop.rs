@@ -11,9 +11,9 @@ use tch::Tensor;
 use crate::config::semi::TeacherStart;
 use crate::detector::batches::augment::sample_rng;
 use crate::detector::batches::collate::stack_images;
-use crate::detector::batches::semi_batch::{SemiBatch, SemiPlan, Views};
+use crate::detector::batches::semi_batch::{AugmentedImages, SemiBatch, SemiPlan};
 use crate::detector::card::STUDENT_FILE;
-use crate::detector::detector::Detector;
+use crate::detector::detector::{BatchNormStatistics, Detector};
 use crate::detector::evaluation::evaluate;
 use crate::detector::losses::DetectionLosses;
 use crate::detector::rcnn::sampler::Draw;
@@ -207,7 +207,8 @@ impl<'a> Loop<'a> {
             Phase::Mutual => {
                 let labels = self.pseudo_labels(&batch.unlabelled)?;
                 let images = self.images(&batch.unlabelled.strong)?;
-                let losses = self.student.losses_without_statistics(&images, labels.targets(), &mut draw)?;
+                let statistics = BatchNormStatistics::Frozen;
+                let losses = self.student.losses(&images, labels.targets(), &mut draw, statistics)?;
                 let unlabelled_images = batch.unlabelled.boxes.len();
                 counts = StepSums { unlabelled_images, found: labels.found, capped: labels.capped };
                 let MutualLoss { labelled, pseudo: added, bounded: caught } =
@@ -229,7 +230,7 @@ impl<'a> Loop<'a> {
         }
         self.sums.add(&parts, [&pseudo, &bounded, &skipped], counts);
         self.state.step += 1;
-        self.logged_images += batch.learnt_from() as u64;
+        self.logged_images += batch.trained_images() as u64;
         Ok(())
     }
 
@@ -265,19 +266,19 @@ impl<'a> Loop<'a> {
         stack_images(pixels, &self.job.labelled.source.input, self.student.device())
     }
 
-    fn labelled_losses(&self, views: &Views, draw: &mut Draw) -> Result<DetectionLosses> {
+    fn labelled_losses(&self, views: &AugmentedImages, draw: &mut Draw) -> Result<DetectionLosses> {
         let boxes: Vec<Vec<Target>> = views.boxes.iter().map(|b| b.iter().map(target).collect()).collect();
         let strong = if views.strong.is_empty() { None } else { Some(self.images(&views.strong)?) };
         labelled_loss(self.student, &self.images(&views.weak)?, strong.as_ref(), &boxes, draw)
     }
 
-    fn pseudo_labels(&self, views: &Views) -> Result<PseudoLabels> {
+    fn pseudo_labels(&self, views: &AugmentedImages) -> Result<PseudoLabels> {
         let images = self.images(&views.weak)?;
         let committee = &self.job.labellers;
         let teachers = if committee.is_empty() { vec![&*self.teacher] } else { committee.iter().collect() };
         let found = pseudo_boxes(&teachers, &images, self.job.semi.flip_tta)?;
         let most = self.true_boxes * self.job.semi.guard.box_ratio_max * views.boxes.len() as f64;
-        Ok(select(&found, &views.named, self.job.semi, most.ceil() as usize))
+        Ok(select(&found, &views.report_classes, self.job.semi, most.ceil() as usize))
     }
 
     /// Writes a row of the log; returns a line for people.

@@ -2,15 +2,15 @@
 
 use d2r_contracts::boxes::BoxXyxy;
 use d2r_contracts::nms::nms;
-use d2r_contracts::space::Model;
+use d2r_contracts::space::{ImageSize, Model};
 use serde_json::Value;
 use tch::{Kind, Tensor};
 
 use crate::detector::box_coder::{decode, encode};
-use crate::detector::fcos::points::levels;
 use crate::detector::grouped_nms::grouped_nms;
 use crate::detector::iou::{paired_iou, pairwise_iou};
 use crate::detector::losses::{giou_loss, sigmoid_focal_sum};
+use crate::detector::pyramid::levels_of;
 use crate::detector::rcnn::anchors::anchors;
 use crate::detector::rcnn::matcher::Matcher;
 use crate::detector::rcnn::roi_align::pyramid_level;
@@ -97,7 +97,7 @@ fn matching_equals_torchvisions() {
 }
 
 #[test]
-fn no_box_makes_everything_background() {
+fn without_boxes_all_anchors_are_background() {
     let matcher = Matcher { low: 0.3, high: 0.7, low_quality: true };
     let options = (Kind::Float, tch::Device::Cpu);
     let absent = Tensor::zeros([1, 1], (Kind::Bool, tch::Device::Cpu));
@@ -109,13 +109,10 @@ fn no_box_makes_everything_background() {
 fn anchors_equal_torchvisions_and_the_closed_form() {
     for case in golden("box_ops")["anchors"].as_array().unwrap() {
         let padded = numbers(&case["padded"]);
-        let grids: Vec<(i64, i64)> = case["grids"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|g| (g[0].as_i64().unwrap(), g[1].as_i64().unwrap()))
-            .collect();
-        let levels = levels((padded[0] as i64, padded[1] as i64), &grids, 2);
+        let grids: Vec<[i64; 2]> =
+            case["grids"].as_array().unwrap().iter().map(|g| [0, 1].map(|i| g[i].as_i64().unwrap())).collect();
+        let size = ImageSize { width: padded[1] as u32, height: padded[0] as u32 };
+        let levels = levels_of(size, &grids, 2);
         for (name, rounded, tolerance) in [("torchvision", true, 0.0), ("closed_form", false, 1e-5)] {
             let ours: Vec<f64> = anchors(&levels, 2, rounded).into_iter().map(f64::from).collect();
             let mut first = 0;

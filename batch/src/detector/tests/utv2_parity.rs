@@ -7,8 +7,9 @@ use crate::detector::edge_box_coder;
 use crate::detector::edge_losses::{
     POINT_CERTAINTY, ROI_CERTAINTY, edge_regression_loss, softmax_focal, teacher_better,
 };
+use crate::detector::fcos::distances::stride_overlap;
 use crate::detector::fcos::head::expected_distance;
-use crate::detector::fcos::losses::{better_edge_loss, distance_losses, stride_overlap};
+use crate::detector::fcos::losses::{better_edge_loss, distance_losses};
 use crate::detector::losses::{objectness_loss, sigmoid_focal_rows};
 use crate::nn::parity_golden::{assert_close, golden, numbers, tensor, values};
 
@@ -55,8 +56,9 @@ fn labelled_regression_of_edges() {
             let wanted = &case[name];
             let deltas = tensor(&case["deltas"], &[-1, 4]).set_requires_grad(true);
             let stds = tensor(&case["stds"], &[-1, 4]).set_requires_grad(true);
-            let pair = (&tensor(&case["target"], &[-1, 4]), &tensor(&case["source"], &[-1, 4]));
-            let loss = edge_regression_loss(pair, &deltas, &stds, detach) / case["rows"].as_f64().unwrap();
+            let (boxes, references) = (tensor(&case["target"], &[-1, 4]), tensor(&case["source"], &[-1, 4]));
+            let loss = edge_regression_loss(&boxes, &references, &deltas, &stds, detach);
+            let loss = loss / case["rows"].as_f64().unwrap();
             near(&loss, wanted["loss"].as_f64().unwrap(), 1e-4);
             loss.backward();
             assert_close(&values(&deltas.grad()), &numbers(&wanted["delta_gradient"]), 1e-3, "deltas");
@@ -66,7 +68,7 @@ fn labelled_regression_of_edges() {
 }
 
 #[test]
-fn pseudo_regression_takes_only_what_the_teacher_knows_better() {
+fn pseudo_regression_takes_only_edges_of_which_the_teacher_is_more_certain() {
     for case in golden("utv2_losses")["teacher_better"].as_array().unwrap() {
         let deltas = tensor(&case["deltas"], &[-1, 4]).set_requires_grad(true);
         let mask =
@@ -78,10 +80,10 @@ fn pseudo_regression_takes_only_what_the_teacher_knows_better() {
         loss.backward();
         assert_close(&values(&deltas.grad()), &numbers(&case["delta_gradient"]), 1e-5, "gradient");
     }
-    // Fresh logits give a certainty of one half: nothing passes the gate.
+    // Logits of 0 give a certainty of one half: no edge passes.
     let fresh = Tensor::zeros([2, 4], (Kind::Float, tch::Device::Cpu));
-    for gate in [ROI_CERTAINTY, POINT_CERTAINTY] {
-        assert_eq!(values(&teacher_better(&fresh, &fresh, gate)), [0.0; 8]);
+    for rule in [ROI_CERTAINTY, POINT_CERTAINTY] {
+        assert_eq!(values(&teacher_better(&fresh, &fresh, rule)), [0.0; 8]);
     }
 }
 
@@ -110,7 +112,7 @@ fn distances_are_expectations_over_bins() {
 }
 
 #[test]
-fn fcos_learns_from_readers_boxes() {
+fn fcos_losses_on_annotated_boxes() {
     let file = golden("utv2_fcos");
     let inputs = &file["labelled_inputs"];
     for case in file["labelled"].as_array().unwrap().iter().filter(|c| !c["all_kept"].as_bool().unwrap()) {
@@ -143,7 +145,7 @@ fn fcos_learns_from_readers_boxes() {
 }
 
 #[test]
-fn fcos_learns_the_better_sides_of_pseudo_boxes() {
+fn fcos_box_loss_on_pseudo_labels_takes_the_better_edges() {
     for case in golden("utv2_fcos")["unlabelled"].as_array().unwrap() {
         let distances = tensor(&case["distances"], &[6, 4]).set_requires_grad(true);
         let (teacher, student) = (tensor(&case["teacher_stds"], &[6, 4]), tensor(&case["student_stds"], &[6, 4]));

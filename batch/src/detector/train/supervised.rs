@@ -11,8 +11,8 @@ use tch::{Kind, Tensor};
 use crate::config::detector::{DetectorTrainConfig, OptimizerKind};
 use crate::detector::batches::augment::{LabelledBox, sample_rng};
 use crate::detector::batches::collate::stack_images;
-use crate::detector::batches::loader::{BatchPlan, DetectionSet, PlainBatch, Sampler};
-use crate::detector::detector::Detector;
+use crate::detector::batches::loader::{BatchPlan, DetectionSet, EpochSampler, PlainBatch};
+use crate::detector::detector::{BatchNormStatistics, Detector};
 use crate::detector::evaluation::evaluate;
 use crate::detector::losses::{Part, read_parts};
 use crate::detector::rcnn::sampler::Draw;
@@ -142,7 +142,7 @@ impl<'a> Loop<'a> {
         task.advance(self.state.step as u64);
         let plan = BatchPlan {
             seed: self.job.seed,
-            sampler: Sampler::new(self.job.seed, &self.job.train.repeat_factors(config.rare_share)),
+            sampler: EpochSampler::new(self.job.seed, &self.job.train.repeat_factors(config.rare_share)),
             size: config.batch_size.max(1),
             augment: config.augment.clone(),
         };
@@ -199,7 +199,8 @@ impl<'a> Loop<'a> {
         let images = stack_images(&batch.pixels, &self.job.train.source.input, self.model.device())?;
         let targets: Vec<Vec<Target>> = batch.boxes.iter().map(|boxes| boxes.iter().map(target).collect()).collect();
         let mut draw = Draw::Random(Box::new(sample_rng(self.job.seed, batch.step, DRAW)));
-        let losses = self.model.losses(&images, BatchTargets::labelled(&targets), &mut draw)?;
+        let targets = BatchTargets::labelled(&targets);
+        let losses = self.model.losses(&images, targets, &mut draw, BatchNormStatistics::Updated)?;
         self.optimizer.backward(&losses.total())?;
         if config.clip_norm > 0.0 {
             self.optimizer.clip_norm(config.clip_norm);

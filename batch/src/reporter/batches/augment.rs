@@ -10,7 +10,7 @@ use d2r_contracts::vocabulary::Vocabulary;
 use rand::Rng;
 
 use crate::config::detector::AugmentConfig;
-use crate::detector::batches::augment::Change;
+use crate::detector::batches::augment::WeakAugmentation;
 use crate::error::Result;
 use crate::reporter::batches::laterality_swap::LateralitySwap;
 use crate::reporter::batches::study::{NamedRegions, Region, ReportExample, StudyVisual, VisualSpec};
@@ -52,10 +52,10 @@ impl<'a> StudyAugment<'a> {
     /// A changed copy; a function of the study and of `rng` alone.
     pub fn apply(&self, example: &ReportExample, rng: &mut impl Rng) -> ReportExample {
         let size = self.spec.film.size;
-        let change = Change::draw(size, self.config, rng);
+        let change = WeakAugmentation::draw(size, self.config, rng);
         let visual = &example.visual;
         let area = (size as usize * size as usize).max(1);
-        let film = visual.film.chunks(area).flat_map(|view| change.pixels(view, rng)).collect();
+        let film = visual.film.chunks(area).flat_map(|view| change.apply_to_pixels(view, rng)).collect();
         let moved: Vec<Option<Region>> =
             visual.regions.iter().map(|r| self.moved(r, &visual.letterbox, &change)).collect();
         let named = example.named.iter().filter_map(|sentence| renumbered(sentence, &moved)).collect();
@@ -72,12 +72,12 @@ impl<'a> StudyAugment<'a> {
         changed
     }
 
-    fn moved(&self, region: &Region, letterbox: &Letterbox, change: &Change) -> Option<Region> {
+    fn moved(&self, region: &Region, letterbox: &Letterbox, change: &WeakAugmentation) -> Option<Region> {
         let (width, height) = (letterbox.original_width as f32, letterbox.original_height as f32);
         let [score, x, y, w, h] = region.place;
         let at: BoxXyxy<Original> =
             BoxXyxy::new((x - w / 2.0) * width, (y - h / 2.0) * height, (x + w / 2.0) * width, (y + h / 2.0) * height);
-        let at = letterbox.original_from_model(&change.place(&letterbox.model_from_original(&at))?);
+        let at = letterbox.original_from_model(&change.apply_to_box(&letterbox.model_from_original(&at))?);
         if !at.is_proper() {
             return None;
         }

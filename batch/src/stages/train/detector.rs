@@ -11,7 +11,7 @@ use d2r_contracts::rows::Row;
 use d2r_contracts::tables::{FailureRow, ImageRow, LesionRow, ReportRow};
 
 use crate::context::{Context, StageResult};
-use crate::detector::batches::loader::{DetectionSet, Source};
+use crate::detector::batches::loader::{DetectionSet, LoadOptions, RadiographSource};
 use crate::detector::card::{DetectorCard, input_spec, load_detector};
 use crate::detector::detector::Detector;
 use crate::detector::semi::job::SemiTraining;
@@ -188,9 +188,9 @@ fn read_reports(lake: &Lake, dataset: &str, set: &mut DetectionSet) -> Result<()
         named.entry(report.study_id).or_default().extend(lesion_classes_in(&report.text));
     }
     for example in &mut set.examples {
-        example.named = named.get(&example.image.study_id).map(|classes| classes.iter().copied().collect());
+        example.report_classes = named.get(&example.image.study_id).map(|classes| classes.iter().copied().collect());
     }
-    if set.examples.iter().all(|e| e.named.is_none()) {
+    if set.examples.iter().all(|e| e.report_classes.is_none()) {
         let problem = format!("no training film of dataset `{dataset}` has a report to read; set it to 0");
         return Err(Error::Config { place: "semi.report_threshold".into(), problem });
     }
@@ -217,14 +217,15 @@ fn load(ctx: &Context, lake: &Lake, dataset: &str, split: &str) -> Result<(Detec
     let partition = Partition::new(dataset, split);
     let images: Vec<ImageRow> = lake.read(&partition)?;
     let lesions: Vec<LesionRow> = lake.read(&partition)?;
-    let source = Source {
+    let source = RadiographSource {
         root: lake.dataset_root(dataset)?,
         decode: DecodeOptions { allow_phi: ctx.config.ingest.allow_phi, ..DecodeOptions::default() },
         input: input_spec(&ctx.config.detector.model),
     };
-    let cache = ctx.config.detector.train.cache_mib << 20;
+    let cache_bytes = ctx.config.detector.train.cache_mib << 20;
     let task = ctx.progress.task(&format!("read {split} films"), images.len() as u64, "films");
-    let loaded = DetectionSet::load(source, (images, &lesions), cache, "train-detector", (&task, &ctx.stop))?;
+    let options = LoadOptions { cache_bytes, stage: "train-detector", progress: &task, stop: &ctx.stop };
+    let loaded = DetectionSet::load(source, images, &lesions, options)?;
     task.finish();
     Ok(loaded)
 }

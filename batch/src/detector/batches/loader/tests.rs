@@ -44,12 +44,12 @@ fn lesion(image_id: &str, class_id: i32, source: &str, accepted: bool) -> Lesion
     }
 }
 
-/// A folder with the images a, b, c (128 x 64, grey ramps) and a file that is none.
+/// A folder with the images a, b, c (128 x 64, grey ramps) and a damaged file.
 fn folder() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     for (i, name) in ["a", "b", "c"].iter().enumerate() {
-        let picture = image::GrayImage::from_fn(128, 64, |x, _| image::Luma([(x as u8).wrapping_mul(i as u8 + 1)]));
-        picture.save(dir.path().join(format!("{name}.png"))).unwrap();
+        let pixels = image::GrayImage::from_fn(128, 64, |x, _| image::Luma([(x as u8).wrapping_mul(i as u8 + 1)]));
+        pixels.save(dir.path().join(format!("{name}.png"))).unwrap();
     }
     std::fs::write(dir.path().join("torn.png"), b"\x89PNG\r\n\x1a\n").unwrap();
     dir
@@ -57,7 +57,7 @@ fn folder() -> tempfile::TempDir {
 
 fn load(dir: &Path, cache_bytes: u64) -> (DetectionSet, Vec<FailureRow>) {
     let input = InputSpec { size: 64, fit: Fit::Letterbox, mean: 0.5, std: 0.25 };
-    let source = Source { root: dir.to_path_buf(), decode: DecodeOptions::default(), input };
+    let source = RadiographSource { root: dir.to_path_buf(), decode: DecodeOptions::default(), input };
     let images = ["a", "torn", "b", "c", "gone"].map(image).to_vec();
     let lesions = [
         lesion("a", 1, "fused", true),
@@ -66,12 +66,12 @@ fn load(dir: &Path, cache_bytes: u64) -> (DetectionSet, Vec<FailureRow>) {
         lesion("b", 4, "pseudo", true),
     ];
     let task = Progress::Quiet.task("load", 5, "images");
-    DetectionSet::load(source, (images, &lesions), cache_bytes, "train-detector", (&task, &StopFlag::default()))
-        .unwrap()
+    let options = LoadOptions { cache_bytes, stage: "train-detector", progress: &task, stop: &StopFlag::default() };
+    DetectionSet::load(source, images, &lesions, options).unwrap()
 }
 
 #[test]
-fn boxes_are_those_the_readers_agreed_on_and_failures_are_rows() {
+fn boxes_are_the_fused_ones_and_failures_are_rows() {
     let dir = folder();
     let (set, failures) = load(dir.path(), u64::MAX);
     let ids: Vec<&str> = set.examples.iter().map(|e| e.image.image_id.as_str()).collect();
@@ -87,13 +87,13 @@ fn boxes_are_those_the_readers_agreed_on_and_failures_are_rows() {
 }
 
 #[test]
-fn a_full_cache_changes_nothing_but_time() {
+fn a_full_cache_does_not_change_pixels() {
     let dir = folder();
-    let (whole, _) = load(dir.path(), u64::MAX);
+    let (cached, _) = load(dir.path(), u64::MAX);
     let (some, _) = load(dir.path(), 64 * 64 * 2);
-    assert!(some.examples[2].pixels.is_none() && whole.examples[2].pixels.is_some());
+    assert!(some.examples[2].pixels.is_none() && cached.examples[2].pixels.is_some());
     for i in 0..3 {
-        assert_eq!(whole.pixels(i).unwrap(), some.pixels(i).unwrap());
+        assert_eq!(cached.pixels(i).unwrap(), some.pixels(i).unwrap());
     }
     std::fs::remove_file(dir.path().join("c.png")).unwrap();
     let message = some.pixels(2).unwrap_err().to_string();
@@ -102,7 +102,7 @@ fn a_full_cache_changes_nothing_but_time() {
 
 #[test]
 fn every_epoch_draws_every_example_once() {
-    let sampler = Sampler::new(7, &[1.0; 10]);
+    let sampler = EpochSampler::new(7, &[1.0; 10]);
     assert_eq!(sampler.epoch_length(), 10);
     let drawn: Vec<usize> = (0..10).flat_map(|step| sampler.batch(step, 3)).collect();
     for epoch in drawn.chunks(10) {
@@ -111,13 +111,13 @@ fn every_epoch_draws_every_example_once() {
         assert_eq!(sorted, (0..10).collect::<Vec<_>>());
     }
     assert_ne!(drawn[..10], drawn[10..20], "another order");
-    assert_eq!(Sampler::new(7, &[1.0; 10]).batch(2, 3), drawn[6..9], "a function of the step");
-    assert!(Sampler::new(7, &[]).batch(0, 3).is_empty());
+    assert_eq!(EpochSampler::new(7, &[1.0; 10]).batch(2, 3), drawn[6..9], "a function of the step");
+    assert!(EpochSampler::new(7, &[]).batch(0, 3).is_empty());
 }
 
 #[test]
-fn rare_examples_come_more_often() {
-    let sampler = Sampler::new(1, &[1.0, 3.0, 1.0, 1.0]);
+fn rare_examples_are_drawn_more_often() {
+    let sampler = EpochSampler::new(1, &[1.0, 3.0, 1.0, 1.0]);
     assert_eq!(sampler.epoch_length(), 6);
     let drawn: Vec<usize> = (0..100).flat_map(|step| sampler.batch(step, 6)).collect();
     let share = drawn.iter().filter(|i| **i == 1).count() as f64 / drawn.len() as f64;
@@ -125,13 +125,13 @@ fn rare_examples_come_more_often() {
 }
 
 #[test]
-fn repeat_factors_are_the_roots_of_rarity() {
+fn repeat_factors_follow_the_published_formula() {
     let dir = folder();
     let (mut set, _) = load(dir.path(), u64::MAX);
     let labelled = |class_id| LabelledBox { class_id, region: BoxXyxy::new(0.0, 0.0, 4.0, 4.0) };
     set.examples[0].boxes = vec![labelled(1), labelled(1)];
     set.examples[1].boxes = vec![labelled(1), labelled(2)];
-    // Class 1 stands in 2 of 3 images, class 2 in one.
+    // Class 1 is in 2 of 3 images, class 2 in one.
     let factors = set.repeat_factors(0.75);
     assert!((factors[0] - (0.75f64 * 1.5).sqrt()).abs() < 1e-12);
     assert!((factors[1] - 1.5).abs() < 1e-12);
@@ -140,12 +140,12 @@ fn repeat_factors_are_the_roots_of_rarity() {
 }
 
 #[test]
-fn batches_come_in_order_and_equal_those_made_alone() {
+fn batches_of_the_thread_are_in_order_and_equal_single_ones() {
     let dir = folder();
     let (set, _) = load(dir.path(), u64::MAX);
     let augment =
         AugmentConfig { scale: 0.1, shift: 0.1, hflip: true, brightness: 0.1, contrast: 0.1, gamma: 0.1, noise: 0.01 };
-    let plan = BatchPlan { seed: 3, sampler: Sampler::new(3, &[1.0; 3]), size: 2, augment };
+    let plan = BatchPlan { seed: 3, sampler: EpochSampler::new(3, &[1.0; 3]), size: 2, augment };
     let set = Arc::new(set);
     let ahead: Vec<PlainBatch> =
         plan.clone().start(Arc::clone(&set), 4..9).unwrap().iter().map(Result::unwrap).collect();
@@ -179,37 +179,38 @@ fn a_share_is_chosen_by_the_seed_and_the_rest_has_no_boxes() {
 }
 
 #[test]
-fn strong_and_weak_views_share_their_geometry_and_unlabelled_films_have_no_boxes() {
+fn strong_and_weak_augmentation_share_their_geometry_and_unlabelled_images_have_no_boxes() {
     use crate::config::semi::{SemiConfig, StrongLabelled};
-    use crate::detector::batches::semi_batch::SemiPlan;
+    use crate::detector::batches::semi_batch::{SemiPlan, SemiSets};
 
     let dir = folder();
-    let (set, _) = load(dir.path(), u64::MAX);
+    let set = Arc::new(load(dir.path(), u64::MAX).0);
+    let sets = SemiSets { labelled: Arc::clone(&set), unlabelled: set };
     let augment = crate::config::resolve(&crate::config::Layers::default()).unwrap().config.detector.train.augment;
-    let stream = || BatchPlan { seed: 5, sampler: Sampler::new(5, &[1.0; 3]), size: 3, augment: augment.clone() };
-    let mut still = SemiConfig::default().strong;
-    (still.jitter_share, still.blur_share, still.erase_shares) = (0.0, 0.0, [0.0; 3]);
+    let stream = || BatchPlan { seed: 5, sampler: EpochSampler::new(5, &[1.0; 3]), size: 3, augment: augment.clone() };
+    let mut none = SemiConfig::default().strong;
+    (none.jitter_share, none.blur_share, none.erase_shares) = (0.0, 0.0, [0.0; 3]);
     let of =
-        |strong_labelled| SemiPlan { labelled: stream(), unlabelled: stream(), strong: still.clone(), strong_labelled };
+        |strong_labelled| SemiPlan { labelled: stream(), unlabelled: stream(), strong: none.clone(), strong_labelled };
     let plan = of(StrongLabelled::Always);
-    let batch = plan.batch((&set, &set), 4, true).unwrap();
-    assert_eq!(batch.labelled.weak, batch.labelled.strong, "without strong operations both views are one");
+    let batch = plan.batch(&sets, 4, true).unwrap();
+    assert_eq!(batch.labelled.weak, batch.labelled.strong, "without strong operations both are equal");
     assert_eq!(batch.labelled.weak.len(), 3 * 64 * 64);
     assert!(batch.labelled.boxes.iter().any(|b| !b.is_empty()));
     assert!(batch.unlabelled.boxes.iter().all(Vec::is_empty));
-    assert_ne!(batch.unlabelled.weak, batch.labelled.weak, "the streams draw on their own");
-    assert_eq!(batch, plan.batch((&set, &set), 4, true).unwrap());
-    let burn_in = plan.batch((&set, &set), 4, false).unwrap();
+    assert_ne!(batch.unlabelled.weak, batch.labelled.weak, "the streams are drawn independently");
+    assert_eq!(batch, plan.batch(&sets, 4, true).unwrap());
+    let burn_in = plan.batch(&sets, 4, false).unwrap();
     assert!(burn_in.unlabelled.weak.is_empty() && burn_in.labelled == batch.labelled);
     for (when, mutual, drawn) in [
         (StrongLabelled::Mutual, false, false),
         (StrongLabelled::Mutual, true, true),
         (StrongLabelled::Never, true, false),
     ] {
-        let other = of(when).batch((&set, &set), 4, mutual).unwrap();
+        let other = of(when).batch(&sets, 4, mutual).unwrap();
         assert_eq!(other.labelled.strong.is_empty(), !drawn, "{when:?}");
         assert_eq!(other.labelled.weak, batch.labelled.weak);
         assert_eq!(other.unlabelled.strong.is_empty(), !mutual);
-        assert_eq!(other.learnt_from(), 3 + 3 * usize::from(drawn) + 3 * usize::from(mutual));
+        assert_eq!(other.trained_images(), 3 + 3 * usize::from(drawn) + 3 * usize::from(mutual));
     }
 }

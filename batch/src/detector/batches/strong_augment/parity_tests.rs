@@ -39,7 +39,7 @@ fn assert_level(ours: &[u8], wanted: &Value, what: &str) {
 }
 
 #[test]
-fn brightness_contrast_and_blur_are_pillows_within_a_grey_level() {
+fn brightness_contrast_and_blur_equal_pillows_within_a_grey_level() {
     let file = golden();
     let (rows, columns) = (19usize, 24usize);
     let stream = file["noise_stream"].as_u64().unwrap();
@@ -74,14 +74,16 @@ fn erased_rectangles_follow_the_published_arithmetic() {
     let file = golden();
     for case in file["erase"].as_array().unwrap() {
         let number = |v: &Value| v.as_f64().unwrap();
-        let size = (number(&case["size"][0]) as usize, number(&case["size"][1]) as usize);
+        // The golden file has height, then width.
+        let size_of = |v: &Value| ImageSize { width: number(&v[1]) as u32, height: number(&v[0]) as u32 };
+        let size = size_of(&case["size"]);
         let between = |range: &Value, share: f64| number(&range[0]) + (number(&range[1]) - number(&range[0])) * share;
         let logs = serde_json::json!([number(&case["aspect"][0]).ln(), number(&case["aspect"][1]).ln()]);
         for (i, tried) in case["tries"].as_array().unwrap().iter().enumerate() {
             let (u, v) = (number(&case["draws"][2 * i]), number(&case["draws"][2 * i + 1]));
             let found = erased_size(size, between(&case["area"], u), between(&logs, v).exp());
-            let wanted = (number(&tried[0]) as usize, number(&tried[1]) as usize);
-            let fits = wanted.0 < size.0 && wanted.1 < size.1;
+            let wanted = size_of(tried);
+            let fits = wanted.height < size.height && wanted.width < size.width;
             assert_eq!(found, fits.then_some(wanted), "{case}");
         }
     }

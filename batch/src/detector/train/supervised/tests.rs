@@ -8,7 +8,7 @@ use d2r_contracts::tables::{ImageRow, LesionRow};
 
 use super::*;
 use crate::config::{Layers, RunConfig, resolve};
-use crate::detector::batches::loader::Source;
+use crate::detector::batches::loader::{LoadOptions, RadiographSource};
 
 const SIDE: u32 = 64;
 
@@ -69,14 +69,14 @@ pub fn squares(folder: &std::path::Path, count: u32) -> DetectionSet {
             model_sha256: None,
         });
     }
-    let source = Source {
+    let source = RadiographSource {
         root: folder.to_path_buf(),
         decode: DecodeOptions::default(),
         input: InputSpec { size: SIDE, fit: Fit::Letterbox, mean: 0.5, std: 0.25 },
     };
     let task = Progress::Quiet.task("read", u64::from(count), "films");
-    let (set, failures) =
-        DetectionSet::load(source, (images, &lesions), u64::MAX, "test", (&task, &StopFlag::default())).unwrap();
+    let options = LoadOptions { cache_bytes: u64::MAX, stage: "test", progress: &task, stop: &StopFlag::default() };
+    let (set, failures) = DetectionSet::load(source, images, &lesions, options).unwrap();
     assert!(failures.is_empty());
     set
 }

@@ -1,31 +1,30 @@
-//! The two sets of conventions in which detectors differ: torchvision's, for weights and numbers that everybody can
-//! check, and that of Unbiased Teacher v2 (arXiv:2206.09500; detectron2's, with an edge coder and uncertainties).
+//! The conventions in which the two profiles of Faster R-CNN differ: torchvision's, and that of Unbiased Teacher v2
+//! (arXiv:2206.09500; detectron2's, with an edge coder and uncertainties of the edges).
 
 use crate::config::detector::Profile;
 use crate::detector::rcnn::roi_align::RoiAlign;
 
-/// Everything in which the Faster R-CNNs differ.
+/// The conventions of a profile.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RcnnRules {
     /// Anchors with whole-pixel corners.
     pub rounded_anchors: bool,
-    /// Largest foreground share among the anchors that the proposal network learns from.
+    /// Largest share of foreground among the anchors that enter the losses.
     pub rpn_foreground: f64,
-    /// Divide the proposal network's losses by the anchors asked for, not by those found.
+    /// Divide the losses of the region proposal network by the configured number of anchors, not by the sampled number.
     pub rpn_fixed_divisor: bool,
-    /// Where the smooth L1 turns from square to straight; 0 is plain L1.
+    /// Smooth L1 is quadratic below this difference; 0 is L1.
     pub l1_beta: f64,
-    /// Rank proposals by probability instead of the logit.
+    /// Rank proposals by objectness probability instead of the logit.
     pub rank_by_probability: bool,
-    /// Proposals and detections with a smaller side are dropped, model pixels.
+    /// Proposals with a smaller width or height are dropped, model pixels.
     pub proposal_size_min: f32,
     /// The same for detections.
     pub detection_size_min: f32,
-    /// How regions are pooled.
     pub roi_align: RoiAlign,
-    /// Level rule: epsilon inside the logarithm.
+    /// The pyramid level of a region: epsilon inside the logarithm.
     pub level_epsilon_inside: bool,
-    /// One box for all classes by the edge coder, with uncertainties; otherwise one classic box per class.
+    /// One box for all classes by the edge coder, with uncertainties; otherwise one box per class by the classic coder.
     pub edges: bool,
 }
 
