@@ -1,4 +1,4 @@
-//! What a detector's card holds, and the detector read back from a finished run.
+//! The model card of a detector, and loading a detector from a finished run.
 
 use std::path::Path;
 
@@ -13,21 +13,19 @@ use crate::error::Result;
 use crate::training::checkpoint::load_strict;
 use crate::training::model_card::ModelCard;
 
-/// What a detector needs beside its weights.
+/// What inference needs beside the weights.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DetectorCard {
-    /// The network.
     pub config: DetectorModelConfig,
-    /// What it sees.
     pub input: InputSpec,
     /// Class names by id.
     pub classes: Vec<String>,
-    /// Score from which a box is accepted.
+    /// Boxes with a score strictly above are accepted.
     pub threshold: f64,
 }
 
 impl DetectorCard {
-    /// The card of a configuration.
+    /// The card of a detector of the 22 lesion classes.
     pub fn new(config: &DetectorModelConfig, threshold: f64) -> Self {
         Self {
             config: config.clone(),
@@ -38,15 +36,15 @@ impl DetectorCard {
     }
 }
 
-/// What a detector of this configuration sees.
+/// The input of a detector of this configuration.
 pub fn input_spec(config: &DetectorModelConfig) -> InputSpec {
     InputSpec { size: config.input_size, fit: Fit::Letterbox, mean: config.input_mean, std: config.input_std }
 }
 
-/// The detector of a finished run, its candidates kept from `score_min` on.
+/// The detector of a finished run; its detections score above `score_min`.
 ///
 /// # Errors
-/// When the folder holds no finished detector, or its weights do not fit its card.
+/// When the folder has no finished detector, or its weights do not fit its card.
 pub fn load_detector(run: &Path, score_min: f64, device: Device) -> Result<(Detector, ModelCard<DetectorCard>)> {
     let card = ModelCard::<DetectorCard>::read(run, "detector")?;
     let config = DetectorModelConfig { score_min, ..card.model.config.clone() };
@@ -55,7 +53,7 @@ pub fn load_detector(run: &Path, score_min: f64, device: Device) -> Result<(Dete
     Ok((detector, card))
 }
 
-/// File name of a semi-supervised run's last student, beside the teacher that is the run's model.
+/// File of the last student of a semi-supervised run; the teacher is the run's model.
 pub const STUDENT_FILE: &str = "student.safetensors";
 
 /// The student of a semi-supervised run; `None` for other runs.

@@ -123,7 +123,7 @@ impl Detector {
         self.config.score_min
     }
 
-    /// Losses of a batch in training mode. `images`: f32 `[B, 1 or 3, H, W]`, normalised, sides multiples of 32. `draw`
+    /// Losses of a batch in training mode. `images`: f32 `[B, 1 or 3, H, W]`, normalised, height and width multiples of 32. `draw`
     /// chooses anchors and regions; Faster R-CNN also seeds `tch`'s global generator from it.
     ///
     /// # Errors
@@ -161,7 +161,8 @@ impl Detector {
         self.detect_sized(images, &unpadded_sizes(images)?)
     }
 
-    /// The same for images of different sizes, padded at the right and the bottom. `sizes`: of each image without padding.
+    /// The same for images of different sizes, padded at the right and the bottom. `sizes`: of each image without
+    /// padding.
     ///
     /// # Errors
     /// Those of [`Detector::detect`].

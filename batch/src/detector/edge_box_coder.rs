@@ -1,6 +1,7 @@
-//! The edge coder of Unbiased Teacher v2 (arXiv:2206.09500): one delta per edge, so that each edge can have an uncertainty.
-//! Channels are x_min, x_max, y_min, y_max, as in published weights; only here and in the losses of the second stage.
-//! Encoding divides by the size plus one, decoding does not multiply by it: the two are not inverses, as published.
+//! The edge coder of Unbiased Teacher v2 (arXiv:2206.09500): one delta per edge, so that each edge can have an
+//! uncertainty. Channels are x_min, x_max, y_min, y_max, as in published weights; only here and in the losses of the
+//! second stage. Encoding divides by the size plus one, decoding does not multiply by it: the two are not inverses, as
+//! published.
 
 use tch::Tensor;
 

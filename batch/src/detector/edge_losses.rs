@@ -17,18 +17,18 @@ pub const NLL_WEIGHT: f64 = 0.05;
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Certainty {
     /// The teacher's certainty must be above this.
-    pub least: f64,
+    pub min: f64,
     /// And must exceed the student's by this.
     pub margin: f64,
 }
 
 /// The rule of Faster R-CNN.
-pub const ROI_CERTAINTY: Certainty = Certainty { least: 0.5, margin: 0.1 };
+pub const ROI_CERTAINTY: Certainty = Certainty { min: 0.5, margin: 0.1 };
 /// The rule of FCOS.
-pub const POINT_CERTAINTY: Certainty = Certainty { least: 0.8, margin: 0.1 };
+pub const POINT_CERTAINTY: Certainty = Certainty { min: 0.8, margin: 0.1 };
 
-/// Mean over rows of `(1 - p)^1.5 * -ln p`, p the probability of the row's class. `logits`: `[R, K + 1]`; `classes`: i64
-/// `[R]`. Background counts as a class; without rows it is 0.
+/// Mean over rows of `(1 - p)^1.5 * -ln p`, p the probability of the row's class. `logits`: `[R, K + 1]`; `classes`:
+/// i64 `[R]`. Background counts as a class; without rows it is 0.
 pub fn softmax_focal(logits: &Tensor, classes: &Tensor) -> Tensor {
     let rows = logits.size()[0].max(1) as f64;
     let log_p = logits.log_softmax(-1, Kind::Float).gather(1, &classes.unsqueeze(1), false).squeeze_dim(1);
@@ -45,9 +45,10 @@ pub fn edge_nll(residuals: &Tensor, edge_logits: &Tensor) -> Tensor {
     terms.sum_dim_intlist([1i64].as_slice(), false, Kind::Float) + 2.0 * (2.0 * PI).ln()
 }
 
-/// Sum over regions of the L1 loss of the deltas and of the negative log-likelihood of the edges, the latter weighted with
-/// the IoU of box and prediction. `boxes`, `references`: corners `[P, 4]`; `deltas`, `edge_logits`: `[P, 4]`. As published
-/// the gradient also flows through the IoU, which a positive likelihood term then decreases; `detach_iou` stops it.
+/// Sum over regions of the L1 loss of the deltas and of the negative log-likelihood of the edges, the latter weighted
+/// with the IoU of box and prediction. `boxes`, `references`: corners `[P, 4]`; `deltas`, `edge_logits`: `[P, 4]`. As
+/// published the gradient also flows through the IoU, which a positive likelihood term then decreases; `detach_iou`
+/// stops it.
 pub fn edge_regression_loss(
     boxes: &Tensor,
     references: &Tensor,
@@ -67,5 +68,5 @@ pub fn edge_regression_loss(
 pub fn teacher_better(teacher: &Tensor, student: &Tensor, rule: Certainty) -> Tensor {
     let _no_grad = tch::no_grad_guard();
     let (of_teacher, of_student) = ((-teacher).sigmoid(), (-student).sigmoid());
-    of_teacher.gt_tensor(&(of_student + rule.margin)).logical_and(&of_teacher.gt(rule.least)).to_kind(Kind::Float)
+    of_teacher.gt_tensor(&(of_student + rule.margin)).logical_and(&of_teacher.gt(rule.min)).to_kind(Kind::Float)
 }

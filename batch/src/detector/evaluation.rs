@@ -11,8 +11,8 @@ use crate::eval::detection::average_precision::{CocoFigures, coco};
 use crate::eval::detection::image_boxes::{ImageBoxes, ScoredBox, TruthBox};
 use crate::stop::StopFlag;
 
-/// COCO figures over all classes of the detector, without test-time augmentation; classes without truth boxes are left out
-/// of the means.
+/// COCO figures over all classes of the detector, without test-time augmentation; classes without truth boxes are left
+/// out of the means.
 ///
 /// # Errors
 /// Those of [`detect_set`].

@@ -7,10 +7,10 @@ use tch::{Tensor, nn};
 use crate::config::detector::BackboneNorm;
 use crate::nn::conv_norm::{ConvNorm, ConvShape};
 
-/// The levels above P5.
+/// How the levels above P5 are computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TopLevels {
-    /// P6: every second cell of P5.
+    /// P6: every second row and column of P5.
     Pool,
     /// P6 from P5 and P7 from ReLU(P6), convolutions of stride 2.
     Convolutions,
@@ -32,12 +32,11 @@ impl Layer {
     }
 }
 
-/// The pyramid.
 #[derive(Debug)]
 pub struct Fpn {
     inner_blocks: Vec<Layer>,
     layer_blocks: Vec<Layer>,
-    /// P6 and P7, where they are convolutions.
+    /// The convolutions of P6 and P7, with [`TopLevels::Convolutions`].
     extra: Option<(nn::Conv2D, nn::Conv2D)>,
 }
 

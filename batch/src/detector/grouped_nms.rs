@@ -1,12 +1,11 @@
-//! Suppression of many boxes, group by group (levels or classes), merged by score: what one pass over all of them
-//! gives, without comparing boxes of different groups.
+//! Non-maximum suppression within groups (pyramid levels or classes); the results are merged by score.
 
 use std::collections::BTreeMap;
 
 use d2r_contracts::boxes::BoxXyxy;
 use d2r_contracts::nms::nms;
 
-/// Indices kept, by descending score; ties keep the input's order.
+/// Indices of the boxes kept, by descending score; ties keep the input's order.
 pub fn grouped_nms<S: Copy>(boxes: &[BoxXyxy<S>], scores: &[f32], groups: &[i32], iou_max: f32) -> Vec<usize> {
     let mut members: BTreeMap<i32, Vec<usize>> = BTreeMap::new();
     for (i, group) in groups.iter().enumerate() {
@@ -29,7 +28,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn groups_do_not_touch_each_other_and_ties_keep_their_order() {
+    fn groups_are_independent_and_ties_keep_their_order() {
         let b = |x: f32| BoxXyxy::<Model>::new(x, 0.0, x + 2.0, 1.0);
         let boxes = [b(0.0), b(0.1), b(0.0), b(9.0)];
         assert_eq!(grouped_nms(&boxes, &[0.5, 0.9, 0.5, 0.5], &[1, 1, 0, 1], 0.5), [1, 2, 3]);

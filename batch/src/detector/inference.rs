@@ -1,5 +1,5 @@
-//! Inference: decoded radiographs in, detections in their original pixels out. Letterbox, stack, detect (with or without flip
-//! test-time augmentation), boxes back to original pixels.
+//! Inference: decoded radiographs in, detections in their original pixels out. Letterbox, stack, detect (with or
+//! without flip test-time augmentation), boxes back to original pixels.
 
 use d2r_contracts::preprocess::{InputSpec, to_model_input};
 use d2r_contracts::radiograph::Radiograph;

@@ -1,4 +1,4 @@
-//! Overlap of boxes as tensors. Corners f32 `[..., 4]`; boxes without area overlap nothing and give 0, never NaN.
+//! Intersection over union of boxes as tensors, corners f32 `[..., 4]`; boxes without area give 0, never NaN.
 
 use tch::{Kind, Tensor};
 
@@ -23,6 +23,6 @@ pub fn paired_iou(a: &Tensor, b: &Tensor) -> Tensor {
     let area = |c: &[Tensor]| (&c[2] - &c[0]) * (&c[3] - &c[1]);
     let union = area(&a) + area(&b) - &shared;
     let empty = union.eq(0.0);
-    // The value under the mask must be finite as well, or its gradient is NaN.
+    // Masked values must be finite too, or their gradients are NaN.
     shared / union.where_self(&empty.logical_not(), &union.ones_like()) * empty.logical_not().to_kind(Kind::Float)
 }

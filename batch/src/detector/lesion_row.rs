@@ -20,7 +20,7 @@ pub struct RowOrigin<'a> {
 /// The rows of one image's detections, best first, in their order; `student_iou` is left empty.
 ///
 /// # Errors
-/// [`Error::Internal`] for a class that the table does not know.
+/// [`Error::Internal`] for a class without a name.
 pub fn lesion_rows(image_id: &str, detections: &[Detection<Original>], origin: RowOrigin) -> Result<Vec<LesionRow>> {
     let row = |(rank, detection)| lesion_row(image_id, rank, detection, origin);
     detections.iter().enumerate().map(row).collect()
@@ -29,7 +29,7 @@ pub fn lesion_rows(image_id: &str, detections: &[Detection<Original>], origin: R
 /// The row of a detection, the `rank`-th (from 0) of its image; `student_iou` is left empty.
 ///
 /// # Errors
-/// [`Error::Internal`] for a class that the table does not know.
+/// [`Error::Internal`] for a class without a name.
 pub fn lesion_row(
     image_id: &str,
     rank: usize,

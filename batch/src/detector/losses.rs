@@ -1,6 +1,6 @@
-//! The parts of a detector's loss, and functions for them: sigmoid focal loss (arXiv:1708.02002, alpha 0.25, gamma 2), GIoU
-//! loss (arXiv:1902.09630), smooth L1, binary cross-entropy of objectness and centre-ness. All f32; sums, not means. Over no
-//! points they are a differentiable 0.
+//! The parts of a detector's loss, and functions for them: sigmoid focal loss (arXiv:1708.02002, alpha 0.25, gamma 2),
+//! GIoU loss (arXiv:1902.09630), smooth L1, binary cross-entropy of objectness and centre-ness. All f32; sums, not
+//! means. Over no points they are a differentiable 0.
 
 use tch::{Kind, Tensor};
 
@@ -90,8 +90,8 @@ impl DetectionLosses {
 
     /// The parts as one tensor without gradients on the device, f32 `[5]`, 0 for missing ones; see [`read_parts`].
     pub fn parts(&self) -> Tensor {
-        let known = self.parts.iter().flatten().next().expect("losses have a part");
-        let zero = known.detach().zeros_like();
+        let first = self.parts.iter().flatten().next().expect("losses have a part");
+        let zero = first.detach().zeros_like();
         let value = |p: &Option<Tensor>| p.as_ref().map_or_else(|| zero.shallow_clone(), Tensor::detach);
         Tensor::stack(&self.parts.iter().map(value).collect::<Vec<_>>(), 0).to_kind(Kind::Float)
     }
@@ -137,13 +137,15 @@ pub fn sigmoid_focal_sum(logits: &Tensor, positives: &Tensor) -> Tensor {
     negative_focal(&flat).sum(Kind::Float) + (as_positive - negative_focal(&chosen)).sum(Kind::Float)
 }
 
-/// The same with a weight of 0 or 1 per image. `logits`: f32 `[B, N, K]`; `used`: f32 `[B]`; `positives` are in used images.
+/// The same with a weight of 0 or 1 per image. `logits`: f32 `[B, N, K]`; `used`: f32 `[B]`; `positives` are in used
+/// images.
 pub fn sigmoid_focal_rows(logits: &Tensor, positives: &Tensor, used: &Tensor) -> Tensor {
     let unused = (-used + 1.0).view([-1, 1, 1]);
     sigmoid_focal_sum(logits, positives) - (negative_focal(logits) * unused).sum(Kind::Float)
 }
 
-/// The share of entries with target 0 in [`sigmoid_focal_sum`]: subtracted from it, they are ignored. `entries`: i64 `[P]`.
+/// The share of entries with target 0 in [`sigmoid_focal_sum`]: subtracted from it, they are ignored. `entries`: i64
+/// `[P]`.
 pub fn sigmoid_focal_background(logits: &Tensor, entries: &Tensor) -> Tensor {
     negative_focal(&logits.reshape([-1]).index_select(0, entries)).sum(Kind::Float)
 }

@@ -1,4 +1,5 @@
-//! A feature pyramid's levels: stride, grid and step of each, the same for Faster R-CNN's anchors and for FCOS's points.
+//! A feature pyramid's levels: stride, grid and step of each, the same for Faster R-CNN's anchors and for FCOS's
+//! points.
 
 use d2r_contracts::space::ImageSize;
 use tch::Tensor;

@@ -7,7 +7,7 @@ use tch::{Tensor, nn};
 use crate::config::detector::BackboneNorm;
 use crate::nn::conv_norm::{ConvNorm, ConvShape};
 
-/// Depths that exist.
+/// Supported depths.
 pub const DEPTHS: [u32; 4] = [18, 34, 50, 101];
 
 /// Channels of a bottleneck's output, in units of its width.
@@ -48,20 +48,19 @@ impl Block {
     }
 }
 
-/// What a trunk is made of.
+/// Configuration of a ResNet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TrunkShape {
     /// One of [`DEPTHS`].
     pub depth: u32,
     /// Channels of the stem, 64 as published.
     pub width: i64,
-    /// After each convolution.
+    /// The norm after each convolution.
     pub norm: BackboneNorm,
-    /// A bottleneck's stride in its first convolution (the MSRA weights) instead of the 3x3 (torchvision).
+    /// The stride of a bottleneck is in its first convolution (MSRA weights) instead of the 3x3 (torchvision).
     pub stride_in_1x1: bool,
 }
 
-/// The trunk.
 #[derive(Debug)]
 pub struct ResNet {
     stem: ConvNorm,
@@ -70,10 +69,11 @@ pub struct ResNet {
 }
 
 impl ResNet {
-    /// A trunk with trainable batch norms. `depth` is one of [`DEPTHS`]; `width`: channels of the stem, 64 as published.
+    /// A trunk with trainable batch norms. `depth` is one of [`DEPTHS`]; `width`: channels of the stem, 64 as
+    /// published.
     ///
     /// # Panics
-    /// For another depth, which configurations refuse earlier.
+    /// For another depth; configurations are checked earlier.
     pub fn new(path: &nn::Path, depth: u32, width: i64) -> Self {
         Self::of(path, TrunkShape { depth, width, norm: BackboneNorm::Batch, stride_in_1x1: false })
     }
@@ -105,7 +105,7 @@ impl ResNet {
                     _ => channels[level],
                 };
                 let stride = if i == 0 && level > 0 { 2 } else { 1 };
-                let shapes = block_shapes((inputs, narrow), stride, bottleneck, stride_in_1x1);
+                let shapes = block_shapes(inputs, narrow, stride, bottleneck, stride_in_1x1);
                 Block::new(&(&stage / i), &shapes, norm)
             };
             (0..blocks[level]).map(block).collect()
@@ -130,7 +130,7 @@ impl ResNet {
     }
 }
 
-fn block_shapes((inputs, narrow): (i64, i64), stride: i64, bottleneck: bool, stride_in_1x1: bool) -> Vec<ConvShape> {
+fn block_shapes(inputs: i64, narrow: i64, stride: i64, bottleneck: bool, stride_in_1x1: bool) -> Vec<ConvShape> {
     let shape = |inputs, outputs, kernel, stride| ConvShape { inputs, outputs, kernel, stride };
     if bottleneck {
         let (first, second) = if stride_in_1x1 { (stride, 1) } else { (1, stride) };
@@ -157,7 +157,7 @@ mod tests {
             let trunk = ResNet::new(&vs.root(), depth, 4);
             assert_eq!(vs.trainable_variables().len(), trained, "ResNet-{depth}");
             let names = vs.variables();
-            assert!(names.keys().all(|n| !n.contains("__")), "a name was taken twice");
+            assert!(names.keys().all(|n| !n.contains("__")), "a name is used twice");
             assert!(names.contains_key("layer4.1.bn2.running_var") && names.contains_key("layer2.0.downsample.1.bias"));
             assert_eq!(names.contains_key("layer1.0.downsample.0.weight"), depth >= 50);
             if depth == 18 || depth == 50 {
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn frozen_norms_leave_only_convolutions_to_train() {
+    fn with_frozen_norms_only_convolutions_are_trained() {
         let vs = nn::VarStore::new(Device::Cpu);
         let _trunk = ResNet::of(
             &vs.root(),

@@ -40,8 +40,8 @@ pub struct BatchTargets<'a> {
     pub classes: &'a [Vec<Target>],
     /// For the box losses: one list per image.
     pub edges: &'a [Vec<Target>],
-    /// Ignore regions: there, their class (in Faster R-CNN: any class) is neither a positive nor a negative example. One
-    /// list per image, or no list.
+    /// Ignore regions: inside, their class (in Faster R-CNN: any class) is neither a positive nor a negative example.
+    /// One list per image, or no list.
     pub ignored: &'a [Vec<Target>],
     pub supervision: Supervision,
 }
@@ -67,7 +67,7 @@ pub struct PaddedTargets {
 impl PaddedTargets {
     /// From one list per image; boxes without area are left out.
     pub fn new(targets: &[Vec<Target>], device: Device) -> Self {
-        let most = targets.iter().map(Vec::len).max().unwrap_or(0).max(1);
+        let count = targets.iter().map(Vec::len).max().unwrap_or(0).max(1);
         let (mut boxes, mut scores, mut present) = (Vec::new(), Vec::new(), Vec::new());
         for image in targets {
             let proper = image.iter().filter(|t| t.region.is_proper());
@@ -77,11 +77,11 @@ impl PaddedTargets {
                 scores.push(target.score);
                 present.push(true);
             }
-            present.resize(before + most, false);
-            scores.resize(before + most, 0.0);
-            boxes.resize((before + most) * 4, 0.0);
+            present.resize(before + count, false);
+            scores.resize(before + count, 0.0);
+            boxes.resize((before + count) * 4, 0.0);
         }
-        let shape = [targets.len() as i64, most as i64];
+        let shape = [targets.len() as i64, count as i64];
         Self {
             boxes: Tensor::from_slice(&boxes).view([shape[0], shape[1], 4]).to_device(device),
             scores: Tensor::from_slice(&scores).view(shape).to_device(device),

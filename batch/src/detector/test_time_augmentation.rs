@@ -1,5 +1,6 @@
-//! Test-time augmentation (horizontal flip) and ensembling of detectors; merges their detections. A pass is one detector on
-//! one version of the images. With flip test-time augmentation the detections of a mirror image are mirrored.
+//! Test-time augmentation (horizontal flip) and ensembling of detectors; merges their detections. A pass is one
+//! detector on one version of the images. With flip test-time augmentation the detections of a mirror image are
+//! mirrored.
 
 use d2r_contracts::boxes::BoxXyxy;
 use d2r_contracts::space::Model;
@@ -106,8 +107,8 @@ fn merged(passes: Vec<Vec<Detection<Model>>>) -> Vec<Detection<Model>> {
     merged
 }
 
-/// The mean of a cluster over `passes` passes; a pass without a member counts with a score of 0. Boxes and uncertainties
-/// are means weighted with the scores.
+/// The mean of a cluster over `passes` passes; a pass without a member counts with a score of 0. Boxes and
+/// uncertainties are means weighted with the scores.
 fn mean(cluster: &[Detection<Model>], passes: usize) -> Detection<Model> {
     let sum: f32 = cluster.iter().map(|d| d.score).sum();
     let weighted = |of: &dyn Fn(&Detection<Model>) -> Option<[f32; 4]>| {

@@ -1,4 +1,4 @@
-//! Multi-head attention (Vaswani et al. 2017) whose keys and values can be kept, and whose weights can be read.
+//! Multi-head attention (Vaswani et al. 2017) with cached keys and values; returns the attention weights.
 //! Parameters `linears.{0: query, 1: key, 2: value, 3: output}`.
 
 use tch::{Kind, Tensor, nn};
@@ -6,8 +6,8 @@ use tch::{Kind, Tensor, nn};
 use crate::nn::compute_kind::linear;
 use crate::nn::mlp::glorot_linear;
 
-/// Score of a position that may not be attended to; finite, so that a row without any position gives no NaN.
-const HIDDEN: f64 = -1e9;
+/// Score of a masked position; finite, so that a row in which all positions are masked gives no NaN.
+const MASKED: f64 = -1e9;
 
 /// Projected keys and values.
 #[derive(Debug)]
@@ -19,18 +19,17 @@ pub struct KeyValue {
 }
 
 impl KeyValue {
-    /// Rows chosen along the batch axis; `rows`: i64 `[B']`.
+    /// Rows selected along the batch axis; `rows`: i64 `[B']`.
     pub fn select(&self, rows: &Tensor) -> Self {
         Self { key: self.key.index_select(0, rows), value: self.value.index_select(0, rows) }
     }
 
-    /// With the positions of `more` after those of `self`.
+    /// The positions of `self` followed by those of `more`.
     pub fn extended(&self, more: &Self) -> Self {
         Self { key: Tensor::cat(&[&self.key, &more.key], 2), value: Tensor::cat(&[&self.value, &more.value], 2) }
     }
 }
 
-/// The attention layer.
 #[derive(Debug)]
 pub struct MultiHeadAttention {
     /// Query, key, value and output projections.
@@ -58,8 +57,8 @@ impl MultiHeadAttention {
         KeyValue { key: self.split(&linear(source, key)), value: self.split(&linear(source, value)) }
     }
 
-    /// Attends from `query` `[B, T, d_model]`. `visible` is boolean, broadcast to `[B, heads, T, S]`.
-    /// Returns `[B, T, d_model]` and the weights f32 `[B, heads, T, S]` before dropout.
+    /// Attends from `query` `[B, T, d_model]`. `visible`: bool, false for masked positions, broadcast to `[B, heads, T,
+    /// S]`. Returns `[B, T, d_model]` and the weights f32 `[B, heads, T, S]` before dropout.
     pub fn attend(&self, query: &Tensor, kv: &KeyValue, visible: Option<&Tensor>, train: bool) -> (Tensor, Tensor) {
         self.attend_split(&self.split(&linear(query, &self.linears[0])), kv, visible, train)
     }
@@ -76,7 +75,7 @@ impl MultiHeadAttention {
         let (batch, heads, length, d_head) = (size[0], size[1], size[2], size[3]);
         let mut scores = query.matmul(&kv.key.transpose(-2, -1)) / (d_head as f64).sqrt();
         if let Some(visible) = visible {
-            scores = scores.masked_fill(&visible.logical_not(), HIDDEN);
+            scores = scores.masked_fill(&visible.logical_not(), MASKED);
         }
         let weights = scores.softmax(-1, Kind::Float);
         let mixed = weights.dropout(self.dropout, train).to_kind(kv.value.kind()).matmul(&kv.value);

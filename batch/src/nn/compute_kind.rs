@@ -1,5 +1,5 @@
-//! Mixed precision: weights stay f32; a product or convolution runs in the kind of what it is given, f32 or bf16. Norms, softmaxes and
-//! everything that carries over from word to word are f32 whatever the kind. In f32 nothing is converted.
+//! Mixed precision: weights are f32; products and convolutions run in the kind of their input, f32 or bf16. Norms,
+//! softmaxes and recurrent states are f32 in both cases. With f32 inputs nothing is converted.
 
 use tch::{Tensor, nn};
 
@@ -14,14 +14,14 @@ pub fn product(xs: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Tensor {
     xs.linear(&weight.to_kind(kind), bias.map(|b| b.to_kind(kind)).as_ref())
 }
 
-/// A convolution in the kind of `xs` `[B, C, H, W]`; groups are what the weight's shape says.
+/// A convolution in the kind of `xs` `[B, C, H, W]`; the number of groups follows from the weight's shape.
 pub fn convolution(xs: &Tensor, layer: &nn::Conv2D, stride: i64, padding: [i64; 2]) -> Tensor {
     let (kind, groups) = (xs.kind(), xs.size()[1] / layer.ws.size()[1].max(1));
     let bias = layer.bs.as_ref().map(|b| b.to_kind(kind));
     xs.conv2d(&layer.ws.to_kind(kind), bias.as_ref(), [stride; 2], padding, [1, 1], groups)
 }
 
-/// A convolution that keeps height and width; sides of the kernel are odd.
+/// A convolution that keeps height and width; the kernel's height and width are odd.
 pub fn same_convolution(xs: &Tensor, layer: &nn::Conv2D) -> Tensor {
     let size = layer.ws.size();
     convolution(xs, layer, 1, [size[2] / 2, size[3] / 2])
@@ -34,7 +34,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn layers_follow_their_input_and_keep_their_weights() {
+    fn layers_run_in_the_kind_of_their_input_and_keep_f32_weights() {
         let vs = nn::VarStore::new(Device::Cpu);
         let dense = nn::linear(vs.root() / "a", 6, 4, Default::default());
         let strip = nn::conv(
@@ -46,12 +46,12 @@ mod tests {
         );
         let xs = Tensor::randn([3, 6], (Kind::Float, Device::Cpu));
         let map = Tensor::randn([2, 4, 5, 9], (Kind::Float, Device::Cpu));
-        let gap = |a: Tensor, b: Tensor| f64::try_from((a.to_kind(Kind::Float) - b).abs().max()).unwrap();
-        assert_eq!(gap(linear(&xs, &dense), xs.apply(&dense)), 0.0);
-        assert!(gap(same_convolution(&map, &strip), map.apply(&strip)) < 1e-6);
+        let difference = |a: Tensor, b: Tensor| f64::try_from((a.to_kind(Kind::Float) - b).abs().max()).unwrap();
+        assert_eq!(difference(linear(&xs, &dense), xs.apply(&dense)), 0.0);
+        assert!(difference(same_convolution(&map, &strip), map.apply(&strip)) < 1e-6);
         let half = linear(&xs.to_kind(Kind::BFloat16), &dense);
         assert_eq!(half.kind(), Kind::BFloat16);
-        let coarse = gap(half, xs.apply(&dense));
+        let coarse = difference(half, xs.apply(&dense));
         assert!((1e-6..0.05).contains(&coarse), "{coarse}");
         assert_eq!(same_convolution(&map.to_kind(Kind::BFloat16), &strip).kind(), Kind::BFloat16);
         assert!(vs.variables().values().all(|v| v.kind() == Kind::Float));

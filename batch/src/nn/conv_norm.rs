@@ -1,5 +1,5 @@
-//! A convolution without bias and the norm that follows it, as torchvision's ResNets pair them: siblings with
-//! names of their own (`conv1`, `bn1`), initialised as there (Kaiming normal, fan out; norm weight 1, bias 0).
+//! A convolution without bias and the norm after it, as in torchvision's ResNets: siblings with separate
+//! names (`conv1`, `bn1`), initialised as there (Kaiming normal, fan out; norm weight 1, bias 0).
 
 use tch::nn::ModuleT;
 use tch::{Tensor, nn};
@@ -16,9 +16,8 @@ pub struct ConvShape {
     pub inputs: i64,
     /// Output channels.
     pub outputs: i64,
-    /// Side of the kernel, odd.
+    /// Size of the kernel, odd.
     pub kernel: i64,
-    /// Stride.
     pub stride: i64,
 }
 
@@ -51,7 +50,7 @@ impl ConvNorm {
             ..nn::ConvConfig::default()
         };
         let norm = match kind {
-            // tch draws the weight from [0, 1) unless told otherwise.
+            // The default of tch is a weight uniform in [0, 1).
             BackboneNorm::Batch => Norm::Batch(nn::batch_norm2d(
                 norm,
                 shape.outputs,
@@ -62,9 +61,9 @@ impl ConvNorm {
         Self { conv: nn::conv2d(conv, shape.inputs, shape.outputs, shape.kernel, config), shape, norm }
     }
 
-    /// `xs`: f32 or bf16 `[B, C, H, W]`. Where the layer has several input channels and the image only one, the image
-    /// stands in each of them: the kernel is summed over its inputs, which is the same and cheaper. A frozen norm goes
-    /// into the kernel and a bias, so that no pass over the image is spent on it.
+    /// `xs`: f32 or bf16 `[B, C, H, W]`. An image with one channel is repeated for each input channel of the layer: the
+    /// kernel is summed over its inputs, which gives the same result with less work. A frozen norm is folded into the
+    /// kernel and a bias.
     pub fn forward_t(&self, xs: &Tensor, train: bool) -> Tensor {
         let kernel = if xs.size()[1] == 1 && self.shape.inputs > 1 {
             self.conv.ws.sum_dim_intlist([1i64].as_slice(), true, self.conv.ws.kind())
@@ -93,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_grey_image_counts_as_three_equal_channels() {
+    fn a_grey_image_is_repeated_for_each_input_channel() {
         let vs = nn::VarStore::new(Device::Cpu);
         let shape = ConvShape { inputs: 3, outputs: 4, kernel: 7, stride: 2 };
         let layer = ConvNorm::new(&(vs.root() / "conv1"), &(vs.root() / "bn1"), shape, BackboneNorm::Batch);

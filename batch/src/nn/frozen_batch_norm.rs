@@ -4,7 +4,7 @@
 
 use tch::{Tensor, nn};
 
-/// Channel-wise affine map of imported weights.
+/// A channel-wise affine map.
 #[derive(Debug)]
 pub struct FrozenBatchNorm {
     weight: Tensor,
@@ -15,7 +15,7 @@ pub struct FrozenBatchNorm {
 }
 
 impl FrozenBatchNorm {
-    /// The identity (up to `eps`) over `channels` channels, until weights are loaded.
+    /// The identity (up to `eps`) over `channels` channels until weights are loaded.
     pub fn new(path: &nn::Path, channels: i64, eps: f64) -> Self {
         Self {
             weight: path.ones_no_train("weight", &[channels]),
@@ -26,7 +26,7 @@ impl FrozenBatchNorm {
         }
     }
 
-    /// `a` and `b`, each `[C]`. A convolution before this norm takes them over: its kernel times `a`, `b` as its bias.
+    /// `a` and `b`, each `[C]`, to be folded into the convolution before this norm: kernel times `a`, bias `b`.
     pub fn scale_and_shift(&self) -> (Tensor, Tensor) {
         let scale = &self.weight * (&self.running_var + self.eps).rsqrt();
         let shift = &self.bias - &self.running_mean * &scale;
@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn equals_batch_norm_in_evaluation_and_trains_nothing() {
+    fn equals_batch_norm_in_evaluation_mode_and_has_no_trainable_variable() {
         let vs = nn::VarStore::new(Device::Cpu);
         let norm = FrozenBatchNorm::new(&vs.root(), 2, 1e-5);
         for (mut tensor, values) in [

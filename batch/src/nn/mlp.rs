@@ -1,4 +1,4 @@
-//! Linear layers with the initial values of PyTorch and of Glorot, and the transformer's feed-forward layer.
+//! Linear layers with PyTorch's and with Glorot's initialisation, and the transformer's feed-forward layer.
 
 use tch::{Tensor, nn};
 
@@ -10,7 +10,7 @@ pub fn linear(path: &nn::Path, inputs: i64, outputs: i64) -> nn::Linear {
     with_init(path, inputs, outputs, bound, uniform(bound))
 }
 
-/// The same with a Glorot-uniform weight, as everything inside the report transformer starts.
+/// The same with a Glorot-uniform weight: the initialisation of the report transformer.
 pub fn glorot_linear(path: &nn::Path, inputs: i64, outputs: i64) -> nn::Linear {
     let bias = uniform(1.0 / (inputs as f64).sqrt());
     with_init(path, inputs, outputs, glorot_bound(inputs, outputs), bias)
@@ -21,7 +21,7 @@ pub fn glorot_linear_with_bias(path: &nn::Path, inputs: i64, outputs: i64, bias:
     with_init(path, inputs, outputs, glorot_bound(inputs, outputs), nn::Init::Const(bias))
 }
 
-/// Half the width of Glorot's uniform distribution.
+/// Bound of Glorot's uniform distribution.
 pub fn glorot_bound(inputs: i64, outputs: i64) -> f64 {
     (6.0 / (inputs + outputs) as f64).sqrt()
 }

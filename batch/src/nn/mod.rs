@@ -1,4 +1,4 @@
-//! Layers that two models or more use.
+//! Layers shared by several models.
 
 pub mod attention;
 pub mod compute_kind;

@@ -32,7 +32,7 @@ pub fn values(t: &Tensor) -> Vec<f64> {
     Vec::<f64>::try_from(t.detach().to_kind(Kind::Double).contiguous().reshape([-1])).unwrap()
 }
 
-/// Every value within `tolerance` of the wanted one.
+/// Asserts that every value is within `tolerance` of the wanted one, relative to values above 1.
 pub fn assert_close(ours: &[f64], wanted: &[f64], tolerance: f64, what: &str) {
     assert_eq!(ours.len(), wanted.len(), "{what}: number of values");
     for (i, (a, b)) in ours.iter().zip(wanted).enumerate() {
@@ -40,7 +40,7 @@ pub fn assert_close(ours: &[f64], wanted: &[f64], tolerance: f64, what: &str) {
     }
 }
 
-/// A tensor against a sample of another: some values at flat indices, and sums over all.
+/// Compares a tensor with a sample of another: values at some flat indices, and the sum of absolute values.
 pub fn assert_sampled(ours: &Tensor, sample: &Value, tolerance: f64, what: &str) {
     let shape: Vec<i64> = numbers(&sample["shape"]).into_iter().map(|v| v as i64).collect();
     assert_eq!(ours.numel() as i64, shape.iter().product::<i64>(), "{what}: size against {shape:?}");
@@ -52,7 +52,10 @@ pub fn assert_sampled(ours: &Tensor, sample: &Value, tolerance: f64, what: &str)
         assert!((a - b).abs() <= tolerance * scale, "{what} at sample {i}: {a} against {b}");
     }
     let (sum, wanted) = (all.iter().map(|v| v.abs()).sum::<f64>(), sample["abs_sum"].as_f64().unwrap());
-    assert!((sum - wanted).abs() <= tolerance * wanted.abs().max(1e-6), "{what}: sum of sizes {sum} against {wanted}");
+    assert!(
+        (sum - wanted).abs() <= tolerance * wanted.abs().max(1e-6),
+        "{what}: sum of absolute values {sum} against {wanted}"
+    );
 }
 
 fn fnv1a32(name: &str) -> u64 {
@@ -134,7 +137,7 @@ pub fn input(golden: &Value) -> (Tensor, Vec<ImageSize>) {
 }
 
 #[test]
-fn the_formula_is_the_one_of_the_generators() {
+fn the_formula_equals_that_of_the_generators() {
     assert_eq!(fnv1a32("a"), 3_826_002_220);
     assert_eq!(fnv1a32("backbone.body.conv1.weight"), 1_598_278_937);
     assert_close(&uniform(1, 3), &[0.7806100845, -0.3573907614, 0.6201072931], 1e-9, "stream 1");

@@ -1,4 +1,5 @@
-//! Writes the detector's boxes for a dataset of the lake: every candidate above the floor, the accepted ones marked.
+//! `d2r annotate`: writes a detector's boxes for a dataset of the lake, all that score above the floor; the column
+//! `accepted` marks those above the threshold.
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -21,31 +22,29 @@ use crate::lake::digest::sha256_file;
 use crate::lake::{Lake, PartManifest, Partition, Provenance, Shard};
 use crate::stages::work_key::work_key;
 
-/// Images decoded at a time: bounds the memory, keeps all cores busy.
+/// Images decoded in parallel at a time; bounds the memory.
 const CHUNK: usize = 256;
 
-/// What to annotate, with what.
 #[derive(Debug, Clone)]
 pub struct Args {
-    /// The lake.
+    /// Folder of the lake.
     pub lake: PathBuf,
-    /// Its dataset.
     pub dataset: String,
-    /// Its splits; all when none is named.
+    /// Splits; all when empty.
     pub splits: Vec<String>,
-    /// A finished detector run.
+    /// Folder of a finished detector run.
     pub detector: PathBuf,
-    /// Of a semi-supervised run, the student instead of the teacher.
+    /// Of a semi-supervised run, use the student instead of the teacher.
     pub student: bool,
     /// The part of each split to do.
     pub shard: Shard,
 }
 
-/// What one split needs.
+/// What is needed to annotate a split.
 struct Job<'a> {
     lake: &'a Lake,
     detector: &'a Detector,
-    /// Beside a teacher, to say where the two agree.
+    /// The student of a semi-supervised run, for the column `student_iou`.
     student: Option<&'a Detector>,
     source: RadiographSource,
     config: &'a AnnotateConfig,
@@ -53,7 +52,7 @@ struct Job<'a> {
     shard: Shard,
 }
 
-/// Annotates, split by split; a split whose work is done is skipped.
+/// Annotates split by split; a split whose parts have the same work key is skipped.
 ///
 /// # Errors
 /// [`Error::NoRows`] without images, [`Error::InputMissing`] without a detector; those of reading and writing. An image
@@ -116,11 +115,11 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
 }
 
 impl Job<'_> {
-    /// One split: its parts, and whether they were there already.
+    /// The parts of one split, and whether they existed already.
     fn split(&self, ctx: &Context, partition: &Partition) -> Result<(Vec<PartManifest>, bool)> {
-        let there = |table| self.lake.current(table, partition, self.shard, &self.provenance.work_key);
+        let current = |table| self.lake.current(table, partition, self.shard, &self.provenance.work_key);
         if let (Some(a), Some(b), Some(c)) =
-            (there(LesionRow::TABLE)?, there(FailureRow::TABLE)?, there(TimingRow::TABLE)?)
+            (current(LesionRow::TABLE)?, current(FailureRow::TABLE)?, current(TimingRow::TABLE)?)
         {
             return Ok((vec![a, b, c], true));
         }

@@ -1,5 +1,5 @@
-//! A published BERT's weights into the text encoder of the alignment. Hugging Face's names, with or without the leading
-//! `bert.`, and the older `gamma` and `beta` of its layer norms; pooler and language-model head are of no use.
+//! Import of published BERT weights into the text encoder of the alignment. Hugging Face's names, with or without the
+//! prefix `bert.`, and the older `gamma` and `beta` of its layer norms; pooler and language-model head are not used.
 
 use std::path::Path;
 
@@ -10,20 +10,20 @@ use crate::reporter::align::alignment::Alignment;
 use crate::training::checkpoint::read_tensors;
 use crate::weights::import::ImportReport;
 
-/// Where the encoders stand among the alignment's variables.
+/// Prefixes of the encoders among the alignment's variables.
 const ENCODERS: [&str; 2] = ["text_extractor.bert.", "textlist_extractor.bert."];
 
-/// Our name of a tensor within an encoder; `None` where it is of no use.
-fn ours(theirs: &str) -> Option<String> {
-    let name = theirs.strip_prefix("bert.").unwrap_or(theirs);
+/// Name of a tensor's variable within an encoder; `None` for tensors that are not used.
+fn variable_name(source: &str) -> Option<String> {
+    let name = source.strip_prefix("bert.").unwrap_or(source);
     if name.starts_with("pooler.") || name.starts_with("cls.") || name == "embeddings.position_ids" {
         return None;
     }
     Some(name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias"))
 }
 
-/// Copies an encoder's weights into each encoder of `alignment`; the projections stay fresh. Nothing is copied unless
-/// everything fits.
+/// Copies an encoder's weights into each encoder of `alignment`; the projections keep their initial values.
+/// Nothing is copied unless everything fits.
 ///
 /// # Errors
 /// [`Error::BadData`] with missing, surplus and misshapen names; those of reading.
@@ -31,16 +31,16 @@ pub fn import_text_encoder(alignment: &mut Alignment, file: &Path) -> Result<Imp
     let mut wanted = alignment.variables().variables();
     let present: Vec<&str> = ENCODERS.into_iter().filter(|e| wanted.keys().any(|name| name.starts_with(e))).collect();
     let (mut report, mut copies): (ImportReport, Vec<(Tensor, Tensor)>) = Default::default();
-    for (theirs, tensor) in read_tensors(file)? {
-        let Some(name) = ours(&theirs) else {
-            report.unused.push(theirs);
+    for (source, tensor) in read_tensors(file)? {
+        let Some(name) = variable_name(&source) else {
+            report.unused.push(source);
             continue;
         };
         for encoder in &present {
             match wanted.remove(&format!("{encoder}{name}")) {
-                None => report.surplus.push(theirs.clone()),
+                None => report.surplus.push(source.clone()),
                 Some(variable) if variable.size() != tensor.size() => report.misshapen.push(format!(
-                    "{theirs} is {:?}, report.align.text wants {:?}",
+                    "{source} is {:?}, report.align.text expects {:?}",
                     tensor.size(),
                     variable.size()
                 )),
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn one_encoder_or_two_take_the_same_weights_and_misfits_are_named() {
+    fn one_or_two_encoders_get_the_same_weights_and_misfits_are_named() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("model.safetensors");
         Tensor::write_safetensors(&published(16, 40), &file).unwrap();

@@ -1,39 +1,39 @@
-//! Names of other projects' detector weights, as ours (which are torchvision's).
+//! Tensor names of published detector weights, mapped to the names of our variables (which are torchvision's).
 
-/// Where a file of weights comes from.
+/// The project whose tensor names a file has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
     /// `fasterrcnn_resnet50_fpn`, its second version, or `fcos_resnet50_fpn`.
     Torchvision,
-    /// A classifier `resnet{18,34,50,101}`: the backbone alone.
+    /// Torchvision's classifiers `resnet{18,34,50,101}`: backbone only.
     ImageNet,
     /// detectron2 or Unbiased Teacher v2.
     Detectron2,
 }
 
-/// What becomes of a tensor of the file.
+/// How a tensor of the file is used.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Fate {
-    /// It is this variable.
-    Taken(String),
-    /// It is known to be of no use: a counter, a classifier, the other model of a checkpoint.
+pub enum TensorUse {
+    /// As the value of this variable.
+    Variable(String),
+    /// Not at all: a counter, a classifier, the other model of a checkpoint.
     Unused,
 }
 
-/// Our name for a tensor. `teacher`: of a checkpoint with teacher and student, the teacher is meant.
-pub fn fate(origin: Origin, name: &str, teacher: bool) -> Fate {
+/// Maps a tensor's name. `teacher`: from a checkpoint with teacher and student, take the teacher.
+pub fn tensor_use(origin: Origin, name: &str, teacher: bool) -> TensorUse {
     if name.ends_with("num_batches_tracked") {
-        return Fate::Unused;
+        return TensorUse::Unused;
     }
     match origin {
-        Origin::Torchvision => Fate::Taken(torchvision(name)),
-        Origin::ImageNet if name.starts_with("fc.") => Fate::Unused,
-        Origin::ImageNet => Fate::Taken(format!("backbone.body.{name}")),
+        Origin::Torchvision => TensorUse::Variable(torchvision(name)),
+        Origin::ImageNet if name.starts_with("fc.") => TensorUse::Unused,
+        Origin::ImageNet => TensorUse::Variable(format!("backbone.body.{name}")),
         Origin::Detectron2 => detectron2(name, teacher),
     }
 }
 
-/// Files older than torchvision 0.13 have one level of names less.
+/// Files older than torchvision 0.13 lack one level of names.
 fn torchvision(name: &str) -> String {
     let parts: Vec<&str> = name.split('.').collect();
     match parts[..] {
@@ -45,15 +45,15 @@ fn torchvision(name: &str) -> String {
     }
 }
 
-fn detectron2(name: &str, teacher: bool) -> Fate {
-    let (wanted, other) = if teacher { ("modelTeacher.", "modelStudent.") } else { ("modelStudent.", "modelTeacher.") };
+fn detectron2(name: &str, teacher: bool) -> TensorUse {
+    let (chosen, other) = if teacher { ("modelTeacher.", "modelStudent.") } else { ("modelStudent.", "modelTeacher.") };
     if name.starts_with(other) || name.contains("anchor_generator") || ["pixel_mean", "pixel_std"].contains(&name) {
-        return Fate::Unused;
+        return TensorUse::Unused;
     }
-    let name = name.strip_prefix(wanted).unwrap_or(name);
+    let name = name.strip_prefix(chosen).unwrap_or(name);
     let parts: Vec<&str> = name.split('.').collect();
-    let taken = match parts[..] {
-        ["pixel_mean" | "pixel_std"] => return Fate::Unused,
+    let variable = match parts[..] {
+        ["pixel_mean" | "pixel_std"] => return TensorUse::Unused,
         ["backbone", "bottom_up", "stem", "conv1", "weight"] => "backbone.body.conv1.weight".to_owned(),
         ["backbone", "bottom_up", "stem", "conv1", "norm", kind] => format!("backbone.body.bn1.{kind}"),
         ["backbone", "bottom_up", stage, block, conv, ref rest @ ..] => match (res(stage), conv, rest) {
@@ -80,7 +80,7 @@ fn detectron2(name: &str, teacher: bool) -> Fate {
         ["roi_heads", "box_head", "fc2", kind] => format!("roi_heads.box_head.fc7.{kind}"),
         _ => name.to_owned(),
     };
-    Fate::Taken(taken)
+    TensorUse::Variable(variable)
 }
 
 /// `res2` is `layer1`.
@@ -88,7 +88,7 @@ fn res(stage: &str) -> Option<u32> {
     stage.strip_prefix("res")?.parse::<u32>().ok()?.checked_sub(1).filter(|l| (1..=4).contains(l))
 }
 
-/// `fpn_lateral2` is the first of the inner blocks. FCOS begins at 3 and counts from there; see [`shift_pyramid`].
+/// `fpn_lateral2` is the first of the inner blocks. For pyramids from P3 on see [`shift_pyramid`].
 fn pyramid(lateral: &str) -> Option<(&'static str, u32)> {
     let (blocks, level) = match (lateral.strip_prefix("fpn_lateral"), lateral.strip_prefix("fpn_output")) {
         (Some(level), _) => ("inner_blocks", level),
@@ -111,7 +111,7 @@ fn fcos(rest: &[&str]) -> Option<String> {
     })
 }
 
-/// Pyramids that begin at P3 have their first block at 0: names that were mapped for a beginning at P2, moved.
+/// Block numbers that count from P2, changed to count from the pyramid's finest level `finest`.
 pub fn shift_pyramid(name: &str, finest: u32) -> String {
     let parts: Vec<&str> = name.split('.').collect();
     if let ["backbone", "fpn", blocks @ ("inner_blocks" | "layer_blocks"), level, "0", kind] = parts[..]
@@ -127,8 +127,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_others_become_ours() {
-        for (origin, theirs, ours) in [
+    fn published_names_are_mapped_to_variables() {
+        for (origin, name, variable) in [
             (Origin::Torchvision, "rpn.head.conv.weight", "rpn.head.conv.0.0.weight"),
             (Origin::Torchvision, "rpn.head.conv.0.0.weight", "rpn.head.conv.0.0.weight"),
             (Origin::Torchvision, "backbone.fpn.inner_blocks.2.bias", "backbone.fpn.inner_blocks.2.0.bias"),
@@ -160,14 +160,14 @@ mod tests {
                 "head.classification_head.conv.9.bias",
             ),
         ] {
-            assert_eq!(fate(origin, theirs, true), Fate::Taken(ours.into()), "{theirs}");
+            assert_eq!(tensor_use(origin, name, true), TensorUse::Variable(variable.into()), "{name}");
         }
         for (origin, name) in [
             (Origin::Torchvision, "backbone.body.bn1.num_batches_tracked"),
             (Origin::ImageNet, "fc.weight"),
             (Origin::Detectron2, "modelStudent.roi_heads.box_head.fc2.weight"),
         ] {
-            assert_eq!(fate(origin, name, true), Fate::Unused, "{name}");
+            assert_eq!(tensor_use(origin, name, true), TensorUse::Unused, "{name}");
         }
         assert_eq!(shift_pyramid("backbone.fpn.inner_blocks.3.0.bias", 3), "backbone.fpn.inner_blocks.2.0.bias");
         assert_eq!(shift_pyramid("backbone.fpn.inner_blocks.3.0.bias", 2), "backbone.fpn.inner_blocks.3.0.bias");

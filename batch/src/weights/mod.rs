@@ -1,5 +1,5 @@
-//! Weights of others in safetensors form: names are mapped to ours, and what is missing, surplus or of another shape is
-//! said, not guessed.
+//! Import of published weights from safetensors files: names are mapped to variables, strictly. Missing and surplus
+//! tensors and other shapes are errors that name them.
 
 pub mod bert_names;
 pub mod detector_names;

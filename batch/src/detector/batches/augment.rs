@@ -1,6 +1,6 @@
-//! Weak augmentation of a training image and its boxes: random scale, shift and horizontal flip of both, then brightness,
-//! contrast, gamma and noise of the pixels. Grey levels and boxes in, the same out; random numbers come from the given
-//! generator only. Boxes are clipped to the image; boxes with too little area left inside are dropped.
+//! Weak augmentation of a training image and its boxes: random scale, shift and horizontal flip of both, then
+//! brightness, contrast, gamma and noise of the pixels. Grey levels and boxes in, the same out; random numbers come
+//! from the given generator only. Boxes are clipped to the image; boxes with too little area left inside are dropped.
 
 use d2r_contracts::boxes::BoxXyxy;
 use d2r_contracts::space::Model;
@@ -11,7 +11,7 @@ use crate::config::detector::AugmentConfig;
 
 /// A box is dropped when less than this share of its area is inside the augmented image.
 const VISIBLE_MIN: f32 = 0.3;
-/// Mean and standard deviation of the sum of four uniform bytes, which stands for a normal number.
+/// Mean and standard deviation of the sum of four uniform bytes, which approximates a normal number.
 const BYTES_MEAN: f32 = 510.0;
 const BYTES_STD: f32 = 147.8;
 
@@ -60,8 +60,8 @@ impl Geometry {
         BoxXyxy::new(x(b.x_min), y(b.y_min), x(b.x_max), y(b.y_max))
     }
 
-    /// Bilinear interpolation along one axis: for each output index two input indices and the weight of the second; `None`
-    /// outside the input.
+    /// Bilinear interpolation along one axis: for each output index two input indices and the weight of the second;
+    /// `None` outside the input.
     fn taps(&self, shift: f32, mirrored: bool) -> Vec<Option<(usize, usize, f32)>> {
         let (centre, last) = (self.size * 0.5, self.size - 1.0);
         let tap = |i: usize| {
@@ -178,7 +178,7 @@ mod tests {
         AugmentConfig { scale: 0.0, shift: 0.0, hflip: false, brightness: 0.0, contrast: 0.0, gamma: 0.0, noise: 0.0 };
 
     /// A white rectangle on black, and its box.
-    fn picture(size: usize, [x0, y0, x1, y1]: [usize; 4]) -> (Vec<u8>, Vec<LabelledBox>) {
+    fn rectangle(size: usize, [x0, y0, x1, y1]: [usize; 4]) -> (Vec<u8>, Vec<LabelledBox>) {
         let mut pixels = vec![0; size * size];
         for y in y0..y1 {
             pixels[y * size + x0..y * size + x1].fill(255);
@@ -189,14 +189,14 @@ mod tests {
 
     #[test]
     fn ranges_of_zero_change_nothing() {
-        let (pixels, boxes) = picture(32, [4, 6, 20, 30]);
+        let (pixels, boxes) = rectangle(32, [4, 6, 20, 30]);
         let out = augment(&pixels, 32, &boxes, &NONE, &mut sample_rng(1, 2, 3));
         assert_eq!(out, (pixels, boxes));
     }
 
     #[test]
     fn boxes_move_with_their_pixels() {
-        let (pixels, boxes) = picture(64, [20, 24, 40, 36]);
+        let (pixels, boxes) = rectangle(64, [20, 24, 40, 36]);
         let config = AugmentConfig { scale: 0.2, shift: 0.1, hflip: true, ..NONE };
         let mut mirrored = 0;
         for index in 0..20 {
@@ -220,7 +220,7 @@ mod tests {
 
     #[test]
     fn a_box_outside_is_dropped() {
-        let (pixels, boxes) = picture(64, [0, 0, 4, 4]);
+        let (pixels, boxes) = rectangle(64, [0, 0, 4, 4]);
         let config = AugmentConfig { shift: 0.5, ..NONE };
         let dropped = (0..40).filter(|&p| augment(&pixels, 64, &boxes, &config, &mut sample_rng(0, 0, p)).1.is_empty());
         let dropped = dropped.count();
@@ -231,7 +231,7 @@ mod tests {
 
     #[test]
     fn the_augmentation_depends_on_the_sample_only() {
-        let (pixels, boxes) = picture(32, [4, 6, 20, 30]);
+        let (pixels, boxes) = rectangle(32, [4, 6, 20, 30]);
         let config = AugmentConfig { noise: 0.1, contrast: 0.2, ..NONE };
         let draw = |step| augment(&pixels, 32, &boxes, &config, &mut sample_rng(1, step, 0)).0;
         assert_eq!(draw(4), draw(4));

@@ -1,5 +1,5 @@
-//! Radiographs with boxes for the detector: decoded once into a cache at the model's size, drawn in an order that depends
-//! on (seed, step) only, augmented, and prepared ahead on a separate thread.
+//! Radiographs with boxes for the detector: decoded once into a cache at the model's size, drawn in an order that
+//! depends on (seed, step) only, augmented, and prepared ahead on a separate thread.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -85,8 +85,8 @@ pub struct DetectionSet {
 }
 
 impl DetectionSet {
-    /// Decodes every image once, in parallel. The boxes are the accepted `fused` ones of `lesions`. Images that cannot be
-    /// used are returned as rows of `failures`.
+    /// Decodes every image once, in parallel. The boxes are the accepted `fused` ones of `lesions`. Images that cannot
+    /// be used are returned as rows of `failures`.
     ///
     /// # Errors
     /// [`Error::Stopped`] after a signal.
@@ -133,8 +133,8 @@ impl DetectionSet {
         Ok((Self { source, examples }, failures))
     }
 
-    /// Keeps a share of the examples, at least one, chosen by the seed, in their order; returns the others as a second set,
-    /// without boxes.
+    /// Keeps a share of the examples, at least one, chosen by the seed, in their order; returns the others as a second
+    /// set, without boxes.
     pub fn take_share(&mut self, share: f64, seed: u64) -> Self {
         let mut order: Vec<usize> = (0..self.examples.len()).collect();
         order.shuffle(&mut epoch_rng(seed, u64::MAX));
@@ -162,13 +162,13 @@ impl DetectionSet {
         if let Some(pixels) = &example.pixels {
             return Ok(pixels.into());
         }
-        let place = || Path::new(&self.source.root).join(&example.image.path).display().to_string();
-        let (pixels, _) = self.source.read(&example.image).map_err(|e| Error::bad_data(place(), e))?;
+        let path = || Path::new(&self.source.root).join(&example.image.path).display().to_string();
+        let (pixels, _) = self.source.read(&example.image).map_err(|e| Error::bad_data(path(), e))?;
         Ok(pixels.into())
     }
 
-    /// Repeat factors (LVIS, arXiv:1908.03195, section 5.2): how often each example is drawn, relative to the others. An
-    /// image with a class that is in a share `f < rare_share` of the images counts `sqrt(rare_share / f)` times.
+    /// Repeat factors (LVIS, arXiv:1908.03195, section 5.2): how often each example is drawn, relative to the others.
+    /// An image with a class that is in a share `f < rare_share` of the images counts `sqrt(rare_share / f)` times.
     pub fn repeat_factors(&self, rare_share: f64) -> Vec<f64> {
         let mut images_of: BTreeMap<i32, usize> = BTreeMap::new();
         let classes = |e: &Example| {
@@ -211,7 +211,7 @@ pub struct EpochSampler {
 }
 
 impl EpochSampler {
-    /// A sampler over as many examples as there are factors; factors are positive.
+    /// A sampler over `factors.len()` examples; factors are positive.
     pub fn new(seed: u64, factors: &[f64]) -> Self {
         let sums: Vec<f64> = factors
             .iter()

@@ -1,5 +1,5 @@
-//! Strong augmentation of a grey image (Unbiased Teacher v2): brightness and contrast in random order, Gaussian blur, up
-//! to three erased rectangles. Geometry and boxes stay. Arithmetic as in Pillow, to within a grey level.
+//! Strong augmentation of a grey image (Unbiased Teacher v2): brightness and contrast in random order, Gaussian blur,
+//! up to three erased rectangles. Geometry and boxes stay. Arithmetic as in Pillow, to within a grey level.
 
 use d2r_contracts::space::ImageSize;
 use rand::{Rng, RngExt};
@@ -66,8 +66,8 @@ pub fn contrast(pixels: &mut [u8], factor: f32) {
     }
 }
 
-/// A Gaussian blur with a standard deviation of `std` pixels by three box blurs with fractional ends (Gwosdek et al. 2011);
-/// border pixels are repeated. Rows are `width` pixels long.
+/// A Gaussian blur with a standard deviation of `std` pixels by three box blurs with fractional ends (Gwosdek et al.
+/// 2011); border pixels are repeated. Rows are `width` pixels long.
 pub fn blur(pixels: &[u8], width: usize, std: f32) -> Vec<u8> {
     let variance = f64::from(std) * f64::from(std) / PASSES as f64;
     let whole = (((12.0 * variance + 1.0).sqrt() - 1.0) / 2.0).floor();
@@ -109,8 +109,8 @@ fn box_rows(pixels: &[u8], width: usize, whole: usize, rest: f32) -> Vec<u8> {
     out
 }
 
-/// The size of a rectangle that covers a share `area` of an image; `aspect`: height over width. `None` where it does not
-/// fit into the image.
+/// The size of a rectangle that covers a share `area` of an image; `aspect`: height over width. `None` where it does
+/// not fit into the image.
 pub fn erased_size(image: ImageSize, area: f64, aspect: f64) -> Option<ImageSize> {
     let (rows, columns) = (f64::from(image.height), f64::from(image.width));
     let pixels = area * (rows * columns);

@@ -1,4 +1,4 @@
-//! Whole detectors against torchvision's with the same weights: feature pyramids, proposals, detections, losses.
+//! Complete detectors against torchvision's with the same weights: feature pyramids, proposals, detections, losses.
 
 use d2r_contracts::boxes::BoxXyxy;
 use serde_json::Value;

@@ -1,4 +1,5 @@
-//! Detections from the outputs of FCOS's head: the top-k (point, class) pairs per level, then class-wise non-maximum suppression.
+//! Detections from the outputs of FCOS's head: the top-k (point, class) pairs per level, then class-wise non-maximum
+//! suppression.
 
 use d2r_contracts::boxes::BoxXyxy;
 use d2r_contracts::space::{ImageSize, Model};
@@ -85,7 +86,8 @@ fn candidates(level: &Level, outputs: &LevelOutputs, ranking: Ranking, config: &
     Tensor::cat(&[scores, class.unsqueeze(2), boxes, edges, strides], 2)
 }
 
-/// Class-wise suppression and the top-k of one image. Torchvision clips before suppression, Unbiased Teacher v2 afterwards.
+/// Class-wise suppression and the top-k of one image. Torchvision clips before suppression, Unbiased Teacher v2
+/// afterwards.
 fn detections(rows: &[f32], size: ImageSize, config: &DetectorModelConfig) -> Vec<Detection<Model>> {
     let (width, height) = (size.width as f32, size.height as f32);
     let utv2 = config.profile == Profile::Utv2;

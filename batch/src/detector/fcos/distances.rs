@@ -1,9 +1,10 @@
-//! FCOS describes a box by the distances from a point to its left, top, right and bottom edge, in strides: conversion to and from
-//! corners, and overlap of two boxes around one point.
+//! FCOS describes a box by the distances from a point to its left, top, right and bottom edge, in strides: conversion
+//! to and from corners, and overlap of two boxes around one point.
 
 use tch::Tensor;
 
-/// Corners `[P, 4]` in model pixels from distances `ltrb` `[P, 4]`; `locations`: `[P, 3]`, x, y and stride of the points.
+/// Corners `[P, 4]` in model pixels from distances `ltrb` `[P, 4]`; `locations`: `[P, 3]`, x, y and stride of the
+/// points.
 pub fn corners(ltrb: &Tensor, locations: &Tensor) -> Tensor {
     let point = locations.narrow(1, 0, 2);
     let distances = ltrb * locations.narrow(1, 2, 1);
@@ -16,8 +17,8 @@ pub fn edge_distances(boxes: &Tensor, locations: &Tensor) -> Tensor {
     Tensor::cat(&[&point - boxes.narrow(1, 0, 2), boxes.narrow(1, 2, 2) - &point], 1) / locations.narrow(1, 2, 1)
 }
 
-/// IoU with one added to numerator and denominator, and GIoU from it, of two boxes around one point, from distances `[P, 4]`:
-/// two tensors `[P]`.
+/// IoU with one added to numerator and denominator, and GIoU from it, of two boxes around one point, from distances
+/// `[P, 4]`: two tensors `[P]`.
 pub fn stride_overlap(predicted: &Tensor, wanted: &Tensor) -> (Tensor, Tensor) {
     let (p, w) = (predicted.unbind(1), wanted.unbind(1));
     let area = |d: &[Tensor]| (&d[0] + &d[2]) * (&d[1] + &d[3]);

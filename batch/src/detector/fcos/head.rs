@@ -1,8 +1,7 @@
-//! The head of FCOS (arXiv:1904.01355, section 3; centre-ness beside the regression as in arXiv:2006.09214): two
-//! towers of 3x3 convolutions with GroupNorm, shared by all levels. Parameter names are torchvision's.
-//! In the profile of Unbiased Teacher v2 (arXiv:2206.09500) each distance is the expectation over 17 bins, each level has
-//! a learned scale, and each edge an uncertainty.
-//! Pyramid levels f32 `[B, C, H, W]` in, one row of predictions per point out.
+//! The head of FCOS (arXiv:1904.01355, section 3; centre-ness beside the regression as in arXiv:2006.09214): two towers
+//! of 3x3 convolutions with GroupNorm, shared by all levels. Parameter names are torchvision's. In the profile of
+//! Unbiased Teacher v2 (arXiv:2206.09500) each distance is the expectation over 17 bins, each level has a learned
+//! scale, and each edge an uncertainty. Pyramid levels f32 `[B, C, H, W]` in, one row of predictions per point out.
 
 use tch::{Kind, Tensor, nn};
 
@@ -37,7 +36,8 @@ pub struct LevelOutputs {
     pub ltrb: Tensor,
     /// f32 `[B, H * W]`, before the sigmoid.
     pub centerness: Tensor,
-    /// f32 `[B, H * W, 4]`: raw uncertainties of the edges (x_min, y_min, x_max, y_max); `None` without the `utv2` profile.
+    /// f32 `[B, H * W, 4]`: raw uncertainties of the edges (x_min, y_min, x_max, y_max); `None` without the `utv2`
+    /// profile.
     pub edge_logits: Option<Tensor>,
 }
 

@@ -1,5 +1,5 @@
-//! The losses of FCOS from its head's outputs: torchvision's criterion, and the two of Unbiased Teacher v2 (arXiv:2206.09500), on
-//! labelled images and on pseudo-labels, which measure distances in strides.
+//! The losses of FCOS from its head's outputs: torchvision's criterion, and the two of Unbiased Teacher v2
+//! (arXiv:2206.09500), on labelled images and on pseudo-labels, which measure distances in strides.
 
 use std::collections::BTreeSet;
 
@@ -40,8 +40,8 @@ fn torchvision_losses(predictions: &Predictions, levels: &[Level], targets: Batc
     DetectionLosses::new([(Part::Class, class), (Part::Box, boxes), (Part::Centerness, centerness)])
 }
 
-/// Unbiased Teacher v2 on annotated boxes. Images without boxes are left out of the class loss; the box loss is GIoU weighted with
-/// the centre-ness, plus the negative log-likelihood of the edges.
+/// Unbiased Teacher v2 on annotated boxes. Images without boxes are left out of the class loss; the box loss is GIoU
+/// weighted with the centre-ness, plus the negative log-likelihood of the edges.
 fn labelled_losses(predictions: &Predictions, levels: &[Level], targets: &[Vec<Target>]) -> DetectionLosses {
     let foreground = Foreground::new(&points(levels, true), targets, PointRule::Anywhere, predictions);
     let with_boxes: Vec<f32> = targets.iter().map(|t| f32::from(!t.is_empty())).collect();
@@ -59,8 +59,8 @@ fn labelled_losses(predictions: &Predictions, levels: &[Level], targets: &[Vec<T
     DetectionLosses::new([(Part::Class, class), (Part::Box, boxes), (Part::Centerness, centerness)])
 }
 
-/// Unbiased Teacher v2 on pseudo-labels. Every image counts; the box loss takes only edges of which the teacher is more certain than
-/// the student.
+/// Unbiased Teacher v2 on pseudo-labels. Every image counts; the box loss takes only edges of which the teacher is more
+/// certain than the student.
 fn pseudo_losses(predictions: &Predictions, levels: &[Level], targets: BatchTargets) -> DetectionLosses {
     let (points, rule) = (points(levels, true), PointRule::Anywhere);
     let foreground = Foreground::new(&points, targets.classes, rule, predictions);
@@ -122,8 +122,8 @@ fn centerness_loss(predictions: &Predictions, foreground: &Foreground) -> Tensor
     centerness_sum(&predictions.centerness.index_select(0, &foreground.rows), &wanted) / foreground.divisor()
 }
 
-/// Box and centre-ness loss of the foreground points on labelled images. `predicted`, `wanted`: distances `[P, 4]` in strides;
-/// `edges`: raw uncertainties `[P, 4]`; `centerness`: logits `[P]`. Without points both are 0.
+/// Box and centre-ness loss of the foreground points on labelled images. `predicted`, `wanted`: distances `[P, 4]` in
+/// strides; `edges`: raw uncertainties `[P, 4]`; `centerness`: logits `[P]`. Without points both are 0.
 pub fn distance_losses(
     predicted: &Tensor,
     wanted: &Tensor,
@@ -141,8 +141,8 @@ pub fn distance_losses(
     (boxes, centerness_sum(centerness, &centre) / count)
 }
 
-/// Mean absolute difference over the edges of which the teacher is more certain; 0 without any. `difference`: of the distances, in
-/// strides; `teacher`, `student`: raw uncertainties. All `[P, 4]`.
+/// Mean absolute difference over the edges of which the teacher is more certain; 0 without any. `difference`: of the
+/// distances, in strides; `teacher`, `student`: raw uncertainties. All `[P, 4]`.
 pub fn better_edge_loss(difference: &Tensor, teacher: &Tensor, student: &Tensor) -> Tensor {
     let better = teacher_better(teacher, student, POINT_CERTAINTY);
     (difference.abs() * &better).sum(Kind::Float) / better.sum(Kind::Float).clamp_min(1.0)
@@ -167,7 +167,7 @@ mod tests {
             Target::truth(class_id, BoxXyxy::new(a, b, c, d))
         };
         let positives = vec![vec![target(0, [4.0, 4.0, 24.0, 24.0])], vec![]];
-        // The same place in another class, and a place of its own in the other image.
+        // The same region in another class, and another region in the other image.
         let ignored = vec![vec![target(1, [4.0, 4.0, 24.0, 24.0])], vec![target(2, [30.0, 30.0, 50.0, 50.0])]];
         for profile in [Profile::Torchvision, Profile::Utv2] {
             let gradient = |ignored: &[Vec<Target>]| {

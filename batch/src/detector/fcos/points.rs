@@ -18,9 +18,9 @@ pub struct Point {
     pub distance_max: f32,
 }
 
-/// The points of all levels. A level predicts boxes whose largest distance from the point to an edge is 4 to 8 strides; the finest
-/// level also smaller ones, the coarsest also larger ones.
-/// `centred`: half a stride from the cell's corner (Unbiased Teacher v2), otherwise at the corner (torchvision).
+/// The points of all levels. A level predicts boxes whose largest distance from the point to an edge is 4 to 8 strides;
+/// the finest level also smaller ones, the coarsest also larger ones. `centred`: half a stride from the cell's corner
+/// (Unbiased Teacher v2), otherwise at the corner (torchvision).
 pub fn points(levels: &[Level], centred: bool) -> Vec<Point> {
     let last = levels.len().saturating_sub(1);
     let mut points = Vec::with_capacity(levels.iter().map(|l| l.cells() as usize).sum());

@@ -1,5 +1,5 @@
-//! From regions to feature vectors: ROIAlign, then two full layers (Faster R-CNN with FPN), or four 3x3 convolutions
-//! with batch norm and one full layer (torchvision's second version).
+//! Feature vectors of regions: RoIAlign, then two fully connected layers (Faster R-CNN with FPN), or 3x3 convolutions
+//! with batch norm and one fully connected layer (torchvision's second version).
 
 use tch::{Tensor, nn};
 
@@ -7,7 +7,6 @@ use crate::config::detector::{BackboneNorm, RcnnConfig};
 use crate::detector::rcnn::roi_align::{BINS, Roi, RoiAlign};
 use crate::nn::conv_norm::{ConvNorm, ConvShape};
 
-/// The head.
 #[derive(Debug)]
 pub struct BoxHead {
     align: RoiAlign,
@@ -16,14 +15,14 @@ pub struct BoxHead {
 }
 
 impl BoxHead {
-    /// A head over a pyramid of `channels` channels; two full layers where `config` asks for no convolution.
+    /// A head over a pyramid of `channels` channels; two fully connected layers if `config.box_convs` is 0.
     pub fn new(path: &nn::Path, channels: i64, config: &RcnnConfig, align: RoiAlign) -> Self {
         let flat = channels * (BINS * BINS) as i64;
         let full = if config.box_convs == 0 {
             let fc6 = linear(path / "fc6", flat, config.box_features);
             vec![fc6, linear(path / "fc7", config.box_features, config.box_features)]
         } else {
-            // Torchvision counts the flattening in between.
+            // Torchvision's indices count the flattening.
             vec![linear(path / (config.box_convs + 1), flat, config.box_features)]
         };
         let shape = ConvShape { inputs: channels, outputs: channels, kernel: 3, stride: 1 };

@@ -1,5 +1,5 @@
-//! Faster R-CNN on a feature pyramid (arXiv:1506.01497, arXiv:1612.03144): a region proposal network, then RoI heads that
-//! classify and refine its proposals.
+//! Faster R-CNN on a feature pyramid (arXiv:1506.01497, arXiv:1612.03144): a region proposal network, then RoI heads
+//! that classify and refine its proposals.
 
 use d2r_contracts::space::{ImageSize, Model};
 use tch::{Tensor, nn};
@@ -32,8 +32,8 @@ impl FasterRcnn {
         }
     }
 
-    /// Losses of a batch. `pyramid`: P2 to P6; `sizes`: of each image without padding. Seeds `tch`'s global generator from
-    /// `draw`.
+    /// Losses of a batch. `pyramid`: P2 to P6; `sizes`: of each image without padding. Seeds `tch`'s global generator
+    /// from `draw`.
     ///
     /// # Errors
     /// When the proposals are not finite: training has diverged.

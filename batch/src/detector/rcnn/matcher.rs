@@ -1,5 +1,5 @@
-//! Matches anchors to boxes by IoU: foreground from one threshold on, background below another, ignored between; optionally
-//! every box keeps its best anchors, however little they overlap (Faster R-CNN's low-quality matches).
+//! Matches anchors to boxes by IoU: foreground from one threshold on, background below another, ignored between;
+//! optionally every box keeps its best anchors, however little they overlap (Faster R-CNN's low-quality matches).
 
 use tch::{Kind, Tensor};
 

@@ -1,4 +1,4 @@
-//! Faster R-CNN (Ren et al. 2015, arXiv:1506.01497) on a feature pyramid: proposals, RoIAlign, box head.
+//! Faster R-CNN (Ren et al. 2015, arXiv:1506.01497) on a feature pyramid: region proposals, RoIAlign, box head.
 
 pub mod anchors;
 pub mod box_head;

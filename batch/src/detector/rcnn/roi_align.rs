@@ -1,13 +1,13 @@
 //! ROIAlign (Mask R-CNN, arXiv:1703.06870) over all pyramid levels and images at once. Bilinear sampling on a regular
 //! grid is separable, so the mean over a bin's samples is a sparse weighted sum of feature rows: each bin is a
-//! bag of (row, weight) pairs and all bins are one `embedding_bag`, whose gradient libtorch knows.
+//! bag of (row, weight) pairs and all bins are one `embedding_bag`, which has a gradient in libtorch.
 
 use d2r_contracts::boxes::BoxXyxy;
 use d2r_contracts::space::Model;
 use rayon::prelude::*;
 use tch::{Kind, Tensor};
 
-/// Side of the pooled grid.
+/// Rows and columns of the pooled grid.
 pub const BINS: usize = 7;
 
 /// The variant.
@@ -15,22 +15,22 @@ pub const BINS: usize = 7;
 pub struct RoiAlign {
     /// Pixel centres at half coordinates (detectron2), or the older convention with boxes of at least one cell.
     pub aligned: bool,
-    /// Samples per bin and axis; 0 adapts them to the box's size.
+    /// Samples per bin and axis; 0 adapts them to the size of the box.
     pub sampling_ratio: usize,
 }
 
 /// A region of one image on one level.
 #[derive(Debug, Clone, Copy)]
 pub struct Roi {
-    /// The image's place in the batch.
+    /// Index of the image in the batch.
     pub image: usize,
-    /// The level's place in the pyramid.
+    /// Index of the level among the maps.
     pub level: usize,
     /// Model pixels.
     pub region: BoxXyxy<Model>,
 }
 
-/// One level's rows among the concatenated features.
+/// One level's rows among the concatenated feature rows.
 #[derive(Debug, Clone, Copy)]
 struct Plane {
     first: usize,
@@ -104,10 +104,10 @@ impl RoiAlign {
         let (start, end) = (low - shift, high - shift);
         let length = if self.aligned { end - start } else { (end - start).max(1.0) };
         let bin = length / BINS as f32;
-        // A damaged box could ask for any number of samples.
-        let most = 2 * size + 2;
+        // Bounds the samples of a damaged box.
+        let count_max = 2 * size + 2;
         let count =
-            if self.sampling_ratio > 0 { self.sampling_ratio } else { (bin.ceil().max(0.0) as usize).min(most) };
+            if self.sampling_ratio > 0 { self.sampling_ratio } else { (bin.ceil().max(0.0) as usize).min(count_max) };
         let of_bin = |p: usize| {
             let mut taps: Vec<(usize, f32)> = Vec::with_capacity(2 * count);
             for i in 0..count {
@@ -124,7 +124,7 @@ impl RoiAlign {
                         _ if weight == 0.0 => {}
                         Some(last) if last.0 == cell => last.1 += weight,
                         _ => match taps.iter_mut().find(|t| t.0 == cell) {
-                            Some(known) => known.1 += weight,
+                            Some(tap) => tap.1 += weight,
                             None => taps.push((cell, weight)),
                         },
                     }
@@ -143,7 +143,7 @@ struct Bags {
     offsets: Vec<i64>,
 }
 
-/// The pyramid level of a region (Lin et al. 2017, equation 1): P4 holds those of 224 pixels.
+/// The pyramid level of a region (Lin et al. 2017, equation 1): P4 for 224 pixels.
 /// `epsilon_inside`: 1e-8 inside the logarithm (detectron2) or 1e-6 outside (torchvision). Levels 2 to 5.
 pub fn pyramid_level(region: &BoxXyxy<Model>, epsilon_inside: bool) -> usize {
     let size = region.area().max(0.0).sqrt();
@@ -156,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn levels_of_sizes_are_the_published_ones() {
+    fn levels_follow_the_published_formula() {
         for (size, level) in
             [(50.0, 2), (111.9, 2), (112.0, 3), (223.9, 3), (224.0, 4), (448.0, 5), (900.0, 5), (0.0, 2)]
         {

@@ -1,6 +1,6 @@
 //! The second stage of Faster R-CNN: proposals are pooled, classified and refined. Parameter names are torchvision's.
-//! Background is the first class in torchvision's profile, the last one in that of Unbiased Teacher v2, whose deltas and
-//! uncertainties have the edge coder's channel order inside this file; detections and targets have edge order.
+//! Background is the first class in torchvision's profile, the last one in that of Unbiased Teacher v2, whose deltas
+//! and uncertainties have the edge coder's channel order inside this file; detections and targets have edge order.
 
 use d2r_contracts::boxes::BoxXyxy;
 use d2r_contracts::space::{ImageSize, Model};
@@ -155,7 +155,8 @@ impl RoiHeads {
         let deltas = found.deltas.view([-1, 4]).index_select(0, &delta_rows);
         let count = rois.len() as f64;
         let Some(edge_logits) = &found.edge_logits else {
-            // Without uncertainties there is no measure of how well pseudo-labels are placed: they enter the class loss only.
+            // Without uncertainties there is no measure of how well pseudo-labels are placed: they enter the class loss
+            // only.
             if supervision == Supervision::Pseudo {
                 return deltas.sum(Kind::Float) * 0.0;
             }

@@ -241,7 +241,8 @@ struct ProposalLimits {
     count: usize,
 }
 
-/// Clips the candidates of one image, drops small ones, suppresses level by level, keeps the top-k. `groups`: their levels.
+/// Clips the candidates of one image, drops small ones, suppresses level by level, keeps the top-k. `groups`: their
+/// levels.
 fn select(rows: &[f32], groups: &[i32], size: ImageSize, limits: ProposalLimits) -> Proposals {
     let (width, height, size_min) = (size.width as f32, size.height as f32, limits.size_min);
     let (mut boxes, mut scores, mut kept_groups) = (Vec::new(), Vec::new(), Vec::new());

@@ -25,8 +25,8 @@ impl Draw {
         }
     }
 
-    /// f32 `[B, N]` in `[0, 1)`: items with larger keys are drawn first. Random keys come from `tch`'s global generator, which
-    /// the caller seeds.
+    /// f32 `[B, N]` in `[0, 1)`: items with larger keys are drawn first. Random keys come from `tch`'s global
+    /// generator, which the caller seeds.
     pub fn keys(&self, shape: [i64; 2], device: Device) -> Tensor {
         match self {
             Self::Random(_) => Tensor::rand(shape, (Kind::Float, device)),

@@ -1,4 +1,5 @@
-//! The student's loss on annotated boxes: of weakly augmented images, or the mean over weakly and strongly augmented ones.
+//! The student's loss on annotated boxes: of weakly augmented images, or the mean over weakly and strongly augmented
+//! ones.
 
 use tch::Tensor;
 

@@ -1,5 +1,5 @@
-//! Unbiased Teacher v2 (Liu et al. 2022, arXiv:2206.09500): a teacher labels what nobody labelled, a student learns from
-//! it, and the teacher follows the student slowly. And the guard rails that keep this from running away.
+//! Unbiased Teacher v2 (Liu et al. 2022, arXiv:2206.09500): a student is trained on annotated boxes and on a teacher's
+//! pseudo-labels; the teacher is the exponential moving average of the student. With guards against divergence.
 
 pub mod guard;
 pub mod job;

@@ -1,5 +1,5 @@
-//! The loss of a mutual step: readers' boxes and pseudo-labels together, with the published weights, and with a bound
-//! on what pseudo-labels may add. Tensors stay on the device; nothing waits for them.
+//! The loss of a step of the mutual phase: annotated boxes and pseudo-labels with the published weights, and a bound on
+//! the share of pseudo-labels. Tensors stay on the device; the host does not wait for them.
 
 use tch::{Kind, Tensor};
 
@@ -7,32 +7,39 @@ use crate::config::detector::Architecture;
 use crate::config::semi::SemiConfig;
 use crate::detector::losses::{DetectionLosses, Part};
 
-/// Both halves of the loss, scalars with gradients.
+/// The two terms of the loss, scalars with gradients.
 #[derive(Debug)]
 pub struct MutualLoss {
-    /// From readers' boxes.
+    /// On annotated boxes.
     pub labelled: Tensor,
-    /// From pseudo-labels, weighted and bounded.
+    /// On pseudo-labels, weighted and bounded.
     pub pseudo: Tensor,
-    /// 1 where the bound took effect or the pseudo-loss was not finite, else 0; f32, without gradient.
+    /// 1 if the bound took effect or the loss on pseudo-labels was not finite, else 0; f32, without gradient.
     pub bounded: Tensor,
 }
 
-/// Weights of one part: on labelled and on unlabelled images.
-///
-/// Faster R-CNN adds the pseudo-losses (boxes of anchors not at all); FCOS shares the weight between both.
-fn weights(architecture: Architecture, part: Part, unlabelled: f64, edges: f64) -> (f64, f64) {
+/// Weights of one part of the loss.
+struct PartWeights {
+    labelled: f64,
+    pseudo: f64,
+}
+
+/// Faster R-CNN adds the weighted losses on pseudo-labels (that of anchor boxes with weight 0); FCOS takes the weighted
+/// mean of both. `class`, `boxes`: configured weights of pseudo-labels.
+fn weights(architecture: Architecture, part: Part, class: f64, boxes: f64) -> PartWeights {
+    let sum = |pseudo: f64| PartWeights { labelled: 1.0, pseudo };
+    let mean = |pseudo: f64| PartWeights { labelled: 1.0 / (1.0 + pseudo), pseudo: pseudo / (1.0 + pseudo) };
     match (architecture, part) {
-        (Architecture::FasterRcnn, Part::Class | Part::RpnClass) => (1.0, unlabelled),
-        (Architecture::FasterRcnn, Part::Box) => (1.0, edges),
-        (Architecture::FasterRcnn, _) => (1.0, 0.0),
-        (Architecture::Fcos, Part::Box) => (1.0 / (1.0 + edges), edges / (1.0 + edges)),
-        (Architecture::Fcos, _) => (1.0 / (1.0 + unlabelled), unlabelled / (1.0 + unlabelled)),
+        (Architecture::FasterRcnn, Part::Class | Part::RpnClass) => sum(class),
+        (Architecture::FasterRcnn, Part::Box) => sum(boxes),
+        (Architecture::FasterRcnn, _) => sum(0.0),
+        (Architecture::Fcos, Part::Box) => mean(boxes),
+        (Architecture::Fcos, _) => mean(class),
     }
 }
 
-/// Joins the losses. `share`: how much of the unlabelled weight counts now, 0 to 1.
-pub fn joined(
+/// Combines the losses. `share`: factor of the weights of pseudo-labels at this step, 0 to 1.
+pub fn combined(
     architecture: Architecture,
     config: &SemiConfig,
     share: f64,
@@ -40,14 +47,14 @@ pub fn joined(
     pseudo: &DetectionLosses,
 ) -> MutualLoss {
     let of = |part| weights(architecture, part, config.unlabelled_weight * share, config.box_loss_weight * share);
-    let labelled = labelled.weighted(|p| of(p).0);
-    let pseudo = pseudo.weighted(|p| of(p).1) * config.loss_scale;
-    let most = labelled.detach().abs() * config.loss_ratio_max;
-    let size = pseudo.detach().abs();
-    // A pseudo-loss that is not finite compares as false and is weighted 0; its gradient is dropped by the optimizer.
-    let fits = size.le_tensor(&most);
-    let scale =
-        fits.to_kind(Kind::Float) + fits.logical_not().to_kind(Kind::Float) * (most / size).nan_to_num(0.0, 0.0, 0.0);
+    let labelled = labelled.weighted(|p| of(p).labelled);
+    let pseudo = pseudo.weighted(|p| of(p).pseudo) * config.loss_scale;
+    let bound = labelled.detach().abs() * config.loss_ratio_max;
+    let magnitude = pseudo.detach().abs();
+    // A loss that is not finite compares as false and gets weight 0; the optimizer drops its gradient.
+    let fits = magnitude.le_tensor(&bound);
+    let scale = fits.to_kind(Kind::Float)
+        + fits.logical_not().to_kind(Kind::Float) * (bound / magnitude).nan_to_num(0.0, 0.0, 0.0);
     MutualLoss { labelled, pseudo: pseudo * scale, bounded: fits.logical_not().to_kind(Kind::Float) }
 }
 
@@ -75,37 +82,37 @@ mod tests {
 
     #[test]
     fn faster_rcnn_adds_pseudo_losses_but_not_those_of_anchor_boxes() {
-        let joined =
-            joined(Architecture::FasterRcnn, &config(), 1.0, &losses([1.0; 4]), &losses([1.0, 2.0, 3.0, 400.0]));
-        assert_eq!(number(&joined.labelled), 4.0);
-        assert_eq!(number(&joined.pseudo), 2.0 * (1.0 + 3.0) + 0.5 * 2.0);
-        assert_eq!(number(&joined.bounded), 0.0);
+        let combined =
+            combined(Architecture::FasterRcnn, &config(), 1.0, &losses([1.0; 4]), &losses([1.0, 2.0, 3.0, 400.0]));
+        assert_eq!(number(&combined.labelled), 4.0);
+        assert_eq!(number(&combined.pseudo), 2.0 * (1.0 + 3.0) + 0.5 * 2.0);
+        assert_eq!(number(&combined.bounded), 0.0);
     }
 
     #[test]
-    fn fcos_shares_the_weight() {
+    fn fcos_takes_the_weighted_mean() {
         let parts =
             |c: f32, b: f32| DetectionLosses::new([(Part::Class, Tensor::from(c)), (Part::Box, Tensor::from(b))]);
-        let joined = joined(Architecture::Fcos, &config(), 1.0, &parts(3.0, 3.0), &parts(3.0, 3.0));
-        assert!((number(&joined.labelled) - 3.0).abs() < 1e-6, "3/3 of the class loss, 3/1.5 of the boxes'");
-        assert!((number(&joined.pseudo) - 3.0).abs() < 1e-6);
+        let combined = combined(Architecture::Fcos, &config(), 1.0, &parts(3.0, 3.0), &parts(3.0, 3.0));
+        assert!((number(&combined.labelled) - 3.0).abs() < 1e-6, "3/3 of the class loss, 3/1.5 of the boxes'");
+        assert!((number(&combined.pseudo) - 3.0).abs() < 1e-6);
     }
 
     #[test]
     fn without_weight_it_is_supervised_training() {
         let none = SemiConfig { unlabelled_weight: 0.0, box_loss_weight: 0.0, ..config() };
         for architecture in [Architecture::Fcos, Architecture::FasterRcnn] {
-            let joined = joined(architecture, &none, 1.0, &losses([1.0, 2.0, 3.0, 4.0]), &losses([9.0; 4]));
-            assert_eq!((number(&joined.labelled), number(&joined.pseudo)), (10.0, 0.0));
+            let combined = combined(architecture, &none, 1.0, &losses([1.0, 2.0, 3.0, 4.0]), &losses([9.0; 4]));
+            assert_eq!((number(&combined.labelled), number(&combined.pseudo)), (10.0, 0.0));
         }
     }
 
     #[test]
-    fn a_runaway_or_broken_pseudo_loss_is_bounded() {
-        let huge = joined(Architecture::FasterRcnn, &config(), 1.0, &losses([1.0; 4]), &losses([1e6, 0.0, 0.0, 0.0]));
+    fn a_large_or_not_finite_pseudo_loss_is_bounded() {
+        let huge = combined(Architecture::FasterRcnn, &config(), 1.0, &losses([1.0; 4]), &losses([1e6, 0.0, 0.0, 0.0]));
         assert!((number(&huge.pseudo) - 40.0).abs() < 1e-3 && number(&huge.bounded) == 1.0);
-        let broken =
-            joined(Architecture::FasterRcnn, &config(), 1.0, &losses([1.0; 4]), &losses([f32::NAN, 0.0, 0.0, 0.0]));
-        assert_eq!(number(&broken.bounded), 1.0);
+        let not_finite =
+            combined(Architecture::FasterRcnn, &config(), 1.0, &losses([1.0; 4]), &losses([f32::NAN, 0.0, 0.0, 0.0]));
+        assert_eq!(number(&not_finite.bounded), 1.0);
     }
 }

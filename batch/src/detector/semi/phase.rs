@@ -1,13 +1,13 @@
-//! Which phase a step belongs to, and how much the pseudo-labels weigh in it. Pure functions of the step.
+//! The phases of semi-supervised training and the ramp of the pseudo-labels' weight.
 
 use crate::config::semi::SemiConfig;
 
 /// The two phases of training.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
-    /// The student learns from readers' boxes alone.
+    /// Supervised training on annotated boxes.
     BurnIn,
-    /// Teacher and student teach each other.
+    /// The student is trained on pseudo-labels as well, and the teacher follows the student.
     Mutual,
 }
 
@@ -21,7 +21,8 @@ impl Phase {
     }
 }
 
-/// Share of the unlabelled weight at a step: rises linearly from the mutual phase's first step on. `began`: that step.
+/// Factor of the weight of pseudo-labels, 0 to 1: rises linearly over `ramp_steps` from step `began`, the first of the
+/// mutual phase.
 pub fn ramp(config: &SemiConfig, began: i64, step: i64) -> f64 {
     if config.ramp_steps <= 0 {
         return 1.0;

@@ -20,7 +20,7 @@ use crate::detector::rcnn::sampler::Draw;
 use crate::detector::semi::guard::{Guard, Verdict};
 use crate::detector::semi::job::SemiTraining;
 use crate::detector::semi::labelled_loss::labelled_loss;
-use crate::detector::semi::mutual_loss::{MutualLoss, joined};
+use crate::detector::semi::mutual_loss::{MutualLoss, combined};
 use crate::detector::semi::phase::{Phase, ramp};
 use crate::detector::semi::pseudo_label::{PseudoLabels, select};
 use crate::detector::semi::running_means::{SemiSums, StepSums};
@@ -212,7 +212,7 @@ impl<'a> Loop<'a> {
                 let unlabelled_images = batch.unlabelled.boxes.len();
                 counts = StepSums { unlabelled_images, found: labels.found, capped: labels.capped };
                 let MutualLoss { labelled, pseudo: added, bounded: caught } =
-                    joined(self.job.architecture, self.job.semi, self.share(), &labelled, &losses);
+                    combined(self.job.architecture, self.job.semi, self.share(), &labelled, &losses);
                 (pseudo, bounded) = (added.detach(), caught);
                 labelled + added
             }
@@ -352,11 +352,11 @@ impl<'a> Loop<'a> {
         let ap50 = score(self.judged())?;
         let of_student = if mutual { score(self.student)? } else { None };
         let verdict = match (mutual, ap50) {
-            (true, Some(ap50)) => self.state.guard.judge(&self.job.semi.guard, ap50),
+            (true, Some(ap50)) => self.state.guard.check(&self.job.semi.guard, ap50),
             (false, _) if self.state.step >= self.job.semi.burn_in_steps => {
-                self.state.guard.may_begin(&self.job.semi.guard, self.state.step, ap50)
+                self.state.guard.start_mutual_phase(&self.job.semi.guard, self.state.step, ap50)
             }
-            _ => Verdict::GoOn,
+            _ => Verdict::Continue,
         };
         if !mutual && self.phase() == Phase::Mutual {
             let start = if self.averages_burn_in() { &*self.teacher } else { &*self.student };
@@ -364,7 +364,7 @@ impl<'a> Loop<'a> {
             assign_strict(self.teacher.variables_mut(), &self.burn_in, "teacher")?;
         }
         let alarm = match &verdict {
-            Verdict::GoOn => None,
+            Verdict::Continue => None,
             Verdict::Wait(why) | Verdict::RollBack(why) => Some(why.clone()),
         };
         if let Some(score) = of_student {

@@ -84,7 +84,7 @@ fn matching_equals_torchvisions() {
         let iou = tensor(quality, &[1, rows, columns]);
         let found = matcher.matches(&iou, &Tensor::ones([1, rows], (Kind::Bool, tch::Device::Cpu)));
         if case["name"] == "a row of zeros" && low_quality {
-            // Torchvision makes every anchor foreground there, for a box that nothing overlaps.
+            // For a box that no anchor overlaps, torchvision makes every anchor foreground.
             assert!(values(&found.labels) != numbers(&case["labels"]));
             continue;
         }

@@ -136,7 +136,7 @@ fn a_spoilt_teacher_costs_nothing() {
     assert!(burn_in > 0.3, "the burn-in learnt something: {burn_in}");
     assert!(best >= burn_in - 0.005, "{best} against {burn_in}");
     let alarms: Vec<&str> = outcome.log.iter().filter_map(|r| r.alarm.as_deref()).collect();
-    assert!(alarms.iter().any(|a| a.contains("back to there")), "{alarms:?}");
+    assert!(alarms.iter().any(|a| a.contains("reset to that step")), "{alarms:?}");
 }
 
 #[test]
@@ -170,7 +170,7 @@ fn a_poor_burn_in_goes_on() {
     let folder = tempfile::tempdir().unwrap();
     let outcome = run(folder.path(), &config(&["semi.guard.burn_in_ap_min=1.1"]), &StopFlag::default(), None).unwrap();
     assert!(outcome.log.iter().all(|r| r.phase != "mutual"));
-    assert!(outcome.log.iter().any(|r| r.alarm.as_deref().is_some_and(|a| a.contains("burn-in goes on"))));
+    assert!(outcome.log.iter().any(|r| r.alarm.as_deref().is_some_and(|a| a.contains("burn-in continues"))));
 }
 
 #[test]
