@@ -217,7 +217,7 @@ def main() -> None:
         figures["model_bytes"] = exported["figures"]["model_bytes"]
         figures["parameters"] = exported["figures"]["parameters"]
         figures["distil_s"] = distilled["wall_s"]
-        figures["films"] = len(counts["teacher"])
+        figures["images"] = len(counts["teacher"])
     print("\n| figure | value | 95 % interval |\n|---|---|---|")
     for name, value in figures.items():
         if not name.endswith("_ci"):
