@@ -1,5 +1,5 @@
-//! Reports per second of beam search for features in a file, and its word ids, as one line of JSON; for
-//! `tests/bench/decode.py`, which decodes the same with PyTorch.
+//! Speed of beam search: reports per second and token ids for features in a file, as one line of JSON. For
+//! `tests/bench/decode.py`, which decodes the same features with PyTorch.
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -8,7 +8,7 @@ use clap::Parser;
 use d2r_batch::Result;
 use d2r_batch::reporter::card::load_reporter;
 use d2r_batch::reporter::decode::beam_search::beam_search;
-use d2r_batch::reporter::decode::decode_options::DecodeOptions;
+use d2r_batch::reporter::decode::generation_options::GenerationOptions;
 use d2r_batch::training::checkpoint::read_tensors;
 use tch::{Device, Kind, Tensor};
 
@@ -26,7 +26,7 @@ struct Args {
     /// Longest report, words.
     #[arg(long, default_value_t = 100)]
     max_words: usize,
-    /// Timed rounds; one more goes before.
+    /// Timed rounds, after one warm-up round.
     #[arg(long, default_value_t = 3)]
     rounds: u32,
     /// Device.
@@ -42,7 +42,7 @@ fn main() -> Result<()> {
     let (_, features) = features.ok_or_else(|| d2r_batch::Error::Usage("no tensor `att_feats`".into()))?;
     let features = features.to_device(device);
     let present = Tensor::ones([features.size()[0], features.size()[1]], (Kind::Bool, device));
-    let options = DecodeOptions::beam(args.beam, args.max_words);
+    let options = GenerationOptions::beam(args.beam, args.max_words);
     let _no_grad = tch::no_grad_guard();
     let decode = || {
         let encoded = model.encoder_decoder().encode(&features, &present, false);
@@ -54,7 +54,7 @@ fn main() -> Result<()> {
         decode()?;
     }
     let seconds = start.elapsed().as_secs_f64() / f64::from(args.rounds.max(1));
-    let ids: Vec<&[i64]> = reports.iter().map(|r| r.words.as_slice()).collect();
+    let ids: Vec<&[i64]> = reports.iter().map(|r| r.tokens.as_slice()).collect();
     let line = serde_json::json!({ "reports_per_s": reports.len() as f64 / seconds, "ids": ids });
     use std::io::Write as _;
     let _ = writeln!(std::io::stdout(), "{line}");

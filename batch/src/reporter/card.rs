@@ -1,4 +1,4 @@
-//! What a report model's card holds, and the report model read back from a finished run.
+//! The report model's card, and the report model of a finished run.
 
 use std::path::Path;
 
@@ -14,36 +14,34 @@ use crate::reporter::model::report_model::ReportModel;
 use crate::training::checkpoint::load_strict;
 use crate::training::model_card::ModelCard;
 
-/// What a report model needs beside its weights.
+/// What inference needs to rebuild a report model, besides its weights.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ReporterCard {
-    /// The network.
     pub config: ReportModelConfig,
-    /// How films and crops are prepared.
+    /// Preprocessing of images and crops.
     pub visual: VisualSpec,
-    /// Words by id.
     pub vocabulary: Vocabulary,
-    /// How image and text were aligned, where they were; the text encoder's weights stand in `best/alignment.safetensors`.
+    /// Alignment of image and text, if it was trained with any; the text encoder's weights are in `best/alignment.safetensors`.
     #[serde(default)]
     pub align: Option<AlignmentConfig>,
-    /// Digest of the detector whose boxes it learned from; a copy stands in the run's `detector/`.
+    /// Digest of the detector that annotated the training data; a copy is in the run's `detector/`.
     pub detector_sha256: Option<String>,
 }
 
-/// Films of the configured size and fit, with as many regions as configured.
+/// Preprocessing of a configuration.
 pub fn visual_spec(config: &ReportModelConfig) -> VisualSpec {
     let regions = if config.regions { config.max_regions } else { 0 };
     let spec = VisualSpec::new(config.input_size, regions, config.region_size, config.region_margin);
-    VisualSpec { film: InputSpec { fit: config.fit, ..spec.film }, views: config.views.max(1), ..spec }
+    VisualSpec { image: InputSpec { fit: config.fit, ..spec.image }, views: config.views.max(1), ..spec }
 }
 
-/// A fresh model of this card's sizes, initial values from `tch`'s current random state.
+/// An untrained model for this card, with initial values from `tch`'s current random state.
 ///
 /// # Errors
 /// Those of [`ReportModel::new`].
 pub fn new_model(card: &ReporterCard, device: Device) -> Result<ReportModel> {
-    let film = card.visual.film;
-    let normalisation = (f64::from(film.mean), f64::from(film.std));
+    let image = card.visual.image;
+    let normalisation = (f64::from(image.mean), f64::from(image.std));
     ReportModel::new(&card.config, card.vocabulary.len() as i64 + 1, normalisation, device)
 }
 

@@ -1,4 +1,4 @@
-//! From configuration to the decoder's options: words instead of text.
+//! Generation options from the configuration: banned text becomes token ids.
 
 use d2r_contracts::report_text::{mentions_prior, tokens};
 use d2r_contracts::vocabulary::Vocabulary;
@@ -7,28 +7,28 @@ use crate::config::generate::{GenerateConfig, LengthPenalty as Penalty, Method a
 use crate::context::Context;
 use crate::error::Result;
 use crate::reporter::batches::laterality_swap::LateralitySwap;
-use crate::reporter::decode::decode_options::{DecodeOptions, LengthPenalty, Method, Sampling};
+use crate::reporter::decode::generation_options::{GenerationOptions, LengthPenalty, Method, Sampling};
 
-/// How reports are written, by the configuration.
-pub fn decoding(ctx: &Context, vocabulary: &Vocabulary) -> DecodeOptions {
+/// The configured generation options.
+pub fn generation_options(ctx: &Context, vocabulary: &Vocabulary) -> GenerationOptions {
     options(&ctx.config.generate, ctx.config.run.seed, vocabulary)
 }
 
-/// For each id of the vocabulary, the boundary included, its mirror image's; `None` where films are read one way.
+/// For each token id, the boundary included, its laterality counterpart; `None` without flip test-time augmentation.
 ///
 /// # Errors
-/// [`crate::error::Error::Config`] when a word for one side has no partner.
+/// [`crate::error::Error::Config`] when the vocabulary has a laterality word without its counterpart.
 pub fn swapped_tokens(ctx: &Context, vocabulary: &Vocabulary) -> Result<Option<Vec<i64>>> {
     if !ctx.config.generate.flip_tta {
         return Ok(None);
     }
-    let words = LateralitySwap::new("generate.flip_tta", |word| vocabulary.id(word))?;
-    Ok(Some(words.table(vocabulary.len() as i64 + 1)))
+    let swap = LateralitySwap::new("generate.flip_tta", |word| vocabulary.id(word))?;
+    Ok(Some(swap.table(vocabulary.len() as i64 + 1)))
 }
 
-fn options(config: &GenerateConfig, seed: u64, vocabulary: &Vocabulary) -> DecodeOptions {
+fn options(config: &GenerateConfig, seed: u64, vocabulary: &Vocabulary) -> GenerationOptions {
     let GenerateConfig { beam_size, groups, diversity, reports, temperature, min_words, max_words, .. } = *config;
-    DecodeOptions {
+    GenerationOptions {
         method: match config.method {
             Choice::Beam => Method::Beam,
             Choice::Greedy => Method::Greedy,
@@ -49,11 +49,10 @@ fn options(config: &GenerateConfig, seed: u64, vocabulary: &Vocabulary) -> Decod
         block_ngram: config.block_ngram,
         banned: banned(config, vocabulary),
         trigram_penalty: config.trigram_penalty,
-        early_stop: true,
     }
 }
 
-/// What is never written. A phrase with a word that the model does not know cannot be written anyway.
+/// Token sequences that are never written. A phrase with a word outside the vocabulary cannot be written anyway.
 fn banned(config: &GenerateConfig, vocabulary: &Vocabulary) -> Vec<Vec<i64>> {
     let mut banned = Vec::new();
     if config.ban_unknown {
@@ -66,7 +65,7 @@ fn banned(config: &GenerateConfig, vocabulary: &Vocabulary) -> Vec<Vec<i64>> {
     let phrase = |text: &String| -> Option<Vec<i64>> {
         tokens(&text.to_lowercase()).into_iter().map(|word| vocabulary.id(word)).collect()
     };
-    banned.extend(config.banned.iter().filter_map(phrase).filter(|words| !words.is_empty()));
+    banned.extend(config.banned.iter().filter_map(phrase).filter(|ids| !ids.is_empty()));
     banned
 }
 
@@ -81,16 +80,16 @@ mod tests {
     }
 
     #[test]
-    fn bans_are_words_of_the_vocabulary() {
+    fn banned_text_becomes_token_ids() {
         let vocabulary = Vocabulary::build(["effusion is unchanged . no new lesion ."].into_iter(), 1);
         let id = |word: &str| vocabulary.id(word).unwrap();
         let config = generate(&["ban_prior=true", "banned=[\"No lesion\", \"large heart\"]"]);
         let mut banned = options(&config, 1, &vocabulary).banned;
         banned.sort();
-        let mut wanted =
+        let mut expected =
             vec![vec![vocabulary.unknown_id()], vec![id("unchanged")], vec![id("new")], vec![id("no"), id("lesion")]];
-        wanted.sort();
-        assert_eq!(banned, wanted);
+        expected.sort();
+        assert_eq!(banned, expected);
         let none = options(&generate(&["ban_unknown=false"]), 1, &vocabulary).banned;
         assert!(none.is_empty());
     }
@@ -100,8 +99,8 @@ mod tests {
         let vocabulary = Vocabulary::build(["a ."].into_iter(), 1);
         let of = |set: &[&str]| options(&generate(set), 7, &vocabulary);
         assert_eq!(of(&[]).method, Method::Beam);
-        let drawn = of(&["method=sample", "top_p=0.9", "top_k=5"]).method;
-        assert_eq!(drawn, Method::Sample(Sampling { top_k: 5, top_p: 0.9, seed: 7 }));
+        let sampled = of(&["method=sample", "top_p=0.9", "top_k=5"]).method;
+        assert_eq!(sampled, Method::Sample(Sampling { top_k: 5, top_p: 0.9, seed: 7 }));
         assert_eq!(of(&["length_penalty=wu", "length_alpha=0.5"]).length_penalty, LengthPenalty::Wu(0.5));
         for preset in ["tiny", "demo", "vindr_mimic", "r2gen_compat", "iu_xray", "report_bench"] {
             let layers = Layers { preset: Some(preset.into()), ..Layers::default() };

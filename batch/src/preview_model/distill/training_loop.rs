@@ -17,10 +17,10 @@ use crate::preview_model::distill::batch::{PreviewBatch, PreviewExample, stack_e
 use crate::preview_model::distill::distillation::{TeacherView, losses};
 use crate::preview_model::model::preview_model::PreviewModel;
 use crate::progress::Progress;
-use crate::reporter::batches::collate::stack_visuals;
+use crate::reporter::batches::collate::collate_visuals;
 use crate::reporter::batches::study::{ReportExample, StudyVisual, VisualSpec};
 use crate::reporter::model::report_model::ReportModel;
-use crate::reporter::train::training_loop::{ReportOutcome, mixed_seed, visual_tensors};
+use crate::reporter::train::training_loop::{ReportOutcome, mixed_seed};
 use crate::stop::StopFlag;
 use crate::training::checkpoint;
 use crate::training::checkpoint::{TrainState, assign_strict, named_tensors};
@@ -227,10 +227,10 @@ impl Run<'_> {
         let _no_grad = tch::no_grad_guard();
         let (job, teacher) = (self.job, self.job.teacher);
         let visuals: Vec<&StudyVisual> = pairs.iter().map(|p| p.0.visual.as_ref()).collect();
-        let visual = visual_tensors(stack_visuals(&visuals, &job.visual, job.device)?);
+        let visual = collate_visuals(&visuals, &job.visual, job.device)?;
         let features = teacher.features(&visual, false);
         let log_probs = if words {
-            let encoded = teacher.encode_features(&features, false);
+            let encoded = teacher.encode(&features, false);
             let inputs = batch.ids.narrow(1, 0, batch.ids.size()[1] - 1);
             teacher.encoder_decoder().forward_t(&encoded.tokens, &encoded.present, &inputs, false).log_probs
         } else {

@@ -9,7 +9,7 @@ use crate::reporter::align::bert::BertShape;
 use crate::reporter::align::boundary::Boundary;
 use crate::reporter::align::negative_aware::{Tokens, attended, scores, unit};
 use crate::reporter::align::ranking_loss::{Negatives, Pairs, ranking_loss};
-use crate::reporter::align::text_encoder::{TextEncoder, Texts};
+use crate::reporter::align::text_encoder::{TextEncoder, TextInput};
 
 /// Tokens that stand for the regions of an image without any: its patches, pooled to a grid of this side.
 const POOLED_SIZE: i64 = 3;
@@ -33,9 +33,9 @@ pub struct ImageTokens<'a> {
 #[derive(Debug)]
 pub struct ReportTexts {
     /// Whole reports, `B` of them.
-    pub reports: Texts,
+    pub reports: TextInput,
     /// Their sentences, each one only once: `U` of them.
-    pub sentences: Texts,
+    pub sentences: TextInput,
     /// f32 `[B, U]`: a report's sentences as shares of 1; zero for a report without any.
     pub shares: Tensor,
     /// Boolean `[B, B]`: reports that say the same, or nothing.
@@ -125,7 +125,13 @@ impl Alignment {
 
     /// How much each sentence matches each region of its image, as shares of 1: f32 `[U, N]`, zero where it matches none. `of_image`:
     /// i64 `[U]`.
-    pub fn sentence_weights(&self, regions: &Tensor, present: &Tensor, sentences: &Texts, of_image: &Tensor) -> Tensor {
+    pub fn sentence_weights(
+        &self,
+        regions: &Tensor,
+        present: &Tensor,
+        sentences: &TextInput,
+        of_image: &Tensor,
+    ) -> Tensor {
         let _no_grad = tch::no_grad_guard();
         let image = Tokens::unit(&regions.index_select(0, of_image), &present.index_select(0, of_image));
         let weights =

@@ -1,6 +1,5 @@
-//! Words to vectors of the visual tokens' width: BERT and a projection, for reports and for sentences.
-//! Published: two encoders, sentences one image at a time. Here one encoder for both unless two are asked for, and all
-//! sentences of a batch at once, equal ones only once.
+//! Text encoder of the alignment: BERT and a projection to the width of the visual tokens, for reports and for sentences.
+//! D2R-Net has two encoders; here the mode `two` has, else one BERT with two projections encodes both.
 
 use tch::{Tensor, nn};
 
@@ -9,7 +8,7 @@ use crate::nn::mlp::linear;
 use crate::reporter::align::bert::{Bert, BertShape};
 use crate::reporter::align::negative_aware::Tokens;
 
-/// Encoded texts wait for the loss at unit length.
+/// One or two BERTs, a projection for reports and one for sentences.
 #[derive(Debug)]
 pub struct TextEncoder {
     reports: Bert,
@@ -19,18 +18,18 @@ pub struct TextEncoder {
     frozen: bool,
 }
 
-/// Word ids of several texts.
+/// Token ids of several texts.
 #[derive(Debug)]
-pub struct Texts {
-    /// i64 `[n, T]`.
+pub struct TextInput {
+    /// i64 `[n, T]`, padded with 0.
     pub ids: Tensor,
-    /// Boolean `[n, T]`.
-    pub kept: Tensor,
+    /// Boolean `[n, T]`: tokens that are not padding.
+    pub present: Tensor,
 }
 
 impl TextEncoder {
-    /// Vectors of width `d_visual`; parameters `text_extractor.{bert.*,fc.*}` and `textlist_extractor.{bert.*,fc.*}`, the
-    /// latter without `bert` unless there are two.
+    /// Vectors of width `d_visual`. Parameters `text_extractor.{bert.*,fc.*}` and `textlist_extractor.{bert.*,fc.*}`, the
+    /// latter without `bert` unless there are two encoders.
     pub fn new(path: &nn::Path, shape: BertShape, mode: TextEncoderMode, d_visual: i64) -> Self {
         let (of_report, of_sentence) = (path / "text_extractor", path / "textlist_extractor");
         Self {
@@ -42,22 +41,22 @@ impl TextEncoder {
         }
     }
 
-    /// All word states of whole reports.
-    pub fn reports(&self, texts: &Texts, train: bool) -> Tokens {
+    /// Unit vectors of all tokens of whole reports.
+    pub fn reports(&self, texts: &TextInput, train: bool) -> Tokens {
         self.encoded(&self.reports, &self.report_fc, texts, train)
     }
 
-    /// All word states of sentences.
-    pub fn sentences(&self, texts: &Texts, train: bool) -> Tokens {
+    /// Unit vectors of all tokens of sentences.
+    pub fn sentences(&self, texts: &TextInput, train: bool) -> Tokens {
         self.encoded(self.sentences.as_ref().unwrap_or(&self.reports), &self.sentence_fc, texts, train)
     }
 
-    fn encoded(&self, bert: &Bert, fc: &nn::Linear, texts: &Texts, train: bool) -> Tokens {
+    fn encoded(&self, bert: &Bert, fc: &nn::Linear, texts: &TextInput, train: bool) -> Tokens {
         let states = if self.frozen {
-            tch::no_grad(|| bert.forward_t(&texts.ids, &texts.kept, false))
+            tch::no_grad(|| bert.forward_t(&texts.ids, &texts.present, false))
         } else {
-            bert.forward_t(&texts.ids, &texts.kept, train)
+            bert.forward_t(&texts.ids, &texts.present, train)
         };
-        Tokens::unit(&states.apply(fc), &texts.kept)
+        Tokens::unit(&states.apply(fc), &texts.present)
     }
 }

@@ -1,5 +1,5 @@
-//! Augmentation of a study that keeps pixels, boxes and words together: crops and places of regions move with their film, a region
-//! that leaves it is forgotten, and on a mirrored film `left` and `right` change places in every text.
+//! Augmentation of a study that keeps pixels, boxes and text consistent: crops and boxes of regions follow their image, a
+//! region that leaves the image is dropped, and a horizontal flip swaps `left` and `right` in every text.
 
 use std::sync::Arc;
 
@@ -21,15 +21,15 @@ use crate::reporter::batches::text_tokens::{EncodedTexts, TextTokens};
 pub struct StudyAugment<'a> {
     config: &'a AugmentConfig,
     spec: VisualSpec,
-    words: LateralitySwap,
-    pieces: LateralitySwap,
+    tokens: LateralitySwap,
+    text_tokens: LateralitySwap,
 }
 
 impl<'a> StudyAugment<'a> {
-    /// `text`: the text encoder's words, where there is one. `None` when nothing is to be changed.
+    /// `text`: the text encoder's tokens, where there is one. `None` when the configuration changes nothing.
     ///
     /// # Errors
-    /// [`Error::Config`] when films are to be mirrored and a word for one side has no partner in the vocabulary.
+    /// [`Error::Config`] when flips are on and a laterality word has no counterpart in the vocabulary.
     pub fn new(
         config: &'a AugmentConfig,
         spec: VisualSpec,
@@ -40,62 +40,64 @@ impl<'a> StudyAugment<'a> {
         if !hflip && [scale, shift, brightness, contrast, gamma, noise].iter().all(|v| *v == 0.0) {
             return Ok(None);
         }
-        let swapped = |id: &dyn Fn(&str) -> Option<i64>| match hflip {
+        let swap = |id: &dyn Fn(&str) -> Option<i64>| match hflip {
             true => LateralitySwap::new("report.train.augment.hflip", id),
             false => Ok(LateralitySwap::default()),
         };
-        let words = swapped(&|word| vocabulary.id(word))?;
-        let pieces = text.map(|text| swapped(&|word| text.id(word))).transpose()?.unwrap_or_default();
-        Ok(Some(Self { config, spec, words, pieces }))
+        let tokens = swap(&|word| vocabulary.id(word))?;
+        let text_tokens = text.map(|text| swap(&|word| text.id(word))).transpose()?.unwrap_or_default();
+        Ok(Some(Self { config, spec, tokens, text_tokens }))
     }
 
-    /// A changed copy; a function of the study and of `rng` alone.
+    /// An augmented copy; a function of the study and of `rng` alone.
     pub fn apply(&self, example: &ReportExample, rng: &mut impl Rng) -> ReportExample {
-        let size = self.spec.film.size;
-        let change = WeakAugmentation::draw(size, self.config, rng);
+        let size = self.spec.image.size;
+        let augmentation = WeakAugmentation::draw(size, self.config, rng);
         let visual = &example.visual;
         let area = (size as usize * size as usize).max(1);
-        let film = visual.film.chunks(area).flat_map(|view| change.apply_to_pixels(view, rng)).collect();
-        let moved: Vec<Option<Region>> =
-            visual.regions.iter().map(|r| self.moved(r, &visual.letterbox, &change)).collect();
-        let named = example.named.iter().filter_map(|sentence| renumbered(sentence, &moved)).collect();
-        let regions = moved.into_iter().flatten().collect();
-        let visual = Arc::new(StudyVisual { film, letterbox: visual.letterbox, regions });
-        let mut changed = ReportExample { visual, named, ..example.clone() };
-        if change.mirrored() {
-            self.words.swap(&mut changed.ids);
-            changed.reference = swap_laterality(&changed.reference);
-            let EncodedTexts { report, sentences } = &mut changed.texts;
-            self.pieces.swap(report);
-            sentences.iter_mut().for_each(|sentence| self.pieces.swap(sentence));
+        let pixels = visual.pixels.chunks(area).flat_map(|view| augmentation.apply_to_pixels(view, rng)).collect();
+        let transformed: Vec<Option<Region>> =
+            visual.regions.iter().map(|r| self.transformed(r, &visual.letterbox, &augmentation)).collect();
+        let named = example.named.iter().filter_map(|sentence| renumbered(sentence, &transformed)).collect();
+        let regions = transformed.into_iter().flatten().collect();
+        let visual = Arc::new(StudyVisual { pixels, letterbox: visual.letterbox, regions });
+        let mut augmented = ReportExample { visual, named, ..example.clone() };
+        if augmentation.mirrored() {
+            self.tokens.swap(&mut augmented.ids);
+            augmented.reference = swap_laterality(&augmented.reference);
+            let EncodedTexts { report, sentences } = &mut augmented.texts;
+            self.text_tokens.swap(report);
+            sentences.iter_mut().for_each(|sentence| self.text_tokens.swap(sentence));
         }
-        changed
+        augmented
     }
 
-    fn moved(&self, region: &Region, letterbox: &Letterbox, change: &WeakAugmentation) -> Option<Region> {
+    /// The region after the augmentation; `None` when it leaves the image.
+    fn transformed(&self, region: &Region, letterbox: &Letterbox, augmentation: &WeakAugmentation) -> Option<Region> {
         let (width, height) = (letterbox.original_width as f32, letterbox.original_height as f32);
-        let [score, x, y, w, h] = region.place;
-        let at: BoxXyxy<Original> =
+        let [score, x, y, w, h] = region.scored_box;
+        let in_original: BoxXyxy<Original> =
             BoxXyxy::new((x - w / 2.0) * width, (y - h / 2.0) * height, (x + w / 2.0) * width, (y + h / 2.0) * height);
-        let at = letterbox.original_from_model(&change.apply_to_box(&letterbox.model_from_original(&at))?);
-        if !at.is_proper() {
+        let in_model = augmentation.apply_to_box(&letterbox.model_from_original(&in_original))?;
+        let in_original = letterbox.original_from_model(&in_model);
+        if !in_original.is_proper() {
             return None;
         }
-        let (x, y) = at.centre();
-        let place = [score, x / width, y / height, at.width() / width, at.height() / height];
+        let (x, y) = in_original.centre();
+        let scored_box = [score, x / width, y / height, in_original.width() / width, in_original.height() / height];
         let mut crop = region.crop.clone();
-        if change.mirrored() {
+        if augmentation.mirrored() {
             crop.chunks_mut((self.spec.region_size as usize).max(1)).for_each(<[u8]>::reverse);
         }
-        Some(Region { crop, class_id: region.class_id, place })
+        Some(Region { crop, class_id: region.class_id, scored_box })
     }
 }
 
-/// A sentence's regions as they are numbered once some have left; `None` when it names none any more.
-fn renumbered(sentence: &NamedRegions, moved: &[Option<Region>]) -> Option<NamedRegions> {
-    let there = |&i: &usize| moved.get(i).is_some_and(Option::is_some);
-    let number = |i: usize| moved[..i].iter().flatten().count();
-    let regions: Vec<usize> = sentence.regions.iter().copied().filter(there).map(number).collect();
+/// A sentence's region indices after dropped regions are removed; `None` when it names no remaining region.
+fn renumbered(sentence: &NamedRegions, transformed: &[Option<Region>]) -> Option<NamedRegions> {
+    let remains = |&i: &usize| transformed.get(i).is_some_and(Option::is_some);
+    let index = |i: usize| transformed[..i].iter().flatten().count();
+    let regions: Vec<usize> = sentence.regions.iter().copied().filter(remains).map(index).collect();
     (!regions.is_empty()).then(|| NamedRegions { regions, ..sentence.clone() })
 }
 

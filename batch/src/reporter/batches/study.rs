@@ -1,5 +1,5 @@
-//! What the report model is given, as plain data: the film at the trunk's size, crops of its boxes from the full
-//! resolution, words, and which boxes a sentence names. Prepared once and kept as bytes over the epochs.
+//! A study as plain data: images at the trunk's input size, crops of boxes from the full resolution, token ids, and the
+//! boxes that each sentence names. Prepared once and kept as bytes over the epochs.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,82 +13,76 @@ use serde::{Deserialize, Serialize};
 
 use crate::reporter::batches::text_tokens::EncodedTexts;
 
-/// Shortest side of a box that is cropped, original pixels.
-const SIDE_MIN: f32 = 4.0;
+/// Least width and height of a box that is cropped, original pixels.
+const BOX_SIZE_MIN: f32 = 4.0;
 
-/// How films and regions are prepared; part of the model card.
+/// Preprocessing of images and regions; part of the model card.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct VisualSpec {
-    /// The film.
-    pub film: InputSpec,
-    /// Regions per film at most, by score; 0 uses none.
+    /// Size, fit and normalisation of images.
+    pub image: InputSpec,
+    /// Regions per image at most, by score; 0 uses none.
     pub max_regions: usize,
-    /// Side of a crop, pixels.
+    /// Height and width of a crop, pixels.
     pub region_size: u32,
-    /// Context around a box, as a share of its side.
+    /// Context added at each edge of a box, as a share of its width or height.
     pub region_margin: f32,
-    /// Films of a study.
-    #[serde(default = "one_view")]
+    /// Images per study.
     pub views: usize,
 }
 
-/// Of cards that were written before a study could have several views.
-fn one_view() -> usize {
-    1
-}
-
 impl VisualSpec {
-    /// One film a study of `size` pixels, letterboxed, with ImageNet's statistics as grey.
+    /// One letterboxed image of `size` pixels per study, normalised with ImageNet's statistics averaged over channels.
     pub fn new(size: u32, max_regions: usize, region_size: u32, region_margin: f32) -> Self {
         // Means of the three channels of ImageNet's published statistics.
-        let film = InputSpec { size, fit: Fit::Letterbox, mean: 0.449, std: 0.226 };
-        Self { film, max_regions, region_size, region_margin, views: 1 }
+        let image = InputSpec { size, fit: Fit::Letterbox, mean: 0.449, std: 0.226 };
+        Self { image, max_regions, region_size, region_margin, views: 1 }
     }
 }
 
-/// A region of a film.
+/// A bounding box of an image with its pixels.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Region {
     /// `region_size^2` grey levels.
     pub crop: Vec<u8>,
     /// VinDr-CXR class.
     pub class_id: i32,
-    /// Score, then centre and size as shares of the film: `x y w h`.
-    pub place: [f32; 5],
+    /// Detection score, then x and y of the centre, width and height as shares of the image.
+    pub scored_box: [f32; 5],
 }
 
-/// The films of a study and the regions of the first, the surest first.
+/// Pixels of a study's views, and the regions of the first view.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StudyVisual {
     /// `size^2` grey levels of each view, one after the other.
-    pub film: Vec<u8>,
-    /// Where the first film lies in its square.
+    pub pixels: Vec<u8>,
+    /// Letterbox of the first view.
     pub letterbox: Letterbox,
-    /// At most `max_regions`.
+    /// At most `max_regions`, by descending score.
     pub regions: Vec<Region>,
 }
 
 impl StudyVisual {
-    /// Puts further views after the first.
+    /// Appends further views.
     pub fn with_views<'a>(mut self, views: impl Iterator<Item = &'a Radiograph>, spec: &VisualSpec) -> Self {
-        self.film.extend(views.flat_map(|view| to_model_input(view, &spec.film).pixels));
+        self.pixels.extend(views.flat_map(|view| to_model_input(view, &spec.image).pixels));
         self
     }
 
     /// Bytes held.
     pub fn bytes(&self) -> usize {
-        self.film.len() + self.regions.iter().map(|r| r.crop.len() + 32).sum::<usize>()
+        self.pixels.len() + self.regions.iter().map(|r| r.crop.len() + 32).sum::<usize>()
     }
 }
 
-/// The box of a row.
+/// The bounding box of a row of `lesions`.
 pub fn box_of(row: &LesionRow) -> BoxXyxy<Original> {
     BoxXyxy::new(row.x_min, row.y_min, row.x_max, row.y_max)
 }
 
-/// Prepares a film and its boxes. Returns with it, for each region, the index of its row in `lesions`.
+/// Prepares an image and its boxes. Returns also, for each region, the index of its row in `lesions`.
 ///
-/// Boxes are taken by score, then by `box_id`; a box without a proper crop is left out.
+/// Boxes are sorted by descending score, then by `box_id`; a box without a proper crop is dropped.
 pub fn study_visual(radiograph: &Radiograph, lesions: &[LesionRow], spec: &VisualSpec) -> (StudyVisual, Vec<usize>) {
     let mut order: Vec<usize> = (0..lesions.len()).collect();
     order.sort_by(|&a, &b| {
@@ -103,71 +97,70 @@ pub fn study_visual(radiograph: &Radiograph, lesions: &[LesionRow], spec: &Visua
         }
         let row = &lesions[index];
         let region = box_of(row).clip(width, height);
-        if !region.is_proper() || region.width() < SIDE_MIN || region.height() < SIDE_MIN {
+        if !region.is_proper() || region.width() < BOX_SIZE_MIN || region.height() < BOX_SIZE_MIN {
             continue;
         }
         let Some(crop) = crop_region(radiograph, &region, spec.region_size, spec.region_margin) else { continue };
         let (x, y) = region.centre();
-        let place = [row.score, x / width, y / height, region.width() / width, region.height() / height];
-        regions.push(Region { crop, class_id: row.class_id, place });
+        let scored_box = [row.score, x / width, y / height, region.width() / width, region.height() / height];
+        regions.push(Region { crop, class_id: row.class_id, scored_box });
         kept.push(index);
     }
-    let input = to_model_input(radiograph, &spec.film);
-    (StudyVisual { film: input.pixels, letterbox: input.letterbox, regions }, kept)
+    let input = to_model_input(radiograph, &spec.image);
+    (StudyVisual { pixels: input.pixels, letterbox: input.letterbox, regions }, kept)
 }
 
 /// A sentence of a reference report and the regions that it names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NamedRegions {
-    /// First word, counted from 0 without the leading boundary.
+    /// First token, counted from 0 without the leading boundary.
     pub first: usize,
-    /// One past the last word.
+    /// One past the last token.
     pub end: usize,
-    /// Indices in the film's regions.
+    /// Indices in [`StudyVisual::regions`].
     pub regions: Vec<usize>,
 }
 
-/// The films that stand for a study, by image: each image alone, or the first `views` of its study (in the order of image ids) with the
-/// first one again where there are fewer.
+/// Groups images into model inputs: each image alone for `views <= 1`; else the first `views` images of each study, by image
+/// id, padded with the first image.
 pub fn study_views(images: Vec<ImageRow>, views: usize) -> Vec<Vec<ImageRow>> {
     if views <= 1 {
         return images.into_iter().map(|image| vec![image]).collect();
     }
     let mut studies: Vec<Vec<ImageRow>> = Vec::new();
-    let mut place: BTreeMap<String, usize> = BTreeMap::new();
+    let mut indices: BTreeMap<String, usize> = BTreeMap::new();
     for image in images {
-        let at = *place.entry(image.study_id.clone()).or_insert_with(|| {
+        let index = *indices.entry(image.study_id.clone()).or_insert_with(|| {
             studies.push(Vec::new());
             studies.len() - 1
         });
-        studies[at].push(image);
+        studies[index].push(image);
     }
-    for films in &mut studies {
-        films.sort_by(|a, b| a.image_id.cmp(&b.image_id));
-        let first = films[0].clone();
-        films.resize(views, first);
+    for images in &mut studies {
+        images.sort_by(|a, b| a.image_id.cmp(&b.image_id));
+        let first = images[0].clone();
+        images.resize(views, first);
     }
     studies
 }
 
-/// A study to learn from.
+/// A training or validation study.
 #[derive(Debug, Clone)]
 pub struct ReportExample {
-    /// The visit.
     pub study_id: String,
-    /// Film and regions.
+    /// Images and regions.
     pub visual: Arc<StudyVisual>,
-    /// Vocabulary ids with their boundaries, cut to the longest target.
+    /// Token ids between boundaries, truncated to the longest target.
     pub ids: Vec<i64>,
     /// Sentences that name regions.
     pub named: Vec<NamedRegions>,
-    /// The cleaned reference, whole.
+    /// The cleaned reference report, not truncated.
     pub reference: String,
     /// The reference for the text encoder; empty without alignment.
     pub texts: EncodedTexts,
 }
 
-/// A square film of `size` pixels in itself.
+/// The letterbox of a square image of `size` pixels that is not resized.
 #[cfg(test)]
 pub fn square(size: u32) -> Letterbox {
     Letterbox {
@@ -212,28 +205,25 @@ mod tests {
     }
 
     #[test]
-    fn crops_come_from_the_films_own_pixels_and_are_padded_along_their_short_side() {
-        // A film twice as wide as high; the bright bar is in its lower right corner, four times as wide as high.
+    fn crops_come_from_original_pixels_and_are_padded_to_squares() {
+        // 800 x 400 pixels; the bright bar in the lower right corner is four times as wide as high.
         let (width, height) = (800usize, 400usize);
         let mut pixels = vec![20u8; width * height];
         for y in 330..370 {
             pixels[y * width + 600..y * width + 760].fill(240);
         }
-        let film = Radiograph::new(800, 400, pixels).unwrap();
+        let radiograph = Radiograph::new(800, 400, pixels).unwrap();
         let spec = VisualSpec::new(64, 2, 32, 0.0);
-        let (visual, _) = study_visual(&film, &[row("bar", 0.9, [600.0, 330.0, 760.0, 370.0])], &spec);
+        let (visual, _) = study_visual(&radiograph, &[row("bar", 0.9, [600.0, 330.0, 760.0, 370.0])], &spec);
         let rows: Vec<&[u8]> = visual.regions[0].crop.chunks(32).collect();
-        assert!(
-            rows[14..18].iter().all(|r| r.iter().all(|&p| p > 200)),
-            "the bar fills the crop's middle from side to side"
-        );
+        assert!(rows[14..18].iter().all(|r| r.iter().all(|&p| p > 200)), "the bar spans the crop's middle rows");
         assert!(rows[..10].iter().chain(&rows[22..]).all(|r| r.iter().all(|&p| p == 0)), "above and below is padding");
-        assert_eq!(visual.regions[0].place, [0.9, 0.85, 0.875, 0.2, 0.1]);
+        assert_eq!(visual.regions[0].scored_box, [0.9, 0.85, 0.875, 0.2, 0.1]);
     }
 
     #[test]
-    fn the_surest_boxes_come_first_and_degenerate_ones_not_at_all() {
-        let film = Radiograph::new(100, 80, (0..8000).map(|i| (i % 251) as u8).collect()).unwrap();
+    fn regions_are_sorted_by_score_and_degenerate_boxes_are_dropped() {
+        let radiograph = Radiograph::new(100, 80, (0..8000).map(|i| (i % 251) as u8).collect()).unwrap();
         let lesions = [
             row("b", 0.5, [10.0, 10.0, 50.0, 50.0]),
             row("flat", 0.9, [10.0, 10.0, 10.0, 50.0]),
@@ -243,12 +233,12 @@ mod tests {
             row("nan", f32::NAN, [f32::NAN, 0.0, 50.0, 40.0]),
         ];
         let spec = VisualSpec::new(64, 2, 32, 0.1);
-        let (visual, kept) = study_visual(&film, &lesions, &spec);
+        let (visual, kept) = study_visual(&radiograph, &lesions, &spec);
         assert_eq!(kept, [4, 3]);
-        assert_eq!(visual.film.len(), 64 * 64);
+        assert_eq!(visual.pixels.len(), 64 * 64);
         assert!(visual.regions.iter().all(|r| r.crop.len() == 32 * 32));
-        assert_eq!(visual.regions[0].place, [0.8, 0.25, 0.25, 0.5, 0.5]);
-        let none = study_visual(&film, &lesions, &VisualSpec::new(64, 0, 32, 0.1));
+        assert_eq!(visual.regions[0].scored_box, [0.8, 0.25, 0.25, 0.5, 0.5]);
+        let none = study_visual(&radiograph, &lesions, &VisualSpec::new(64, 0, 32, 0.1));
         assert!(none.0.regions.is_empty() && none.1.is_empty());
     }
 }

@@ -1,5 +1,5 @@
-//! Report text as ids for the text encoder: the pieces of a BERT vocabulary where one is given, else the report model's
-//! own words. Either way the whole cleaned report counts, not what the report model's targets keep of it.
+//! Tokenizer of the text encoder: WordPiece of a BERT vocabulary where one is given, else the report model's vocabulary.
+//! It encodes the whole cleaned report, not the truncated target of the report model.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -9,10 +9,10 @@ use d2r_contracts::vocabulary::Vocabulary;
 
 use crate::error::{Error, Result};
 
-/// Longest word that is cut into pieces; longer ones are unknown.
-const LONGEST_WORD: usize = 100;
+/// Longest word that is split into pieces, characters; longer ones are unknown.
+const MAX_WORD_CHARS: usize = 100;
 
-/// Words or pieces and their ids; 0 pads.
+/// Words or word pieces and their ids; 0 is padding.
 #[derive(Debug)]
 pub struct TextTokens {
     ids: HashMap<String, i64>,
@@ -20,27 +20,27 @@ pub struct TextTokens {
     unknown: i64,
     begin: i64,
     end: i64,
-    rows: i64,
+    token_count: i64,
 }
 
-/// A report for the text encoder.
+/// Token ids of a report.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EncodedTexts {
-    /// The whole report with its begin and end; empty for an empty report.
+    /// The whole report between begin and end token; empty for an empty report.
     pub report: Vec<i64>,
-    /// Each sentence with its begin and end.
+    /// Each sentence between begin and end token.
     pub sentences: Vec<Vec<i64>>,
 }
 
 impl TextTokens {
-    /// The report model's words; begin and end are two ids of their own.
+    /// The report model's vocabulary, with two more ids for begin and end.
     pub fn words(vocabulary: &Vocabulary) -> Self {
         let ids: HashMap<String, i64> = vocabulary.words().iter().cloned().zip(1..).collect();
         let end = vocabulary.len() as i64 + 2;
-        Self { ids, pieces: false, unknown: vocabulary.unknown_id(), begin: end - 1, end, rows: end + 1 }
+        Self { ids, pieces: false, unknown: vocabulary.unknown_id(), begin: end - 1, end, token_count: end + 1 }
     }
 
-    /// The pieces of a `vocab.txt` (one a line, the line's number its id).
+    /// The word pieces of a `vocab.txt`: one per line, the line number is the id.
     ///
     /// # Errors
     /// [`Error::Io`] when it cannot be read; [`Error::BadData`] without `[PAD]` first, `[UNK]`, `[CLS]` and `[SEP]`.
@@ -55,10 +55,10 @@ impl TextTokens {
             return Err(Error::bad_data(path.display(), "`[PAD]` is not its first line"));
         }
         let (unknown, begin, end) = (id("[UNK]")?, id("[CLS]")?, id("[SEP]")?);
-        Ok(Self { rows: text.lines().count() as i64, ids, pieces: true, unknown, begin, end })
+        Ok(Self { token_count: text.lines().count() as i64, ids, pieces: true, unknown, begin, end })
     }
 
-    /// The pieces in `folder`, or the report model's words where the folder's name is empty.
+    /// The word pieces in `folder`, or the report model's vocabulary when `folder` is empty.
     ///
     /// # Errors
     /// Those of [`Self::pieces`].
@@ -69,31 +69,31 @@ impl TextTokens {
         Self::pieces(&Path::new(folder).join("vocab.txt"))
     }
 
-    /// Rows that an embedding of these ids needs.
-    pub fn rows(&self) -> i64 {
-        self.rows
+    /// Number of ids: rows of an embedding table.
+    pub fn token_count(&self) -> i64 {
+        self.token_count
     }
 
-    /// The id of a whole word; `None` where it is none of its own.
+    /// The id of a whole word; `None` for a word that has no id of its own.
     pub fn id(&self, word: &str) -> Option<i64> {
         self.ids.get(word).copied()
     }
 
-    /// A cleaned report and its sentences, each cut to `longest` ids.
-    pub fn report(&self, text: &str, longest: usize) -> EncodedTexts {
+    /// A cleaned report and its sentences, each truncated to `max_tokens` ids.
+    pub fn report(&self, text: &str, max_tokens: usize) -> EncodedTexts {
         let spans = sentences(text);
         EncodedTexts {
-            report: if spans.is_empty() { Vec::new() } else { self.encode(text, longest) },
-            sentences: spans.iter().map(|s| self.encode(&s.text, longest)).collect(),
+            report: if spans.is_empty() { Vec::new() } else { self.encode(text, max_tokens) },
+            sentences: spans.iter().map(|s| self.encode(&s.text, max_tokens)).collect(),
         }
     }
 
-    /// A sentence with its begin and end, cut to `longest` ids.
-    pub fn sentence(&self, text: &str, longest: usize) -> Vec<i64> {
-        self.encode(text, longest)
+    /// A sentence between begin and end token, truncated to `max_tokens` ids.
+    pub fn sentence(&self, text: &str, max_tokens: usize) -> Vec<i64> {
+        self.encode(text, max_tokens)
     }
 
-    fn encode(&self, text: &str, longest: usize) -> Vec<i64> {
+    fn encode(&self, text: &str, max_tokens: usize) -> Vec<i64> {
         let mut ids = vec![self.begin];
         for word in tokens(text) {
             if self.pieces {
@@ -102,36 +102,34 @@ impl TextTokens {
                 ids.push(self.ids.get(word).copied().unwrap_or(self.unknown));
             }
         }
-        ids.truncate(longest.max(2) - 1);
+        ids.truncate(max_tokens.max(2) - 1);
         ids.push(self.end);
         ids
     }
 
-    /// WordPiece: the longest known beginning, then the longest known continuation (`##...`), to the end. Punctuation
-    /// stands alone.
+    /// WordPiece: greedy longest match; continuations start with `##`. Every punctuation character is a word of its own.
     fn push_pieces(&self, word: &str, ids: &mut Vec<i64>) {
         let mut rest = word;
         while let Some(first) = rest.chars().next() {
-            let alone = first.is_ascii_punctuation();
-            let end = if alone {
+            let end = if first.is_ascii_punctuation() {
                 first.len_utf8()
             } else {
                 rest.find(|c: char| c.is_ascii_punctuation()).unwrap_or(rest.len())
             };
             let (part, after) = rest.split_at(end);
             rest = after;
-            match self.cut(part) {
-                Some(found) => ids.extend(found),
+            match self.pieces_of(part) {
+                Some(pieces) => ids.extend(pieces),
                 None => ids.push(self.unknown),
             }
         }
     }
 
-    fn cut(&self, part: &str) -> Option<Vec<i64>> {
-        if part.chars().count() > LONGEST_WORD {
+    fn pieces_of(&self, part: &str) -> Option<Vec<i64>> {
+        if part.chars().count() > MAX_WORD_CHARS {
             return None;
         }
-        let mut found = Vec::new();
+        let mut pieces = Vec::new();
         let mut start = 0;
         while start < part.len() {
             let prefix = if start == 0 { "" } else { "##" };
@@ -139,10 +137,10 @@ impl TextTokens {
             let mut ends =
                 ends.filter_map(|end| self.ids.get(&format!("{prefix}{}", &part[start..end])).map(|id| (end, *id)));
             let (end, id) = ends.next()?;
-            found.push(id);
+            pieces.push(id);
             start = end;
         }
-        Some(found)
+        Some(pieces)
     }
 }
 
@@ -151,7 +149,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn own_words_get_a_begin_and_an_end() {
+    fn vocabulary_tokens_get_begin_and_end() {
         let vocabulary = Vocabulary::build(["the heart is large . no effusion ."].into_iter(), 1);
         let tokens = TextTokens::words(&vocabulary);
         let begin = vocabulary.len() as i64 + 1;
@@ -159,16 +157,16 @@ mod tests {
         assert_eq!(encoded.sentences.len(), 2);
         assert_eq!((encoded.report[0], *encoded.report.last().unwrap()), (begin, begin + 1));
         assert!(encoded.sentences[0].contains(&vocabulary.unknown_id()));
-        assert_eq!(tokens.rows(), begin + 2);
+        assert_eq!(tokens.token_count(), begin + 2);
         assert_eq!(tokens.report("", 100), EncodedTexts::default());
-        let cut = tokens.report("the heart is large .", 4).report;
-        assert_eq!((cut.len(), cut[3]), (4, begin + 1));
+        let truncated = tokens.report("the heart is large .", 4).report;
+        assert_eq!((truncated.len(), truncated[3]), (4, begin + 1));
         let without_stop = tokens.report("no effusion", 100);
         assert_eq!(without_stop.sentences, [without_stop.report]);
     }
 
     #[test]
-    fn pieces_are_the_longest_known_ones() {
+    fn word_pieces_are_the_longest_matches() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("vocab.txt");
         let lines =
@@ -177,7 +175,7 @@ mod tests {
         let tokens = TextTokens::pieces(&path).unwrap();
         // Greedy: `cardio` + `##megaly`, not `card` + `##iom` + `##egaly`.
         assert_eq!(tokens.report("cardiomegaly mid-card heart .", 100).report, [2, 9, 10, 8, 7, 4, 1, 11, 3]);
-        assert_eq!(tokens.rows(), 12);
+        assert_eq!(tokens.token_count(), 12);
         std::fs::write(&path, "a\nb").unwrap();
         assert_eq!(TextTokens::pieces(&path).unwrap_err().exit().code(), 65);
     }

@@ -20,7 +20,7 @@ fn standardised(xs: &Tensor) -> Tensor {
     (xs - mean) / (sd + EPSILON)
 }
 
-/// The plain norm; parameters `gamma`, `beta`.
+/// Standardisation with scale and shift; parameters `gamma`, `beta`.
 #[derive(Debug)]
 pub struct StdNorm {
     gamma: Tensor,
@@ -28,7 +28,7 @@ pub struct StdNorm {
 }
 
 impl StdNorm {
-    /// Starts as the identity of standardised values.
+    /// Starts with scale 1 and shift 0.
     pub fn new(path: &nn::Path, width: i64) -> Self {
         Self { gamma: path.ones("gamma", &[width]), beta: path.zeros("beta", &[width]) }
     }
@@ -81,7 +81,7 @@ impl ConditionalNorm {
     }
 }
 
-/// The MLPs of many norms side by side: one product for all first layers, one batched product for all second ones.
+/// The MLPs of several norms, fused: one product for all first layers, one batched product for all second layers.
 #[derive(Debug)]
 pub struct FusedModulation {
     first: (Tensor, Tensor),
@@ -103,7 +103,8 @@ impl FusedModulation {
         })
     }
 
-    /// `memory`: `[B, T, slots * d_model]`, in whose kind products run; f32, one [`Modulation`] per norm, in the order of [`Self::new`].
+    /// `memory`: `[B, T, slots * d_model]`; products run in its kind. Returns one f32 [`Modulation`] per norm, in the order of
+    /// [`Self::new`].
     pub fn forward(&self, memory: &Tensor) -> Vec<Modulation> {
         let (batch, length) = (memory.size()[0], memory.size()[1]);
         let (count, d_model) = (self.second.0.size()[0], self.second.0.size()[2]);

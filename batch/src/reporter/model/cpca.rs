@@ -1,12 +1,12 @@
-//! CPCA, channel prior convolutional attention, as D2R-Net places it between trunk and local embedder: a weight for each
-//! channel from its mean and maximum, then a map of strip convolutions over what is left.
-//! One 1x1 convolution serves three times, and nothing is added back to the input: both as published.
+//! CPCA, channel prior convolutional attention, between trunk and local embedder as in D2R-Net: channel attention from mean and
+//! maximum, then a spatial map by strip convolutions.
+//! As published, one 1x1 convolution is used three times and there is no residual connection.
 
 use tch::{Tensor, nn};
 
 use crate::nn::compute_kind::same_convolution as conv;
 
-/// Channels over hidden channels of the channel attention.
+/// Ratio of channels to hidden channels in the channel attention.
 const REDUCTION: i64 = 4;
 /// Lengths of the strip convolutions.
 const STRIPS: [i64; 3] = [7, 11, 21];

@@ -1,5 +1,5 @@
-//! The transformer decoder with memory-driven norms: teacher-forced over whole reports, or word by word with kept
-//! keys and values (the hidden state at a word depends only on the words before it, so both agree).
+//! The transformer decoder with memory-driven conditional norms: teacher-forced over whole reports, or token by token with cached
+//! keys and values. The hidden state at a token depends on earlier tokens only, so both agree.
 
 use tch::{Tensor, nn};
 
@@ -37,7 +37,7 @@ impl DecoderLayer {
         train: bool,
     ) -> (Tensor, Tensor) {
         let (rows, length, width) = (xs.size()[0], xs.size()[1], xs.size()[2]);
-        // Beams stand as further query positions, so that the source's keys are not repeated.
+        // Beams are laid out as further query positions, so that the source's keys are not repeated.
         let normed = self.norm(1, xs, modulation).view([rows / beams, beams * length, width]);
         let (mixed, weights) = self.src_attn.attend(&normed, &source.layers[layer], Some(&source.visible), train);
         let xs = xs + mixed.view([rows, length, width]).dropout(self.dropout, train);
@@ -47,7 +47,7 @@ impl DecoderLayer {
     }
 }
 
-/// Cross-attention keys and values of the encoded tokens, one per layer, and which tokens are there.
+/// Cross-attention keys and values of the encoded source tokens, one per layer, and the mask of present tokens.
 #[derive(Debug)]
 pub struct Source {
     layers: Vec<KeyValue>,
@@ -63,7 +63,7 @@ impl Source {
         }
     }
 
-    /// Whether keys and values are finite. Waits for the device.
+    /// Whether keys and values of the first layer are finite. Synchronises with the device.
     ///
     /// # Errors
     /// When libtorch refuses.
@@ -73,13 +73,13 @@ impl Source {
     }
 }
 
-/// Self-attention keys and values of the words so far, one per layer; empty before the first word.
+/// Self-attention keys and values of the tokens so far, one per layer; empty before the first token.
 #[derive(Debug, Default)]
-pub struct WordCache {
+pub struct TokenCache {
     layers: Vec<KeyValue>,
 }
 
-impl WordCache {
+impl TokenCache {
     /// Rows chosen by `rows`: i64 `[rows']`.
     pub fn select(&self, rows: &Tensor) -> Self {
         Self { layers: self.layers.iter().map(|kv| kv.select(rows)).collect() }
@@ -110,7 +110,7 @@ impl Decoder {
         Self { layers: (0..layers).map(layer).collect(), norm: StdNorm::new(&(path / "norm"), d_model) }
     }
 
-    /// All norms' modulating layers side by side.
+    /// The modulating layers of all norms, fused.
     pub fn fused_modulation(&self) -> Option<FusedModulation> {
         FusedModulation::new(self.layers.iter().flat_map(|l| &l.norms))
     }
@@ -123,47 +123,47 @@ impl Decoder {
         }
     }
 
-    /// All words at once. `words`: `[B, T, d_model]`; `seen`: boolean `[B, 1, T, T]`; `modulation` from
-    /// [`Self::fused_modulation`], empty without a memory. Returns `[B, T, d_model]` and the last layer's
-    /// cross-attention, mean over heads, `[B, T, S]`.
+    /// All tokens at once. `tokens`: `[B, T, d_model]`; `causal`: boolean `[B, 1, T, T]`; `modulation` from
+    /// [`Self::fused_modulation`], empty without a memory. Returns `[B, T, d_model]` and the last layer's cross-attention, mean over
+    /// heads, `[B, T, S]`.
     pub fn forward_t(
         &self,
-        words: &Tensor,
-        seen: &Tensor,
+        tokens: &Tensor,
+        causal: &Tensor,
         source: &Source,
         modulation: &[Modulation],
         train: bool,
     ) -> (Tensor, Tensor) {
-        let mut xs = words.shallow_clone();
+        let mut xs = tokens.shallow_clone();
         let mut attention = Tensor::new();
         for (i, layer) in self.layers.iter().enumerate() {
             let modulation = of_layer(modulation, i);
             let normed = layer.norm(0, &xs, modulation);
             let kv = layer.self_attn.keys_and_values(&normed);
-            let mixed = layer.self_attn.attend(&normed, &kv, Some(seen), train).0;
+            let mixed = layer.self_attn.attend(&normed, &kv, Some(causal), train).0;
             xs = xs + mixed.dropout(layer.dropout, train);
             (xs, attention) = layer.after_self_attention(&xs, source, i, modulation, 1, train);
         }
         (self.norm.forward(&xs), attention)
     }
 
-    /// One more word in each of `B * beams` rows. `word`: `[B * beams, 1, d_model]`. Returns `[B * beams, 1, d_model]`;
-    /// `cache` grows by the word.
+    /// One more token in each of `B * beams` rows. `token`: `[B * beams, 1, d_model]`. Returns `[B * beams, 1, d_model]`; appends the
+    /// token to `cache`.
     pub fn step(
         &self,
-        word: &Tensor,
-        cache: &mut WordCache,
+        token: &Tensor,
+        cache: &mut TokenCache,
         source: &Source,
         modulation: &[Modulation],
         beams: i64,
     ) -> Tensor {
-        let mut xs = word.shallow_clone();
+        let mut xs = token.shallow_clone();
         for (i, layer) in self.layers.iter().enumerate() {
             let modulation = of_layer(modulation, i);
             let normed = layer.norm(0, &xs, modulation);
             let new = layer.self_attn.keys_and_values(&normed);
             match cache.layers.get_mut(i) {
-                Some(kept) => *kept = kept.extended(&new),
+                Some(cached) => *cached = cached.extended(&new),
                 None => cache.layers.push(new),
             }
             xs = xs + layer.self_attn.attend(&normed, &cache.layers[i], None, false).0;

@@ -1,17 +1,17 @@
-//! Lesion region enhancement (LERA). D2R-Net's module is not published; this is a reconstruction from the module of
-//! HCF-Net with the same signature (PPA, parallelised patch-aware attention; Xu et al. 2024, arXiv:2403.10778): three
-//! convolutions in a row, two branches over 2x2 and 4x4 patches, then a weight per channel and a weight per place.
+//! Lesion region enhancement (LERA). D2R-Net's module is not published; this is a reconstruction from the module of HCF-Net with
+//! the same signature (PPA, parallelized patch-aware attention; Xu et al. 2024, arXiv:2403.10778): three serial convolutions,
+//! two branches over 2x2 and 4x4 patches, then channel attention and spatial attention.
 
 use tch::{Kind, Tensor, nn};
 
 use crate::config::report::Lera;
 use crate::nn::mlp::linear;
 
-/// Share of the channels that dropout silences.
+/// Channel dropout probability.
 const DROPOUT: f64 = 0.1;
-/// Sides of the patches.
+/// Sizes of the patches, pixels.
 const PATCHES: [i64; 2] = [2, 4];
-/// Least width of a patch's hidden layer in the mended form: a layer norm over one value would return its bias.
+/// Least hidden width of a patch in the mended form: a layer norm over one value would return its bias.
 const HIDDEN_MIN: i64 = 8;
 
 /// The module; parameters `skip`, `c1`, `c2`, `c3`, `lga2`, `lga4`, `cn`, `sa`, `bn1`.
@@ -21,7 +21,7 @@ pub struct LesionEnhancement {
     convs: [ConvBatchNorm; 3],
     patches: [PatchAttention; 2],
     channels: nn::Conv1D,
-    places: nn::Conv2D,
+    spatial: nn::Conv2D,
     norm: nn::BatchNorm,
 }
 
@@ -36,13 +36,13 @@ impl LesionEnhancement {
         let conv = |name: &str, inputs, kernel| ConvBatchNorm::new(&(path / name), inputs, filters, kernel);
         let kernel = channel_kernel(filters);
         let channels = nn::ConvConfig { padding: kernel / 2, bias: false, ..Default::default() };
-        let places = nn::ConvConfig { padding: 3, ..Default::default() };
+        let spatial = nn::ConvConfig { padding: 3, ..Default::default() };
         Some(Self {
             skip: conv("skip", inputs, 1),
             convs: [conv("c1", inputs, 3), conv("c2", filters, 3), conv("c3", filters, 3)],
             patches: PATCHES.map(|size| PatchAttention::new(&(path / format!("lga{size}")), filters, size, literal)),
             channels: nn::conv1d(path / "cn" / "conv" / 0, 1, 1, kernel, channels),
-            places: nn::conv2d(path / "sa" / "conv2d", 2, 1, 7, places),
+            spatial: nn::conv2d(path / "sa" / "conv2d", 2, 1, 7, spatial),
             norm: batch_norm(&(path / "bn1"), filters),
         })
     }
@@ -59,24 +59,25 @@ impl LesionEnhancement {
         for patches in &self.patches {
             sum = sum + patches.forward(&skip);
         }
-        let ys = self.weighted_places(&self.weighted_channels(&sum));
+        let ys = self.spatial_attention(&self.channel_attention(&sum));
         ys.feature_dropout(DROPOUT, train).apply_t(&self.norm, train).relu()
     }
 
-    /// Efficient channel attention: a short convolution along the channels' means.
-    fn weighted_channels(&self, xs: &Tensor) -> Tensor {
+    /// Efficient channel attention: a 1-D convolution over the channels' means.
+    fn channel_attention(&self, xs: &Tensor) -> Tensor {
         let means = xs.mean_dim([2i64, 3].as_slice(), false, None::<Kind>).unsqueeze(1);
         let weights = means.apply(&self.channels).sigmoid().squeeze_dim(1).unsqueeze(-1).unsqueeze(-1);
         xs * weights
     }
 
-    fn weighted_places(&self, xs: &Tensor) -> Tensor {
+    /// A weight per pixel from the mean and maximum over channels.
+    fn spatial_attention(&self, xs: &Tensor) -> Tensor {
         let over_channels = [xs.mean_dim([1i64].as_slice(), true, None::<Kind>), xs.amax([1i64].as_slice(), true)];
-        xs * Tensor::cat(&over_channels, 1).apply(&self.places).sigmoid()
+        xs * Tensor::cat(&over_channels, 1).apply(&self.spatial).sigmoid()
     }
 }
 
-/// The odd length of the channel attention's convolution: grows with the logarithm of the channels.
+/// Kernel length of the channel attention: the odd number of ECA-Net's rule, `(log2(channels) + 1) / 2`.
 fn channel_kernel(channels: i64) -> i64 {
     let length = (((channels as f64).log2() + 1.0) / 2.0) as i64;
     if length % 2 == 1 { length } else { length + 1 }
@@ -107,7 +108,7 @@ impl ConvBatchNorm {
     }
 }
 
-/// Attention over non-overlapping patches: a token for each, weighted by its likeness to a learnt prompt.
+/// Attention over non-overlapping patches: a token per patch, weighted by its cosine similarity to a learned prompt.
 /// Parameters `mlp1`, `norm`, `mlp2`, `prompt`, `top_down_transform`, `conv`.
 #[derive(Debug)]
 struct PatchAttention {
@@ -143,8 +144,8 @@ impl PatchAttention {
         let (rows, columns) = (height / self.size, width / self.size);
         let token = self.pixel_means(xs).apply(&self.mlp1).apply(&self.norm).apply(&self.mlp2);
         let token = &token * token.softmax(-1, None::<Kind>);
-        let likeness = Tensor::cosine_similarity(&token, &self.prompt.view([1, 1, -1]), -1, 1e-8);
-        let token = (token * likeness.clamp(0.0, 1.0).unsqueeze(-1)).matmul(&self.top_down);
+        let similarity = Tensor::cosine_similarity(&token, &self.prompt.view([1, 1, -1]), -1, 1e-8);
+        let token = (token * similarity.clamp(0.0, 1.0).unsqueeze(-1)).matmul(&self.top_down);
         let map = token.transpose(1, 2).reshape([batch, channels, rows, columns]);
         map.upsample_bilinear2d([height, width], false, None, None).apply(&self.conv)
     }
@@ -154,7 +155,7 @@ impl PatchAttention {
         let [batch, channels] = [0, 1].map(|axis| xs.size()[axis]);
         let size = self.size;
         if self.literal {
-            // As published: channels and pixels of a patch, flattened together, are cut into side^2 runs.
+            // As published: channels and pixels of a patch, flattened together, are split into size^2 runs.
             let patches = xs.permute([0, 2, 3, 1]).unfold(1, size, size).unfold(2, size, size);
             return patches.reshape([batch, -1, size * size, channels]).mean_dim(
                 [-1i64].as_slice(),

@@ -9,6 +9,7 @@ pub mod lera;
 pub mod region_encoder;
 pub mod relational_memory;
 pub mod report_model;
+pub mod visual;
 pub mod visual_extractor;
 
 #[cfg(test)]

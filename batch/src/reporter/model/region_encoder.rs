@@ -1,7 +1,6 @@
-//! Region tokens: crops of the radiograph at its own resolution through a small convolutional net (after D2R-Net's
-//! SimpleConvNet), so that a lesion that vanishes when the film is shrunk is still seen.
-//! Before it, on demand, the lesion region enhancement. Ours: padded convolutions, and an embedding of the detector's class, its score and the box's place, because a crop
-//! says neither where it was taken nor what the detector took it for.
+//! Region tokens: crops of the radiograph at its own resolution through five convolutions (after D2R-Net's SimpleConvNet),
+//! so that small lesions keep their detail; optionally LERA before them.
+//! Beyond D2R-Net: zero padding, and an embedding of the detection's class, score and bounding box, which a crop does not show.
 
 use d2r_contracts::labels::LESION_CLASSES;
 use tch::{Kind, Tensor, nn};
@@ -10,18 +9,18 @@ use crate::config::report::ReportModelConfig;
 use crate::nn::compute_kind::convolution;
 use crate::nn::mlp::linear;
 use crate::reporter::model::lera::LesionEnhancement;
-use crate::reporter::model::report_model::RegionTensors;
+use crate::reporter::model::visual::RegionInput;
 
-/// Convolutions; the first keeps the size, each further one halves it and doubles the channels.
+/// Convolutions: the first has stride 1, each further one stride 2 and twice the channels.
 const STAGES: u32 = 5;
-/// Spread of the class embedding's initial values, of the order of the other parts of a token.
-const EMBEDDING_SPREAD: f64 = 0.5;
-/// Cosines of each number that is told of a box.
-const WAVES: i64 = 4;
-/// What is told of a box: score, centre and size.
-const PLACE_NUMBERS: i64 = 5;
+/// Standard deviation of the class embedding's initial values, similar to that of the other parts of a token.
+const CLASS_EMBEDDING_STD: f64 = 0.5;
+/// Cosine features per number of a scored box.
+const FREQUENCIES: i64 = 4;
+/// Numbers of a scored box: score, centre, width and height.
+const BOX_NUMBERS: i64 = 5;
 
-/// The region network; parameters `conv1..5`, `bn1..5`, `fc`, `lera` when on, and `class`, `place` when embedded.
+/// The region encoder; parameters `conv1..5`, `bn1..5`, `fc`, `lera` when on, and `class`, `place` when embedded.
 #[derive(Debug)]
 pub struct RegionEncoder {
     lera: Option<LesionEnhancement>,
@@ -54,14 +53,14 @@ impl RegionEncoder {
             .collect();
         let embedding = config.region_embedding.then(|| {
             let rows = LESION_CLASSES.len() as i64;
-            let class = (path / "class").randn("weight", &[rows, d_visual], 0.0, EMBEDDING_SPREAD);
-            (class, linear(&(path / "place"), PLACE_NUMBERS * WAVES, d_visual))
+            let class = (path / "class").randn("weight", &[rows, d_visual], 0.0, CLASS_EMBEDDING_STD);
+            (class, linear(&(path / "place"), BOX_NUMBERS * FREQUENCIES, d_visual))
         });
         Self { lera, stages, padding, fc: linear(&(path / "fc"), width(STAGES - 1), d_visual), embedding, d_visual }
     }
 
     /// One token per crop, f32 `[M, d_visual]`. `crops`: f32 or bf16 `[M, 1 or 3, R, R]`, normalised.
-    pub fn forward_t(&self, crops: &Tensor, regions: &RegionTensors, train: bool) -> Tensor {
+    pub fn forward_t(&self, crops: &Tensor, regions: &RegionInput, train: bool) -> Tensor {
         let count = crops.size()[0];
         if count == 0 {
             return Tensor::zeros([0, self.d_visual], (Kind::Float, crops.device()));
@@ -78,18 +77,18 @@ impl RegionEncoder {
         match &self.embedding {
             None => token,
             Some((class, place)) => {
-                token + class.index_select(0, &regions.classes) + place_features(&regions.places).apply(place)
+                token + class.index_select(0, &regions.classes) + box_features(&regions.scored_boxes).apply(place)
             }
         }
     }
 }
 
-/// Score and place of boxes in features of one scale, f32 `[M, 20]`: `cos(pi k v)` for each `v` of score, centre and size and `k` = 1 to 4. On a
-/// mirrored film the odd cosines of the centre's x change sign and everything else stays, so that a side is one feature away.
-/// `places`: f32 `[M, 5]`, as in [`RegionTensors`].
-fn place_features(places: &Tensor) -> Tensor {
-    let waves = Tensor::arange_start(1, WAVES + 1, (Kind::Float, places.device())) * std::f64::consts::PI;
-    (places.unsqueeze(2) * waves).cos().flatten(1, 2)
+/// Cosine features of scored boxes: `cos(pi k v)` for each number `v` and `k` = 1 to 4. A horizontal flip changes only the sign
+/// of odd `k` of the centre's x. `scored_boxes`: f32 `[M, 5]`, as in [`RegionInput`]. Returns f32 `[M, 20]`.
+fn box_features(scored_boxes: &Tensor) -> Tensor {
+    let frequencies =
+        Tensor::arange_start(1, FREQUENCIES + 1, (Kind::Float, scored_boxes.device())) * std::f64::consts::PI;
+    (scored_boxes.unsqueeze(2) * frequencies).cos().flatten(1, 2)
 }
 
 #[cfg(test)]
@@ -97,13 +96,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mirrored_box_changes_the_sign_of_odd_cosines_of_its_centre() {
+    fn a_flipped_box_changes_the_sign_of_odd_cosines_of_its_centre_x() {
         let features = |x: f32| {
-            let row = place_features(&Tensor::from_slice(&[0.75, x, 0.5, 0.2, 0.1]).view([1, 5]));
+            let row = box_features(&Tensor::from_slice(&[0.75, x, 0.5, 0.2, 0.1]).view([1, 5]));
             Vec::<f32>::try_from(row.flatten(0, 1)).unwrap()
         };
         let (left, right) = (features(0.2), features(0.8));
-        assert_eq!(left.len() as i64, PLACE_NUMBERS * WAVES);
+        assert_eq!(left.len() as i64, BOX_NUMBERS * FREQUENCIES);
         assert!((left[4] - (0.2 * std::f32::consts::PI).cos()).abs() < 1e-6);
         for (k, (a, b)) in left[4..8].iter().zip(&right[4..8]).enumerate() {
             let sign = if k % 2 == 0 { -1.0 } else { 1.0 };

@@ -1,5 +1,5 @@
-//! Relational memory (Chen et al. 2020, section 3.2): a few slots, rewritten word by word through attention and gates.
-//! What depends on the words alone is computed for all words at once; the loop carries only the slots.
+//! Relational memory (Chen et al. 2020, section 3.2): memory slots that attention and gates update token by token.
+//! What depends on the tokens alone is computed for all tokens at once; only the slots are updated in a loop.
 
 use tch::{Kind, Tensor, nn};
 
@@ -18,14 +18,14 @@ pub struct RelationalMemory {
     d_model: i64,
 }
 
-/// What a word contributes, whatever the memory holds: keys and values `[B, heads, T, d_head]`, gates `[B, T, 2 d]`.
-struct WordParts {
+/// Contributions of the tokens that do not depend on the memory: keys and values `[B, heads, T, d_head]`, gates `[B, T, 2 d]`.
+struct TokenParts {
     kv: KeyValue,
     gates: Tensor,
 }
 
 impl RelationalMemory {
-    /// A memory of `slots` rows of width `d_model`.
+    /// `slots` slots of width `d_model`.
     pub fn new(path: &nn::Path, d_model: i64, heads: i64, slots: i64, dropout: f64) -> Self {
         Self {
             attn: MultiHeadAttention::new(&(path / "attn"), d_model, heads, dropout),
@@ -37,17 +37,17 @@ impl RelationalMemory {
         }
     }
 
-    /// The memory before the first word: the first rows of the identity, `[batch, slots, d_model]`.
+    /// The memory before the first token: the first rows of the identity, `[batch, slots, d_model]`.
     pub fn start(&self, batch: i64) -> Tensor {
         let eye = Tensor::eye_m(self.slots, self.d_model, (Kind::Float, self.w.ws.device()));
         eye.unsqueeze(0).expand([batch, self.slots, self.d_model], false).contiguous()
     }
 
-    /// Reads `words` `[B, T, d_model]` from `memory`. Returns the flattened state after each word,
-    /// f32 `[B, T, slots * d_model]`, and the last state f32 `[B, slots, d_model]`.
-    pub fn read(&self, words: &Tensor, memory: Tensor, train: bool) -> (Tensor, Tensor) {
-        let (batch, length) = (words.size()[0], words.size()[1]);
-        let parts = WordParts { kv: self.attn.keys_and_values(words), gates: linear(words, &self.w) };
+    /// Updates `memory` with `tokens` `[B, T, d_model]`. Returns the flattened state after each token, f32
+    /// `[B, T, slots * d_model]`, and the last state, f32 `[B, slots, d_model]`.
+    pub fn read(&self, tokens: &Tensor, memory: Tensor, train: bool) -> (Tensor, Tensor) {
+        let (batch, length) = (tokens.size()[0], tokens.size()[1]);
+        let parts = TokenParts { kv: self.attn.keys_and_values(tokens), gates: linear(tokens, &self.w) };
         let [query, key, value, _] = &self.attn.linears;
         // Query, key and value of the slots in one product.
         let weight = Tensor::cat(&[&query.ws, &key.ws, &value.ws], 0);
@@ -67,12 +67,12 @@ impl RelationalMemory {
     fn step(
         &self,
         memory: &Tensor,
-        parts: &WordParts,
+        parts: &TokenParts,
         (weight, bias): (&Tensor, &Tensor),
         t: i64,
         train: bool,
     ) -> Tensor {
-        // The slots are f32 from word to word; products run in the words' kind.
+        // The slots stay f32; matrix products run in the tokens' kind.
         let kind = parts.gates.kind();
         let projected = product(&memory.to_kind(kind), weight, Some(bias));
         let rows = projected.chunk(3, -1).iter().map(|x| self.attn.split(x)).collect::<Vec<_>>();

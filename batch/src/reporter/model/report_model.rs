@@ -1,6 +1,6 @@
-//! The report model (D2R-Net's data flow on R2Gen's decoder): patch tokens of the film and region tokens of its
-//! boxes go through the encoder; the decoder writes, and its cross-attention says which boxes a word looked at.
-//! Tensors come in from the collate step; plain values go out in [`crate::reporter::decode::generation`] only.
+//! The report model (D2R-Net's data flow on R2Gen's decoder): patch tokens of the image and region tokens of its boxes
+//! go through the encoder; the decoder writes the report, and its cross-attention links words to boxes.
+//! Tensors come from [`crate::reporter::batches::collate`]; plain values leave through [`crate::reporter::decode::generation`].
 
 use tch::{Device, Kind, Tensor, nn};
 
@@ -9,76 +9,42 @@ use crate::detector::resnet::DEPTHS;
 use crate::error::{Error, Result};
 use crate::reporter::model::encoder_decoder::EncoderDecoder;
 use crate::reporter::model::region_encoder::RegionEncoder;
+use crate::reporter::model::visual::{RegionInput, VisualFeatures, VisualInput};
 use crate::reporter::model::visual_extractor::{VisualExtractor, imagenet_channels};
 
-/// Kept above zero where a share is divided or its logarithm taken.
-const TINY: f64 = 1e-8;
-/// Five unpadded convolutions, four of them with stride 2, leave one pixel of this side.
+/// Added to denominators and inside logarithms.
+const EPSILON: f64 = 1e-8;
+/// Smallest crop for the region encoder without padding: five 3x3 convolutions, four of them with stride 2, leave one pixel.
 const REGION_SIZE_UNPADDED: u32 = 33;
 
-/// Films and regions of a batch, on the model's device.
-#[derive(Debug)]
-pub struct VisualTensors {
-    /// u8 `[B, views, S, S]`.
-    pub films: Tensor,
-    /// Their regions.
-    pub regions: RegionTensors,
-}
-
-/// All regions of a batch side by side: only those that exist.
-#[derive(Debug)]
-pub struct RegionTensors {
-    /// u8 `[M, 1, R, R]`.
-    pub crops: Tensor,
-    /// i64 `[M]`: `image * N + place in the image`.
-    pub slots: Tensor,
-    /// Boolean `[B, N]`: which of the `N` places are taken; `N` may be 0.
-    pub present: Tensor,
-    /// i64 `[M]`: VinDr-CXR class.
-    pub classes: Tensor,
-    /// f32 `[M, 5]`: score, then centre and size as shares of the film.
-    pub places: Tensor,
-}
-
-/// What a training step compares with.
+/// Targets of a training step.
 #[derive(Debug)]
 pub struct ReportTargets {
-    /// i64 `[B, T + 1]`, padded with boundaries.
+    /// i64 `[B, T + 1]`: token ids, padded with boundaries.
     pub ids: Tensor,
-    /// f32 `[B, T]`: the word's weight where `ids` shifted by one is part of the report, else 0.
-    pub kept: Tensor,
-    /// f32 `[B, T, N]`: for each word the boxes that its sentence names, as shares of 1; zero elsewhere.
-    pub named: Tensor,
+    /// f32 `[B, T]`: weight of the token at position `t + 1` of `ids`; 0 for padding.
+    pub weights: Tensor,
+    /// f32 `[B, T, N]`: for each token the regions that its sentence names, as shares of 1; zero elsewhere.
+    pub named_regions: Tensor,
 }
 
-/// The parts of the training loss.
+/// The parts of the training loss, scalars.
 #[derive(Debug)]
 pub struct ReportLosses {
-    /// Negative log-likelihood, weighted mean over words.
-    pub word: Tensor,
-    /// Cross-entropy of region attention against the named boxes, mean over words that name any; 0 without any.
+    /// Negative log-likelihood, weighted mean over tokens.
+    pub token: Tensor,
+    /// Cross-entropy of region attention against the named regions, mean over tokens that name any; 0 without any.
     pub grounding: Tensor,
 }
 
-/// Visual tokens before the encoder.
-#[derive(Debug)]
-pub struct VisualFeatures {
-    /// f32 `[B, P, d_visual]`.
-    pub patches: Tensor,
-    /// f32 `[B, N, d_visual]`: zero where absent; `N` is 0 without regions.
-    pub regions: Tensor,
-    /// Boolean `[B, N]`.
-    pub present: Tensor,
-}
-
-/// Encoded source tokens.
+/// Output of the encoder.
 #[derive(Debug)]
 pub struct Encoded {
-    /// f32 `[B, S, d_model]`.
+    /// `[B, S, d_model]`: patches, then regions.
     pub tokens: Tensor,
     /// Boolean `[B, S]`.
     pub present: Tensor,
-    /// The first so many tokens are patches, the rest regions.
+    /// Number of patch tokens.
     pub patches: i64,
 }
 
@@ -96,20 +62,102 @@ pub struct ReportModel {
 }
 
 impl ReportModel {
-    /// A model with initial values from `tch`'s current random state. `words`: vocabulary size and the boundary.
+    /// A model with initial values from `tch`'s current random state. `token_count`: vocabulary size plus the boundary.
     ///
     /// # Errors
     /// [`Error::Config`] when the sizes do not fit together.
-    pub fn new(config: &ReportModelConfig, words: i64, normalisation: (f64, f64), device: Device) -> Result<Self> {
+    pub fn new(
+        config: &ReportModelConfig,
+        token_count: i64,
+        normalisation: (f64, f64),
+        device: Device,
+    ) -> Result<Self> {
         check(config)?;
         let vs = nn::VarStore::new(device);
         let root = vs.root();
         let visual_extractor = VisualExtractor::new(&(&root / "visual_extractor"), config);
         let d_visual = visual_extractor.d_visual();
         let region_encoder = config.regions.then(|| RegionEncoder::new(&(&root / "region_encoder"), config, d_visual));
-        let encoder_decoder = EncoderDecoder::new(&(&root / "encoder_decoder"), config, d_visual, words);
+        let encoder_decoder = EncoderDecoder::new(&(&root / "encoder_decoder"), config, d_visual, token_count);
         let (config, compute) = (config.clone(), Kind::Float);
         Ok(Self { vs, config, normalisation, visual_extractor, region_encoder, encoder_decoder, compute })
+    }
+
+    /// Patch and region tokens. `train` enables dropout and updates batch-norm statistics.
+    pub fn features(&self, visual: &VisualInput, train: bool) -> VisualFeatures {
+        let patches = self.patch_tokens(&visual.images, train);
+        let regions = self.region_tokens(&visual.regions, train);
+        let present = visual.regions.present.narrow(1, 0, regions.size()[1]);
+        VisualFeatures { patches, regions, present }
+    }
+
+    /// Patch tokens, then region tokens, through the encoder.
+    pub fn encode(&self, features: &VisualFeatures, train: bool) -> Encoded {
+        let (batch, patches) = (features.patches.size()[0], features.patches.size()[1]);
+        let all_patches = Tensor::ones([batch, patches], (Kind::Bool, features.patches.device()));
+        let tokens = Tensor::cat(&[&features.patches, &features.regions], 1);
+        let present = Tensor::cat(&[&all_patches, &features.present], 1);
+        Encoded { tokens: self.encoder_decoder.encode(&tokens, &present, train), present, patches }
+    }
+
+    /// The teacher-forced losses of a batch with its reports.
+    pub fn losses(&self, features: &VisualFeatures, targets: &ReportTargets, train: bool) -> ReportLosses {
+        let encoded = self.encode(features, train);
+        let length = targets.ids.size()[1] - 1;
+        let (inputs, next) = (targets.ids.narrow(1, 0, length), targets.ids.narrow(1, 1, length));
+        let out = self.encoder_decoder.forward_t(&encoded.tokens, &encoded.present, &inputs, train);
+        let token = token_loss(&out.log_probs, &next, &targets.weights);
+        let grounding = match region_shares(&out.attention, encoded.patches) {
+            Some(shares) => grounding_loss(&shares, &targets.named_regions),
+            None => token.zeros_like(),
+        };
+        ReportLosses { token, grounding }
+    }
+
+    /// `images`: u8 `[B, views, S, S]`. Every view goes through the same trunk; their tokens are concatenated:
+    /// f32 `[B, views * P, d_visual]`.
+    fn patch_tokens(&self, images: &Tensor, train: bool) -> Tensor {
+        let (batch, size) = (images.size()[0], images.size()[3]);
+        let views = images.reshape([-1, 1, size, size]);
+        let patches = self.visual_extractor.forward_t(&self.normalised(&views), train);
+        patches.reshape([batch, -1, self.d_visual()]).to_kind(Kind::Float)
+    }
+
+    /// Region tokens in their slots: f32 `[B, N, d_visual]`; `N` is 0 without a region encoder.
+    fn region_tokens(&self, regions: &RegionInput, train: bool) -> Tensor {
+        let (batch, per_image, width) = (regions.present.size()[0], regions.present.size()[1], self.d_visual());
+        let zeros = |per_image: i64| Tensor::zeros([batch * per_image, width], (Kind::Float, regions.present.device()));
+        match &self.region_encoder {
+            Some(encoder) if per_image > 0 => {
+                let tokens = encoder.forward_t(&self.normalised(&regions.crops), regions, train);
+                zeros(per_image).index_copy(0, &regions.slots, &tokens).view([batch, per_image, width])
+            }
+            _ => zeros(0).view([batch, 0, width]),
+        }
+    }
+
+    fn normalised(&self, grey: &Tensor) -> Tensor {
+        let (mean, std) = self.normalisation;
+        let normalised = match self.config.rgb {
+            true => imagenet_channels(grey),
+            false => (grey.to_kind(Kind::Float) / 255.0 - mean) / std,
+        };
+        normalised.to_kind(self.compute)
+    }
+
+    /// Encoder, decoder and head.
+    pub fn encoder_decoder(&self) -> &EncoderDecoder {
+        &self.encoder_decoder
+    }
+
+    /// Width of the visual tokens.
+    pub fn d_visual(&self) -> i64 {
+        self.visual_extractor.d_visual()
+    }
+
+    /// Its configuration.
+    pub fn config(&self) -> &ReportModelConfig {
+        &self.config
     }
 
     /// The variables.
@@ -122,102 +170,32 @@ impl ReportModel {
         &mut self.vs
     }
 
-    /// The kind that products run in, f32 or bf16; weights, norms and losses are f32 all the same.
+    /// The kind that matrix products run in, f32 or bf16; weights, norms and losses stay f32.
     pub fn set_compute(&mut self, kind: Kind) {
         self.compute = kind;
         self.encoder_decoder.set_compute(kind);
     }
+}
 
-    /// Its configuration.
-    pub fn config(&self) -> &ReportModelConfig {
-        &self.config
-    }
+/// Weighted mean of the negative log-likelihood. `log_probs`: `[B, T, V]`; `next`: i64 `[B, T]`; `weights`: f32 `[B, T]`.
+fn token_loss(log_probs: &Tensor, next: &Tensor, weights: &Tensor) -> Tensor {
+    let nll = -log_probs.gather(2, &next.unsqueeze(-1), false).squeeze_dim(2);
+    (nll * weights).sum(Kind::Float) / weights.sum(Kind::Float).clamp_min(1.0)
+}
 
-    /// Films and regions to visual tokens; the same in training and writing but for dropout and batch statistics.
-    pub fn features(&self, visual: &VisualTensors, train: bool) -> VisualFeatures {
-        // Views go through the same trunk; their tokens stand one after the other.
-        let (batch, size) = (visual.films.size()[0], visual.films.size()[3]);
-        let films = visual.films.reshape([-1, 1, size, size]);
-        let patches = self.visual_extractor.forward_t(&self.normalised(&films), train);
-        let width = patches.size()[2];
-        let patches = patches.reshape([batch, -1, width]).to_kind(Kind::Float);
-        let regions = &visual.regions;
-        let per_image = if self.region_encoder.is_some() { regions.present.size()[1] } else { 0 };
-        let places = Tensor::zeros([batch * per_image, width], (Kind::Float, patches.device()));
-        let regions = match &self.region_encoder {
-            Some(encoder) if per_image > 0 => {
-                let found = encoder.forward_t(&self.normalised(&regions.crops), regions, train);
-                places.index_copy(0, &visual.regions.slots, &found)
-            }
-            _ => places,
-        };
-        VisualFeatures {
-            patches,
-            regions: regions.view([batch, per_image, width]),
-            present: visual.regions.present.narrow(1, 0, per_image),
-        }
-    }
+/// Cross-entropy of attention over regions, mean over tokens that name regions. Both f32 `[B, T, N]`.
+fn grounding_loss(shares: &Tensor, named_regions: &Tensor) -> Tensor {
+    let tokens = named_regions.sum(Kind::Float);
+    -((shares + EPSILON).log() * named_regions).sum(Kind::Float) / tokens.clamp_min(1.0)
+}
 
-    /// Visual tokens to encoded tokens.
-    pub fn encode_features(&self, features: &VisualFeatures, train: bool) -> Encoded {
-        let (batch, count) = (features.patches.size()[0], features.patches.size()[1]);
-        let all = Tensor::ones([batch, count], (Kind::Bool, features.patches.device()));
-        let tokens = Tensor::cat(&[&features.patches, &features.regions], 1);
-        let present = Tensor::cat(&[&all, &features.present], 1);
-        Encoded { tokens: self.encoder_decoder.encode(&tokens, &present, train), present, patches: count }
-    }
-
-    /// Films and regions to encoded tokens.
-    pub fn encode(&self, visual: &VisualTensors, train: bool) -> Encoded {
-        self.encode_features(&self.features(visual, train), train)
-    }
-
-    /// Width of the visual tokens.
-    pub fn d_visual(&self) -> i64 {
-        self.visual_extractor.d_visual()
-    }
-
-    /// Encoder, decoder and head.
-    pub fn encoder_decoder(&self) -> &EncoderDecoder {
-        &self.encoder_decoder
-    }
-
-    /// The losses of a batch with its reports, teacher-forced.
-    pub fn losses(&self, features: &VisualFeatures, targets: &ReportTargets, train: bool) -> ReportLosses {
-        let encoded = self.encode_features(features, train);
-        let length = targets.ids.size()[1] - 1;
-        let inputs = targets.ids.narrow(1, 0, length);
-        let out = self.encoder_decoder.forward_t(&encoded.tokens, &encoded.present, &inputs, train);
-        let next = targets.ids.narrow(1, 1, length).unsqueeze(-1);
-        let nll = -out.log_probs.gather(2, &next, false).squeeze_dim(2);
-        let word = (nll * &targets.kept).sum(Kind::Float) / targets.kept.sum(Kind::Float).clamp_min(1.0);
-        let grounding = match self.region_share(&out.attention, encoded.patches) {
-            Some(share) => {
-                let words = targets.named.sum(Kind::Float);
-                -((share + TINY).log() * &targets.named).sum(Kind::Float) / words.clamp_min(1.0)
-            }
-            None => word.zeros_like(),
-        };
-        ReportLosses { word, grounding }
-    }
-
-    /// Attention over regions, renormalised among them: `[B, T, N]`; `None` without regions.
-    fn region_share(&self, attention: &Tensor, patches: i64) -> Option<Tensor> {
-        let regions = attention.size()[2] - patches;
-        (regions > 0).then(|| {
-            let on_regions = attention.narrow(2, patches, regions);
-            &on_regions / (on_regions.sum_dim_intlist(-1, true, Kind::Float) + TINY)
-        })
-    }
-
-    fn normalised(&self, grey: &Tensor) -> Tensor {
-        let (mean, std) = self.normalisation;
-        let normalised = match self.config.rgb {
-            true => imagenet_channels(grey),
-            false => (grey.to_kind(Kind::Float) / 255.0 - mean) / std,
-        };
-        normalised.to_kind(self.compute)
-    }
+/// Attention over regions, renormalised among them: `[B, T, N]`; `None` without regions.
+fn region_shares(attention: &Tensor, patches: i64) -> Option<Tensor> {
+    let regions = attention.size()[2] - patches;
+    (regions > 0).then(|| {
+        let on_regions = attention.narrow(2, patches, regions);
+        &on_regions / (on_regions.sum_dim_intlist(-1, true, Kind::Float) + EPSILON)
+    })
 }
 
 fn check(config: &ReportModelConfig) -> Result<()> {
@@ -232,10 +210,10 @@ fn check(config: &ReportModelConfig) -> Result<()> {
         return bad(format!("`trunk_depth` = {}; there are 18, 34, 50 and 101", config.trunk_depth));
     }
     if config.lera != Lera::Off && (config.lera_filters < 2 || !config.region_size.is_multiple_of(4)) {
-        return bad("LERA needs `lera_filters` >= 2 and a `region_size` that 4 divides".into());
+        return bad("LERA needs `lera_filters` >= 2 and a `region_size` that is a multiple of 4".into());
     }
     if !config.region_padding && config.region_size < REGION_SIZE_UNPADDED {
-        return bad(format!("without padding the region network needs `region_size` >= {REGION_SIZE_UNPADDED}"));
+        return bad(format!("without padding the region encoder needs `region_size` >= {REGION_SIZE_UNPADDED}"));
     }
     if config.layers < 1 || config.input_size < 32 || config.region_size < 16 {
         return bad("needs `layers` >= 1, `input_size` >= 32 and `region_size` >= 16".into());

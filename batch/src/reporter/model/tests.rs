@@ -9,7 +9,7 @@ use crate::nn::parity_golden::{assert_close, assert_sampled, fill, image, number
 use crate::reporter::model::cpca::Cpca;
 use crate::reporter::model::lera::LesionEnhancement;
 use crate::reporter::model::region_encoder::RegionEncoder;
-use crate::reporter::model::report_model::RegionTensors;
+use crate::reporter::model::visual::RegionInput;
 
 const TOLERANCE: f64 = 1e-4;
 
@@ -44,24 +44,23 @@ fn lesion_enhancement_in_both_forms() {
 }
 
 #[test]
-fn the_literal_form_is_deaf_in_its_patches_and_the_mended_one_is_not() {
-    // Three channels leave one hidden unit, and a layer norm over one value returns its bias.
-    let heard = |kind: Lera| {
+fn the_literal_form_passes_no_gradient_to_its_patches_and_the_mended_one_does() {
+    // Three channels leave one hidden unit; a layer norm over one value returns its bias.
+    let gradient = |kind: Lera| {
         let mut vs = nn::VarStore::new(Device::Cpu);
         let module = LesionEnhancement::new(&vs.root(), 3, 3, kind).unwrap();
         fill(&vs, "", &json!({}));
-        // One layer norm in single precision, times 1/sqrt(epsilon), leaves more than nothing.
+        // Double precision: in single precision a layer norm's rounding error, times 1/sqrt(epsilon), is not small.
         vs.double();
         module.forward_t(&image(12, &[2, 3, 16, 16]).to_kind(Kind::Double), false).sum(Kind::Float).backward();
-        let gradient = vs.variables()["lga2.mlp1.weight"].grad();
-        f64::try_from(gradient.abs().max()).unwrap()
+        f64::try_from(vs.variables()["lga2.mlp1.weight"].grad().abs().max()).unwrap()
     };
-    assert!(heard(Lera::Literal) < 1e-10, "{}", heard(Lera::Literal));
-    assert!(heard(Lera::Mended) > 1e-6, "{}", heard(Lera::Mended));
+    assert!(gradient(Lera::Literal) < 1e-10, "{}", gradient(Lera::Literal));
+    assert!(gradient(Lera::Mended) > 1e-6, "{}", gradient(Lera::Mended));
 }
 
 #[test]
-fn region_network_without_padding() {
+fn region_encoder_without_padding() {
     let config = ReportModelConfig {
         rgb: true,
         region_padding: false,
@@ -72,16 +71,16 @@ fn region_network_without_padding() {
         ..tiny()
     };
     let vs = nn::VarStore::new(Device::Cpu);
-    let network = RegionEncoder::new(&vs.root(), &config, 8);
+    let encoder = RegionEncoder::new(&vs.root(), &config, 8);
     fill(&vs, "", &json!({}));
     let none = |size: &[i64], kind| Tensor::zeros(size, (kind, Device::Cpu));
-    let regions = RegionTensors {
+    let regions = RegionInput {
         crops: none(&[2, 1, 96, 96], Kind::Uint8),
         slots: none(&[2], Kind::Int64),
         present: none(&[1, 2], Kind::Bool),
         classes: none(&[2], Kind::Int64),
-        places: none(&[2, 5], Kind::Float),
+        scored_boxes: none(&[2, 5], Kind::Float),
     };
-    let found = network.forward_t(&image(11, &[2, 3, 96, 96]), &regions, false);
-    assert_close(&values(&found), &numbers(&golden()["region_network"]), TOLERANCE, "region network");
+    let found = encoder.forward_t(&image(11, &[2, 3, 96, 96]), &regions, false);
+    assert_close(&values(&found), &numbers(&golden()["region_network"]), TOLERANCE, "region encoder");
 }

@@ -1,5 +1,5 @@
-//! Patch tokens: the film through a ResNet trunk; in D2R-Net then through CPCA and a 1x1 convolution without bias (the
-//! local embedder) that brings its last level to the width of the source tokens; in R2Gen that level as it is.
+//! Patch tokens: the last level of a ResNet trunk. R2Gen uses it as it is; D2R-Net adds CPCA and a 1x1 convolution without bias
+//! (local embedder) to the width of the source tokens.
 
 use tch::{Kind, Tensor, nn};
 
@@ -8,10 +8,10 @@ use crate::detector::resnet::ResNet;
 use crate::nn::compute_kind::same_convolution;
 use crate::reporter::model::cpca::Cpca;
 
-/// Mean and spread of ImageNet's three channels.
+/// Mean and standard deviation of ImageNet's three channels.
 const IMAGENET: ([f32; 3], [f32; 3]) = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]);
 
-/// The trunk and what follows it; parameters `model.*`, `cpca.*` and `local_embedder`.
+/// Trunk, CPCA and local embedder; parameters `model.*`, `cpca.*` and `local_embedder`.
 #[derive(Debug)]
 pub struct VisualExtractor {
     trunk: ResNet,
@@ -43,9 +43,9 @@ impl VisualExtractor {
         self.d_visual
     }
 
-    /// `films`: f32 or bf16 `[B, 1 or 3, S, S]`, normalised. Returns `[B, (S / 32)^2, d_visual]`.
-    pub fn forward_t(&self, films: &Tensor, train: bool) -> Tensor {
-        let [_, _, _, mut map] = self.trunk.forward_t(films, train);
+    /// `images`: f32 or bf16 `[B, 1 or 3, S, S]`, normalised. Returns `[B, (S / 32)^2, d_visual]`.
+    pub fn forward_t(&self, images: &Tensor, train: bool) -> Tensor {
+        let [_, _, _, mut map] = self.trunk.forward_t(images, train);
         if let Some(cpca) = &self.cpca {
             map = cpca.forward(&map);
         }
@@ -56,7 +56,7 @@ impl VisualExtractor {
     }
 }
 
-/// u8 `[B, 1, S, S]` as three channels, each with ImageNet's mean and spread for it: f32 `[B, 3, S, S]`.
+/// u8 `[B, 1, S, S]` as three channels normalised with ImageNet's statistics: f32 `[B, 3, S, S]`.
 pub fn imagenet_channels(grey: &Tensor) -> Tensor {
     let channels = |values: [f32; 3]| Tensor::from_slice(&values).to_device(grey.device()).view([1, 3, 1, 1]);
     (grey.to_kind(Kind::Float) / 255.0 - channels(IMAGENET.0)) / channels(IMAGENET.1)

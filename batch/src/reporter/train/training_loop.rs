@@ -19,14 +19,14 @@ use crate::config::report::ReportTrainConfig;
 use crate::detector::batches::augment::sample_rng;
 use crate::error::{Error, Result};
 use crate::progress::Progress;
-use crate::reporter::align::alignment::{Alignment, AlignmentLosses, ImageTokens, ReportTexts};
-use crate::reporter::align::text_encoder::Texts;
+use crate::reporter::align::alignment::{Alignment, AlignmentLosses, ImageTokens};
 use crate::reporter::batches::augment::StudyAugment;
-use crate::reporter::batches::collate::{VisualBatch, WordBatch, stack_visuals, stack_words};
-use crate::reporter::batches::collate_text::{TextBatch, stack_texts};
+use crate::reporter::batches::collate::{collate_targets, collate_visuals};
+use crate::reporter::batches::collate_text::collate_texts;
 use crate::reporter::batches::study::{ReportExample, StudyVisual, VisualSpec};
-use crate::reporter::decode::decode_options::DecodeOptions;
-use crate::reporter::model::report_model::{RegionTensors, ReportModel, ReportTargets, VisualFeatures, VisualTensors};
+use crate::reporter::decode::generation_options::GenerationOptions;
+use crate::reporter::model::report_model::ReportModel;
+use crate::reporter::model::visual::VisualFeatures;
 use crate::reporter::train::optimizer::optimizer;
 use crate::reporter::train::running_means::ReportSums;
 use crate::reporter::train::token_weights::WordWeights;
@@ -55,7 +55,7 @@ pub struct ReportTraining<'a> {
     /// Hyper-parameters.
     pub config: &'a ReportTrainConfig,
     /// How validation reports are written; the likeliest word each time unless `config.val_beam` is on.
-    pub decode: DecodeOptions,
+    pub decode: GenerationOptions,
     /// Seed of all random streams.
     pub seed: u64,
     /// Where the model is.
@@ -79,23 +79,6 @@ pub struct ReportOutcome {
     pub model_sha256: String,
     /// The log.
     pub log: Vec<TrainLogRow>,
-}
-
-/// Collated films and regions as the model takes them.
-pub fn visual_tensors(batch: VisualBatch) -> VisualTensors {
-    let VisualBatch { films, crops, slots, present, classes, places } = batch;
-    VisualTensors { films, regions: RegionTensors { crops, slots, present, classes, places } }
-}
-
-/// Collated texts as the alignment takes them.
-fn report_texts(batch: TextBatch) -> ReportTexts {
-    let TextBatch { report_ids, report_kept, sentence_ids, sentence_kept, shares, same } = batch;
-    ReportTexts {
-        reports: Texts { ids: report_ids, kept: report_kept },
-        sentences: Texts { ids: sentence_ids, kept: sentence_kept },
-        shares,
-        same,
-    }
 }
 
 /// Trains `model` in `run`, from its newest checkpoint where there is one. `alignment`: its text encoder and losses, where
@@ -210,20 +193,20 @@ impl<'a> Run<'a> {
         let shown = |(place, &i): (usize, &usize)| changed.get(place).unwrap_or(&job.train[i]);
         let examples: Vec<&ReportExample> = chosen.iter().enumerate().map(shown).collect();
         let visuals: Vec<&StudyVisual> = examples.iter().map(|e| e.visual.as_ref()).collect();
-        let visual = visual_tensors(stack_visuals(&visuals, &job.visual, job.device)?);
-        let WordBatch { ids, kept, named } = stack_words(&examples, job.device)?;
+        let visual = collate_visuals(&visuals, &job.visual, job.device)?;
+        let mut targets = collate_targets(&examples, job.device)?;
         let features = self.model.features(&visual, true);
-        let kept = self.weights.of(kept, &ids);
-        let losses = self.model.losses(&features, &ReportTargets { ids, kept, named }, true);
+        targets.weights = self.weights.of(targets.weights, &targets.ids);
+        let losses = self.model.losses(&features, &targets, true);
         let aligned = self.aligned(&features, &examples)?;
-        let mut total_loss = &losses.word + &losses.grounding * job.config.grounding_weight;
+        let mut total_loss = &losses.token + &losses.grounding * job.config.grounding_weight;
         if self.alignment.is_some() {
             total_loss = total_loss + &aligned.local + &aligned.global;
         }
         self.optimizer.backward(&total_loss)?;
         self.optimizer.clip_value(job.config.clip_value);
         self.optimizer.step(self.lr_factor(total));
-        self.sums.add([&losses.word, &losses.grounding, &aligned.local, &aligned.global]);
+        self.sums.add([&losses.token, &losses.grounding, &aligned.local, &aligned.global]);
         self.state.step += 1;
         self.logged_images += chosen.len() as u64;
         Ok(())
@@ -245,7 +228,7 @@ impl<'a> Run<'a> {
             return Ok(AlignmentLosses { local: zero(), global: zero() });
         };
         let texts: Vec<_> = examples.iter().map(|e| &e.texts).collect();
-        let texts = report_texts(stack_texts(&texts, job.device)?);
+        let texts = collate_texts(&texts, job.device)?;
         let VisualFeatures { patches, regions, present } = features;
         let views = job.visual.views as i64;
         Ok(alignment.losses(&ImageTokens { patches, views, regions, present }, &texts, epoch, true))

@@ -4,10 +4,10 @@ use crate::config::report::Selection;
 use crate::error::Result;
 use crate::eval::text::bleu::bleu;
 use crate::eval::text::label_f1::{MICRO, label_f1};
-use crate::reporter::batches::collate::{WordBatch, stack_visuals, stack_words};
+use crate::reporter::batches::collate::{collate_targets, collate_visuals};
 use crate::reporter::batches::study::{ReportExample, StudyVisual};
-use crate::reporter::model::report_model::{ReportModel, ReportTargets};
-use crate::reporter::train::training_loop::{ReportTraining, visual_tensors};
+use crate::reporter::model::report_model::ReportModel;
+use crate::reporter::train::training_loop::ReportTraining;
 use d2r_contracts::report_labeler::label;
 use tch::Kind;
 
@@ -17,25 +17,25 @@ use tch::Kind;
 /// [`crate::error::Error::Stopped`] when asked to stop; those of writing.
 pub fn score(model: &ReportModel, studies: &[ReportExample], job: &ReportTraining) -> Result<(f64, f64)> {
     let _no_grad = tch::no_grad_guard();
-    let options = if job.config.val_beam { job.decode.clone() } else { job.decode.greedily() };
+    let options = if job.config.val_beam { job.decode.clone() } else { job.decode.greedy() };
     let (mut written, mut references, mut pairs) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut loss, mut words) = (0.0, 0.0);
+    let (mut loss, mut tokens) = (0.0, 0.0);
     for chunk in studies.chunks(job.config.batch_size.max(1)) {
         job.stop.check()?;
         let examples: Vec<&ReportExample> = chunk.iter().collect();
         let visuals: Vec<&StudyVisual> = chunk.iter().map(|e| e.visual.as_ref()).collect();
-        let visual = visual_tensors(stack_visuals(&visuals, &job.visual, job.device)?);
+        let visual = collate_visuals(&visuals, &job.visual, job.device)?;
         for (report, example) in model.generate(&visual, None, &options)?.iter().zip(chunk) {
-            let text = job.vocabulary.decode(&report.words);
+            let text = job.vocabulary.decode(&report.tokens);
             pairs.push((label(&example.reference), label(&text)));
             written.push(text);
             references.push(vec![example.reference.clone()]);
         }
-        let WordBatch { ids, kept, named } = stack_words(&examples, job.device)?;
-        let count = f64::try_from(kept.sum(Kind::Double))?;
-        let losses = model.losses(&model.features(&visual, false), &ReportTargets { ids, kept, named }, false);
-        loss += f64::try_from(losses.word)? * count;
-        words += count;
+        let targets = collate_targets(&examples, job.device)?;
+        let count = f64::try_from(targets.weights.sum(Kind::Double))?;
+        let losses = model.losses(&model.features(&visual, false), &targets, false);
+        loss += f64::try_from(losses.token)? * count;
+        tokens += count;
     }
     let bleu4 = bleu(&written, &references)[3];
     let f1 = label_f1(&pairs, &MICRO, None).f1;
@@ -44,5 +44,5 @@ pub fn score(model: &ReportModel, studies: &[ReportExample], job: &ReportTrainin
         Selection::Bleu4 => bleu4,
         Selection::LabelF1 => f1,
     };
-    Ok((score, loss / f64::max(words, 1.0)))
+    Ok((score, loss / f64::max(tokens, 1.0)))
 }

@@ -8,7 +8,7 @@ use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::reporter::card::load_reporter;
 use crate::reporter::decode::beam_search::beam_search;
-use crate::stages::decoding::decoding;
+use crate::stages::decoding::generation_options;
 use crate::training::checkpoint::{NamedTensors, read_tensors, write_tensors};
 
 /// What to read and write.
@@ -56,14 +56,14 @@ pub fn run(ctx: &Context, args: &Args) -> Result<Vec<usize>> {
     let encoded = network.encode(&features.to_device(ctx.device), &present, false);
     let inputs = ids.narrow(1, 0, shape[1] - 1).to_device(ctx.device);
     let forced = network.forward_t(&encoded, &present, &inputs, false);
-    let options = decoding(ctx, &card.model.vocabulary);
+    let options = generation_options(ctx, &card.model.vocabulary);
     let reports = beam_search(network, &encoded, &present, &options)?;
     let mut beam_ids = vec![0i64; reports.len() * options.max_words];
     let mut beam_logprobs = vec![0f32; beam_ids.len()];
     for (row, report) in reports.iter().enumerate() {
         let start = row * options.max_words;
-        beam_ids[start..start + report.words.len()].copy_from_slice(&report.words);
-        beam_logprobs[start..start + report.words.len()].copy_from_slice(&report.log_probs);
+        beam_ids[start..start + report.tokens.len()].copy_from_slice(&report.tokens);
+        beam_logprobs[start..start + report.tokens.len()].copy_from_slice(&report.log_probs);
     }
     let sums: Vec<f32> = reports.iter().map(|r| r.sum).collect();
     let size = [reports.len() as i64, options.max_words as i64];
@@ -74,7 +74,7 @@ pub fn run(ctx: &Context, args: &Args) -> Result<Vec<usize>> {
         ("beam_sum".to_owned(), Tensor::from_slice(&sums)),
     ];
     write_tensors(&args.out, &out)?;
-    Ok(reports.iter().map(|r| r.words.len()).collect())
+    Ok(reports.iter().map(|r| r.tokens.len()).collect())
 }
 
 fn find<'a>(tensors: &'a NamedTensors, name: &str) -> Option<&'a Tensor> {

@@ -7,10 +7,10 @@ use tch::{Device, Kind, Tensor};
 
 use crate::error::Result;
 use crate::reporter::align::alignment::Alignment;
-use crate::reporter::align::text_encoder::Texts;
+use crate::reporter::align::text_encoder::TextInput;
 use crate::reporter::batches::text_tokens::TextTokens;
 use crate::reporter::card::ReporterCard;
-use crate::reporter::model::report_model::VisualFeatures;
+use crate::reporter::model::visual::VisualFeatures;
 use crate::training::checkpoint::load_strict;
 
 /// The alignment of a finished run.
@@ -29,7 +29,7 @@ impl Similarity {
         let weights = run.join("best").join("alignment.safetensors");
         let Some(config) = card.align.as_ref().filter(|_| weights.is_file()) else { return Ok(None) };
         let text = TextTokens::configured(&config.text.weights, &card.vocabulary)?;
-        let mut alignment = Alignment::new(config, text.rows(), d_visual, device)?;
+        let mut alignment = Alignment::new(config, text.token_count(), d_visual, device)?;
         load_strict(alignment.variables_mut(), &weights)?;
         Ok(Some(Self { alignment, text, longest: config.text.max_tokens.max(0) as usize }))
     }
@@ -52,7 +52,7 @@ impl Similarity {
         let ids = Tensor::f_from_slice(&padded)?.view([-1, width as i64]).to_device(device);
         let of_image: Vec<i64> = sentences.iter().map(|(film, _)| *film as i64).collect();
         let of_image = Tensor::f_from_slice(&of_image)?.to_device(device);
-        let texts = Texts { kept: ids.gt(0), ids };
+        let texts = TextInput { present: ids.gt(0), ids };
         let weights = self.alignment.sentence_weights(&features.regions, &features.present, &texts, &of_image);
         let flat = Vec::<f32>::try_from(weights.to_kind(Kind::Float).to_device(Device::Cpu).reshape([-1]))?;
         Ok(flat.chunks(regions).map(<[f32]>::to_vec).collect())

@@ -13,13 +13,13 @@ use crate::error::{Error, Result};
 use crate::eval::page::gallery::CaseBox;
 use crate::eval::page::overlay::{Overlay, render};
 use crate::lake::atomic_file;
-use crate::reporter::batches::collate::stack_visuals;
+use crate::reporter::batches::collate::collate_visuals;
 use crate::reporter::batches::study::{StudyVisual, box_of};
 use crate::reporter::card::ReporterCard;
-use crate::reporter::decode::generation::Written;
-use crate::reporter::model::report_model::{ReportModel, VisualFeatures};
-use crate::reporter::train::training_loop::visual_tensors;
-use crate::stages::decoding::decoding;
+use crate::reporter::decode::generation::GeneratedReport;
+use crate::reporter::model::report_model::ReportModel;
+use crate::reporter::model::visual::VisualFeatures;
+use crate::stages::decoding::generation_options;
 use crate::stages::report::films::Film;
 use crate::stages::report::report_rows::{FinishedReport, LinkedSentence, Tables};
 use crate::stages::report::similarity::Similarity;
@@ -40,7 +40,7 @@ pub struct Writer<'a> {
 
 /// A report with the places of its sentences and each sentence's weight on each box.
 struct Told<'a> {
-    report: &'a Written,
+    report: &'a GeneratedReport,
     /// Its number among the film's reports.
     number: usize,
     text: String,
@@ -85,13 +85,13 @@ impl Writer<'_> {
     /// Writes about a batch of films.
     pub fn write(&self, films: &[&Film], tables: &mut Tables) -> Result<()> {
         let visuals: Vec<&StudyVisual> = films.iter().map(|f| &f.visual).collect();
-        let batch = visual_tensors(stack_visuals(&visuals, &self.card.model.visual, self.ctx.device)?);
+        let batch = collate_visuals(&visuals, &self.card.model.visual, self.ctx.device)?;
         let _no_grad = tch::no_grad_guard();
         let features = self.model.features(&batch, false);
-        let mirrored = self.model.mirror_image(&batch, self.swapped_tokens.as_deref());
+        let mirrored = self.model.flipped_input(&batch, self.swapped_tokens.as_deref());
         let keys: Vec<u64> = films.iter().map(|f| key(&f.image.image_id)).collect();
-        let options = decoding(self.ctx, &self.card.model.vocabulary);
-        let reports = self.model.write(&features, mirrored.as_ref(), &options, &keys)?;
+        let options = generation_options(self.ctx, &self.card.model.vocabulary);
+        let reports = self.model.generate_from(&features, mirrored.as_ref(), &options, &keys)?;
         let mut told: Vec<(usize, Told)> = Vec::new();
         for (film, reports) in reports.iter().enumerate() {
             told.extend(reports.iter().enumerate().map(|(number, report)| (film, self.told(report, number))));
@@ -109,8 +109,8 @@ impl Writer<'_> {
     }
 
     /// Text and sentences of a report; weights by attention.
-    fn told<'r>(&self, report: &'r Written, number: usize) -> Told<'r> {
-        let text = self.card.model.vocabulary.decode(&report.words);
+    fn told<'r>(&self, report: &'r GeneratedReport, number: usize) -> Told<'r> {
+        let text = self.card.model.vocabulary.decode(&report.tokens);
         let spans = sentences(&text);
         let weights = spans.iter().map(|span| sentence_weights(&report.attention[words_of(span, report)])).collect();
         Told { report, number, text, spans, weights }
@@ -166,8 +166,8 @@ impl Writer<'_> {
 }
 
 /// The places of a sentence's words among a report's, which attention and log-probabilities have one entry each for.
-fn words_of(span: &SentenceSpan, report: &Written) -> Range<usize> {
-    let words = report.words.len().min(report.attention.len());
+fn words_of(span: &SentenceSpan, report: &GeneratedReport) -> Range<usize> {
+    let words = report.tokens.len().min(report.attention.len());
     span.tokens.start.min(words)..span.tokens.end.min(words)
 }
 

@@ -24,14 +24,12 @@ use crate::preview_model::distill::batch::PreviewExample;
 use crate::preview_model::distill::targets::TargetBox;
 use crate::preview_model::distill::training_loop::{Distillation, Pair, distill};
 use crate::preview_model::model::preview_model::PreviewModel;
-use crate::reporter::batches::collate::stack_visuals;
+use crate::reporter::batches::collate::collate_visuals;
 use crate::reporter::batches::study::{ReportExample, StudyVisual, box_of, study_visual};
 use crate::reporter::batches::text_tokens::EncodedTexts;
 use crate::reporter::card::{ReporterCard, load_reporter};
-use crate::reporter::decode::beam_search::DecodeOptions as Decoding;
 use crate::reporter::model::report_model::ReportModel;
-use crate::reporter::train::training_loop::visual_tensors;
-use crate::stages::decoding::{decoding, swapped_tokens};
+use crate::stages::decoding::{generation_options, swapped_tokens};
 use crate::stages::train::reporter::{accepted, examples};
 use crate::stages::work_key::work_key;
 use crate::training::model_card::ModelCard;
@@ -92,7 +90,7 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
     let job = Distillation {
         teacher: &teacher,
         visual: card.model.visual,
-        same_frame: card.model.visual.film.fit == student_card.input.fit,
+        same_frame: card.model.visual.image.fit == student_card.input.fit,
         train: &training,
         validation: &validation,
         config: &config.train,
@@ -249,19 +247,19 @@ impl Source<'_> {
     /// What the teacher writes about the training films.
     fn teacher_texts(&self, studies: &[ReportExample]) -> Result<Vec<Vec<i64>>> {
         let (ctx, card) = (self.ctx, &self.card.model);
-        let options: Decoding = decoding(ctx, &card.vocabulary);
+        let options = generation_options(ctx, &card.vocabulary);
         let mirrored = swapped_tokens(ctx, &card.vocabulary)?;
         let task = ctx.progress.task("teacher's reports", studies.len() as u64, "films");
         let mut texts = Vec::with_capacity(studies.len());
         for chunk in studies.chunks(ctx.config.generate.batch_size.max(1)) {
             ctx.stop.check()?;
             let visuals: Vec<&StudyVisual> = chunk.iter().map(|s| s.visual.as_ref()).collect();
-            let batch = visual_tensors(stack_visuals(&visuals, &card.visual, ctx.device)?);
+            let batch = collate_visuals(&visuals, &card.visual, ctx.device)?;
             for (report, study) in self.teacher.generate(&batch, mirrored.as_deref(), &options)?.into_iter().zip(chunk)
             {
                 let contradicts = !study.reference.is_empty()
-                    && contradicts(&card.vocabulary.decode(&report.words), &study.reference);
-                texts.push(if contradicts { Vec::new() } else { [&[0], report.words.as_slice(), &[0]].concat() });
+                    && contradicts(&card.vocabulary.decode(&report.tokens), &study.reference);
+                texts.push(if contradicts { Vec::new() } else { [&[0], report.tokens.as_slice(), &[0]].concat() });
             }
             task.advance(chunk.len() as u64);
         }

@@ -25,7 +25,7 @@ use crate::reporter::batches::study::{NamedRegions, ReportExample, VisualSpec, b
 use crate::reporter::batches::text_tokens::{EncodedTexts, TextTokens};
 use crate::reporter::card::{ReporterCard, new_model, visual_spec};
 use crate::reporter::train::training_loop::{ReportTraining, train};
-use crate::stages::decoding::decoding;
+use crate::stages::decoding::generation_options;
 use crate::stages::work_key::work_key;
 use crate::training::model_card::ModelCard;
 use crate::training::run_dir::RunDir;
@@ -103,7 +103,7 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
         vocabulary: &card.vocabulary,
         visual: card.visual,
         config: &config.train,
-        decode: decoding(ctx, &card.vocabulary),
+        decode: generation_options(ctx, &card.vocabulary),
         seed: ctx.config.run.seed,
         device: ctx.device,
         progress: ctx.progress,
@@ -174,7 +174,7 @@ fn text_tokens(ctx: &Context, vocabulary: &Vocabulary) -> Result<Option<TextToke
 /// A fresh alignment, its text encoder imported where weights are configured.
 fn new_alignment(ctx: &Context, text: &TextTokens, d_visual: i64) -> Result<Alignment> {
     let config = &ctx.config.report.align;
-    let mut alignment = Alignment::new(config, text.rows(), d_visual, ctx.device)?;
+    let mut alignment = Alignment::new(config, text.token_count(), d_visual, ctx.device)?;
     if !config.text.weights.is_empty() {
         let path = Path::new(&config.text.weights).join("model.safetensors");
         import_text_encoder(&mut alignment, &path)?;

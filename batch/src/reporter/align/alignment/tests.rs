@@ -29,8 +29,8 @@ fn texts() -> ReportTexts {
     let (reports, sentences) =
         (ids(&[10, 1, 2, 11, 10, 3, 11, 0, 10, 4, 5, 11], 4), ids(&[10, 1, 11, 10, 3, 11, 10, 5, 11], 3));
     ReportTexts {
-        reports: Texts { kept: all(&reports), ids: reports },
-        sentences: Texts { kept: all(&sentences), ids: sentences },
+        reports: TextInput { present: all(&reports), ids: reports },
+        sentences: TextInput { present: all(&sentences), ids: sentences },
         shares: Tensor::from_slice(&[1f32, 0.0, 0.0, 0.0, 1.0, 0.0, 0.5, 0.0, 0.5]).view([3, 3]),
         same: Tensor::zeros([3, 3], (Kind::Bool, Device::Cpu)),
     }

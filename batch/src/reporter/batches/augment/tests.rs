@@ -1,4 +1,4 @@
-//! Pixels, boxes and words of an augmented study say the same as before.
+//! Pixels, boxes and text of an augmented study stay consistent.
 
 use d2r_contracts::radiograph::Radiograph;
 use d2r_contracts::tables::LesionRow;
@@ -7,18 +7,18 @@ use super::*;
 use crate::detector::batches::augment::sample_rng;
 use crate::reporter::batches::study::study_visual;
 
-const STILL: AugmentConfig =
+const OFF: AugmentConfig =
     AugmentConfig { scale: 0.0, shift: 0.0, hflip: false, brightness: 0.0, contrast: 0.0, gamma: 0.0, noise: 0.0 };
-const SIDE: u32 = 64;
+const SIZE: u32 = 64;
 
-/// A film, wider than high, with one bright square near its left edge, and a report that says so.
+/// A 160 x 96 image with one bright square near its left edge, and a report that names it.
 fn study() -> (ReportExample, VisualSpec, Vocabulary) {
     let (width, height) = (160u32, 96u32);
     let mut pixels = vec![10u8; (width * height) as usize];
     for y in 30..60 {
         pixels[y * width as usize + 20..y * width as usize + 52].fill(250);
     }
-    let film = Radiograph::new(width, height, pixels).unwrap();
+    let radiograph = Radiograph::new(width, height, pixels).unwrap();
     let row = |box_id: &str, [x_min, y_min, x_max, y_max]: [f32; 4], score| LesionRow {
         image_id: "i".into(),
         box_id: box_id.into(),
@@ -42,8 +42,8 @@ fn study() -> (ReportExample, VisualSpec, Vocabulary) {
         model_sha256: None,
     };
     let lesions = [row("a", [1.0, 1.0, 12.0, 12.0], 0.9), row("b", [20.0, 30.0, 52.0, 60.0], 0.8)];
-    let spec = VisualSpec::new(SIDE, 4, 16, 0.0);
-    let (visual, _) = study_visual(&film, &lesions, &spec);
+    let spec = VisualSpec::new(SIZE, 4, 16, 0.0);
+    let (visual, _) = study_visual(&radiograph, &lesions, &spec);
     let text = "there is a nodule in the right lung . the left lung is clear .";
     let vocabulary = Vocabulary::build([text].into_iter(), 1);
     let tokens = TextTokens::words(&vocabulary);
@@ -58,19 +58,20 @@ fn study() -> (ReportExample, VisualSpec, Vocabulary) {
     (example, spec, vocabulary)
 }
 
-fn augmented(config: &AugmentConfig, place: u64) -> ReportExample {
+fn augmented(config: &AugmentConfig, index: u64) -> ReportExample {
     let (example, spec, vocabulary) = study();
     let tokens = TextTokens::words(&vocabulary);
     let augment = StudyAugment::new(config, spec, &vocabulary, Some(&tokens)).unwrap().unwrap();
-    augment.apply(&example, &mut sample_rng(4, 0, place))
+    augment.apply(&example, &mut sample_rng(4, 0, index))
 }
 
-/// The bright square's middle, as shares of the film.
-fn brightest(visual: &StudyVisual) -> (f32, f32) {
-    let lit: Vec<usize> = (0..visual.film.len()).filter(|&i| visual.film[i] > 180).collect();
-    let mean = |of: &dyn Fn(usize) -> usize| lit.iter().map(|&i| of(i) as f32 + 0.5).sum::<f32>() / lit.len() as f32;
+/// The bright square's centre, as shares of the image.
+fn bright_centre(visual: &StudyVisual) -> (f32, f32) {
+    let bright: Vec<usize> = (0..visual.pixels.len()).filter(|&i| visual.pixels[i] > 180).collect();
+    let mean =
+        |of: &dyn Fn(usize) -> usize| bright.iter().map(|&i| of(i) as f32 + 0.5).sum::<f32>() / bright.len() as f32;
     let LetterboxShares { scale, pad } = shares(&visual.letterbox);
-    let (x, y) = (mean(&|i| i % SIDE as usize), mean(&|i| i / SIDE as usize));
+    let (x, y) = (mean(&|i| i % SIZE as usize), mean(&|i| i / SIZE as usize));
     ((x - pad.0) / scale.0, (y - pad.1) / scale.1)
 }
 
@@ -85,32 +86,32 @@ fn shares(l: &Letterbox) -> LetterboxShares {
 }
 
 #[test]
-fn nothing_to_change_is_no_augmentation() {
+fn a_configuration_without_changes_is_no_augmentation() {
     let (_, spec, vocabulary) = study();
-    assert!(StudyAugment::new(&STILL, spec, &vocabulary, None).unwrap().is_none());
+    assert!(StudyAugment::new(&OFF, spec, &vocabulary, None).unwrap().is_none());
 }
 
 #[test]
-fn boxes_go_where_their_pixels_go() {
-    let config = AugmentConfig { scale: 0.1, shift: 0.05, hflip: true, ..STILL };
-    for place in 0..12 {
-        let changed = augmented(&config, place);
+fn boxes_follow_their_pixels() {
+    let config = AugmentConfig { scale: 0.1, shift: 0.05, hflip: true, ..OFF };
+    for index in 0..12 {
+        let changed = augmented(&config, index);
         let region = changed.visual.regions.last().unwrap();
-        let (x, y) = brightest(&changed.visual);
-        let [_, bx, by, ..] = region.place;
-        assert!((x - bx).abs() < 0.03 && (y - by).abs() < 0.04, "({x}, {y}) and {:?}", region.place);
+        let (x, y) = bright_centre(&changed.visual);
+        let [_, box_x, box_y, ..] = region.scored_box;
+        assert!((x - box_x).abs() < 0.03 && (y - box_y).abs() < 0.04, "({x}, {y}) and {:?}", region.scored_box);
     }
 }
 
 #[test]
-fn a_mirrored_film_has_mirrored_crops_and_swapped_sides() {
-    let config = AugmentConfig { hflip: true, ..STILL };
+fn a_flipped_image_has_flipped_crops_and_swapped_laterality() {
+    let config = AugmentConfig { hflip: true, ..OFF };
     let (before, _, vocabulary) = study();
     let (mut flipped, mut kept) = (0, 0);
-    for place in 0..12 {
-        let changed = augmented(&config, place);
+    for index in 0..12 {
+        let changed = augmented(&config, index);
         let text = vocabulary.decode(&changed.ids);
-        if changed.visual.regions[1].place[1] > 0.5 {
+        if changed.visual.regions[1].scored_box[1] > 0.5 {
             flipped += 1;
             assert_eq!(text, "there is a nodule in the left lung . the right lung is clear .");
             assert_eq!(changed.reference, text);
@@ -129,23 +130,23 @@ fn a_mirrored_film_has_mirrored_crops_and_swapped_sides() {
 }
 
 #[test]
-fn a_region_that_leaves_is_named_no_more() {
-    let config = AugmentConfig { shift: 0.45, ..STILL };
-    let (mut left, mut renumbered) = (0, 0);
-    for place in 0..40 {
-        let changed = augmented(&config, place);
+fn a_region_that_leaves_the_image_is_no_longer_named() {
+    let config = AugmentConfig { shift: 0.45, ..OFF };
+    let (mut dropped, mut renumbered) = (0, 0);
+    for index in 0..40 {
+        let changed = augmented(&config, index);
         let regions = changed.visual.regions.len();
         assert!(changed.named.iter().all(|n| n.regions.iter().all(|&r| r < regions)));
-        left += usize::from(changed.named.is_empty());
+        dropped += usize::from(changed.named.is_empty());
         renumbered += usize::from(changed.named.first().is_some_and(|n| n.regions == [0]));
     }
-    assert!(left > 0 && renumbered > 0, "{left} {renumbered}");
+    assert!(dropped > 0 && renumbered > 0, "{dropped} {renumbered}");
 }
 
 #[test]
-fn one_side_alone_cannot_be_mirrored() {
+fn a_vocabulary_with_one_laterality_cannot_be_flipped() {
     let (_, spec, _) = study();
-    let lonely = Vocabulary::build(["a nodule in the left lung ."].into_iter(), 1);
-    let config = AugmentConfig { hflip: true, ..STILL };
-    assert_eq!(StudyAugment::new(&config, spec, &lonely, None).unwrap_err().exit().code(), 78);
+    let one_sided = Vocabulary::build(["a nodule in the left lung ."].into_iter(), 1);
+    let config = AugmentConfig { hflip: true, ..OFF };
+    assert_eq!(StudyAugment::new(&config, spec, &one_sided, None).unwrap_err().exit().code(), 78);
 }

@@ -1,5 +1,5 @@
-//! Parity with `tests/python/golden/r2gen.py` (equations in double precision, nothing kept or fused), and of our
-//! shortcuts with the long way round.
+//! Parity with `tests/python/golden/r2gen.py` (equations in double precision, without caches or fused layers), and of cached with
+//! teacher-forced decoding.
 
 use std::collections::BTreeMap;
 
@@ -7,19 +7,16 @@ use serde::Deserialize;
 
 use super::*;
 use crate::nn::attention::MultiHeadAttention;
-use crate::reporter::decode::beam_search::beam_search;
-use crate::reporter::decode::decode_options::DecodeOptions;
-use crate::reporter::decode::finished_reports::Hypothesis;
 use crate::reporter::model::conditional_norm::{ConditionalNorm, FusedModulation, StdNorm};
 
 const EXACT: f64 = 2e-6;
 pub(crate) const KERNEL: f64 = 1e-5;
 pub(crate) const SUMS: f64 = 1e-4;
-const WORDS: i64 = 51;
+const TOKENS: i64 = 51;
 const VISUAL: i64 = 16;
 
 #[derive(Deserialize)]
-struct Golden {
+pub(crate) struct Golden {
     norm: Vec<f64>,
     conditional_norm: Vec<f64>,
     attention: Vec<f64>,
@@ -29,17 +26,17 @@ struct Golden {
     log_probs: Vec<f64>,
     cross_attention: Vec<f64>,
     loss: f64,
-    beam3: Vec<GoldenReport>,
-    greedy: Vec<GoldenReport>,
+    pub(crate) beam3: Vec<GoldenReport>,
+    pub(crate) greedy: Vec<GoldenReport>,
 }
 
 #[derive(Deserialize)]
-struct GoldenReport {
-    words: Vec<i64>,
-    sum: f64,
+pub(crate) struct GoldenReport {
+    pub(crate) words: Vec<i64>,
+    pub(crate) sum: f64,
 }
 
-fn golden() -> Golden {
+pub(crate) fn golden() -> Golden {
     serde_json::from_str(include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/golden/reporter/r2gen.json"))).unwrap()
 }
 
@@ -64,7 +61,7 @@ fn config(memory_slots: i64) -> ReportModelConfig {
 
 fn build(config: &ReportModelConfig) -> (nn::VarStore, EncoderDecoder) {
     let vs = nn::VarStore::new(Device::Cpu);
-    let model = EncoderDecoder::new(&(vs.root() / "encoder_decoder"), config, VISUAL, WORDS);
+    let model = EncoderDecoder::new(&(vs.root() / "encoder_decoder"), config, VISUAL, TOKENS);
     (vs, model)
 }
 
@@ -125,7 +122,7 @@ pub(crate) fn report_ids() -> Tensor {
     Tensor::from_slice(&ids).view([2, 12])
 }
 
-fn word_vectors() -> Tensor {
+fn token_vectors() -> Tensor {
     Tensor::from_slice(&uniform(1002, 12 * 32)).view([1, 12, 32])
 }
 
@@ -135,10 +132,6 @@ pub(crate) fn assert_close(what: &str, ours: &Tensor, expected: &[f64], toleranc
     for (i, (a, b)) in ours.iter().zip(expected).enumerate() {
         assert!((a - b).abs() <= tolerance * b.abs().max(1.0), "{what}[{i}]: {a} against {b}");
     }
-}
-
-fn options(beam_size: usize) -> DecodeOptions {
-    DecodeOptions::beam(beam_size, 12)
 }
 
 #[test]
@@ -161,16 +154,16 @@ fn parameter_names_are_r2gens() {
     ] {
         assert!(names.iter().any(|n| n == name), "{name} is missing");
     }
-    assert!(names.iter().all(|n| !n.contains("__")), "a name was taken twice");
+    assert!(names.iter().all(|n| !n.contains("__")), "a name is used twice");
 }
 
 #[test]
 fn norms_equal_the_equations() {
     let (_, _, parameters) = golden_model();
     let norm = piece("encoder_decoder.model.encoder.norm.", &parameters, |p| StdNorm::new(p, 32));
-    assert_close("norm", &norm.forward(&word_vectors()).narrow(1, 0, 2), &golden().norm, EXACT);
-    let biased = word_vectors().layer_norm([32], None::<Tensor>, None::<Tensor>, 1e-6, false);
-    let ours = StdNorm::new(&nn::VarStore::new(Device::Cpu).root(), 32).forward(&word_vectors());
+    assert_close("norm", &norm.forward(&token_vectors()).narrow(1, 0, 2), &golden().norm, EXACT);
+    let biased = token_vectors().layer_norm([32], None::<Tensor>, None::<Tensor>, 1e-6, false);
+    let ours = StdNorm::new(&nn::VarStore::new(Device::Cpu).root(), 32).forward(&token_vectors());
     assert!(f64::try_from((biased - ours).abs().max()).unwrap() > 1e-3, "libtorch's layer_norm is another norm");
 }
 
@@ -189,7 +182,7 @@ fn a_constant_row_has_a_finite_norm_and_gradient() {
 fn memory_and_conditional_norm_equal_the_equations() {
     let (_, model, parameters) = golden_model();
     let memory = model.memory.as_ref().unwrap();
-    let (states, last) = memory.read(&word_vectors(), memory.start(1), false);
+    let (states, last) = memory.read(&token_vectors(), memory.start(1), false);
     for (t, expected) in golden().memory {
         let t: i64 = t.parse().unwrap();
         assert_close("memory", &states.select(1, t - 1), &expected, KERNEL);
@@ -198,7 +191,7 @@ fn memory_and_conditional_norm_equal_the_equations() {
     let prefix = "encoder_decoder.model.decoder.layers.1.sublayer.2.norm.";
     let norm = piece(prefix, &parameters, |p| ConditionalNorm::new(p, 32, 3));
     let modulation = FusedModulation::new([&norm].into_iter()).unwrap().forward(&states);
-    let out = norm.norm.scaled(&word_vectors(), modulation.first());
+    let out = norm.norm.scaled(&token_vectors(), modulation.first());
     assert_close("conditional norm", &out.narrow(1, 10, 2), &golden().conditional_norm, KERNEL);
 }
 
@@ -207,10 +200,10 @@ fn attention_equals_the_equations() {
     let (_, _, parameters) = golden_model();
     let prefix = "encoder_decoder.model.encoder.layers.0.self_attn.";
     let attention = piece(prefix, &parameters, |p| MultiHeadAttention::new(p, 32, 4, 0.0));
-    let words = word_vectors();
-    let seen = Tensor::ones([4, 12], (Kind::Bool, Device::Cpu)).tril(0);
+    let tokens = token_vectors();
+    let causal = Tensor::ones([4, 12], (Kind::Bool, Device::Cpu)).tril(0);
     let (out, weights) =
-        attention.attend(&words.narrow(1, 0, 4), &attention.keys_and_values(&words), Some(&seen), false);
+        attention.attend(&tokens.narrow(1, 0, 4), &attention.keys_and_values(&tokens), Some(&causal), false);
     assert_close("attention", &out, &golden().attention, KERNEL);
     assert_close("weights", &weights.select(2, 3), &golden().attention_weights, EXACT);
 }
@@ -221,7 +214,7 @@ fn teacher_forcing_equals_the_equations() {
     let (tokens, present) = tokens();
     let ids = report_ids();
     let encoded = model.encode(&tokens, &present, false);
-    // Absent tokens are never looked at; the equations give them values all the same.
+    // The equations give absent tokens values too; attention ignores them.
     assert_close("encoded", &encoded, &golden().encoded, KERNEL);
     let out = model.forward_t(&encoded, &present, &ids.narrow(1, 0, 11), false);
     assert_close("log-probabilities", &out.log_probs, &golden().log_probs, KERNEL);
@@ -244,21 +237,6 @@ fn absent_tokens_do_not_matter() {
     assert!(difference < EXACT, "{difference}");
 }
 
-#[test]
-fn written_reports_equal_the_published_search() {
-    let (_, model, _) = golden_model();
-    let (tokens, present) = tokens();
-    let encoded = model.encode(&tokens, &present, false);
-    for (width, expected) in [(3, golden().beam3), (1, golden().greedy)] {
-        let reports = beam_search(&model, &encoded, &present, &options(width)).unwrap();
-        for (ours, golden) in reports.iter().zip(&expected) {
-            assert_eq!(ours.words, golden.words, "beam {width}");
-            assert!((f64::from(ours.sum) - golden.sum).abs() < SUMS, "{} against {}", ours.sum, golden.sum);
-            assert_eq!(ours.ended, golden.words.len() < 12);
-        }
-    }
-}
-
 pub(crate) fn random_model(seed: i64, slots: i64) -> (nn::VarStore, EncoderDecoder, Tensor, Tensor) {
     tch::manual_seed(seed);
     let (vs, model) = build(&config(slots));
@@ -273,110 +251,20 @@ pub(crate) fn random_model(seed: i64, slots: i64) -> (nn::VarStore, EncoderDecod
 }
 
 #[test]
-fn word_by_word_equals_the_whole_prefix_again() {
+fn token_by_token_decoding_equals_teacher_forcing() {
     for (seed, slots) in [(1, 3), (2, 0)] {
         let (_vs, model, encoded, present) = random_model(seed, slots);
         let _no_grad = tch::no_grad_guard();
         let mut state = model.begin(&encoded, &present);
         let mut prefix = Tensor::zeros([5, 1], (Kind::Int64, Device::Cpu));
         for _ in 0..10 {
-            let step = model.step(&mut state, &prefix.select(1, -1));
+            let step = state.step(&prefix.select(1, -1));
             let whole = model.forward_t(&encoded, &present, &prefix, false).log_probs.select(1, -1);
             let difference = f64::try_from((&step - &whole).abs().max()).unwrap();
             assert!(difference < KERNEL, "{difference}");
-            let word = step.narrow(1, 1, WORDS - 1).argmax(1, false) + 1;
-            assert!(word.equal(&(whole.narrow(1, 1, WORDS - 1).argmax(1, false) + 1)));
-            prefix = Tensor::cat(&[prefix, word.unsqueeze(1)], 1);
+            let token = step.narrow(1, 1, TOKENS - 1).argmax(1, false) + 1;
+            assert!(token.equal(&(whole.narrow(1, 1, TOKENS - 1).argmax(1, false) + 1)));
+            prefix = Tensor::cat(&[prefix, token.unsqueeze(1)], 1);
         }
     }
-}
-
-fn run(seed: i64, slots: i64, options: &DecodeOptions) -> Vec<Hypothesis> {
-    let (_vs, model, encoded, present) = random_model(seed, slots);
-    beam_search(&model, &encoded, &present, options).unwrap()
-}
-
-#[test]
-fn stopping_early_changes_nothing() {
-    let mut shorter = 0;
-    for seed in 0..20 {
-        for width in [1, 2, 3, 5] {
-            let slots = if seed % 2 == 0 { 3 } else { 0 };
-            let (early, full) = (
-                run(seed, slots, &options(width)),
-                run(seed, slots, &DecodeOptions { early_stop: false, ..options(width) }),
-            );
-            for (a, b) in early.iter().zip(&full) {
-                assert_eq!(a.words, b.words, "seed {seed}, beam {width}");
-                assert!((a.sum - b.sum).abs() < 1e-5);
-                shorter += usize::from(a.ended);
-            }
-        }
-    }
-    assert!(shorter > 20, "the models must end some reports for the test to mean something");
-}
-
-#[test]
-fn beam_one_is_greedy() {
-    for seed in 0..5 {
-        let (_vs, model, encoded, present) = random_model(seed, 3);
-        let _no_grad = tch::no_grad_guard();
-        let written = beam_search(&model, &encoded, &present, &options(1)).unwrap();
-        for (row, report) in written.iter().enumerate() {
-            let row_of = |t: &Tensor| t.narrow(0, row as i64, 1);
-            let mut ids = vec![0i64];
-            let mut sum = 0.0;
-            loop {
-                let prefix = Tensor::from_slice(&ids).unsqueeze(0);
-                let out = model.forward_t(&row_of(&encoded), &row_of(&present), &prefix, false).log_probs.get(0);
-                let (best, word) = out.get(-1).max_dim(0, false);
-                sum += f32::try_from(best).unwrap();
-                ids.push(i64::try_from(word).unwrap());
-                if ids.last() == Some(&0) || ids.len() == 13 {
-                    break;
-                }
-            }
-            assert!((report.sum - sum).abs() < 1e-4);
-            let words: Vec<i64> = ids.into_iter().filter(|&w| w > 0).collect();
-            assert_eq!(report.words, words);
-            assert_eq!(report.log_probs.len(), words.len());
-        }
-    }
-}
-
-#[test]
-fn blocked_ngrams_and_banned_words_are_never_written() {
-    for seed in 0..6 {
-        let free = run(seed, 3, &options(2));
-        let banned = free.iter().find_map(|r| r.words.first().copied()).unwrap_or(7);
-        for n in [1, 2, 3] {
-            let blocked = run(seed, 3, &DecodeOptions { block_ngram: n, banned: vec![vec![banned]], ..options(2) });
-            for report in blocked {
-                assert!(!report.words.contains(&banned));
-                let mut grams: Vec<&[i64]> = report.words.windows(n).collect();
-                let all = grams.len();
-                grams.sort_unstable();
-                grams.dedup();
-                assert_eq!(grams.len(), all, "{:?} repeats", report.words);
-            }
-        }
-    }
-}
-
-#[test]
-fn a_broken_model_is_an_error_and_no_images_are_no_reports() {
-    let (vs, model, encoded, present) = random_model(3, 3);
-    let none = encoded.narrow(0, 0, 0);
-    assert!(beam_search(&model, &none, &present.narrow(0, 0, 0), &options(3)).unwrap().is_empty());
-    let nan = &encoded * f64::NAN;
-    let error = beam_search(&model, &nan, &present, &options(3)).unwrap_err();
-    assert!(error.to_string().contains("the encoder's output is not finite"), "{error}");
-    {
-        let _no_grad = tch::no_grad_guard();
-        let _ = vs.variables()["encoder_decoder.logit.weight"].get(4).fill_(f64::NAN);
-    }
-    let error = beam_search(&model, &encoded, &present, &options(3)).unwrap_err();
-    assert!(error.to_string().contains("log-probability of word 1"), "{error}");
-    let too_wide = run(1, 3, &DecodeOptions { beam_size: 80, ..options(1) });
-    assert_eq!(too_wide.len(), 5);
 }

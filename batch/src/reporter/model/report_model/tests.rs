@@ -1,11 +1,11 @@
-//! The whole model on random films: no box, as many boxes as there are places, training and writing.
+//! The whole model on random images: without regions, with all slots taken, training and generation.
 
 use super::*;
-use crate::reporter::decode::decode_options::{DecodeOptions, Method};
-use crate::reporter::decode::generation::Written;
+use crate::reporter::decode::generation::GeneratedReport;
+use crate::reporter::decode::generation_options::{GenerationOptions, Method};
 use crate::reporter::decode::test_time_augmentation::FlippedInput;
 
-const WORDS: i64 = 12;
+const TOKENS: i64 = 12;
 
 fn config() -> ReportModelConfig {
     ReportModelConfig::small()
@@ -13,53 +13,53 @@ fn config() -> ReportModelConfig {
 
 fn model(config: &ReportModelConfig) -> ReportModel {
     tch::manual_seed(5);
-    ReportModel::new(config, WORDS, (0.449, 0.226), Device::Cpu).unwrap()
+    ReportModel::new(config, TOKENS, (0.449, 0.226), Device::Cpu).unwrap()
 }
 
-/// One film per entry, with so many regions.
-fn visual(regions: &[usize]) -> VisualTensors {
+/// One image per entry, with so many regions.
+fn visual(regions: &[usize]) -> VisualInput {
     tch::manual_seed(9);
     let batch = regions.len() as i64;
-    let per_film = regions.iter().copied().max().unwrap_or(0) as i64;
+    let per_image = regions.iter().copied().max().unwrap_or(0) as i64;
     let count = regions.iter().sum::<usize>() as i64;
     let mut slots = Vec::new();
-    let mut present = vec![false; (batch * per_film) as usize];
+    let mut present = vec![false; (batch * per_image) as usize];
     for (row, &n) in regions.iter().enumerate() {
-        for place in 0..n {
-            let slot = row as i64 * per_film + place as i64;
+        for index in 0..n {
+            let slot = row as i64 * per_image + index as i64;
             slots.push(slot);
             present[slot as usize] = true;
         }
     }
-    VisualTensors {
-        films: Tensor::randint(256, [batch, 1, 64, 64], (Kind::Uint8, Device::Cpu)),
-        regions: RegionTensors {
+    VisualInput {
+        images: Tensor::randint(256, [batch, 1, 64, 64], (Kind::Uint8, Device::Cpu)),
+        regions: RegionInput {
             crops: Tensor::randint(256, [count, 1, 32, 32], (Kind::Uint8, Device::Cpu)),
             slots: Tensor::from_slice(&slots),
-            present: Tensor::from_slice(&present).view([batch, per_film]),
+            present: Tensor::from_slice(&present).view([batch, per_image]),
             classes: Tensor::randint(22, [count], (Kind::Int64, Device::Cpu)),
-            places: Tensor::rand([count, 5], (Kind::Float, Device::Cpu)),
+            scored_boxes: Tensor::rand([count, 5], (Kind::Float, Device::Cpu)),
         },
     }
 }
 
-fn options(beam_size: usize) -> DecodeOptions {
-    DecodeOptions { banned: vec![vec![3]], ..DecodeOptions::beam(beam_size, 9) }
+fn options(beam_size: usize) -> GenerationOptions {
+    GenerationOptions { banned: vec![vec![3]], ..GenerationOptions::beam(beam_size, 9) }
 }
 
 #[test]
-fn films_without_boxes_with_some_and_with_all_places_taken_get_reports() {
+fn images_with_no_some_and_all_region_slots_taken_get_reports() {
     let model = model(&config());
     for regions in [vec![0], vec![0, 0], vec![0, 3, 1], vec![3, 3]] {
         for beam in [1, 3] {
-            let written = model.generate(&visual(&regions), None, &options(beam)).unwrap();
-            assert_eq!(written.len(), regions.len());
-            for (report, &n) in written.iter().zip(&regions) {
-                assert_eq!(report.attention.len(), report.words.len());
-                for word in &report.attention {
-                    assert_eq!(word.len(), n);
-                    let total: f32 = word.iter().sum();
-                    assert!(total <= 1.0 + 1e-5 && word.iter().all(|&w| w >= 0.0), "{word:?}");
+            let reports = model.generate(&visual(&regions), None, &options(beam)).unwrap();
+            assert_eq!(reports.len(), regions.len());
+            for (report, &n) in reports.iter().zip(&regions) {
+                assert_eq!(report.attention.len(), report.tokens.len());
+                for of_token in &report.attention {
+                    assert_eq!(of_token.len(), n);
+                    let total: f32 = of_token.iter().sum();
+                    assert!(total <= 1.0 + 1e-5 && of_token.iter().all(|&w| w >= 0.0), "{of_token:?}");
                     assert!(n == 0 || total > 0.0);
                 }
             }
@@ -68,51 +68,55 @@ fn films_without_boxes_with_some_and_with_all_places_taken_get_reports() {
 }
 
 #[test]
-fn a_film_is_described_the_same_in_any_company() {
+fn a_report_does_not_depend_on_the_rest_of_the_batch() {
     let model = model(&config());
     let alone = visual(&[3]);
-    let among = visual(&[3, 1]);
-    // The first film and its regions, beside another one.
-    let mixed = VisualTensors {
-        films: Tensor::cat(&[&alone.films, &among.films.narrow(0, 1, 1)], 0),
-        regions: RegionTensors {
-            crops: Tensor::cat(&[&alone.regions.crops, &among.regions.crops.narrow(0, 3, 1)], 0),
-            slots: among.regions.slots.shallow_clone(),
-            present: among.regions.present.shallow_clone(),
-            classes: Tensor::cat(&[&alone.regions.classes, &among.regions.classes.narrow(0, 3, 1)], 0),
-            places: Tensor::cat(&[&alone.regions.places, &among.regions.places.narrow(0, 3, 1)], 0),
+    let pair = visual(&[3, 1]);
+    // The first image and its regions, with another image.
+    let mixed = VisualInput {
+        images: Tensor::cat(&[&alone.images, &pair.images.narrow(0, 1, 1)], 0),
+        regions: RegionInput {
+            crops: Tensor::cat(&[&alone.regions.crops, &pair.regions.crops.narrow(0, 3, 1)], 0),
+            slots: pair.regions.slots.shallow_clone(),
+            present: pair.regions.present.shallow_clone(),
+            classes: Tensor::cat(&[&alone.regions.classes, &pair.regions.classes.narrow(0, 3, 1)], 0),
+            scored_boxes: Tensor::cat(&[&alone.regions.scored_boxes, &pair.regions.scored_boxes.narrow(0, 3, 1)], 0),
         },
     };
     let (a, b) =
         (model.generate(&alone, None, &options(3)).unwrap(), model.generate(&mixed, None, &options(3)).unwrap());
-    assert_eq!(a[0].words, b[0].words);
+    assert_eq!(a[0].tokens, b[0].tokens);
     for (x, y) in a[0].attention.concat().iter().zip(b[0].attention.concat()) {
         assert!((x - y).abs() < 1e-4);
     }
 }
 
 #[test]
-fn read_both_ways_a_mirrored_film_gets_the_mirrored_report() {
+fn with_flip_test_time_augmentation_a_mirror_image_gets_the_swapped_report() {
     let model = model(&config());
-    let film = visual(&[3, 1]);
-    let turned = film.mirrored();
-    assert!(turned.mirrored().films.equal(&film.films) && !turned.films.equal(&film.films));
-    let mut words: Vec<i64> = (0..WORDS).collect();
-    words.swap(1, 2);
-    words.swap(5, 8);
-    let image = |of: &VisualTensors| FlippedInput { features: model.features(of, false), words: words.clone() };
-    let write = |of: &VisualTensors, mirrored: Option<&FlippedInput>, options: &DecodeOptions| {
-        let reports = model.write(&model.features(of, false), mirrored, options, &[1, 2]).unwrap();
-        reports.into_iter().map(|mut r| r.remove(0)).collect::<Vec<Written>>()
+    let input = visual(&[3, 1]);
+    let mirror = input.flipped();
+    assert!(mirror.flipped().images.equal(&input.images) && !mirror.images.equal(&input.images));
+    let mut swapped_tokens: Vec<i64> = (0..TOKENS).collect();
+    swapped_tokens.swap(1, 2);
+    swapped_tokens.swap(5, 8);
+    let flipped =
+        |of: &VisualInput| FlippedInput { features: model.features(of, false), swapped_tokens: swapped_tokens.clone() };
+    let generate = |of: &VisualInput, flipped: Option<&FlippedInput>, options: &GenerationOptions| {
+        let reports = model.generate_from(&model.features(of, false), flipped, options, &[1, 2]).unwrap();
+        reports.into_iter().map(|mut r| r.remove(0)).collect::<Vec<GeneratedReport>>()
     };
-    let swapped = |report: &Written| report.words.iter().map(|&id| words[id as usize]).collect::<Vec<_>>();
-    let mut one_way_differs = false;
-    for options in [DecodeOptions::beam(3, 9), DecodeOptions { method: Method::Greedy, ..DecodeOptions::beam(1, 9) }] {
-        let own = write(&film, Some(&image(&turned)), &options);
-        let mirrored = write(&turned, Some(&image(&film)), &options);
-        for (a, b) in own.iter().zip(&mirrored) {
-            assert!(!a.words.is_empty());
-            assert_eq!(swapped(a), b.words);
+    let swapped =
+        |report: &GeneratedReport| report.tokens.iter().map(|&id| swapped_tokens[id as usize]).collect::<Vec<_>>();
+    let mut differs_without = false;
+    for options in
+        [GenerationOptions::beam(3, 9), GenerationOptions { method: Method::Greedy, ..GenerationOptions::beam(1, 9) }]
+    {
+        let of_input = generate(&input, Some(&flipped(&mirror)), &options);
+        let of_mirror = generate(&mirror, Some(&flipped(&input)), &options);
+        for (a, b) in of_input.iter().zip(&of_mirror) {
+            assert!(!a.tokens.is_empty());
+            assert_eq!(swapped(a), b.tokens);
             for (x, y) in a
                 .log_probs
                 .iter()
@@ -122,17 +126,17 @@ fn read_both_ways_a_mirrored_film_gets_the_mirrored_report() {
                 assert!((x - y).abs() < 1e-4, "{x} and {y}");
             }
         }
-        let (own, mirrored) = (write(&film, None, &options), write(&turned, None, &options));
-        one_way_differs |= own.iter().zip(&mirrored).any(|(a, b)| swapped(a) != b.words);
+        let (of_input, of_mirror) = (generate(&input, None, &options), generate(&mirror, None, &options));
+        differs_without |= of_input.iter().zip(&of_mirror).any(|(a, b)| swapped(a) != b.tokens);
     }
-    assert!(one_way_differs, "the model alone must not be symmetric, or the test says nothing");
+    assert!(differs_without, "the model alone must not be symmetric, or the test shows nothing");
 }
 
 #[test]
 fn regions_and_their_embedding_can_be_switched_off() {
     let plain = ReportModelConfig { regions: false, ..config() };
-    let written = model(&plain).generate(&visual(&[2, 1]), None, &options(1)).unwrap();
-    assert!(written.iter().all(|r| r.attention.iter().all(Vec::is_empty)));
+    let reports = model(&plain).generate(&visual(&[2, 1]), None, &options(1)).unwrap();
+    assert!(reports.iter().all(|r| r.attention.iter().all(Vec::is_empty)));
     let bare = ReportModelConfig { region_embedding: false, ..config() };
     let names: Vec<String> = model(&bare).variables().variables().into_keys().collect();
     assert!(!names.iter().any(|n| n.contains("region_encoder.class")));
@@ -142,20 +146,20 @@ fn regions_and_their_embedding_can_be_switched_off() {
 #[test]
 fn both_losses_fall_on_one_batch() {
     let model = model(&ReportModelConfig { dropout: 0.0, visual_dropout: 0.0, ..config() });
-    let films = visual(&[2, 0, 1]);
+    let input = visual(&[2, 0, 1]);
     let ids = Tensor::from_slice(&[0i64, 4, 5, 6, 0, 0, 7, 8, 0, 0, 0, 9, 5, 4, 0]).view([3, 5]);
-    let kept = Tensor::from_slice(&[1f32, 1., 1., 1., 1., 1., 1., 0., 1., 1., 1., 1.]).view([3, 4]);
-    let mut named = vec![0f32; 24];
-    named[1] = 1.0;
-    named[3] = 1.0;
-    named[16] = 1.0;
-    let targets = ReportTargets { ids, kept, named: Tensor::from_slice(&named).view([3, 4, 2]) };
-    let before = model.losses(&model.features(&films, true), &targets, true);
-    let (word, grounding) = (f64::try_from(&before.word).unwrap(), f64::try_from(&before.grounding).unwrap());
-    assert!(word > 1.0 && grounding > 0.1, "{word} {grounding}");
+    let weights = Tensor::from_slice(&[1f32, 1., 1., 1., 1., 1., 1., 0., 1., 1., 1., 1.]).view([3, 4]);
+    let mut named_regions = vec![0f32; 24];
+    named_regions[1] = 1.0;
+    named_regions[3] = 1.0;
+    named_regions[16] = 1.0;
+    let targets = ReportTargets { ids, weights, named_regions: Tensor::from_slice(&named_regions).view([3, 4, 2]) };
+    let before = model.losses(&model.features(&input, true), &targets, true);
+    let (token, grounding) = (f64::try_from(&before.token).unwrap(), f64::try_from(&before.grounding).unwrap());
+    assert!(token > 1.0 && grounding > 0.1, "{token} {grounding}");
     for _ in 0..25 {
-        let losses = model.losses(&model.features(&films, true), &targets, true);
-        let total: Tensor = losses.word + losses.grounding;
+        let losses = model.losses(&model.features(&input, true), &targets, true);
+        let total: Tensor = losses.token + losses.grounding;
         for mut v in model.variables().trainable_variables() {
             v.zero_grad();
         }
@@ -168,25 +172,25 @@ fn both_losses_fall_on_one_batch() {
             }
         }
     }
-    let after = model.losses(&model.features(&films, true), &targets, true);
-    let (a, b) = (f64::try_from(&after.word).unwrap(), f64::try_from(&after.grounding).unwrap());
-    assert!(a < 0.7 * word && b < grounding, "{word} to {a}, {grounding} to {b}");
+    let after = model.losses(&model.features(&input, true), &targets, true);
+    let (a, b) = (f64::try_from(&after.token).unwrap(), f64::try_from(&after.grounding).unwrap());
+    assert!(a < 0.7 * token && b < grounding, "{token} to {a}, {grounding} to {b}");
 }
 
 #[test]
-fn nothing_named_costs_nothing() {
+fn without_named_regions_the_grounding_loss_is_zero() {
     let model = model(&config());
     let targets = ReportTargets {
         ids: Tensor::from_slice(&[0i64, 4, 0]).view([1, 3]),
-        kept: Tensor::ones([1, 2], (Kind::Float, Device::Cpu)),
-        named: Tensor::zeros([1, 2, 2], (Kind::Float, Device::Cpu)),
+        weights: Tensor::ones([1, 2], (Kind::Float, Device::Cpu)),
+        named_regions: Tensor::zeros([1, 2, 2], (Kind::Float, Device::Cpu)),
     };
     let losses = model.losses(&model.features(&visual(&[2]), false), &targets, false);
     assert_eq!(f64::try_from(losses.grounding).unwrap(), 0.0);
-    let none = ReportTargets { named: Tensor::zeros([1, 2, 0], (Kind::Float, Device::Cpu)), ..targets };
+    let none = ReportTargets { named_regions: Tensor::zeros([1, 2, 0], (Kind::Float, Device::Cpu)), ..targets };
     let losses = model.losses(&model.features(&visual(&[0]), false), &none, false);
     assert_eq!(f64::try_from(losses.grounding).unwrap(), 0.0);
-    assert!(f64::try_from(losses.word).unwrap().is_finite());
+    assert!(f64::try_from(losses.token).unwrap().is_finite());
 }
 
 #[test]
@@ -199,23 +203,23 @@ fn sizes_that_do_not_fit_are_refused() {
         ReportModelConfig { region_size: 8, ..config() },
         ReportModelConfig { trunk_depth: 19, ..config() },
     ] {
-        let error = ReportModel::new(&broken, WORDS, (0.4, 0.2), Device::Cpu).unwrap_err();
+        let error = ReportModel::new(&broken, TOKENS, (0.4, 0.2), Device::Cpu).unwrap_err();
         assert_eq!(error.exit().code(), 78, "{error}");
     }
 }
 
 #[test]
-fn two_views_stand_one_after_the_other() {
+fn tokens_of_two_views_are_concatenated() {
     let model = model(&config());
     let one = visual(&[2, 1]);
-    let with = |second: &Tensor| VisualTensors {
-        films: Tensor::cat(&[&one.films, second], 1),
-        regions: RegionTensors {
+    let with = |second: &Tensor| VisualInput {
+        images: Tensor::cat(&[&one.images, second], 1),
+        regions: RegionInput {
             crops: one.regions.crops.shallow_clone(),
             slots: one.regions.slots.shallow_clone(),
             present: one.regions.present.shallow_clone(),
             classes: one.regions.classes.shallow_clone(),
-            places: one.regions.places.shallow_clone(),
+            scored_boxes: one.regions.scored_boxes.shallow_clone(),
         },
     };
     let other = Tensor::randint(256, [2, 1, 64, 64], (Kind::Uint8, Device::Cpu));
@@ -224,38 +228,39 @@ fn two_views_stand_one_after_the_other() {
     assert_eq!(both.patches.size(), [2, 2 * count, alone.patches.size()[2]]);
     let gap = |a: &Tensor, b: &Tensor| f64::try_from((a - b).abs().max()).unwrap();
     assert!(gap(&both.patches.narrow(1, 0, count), &alone.patches) < 1e-5);
-    let second = VisualTensors { films: other, ..visual(&[2, 1]) };
+    let second = VisualInput { images: other, ..visual(&[2, 1]) };
     let second = model.features(&second, false);
     assert!(gap(&both.patches.narrow(1, count, count), &second.patches) < 1e-5);
-    assert_eq!(model.encode_features(&both, false).patches, 2 * count);
-    assert_eq!(model.generate(&with(&one.films), None, &options(2)).unwrap().len(), 2);
+    assert_eq!(model.encode(&both, false).patches, 2 * count);
+    assert_eq!(model.generate(&with(&one.images), None, &options(2)).unwrap().len(), 2);
 }
 
 #[test]
 fn products_in_bf16_leave_weights_norms_and_losses_in_f32() {
-    let still = ReportModelConfig { dropout: 0.0, visual_dropout: 0.0, cpca: true, lera: Lera::Mended, ..config() };
-    let mut model = model(&still);
-    let films = visual(&[2, 0, 1]);
+    let without_dropout =
+        ReportModelConfig { dropout: 0.0, visual_dropout: 0.0, cpca: true, lera: Lera::Mended, ..config() };
+    let mut model = model(&without_dropout);
+    let input = visual(&[2, 0, 1]);
     let ids = Tensor::from_slice(&[0i64, 4, 5, 6, 0, 0, 7, 8, 0, 0, 0, 9, 5, 4, 0]).view([3, 5]);
     let targets = ReportTargets {
         ids: ids.shallow_clone(),
-        kept: Tensor::ones([3, 4], (Kind::Float, Device::Cpu)),
-        named: Tensor::full([3, 4, 2], 0.5, (Kind::Float, Device::Cpu)),
+        weights: Tensor::ones([3, 4], (Kind::Float, Device::Cpu)),
+        named_regions: Tensor::full([3, 4, 2], 0.5, (Kind::Float, Device::Cpu)),
     };
-    let exact = model.losses(&model.features(&films, false), &targets, false);
+    let exact = model.losses(&model.features(&input, false), &targets, false);
     model.set_compute(Kind::BFloat16);
-    let coarse = model.losses(&model.features(&films, false), &targets, false);
-    let (a, b) = (f64::try_from(exact.word).unwrap(), f64::try_from(coarse.word).unwrap());
+    let coarse = model.losses(&model.features(&input, false), &targets, false);
+    let (a, b) = (f64::try_from(exact.token).unwrap(), f64::try_from(coarse.token).unwrap());
     assert!(a != b && (a - b).abs() < 0.03 * a, "{a} in f32, {b} in bf16");
-    let features = model.features(&films, true);
+    let features = model.features(&input, true);
     assert_eq!((features.patches.kind(), features.regions.kind()), (Kind::Float, Kind::Float));
-    let encoded = model.encode_features(&features, true);
+    let encoded = model.encode(&features, true);
     assert_eq!(encoded.tokens.kind(), Kind::BFloat16);
     let out = model.encoder_decoder().forward_t(&encoded.tokens, &encoded.present, &ids.narrow(1, 0, 4), true);
     assert_eq!((out.log_probs.kind(), out.attention.kind()), (Kind::Float, Kind::Float));
     let losses = model.losses(&features, &targets, true);
-    assert_eq!((losses.word.kind(), losses.grounding.kind()), (Kind::Float, Kind::Float));
-    (losses.word + losses.grounding).backward();
+    assert_eq!((losses.token.kind(), losses.grounding.kind()), (Kind::Float, Kind::Float));
+    (losses.token + losses.grounding).backward();
     for (name, variable) in model.variables().variables() {
         assert_eq!(variable.kind(), Kind::Float, "{name}");
         if variable.requires_grad() && variable.grad().defined() {
@@ -263,6 +268,6 @@ fn products_in_bf16_leave_weights_norms_and_losses_in_f32() {
             assert_eq!(i64::try_from(variable.grad().isfinite().all()).unwrap(), 1, "{name}");
         }
     }
-    let written = model.generate(&films, None, &options(3)).unwrap();
-    assert!(written.iter().flat_map(|r| &r.log_probs).all(|p| p.is_finite() && *p <= 0.0));
+    let reports = model.generate(&input, None, &options(3)).unwrap();
+    assert!(reports.iter().flat_map(|r| &r.log_probs).all(|p| p.is_finite() && *p <= 0.0));
 }

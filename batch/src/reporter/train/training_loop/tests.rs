@@ -21,7 +21,7 @@ struct Fixture {
     align: AlignmentConfig,
 }
 
-/// Films whose first box is a heart or an effusion, and reports that say so.
+/// Images whose first box is cardiomegaly or an effusion, and reports that name it.
 fn fixture(count: usize) -> Fixture {
     let texts = ["the heart is enlarged . the lungs are clear .", "there is a left effusion . the heart is normal ."];
     let vocabulary = Vocabulary::build(texts.iter().copied(), 1);
@@ -32,13 +32,13 @@ fn fixture(count: usize) -> Fixture {
             let region = |class_id: i32, x: f32| Region {
                 crop: vec![(40 * class_id) as u8; 256],
                 class_id,
-                place: [0.9, x, 0.6, 0.3, 0.2],
+                scored_box: [0.9, x, 0.6, 0.3, 0.2],
             };
             let regions = if kind == 0 { vec![region(3, 0.5), region(2, 0.2)] } else { vec![region(16, 0.8)] };
-            let film = (0..SPEC_SIZE * SPEC_SIZE).map(|p| (p as usize * 7 + i * 13 + kind * 60) as u8).collect();
+            let pixels = (0..SPEC_SIZE * SPEC_SIZE).map(|p| (p as usize * 7 + i * 13 + kind * 60) as u8).collect();
             ReportExample {
                 study_id: format!("s{i}"),
-                visual: Arc::new(StudyVisual { film, letterbox: square(SPEC_SIZE), regions }),
+                visual: Arc::new(StudyVisual { pixels, letterbox: square(SPEC_SIZE), regions }),
                 ids: vocabulary.encode(texts[kind], 40),
                 named: vec![NamedRegions { first: 0, end: 5, regions: vec![0] }],
                 reference: texts[kind].into(),
@@ -68,7 +68,7 @@ impl Fixture {
             vocabulary: &self.vocabulary,
             visual: self.spec,
             config: &self.config,
-            decode: DecodeOptions::beam(1, 14),
+            decode: GenerationOptions::beam(1, 14),
             seed: 7,
             device: Device::Cpu,
             progress: Progress::Quiet,
@@ -76,7 +76,7 @@ impl Fixture {
         };
         let text = TextTokens::words(&self.vocabulary);
         let mut alignment = match self.align.is_on() {
-            true => Some(Alignment::new(&self.align, text.rows(), model.d_visual(), Device::Cpu)?),
+            true => Some(Alignment::new(&self.align, text.token_count(), model.d_visual(), Device::Cpu)?),
             false => None,
         };
         super::train(&mut model, alignment.as_mut(), &RunDir::at(dir, "run"), &job)

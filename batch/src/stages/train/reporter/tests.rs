@@ -246,8 +246,8 @@ fn a_study_of_several_views_is_one_example() {
     let card = reporter_card(&ctx);
     let (found, _) = examples(&ctx, &f.lake, "mimic", "train", &card, None).unwrap();
     assert_eq!(found.iter().map(|e| e.study_id.as_str()).collect::<Vec<_>>(), ["a", "b", "c"]);
-    let area = (card.visual.film.size * card.visual.film.size) as usize;
-    let greys = |i: usize| found[i].visual.film.chunks(area).map(|view| view[area / 2]).collect::<Vec<_>>();
+    let area = (card.visual.image.size * card.visual.image.size) as usize;
+    let greys = |i: usize| found[i].visual.pixels.chunks(area).map(|view| view[area / 2]).collect::<Vec<_>>();
     assert_eq!((greys(0), greys(1), greys(2)), (vec![10, 70], vec![10, 10], vec![10, 70]));
     f.train(&ctx).unwrap();
     let source = Source::Lake { lake: f.path("lake"), dataset: "mimic".into(), split: "test".into() };

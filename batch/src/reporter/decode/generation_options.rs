@@ -1,34 +1,34 @@
-//! How reports are written: beam search in one or more groups, greedily, or by drawing words; what may be written.
+//! Options of report generation: beam search in one or more groups, greedy decoding or sampling; constraints on tokens.
 
 use crate::error::{Error, Result};
 use crate::reporter::model::encoder_decoder::MAX_POSITIONS;
 
-/// How words are chosen.
+/// The decoding method.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Method {
-    /// The best of several reports that grow side by side; width 1 takes the likeliest word each time.
+    /// Beam search; width 1 is greedy.
     Beam,
-    /// The likeliest word each time, with [`DecodeOptions::trigram_penalty`].
+    /// The most likely token at each step, with [`GenerationOptions::trigram_penalty`].
     Greedy,
-    /// Words drawn by their probabilities.
+    /// Random tokens by their probabilities.
     Sample(Sampling),
 }
 
-/// How words are drawn.
+/// Top-k and top-p (nucleus) sampling.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Sampling {
-    /// Only the so many likeliest words; 0 takes all.
+    /// Top-k: only the `k` most likely tokens; 0 takes all.
     pub top_k: usize,
-    /// Only the likeliest words that together reach this probability, at least one; 1 takes all.
+    /// Nucleus: only the most likely tokens that together reach this probability, at least one; 1 takes all.
     pub top_p: f64,
-    /// Seed of the draws; with an image's key and the report's number it decides all of them.
+    /// Random seed; with an image's key and the report's number it determines the sample.
     pub seed: u64,
 }
 
-/// How the sum of a finished report's log-probabilities becomes its score. `length` counts the end.
+/// How the sum of a finished report's log-probabilities becomes its score. The length includes the end.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum LengthPenalty {
-    /// The sum itself.
+    /// The score is the sum.
     None,
     /// Divided by `((5 + length) / 6)^alpha` (Wu et al. 2016, arXiv:1609.08144, equation 14).
     Wu(f64),
@@ -37,7 +37,7 @@ pub enum LengthPenalty {
 }
 
 impl LengthPenalty {
-    /// What the sum of a report of this length is divided by; never falls with the length.
+    /// Divisor of the sum; never decreases with the length.
     pub fn divisor(self, length: i64) -> f64 {
         match self {
             Self::None => 1.0,
@@ -47,40 +47,36 @@ impl LengthPenalty {
     }
 }
 
-/// How reports are written.
+/// How reports are generated.
 #[derive(Debug, Clone, PartialEq)]
-pub struct DecodeOptions {
-    /// How words are chosen.
+pub struct GenerationOptions {
     pub method: Method,
     /// Beam width, all groups together.
     pub beam_size: usize,
-    /// Groups of beams that keep out of each other's way (diverse beam search, Vijayakumar et al. 2016,
-    /// arXiv:1610.02424); they share the width equally.
+    /// Groups of diverse beam search (Vijayakumar et al. 2016, arXiv:1610.02424); they share the width equally.
     pub groups: usize,
-    /// What a word loses for each beam of an earlier group that has chosen it at the same place.
+    /// Penalty of a token for each beam of an earlier group that chose it at the same step.
     pub diversity: f64,
-    /// Score of finished reports.
+    /// Scoring of finished reports.
     pub length_penalty: LengthPenalty,
-    /// Reports per image: the best of a beam search, or as many draws.
+    /// Reports per image: the best of a beam search, or independent samples.
     pub reports: usize,
-    /// Log-probabilities are divided by this; beam search leaves the first word out, as published.
+    /// Divisor of log-probabilities; beam search does not apply it to the first token, as published.
     pub temperature: f64,
-    /// Shortest report, words.
+    /// Shortest report, tokens.
     pub min_words: usize,
-    /// Longest report, words.
+    /// Longest report, tokens.
     pub max_words: usize,
-    /// No n-gram of this length twice; 0 allows all.
+    /// n-grams of this length are never repeated; 0 allows all.
     pub block_ngram: usize,
-    /// Words and sequences of words that are never written.
+    /// Token sequences that are never written.
     pub banned: Vec<Vec<i64>>,
-    /// Greedy and sampling: each time a trigram was written before halves, so many times over, the probability of writing
-    /// it again (soft: nothing is renormalised); 0 is off, 2 as published.
+    /// Greedy and sampling: each earlier occurrence of a trigram halves the probability of repeating it, this many times (without
+    /// renormalisation); 0 is off, 2 is R2Gen's.
     pub trigram_penalty: f64,
-    /// Stop when no better report can come; off only to check that this changes nothing.
-    pub early_stop: bool,
 }
 
-impl DecodeOptions {
+impl GenerationOptions {
     /// Plain beam search.
     pub fn beam(beam_size: usize, max_words: usize) -> Self {
         Self {
@@ -96,17 +92,16 @@ impl DecodeOptions {
             block_ngram: 0,
             banned: Vec::new(),
             trigram_penalty: 0.0,
-            early_stop: true,
         }
     }
 
-    /// The likeliest word each time under the same rules, one report: what validation uses.
-    pub fn greedily(&self) -> Self {
+    /// Greedy decoding under the same constraints, one report: what validation uses.
+    pub fn greedy(&self) -> Self {
         let (method, length_penalty) = (Method::Beam, LengthPenalty::None);
         Self { method, length_penalty, beam_size: 1, groups: 1, reports: 1, ..self.clone() }
     }
 
-    /// Reports kept of each group.
+    /// Reports kept per group.
     pub fn reports_per_group(&self) -> usize {
         self.reports.div_ceil(self.groups.max(1))
     }
@@ -151,7 +146,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn penalties_are_the_published_ones() {
+    fn length_penalties_equal_the_publications() {
         let score = |penalty: LengthPenalty| -12.0 / penalty.divisor(7);
         assert_eq!(score(LengthPenalty::None), -12.0);
         assert_eq!(score(LengthPenalty::Wu(1.0)), -6.0);
@@ -161,17 +156,17 @@ mod tests {
 
     #[test]
     fn options_that_contradict_each_other_are_refused() {
-        let plain = DecodeOptions::beam(6, 20);
+        let plain = GenerationOptions::beam(6, 20);
         plain.check().unwrap();
-        let refused = |options: DecodeOptions| options.check().is_err_and(|e| e.exit().code() == 78);
-        assert!(refused(DecodeOptions { groups: 4, ..plain.clone() }));
-        assert!(refused(DecodeOptions { groups: 0, ..plain.clone() }));
-        assert!(refused(DecodeOptions { reports: 7, ..plain.clone() }));
-        assert!(refused(DecodeOptions { min_words: 21, ..plain.clone() }));
-        assert!(refused(DecodeOptions { temperature: 0.0, ..plain.clone() }));
-        assert!(refused(DecodeOptions { length_penalty: LengthPenalty::Wu(-1.0), ..plain.clone() }));
+        let refused = |options: GenerationOptions| options.check().is_err_and(|e| e.exit().code() == 78);
+        assert!(refused(GenerationOptions { groups: 4, ..plain.clone() }));
+        assert!(refused(GenerationOptions { groups: 0, ..plain.clone() }));
+        assert!(refused(GenerationOptions { reports: 7, ..plain.clone() }));
+        assert!(refused(GenerationOptions { min_words: 21, ..plain.clone() }));
+        assert!(refused(GenerationOptions { temperature: 0.0, ..plain.clone() }));
+        assert!(refused(GenerationOptions { length_penalty: LengthPenalty::Wu(-1.0), ..plain.clone() }));
         let sample = |top_p| Method::Sample(Sampling { top_k: 0, top_p, seed: 1 });
-        assert!(refused(DecodeOptions { method: sample(0.0), ..plain.clone() }));
-        DecodeOptions { method: sample(0.9), reports: 40, ..plain }.check().unwrap();
+        assert!(refused(GenerationOptions { method: sample(0.0), ..plain.clone() }));
+        GenerationOptions { method: sample(0.9), reports: 40, ..plain }.check().unwrap();
     }
 }
