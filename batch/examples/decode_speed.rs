@@ -9,7 +9,7 @@ use d2r_batch::Result;
 use d2r_batch::reporter::card::load_reporter;
 use d2r_batch::reporter::decode::beam_search::beam_search;
 use d2r_batch::reporter::decode::generation_options::GenerationOptions;
-use d2r_batch::training::checkpoint::read_tensors;
+use d2r_batch::training::named_tensors::read_tensors;
 use tch::{Device, Kind, Tensor};
 
 #[derive(Debug, Parser)]

@@ -219,7 +219,7 @@ table_row! {
         loss_rpn: Option<f64>,
         /// Semi-supervised phase: weighted loss on pseudo-boxes, part of `loss`.
         loss_pseudo: Option<f64>,
-        /// Report model: negative log-likelihood per word.
+        /// Report model and preview model: negative log-likelihood per word.
         loss_word: Option<f64>,
         /// Report model: agreement of attention with the boxes that a sentence names.
         loss_grounding: Option<f64>,
@@ -227,6 +227,8 @@ table_row! {
         loss_local: Option<f64>,
         /// Report model: weighted global alignment of films and reports (GAB).
         loss_global: Option<f64>,
+        /// Preview model: heat map and edges of boxes.
+        loss_cells: Option<f64>,
         /// Semi-supervised phase: accepted pseudo-boxes per image.
         pseudo_boxes_per_image: Option<f64>,
         /// Semi-supervised phase: pseudo-boxes per unlabelled image over true boxes per labelled image.
@@ -243,7 +245,7 @@ table_row! {
 }
 
 impl TrainLogRow {
-    /// A row in which everything is still to be said.
+    /// A row with 0 for every required number and nothing else.
     pub fn blank() -> Self {
         Self {
             run_id: String::new(),
@@ -260,6 +262,7 @@ impl TrainLogRow {
             loss_grounding: None,
             loss_local: None,
             loss_global: None,
+            loss_cells: None,
             pseudo_boxes_per_image: None,
             pseudo_box_ratio: None,
             unlabelled_weight: None,

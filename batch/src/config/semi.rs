@@ -39,8 +39,6 @@ pub struct SemiConfig {
     pub ramp_steps: i64,
     /// Leave labelled images without boxes out, as published.
     pub filter_empty: bool,
-    /// Multiplies pseudo-losses: 1, other values are for tests of the guard rails.
-    pub loss_scale: f64,
     /// Pseudo-losses are bounded to this multiple of the labelled ones.
     pub loss_ratio_max: f64,
     /// Strong augmentation.
@@ -143,7 +141,6 @@ impl Default for SemiConfig {
             teacher_every: 1,
             ramp_steps: 0,
             filter_empty: false,
-            loss_scale: 1.0,
             loss_ratio_max: 10.0,
             strong: StrongConfig {
                 jitter_share: 0.8,

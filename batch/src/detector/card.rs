@@ -10,8 +10,8 @@ use tch::Device;
 use crate::config::detector::DetectorModelConfig;
 use crate::detector::detector::Detector;
 use crate::error::Result;
-use crate::training::checkpoint::load_strict;
 use crate::training::model_card::ModelCard;
+use crate::training::named_tensors::load_strict;
 
 /// What inference needs beside the weights.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -97,20 +97,17 @@ impl DetectionLosses {
     }
 }
 
-/// Reads `parts` (see [`DetectionLosses::parts`]) back, in the order of [`Part::ALL`].
+/// The same parts, in the order of [`Part::ALL`], when all are finite.
 ///
 /// # Errors
 /// [`Error::BadData`] that names all terms when one is not finite.
-pub fn read_parts(parts: &Tensor, step: i64) -> Result<[f64; 5]> {
-    let values = Vec::<f64>::try_from(&parts.to_kind(Kind::Double))?;
-    let values: [f64; 5] =
-        values.try_into().map_err(|v: Vec<f64>| Error::Internal(format!("{} loss parts instead of 5", v.len())))?;
-    if values.iter().any(|v| !v.is_finite()) {
-        let terms: Vec<String> = Part::ALL.iter().zip(values).map(|(p, v)| format!("{} {v}", p.name())).collect();
+pub fn finite_parts(parts: [f64; 5], step: i64) -> Result<[f64; 5]> {
+    if parts.iter().any(|v| !v.is_finite()) {
+        let terms: Vec<String> = Part::ALL.iter().zip(parts).map(|(p, v)| format!("{} {v}", p.name())).collect();
         let problem = format!("the loss is not finite ({}); lower detector.train.lr", terms.join(", "));
         return Err(Error::bad_data(format!("detector training, step {step}"), problem));
     }
-    Ok(values)
+    Ok(parts)
 }
 
 /// Weighted sum of the binary cross-entropy of anchors' objectness. All f32, of one shape.

@@ -10,8 +10,8 @@ use tch::Device;
 use crate::config::preview::PreviewModelConfig;
 use crate::error::Result;
 use crate::preview_model::model::preview_model::PreviewModel;
-use crate::training::checkpoint::load_strict;
 use crate::training::model_card::ModelCard;
+use crate::training::named_tensors::load_strict;
 
 /// The kind of its runs.
 pub const KIND: &str = "student";

@@ -11,8 +11,8 @@ use crate::config::report::{AlignmentConfig, ReportModelConfig};
 use crate::error::Result;
 use crate::reporter::batches::study::VisualSpec;
 use crate::reporter::model::report_model::ReportModel;
-use crate::training::checkpoint::load_strict;
 use crate::training::model_card::ModelCard;
+use crate::training::named_tensors::load_strict;
 
 /// What inference needs to rebuild a report model, besides its weights.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -8,16 +8,12 @@ use std::path::{Path, PathBuf};
 
 use d2r_contracts::tables::TrainLogRow;
 use serde::{Deserialize, Serialize};
-use tch::{Tensor, nn};
 
-use crate::detector::semi::guard::Guard;
 use crate::error::{Error, Result};
 use crate::lake::digest::sha256_file;
+use crate::training::named_tensors::{NamedTensors, read_tensors, write_tensors};
 use crate::training::optimizer::Optimizer;
 use crate::training::run_dir::RunDir;
-
-/// Names and tensors in a fixed order.
-pub type NamedTensors = Vec<(String, Tensor)>;
 
 /// Checkpoints kept on disk.
 const KEEP: usize = 2;
@@ -39,19 +35,18 @@ pub struct TrainState {
     pub log: Vec<TrainLogRow>,
     /// Sums since the last logged step, by name.
     pub pending: BTreeMap<String, f64>,
-    /// Semi-supervised training: what the guard rails remember.
-    #[serde(default)]
-    pub guard: Guard,
-    /// Semi-supervised training: steps in a row without a finite gradient.
-    #[serde(default)]
-    pub skipped_in_row: i64,
+    /// What one kind of training remembers beside this.
+    pub extra: serde_json::Value,
 }
+
+/// Tensors of a checkpoint's models, by file stem.
+pub type Models = BTreeMap<String, NamedTensors>;
 
 /// A checkpoint read back.
 #[derive(Debug)]
 pub struct Loaded {
-    /// Models by file stem, for instance `model` and `ema`.
-    pub models: BTreeMap<String, NamedTensors>,
+    /// Its models.
+    pub models: Models,
     /// The optimizer's state.
     pub optimizer: NamedTensors,
     /// Where training stood.
@@ -63,103 +58,11 @@ struct Manifest {
     files: BTreeMap<String, (u64, String)>,
 }
 
-/// The variables of a store, trainable or not, sorted by name.
-pub fn named_tensors(vs: &nn::VarStore) -> NamedTensors {
-    let mut tensors: NamedTensors = vs.variables().into_iter().collect();
-    tensors.sort_by(|a, b| a.0.cmp(&b.0));
-    tensors
-}
-
-/// A copy that training does not touch.
-pub fn copied(tensors: &[(String, Tensor)]) -> NamedTensors {
-    let _no_grad = tch::no_grad_guard();
-    tensors.iter().map(|(n, t)| (n.clone(), t.detach().copy())).collect()
-}
-
-/// Writes tensors as safetensors; the caller makes the write atomic.
-///
-/// # Errors
-/// [`Error::Torch`] when libtorch or the file system refuses.
-pub fn write_tensors(path: &Path, tensors: &[(String, Tensor)]) -> Result<()> {
-    let _no_grad = tch::no_grad_guard();
-    let plain: Vec<(&str, Tensor)> =
-        tensors.iter().map(|(n, t)| (n.as_str(), t.detach().to_device(tch::Device::Cpu).contiguous())).collect();
-    Tensor::write_safetensors(&plain, path).map_err(|source| write_error(path, source))?;
-    fs::File::open(path).and_then(|f| f.sync_all()).map_err(|e| Error::io("write", path, e))
-}
-
-fn write_error(path: &Path, source: tch::TchError) -> Error {
-    match source {
-        tch::TchError::Io(e) => Error::io("write", path, e),
-        other => Error::Torch { context: format!("write {}", path.display()), source: other },
-    }
-}
-
-/// Reads tensors from safetensors.
-///
-/// # Errors
-/// [`Error::InputMissing`] or [`Error::BadData`] with the file's name.
-pub fn read_tensors(path: &Path) -> Result<NamedTensors> {
-    if !path.is_file() {
-        return Err(Error::InputMissing { path: path.into(), hint: "expected weights in safetensors form".into() });
-    }
-    Tensor::read_safetensors(path)
-        .map_err(|e| Error::bad_data(path.display(), format!("not a safetensors file: {}", first_line(&e))))
-}
-
-fn first_line(e: &tch::TchError) -> String {
-    e.to_string().lines().next().unwrap_or_default().to_owned()
-}
-
-/// Copies `tensors` into the store's variables: same names both ways, same shapes, same kinds.
-///
-/// `tch`'s own loader ignores surplus tensors and adopts the file's precision; this one refuses both.
-///
-/// # Errors
-/// [`Error::BadData`] that lists missing, surplus and misshapen names.
-pub fn assign_strict(vs: &mut nn::VarStore, tensors: &[(String, Tensor)], place: &str) -> Result<()> {
-    let _no_grad = tch::no_grad_guard();
-    let mut wanted: BTreeMap<String, Tensor> = vs.variables().into_iter().collect();
-    let mut problems = Vec::new();
-    for (name, tensor) in tensors {
-        match wanted.remove(name) {
-            None => problems.push(format!("surplus `{name}`")),
-            Some(v) if v.size() != tensor.size() => {
-                problems.push(format!("`{name}` is {:?}, the model wants {:?}", tensor.size(), v.size()));
-            }
-            Some(v) if v.kind() != tensor.kind() => {
-                problems.push(format!("`{name}` is {:?}, the model wants {:?}", tensor.kind(), v.kind()));
-            }
-            Some(mut v) => v.copy_(tensor),
-        }
-    }
-    problems.extend(wanted.keys().map(|name| format!("missing `{name}`")));
-    if problems.is_empty() {
-        return Ok(());
-    }
-    let count = problems.len();
-    problems.truncate(8);
-    Err(Error::bad_data(place, format!("{count} tensors do not fit the model: {}", problems.join(", "))))
-}
-
-/// Reads weights into a store, strictly.
-///
-/// # Errors
-/// Those of [`read_tensors`] and [`assign_strict`].
-pub fn load_strict(vs: &mut nn::VarStore, path: &Path) -> Result<()> {
-    assign_strict(vs, &read_tensors(path)?, &path.display().to_string())
-}
-
 /// Saves a checkpoint and removes all but the newest two.
 ///
 /// # Errors
 /// Those of writing.
-pub fn save(
-    run: &RunDir,
-    models: &[(&str, &[(String, Tensor)])],
-    optimizer: &Optimizer,
-    state: &TrainState,
-) -> Result<()> {
+pub fn save(run: &RunDir, models: &Models, optimizer: &Optimizer, state: &TrainState) -> Result<()> {
     let root = run.path().join("checkpoints");
     let name = format!("step-{:06}", state.step);
     let (temp, target) = (root.join(format!("{name}.tmp")), root.join(&name));
@@ -208,7 +111,7 @@ pub fn load_latest(run: &RunDir) -> Result<Option<Loaded>> {
 
 fn read(dir: &Path) -> Result<Loaded> {
     let manifest: Manifest = read_json(&dir.join("MANIFEST.json"))?;
-    let mut models = BTreeMap::new();
+    let mut models = Models::new();
     for (name, expected) in &manifest.files {
         let path = dir.join(name);
         if size_and_digest(&path)? != *expected {
@@ -264,9 +167,11 @@ fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
 
 #[cfg(test)]
 mod tests {
+    use tch::{Device, nn};
+
     use super::*;
+    use crate::training::named_tensors::named_tensors;
     use crate::training::optimizer::{ParamGroup, Rule};
-    use tch::Device;
 
     fn store() -> nn::VarStore {
         let vs = nn::VarStore::new(Device::Cpu);
@@ -292,7 +197,7 @@ mod tests {
         assert!(load_latest(&run).unwrap().is_none());
         for step in [1, 2, 3] {
             let state = TrainState { step, ..TrainState::default() };
-            save(&run, &[("model", &named_tensors(&vs))], &opt, &state).unwrap();
+            save(&run, &[("model".to_owned(), named_tensors(&vs))].into(), &opt, &state).unwrap();
         }
         assert_eq!(load_latest(&run).unwrap().unwrap().state.step, 3);
         assert!(!run.path().join("checkpoints/step-000001").exists(), "only two are kept");
@@ -302,19 +207,5 @@ mod tests {
         let loaded = load_latest(&run).unwrap().unwrap();
         assert_eq!(loaded.state.step, 2, "the torn one is skipped");
         assert_eq!(loaded.models["model"].len(), 2);
-    }
-
-    #[test]
-    fn strict_loading_names_what_does_not_fit() {
-        let mut vs = store();
-        let mut tensors = copied(&named_tensors(&vs));
-        assign_strict(&mut vs, &tensors, "x").unwrap();
-        tensors.push(("extra".into(), Tensor::from_slice(&[1.0f32])));
-        tensors[0].1 = Tensor::from_slice(&[1.0f32, 2.0, 3.0]);
-        let message = assign_strict(&mut vs, &tensors, "x").unwrap_err().to_string();
-        assert!(message.contains("surplus `extra`") && message.contains("`fc.bias` is [3]"), "{message}");
-        let kinds = vec![("fc.bias".to_owned(), Tensor::from_slice(&[1.0f64, 2.0]))];
-        let message = assign_strict(&mut vs, &kinds, "x").unwrap_err().to_string();
-        assert!(message.contains("Double") && message.contains("missing `fc.weight`"), "{message}");
     }
 }

@@ -56,6 +56,7 @@ impl MetricsLog {
             ("loss_grounding", row.loss_grounding),
             ("loss_local", row.loss_local),
             ("loss_global", row.loss_global),
+            ("loss_cells", row.loss_cells),
             ("pseudo_boxes_per_image", row.pseudo_boxes_per_image),
             ("pseudo_box_ratio", row.pseudo_box_ratio),
             ("unlabelled_weight", row.unlabelled_weight),
@@ -123,28 +124,7 @@ mod tests {
     use super::*;
 
     fn row(step: i64) -> TrainLogRow {
-        TrainLogRow {
-            run_id: "r".into(),
-            phase: "train".into(),
-            step,
-            lr: 0.1,
-            loss: 2.5,
-            loss_class: None,
-            loss_box: None,
-            loss_centerness: None,
-            loss_rpn: None,
-            loss_pseudo: None,
-            loss_word: None,
-            loss_grounding: None,
-            loss_local: None,
-            loss_global: None,
-            pseudo_boxes_per_image: None,
-            pseudo_box_ratio: None,
-            unlabelled_weight: None,
-            alarm: None,
-            score: None,
-            images_per_s: None,
-        }
+        TrainLogRow { run_id: "r".into(), phase: "train".into(), step, lr: 0.1, loss: 2.5, ..TrainLogRow::blank() }
     }
 
     #[test]

@@ -1,8 +1,17 @@
-//! What every training shares: optimizer, schedules, checkpoints, run directories, logs, model cards.
+//! What every training shares: the loop, random streams, batches, optimizer, schedules, checkpoints, run directories, logs,
+//! model cards. It knows no model: a model's folder implements [`training_loop::Trainer`].
 
 pub mod checkpoint;
+pub mod epochs;
+#[cfg(test)]
+pub(crate) mod fixtures;
 pub mod lr_schedule;
 pub mod metrics_log;
 pub mod model_card;
+pub mod named_tensors;
 pub mod optimizer;
+pub mod prefetch;
 pub mod run_dir;
+pub mod running_sums;
+pub mod streams;
+pub mod training_loop;

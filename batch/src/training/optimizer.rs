@@ -4,7 +4,7 @@
 use tch::{Kind, Tensor};
 
 use crate::error::{Error, Result};
-use crate::training::checkpoint::NamedTensors;
+use crate::training::named_tensors::NamedTensors;
 
 /// The update rule.
 #[derive(Debug, Clone, Copy, PartialEq)]

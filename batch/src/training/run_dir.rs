@@ -12,7 +12,7 @@ use crate::context::{Context, StageResult};
 use crate::error::{Error, Result};
 use crate::lake::atomic_file;
 use crate::lake::digest::sha256_file;
-use crate::training::checkpoint::{NamedTensors, write_tensors};
+use crate::training::named_tensors::{NamedTensors, write_tensors};
 
 /// A training run's folder.
 #[derive(Debug, Clone)]

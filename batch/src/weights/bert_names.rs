@@ -7,7 +7,7 @@ use tch::Tensor;
 
 use crate::error::{Error, Result};
 use crate::reporter::align::alignment::Alignment;
-use crate::training::checkpoint::read_tensors;
+use crate::training::named_tensors::read_tensors;
 use crate::weights::import::ImportReport;
 
 /// Prefixes of the encoders among the alignment's variables.

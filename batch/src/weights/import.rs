@@ -9,7 +9,7 @@ use tch::Tensor;
 use crate::config::detector::{Architecture, DetectorModelConfig};
 use crate::detector::detector::Detector;
 use crate::error::{Error, Result};
-use crate::training::checkpoint::read_tensors;
+use crate::training::named_tensors::read_tensors;
 use crate::weights::detector_names::{Origin, TensorUse, shift_pyramid, tensor_use};
 
 /// What to import.
@@ -128,7 +128,7 @@ mod tests {
 
     use super::*;
     use crate::config::{Layers, resolve};
-    use crate::training::checkpoint::{named_tensors, write_tensors};
+    use crate::training::named_tensors::{named_tensors, write_tensors};
 
     fn config() -> DetectorModelConfig {
         let base = resolve(&Layers { preset: Some("tiny".into()), ..Layers::default() }).unwrap().config.detector.model;

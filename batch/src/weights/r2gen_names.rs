@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::nn::positional::sinusoidal;
 use crate::reporter::model::encoder_decoder::MAX_POSITIONS;
 use crate::reporter::model::report_model::ReportModel;
-use crate::training::checkpoint::read_tensors;
+use crate::training::named_tensors::read_tensors;
 use crate::weights::import::ImportReport;
 
 /// Prefix of the trunk in the file; indices of its children and their names in torchvision.

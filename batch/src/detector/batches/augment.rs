@@ -4,8 +4,7 @@
 
 use d2r_contracts::boxes::BoxXyxy;
 use d2r_contracts::space::Model;
-use rand::{Rng, RngExt, SeedableRng};
-use rand_chacha::ChaCha8Rng;
+use rand::{Rng, RngExt};
 
 use crate::config::detector::AugmentConfig;
 
@@ -21,15 +20,6 @@ pub struct LabelledBox<S = Model> {
     /// Index of the class.
     pub class_id: i32,
     pub region: BoxXyxy<S>,
-}
-
-/// The random generator of one image of a batch: a function of the seed, the step and the index in the batch.
-pub fn sample_rng(seed: u64, step: u64, index: u64) -> ChaCha8Rng {
-    let mut key = [0u8; 32];
-    for (slot, value) in key.chunks_exact_mut(8).zip([seed, step, index, u64::from_le_bytes(*b"augment.")]) {
-        slot.copy_from_slice(&value.to_le_bytes());
-    }
-    ChaCha8Rng::from_seed(key)
 }
 
 /// `output = (input - centre) * scale + centre + shift`; where `mirrored`, x is mirrored first.
@@ -173,6 +163,7 @@ fn warp(pixels: &[u8], size: usize, geometry: &Geometry) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::training::streams::sample_rng;
 
     const NONE: AugmentConfig =
         AugmentConfig { scale: 0.0, shift: 0.0, hflip: false, brightness: 0.0, contrast: 0.0, gamma: 0.0, noise: 0.0 };

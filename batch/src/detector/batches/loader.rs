@@ -1,31 +1,25 @@
-//! Radiographs with boxes for the detector: decoded once into a cache at the model's size, drawn in an order that
-//! depends on (seed, step) only, augmented, and prepared ahead on a separate thread.
+//! Radiographs with boxes for the detector: decoded once into a cache at the model's size, drawn in an order that depends
+//! on (seed, step) only, and augmented.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::thread;
 
-use crossbeam_channel::{Receiver, bounded};
 use d2r_contracts::boxes::BoxXyxy;
 use d2r_contracts::decode::DecodeOptions;
 use d2r_contracts::preprocess::{InputSpec, to_model_input};
 use d2r_contracts::space::{Letterbox, Original};
 use d2r_contracts::tables::{FailureRow, ImageRow, LesionRow};
+use rand::RngExt;
 use rand::seq::SliceRandom;
-use rand::{RngExt, SeedableRng};
-use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
 use crate::config::detector::AugmentConfig;
 use crate::datasets::source::{SourceError, read_radiograph};
-use crate::detector::batches::augment::{LabelledBox, augment, sample_rng};
+use crate::detector::batches::augment::{LabelledBox, augment};
 use crate::error::{Error, Result};
 use crate::progress::Task;
 use crate::stop::StopFlag;
-
-/// Batches prepared ahead.
-const AHEAD: usize = 3;
+use crate::training::streams::{SHARE, epoch_rng, sample_rng};
 
 /// Where and how radiographs are read.
 #[derive(Debug, Clone)]
@@ -137,7 +131,7 @@ impl DetectionSet {
     /// set, without boxes.
     pub fn take_share(&mut self, share: f64, seed: u64) -> Self {
         let mut order: Vec<usize> = (0..self.examples.len()).collect();
-        order.shuffle(&mut epoch_rng(seed, u64::MAX));
+        order.shuffle(&mut epoch_rng(seed, SHARE));
         let count = ((order.len() as f64 * share).round() as usize).max(1);
         let mut kept = vec![false; order.len()];
         order.iter().take(count).for_each(|&i| kept[i] = true);
@@ -262,14 +256,6 @@ impl EpochSampler {
     }
 }
 
-fn epoch_rng(seed: u64, epoch: u64) -> ChaCha8Rng {
-    let mut key = [0u8; 32];
-    for (slot, value) in key.chunks_exact_mut(8).zip([seed, epoch, 0, u64::from_le_bytes(*b"shuffle.")]) {
-        slot.copy_from_slice(&value.to_le_bytes());
-    }
-    ChaCha8Rng::from_seed(key)
-}
-
 /// A batch on the host.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PlainBatch {
@@ -307,26 +293,6 @@ impl BatchPlan {
             batch.boxes.push(boxes);
         }
         Ok(batch)
-    }
-
-    /// Prepares the batches of `steps` in order on a thread, a few ahead. The thread ends when the receiver is dropped.
-    ///
-    /// # Errors
-    /// When no thread can be started.
-    pub fn start(self, set: Arc<DetectionSet>, steps: std::ops::Range<u64>) -> Result<Receiver<Result<PlainBatch>>> {
-        let (sender, receiver) = bounded(AHEAD);
-        let work = move || {
-            for step in steps {
-                let batch = self.batch(&set, step);
-                let failed = batch.is_err();
-                if sender.send(batch).is_err() || failed {
-                    return;
-                }
-            }
-        };
-        let started = thread::Builder::new().name("batches".into()).spawn(work);
-        started.map_err(|e| Error::Temporary(format!("start the thread that prepares batches: {e}")))?;
-        Ok(receiver)
     }
 }
 

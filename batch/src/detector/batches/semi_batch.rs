@@ -1,25 +1,16 @@
 //! Batches of semi-supervised training: each image with weak and with strong augmentation of the same geometry, so that
 //! boxes found on one hold on the other. The labelled and the unlabelled stream are drawn independently.
 
-use std::ops::Range;
 use std::sync::Arc;
-use std::thread;
 
-use crossbeam_channel::{Receiver, bounded};
 use rayon::prelude::*;
 
 use crate::config::semi::{StrongConfig, StrongLabelled};
-use crate::detector::batches::augment::{LabelledBox, augment, sample_rng};
+use crate::detector::batches::augment::{LabelledBox, augment};
 use crate::detector::batches::loader::{BatchPlan, DetectionSet};
 use crate::detector::batches::strong_augment::strong_augment;
-use crate::error::{Error, Result};
-
-/// Batches prepared ahead.
-const AHEAD: usize = 3;
-/// Offset of the unlabelled stream's indices for [`sample_rng`].
-const UNLABELLED: u64 = 1 << 32;
-/// Offset of the indices for [`sample_rng`] of strong augmentations.
-const STRONG: u64 = 1 << 33;
+use crate::error::Result;
+use crate::training::streams::{STRONG, UNLABELLED, sample_rng};
 
 /// Images of one stream, image after image.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -119,27 +110,5 @@ impl SemiPlan {
             images.report_classes.push(report_classes);
         }
         Ok(images)
-    }
-
-    /// Prepares the batches of `steps` in order on a thread, a few ahead, all of one phase. The thread ends when the
-    /// receiver is dropped.
-    ///
-    /// # Errors
-    /// When no thread can be started.
-    pub fn start(&self, sets: SemiSets, steps: Range<u64>, mutual: bool) -> Result<Receiver<Result<SemiBatch>>> {
-        let (sender, receiver) = bounded(AHEAD);
-        let plan = self.clone();
-        let work = move || {
-            for step in steps {
-                let batch = plan.batch(&sets, step, mutual);
-                let failed = batch.is_err();
-                if sender.send(batch).is_err() || failed {
-                    return;
-                }
-            }
-        };
-        let started = thread::Builder::new().name("batches".into()).spawn(work);
-        started.map_err(|e| Error::Temporary(format!("start the thread that prepares batches: {e}")))?;
-        Ok(receiver)
     }
 }

@@ -153,7 +153,7 @@ fn normal(rng: &mut impl Rng) -> f32 {
 mod tests {
     use super::*;
     use crate::config::semi::SemiConfig;
-    use crate::detector::batches::augment::sample_rng;
+    use crate::training::streams::sample_rng;
 
     #[test]
     fn a_blur_keeps_the_sum_and_adds_its_variance() {

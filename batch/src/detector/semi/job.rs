@@ -1,28 +1,23 @@
-//! What the semi-supervised loop is given, and the batches that follow from it.
+//! What semi-supervised training is given, and the batches that follow from it.
 
 use std::sync::Arc;
-
-use crossbeam_channel::Receiver;
 
 use crate::config::detector::{Architecture, DetectorTrainConfig};
 use crate::config::semi::SemiConfig;
 use crate::detector::batches::loader::{BatchPlan, DetectionSet, EpochSampler};
-use crate::detector::batches::semi_batch::{SemiBatch, SemiPlan, SemiSets};
+use crate::detector::batches::semi_batch::SemiPlan;
 use crate::detector::detector::Detector;
-use crate::error::Result;
 use crate::progress::Progress;
 use crate::stop::StopFlag;
 
-/// Something that is done to the teacher at a step.
-pub type Intervention<'a> = &'a dyn Fn(i64, &mut Detector);
-
 /// What is trained on, and how.
+#[derive(Debug)]
 pub struct SemiTraining<'a> {
-    /// Films with readers' boxes.
+    /// Images with annotated boxes.
     pub labelled: Arc<DetectionSet>,
-    /// Films without.
+    /// Images without.
     pub unlabelled: Arc<DetectionSet>,
-    /// Finished detectors that label them together; without any the teacher does.
+    /// An ensemble of finished detectors that gives pseudo-labels in the teacher's place; the teacher does where it is empty.
     pub labellers: Vec<Detector>,
     /// The validation split; it selects the teacher that is kept, and guards the mutual phase.
     pub validation: &'a DetectionSet,
@@ -30,7 +25,7 @@ pub struct SemiTraining<'a> {
     pub config: &'a DetectorTrainConfig,
     /// Those of the phases.
     pub semi: &'a SemiConfig,
-    /// Decides how losses are weighted.
+    /// Decides how the losses on pseudo-labels are weighted.
     pub architecture: Architecture,
     /// Seed of all random streams.
     pub seed: u64,
@@ -38,8 +33,6 @@ pub struct SemiTraining<'a> {
     pub progress: Progress,
     /// Asked once per step and once per validation batch.
     pub stop: &'a StopFlag,
-    /// Called before each mutual step with the teacher: tests of the guard rails spoil it here.
-    pub intervene: Option<Intervention<'a>>,
 }
 
 impl SemiTraining<'_> {
@@ -59,16 +52,7 @@ impl SemiTraining<'_> {
         }
     }
 
-    /// Batches from `step` on, all of one phase.
-    ///
-    /// # Errors
-    /// When no thread can be started.
-    pub fn batches(&self, plan: &SemiPlan, step: i64, mutual: bool) -> Result<Receiver<Result<SemiBatch>>> {
-        let sets = SemiSets { labelled: Arc::clone(&self.labelled), unlabelled: Arc::clone(&self.unlabelled) };
-        plan.start(sets, step as u64..self.config.steps as u64, mutual)
-    }
-
-    /// Boxes per labelled film.
+    /// Annotated boxes per labelled image.
     pub fn true_boxes(&self) -> f64 {
         let boxes: usize = self.labelled.examples.iter().map(|e| e.boxes.len()).sum();
         boxes as f64 / self.labelled.examples.len().max(1) as f64

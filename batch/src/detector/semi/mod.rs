@@ -8,4 +8,4 @@ pub mod mutual_loss;
 pub mod phase;
 pub mod pseudo_label;
 pub mod running_means;
-pub mod training_loop;
+pub mod trainer;

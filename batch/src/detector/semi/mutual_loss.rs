@@ -48,7 +48,7 @@ pub fn combined(
 ) -> MutualLoss {
     let of = |part| weights(architecture, part, config.unlabelled_weight * share, config.box_loss_weight * share);
     let labelled = labelled.weighted(|p| of(p).labelled);
-    let pseudo = pseudo.weighted(|p| of(p).pseudo) * config.loss_scale;
+    let pseudo = pseudo.weighted(|p| of(p).pseudo);
     let bound = labelled.detach().abs() * config.loss_ratio_max;
     let magnitude = pseudo.detach().abs();
     // A loss that is not finite compares as false and gets weight 0; the optimizer drops its gradient.

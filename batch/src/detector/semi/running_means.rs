@@ -1,43 +1,46 @@
-//! What the semi-supervised loop adds up between two log lines: losses on the device, counts on the host.
+//! Losses on the device and counts on the host, summed between two rows of the log of semi-supervised training.
 
 use std::collections::BTreeMap;
 
 use d2r_contracts::tables::TrainLogRow;
 use tch::{Device, Kind, Tensor};
 
-use crate::detector::losses::read_parts;
+use crate::detector::losses::finite_parts;
 use crate::detector::semi::guard::Signals;
 use crate::error::Result;
+use crate::training::running_sums::RunningSums;
+
+/// Five parts of the labelled loss, the pseudo-loss, steps in which it was bounded, steps without a finite gradient.
+const LOSSES: [&str; 8] = ["class", "box", "centerness", "rpn_class", "rpn_box", "pseudo", "bounded", "skipped"];
+/// See [`PseudoCounts`].
+const COUNTS: [&str; 3] = ["unlabelled_images", "found", "capped"];
 
 /// Counts of one step.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct StepSums {
-    /// Unlabelled films seen.
-    pub unlabelled_images: usize,
-    /// Pseudo-boxes above the threshold.
+pub struct PseudoCounts {
+    /// Unlabelled images.
+    pub images: usize,
+    /// Boxes above the threshold.
     pub found: usize,
     /// Those that the cap left out.
     pub capped: usize,
 }
 
-/// Sums since the last log line.
+/// Sums since the last row.
 #[derive(Debug)]
 pub struct SemiSums {
-    /// f64 `[8]` on the device: five parts of the labelled loss, the pseudo-loss, steps in which it was bounded, steps
-    /// without a finite gradient.
-    losses: Tensor,
-    /// Steps, unlabelled films, pseudo-boxes found, pseudo-boxes left out.
-    counts: [f64; 4],
+    losses: RunningSums<8>,
+    counts: [f64; 3],
 }
 
-/// Means since the last log line.
+/// Means since the last row.
 #[derive(Debug, Clone, Copy)]
 pub struct SemiMeans {
     /// Parts of the labelled loss.
     pub parts: [f64; 5],
     /// The pseudo-loss, weighted.
     pub pseudo: f64,
-    /// Pseudo-boxes per unlabelled film, before the cap.
+    /// Pseudo-labels per unlabelled image, before the cap.
     pub boxes_per_image: f64,
     /// For the guard rails.
     pub signals: Signals,
@@ -48,8 +51,8 @@ pub struct SemiMeans {
 }
 
 impl SemiMeans {
-    /// The losses and counts in a row of the log.
-    pub fn row(&self, base: TrainLogRow, mutual: bool) -> TrainLogRow {
+    /// A row with these losses and counts.
+    pub fn row(&self, mutual: bool) -> TrainLogRow {
         let [class, boxes, centerness, rpn_class, rpn_box] = self.parts;
         TrainLogRow {
             loss: self.parts.iter().sum::<f64>() + self.pseudo,
@@ -60,78 +63,74 @@ impl SemiMeans {
             loss_pseudo: mutual.then_some(self.pseudo),
             pseudo_boxes_per_image: mutual.then_some(self.boxes_per_image),
             pseudo_box_ratio: mutual.then_some(self.signals.box_ratio),
-            ..base
+            ..TrainLogRow::blank()
         }
     }
 }
 
-const NAMES: [&str; 12] = [
-    "class",
-    "box",
-    "centerness",
-    "rpn_class",
-    "rpn_box",
-    "pseudo",
-    "bounded",
-    "skipped",
-    "steps",
-    "films",
-    "found",
-    "capped",
-];
-
 impl SemiSums {
-    /// Sums that go on from a checkpoint's.
-    pub fn new(pending: &BTreeMap<String, f64>, device: Device) -> Self {
-        let values = NAMES.map(|name| pending.get(name).copied().unwrap_or(0.0));
-        let losses = Tensor::from_slice(&values[..8]).to_device(device);
-        Self { losses, counts: [values[8], values[9], values[10], values[11]] }
+    /// Sums of nothing.
+    pub fn new(device: Device) -> Self {
+        Self { losses: RunningSums::new(LOSSES, device), counts: [0.0; 3] }
     }
 
     /// Adds a step. `parts`: f32 `[5]`; then pseudo-loss, bounded and skipped, scalars. What is not finite counts as 0
     /// (the step is among the skipped ones).
-    pub fn add(&mut self, parts: &Tensor, others: [&Tensor; 3], counts: StepSums) {
+    pub fn add(&mut self, parts: &Tensor, others: [&Tensor; 3], counts: PseudoCounts) {
         let _no_grad = tch::no_grad_guard();
         let mut all = vec![parts.to_kind(Kind::Double)];
         all.extend(others.map(|t| t.to_kind(Kind::Double).reshape([1]).to_device(parts.device())));
-        let _ = self.losses.g_add_(&Tensor::cat(&all, 0).nan_to_num(0.0, 0.0, 0.0));
-        for (sum, value) in self.counts.iter_mut().zip([1, counts.unlabelled_images, counts.found, counts.capped]) {
+        self.losses.add(&Tensor::cat(&all, 0).nan_to_num(0.0, 0.0, 0.0));
+        for (sum, value) in self.counts.iter_mut().zip([counts.images, counts.found, counts.capped]) {
             *sum += value as f64;
         }
     }
 
-    /// Means; reads the device. `true_boxes`: per labelled film.
+    /// Means; waits for the device. `true_boxes`: per labelled image.
     ///
     /// # Errors
-    /// When libtorch refuses.
+    /// Those of [`finite_parts`]; when libtorch refuses.
     pub fn means(&self, step: i64, true_boxes: f64) -> Result<SemiMeans> {
-        let [steps, films, found, capped] = self.counts;
-        let many = steps.max(1.0);
-        let sums = Vec::<f64>::try_from(&self.losses)?;
-        let parts = read_parts(&(self.losses.narrow(0, 0, 5) / many), step)?;
-        let boxes_per_image = if films > 0.0 { found / films } else { 0.0 };
+        let (sums, steps) = (self.losses.sums()?, self.losses.steps());
+        let mean = |sum: f64| sum / steps.max(1.0);
+        let [class, boxes, centerness, rpn_class, rpn_box, pseudo, bounded, skipped] = sums;
+        let [images, found, capped] = self.counts;
+        let boxes_per_image = if images > 0.0 { found / images } else { 0.0 };
         let signals = Signals {
             box_ratio: if true_boxes > 0.0 { boxes_per_image / true_boxes } else { 0.0 },
             capped_share: if found > 0.0 { capped / found } else { 0.0 },
-            bounded_share: sums[6] / many,
-            skipped: sums[7],
+            bounded_share: mean(bounded),
+            skipped,
         };
-        let skipped_all = steps > 0.0 && sums[7] >= steps;
-        Ok(SemiMeans { parts, pseudo: sums[5] / many, boxes_per_image, signals, steps: steps as i64, skipped_all })
+        Ok(SemiMeans {
+            parts: finite_parts([class, boxes, centerness, rpn_class, rpn_box].map(mean), step)?,
+            pseudo: mean(pseudo),
+            boxes_per_image,
+            signals,
+            steps: steps as i64,
+            skipped_all: steps > 0.0 && skipped >= steps,
+        })
     }
 
     /// Starts anew.
     pub fn reset(&mut self) {
-        let _ = self.losses.zero_();
-        self.counts = [0.0; 4];
+        self.losses.reset();
+        self.counts = [0.0; 3];
     }
 
     /// The sums by name, for a checkpoint.
     ///
     /// # Errors
     /// When libtorch refuses.
-    pub fn pending(&self) -> Result<BTreeMap<String, f64>> {
-        let values = Vec::<f64>::try_from(&self.losses)?.into_iter().chain(self.counts);
-        Ok(NAMES.map(str::to_owned).into_iter().zip(values).collect())
+    pub fn state(&self) -> Result<BTreeMap<String, f64>> {
+        let mut state = self.losses.state()?;
+        state.extend(COUNTS.iter().map(|n| (*n).to_owned()).zip(self.counts));
+        Ok(state)
+    }
+
+    /// Takes over the sums of a checkpoint.
+    pub fn restore(&mut self, state: &BTreeMap<String, f64>) {
+        self.losses.restore(state);
+        self.counts = COUNTS.map(|name| state.get(name).copied().unwrap_or(0.0));
     }
 }

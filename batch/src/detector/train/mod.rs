@@ -1,3 +1,5 @@
 //! Supervised training of the detectors.
 
+#[cfg(test)]
+pub(crate) mod fixtures;
 pub mod supervised;

@@ -4,4 +4,4 @@ pub mod augmentation;
 pub mod batch;
 pub mod distillation;
 pub mod targets;
-pub mod training_loop;
+pub mod trainer;

@@ -3,6 +3,7 @@
 pub mod augment;
 pub mod collate;
 pub mod collate_text;
+pub mod examples;
 pub mod laterality_swap;
 pub mod study;
 pub mod text_tokens;

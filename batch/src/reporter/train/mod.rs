@@ -1,9 +1,8 @@
 //! Training of the report model.
 
 pub mod optimizer;
-pub mod running_means;
 pub mod token_weights;
-pub mod training_loop;
+pub mod trainer;
 pub mod validation;
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use crate::config::report::ReportTrainConfig;
 use crate::error::Result;
 use crate::reporter::align::alignment::Alignment;
 use crate::reporter::model::report_model::ReportModel;
-use crate::training::checkpoint::named_tensors;
+use crate::training::named_tensors::named_tensors;
 use crate::training::optimizer::{Optimizer, ParamGroup, Rule, decay_split};
 
 /// Parameters that learn at the visual rate.

@@ -7,7 +7,7 @@ use std::path::Path;
 use tch::{Kind, Tensor};
 
 use crate::reporter::model::encoder_decoder::tests::{KERNEL, assert_close, golden_model, report_ids, tokens};
-use crate::training::checkpoint::named_tensors;
+use crate::training::named_tensors::named_tensors;
 use crate::training::optimizer::{Optimizer, ParamGroup, Rule};
 
 /// Relative, of gradients.

@@ -7,7 +7,7 @@ use crate::eval::text::label_f1::{MICRO, label_f1};
 use crate::reporter::batches::collate::{collate_targets, collate_visuals};
 use crate::reporter::batches::study::{ReportExample, StudyVisual};
 use crate::reporter::model::report_model::ReportModel;
-use crate::reporter::train::training_loop::ReportTraining;
+use crate::reporter::train::trainer::ReportTraining;
 use d2r_contracts::report_labeler::label;
 use tch::Kind;
 

@@ -25,7 +25,7 @@ use crate::lake::digest::FileDigest;
 use crate::lake::{Lake, Partition, atomic_file};
 use crate::preview_model::card::{PreviewModelCard, load_student};
 use crate::preview_model::onnx::graphs::graphs;
-use crate::stages::train::reporter::accepted;
+use crate::reporter::batches::examples::accepted;
 use crate::training::model_card::{ModelCard, NOTICE};
 
 /// Whose data the samples are.

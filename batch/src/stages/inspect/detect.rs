@@ -8,8 +8,8 @@ use crate::context::Context;
 use crate::detector::card::load_detector;
 use crate::detector::detection::Detection;
 use crate::error::{Error, Result};
-use crate::training::checkpoint::{read_tensors, write_tensors};
 use crate::training::model_card::ModelCard;
+use crate::training::named_tensors::{read_tensors, write_tensors};
 
 /// What to read and write.
 #[derive(Debug, Clone)]

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::reporter::card::load_reporter;
 use crate::reporter::decode::beam_search::beam_search;
 use crate::stages::decoding::generation_options;
-use crate::training::checkpoint::{NamedTensors, read_tensors, write_tensors};
+use crate::training::named_tensors::{NamedTensors, read_tensors, write_tensors};
 
 /// What to read and write.
 #[derive(Debug, Clone)]

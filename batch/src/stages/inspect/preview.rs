@@ -21,7 +21,7 @@ use crate::preview_model::card::load_student;
 use crate::preview_model::model::preview_model::PreviewModel;
 use crate::stages::report::by_preview_model::{read_bundle, read_file};
 use crate::stages::report::films::open;
-use crate::training::checkpoint::{NamedTensors, write_tensors};
+use crate::training::named_tensors::{NamedTensors, write_tensors};
 
 /// Which form of the student.
 #[derive(Debug, Clone)]

@@ -22,8 +22,8 @@ use crate::error::{Error, Result};
 use crate::eval::page::gallery::picture;
 use crate::lake::digest::sha256_hex;
 use crate::lake::{Lake, Partition, Shard};
+use crate::reporter::batches::examples::accepted;
 use crate::reporter::batches::study::{StudyVisual, VisualSpec, study_views, study_visual};
-use crate::stages::train::reporter::accepted;
 
 /// A film ready for the report model.
 #[derive(Debug)]

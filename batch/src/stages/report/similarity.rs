@@ -11,7 +11,7 @@ use crate::reporter::align::text_encoder::TextInput;
 use crate::reporter::batches::text_tokens::TextTokens;
 use crate::reporter::card::ReporterCard;
 use crate::reporter::model::visual::VisualFeatures;
-use crate::training::checkpoint::load_strict;
+use crate::training::named_tensors::load_strict;
 
 /// The alignment of a finished run.
 pub struct Similarity {

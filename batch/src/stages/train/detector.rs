@@ -15,14 +15,14 @@ use crate::detector::batches::loader::{DetectionSet, LoadOptions, RadiographSour
 use crate::detector::card::{DetectorCard, input_spec, load_detector};
 use crate::detector::detector::Detector;
 use crate::detector::semi::job::SemiTraining;
-use crate::detector::semi::training_loop;
+use crate::detector::semi::trainer;
 use crate::detector::train::supervised::{DetectorTraining, train};
 use crate::error::{Error, Result};
-use crate::lake::digest::file_digest;
-use crate::lake::{Lake, Partition, Provenance, Shard};
+use crate::lake::{Lake, Partition};
+use crate::stages::train::finish::TrainingStage;
 use crate::stages::work_key::work_key;
-use crate::training::checkpoint::load_strict;
 use crate::training::model_card::ModelCard;
+use crate::training::named_tensors::load_strict;
 use crate::training::run_dir::RunDir;
 
 /// The first word of the runs' names.
@@ -54,15 +54,13 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
     let start = Instant::now();
     let lake = Lake::open(&args.lake)?;
     let key = key(ctx, &lake, &args)?;
-    let found = RunDir::at(args.runs.join(RunDir::name(VERB, &key)), "");
-    if ctx.resume
-        && let Some(result) = found.result()?
-        && ModelCard::<DetectorCard>::read(found.path(), VERB).is_ok()
-    {
-        return Ok(StageResult { cached: true, wall_s: start.elapsed().as_secs_f64(), ..result });
+    let (dataset, runs) = (args.dataset.as_str(), args.runs.as_path());
+    let stage =
+        TrainingStage { name: "train-detector", kind: VERB, score: "val.ap50", lake: &lake, dataset, runs, key, start };
+    if let Some(result) = stage.finished::<DetectorCard>(ctx)? {
+        return Ok(result);
     }
-    let run = RunDir::create(&args.runs, VERB, &key, ctx)?;
-    let _lock = run.lock()?;
+    let (run, _lock) = stage.open_run(ctx)?;
     let config = &ctx.config.detector;
     let (mut training, mut failures) = load(ctx, &lake, &args.dataset, "train")?;
     let rest = training.take_share(config.train.labelled_share, config.train.labelled_seed);
@@ -106,9 +104,8 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
             seed: ctx.config.run.seed,
             progress: ctx.progress,
             stop: &ctx.stop,
-            intervene: None,
         };
-        training_loop::train(&mut model, &mut average, &run, &job)?
+        trainer::train(&mut model, &mut average, &run, &job)?
     } else {
         let job = DetectorTraining {
             train: training,
@@ -121,27 +118,7 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
         train(&mut model, &mut average, &run, &job)?
     };
     let card = DetectorCard::new(&config.model, ctx.config.annotate.threshold);
-    ModelCard::new(VERB, run.id(), outcome.model_sha256.clone(), card).write(&run)?;
-
-    let partition = Partition::new(&args.dataset, "train");
-    let provenance =
-        Provenance { run_id: run.id().into(), model_sha256: Some(outcome.model_sha256.clone()), work_key: key };
-    let log = lake.write(&partition, Shard::default(), outcome.log, &provenance)?;
-    let failed = lake.write(&partition, Shard::default(), failures, &provenance)?;
-    let mut figures = BTreeMap::from([("steps".to_owned(), outcome.steps as f64)]);
-    if let Some(score) = outcome.best_score {
-        figures.insert("val.ap50".into(), score);
-    }
-    let result = StageResult {
-        stage: "train-detector".into(),
-        cached: false,
-        rows: [("train_log".into(), log.rows), (FailureRow::TABLE.into(), failed.rows)].into(),
-        files: vec![file_digest(&run.best())?, file_digest(&run.path().join("card.json"))?],
-        figures,
-        wall_s: start.elapsed().as_secs_f64(),
-    };
-    run.finish(&result)?;
-    Ok(result)
+    stage.finish_training(&run, card, outcome, failures, BTreeMap::new())
 }
 
 fn key(ctx: &Context, lake: &Lake, args: &Args) -> Result<String> {

@@ -1,6 +1,5 @@
 //! Distils a finished report model into the student for the browser.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -17,23 +16,22 @@ use rayon::prelude::*;
 use crate::context::{Context, StageResult};
 use crate::datasets::source::{SourceError, read_radiograph};
 use crate::error::{Error, Result};
-use crate::lake::digest::file_digest;
-use crate::lake::{Lake, Partition, Provenance, Shard};
+use crate::lake::{Lake, Partition};
 use crate::preview_model::card::{KIND, PreviewModelCard, input_spec};
 use crate::preview_model::distill::batch::PreviewExample;
 use crate::preview_model::distill::targets::TargetBox;
-use crate::preview_model::distill::training_loop::{Distillation, Pair, distill};
+use crate::preview_model::distill::trainer::{Distillation, Pair, distill};
 use crate::preview_model::model::preview_model::PreviewModel;
 use crate::reporter::batches::collate::collate_visuals;
+use crate::reporter::batches::examples::{accepted, examples};
 use crate::reporter::batches::study::{ReportExample, StudyVisual, box_of, study_visual};
 use crate::reporter::batches::text_tokens::EncodedTexts;
 use crate::reporter::card::{ReporterCard, load_reporter};
 use crate::reporter::model::report_model::ReportModel;
 use crate::stages::decoding::{generation_options, swapped_tokens};
-use crate::stages::train::reporter::{accepted, examples};
+use crate::stages::train::finish::TrainingStage;
 use crate::stages::work_key::work_key;
 use crate::training::model_card::ModelCard;
-use crate::training::run_dir::RunDir;
 
 /// What to distil.
 #[derive(Debug, Clone)]
@@ -59,15 +57,21 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
     let lake = Lake::open(&args.lake)?;
     let (teacher, card) = load_reporter(&args.reporter, ctx.device)?;
     let key = key(ctx, &lake, &args, &card.model_sha256)?;
-    let found = RunDir::at(args.runs.join(RunDir::name(KIND, &key)), "");
-    if ctx.resume
-        && let Some(result) = found.result()?
-        && ModelCard::<PreviewModelCard>::read(found.path(), KIND).is_ok()
-    {
-        return Ok(StageResult { cached: true, wall_s: start.elapsed().as_secs_f64(), ..result });
+    let (dataset, runs) = (args.dataset.as_str(), args.runs.as_path());
+    let stage = TrainingStage {
+        name: "distill",
+        kind: KIND,
+        score: "val.log_likelihood",
+        lake: &lake,
+        dataset,
+        runs,
+        key,
+        start,
+    };
+    if let Some(result) = stage.finished::<PreviewModelCard>(ctx)? {
+        return Ok(result);
     }
-    let run = RunDir::create(&args.runs, KIND, &key, ctx)?;
-    let _lock = run.lock()?;
+    let (run, _lock) = stage.open_run(ctx)?;
     let config = &ctx.config.preview;
     let student_card = PreviewModelCard {
         config: config.model.clone(),
@@ -100,26 +104,8 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
         stop: &ctx.stop,
     };
     let outcome = distill(&mut student, &run, &job)?;
-    ModelCard::new(KIND, run.id(), outcome.model_sha256.clone(), student_card).write(&run)?;
-    let partition = Partition::new(&args.dataset, "train");
-    let provenance = Provenance { run_id: run.id().into(), model_sha256: Some(outcome.model_sha256), work_key: key };
-    let log = lake.write(&partition, Shard::default(), outcome.log, &provenance)?;
-    let failed = lake.write(&partition, Shard::default(), failures, &provenance)?;
-    let mut figures =
-        BTreeMap::from([("steps".to_owned(), outcome.steps as f64), ("parameters".to_owned(), parameters as f64)]);
-    if let Some(score) = outcome.best_score {
-        figures.insert("val.log_likelihood".into(), score);
-    }
-    let result = StageResult {
-        stage: "distill".into(),
-        cached: false,
-        rows: [("train_log".into(), log.rows), (FailureRow::TABLE.into(), failed.rows)].into(),
-        files: vec![file_digest(&run.best())?, file_digest(&run.path().join("card.json"))?],
-        figures,
-        wall_s: start.elapsed().as_secs_f64(),
-    };
-    run.finish(&result)?;
-    Ok(result)
+    let figures = [("parameters".to_owned(), parameters as f64)].into();
+    stage.finish_training(&run, student_card, outcome, failures, figures)
 }
 
 fn key(ctx: &Context, lake: &Lake, args: &Args, teacher: &str) -> Result<String> {
@@ -158,8 +144,8 @@ impl Source<'_> {
     /// Each study as the teacher and as the student sees it.
     fn pairs(&self, split: &str, input: &InputSpec) -> Result<(Vec<Pair>, Vec<FailureRow>)> {
         let (ctx, card) = (self.ctx, &self.card.model);
-        let (studies, failures) = examples(ctx, self.lake, self.dataset, split, card, None)?;
         let partition = Partition::new(self.dataset, split);
+        let (studies, failures) = examples(ctx, self.lake, &partition, card, None)?;
         let boxes = accepted(self.lake.read(&partition)?);
         let images: Vec<ImageRow> = self.lake.read(&partition)?;
         let with_report: std::collections::BTreeSet<&str> = studies.iter().map(|s| s.study_id.as_str()).collect();

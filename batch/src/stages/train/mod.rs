@@ -2,4 +2,5 @@
 
 pub mod detector;
 pub mod distill;
+mod finish;
 pub mod reporter;

@@ -2,35 +2,27 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Instant;
 
-use d2r_contracts::decode::DecodeOptions;
-use d2r_contracts::report_text::sentences;
 use d2r_contracts::rows::Row;
-use d2r_contracts::tables::{FailureRow, ImageRow, LesionRow, ReportRow};
+use d2r_contracts::tables::{ImageRow, LesionRow, ReportRow};
 use d2r_contracts::vocabulary::Vocabulary;
-use rayon::prelude::*;
 
 use crate::context::{Context, StageResult};
-use crate::datasets::prior_filter::without_prior_mentions;
-use crate::datasets::source::{SourceError, read_radiograph};
 use crate::detector::card::DetectorCard;
 use crate::error::{Error, Result};
-use crate::lake::digest::file_digest;
-use crate::lake::{Lake, Partition, Provenance, Shard, atomic_file};
+use crate::lake::{Lake, Partition, atomic_file};
 use crate::reporter::align::alignment::Alignment;
 use crate::reporter::batches::augment::StudyAugment;
-use crate::reporter::batches::study::{NamedRegions, ReportExample, VisualSpec, box_of, study_views, study_visual};
-use crate::reporter::batches::text_tokens::{EncodedTexts, TextTokens};
+use crate::reporter::batches::examples::{examples, reference_reports};
+use crate::reporter::batches::text_tokens::TextTokens;
 use crate::reporter::card::{ReporterCard, new_model, visual_spec};
-use crate::reporter::train::training_loop::{ReportTraining, train};
+use crate::reporter::train::trainer::{ReportTraining, train};
 use crate::stages::decoding::generation_options;
+use crate::stages::train::finish::TrainingStage;
 use crate::stages::work_key::work_key;
 use crate::training::model_card::ModelCard;
-use crate::training::run_dir::RunDir;
 use crate::weights::bert_names::import_text_encoder;
-use d2r_contracts::grounding::{BoxFacts, SentenceFacts, boxes_named};
 
 /// The first word of the runs' names.
 const VERB: &str = "reporter";
@@ -62,17 +54,24 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
         None => None,
     };
     let key = key(ctx, &lake, &args.dataset, detector.as_deref())?;
-    let found = RunDir::at(args.runs.join(RunDir::name(VERB, &key)), "");
-    if ctx.resume
-        && let Some(result) = found.result()?
-        && ModelCard::<ReporterCard>::read(found.path(), VERB).is_ok()
-    {
-        return Ok(StageResult { cached: true, wall_s: start.elapsed().as_secs_f64(), ..result });
+    let (dataset, runs) = (args.dataset.as_str(), args.runs.as_path());
+    let stage = TrainingStage {
+        name: "train-reporter",
+        kind: VERB,
+        score: "val.score",
+        lake: &lake,
+        dataset,
+        runs,
+        key,
+        start,
+    };
+    if let Some(result) = stage.finished::<ReporterCard>(ctx)? {
+        return Ok(result);
     }
-    let run = RunDir::create(&args.runs, VERB, &key, ctx)?;
-    let _lock = run.lock()?;
+    let (run, _lock) = stage.open_run(ctx)?;
     let config = &ctx.config.report;
-    let texts = to_learn_from(ctx, section(ctx, lake.read(&Partition::new(&args.dataset, "train"))?));
+    let (train_split, val_split) = (Partition::new(dataset, "train"), Partition::new(dataset, "val"));
+    let texts = reference_reports(ctx, &lake, &train_split)?;
     if texts.is_empty() {
         let hint = format!("training needs texts of section `{}`: run `d2r ingest`", ctx.config.ingest.section);
         return Err(lake.no_rows(ReportRow::TABLE, Partition::new(&args.dataset, "train"), hint));
@@ -85,8 +84,8 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
         align: config.align.is_on().then(|| config.align.clone()),
     };
     let text = text_tokens(ctx, &card.vocabulary)?;
-    let (training, mut failures) = examples(ctx, &lake, &args.dataset, "train", &card, text.as_ref())?;
-    let (validation, more) = examples(ctx, &lake, &args.dataset, "val", &card, None)?;
+    let (training, mut failures) = examples(ctx, &lake, &train_split, &card, text.as_ref())?;
+    let (validation, more) = examples(ctx, &lake, &val_split, &card, None)?;
     failures.extend(more);
     tch::manual_seed(ctx.config.run.seed as i64);
     let mut model = new_model(&card, ctx.device)?;
@@ -113,27 +112,7 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
     if let Some(from) = &args.detector {
         copy_detector(from, &run.path().join("detector"))?;
     }
-    ModelCard::new(VERB, run.id(), outcome.model_sha256.clone(), card).write(&run)?;
-
-    let partition = Partition::new(&args.dataset, "train");
-    let provenance =
-        Provenance { run_id: run.id().into(), model_sha256: Some(outcome.model_sha256.clone()), work_key: key };
-    let log = lake.write(&partition, Shard::default(), outcome.log, &provenance)?;
-    let failed = lake.write(&partition, Shard::default(), failures, &provenance)?;
-    let mut figures = BTreeMap::from([("steps".to_owned(), outcome.steps as f64)]);
-    if let Some(score) = outcome.best_score {
-        figures.insert("val.score".into(), score);
-    }
-    let result = StageResult {
-        stage: "train-reporter".into(),
-        cached: false,
-        rows: [("train_log".into(), log.rows), (FailureRow::TABLE.into(), failed.rows)].into(),
-        files: vec![file_digest(&run.best())?, file_digest(&run.path().join("card.json"))?],
-        figures,
-        wall_s: start.elapsed().as_secs_f64(),
-    };
-    run.finish(&result)?;
-    Ok(result)
+    stage.finish_training(&run, card, outcome, failures, BTreeMap::new())
 }
 
 fn key(ctx: &Context, lake: &Lake, dataset: &str, detector: Option<&str>) -> Result<String> {
@@ -182,113 +161,7 @@ fn new_alignment(ctx: &Context, text: &TextTokens, d_visual: i64) -> Result<Alig
     Ok(alignment)
 }
 
-/// Reports of the training split without what is not learnt.
-fn to_learn_from(ctx: &Context, rows: Vec<ReportRow>) -> Vec<ReportRow> {
-    let rule = ctx.config.report.train.prior_mentions;
-    rows.into_iter()
-        .filter_map(|row| Some(ReportRow { text_clean: without_prior_mentions(&row.text_clean, rule)?, ..row }))
-        .collect()
-}
-
-fn section(ctx: &Context, rows: Vec<ReportRow>) -> Vec<ReportRow> {
-    rows.into_iter().filter(|r| r.section == ctx.config.ingest.section).collect()
-}
-
-/// One example for each image whose study has a report, in the order of image ids; one for each such study where the model sees
-/// several views. From the training split sentences that are not learnt are left out.
-pub fn examples(
-    ctx: &Context,
-    lake: &Lake,
-    dataset: &str,
-    split: &str,
-    card: &ReporterCard,
-    text: Option<&TextTokens>,
-) -> Result<(Vec<ReportExample>, Vec<FailureRow>)> {
-    let partition = Partition::new(dataset, split);
-    let mut reports = section(ctx, lake.read(&partition)?);
-    if split == "train" {
-        reports = to_learn_from(ctx, reports);
-    }
-    let reports: BTreeMap<String, ReportRow> = reports.into_iter().map(|r| (r.study_id.clone(), r)).collect();
-    let boxes = accepted(lake.read(&partition)?);
-    let studies = study_views(lake.read(&partition)?, card.visual.views);
-    let root = lake.dataset_root(dataset)?;
-    let decode = DecodeOptions { allow_phi: ctx.config.ingest.allow_phi, ..DecodeOptions::default() };
-    let task = ctx.progress.task(&format!("read {split} films"), studies.len() as u64, "films");
-    let max_tokens = ctx.config.report.train.max_tokens;
-    let read: Vec<Option<Result<ReportExample, FailureRow>>> = studies
-        .par_iter()
-        .map(|films| {
-            let image = films.first()?;
-            let report = reports.get(&image.study_id).filter(|_| !ctx.stop.is_set())?;
-            task.advance(1);
-            let lesions = boxes.get(&image.image_id).map_or(&[][..], Vec::as_slice);
-            let made = example(&root, films, lesions, report, (&card.visual, &card.vocabulary, max_tokens), &decode);
-            let longest = ctx.config.report.align.text.max_tokens.max(0) as usize;
-            let made = made.map(|example| match text {
-                Some(text) => ReportExample { texts: text.report(&example.reference, longest), ..example },
-                None => example,
-            });
-            Some(made.map_err(|e| e.into_row("train-reporter", &image.path, Some(&image.image_id))))
-        })
-        .collect();
-    ctx.stop.check()?;
-    task.finish();
-    let (mut examples, mut failures) = (Vec::new(), Vec::new());
-    for result in read.into_iter().flatten() {
-        match result {
-            Ok(example) => examples.push(example),
-            Err(failure) => failures.push(failure),
-        }
-    }
-    Ok((examples, failures))
-}
-
-/// Accepted boxes of the detector by image; readers' where the detector has not been.
-pub fn accepted(lesions: Vec<LesionRow>) -> BTreeMap<String, Vec<LesionRow>> {
-    let pseudo = lesions.iter().any(|l| l.source == "pseudo");
-    let wanted = if pseudo { "pseudo" } else { "fused" };
-    let mut by_image: BTreeMap<String, Vec<LesionRow>> = BTreeMap::new();
-    for row in lesions.into_iter().filter(|l| l.accepted && l.source == wanted) {
-        by_image.entry(row.image_id.clone()).or_default().push(row);
-    }
-    by_image
-}
-
-fn example(
-    root: &Path,
-    films: &[ImageRow],
-    lesions: &[LesionRow],
-    report: &ReportRow,
-    (spec, vocabulary, max_tokens): (&VisualSpec, &Vocabulary, usize),
-    decode: &DecodeOptions,
-) -> Result<ReportExample, SourceError> {
-    let views = films.iter().map(|film| read_radiograph(root, film, decode)).collect::<Result<Vec<_>, _>>()?;
-    let (visual, kept) = study_visual(&views[0], lesions, spec);
-    let visual = visual.with_views(views[1..].iter(), spec);
-    let width = views[0].width as f32;
-    let boxes: Vec<BoxFacts> =
-        kept.iter().map(|&i| BoxFacts::of(lesions[i].class_id, &box_of(&lesions[i]), width)).collect();
-    let named = sentences(&report.text_clean)
-        .into_iter()
-        .map(|s| NamedRegions {
-            first: s.tokens.start,
-            end: s.tokens.end,
-            regions: boxes_named(&SentenceFacts::of(&s.text), &boxes),
-        })
-        .filter(|n| !n.regions.is_empty())
-        .collect();
-    Ok(ReportExample {
-        study_id: report.study_id.clone(),
-        visual: Arc::new(visual),
-        ids: vocabulary.encode(&report.text_clean, max_tokens),
-        named,
-        reference: report.text_clean.clone(),
-        texts: EncodedTexts::default(),
-    })
-}
-
-/// Copies weights and card, so that the run can report on films alone.
+/// Copies weights and card, so that the run needs nothing else to report on images.
 fn copy_detector(from: &Path, to: &Path) -> Result<()> {
     for name in ["best/model.safetensors", "card.json"] {
         let source = from.join(name);

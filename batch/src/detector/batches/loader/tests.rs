@@ -1,9 +1,12 @@
 //! Tests of the loader: order, balance, cache, failures.
 
+use std::sync::Arc;
+
 use d2r_contracts::preprocess::Fit;
 
 use super::*;
 use crate::progress::Progress;
+use crate::training::prefetch::prefetched;
 
 fn image(id: &str) -> ImageRow {
     ImageRow {
@@ -147,8 +150,9 @@ fn batches_of_the_thread_are_in_order_and_equal_single_ones() {
         AugmentConfig { scale: 0.1, shift: 0.1, hflip: true, brightness: 0.1, contrast: 0.1, gamma: 0.1, noise: 0.01 };
     let plan = BatchPlan { seed: 3, sampler: EpochSampler::new(3, &[1.0; 3]), size: 2, augment };
     let set = Arc::new(set);
-    let ahead: Vec<PlainBatch> =
-        plan.clone().start(Arc::clone(&set), 4..9).unwrap().iter().map(Result::unwrap).collect();
+    let (theirs, shared) = (plan.clone(), Arc::clone(&set));
+    let ahead = prefetched(4..9, move |step| theirs.batch(&shared, step)).unwrap();
+    let ahead: Vec<PlainBatch> = ahead.map(Result::unwrap).collect();
     assert_eq!(ahead.iter().map(|b| b.step).collect::<Vec<_>>(), [4, 5, 6, 7, 8]);
     assert_eq!(ahead[2], plan.batch(&set, 6).unwrap());
     assert_eq!(ahead[0].pixels.len(), 2 * 64 * 64);

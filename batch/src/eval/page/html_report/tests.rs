@@ -99,21 +99,8 @@ fn training() -> Vec<TrainLogRow> {
             step: i * 25,
             lr: 0.01,
             loss: 3.0 / (1.0 + i as f64 * 0.2) + 0.3,
-            loss_class: None,
-            loss_box: None,
-            loss_centerness: None,
-            loss_rpn: None,
-            loss_pseudo: None,
-            loss_word: None,
-            loss_grounding: None,
-            loss_local: None,
-            loss_global: None,
-            pseudo_boxes_per_image: None,
-            pseudo_box_ratio: None,
-            unlabelled_weight: None,
-            alarm: None,
             score: (i % 4 == 3).then_some(0.2 + 0.01 * i as f64),
-            images_per_s: None,
+            ..TrainLogRow::blank()
         })
         .collect()
 }

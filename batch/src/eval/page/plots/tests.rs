@@ -4,28 +4,8 @@ use super::*;
 use crate::eval::text::label_f1::{UncertainAs, per_label};
 
 fn row(run: &str, phase: &str, step: i64, loss: f64) -> TrainLogRow {
-    TrainLogRow {
-        run_id: run.into(),
-        phase: phase.into(),
-        step,
-        lr: 0.1,
-        loss,
-        loss_class: None,
-        loss_box: None,
-        loss_centerness: None,
-        loss_rpn: None,
-        loss_pseudo: None,
-        loss_word: None,
-        loss_grounding: None,
-        loss_local: None,
-        loss_global: None,
-        pseudo_boxes_per_image: None,
-        pseudo_box_ratio: None,
-        unlabelled_weight: None,
-        alarm: None,
-        score: (phase == "validation").then_some(0.5),
-        images_per_s: None,
-    }
+    let score = (phase == "validation").then_some(0.5);
+    TrainLogRow { run_id: run.into(), phase: phase.into(), step, lr: 0.1, loss, score, ..TrainLogRow::blank() }
 }
 
 #[test]

@@ -4,8 +4,8 @@ use d2r_contracts::radiograph::Radiograph;
 use d2r_contracts::tables::LesionRow;
 
 use super::*;
-use crate::detector::batches::augment::sample_rng;
 use crate::reporter::batches::study::study_visual;
+use crate::training::streams::sample_rng;
 
 const OFF: AugmentConfig =
     AugmentConfig { scale: 0.0, shift: 0.0, hflip: false, brightness: 0.0, contrast: 0.0, gamma: 0.0, noise: 0.0 };

@@ -10,6 +10,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::config::resolve::{Layers, resolve};
+use crate::lake::{Provenance, Shard};
 use crate::progress::Progress;
 use crate::stages::report;
 use crate::stages::report::Source;
@@ -189,7 +190,8 @@ fn odd_reports_and_odd_films_are_learnt_from_and_written_about() {
 #[test]
 fn regions_are_the_surest_ones_and_none_is_fine() {
     let (f, ctx) = (odd(), context(&[]));
-    let (examples, failures) = examples(&ctx, &f.lake, "mimic", "train", &reporter_card(&ctx), None).unwrap();
+    let (examples, failures) =
+        examples(&ctx, &f.lake, &Partition::new("mimic", "train"), &reporter_card(&ctx), None).unwrap();
     assert!(failures.is_empty());
     let of = |study: &str| examples.iter().find(|e| e.study_id == study).unwrap();
     assert_eq!(of("many").visual.regions.len(), ctx.config.report.model.max_regions);
@@ -204,7 +206,7 @@ fn references_stay_whole_where_targets_are_cut() {
     f.study("val", "v", NORMAL, 0);
     f.write();
     let ctx = context(&["report.train.max_tokens=5"]);
-    let (examples, _) = examples(&ctx, &f.lake, "mimic", "val", &reporter_card(&ctx), None).unwrap();
+    let (examples, _) = examples(&ctx, &f.lake, &Partition::new("mimic", "val"), &reporter_card(&ctx), None).unwrap();
     assert_eq!(examples[0].ids.len(), 5);
     assert_eq!(examples[0].reference, NORMAL);
 }
@@ -218,7 +220,7 @@ fn mentions_of_earlier_films_leave_the_training_split_alone() {
     f.write();
     let texts = |rule: &str, split: &str| -> Vec<String> {
         let ctx = context(&[&format!("report.train.prior_mentions=\"{rule}\"")]);
-        let found = examples(&ctx, &f.lake, "mimic", split, &reporter_card(&ctx), None).unwrap().0;
+        let found = examples(&ctx, &f.lake, &Partition::new("mimic", split), &reporter_card(&ctx), None).unwrap().0;
         found.into_iter().map(|e| e.reference).collect()
     };
     assert_eq!(texts("keep", "train"), [PRIOR, "unchanged ."]);
@@ -244,7 +246,7 @@ fn a_study_of_several_views_is_one_example() {
     f.write();
     let ctx = context(&["report.model.views=2"]);
     let card = reporter_card(&ctx);
-    let (found, _) = examples(&ctx, &f.lake, "mimic", "train", &card, None).unwrap();
+    let (found, _) = examples(&ctx, &f.lake, &Partition::new("mimic", "train"), &card, None).unwrap();
     assert_eq!(found.iter().map(|e| e.study_id.as_str()).collect::<Vec<_>>(), ["a", "b", "c"]);
     let area = (card.visual.image.size * card.visual.image.size) as usize;
     let greys = |i: usize| found[i].visual.pixels.chunks(area).map(|view| view[area / 2]).collect::<Vec<_>>();
@@ -288,7 +290,8 @@ fn a_damaged_film_is_a_row_and_not_the_end() {
     let f = odd();
     std::fs::write(Path::new(&f.path("films")).join("many-0.png"), b"no picture").unwrap();
     let ctx = context(&[]);
-    let (examples, failures) = examples(&ctx, &f.lake, "mimic", "train", &reporter_card(&ctx), None).unwrap();
+    let (examples, failures) =
+        examples(&ctx, &f.lake, &Partition::new("mimic", "train"), &reporter_card(&ctx), None).unwrap();
     assert_eq!((examples.len(), failures.len()), (6, 1));
     assert_eq!(failures[0].image_id.as_deref(), Some("many-0"));
 }

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use tch::Kind;
-
 use super::*;
 use crate::config::report::AlignmentConfig;
 use crate::config::{Layers, resolve};
 use crate::reporter::batches::study::{NamedRegions, Region, square};
 use crate::reporter::batches::text_tokens::TextTokens;
+use crate::training::fixtures::{interrupted, losses};
+use crate::training::named_tensors::read_tensors;
 
 const SPEC_SIZE: u32 = 32;
 
@@ -56,7 +56,7 @@ fn fixture(count: usize) -> Fixture {
 }
 
 impl Fixture {
-    fn run(&self, dir: &std::path::Path, stop: &StopFlag) -> Result<ReportOutcome> {
+    fn run(&self, dir: &std::path::Path, stop: &StopFlag) -> Result<Outcome> {
         tch::manual_seed(1);
         let words = self.vocabulary.len() as i64 + 1;
         let mut model = ReportModel::new(&self.model, words, (0.449, 0.226), Device::Cpu)?;
@@ -81,10 +81,6 @@ impl Fixture {
         };
         super::train(&mut model, alignment.as_mut(), &RunDir::at(dir, "run"), &job)
     }
-}
-
-fn losses(outcome: &ReportOutcome) -> Vec<(String, i64, f64, Option<f64>)> {
-    outcome.log.iter().map(|r| (r.phase.clone(), r.step, r.loss, r.score)).collect()
 }
 
 #[test]
@@ -118,14 +114,7 @@ fn a_stopped_run_goes_on_bit_for_bit() {
     assert_eq!(error.exit().code(), 143);
     assert!(torn.path().join("checkpoints/step-000000/MANIFEST.json").is_file());
     // Another thread asks in the middle of the run, wherever that is.
-    let stop = StopFlag::default();
-    let asker = stop.clone();
-    let handle = std::thread::spawn(move || {
-        std::thread::sleep(std::time::Duration::from_millis(60));
-        asker.request(2);
-    });
-    let middle = fixture.run(torn.path(), &stop);
-    handle.join().unwrap();
+    let middle = interrupted(2, 60, |stop| fixture.run(torn.path(), stop));
     assert!(middle.is_ok() || middle.is_err_and(|e| e.exit().code() == 130));
     let resumed = fixture.run(torn.path(), &StopFlag::default()).unwrap();
     assert_eq!(losses(&resumed), losses(&expected));
@@ -153,7 +142,7 @@ fn alignment_learns_resumes_and_is_kept_apart() {
     let resumed = fixture.run(torn.path(), &StopFlag::default()).unwrap();
     assert_eq!(losses(&resumed), losses(&expected));
     // Writing needs the report model alone.
-    let names = checkpoint::read_tensors(&whole.path().join("best/model.safetensors")).unwrap();
+    let names = read_tensors(&whole.path().join("best/model.safetensors")).unwrap();
     assert!(names.iter().all(|(n, _)| !n.contains("text")));
 }
 

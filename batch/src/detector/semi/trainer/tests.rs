@@ -1,52 +1,50 @@
-//! The semi-supervised loop on drawn squares: it resumes bit for bit, a spoilt teacher and a runaway loss do no harm, and a
-//! loss that is not a number skips its step.
+//! Semi-supervised training on drawn squares: it resumes bit for bit, a spoilt teacher and a runaway loss do no harm, and
+//! a loss that is not a number skips its step.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use super::*;
-use crate::config::{Layers, RunConfig, resolve};
-use crate::detector::semi::job::Intervention;
-use crate::detector::train::supervised::tests::{run as supervised, squares};
+use crate::config::RunConfig;
+use crate::detector::train::fixtures;
+use crate::detector::train::fixtures::squares;
 use crate::progress::Progress;
 use crate::stop::StopFlag;
+use crate::training::fixtures::{Disturbed, losses};
 
-fn config(set: &[&str]) -> RunConfig {
+fn config(overrides: &[&str]) -> RunConfig {
     let base = [
-        "detector.model.input_size=64",
         "detector.train.steps=12",
-        "detector.train.batch_size=2",
-        "detector.train.eval_every=3",
-        "detector.train.save_every=2",
-        "detector.train.log_every=2",
         "semi.burn_in_steps=6",
         "semi.unlabelled_batch_size=2",
         "semi.threshold=0.01",
         "semi.guard.burn_in_ap_min=0",
         "semi.ramp_steps=0",
     ];
-    let set = base.iter().chain(set).map(|s| (*s).to_owned()).collect();
-    resolve(&Layers { preset: Some("tiny".into()), set, ..Layers::default() }).unwrap().config
+    fixtures::config(&[&base[..], overrides].concat())
 }
 
-fn run(folder: &Path, config: &RunConfig, stop: &StopFlag, intervene: Option<Intervention>) -> Result<DetectorOutcome> {
-    run_with(folder, config, stop, (intervene, Vec::new()))
+/// Something that happens to the teacher before each step of the mutual phase.
+type Intervention<'a> = &'a dyn Fn(i64, &mut Detector);
+
+fn run(folder: &Path, config: &RunConfig) -> Result<Outcome> {
+    run_with(folder, config, &StopFlag::default(), &|_, _| {}, Vec::new())
 }
 
 fn run_with(
     folder: &Path,
     config: &RunConfig,
     stop: &StopFlag,
-    (intervene, labellers): (Option<Intervention>, Vec<Detector>),
-) -> Result<DetectorOutcome> {
-    let films = tempfile::tempdir().unwrap();
+    intervene: Intervention,
+    labellers: Vec<Detector>,
+) -> Result<Outcome> {
+    let images = tempfile::tempdir().unwrap();
     tch::manual_seed(3);
     let mut student = Detector::new(&config.detector.model, tch::Device::Cpu)?;
     let mut teacher = Detector::new(&config.detector.model, tch::Device::Cpu)?;
-    let validation = squares(films.path(), 4);
+    let validation = squares(images.path(), 4);
     let job = SemiTraining {
-        labelled: Arc::new(squares(films.path(), 4)),
-        unlabelled: Arc::new(squares(films.path(), 3)),
+        labelled: Arc::new(squares(images.path(), 4)),
+        unlabelled: Arc::new(squares(images.path(), 3)),
         labellers,
         validation: &validation,
         config: &config.detector.train,
@@ -55,13 +53,15 @@ fn run_with(
         seed: 1,
         progress: Progress::Quiet,
         stop,
-        intervene,
     };
-    train(&mut student, &mut teacher, &RunDir::at(folder, "test"), &job)
-}
-
-fn losses(outcome: &DetectorOutcome) -> Vec<(String, i64, f64, Option<f64>)> {
-    outcome.log.iter().map(|r| (r.phase.clone(), r.step, r.loss, r.score)).collect()
+    let (trainer, optimizer) = SemiTrainer::new(&mut student, &mut teacher, &job)?;
+    let before = |trainer: &mut SemiTrainer, step| {
+        if trainer.current_phase() == Phase::Mutual {
+            intervene(step, trainer.teacher);
+        }
+    };
+    let trainer = Disturbed { trainer, before };
+    training_loop::train(trainer, optimizer, &RunDir::at(folder, "test"), job.progress, stop)
 }
 
 #[test]
@@ -80,7 +80,7 @@ fn both_phases_run_and_a_stopped_run_goes_on_bit_for_bit() {
     ] {
         let config = config(set);
         let (whole, parts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let expected = run(whole.path(), &config, &StopFlag::default(), None).unwrap();
+        let expected = run(whole.path(), &config).unwrap();
         assert_eq!(expected.steps, 12);
         let phases: Vec<&str> = expected.log.iter().map(|r| r.phase.as_str()).collect();
         for phase in ["burn_in", "mutual", "validation", "validation_student"] {
@@ -93,9 +93,9 @@ fn both_phases_run_and_a_stopped_run_goes_on_bit_for_bit() {
                 stop.request(15)
             }
         };
-        let first = run(parts.path(), &config, &stop, Some(&ask));
+        let first = run_with(parts.path(), &config, &stop, &ask, Vec::new());
         assert!(first.is_err_and(|e| e.exit().code() == 143));
-        let resumed = run(parts.path(), &config, &StopFlag::default(), None).unwrap();
+        let resumed = run(parts.path(), &config).unwrap();
         assert_eq!(losses(&resumed), losses(&expected));
         assert_eq!(resumed.model_sha256, expected.model_sha256);
     }
@@ -113,7 +113,7 @@ const LEARNING: [&str; 8] = [
     "semi.ema_keep_rate=0.9",
 ];
 
-fn scores(outcome: &DetectorOutcome) -> (f64, f64) {
+fn scores(outcome: &Outcome) -> (f64, f64) {
     let validations: Vec<&TrainLogRow> = outcome.log.iter().filter(|r| r.phase == "validation").collect();
     let burn_in = validations.iter().find(|r| r.step == 70).and_then(|r| r.score).unwrap();
     (burn_in, outcome.best_score.unwrap())
@@ -131,7 +131,7 @@ fn a_spoilt_teacher_costs_nothing() {
             }
         }
     };
-    let outcome = run(folder.path(), &config(&LEARNING), &StopFlag::default(), Some(&spoil)).unwrap();
+    let outcome = run_with(folder.path(), &config(&LEARNING), &StopFlag::default(), &spoil, Vec::new()).unwrap();
     let (burn_in, best) = scores(&outcome);
     assert!(burn_in > 0.3, "the burn-in learnt something: {burn_in}");
     assert!(best >= burn_in - 0.005, "{best} against {burn_in}");
@@ -142,8 +142,8 @@ fn a_spoilt_teacher_costs_nothing() {
 #[test]
 fn a_runaway_pseudo_loss_is_bounded_and_named() {
     let folder = tempfile::tempdir().unwrap();
-    let set: Vec<&str> = LEARNING.into_iter().chain(["semi.loss_scale=1000", "semi.threshold=0.2"]).collect();
-    let outcome = run(folder.path(), &config(&set), &StopFlag::default(), None).unwrap();
+    let set: Vec<&str> = LEARNING.into_iter().chain(["semi.unlabelled_weight=1000", "semi.threshold=0.2"]).collect();
+    let outcome = run(folder.path(), &config(&set)).unwrap();
     let (burn_in, best) = scores(&outcome);
     assert!(best >= burn_in - 0.005, "{best} against {burn_in}");
     let alarms: Vec<&str> = outcome.log.iter().filter_map(|r| r.alarm.as_deref()).collect();
@@ -154,33 +154,33 @@ fn a_runaway_pseudo_loss_is_bounded_and_named() {
 fn a_loss_that_is_no_number_skips_its_step() {
     let folder = tempfile::tempdir().unwrap();
     let mut config = config(&[]);
-    config.semi.loss_scale = f64::NAN;
-    let outcome = run(folder.path(), &config, &StopFlag::default(), None).unwrap();
+    config.semi.unlabelled_weight = f64::NAN;
+    let outcome = run(folder.path(), &config).unwrap();
     let mutual: Vec<&TrainLogRow> = outcome.log.iter().filter(|r| r.phase == "mutual").collect();
     assert!(mutual.iter().all(|r| r.alarm.as_deref().is_some_and(|a| a.contains("2 steps skipped"))), "{mutual:?}");
     assert!(outcome.log.iter().all(|r| r.loss.is_finite()));
     config.semi.guard.skipped_max = 4;
     let folder = tempfile::tempdir().unwrap();
-    let error = run(folder.path(), &config, &StopFlag::default(), None).unwrap_err();
+    let error = run(folder.path(), &config).unwrap_err();
     assert!(error.to_string().contains("diverged"), "{error}");
 }
 
 #[test]
 fn a_poor_burn_in_goes_on() {
     let folder = tempfile::tempdir().unwrap();
-    let outcome = run(folder.path(), &config(&["semi.guard.burn_in_ap_min=1.1"]), &StopFlag::default(), None).unwrap();
+    let outcome = run(folder.path(), &config(&["semi.guard.burn_in_ap_min=1.1"])).unwrap();
     assert!(outcome.log.iter().all(|r| r.phase != "mutual"));
     assert!(outcome.log.iter().any(|r| r.alarm.as_deref().is_some_and(|a| a.contains("burn-in continues"))));
 }
 
 #[test]
-fn without_weight_the_student_learns_as_if_alone() {
+fn without_weight_pseudo_labels_change_nothing() {
     let set = ["semi.unlabelled_weight=0", "semi.box_loss_weight=0"];
     let alone = [&set[..], &["semi.burn_in_steps=12"]].concat();
     let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
-    let mutual = run(folders[0].path(), &config(&set), &StopFlag::default(), None).unwrap();
-    let burn_in = run(folders[1].path(), &config(&alone), &StopFlag::default(), None).unwrap();
-    let of = |o: &DetectorOutcome| -> Vec<f64> {
+    let mutual = run(folders[0].path(), &config(&set)).unwrap();
+    let burn_in = run(folders[1].path(), &config(&alone)).unwrap();
+    let of = |o: &Outcome| -> Vec<f64> {
         o.log.iter().filter(|r| ["burn_in", "mutual"].contains(&r.phase.as_str())).map(|r| r.loss).collect()
     };
     for (a, b) in of(&mutual).iter().zip(of(&burn_in)) {
@@ -189,9 +189,9 @@ fn without_weight_the_student_learns_as_if_alone() {
 }
 
 #[test]
-fn a_committee_labels_in_the_teachers_place() {
+fn an_ensemble_labels_in_the_teachers_place() {
     let config = config(&["semi.threshold=0.01", "semi.guard.ap_drop_max=1.0", "semi.ramp_steps=0"]);
-    let committee = || {
+    let ensemble = || {
         [7, 8].map(|seed| {
             tch::manual_seed(seed);
             Detector::new(&config.detector.model, tch::Device::Cpu).unwrap()
@@ -203,21 +203,22 @@ fn a_committee_labels_in_the_teachers_place() {
             let _ = variable.fill_(0.0);
         }
     };
-    let pseudo_losses = |labellers: Vec<Detector>, intervene: Option<Intervention>| -> Vec<Option<f64>> {
+    let pseudo_losses = |labellers: Vec<Detector>, intervene: Intervention| -> Vec<Option<f64>> {
         let folder = tempfile::tempdir().unwrap();
-        let outcome = run_with(folder.path(), &config, &StopFlag::default(), (intervene, labellers)).unwrap();
+        let outcome = run_with(folder.path(), &config, &StopFlag::default(), intervene, labellers).unwrap();
         outcome.log.iter().filter(|r| r.phase == "mutual").map(|r| r.loss_pseudo).collect()
     };
-    let expected = pseudo_losses(committee().into(), None);
+    let untouched = |_: i64, _: &mut Detector| {};
+    let expected = pseudo_losses(ensemble().into(), &untouched);
     assert!(expected.iter().any(|l| l.is_some_and(|l| l > 0.0)), "{expected:?}");
-    assert_eq!(pseudo_losses(committee().into(), Some(&spoil)), expected, "the teacher has no say");
-    assert_ne!(pseudo_losses(Vec::new(), None), expected);
-    let [first, _] = committee();
-    assert_ne!(pseudo_losses(vec![first], None), expected, "each of them has one");
+    assert_eq!(pseudo_losses(ensemble().into(), &spoil), expected, "the teacher has no influence");
+    assert_ne!(pseudo_losses(Vec::new(), &untouched), expected);
+    let [first, _] = ensemble();
+    assert_ne!(pseudo_losses(vec![first], &untouched), expected, "each labeller has one");
 }
 
 #[test]
-fn a_burn_in_on_weak_views_is_supervised_training() {
+fn a_burn_in_on_weak_augmentation_is_supervised_training() {
     let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     let set = [
         "detector.train.steps=6",
@@ -226,9 +227,9 @@ fn a_burn_in_on_weak_views_is_supervised_training() {
         "semi.strong_labelled=mutual",
     ];
     let config = config(&set);
-    let burn_in = run(folders[0].path(), &config, &StopFlag::default(), None).unwrap();
-    let supervised = supervised(folders[1].path(), &config, &StopFlag::default()).unwrap();
-    let of = |o: &DetectorOutcome| -> Vec<(i64, f64, Option<f64>)> {
+    let burn_in = run(folders[0].path(), &config).unwrap();
+    let supervised = fixtures::run(folders[1].path(), &config, &StopFlag::default()).unwrap();
+    let of = |o: &Outcome| -> Vec<(i64, f64, Option<f64>)> {
         let rows = o.log.iter().filter(|r| ["burn_in", "train", "validation"].contains(&r.phase.as_str()));
         rows.map(|r| (r.step, r.loss, r.score)).collect()
     };

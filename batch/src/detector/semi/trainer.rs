@@ -1,0 +1,329 @@
+//! Semi-supervised training of the detector (Unbiased Teacher v2, arXiv:2206.09500): a burn-in on annotated boxes, then
+//! a mutual phase in which a teacher labels unlabelled images for a student and follows it as a moving average. The teacher's
+//! weights are kept.
+
+use std::sync::Arc;
+
+use d2r_contracts::tables::TrainLogRow;
+use serde::{Deserialize, Serialize};
+use tch::Tensor;
+
+use crate::config::detector::DetectorTrainConfig;
+use crate::config::semi::TeacherStart;
+use crate::detector::batches::collate::stack_images;
+use crate::detector::batches::semi_batch::{AugmentedImages, SemiBatch, SemiPlan, SemiSets};
+use crate::detector::card::STUDENT_FILE;
+use crate::detector::detector::{BatchNormStatistics, Detector};
+use crate::detector::evaluation::evaluate;
+use crate::detector::losses::DetectionLosses;
+use crate::detector::rcnn::sampler::Draw;
+use crate::detector::semi::guard::{Guard, Verdict};
+use crate::detector::semi::job::SemiTraining;
+use crate::detector::semi::labelled_loss::labelled_loss;
+use crate::detector::semi::mutual_loss::{MutualLoss, combined};
+use crate::detector::semi::phase::{Phase, ramp};
+use crate::detector::semi::pseudo_label::{PseudoLabels, select};
+use crate::detector::semi::running_means::{PseudoCounts, SemiSums};
+use crate::detector::target::Target;
+use crate::detector::test_time_augmentation::pseudo_boxes;
+use crate::detector::train::supervised::{optimizer, target, warmed_up};
+use crate::error::{Error, Result};
+use crate::training::lr_schedule::lr_factor;
+use crate::training::named_tensors::{NamedTensors, assign_strict, copied, named_tensors, write_tensors};
+use crate::training::optimizer::{Optimizer, ema_update};
+use crate::training::prefetch::{Batches, prefetched};
+use crate::training::run_dir::RunDir;
+use crate::training::streams::{DRAW, sample_rng};
+use crate::training::training_loop;
+use crate::training::training_loop::{Outcome, Schedule, Trainer, TrainerState, VALIDATION, Validation, is_due};
+
+/// Names of a checkpoint's models.
+const STUDENT: &str = "student";
+const TEACHER: &str = "teacher";
+const BURN_IN: &str = "burn_in";
+
+/// Trains `student` in `run`, from its newest checkpoint where there is one. `teacher`: a second detector of the same
+/// configuration; its best weights are the run's.
+///
+/// # Errors
+/// [`Error::NothingToDo`] without labelled or unlabelled images; [`Error::BadData`] when training diverges beyond what
+/// the guard rails mend; those of [`training_loop::train`].
+pub fn train(student: &mut Detector, teacher: &mut Detector, run: &RunDir, job: &SemiTraining) -> Result<Outcome> {
+    let (trainer, optimizer) = SemiTrainer::new(student, teacher, job)?;
+    let outcome = training_loop::train(trainer, optimizer, run, job.progress, job.stop)?;
+    write_tensors(&run.path().join(STUDENT_FILE), &named_tensors(student.variables()))?;
+    Ok(outcome)
+}
+
+/// What a checkpoint holds beside tensors and sums.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Memory {
+    guard: Guard,
+    /// Steps in a row without a finite gradient.
+    skipped_in_row: i64,
+}
+
+struct SemiTrainer<'a> {
+    student: &'a mut Detector,
+    teacher: &'a mut Detector,
+    job: &'a SemiTraining<'a>,
+    plan: SemiPlan,
+    sums: SemiSums,
+    memory: Memory,
+    /// Weights at the end of the burn-in.
+    burn_in: NamedTensors,
+    /// Annotated boxes per labelled image.
+    true_boxes: f64,
+    /// The last validation asks for a return to the end of the burn-in.
+    rolls_back: bool,
+}
+
+impl<'a> SemiTrainer<'a> {
+    fn new(
+        student: &'a mut Detector,
+        teacher: &'a mut Detector,
+        job: &'a SemiTraining<'a>,
+    ) -> Result<(Self, Optimizer)> {
+        for (set, what) in [(&job.labelled, "labelled"), (&job.unlabelled, "unlabelled")] {
+            if set.examples.is_empty() {
+                return Err(Error::NothingToDo(format!("no {what} image to train on")));
+            }
+        }
+        let optimizer = optimizer(student, job.config)?;
+        assign_strict(teacher.variables_mut(), &named_tensors(student.variables()), "teacher")?;
+        let (sums, memory) = (SemiSums::new(student.device()), Memory::default());
+        let (plan, true_boxes) = (job.plan(), job.true_boxes());
+        let burn_in = NamedTensors::new();
+        Ok((Self { student, teacher, job, plan, sums, memory, burn_in, true_boxes, rolls_back: false }, optimizer))
+    }
+
+    fn current_phase(&self) -> Phase {
+        if self.memory.guard.began.is_some() { Phase::Mutual } else { Phase::BurnIn }
+    }
+
+    /// The factor of the pseudo-losses' weights at a step.
+    fn pseudo_factor(&self, step: i64) -> f64 {
+        let guard = &self.memory.guard;
+        guard.began.map_or(0.0, |began| guard.pseudo_label_factor * ramp(self.job.semi, began, step))
+    }
+
+    fn update_teacher(&mut self, step: i64) -> Result<()> {
+        let began = self.memory.guard.began.unwrap_or(step);
+        if (step - began) % self.job.semi.teacher_every.max(1) != 0 {
+            return Ok(());
+        }
+        self.move_teacher(self.job.semi.ema_keep_rate)
+    }
+
+    fn move_teacher(&self, keep_rate: f64) -> Result<()> {
+        let mut teacher = named_tensors(self.teacher.variables());
+        ema_update(&mut teacher, &named_tensors(self.student.variables()), keep_rate)
+    }
+
+    fn averages_burn_in(&self) -> bool {
+        self.job.semi.teacher_start == TeacherStart::Average
+    }
+
+    /// The model that is evaluated and kept: the teacher; in a burn-in without an average the student.
+    fn evaluated(&self) -> &Detector {
+        if self.current_phase() == Phase::Mutual || self.averages_burn_in() { self.teacher } else { self.student }
+    }
+
+    fn images(&self, pixels: &[u8]) -> Result<Tensor> {
+        stack_images(pixels, &self.job.labelled.source.input, self.student.device())
+    }
+
+    fn labelled_losses(&self, batch: &AugmentedImages, draw: &mut Draw) -> Result<DetectionLosses> {
+        let boxes: Vec<Vec<Target>> = batch.boxes.iter().map(|b| b.iter().map(target).collect()).collect();
+        let strong = if batch.strong.is_empty() { None } else { Some(self.images(&batch.strong)?) };
+        labelled_loss(self.student, &self.images(&batch.weak)?, strong.as_ref(), &boxes, draw)
+    }
+
+    fn pseudo_labels(&self, batch: &AugmentedImages) -> Result<PseudoLabels> {
+        let images = self.images(&batch.weak)?;
+        let ensemble = &self.job.labellers;
+        let labellers = if ensemble.is_empty() { vec![&*self.teacher] } else { ensemble.iter().collect() };
+        let found = pseudo_boxes(&labellers, &images, self.job.semi.flip_tta)?;
+        let most = self.true_boxes * self.job.semi.guard.box_ratio_max * batch.boxes.len() as f64;
+        Ok(select(&found, &batch.report_classes, self.job.semi, most.ceil() as usize))
+    }
+
+    /// AP50 on the validation split; `None` without images.
+    fn score(&self, detector: &Detector) -> Result<Option<f64>> {
+        if self.job.validation.examples.is_empty() {
+            return Ok(None);
+        }
+        let figures = evaluate(detector, self.job.validation, self.job.config.batch_size, self.job.stop)?;
+        Ok(Some(figures.ap50.unwrap_or(0.0)))
+    }
+
+    /// Asks the guard; the mutual phase begins with a copy of the burn-in's weights.
+    fn verdict(&mut self, step: i64, ap50: Option<f64>) -> Result<Verdict> {
+        let (semi, before) = (self.job.semi, self.current_phase());
+        let verdict = match (before, ap50) {
+            (Phase::Mutual, Some(ap50)) => self.memory.guard.check(&semi.guard, ap50),
+            (Phase::BurnIn, _) if step >= semi.burn_in_steps => {
+                self.memory.guard.start_mutual_phase(&semi.guard, step, ap50)
+            }
+            _ => Verdict::Continue,
+        };
+        if self.current_phase() != before {
+            let start = if self.averages_burn_in() { &*self.teacher } else { &*self.student };
+            self.burn_in = copied(&named_tensors(start.variables()));
+            assign_strict(self.teacher.variables_mut(), &self.burn_in, "teacher")?;
+        }
+        Ok(verdict)
+    }
+}
+
+impl<'a> Trainer<'a> for SemiTrainer<'a> {
+    type Batch = SemiBatch;
+
+    fn schedule(&self) -> Schedule {
+        let DetectorTrainConfig { steps, save_every, .. } = *self.job.config;
+        let name = "train detector (semi-supervised)";
+        Schedule { name, score: "AP50", steps, save_every, patience: i64::MAX }
+    }
+
+    fn phase(&self) -> &'static str {
+        self.current_phase().name()
+    }
+
+    fn batches(&self, step: i64) -> Result<Batches<'a, SemiBatch>> {
+        let job = self.job;
+        let sets = SemiSets { labelled: Arc::clone(&job.labelled), unlabelled: Arc::clone(&job.unlabelled) };
+        let (plan, mutual) = (self.plan.clone(), self.current_phase() == Phase::Mutual);
+        let steps = step as u64..job.config.steps as u64;
+        prefetched(steps, move |step| plan.batch(&sets, step, mutual))
+    }
+
+    fn step(&mut self, step: i64, batch: SemiBatch, optimizer: &mut Optimizer) -> Result<usize> {
+        let phase = self.current_phase();
+        if phase == Phase::Mutual {
+            self.update_teacher(step)?;
+        }
+        let mut draw = Draw::Random(Box::new(sample_rng(self.job.seed, batch.step, DRAW)));
+        let labelled = self.labelled_losses(&batch.labelled, &mut draw)?;
+        let parts = labelled.parts();
+        let mut counts = PseudoCounts::default();
+        let (mut pseudo, mut bounded) = (Tensor::from(0.0f32), Tensor::from(0.0f32));
+        let total = match phase {
+            Phase::BurnIn => labelled.total(),
+            Phase::Mutual => {
+                let labels = self.pseudo_labels(&batch.unlabelled)?;
+                let images = self.images(&batch.unlabelled.strong)?;
+                let statistics = BatchNormStatistics::Frozen;
+                let losses = self.student.losses(&images, labels.targets(), &mut draw, statistics)?;
+                let images = batch.unlabelled.boxes.len();
+                counts = PseudoCounts { images, found: labels.found, capped: labels.capped };
+                let factor = self.pseudo_factor(step);
+                let MutualLoss { labelled, pseudo: added, bounded: caught } =
+                    combined(self.job.architecture, self.job.semi, factor, &labelled, &losses);
+                (pseudo, bounded) = (added.detach(), caught);
+                labelled + added
+            }
+        };
+        optimizer.backward(&total)?;
+        let skipped = optimizer.drop_unless_finite();
+        if self.job.config.clip_norm > 0.0 {
+            optimizer.clip_norm(self.job.config.clip_norm);
+        }
+        optimizer.step(lr_factor(self.job.config, step));
+        if phase == Phase::BurnIn && self.averages_burn_in() {
+            self.move_teacher(warmed_up(self.job.config.ema_keep_rate, step))?;
+        }
+        self.sums.add(&parts, [&pseudo, &bounded, &skipped], counts);
+        Ok(batch.trained_images())
+    }
+
+    fn epoch(&self, step: i64) -> i64 {
+        step * self.plan.labelled.size as i64 / self.plan.labelled.sampler.epoch_length().max(1) as i64
+    }
+
+    fn log_is_due(&self, step: i64) -> bool {
+        is_due(step, self.job.config.log_every, self.job.config.steps)
+    }
+
+    fn log(&mut self, step: i64) -> Result<(TrainLogRow, String)> {
+        let means = self.sums.means(step, self.true_boxes)?;
+        self.memory.skipped_in_row = if means.skipped_all { self.memory.skipped_in_row + means.steps } else { 0 };
+        let guard = &self.job.semi.guard;
+        if means.skipped_all && self.memory.skipped_in_row >= guard.skipped_max {
+            let problem = "no finite gradient for many steps: training has diverged; lower detector.train.lr";
+            return Err(Error::bad_data(format!("detector training, step {step}"), problem));
+        }
+        let alarm = Guard::alarm(guard, &means.signals);
+        let mutual = self.current_phase() == Phase::Mutual;
+        let row = TrainLogRow {
+            lr: self.job.config.lr * lr_factor(self.job.config, step),
+            unlabelled_weight: mutual.then(|| self.pseudo_factor(step)),
+            alarm: alarm.clone(),
+            ..means.row(mutual)
+        };
+        self.sums.reset();
+        let alarm = alarm.map(|a| format!(" ALARM: {a}")).unwrap_or_default();
+        let (labelled, pseudo, count) = (means.parts.iter().sum::<f64>(), means.pseudo, means.boxes_per_image);
+        Ok((row, format!("{} {labelled:.3} pseudo {pseudo:.3} boxes {count:.1}{alarm}", self.phase())))
+    }
+
+    /// At the end of the burn-in, every so many steps, and at the end; without a validation split too, since the mutual
+    /// phase begins here.
+    fn validation_is_due(&self, step: i64) -> bool {
+        let burn_in_ends = self.current_phase() == Phase::BurnIn && step == self.job.semi.burn_in_steps;
+        burn_in_ends || is_due(step, self.job.config.eval_every, self.job.config.steps)
+    }
+
+    fn validate(&mut self, step: i64) -> Result<Validation> {
+        let mutual = self.current_phase() == Phase::Mutual;
+        let score = self.score(self.evaluated())?;
+        let of_student = if mutual { self.score(self.student)? } else { None };
+        let verdict = self.verdict(step, score)?;
+        self.rolls_back = matches!(verdict, Verdict::RollBack(_));
+        let alarm = match verdict {
+            Verdict::Continue => None,
+            Verdict::Wait(why) | Verdict::RollBack(why) => Some(why),
+        };
+        let row = |phase: &str, score| TrainLogRow { phase: phase.into(), score, ..TrainLogRow::blank() };
+        let mut rows: Vec<TrainLogRow> = of_student.map(|s| row("validation_student", Some(s))).into_iter().collect();
+        rows.push(TrainLogRow { alarm, ..row(VALIDATION, score) });
+        Ok(Validation { rows, score })
+    }
+
+    fn after_validation(&mut self, optimizer: &mut Optimizer) -> Result<()> {
+        if std::mem::take(&mut self.rolls_back) {
+            assign_strict(self.teacher.variables_mut(), &self.burn_in, "teacher")?;
+            assign_strict(self.student.variables_mut(), &self.burn_in, "student")?;
+            optimizer.reset();
+        }
+        Ok(())
+    }
+
+    fn best(&self) -> Vec<(&'static str, NamedTensors)> {
+        vec![("model", named_tensors(self.evaluated().variables()))]
+    }
+
+    fn state(&self) -> Result<TrainerState> {
+        let extra = serde_json::to_value(&self.memory).map_err(|e| Error::Internal(e.to_string()))?;
+        let mut state = TrainerState { sums: self.sums.state()?, extra, ..TrainerState::default() };
+        for (name, detector) in [(STUDENT, &self.student), (TEACHER, &self.teacher)] {
+            state.models.insert(name.into(), named_tensors(detector.variables()));
+        }
+        if !self.burn_in.is_empty() {
+            let burn_in = self.burn_in.iter().map(|(name, tensor)| (name.clone(), tensor.shallow_clone()));
+            state.models.insert(BURN_IN.into(), burn_in.collect());
+        }
+        Ok(state)
+    }
+
+    fn restore(&mut self, mut state: TrainerState) -> Result<()> {
+        state.load(STUDENT, self.student.variables_mut())?;
+        state.load(TEACHER, self.teacher.variables_mut())?;
+        self.burn_in = state.models.remove(BURN_IN).unwrap_or_default();
+        self.sums.restore(&state.sums);
+        self.memory = serde_json::from_value(state.extra).map_err(|e| Error::bad_data("checkpoint", e))?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,109 @@
+//! Drawn squares, and supervised training on them, for the tests of both kinds of training.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use d2r_contracts::boxes::BoxXyxy;
+use d2r_contracts::decode::DecodeOptions;
+use d2r_contracts::preprocess::{Fit, InputSpec};
+use d2r_contracts::space::Original;
+use d2r_contracts::tables::{ImageRow, LesionRow};
+
+use crate::config::{Layers, RunConfig, resolve};
+use crate::detector::batches::loader::{DetectionSet, LoadOptions, RadiographSource};
+use crate::detector::detector::Detector;
+use crate::detector::train::supervised::{DetectorTraining, train};
+use crate::error::Result;
+use crate::progress::Progress;
+use crate::stop::StopFlag;
+use crate::training::run_dir::RunDir;
+use crate::training::training_loop::Outcome;
+
+const SIZE: u32 = 64;
+
+/// The preset `tiny` on images of 64 x 64, with these overrides.
+pub fn config(overrides: &[&str]) -> RunConfig {
+    let base = [
+        "detector.model.input_size=64",
+        "detector.train.batch_size=2",
+        "detector.train.eval_every=3",
+        "detector.train.save_every=2",
+        "detector.train.log_every=2",
+    ];
+    let set = base.iter().chain(overrides).map(|s| (*s).to_owned()).collect();
+    resolve(&Layers { preset: Some("tiny".into()), set, ..Layers::default() }).unwrap().config
+}
+
+/// Dark images with one bright square each.
+pub fn squares(folder: &Path, count: u32) -> DetectionSet {
+    let (mut images, mut lesions) = (Vec::new(), Vec::new());
+    for i in 0..count {
+        let region = BoxXyxy::<Original>::new(8.0 + 6.0 * i as f32, 12.0, 32.0 + 6.0 * i as f32, 36.0);
+        let image = image::GrayImage::from_fn(SIZE, SIZE, |x, y| {
+            let inside = (region.x_min..region.x_max).contains(&(x as f32)) && (12..36).contains(&y);
+            image::Luma([if inside { 230 } else { 20 + (x % 7) as u8 }])
+        });
+        image.save(folder.join(format!("{i}.png"))).unwrap();
+        images.push(ImageRow {
+            image_id: i.to_string(),
+            study_id: i.to_string(),
+            subject_id: i.to_string(),
+            view: "PA".into(),
+            path: format!("{i}.png"),
+            width: Some(SIZE as i32),
+            height: Some(SIZE as i32),
+            sha256: None,
+            n_boxes: Some(1),
+        });
+        lesions.push(LesionRow {
+            image_id: i.to_string(),
+            box_id: i.to_string(),
+            class_name: "Nodule/Mass".into(),
+            class_id: 15,
+            x_min: region.x_min,
+            y_min: region.y_min,
+            x_max: region.x_max,
+            y_max: region.y_max,
+            score: 1.0,
+            source: "fused".into(),
+            reader_id: None,
+            n_readers: Some(3),
+            std_x_min: None,
+            std_y_min: None,
+            std_x_max: None,
+            std_y_max: None,
+            student_iou: None,
+            accepted: true,
+            threshold: None,
+            model_sha256: None,
+        });
+    }
+    let source = RadiographSource {
+        root: folder.to_path_buf(),
+        decode: DecodeOptions::default(),
+        input: InputSpec { size: SIZE, fit: Fit::Letterbox, mean: 0.5, std: 0.25 },
+    };
+    let task = Progress::Quiet.task("read", u64::from(count), "images");
+    let options = LoadOptions { cache_bytes: u64::MAX, stage: "test", progress: &task, stop: &StopFlag::default() };
+    let (set, failures) = DetectionSet::load(source, images, &lesions, options).unwrap();
+    assert!(failures.is_empty());
+    set
+}
+
+/// Supervised training on four squares, validated on the same.
+pub fn run(folder: &Path, config: &RunConfig, stop: &StopFlag) -> Result<Outcome> {
+    let images = tempfile::tempdir().unwrap();
+    tch::manual_seed(3);
+    let mut model = Detector::new(&config.detector.model, tch::Device::Cpu)?;
+    let mut average = Detector::new(&config.detector.model, tch::Device::Cpu)?;
+    let validation = squares(images.path(), 4);
+    let job = DetectorTraining {
+        train: Arc::new(squares(images.path(), 4)),
+        validation: &validation,
+        config: &config.detector.train,
+        seed: 1,
+        progress: Progress::Quiet,
+        stop,
+    };
+    train(&mut model, &mut average, &RunDir::at(folder, "test"), &job)
+}

@@ -1,0 +1,267 @@
+//! Distils the report model into the preview model: Adam, warm-up and cosine, the encoder alone first; the likelihood of
+//! the validation split's references selects the weights.
+
+use d2r_contracts::tables::TrainLogRow;
+use rand::RngExt;
+use rand::seq::SliceRandom;
+use tch::{Device, Kind, Tensor, nn};
+
+use crate::config::preview::DistillConfig;
+use crate::error::{Error, Result};
+use crate::nn::mlp::linear;
+use crate::preview_model::distill::augmentation::{Beyond, Move, in_other_greys, moved};
+use crate::preview_model::distill::batch::{PreviewBatch, PreviewExample, stack_examples};
+use crate::preview_model::distill::distillation::{TeacherView, losses};
+use crate::preview_model::model::preview_model::PreviewModel;
+use crate::progress::Progress;
+use crate::reporter::batches::collate::collate_visuals;
+use crate::reporter::batches::study::{ReportExample, StudyVisual, VisualSpec};
+use crate::reporter::model::report_model::ReportModel;
+use crate::stop::StopFlag;
+use crate::training::epochs::Epochs;
+use crate::training::lr_schedule::warmup_then_cosine;
+use crate::training::named_tensors::{NamedTensors, named_tensors};
+use crate::training::optimizer::{Optimizer, ParamGroup, Rule, decay_split};
+use crate::training::prefetch::Batches;
+use crate::training::run_dir::RunDir;
+use crate::training::streams::{mixed_seed, purpose_rng};
+use crate::training::training_loop;
+use crate::training::training_loop::{Outcome, Schedule, Trainer, TrainerState, VALIDATION, Validation, is_due};
+
+/// The schedule ends at this share of the peak rate; warm-up takes this share of the steps.
+const LR_FLOOR: f64 = 0.01;
+const WARMUP: f64 = 0.05;
+/// Gradients are scaled down to this norm.
+const CLIP_NORM: f64 = 5.0;
+/// Names of a checkpoint's models.
+const MODEL: &str = "model";
+const ADAPTER: &str = "adapter";
+
+/// A study for both models.
+pub type Pair = (ReportExample, PreviewExample);
+
+/// What is distilled, and how.
+#[derive(Debug)]
+pub struct Distillation<'a> {
+    /// The report model.
+    pub teacher: &'a ReportModel,
+    /// How its images are prepared.
+    pub visual: VisualSpec,
+    /// Both models letterbox alike, so that their feature maps cover the same part of an image.
+    pub same_frame: bool,
+    /// Studies of the training split.
+    pub train: &'a [Pair],
+    /// Studies of the validation split; without any, the last weights are the best.
+    pub validation: &'a [Pair],
+    /// Hyper-parameters.
+    pub config: &'a DistillConfig,
+    /// Seed of all random streams.
+    pub seed: u64,
+    /// Where both models are.
+    pub device: Device,
+    /// How progress is shown.
+    pub progress: Progress,
+    /// Asked once per step and once per validation batch.
+    pub stop: &'a StopFlag,
+}
+
+/// Trains `model` in `run`, from its newest checkpoint where there is one.
+///
+/// # Errors
+/// [`Error::NothingToDo`] without training studies; those of [`training_loop::train`].
+pub fn distill(model: &mut PreviewModel, run: &RunDir, job: &Distillation) -> Result<Outcome> {
+    if job.train.is_empty() {
+        return Err(Error::NothingToDo("no study with a report and a radiograph to distil from".into()));
+    }
+    let adapter_store = nn::VarStore::new(job.device);
+    let adapter = linear(&(adapter_store.root() / "adapter"), model.encoder.token_width, job.teacher.d_visual());
+    let optimizer = optimizer(model, &adapter_store, job.config)?;
+    let epochs = Epochs::new(job.train.len(), job.config.batch_size, job.config.epochs);
+    let trainer = PreviewTrainer { model, adapter, adapter_store, job, epochs, last: Tensor::new() };
+    training_loop::train(trainer, optimizer, run, job.progress, job.stop)
+}
+
+/// Adam over model and adapter; norms and biases do not decay.
+fn optimizer(model: &PreviewModel, adapter: &nn::VarStore, config: &DistillConfig) -> Result<Optimizer> {
+    let learned = |store| named_tensors(store).into_iter().filter(|(_, t)| t.requires_grad());
+    let (decayed, plain) = decay_split(learned(model.variables()).chain(learned(adapter)).collect());
+    let group =
+        |name: &str, params, weight_decay| ParamGroup { name: name.into(), params, lr: config.lr, weight_decay };
+    let rule = Rule::Adam { beta1: 0.9, beta2: 0.999, eps: 1e-8, amsgrad: false };
+    Optimizer::new(rule, vec![group("all", decayed, config.weight_decay), group("norms and biases", plain, 0.0)])
+}
+
+struct PreviewTrainer<'a> {
+    model: &'a mut PreviewModel,
+    /// From the width of the model's features to that of the teacher's; not kept.
+    adapter: nn::Linear,
+    adapter_store: nn::VarStore,
+    job: &'a Distillation<'a>,
+    epochs: Epochs,
+    /// f32 `[3]` on the device: total, word and cell loss of the last step.
+    last: Tensor,
+}
+
+impl PreviewTrainer<'_> {
+    fn lr_factor(&self, step: i64) -> f64 {
+        let total = self.epochs.steps();
+        warmup_then_cosine(step, (total as f64 * WARMUP).round() as i64, total, LR_FLOOR)
+    }
+
+    /// The geometric augmentation of a step's images.
+    fn moves(&self, step: i64, images: usize) -> Vec<Move> {
+        let mut rng = purpose_rng(self.job.seed, "distil moves", step);
+        (0..images).map(|_| Move::drawn(&mut rng)).collect()
+    }
+
+    fn stack(&self, pairs: &[&Pair], from_teacher: &[bool], moves: Option<&[Move]>) -> Result<PreviewBatch> {
+        let examples: Vec<&PreviewExample> = pairs.iter().map(|p| &p.1).collect();
+        let config = &self.model.config;
+        let longest = config.max_words as usize;
+        stack_examples(&examples, from_teacher, moves, i64::from(config.input_size), longest, self.job.device)
+    }
+
+    /// The teacher's features and token probabilities of the same images without augmentation; its feature map is moved as the
+    /// model's images are.
+    fn teacher_view(
+        &self,
+        pairs: &[&Pair],
+        batch: &PreviewBatch,
+        moves: Option<&[Move]>,
+        words: bool,
+    ) -> Result<TeacherView> {
+        let _no_grad = tch::no_grad_guard();
+        let (job, teacher) = (self.job, self.job.teacher);
+        let visuals: Vec<&StudyVisual> = pairs.iter().map(|p| p.0.visual.as_ref()).collect();
+        let visual = collate_visuals(&visuals, &job.visual, job.device)?;
+        let features = teacher.features(&visual, false);
+        let log_probs = if words {
+            let encoded = teacher.encode(&features, false);
+            let inputs = batch.ids.narrow(1, 0, batch.ids.size()[1] - 1);
+            teacher.encoder_decoder().forward_t(&encoded.tokens, &encoded.present, &inputs, false).log_probs
+        } else {
+            Tensor::new()
+        };
+        let (rows, cells, width) = (features.patches.size()[0], features.patches.size()[1], features.patches.size()[2]);
+        let size = (cells as f64).sqrt().round() as i64;
+        let map = (job.same_frame && size * size == cells)
+            .then(|| features.patches.transpose(1, 2).reshape([rows, width, size, size]))
+            .map(|map| moves.map_or_else(|| map.shallow_clone(), |m| moved(&map, m, Beyond::Nearest)));
+        Ok(TeacherView { log_probs, map })
+    }
+}
+
+impl<'a> Trainer<'a> for PreviewTrainer<'a> {
+    /// Indices of studies, and whether the teacher's text is the target.
+    type Batch = Vec<(usize, bool)>;
+
+    fn schedule(&self) -> Schedule {
+        let (steps, save_every) = (self.epochs.steps(), self.epochs.steps_per_epoch());
+        Schedule { name: "distil", score: "log-likelihood", steps, save_every, patience: i64::MAX }
+    }
+
+    fn batches(&self, step: i64) -> Result<Batches<'a, Vec<(usize, bool)>>> {
+        let job = self.job;
+        Ok(self.epochs.batches(step, move |epoch| {
+            let mut rng = purpose_rng(job.seed, "distil order", epoch);
+            let mut order: Vec<(usize, bool)> =
+                (0..job.train.len()).map(|i| (i, rng.random::<f64>() < job.config.teacher_share)).collect();
+            order.shuffle(&mut rng);
+            order
+        }))
+    }
+
+    fn step(&mut self, step: i64, chosen: Vec<(usize, bool)>, optimizer: &mut Optimizer) -> Result<usize> {
+        let (job, config) = (self.job, self.job.config);
+        tch::manual_seed(mixed_seed(job.seed, "distil step", step));
+        let pairs: Vec<&Pair> = chosen.iter().map(|(i, _)| &job.train[*i]).collect();
+        let from_teacher: Vec<bool> = chosen.iter().map(|(_, teacher)| *teacher).collect();
+        let moves = config.augment.then(|| self.moves(step, pairs.len()));
+        let mut batch = self.stack(&pairs, &from_teacher, moves.as_deref())?;
+        if config.augment {
+            batch.films = in_other_greys(&batch.films);
+        }
+        let words = self.epochs.done(step) >= config.encoder_epochs;
+        let teacher = self.teacher_view(&pairs, &batch, moves.as_deref(), words)?;
+        let losses = losses(self.model, &self.adapter, &batch, &teacher, config, words);
+        let total = losses.total(config, words);
+        optimizer.backward(&total)?;
+        optimizer.clip_norm(CLIP_NORM);
+        optimizer.step(self.lr_factor(step));
+        self.last = Tensor::stack(&[&total, &losses.word, &losses.cells], 0).detach();
+        Ok(chosen.len())
+    }
+
+    fn epoch(&self, step: i64) -> i64 {
+        self.epochs.done(step)
+    }
+
+    fn log_is_due(&self, step: i64) -> bool {
+        is_due(step, self.job.config.log_every, self.epochs.steps())
+    }
+
+    /// Learning rate and losses of the last step alone.
+    fn log(&mut self, step: i64) -> Result<(TrainLogRow, String)> {
+        let last = Vec::<f64>::try_from(&self.last.to_kind(Kind::Double))?;
+        let [loss, word, cells] = last[..] else { return Err(Error::Internal("three losses of a step".into())) };
+        if !loss.is_finite() {
+            let problem = "the loss is not finite; lower preview.train.lr and start with --resume never";
+            return Err(Error::bad_data(format!("distillation, step {step}"), problem));
+        }
+        let row = TrainLogRow {
+            lr: self.job.config.lr * self.lr_factor(step - 1),
+            loss,
+            loss_word: Some(word),
+            loss_cells: Some(cells),
+            ..TrainLogRow::blank()
+        };
+        Ok((row, format!("loss {loss:.3} words {word:.3}")))
+    }
+
+    fn validation_is_due(&self, step: i64) -> bool {
+        let words = self.epochs.done(step) > self.job.config.encoder_epochs;
+        !self.job.validation.is_empty() && words && self.epochs.end_at(step)
+    }
+
+    /// Mean log-likelihood of the references' words.
+    fn validate(&mut self, _step: i64) -> Result<Validation> {
+        let (mut sum, mut count) = (0.0, 0.0);
+        for chunk in self.job.validation.chunks(self.job.config.batch_size.max(1)) {
+            self.job.stop.check()?;
+            let _no_grad = tch::no_grad_guard();
+            let pairs: Vec<&Pair> = chunk.iter().collect();
+            let batch = self.stack(&pairs, &vec![false; chunk.len()], None)?;
+            let length = batch.ids.size()[1] - 1;
+            let tokens = self.model.features(&batch.films, false).tokens;
+            let (logits, _) = self.model.decoder.forward_t(&batch.ids.narrow(1, 0, length), &tokens, false);
+            let next = batch.ids.narrow(1, 1, length).unsqueeze(-1);
+            let picked = logits.log_softmax(-1, Kind::Float).gather(2, &next, false).squeeze_dim(2);
+            sum += f64::try_from((picked * &batch.kept).sum(Kind::Double))?;
+            count += f64::try_from(batch.kept.sum(Kind::Double))?;
+        }
+        let score = sum / f64::max(count, 1.0);
+        let row = TrainLogRow {
+            phase: VALIDATION.into(),
+            loss: -score,
+            loss_word: Some(-score),
+            score: Some(score),
+            ..TrainLogRow::blank()
+        };
+        Ok(Validation { rows: vec![row], score: Some(score) })
+    }
+
+    fn best(&self) -> Vec<(&'static str, NamedTensors)> {
+        vec![(MODEL, named_tensors(self.model.variables()))]
+    }
+
+    fn state(&self) -> Result<TrainerState> {
+        let stores = [(MODEL, self.model.variables()), (ADAPTER, &self.adapter_store)];
+        let models = stores.map(|(name, store)| (name.to_owned(), named_tensors(store))).into();
+        Ok(TrainerState { models, ..TrainerState::default() })
+    }
+
+    fn restore(&mut self, mut state: TrainerState) -> Result<()> {
+        state.load(MODEL, self.model.variables_mut())?;
+        state.load(ADAPTER, &mut self.adapter_store)
+    }
+}

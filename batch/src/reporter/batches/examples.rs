@@ -1,0 +1,146 @@
+//! Examples of the report model from a dataset of the lake: images, accepted boxes, reference reports.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use d2r_contracts::decode::DecodeOptions;
+use d2r_contracts::grounding::{BoxFacts, SentenceFacts, boxes_named};
+use d2r_contracts::report_text::sentences;
+use d2r_contracts::tables::{FailureRow, ImageRow, LesionRow, ReportRow};
+use rayon::prelude::*;
+
+use crate::context::Context;
+use crate::datasets::prior_filter::without_prior_mentions;
+use crate::datasets::source::{SourceError, read_radiograph};
+use crate::error::Result;
+use crate::lake::{Lake, Partition};
+use crate::reporter::batches::study::{NamedRegions, ReportExample, box_of, study_views, study_visual};
+use crate::reporter::batches::text_tokens::{EncodedTexts, TextTokens};
+use crate::reporter::card::ReporterCard;
+
+/// The split that models learn from.
+const TRAIN: &str = "train";
+
+/// The reports of the configured section; in the training split without sentences that `report.train.prior_mentions` leaves out.
+///
+/// # Errors
+/// Those of reading.
+pub fn reference_reports(ctx: &Context, lake: &Lake, partition: &Partition) -> Result<Vec<ReportRow>> {
+    let rows: Vec<ReportRow> = lake.read(partition)?;
+    let rows = rows.into_iter().filter(|r| r.section == ctx.config.ingest.section);
+    if partition.split != TRAIN {
+        return Ok(rows.collect());
+    }
+    let rule = ctx.config.report.train.prior_mentions;
+    Ok(rows
+        .filter_map(|row| Some(ReportRow { text_clean: without_prior_mentions(&row.text_clean, rule)?, ..row }))
+        .collect())
+}
+
+/// Accepted boxes by image: the detector's, or the annotators' where the table has none of a detector.
+pub fn accepted(lesions: Vec<LesionRow>) -> BTreeMap<String, Vec<LesionRow>> {
+    let pseudo = lesions.iter().any(|l| l.source == "pseudo");
+    let wanted = if pseudo { "pseudo" } else { "fused" };
+    let mut by_image: BTreeMap<String, Vec<LesionRow>> = BTreeMap::new();
+    for row in lesions.into_iter().filter(|l| l.accepted && l.source == wanted) {
+        by_image.entry(row.image_id.clone()).or_default().push(row);
+    }
+    by_image
+}
+
+/// One example for each image whose study has a report, in the order of image ids; one for each such study where the model sees
+/// several views. `text`: the text encoder's tokens, where image and text are aligned. Images that cannot be read are rows of
+/// `failures`.
+///
+/// # Errors
+/// [`crate::Error::Stopped`] after a signal; those of reading tables.
+pub fn examples(
+    ctx: &Context,
+    lake: &Lake,
+    partition: &Partition,
+    card: &ReporterCard,
+    text: Option<&TextTokens>,
+) -> Result<(Vec<ReportExample>, Vec<FailureRow>)> {
+    let reports = reference_reports(ctx, lake, partition)?;
+    let reports: BTreeMap<String, ReportRow> = reports.into_iter().map(|r| (r.study_id.clone(), r)).collect();
+    let boxes = accepted(lake.read(partition)?);
+    let studies = study_views(lake.read(partition)?, card.visual.views);
+    let reader = ExampleReader {
+        root: lake.dataset_root(&partition.dataset)?,
+        decode: DecodeOptions { allow_phi: ctx.config.ingest.allow_phi, ..DecodeOptions::default() },
+        card,
+        max_tokens: ctx.config.report.train.max_tokens,
+    };
+    let longest = ctx.config.report.align.text.max_tokens.max(0) as usize;
+    let task = ctx.progress.task(&format!("read {} images", partition.split), studies.len() as u64, "images");
+    let read: Vec<Option<Result<ReportExample, FailureRow>>> = studies
+        .par_iter()
+        .map(|images| {
+            let image = images.first()?;
+            let report = reports.get(&image.study_id).filter(|_| !ctx.stop.is_set())?;
+            task.advance(1);
+            let lesions = boxes.get(&image.image_id).map_or(&[][..], Vec::as_slice);
+            let example = reader.example(images, lesions, report).map(|example| match text {
+                Some(text) => ReportExample { texts: text.report(&example.reference, longest), ..example },
+                None => example,
+            });
+            Some(example.map_err(|e| e.into_row("train-reporter", &image.path, Some(&image.image_id))))
+        })
+        .collect();
+    ctx.stop.check()?;
+    task.finish();
+    let (mut examples, mut failures) = (Vec::new(), Vec::new());
+    for result in read.into_iter().flatten() {
+        match result {
+            Ok(example) => examples.push(example),
+            Err(failure) => failures.push(failure),
+        }
+    }
+    Ok((examples, failures))
+}
+
+/// How the images and the report of a study become an example.
+struct ExampleReader<'a> {
+    root: PathBuf,
+    decode: DecodeOptions,
+    card: &'a ReporterCard,
+    /// Longest target, ids.
+    max_tokens: usize,
+}
+
+impl ExampleReader<'_> {
+    /// `images`: the views of the study, at least one; `lesions`: boxes of the first.
+    fn example(
+        &self,
+        images: &[ImageRow],
+        lesions: &[LesionRow],
+        report: &ReportRow,
+    ) -> Result<ReportExample, SourceError> {
+        let read = |image| read_radiograph(&self.root, image, &self.decode);
+        let views = images.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+        let spec = &self.card.visual;
+        let (visual, kept) = study_visual(&views[0], lesions, spec);
+        let visual = visual.with_views(views[1..].iter(), spec);
+        let width = views[0].width as f32;
+        let facts = |&i: &usize| BoxFacts::of(lesions[i].class_id, &box_of(&lesions[i]), width);
+        let boxes: Vec<BoxFacts> = kept.iter().map(facts).collect();
+        let named = sentences(&report.text_clean)
+            .into_iter()
+            .map(|s| NamedRegions {
+                first: s.tokens.start,
+                end: s.tokens.end,
+                regions: boxes_named(&SentenceFacts::of(&s.text), &boxes),
+            })
+            .filter(|n| !n.regions.is_empty())
+            .collect();
+        Ok(ReportExample {
+            study_id: report.study_id.clone(),
+            visual: Arc::new(visual),
+            ids: self.card.vocabulary.encode(&report.text_clean, self.max_tokens),
+            named,
+            reference: report.text_clean.clone(),
+            texts: EncodedTexts::default(),
+        })
+    }
+}

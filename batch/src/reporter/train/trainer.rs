@@ -1,0 +1,260 @@
+//! Trains the report model: token loss, grounding loss and, on demand, alignment of image and text; Adam (AMSGrad) with a visual and
+//! a language group, value clipping, warm-up and cosine, generated reports of the validation split after each epoch, early
+//! stopping.
+
+use d2r_contracts::tables::TrainLogRow;
+use d2r_contracts::vocabulary::Vocabulary;
+use rand::seq::SliceRandom;
+use rayon::prelude::*;
+use tch::{Device, Kind, Tensor};
+
+use crate::config::report::ReportTrainConfig;
+use crate::error::{Error, Result};
+use crate::progress::Progress;
+use crate::reporter::align::alignment::{Alignment, AlignmentLosses, ImageTokens};
+use crate::reporter::batches::augment::StudyAugment;
+use crate::reporter::batches::collate::{collate_targets, collate_visuals};
+use crate::reporter::batches::collate_text::collate_texts;
+use crate::reporter::batches::study::{ReportExample, StudyVisual, VisualSpec};
+use crate::reporter::decode::generation_options::GenerationOptions;
+use crate::reporter::model::report_model::ReportModel;
+use crate::reporter::model::visual::VisualFeatures;
+use crate::reporter::train::optimizer::optimizer;
+use crate::reporter::train::token_weights::WordWeights;
+use crate::reporter::train::validation::score;
+use crate::stop::StopFlag;
+use crate::training::epochs::Epochs;
+use crate::training::lr_schedule::report_lr_factor;
+use crate::training::named_tensors::{NamedTensors, named_tensors};
+use crate::training::optimizer::Optimizer;
+use crate::training::prefetch::Batches;
+use crate::training::run_dir::RunDir;
+use crate::training::running_sums::RunningSums;
+use crate::training::streams::{mixed_seed, purpose_rng, sample_rng};
+use crate::training::training_loop;
+use crate::training::training_loop::{Outcome, Schedule, Trainer, TrainerState, VALIDATION, Validation};
+
+/// Names of a checkpoint's models.
+const MODEL: &str = "model";
+const ALIGNMENT: &str = "alignment";
+/// Losses: token and grounding, not weighted; local and global alignment, weighted.
+const LOSSES: [&str; 4] = ["word", "grounding", "local", "global"];
+
+/// What is trained on, and how.
+#[derive(Debug)]
+pub struct ReportTraining<'a> {
+    /// Studies of the training split.
+    pub train: &'a [ReportExample],
+    /// How they are augmented; `None`: not at all.
+    pub augment: Option<&'a StudyAugment<'a>>,
+    /// Studies of the validation split; without any, the last epoch's weights are the best.
+    pub validation: &'a [ReportExample],
+    /// Ids of words.
+    pub vocabulary: &'a Vocabulary,
+    /// How images and crops were prepared.
+    pub visual: VisualSpec,
+    /// Hyper-parameters.
+    pub config: &'a ReportTrainConfig,
+    /// How validation reports are generated with `config.val_beam`; greedily without it.
+    pub decode: GenerationOptions,
+    /// Seed of all random streams.
+    pub seed: u64,
+    /// Where the model is.
+    pub device: Device,
+    /// How progress is shown.
+    pub progress: Progress,
+    /// Asked once per step and once per validation batch.
+    pub stop: &'a StopFlag,
+}
+
+/// Trains `model` in `run`, from its newest checkpoint where there is one. `alignment`: its text encoder and losses, where
+/// image and text are aligned.
+///
+/// # Errors
+/// [`Error::NothingToDo`] without training studies; those of [`training_loop::train`].
+pub fn train(
+    model: &mut ReportModel,
+    alignment: Option<&mut Alignment>,
+    run: &RunDir,
+    job: &ReportTraining,
+) -> Result<Outcome> {
+    if job.train.is_empty() {
+        return Err(Error::NothingToDo("no study with a report and a radiograph to train on".into()));
+    }
+    let optimizer = optimizer(model, alignment.as_deref(), job.config)?;
+    let trainer = ReportTrainer {
+        epochs: Epochs::new(job.train.len(), job.config.batch_size, job.config.epochs),
+        sums: RunningSums::new(LOSSES, job.device),
+        weights: WordWeights::new(job.vocabulary, job.config.laterality_weight, job.device)?,
+        model,
+        alignment,
+        job,
+    };
+    training_loop::train(trainer, optimizer, run, job.progress, job.stop)
+}
+
+struct ReportTrainer<'a> {
+    model: &'a mut ReportModel,
+    alignment: Option<&'a mut Alignment>,
+    job: &'a ReportTraining<'a>,
+    epochs: Epochs,
+    sums: RunningSums<4>,
+    weights: WordWeights,
+}
+
+impl ReportTrainer<'_> {
+    fn lr_factor(&self, step: i64) -> f64 {
+        report_lr_factor(self.job.config, step, self.epochs.steps_per_epoch(), self.epochs.steps())
+    }
+
+    /// The chosen studies, augmented by (seed, step, place); none where nothing is augmented.
+    fn augmented(&self, chosen: &[usize], step: i64) -> Vec<ReportExample> {
+        let Some(augment) = self.job.augment else { return Vec::new() };
+        let (studies, seed) = (self.job.train, self.job.seed);
+        let one =
+            |(place, &i): (usize, &usize)| augment.apply(&studies[i], &mut sample_rng(seed, step as u64, place as u64));
+        chosen.par_iter().enumerate().map(one).collect()
+    }
+
+    /// The losses of alignment; zero without it.
+    fn aligned(
+        &mut self,
+        features: &VisualFeatures,
+        examples: &[&ReportExample],
+        epoch: i64,
+    ) -> Result<AlignmentLosses> {
+        let job = self.job;
+        let Some(alignment) = &mut self.alignment else {
+            let zero = || Tensor::zeros([], (Kind::Float, job.device));
+            return Ok(AlignmentLosses { local: zero(), global: zero() });
+        };
+        let texts: Vec<_> = examples.iter().map(|e| &e.texts).collect();
+        let texts = collate_texts(&texts, job.device)?;
+        let VisualFeatures { patches, regions, present } = features;
+        let views = job.visual.views as i64;
+        Ok(alignment.losses(&ImageTokens { patches, views, regions, present }, &texts, epoch, true))
+    }
+
+    /// The studies that select the weights.
+    fn validation(&self) -> &[ReportExample] {
+        match self.job.config.val_studies {
+            0 => self.job.validation,
+            n => &self.job.validation[..n.min(self.job.validation.len())],
+        }
+    }
+}
+
+impl<'a> Trainer<'a> for ReportTrainer<'a> {
+    /// Indices of studies.
+    type Batch = Vec<usize>;
+
+    fn schedule(&self) -> Schedule {
+        Schedule {
+            name: "train reporter",
+            score: "score",
+            steps: self.epochs.steps(),
+            save_every: self.epochs.steps_per_epoch(),
+            patience: self.job.config.patience.max(1),
+        }
+    }
+
+    fn batches(&self, step: i64) -> Result<Batches<'a, Vec<usize>>> {
+        let job = self.job;
+        Ok(self.epochs.batches(step, move |epoch| epoch_order(job.train.len(), job.seed, epoch)))
+    }
+
+    fn step(&mut self, step: i64, chosen: Vec<usize>, optimizer: &mut Optimizer) -> Result<usize> {
+        let job = self.job;
+        // Dropout's random state cannot be saved; a seed per step can be made again.
+        tch::manual_seed(mixed_seed(job.seed, "report dropout", step));
+        let augmented = self.augmented(&chosen, step);
+        let shown = |(place, &i): (usize, &usize)| augmented.get(place).unwrap_or(&job.train[i]);
+        let examples: Vec<&ReportExample> = chosen.iter().enumerate().map(shown).collect();
+        let visuals: Vec<&StudyVisual> = examples.iter().map(|e| e.visual.as_ref()).collect();
+        let visual = collate_visuals(&visuals, &job.visual, job.device)?;
+        let mut targets = collate_targets(&examples, job.device)?;
+        let features = self.model.features(&visual, true);
+        targets.weights = self.weights.of(targets.weights, &targets.ids);
+        let losses = self.model.losses(&features, &targets, true);
+        let aligned = self.aligned(&features, &examples, self.epochs.done(step))?;
+        let mut total = &losses.token + &losses.grounding * job.config.grounding_weight;
+        if self.alignment.is_some() {
+            total = total + &aligned.local + &aligned.global;
+        }
+        optimizer.backward(&total)?;
+        optimizer.clip_value(job.config.clip_value);
+        optimizer.step(self.lr_factor(step));
+        let parts = [&losses.token, &losses.grounding, &aligned.local, &aligned.global];
+        self.sums.add(&Tensor::stack(&parts, 0).detach());
+        Ok(chosen.len())
+    }
+
+    fn epoch(&self, step: i64) -> i64 {
+        self.epochs.done(step)
+    }
+
+    fn log_is_due(&self, step: i64) -> bool {
+        step % self.job.config.log_every.max(1) == 0 || self.epochs.end_at(step)
+    }
+
+    fn log(&mut self, step: i64) -> Result<(TrainLogRow, String)> {
+        let [token, grounding, local, global] = self.sums.means()?;
+        if !(token + grounding + local + global).is_finite() {
+            let problem = "the loss is not finite; lower report.train.lr and start again with --resume never";
+            return Err(Error::bad_data(format!("training, step {step}"), problem));
+        }
+        self.sums.reset();
+        let aligned = self.alignment.is_some();
+        let row = TrainLogRow {
+            lr: self.job.config.lr_visual * self.lr_factor(step),
+            loss: token + self.job.config.grounding_weight * grounding + local + global,
+            loss_word: Some(token),
+            loss_grounding: Some(grounding),
+            loss_local: aligned.then_some(local),
+            loss_global: aligned.then_some(global),
+            ..TrainLogRow::blank()
+        };
+        Ok((row, format!("loss {token:.3} grounding {grounding:.3}")))
+    }
+
+    fn validation_is_due(&self, step: i64) -> bool {
+        !self.validation().is_empty() && self.epochs.end_at(step)
+    }
+
+    fn validate(&mut self, _step: i64) -> Result<Validation> {
+        let (score, loss) = score(self.model, self.validation(), self.job)?;
+        let score = Some(score);
+        let row = TrainLogRow { phase: VALIDATION.into(), loss, loss_word: Some(loss), score, ..TrainLogRow::blank() };
+        Ok(Validation { rows: vec![row], score })
+    }
+
+    /// The weights of the alignment are in a file of their own, which generation does not need.
+    fn best(&self) -> Vec<(&'static str, NamedTensors)> {
+        let alignment = self.alignment.as_ref().map(|a| (ALIGNMENT, named_tensors(a.variables())));
+        alignment.into_iter().chain([(MODEL, named_tensors(self.model.variables()))]).collect()
+    }
+
+    fn state(&self) -> Result<TrainerState> {
+        let models = self.best().into_iter().map(|(name, tensors)| (name.to_owned(), tensors)).collect();
+        Ok(TrainerState { models, sums: self.sums.state()?, ..TrainerState::default() })
+    }
+
+    fn restore(&mut self, mut state: TrainerState) -> Result<()> {
+        state.load(MODEL, self.model.variables_mut())?;
+        if let Some(alignment) = &mut self.alignment {
+            state.load(ALIGNMENT, alignment.variables_mut())?;
+        }
+        self.sums.restore(&state.sums);
+        Ok(())
+    }
+}
+
+/// The order of the studies in an epoch.
+fn epoch_order(count: usize, seed: u64, epoch: i64) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..count).collect();
+    order.shuffle(&mut purpose_rng(seed, "report shuffle", epoch));
+    order
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,96 @@
+//! What the training stages share: a run that was finished before, the run's folder, and the tail of every training.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::Path;
+use std::time::Instant;
+
+use d2r_contracts::rows::Row;
+use d2r_contracts::tables::{FailureRow, TrainLogRow};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::context::{Context, StageResult};
+use crate::error::Result;
+use crate::lake::digest::file_digest;
+use crate::lake::{Lake, Partition, Provenance, Shard};
+use crate::training::model_card::ModelCard;
+use crate::training::run_dir::RunDir;
+use crate::training::training_loop::Outcome;
+
+/// A training of a model on a dataset of the lake.
+#[derive(Debug)]
+pub struct TrainingStage<'a> {
+    /// The stage, for instance `train-detector`.
+    pub name: &'static str,
+    /// The kind of the model, and the first word of the run's name.
+    pub kind: &'static str,
+    /// The figure that the validation score is.
+    pub score: &'static str,
+    /// The lake.
+    pub lake: &'a Lake,
+    /// Its dataset.
+    pub dataset: &'a str,
+    /// The folder of runs.
+    pub runs: &'a Path,
+    /// The work key.
+    pub key: String,
+    /// When the stage began.
+    pub start: Instant,
+}
+
+impl TrainingStage<'_> {
+    /// The result of the same training, when it was finished before and its weights are those of its card.
+    ///
+    /// # Errors
+    /// [`crate::Error::BadData`] for a manifest that is not ours.
+    pub fn finished<T: Serialize + DeserializeOwned>(&self, ctx: &Context) -> Result<Option<StageResult>> {
+        let run = RunDir::at(self.runs.join(RunDir::name(self.kind, &self.key)), "");
+        let Some(result) = run.result()?.filter(|_| ctx.resume) else { return Ok(None) };
+        let card = ModelCard::<T>::read(run.path(), self.kind);
+        let wall_s = self.start.elapsed().as_secs_f64();
+        Ok(card.is_ok().then(|| StageResult { cached: true, wall_s, ..result }))
+    }
+
+    /// The folder of the run, and its lock.
+    ///
+    /// # Errors
+    /// Those of [`RunDir::create`] and [`RunDir::lock`].
+    pub fn open_run(&self, ctx: &Context) -> Result<(RunDir, File)> {
+        let run = RunDir::create(self.runs, self.kind, &self.key, ctx)?;
+        let lock = run.lock()?;
+        Ok((run, lock))
+    }
+
+    /// Writes the card, the tables `train_log` and `failures`, and the run's manifest. `figures`: those beside steps and score.
+    ///
+    /// # Errors
+    /// Those of writing.
+    pub fn finish_training<T: Serialize + DeserializeOwned>(
+        self,
+        run: &RunDir,
+        card: T,
+        outcome: Outcome,
+        failures: Vec<FailureRow>,
+        mut figures: BTreeMap<String, f64>,
+    ) -> Result<StageResult> {
+        let Outcome { steps, best_score, model_sha256, log, .. } = outcome;
+        ModelCard::new(self.kind, run.id(), model_sha256.clone(), card).write(run)?;
+        let partition = Partition::new(self.dataset, "train");
+        let provenance = Provenance { run_id: run.id().into(), model_sha256: Some(model_sha256), work_key: self.key };
+        let log = self.lake.write(&partition, Shard::default(), log, &provenance)?;
+        let failed = self.lake.write(&partition, Shard::default(), failures, &provenance)?;
+        figures.insert("steps".into(), steps as f64);
+        figures.extend(best_score.map(|score| (self.score.to_owned(), score)));
+        let result = StageResult {
+            stage: self.name.into(),
+            cached: false,
+            rows: [(TrainLogRow::TABLE.into(), log.rows), (FailureRow::TABLE.into(), failed.rows)].into(),
+            files: vec![file_digest(&run.best())?, file_digest(&run.path().join("card.json"))?],
+            figures,
+            wall_s: self.start.elapsed().as_secs_f64(),
+        };
+        run.finish(&result)?;
+        Ok(result)
+    }
+}

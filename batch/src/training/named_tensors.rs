@@ -1,0 +1,128 @@
+//! Tensors by name: a variable store as a list, safetensors files, and strict loading (same names both ways, same
+//! shapes, same kinds), which `tch`'s own loader does not give.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use tch::{Tensor, nn};
+
+use crate::error::{Error, Result};
+
+/// Names and tensors in a fixed order.
+pub type NamedTensors = Vec<(String, Tensor)>;
+
+/// The variables of a store, trainable or not, sorted by name.
+pub fn named_tensors(vs: &nn::VarStore) -> NamedTensors {
+    let mut tensors: NamedTensors = vs.variables().into_iter().collect();
+    tensors.sort_by(|a, b| a.0.cmp(&b.0));
+    tensors
+}
+
+/// A copy that training does not touch.
+pub fn copied(tensors: &[(String, Tensor)]) -> NamedTensors {
+    let _no_grad = tch::no_grad_guard();
+    tensors.iter().map(|(n, t)| (n.clone(), t.detach().copy())).collect()
+}
+
+/// Writes tensors as safetensors; the caller makes the write atomic.
+///
+/// # Errors
+/// [`Error::Torch`] when libtorch or the file system refuses.
+pub fn write_tensors(path: &Path, tensors: &[(String, Tensor)]) -> Result<()> {
+    let _no_grad = tch::no_grad_guard();
+    let plain: Vec<(&str, Tensor)> =
+        tensors.iter().map(|(n, t)| (n.as_str(), t.detach().to_device(tch::Device::Cpu).contiguous())).collect();
+    Tensor::write_safetensors(&plain, path).map_err(|source| write_error(path, source))?;
+    fs::File::open(path).and_then(|f| f.sync_all()).map_err(|e| Error::io("write", path, e))
+}
+
+fn write_error(path: &Path, source: tch::TchError) -> Error {
+    match source {
+        tch::TchError::Io(e) => Error::io("write", path, e),
+        other => Error::Torch { context: format!("write {}", path.display()), source: other },
+    }
+}
+
+/// Reads tensors from safetensors.
+///
+/// # Errors
+/// [`Error::InputMissing`] or [`Error::BadData`] with the file's name.
+pub fn read_tensors(path: &Path) -> Result<NamedTensors> {
+    if !path.is_file() {
+        return Err(Error::InputMissing { path: path.into(), hint: "expected weights in safetensors form".into() });
+    }
+    Tensor::read_safetensors(path)
+        .map_err(|e| Error::bad_data(path.display(), format!("not a safetensors file: {}", first_line(&e))))
+}
+
+fn first_line(e: &tch::TchError) -> String {
+    e.to_string().lines().next().unwrap_or_default().to_owned()
+}
+
+/// Copies `tensors` into the store's variables: same names both ways, same shapes, same kinds.
+///
+/// `tch`'s own loader ignores surplus tensors and adopts the file's precision; this one refuses both.
+///
+/// # Errors
+/// [`Error::BadData`] that lists missing, surplus and misshapen names.
+pub fn assign_strict(vs: &mut nn::VarStore, tensors: &[(String, Tensor)], place: &str) -> Result<()> {
+    let _no_grad = tch::no_grad_guard();
+    let mut wanted: BTreeMap<String, Tensor> = vs.variables().into_iter().collect();
+    let mut problems = Vec::new();
+    for (name, tensor) in tensors {
+        match wanted.remove(name) {
+            None => problems.push(format!("surplus `{name}`")),
+            Some(v) if v.size() != tensor.size() => {
+                problems.push(format!("`{name}` is {:?}, the model wants {:?}", tensor.size(), v.size()));
+            }
+            Some(v) if v.kind() != tensor.kind() => {
+                problems.push(format!("`{name}` is {:?}, the model wants {:?}", tensor.kind(), v.kind()));
+            }
+            Some(mut v) => v.copy_(tensor),
+        }
+    }
+    problems.extend(wanted.keys().map(|name| format!("missing `{name}`")));
+    if problems.is_empty() {
+        return Ok(());
+    }
+    let count = problems.len();
+    problems.truncate(8);
+    Err(Error::bad_data(place, format!("{count} tensors do not fit the model: {}", problems.join(", "))))
+}
+
+/// Reads weights into a store, strictly.
+///
+/// # Errors
+/// Those of [`read_tensors`] and [`assign_strict`].
+pub fn load_strict(vs: &mut nn::VarStore, path: &Path) -> Result<()> {
+    assign_strict(vs, &read_tensors(path)?, &path.display().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::Device;
+
+    use super::*;
+
+    /// A store with one linear layer `fc`, 3 inputs, 2 outputs.
+    fn store() -> nn::VarStore {
+        let vs = nn::VarStore::new(Device::Cpu);
+        let _ = nn::linear(vs.root() / "fc", 3, 2, nn::LinearConfig::default());
+        vs
+    }
+
+    #[test]
+    fn strict_loading_names_what_does_not_fit() {
+        let mut vs = store();
+        let mut tensors = copied(&named_tensors(&vs));
+        assign_strict(&mut vs, &tensors, "x").unwrap();
+        tensors.push(("extra".into(), Tensor::from_slice(&[1.0f32])));
+        tensors[0].1 = Tensor::from_slice(&[1.0f32, 2.0, 3.0]);
+        let message = assign_strict(&mut vs, &tensors, "x").unwrap_err().to_string();
+        assert!(message.contains("surplus `extra`") && message.contains("`fc.bias` is [3]"), "{message}");
+        let kinds = vec![("fc.bias".to_owned(), Tensor::from_slice(&[1.0f64, 2.0]))];
+        let message = assign_strict(&mut vs, &kinds, "x").unwrap_err().to_string();
+        assert!(message.contains("Double") && message.contains("missing `fc.weight`"), "{message}");
+    }
+}

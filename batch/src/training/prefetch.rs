@@ -1,0 +1,52 @@
+//! Batches in the order of their steps: made on demand, or prepared ahead on a thread of their own.
+
+use std::ops::Range;
+use std::thread;
+
+use crossbeam_channel::bounded;
+
+use crate::error::{Error, Result};
+
+/// Batches prepared before they are asked for.
+const AHEAD: usize = 3;
+
+/// One batch per step, in order.
+pub type Batches<'a, B> = Box<dyn Iterator<Item = Result<B>> + 'a>;
+
+/// Prepares the batches of `steps` on a thread, at most [`AHEAD`] of them before they are taken. The thread ends after an error and
+/// when the batches are dropped.
+///
+/// # Errors
+/// [`Error::Temporary`] when no thread can be started.
+pub fn prefetched<B: Send + 'static>(
+    steps: Range<u64>,
+    make: impl Fn(u64) -> Result<B> + Send + 'static,
+) -> Result<Batches<'static, B>> {
+    let (sender, receiver) = bounded(AHEAD);
+    let work = move || {
+        for step in steps {
+            let batch = make(step);
+            let failed = batch.is_err();
+            if sender.send(batch).is_err() || failed {
+                return;
+            }
+        }
+    };
+    let started = thread::Builder::new().name("batches".into()).spawn(work);
+    started.map_err(|e| Error::Temporary(format!("start the thread that prepares batches: {e}")))?;
+    Ok(Box::new(receiver.into_iter()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batches_come_in_order_and_end_after_an_error() {
+        let make = |step| if step < 6 { Ok(step) } else { Err(Error::bad_data("image", "gone")) };
+        let taken: Vec<Result<u64>> = prefetched(2..9, make).unwrap().collect();
+        let steps: Vec<u64> = taken.iter().filter_map(|b| b.as_ref().ok().copied()).collect();
+        assert_eq!(steps, [2, 3, 4, 5]);
+        assert!(taken.len() == 5 && taken[4].is_err());
+    }
+}

@@ -1,0 +1,315 @@
+//! The loop of every training: it resumes, takes steps, writes the log, validates, keeps the best weights, saves
+//! checkpoints and stops in order. What is trained, and how, is a [`Trainer`].
+//! Everything random is a function of (seed, step), so a resumed run goes the same way, bit for bit on CPU.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use d2r_contracts::tables::TrainLogRow;
+use tch::nn;
+
+use crate::error::{Error, Result};
+use crate::lake::digest::sha256_file;
+use crate::progress::Progress;
+use crate::stop::StopFlag;
+use crate::training::checkpoint;
+use crate::training::checkpoint::{Models, TrainState};
+use crate::training::metrics_log::MetricsLog;
+use crate::training::named_tensors::{NamedTensors, assign_strict};
+use crate::training::optimizer::Optimizer;
+use crate::training::prefetch::Batches;
+use crate::training::run_dir::RunDir;
+
+/// Phase of the rows that hold a validation score.
+pub const VALIDATION: &str = "validation";
+
+/// When the loop does what.
+#[derive(Debug, Clone, Copy)]
+pub struct Schedule {
+    /// For the progress line.
+    pub name: &'static str,
+    /// What a validation scores, for the progress line.
+    pub score: &'static str,
+    /// Optimizer steps of the whole training.
+    pub steps: i64,
+    /// Steps between two checkpoints.
+    pub save_every: i64,
+    /// Training ends after so many validations without a better score; `i64::MAX` where it never does.
+    pub patience: i64,
+}
+
+/// The outcome of a validation.
+#[derive(Debug, Default)]
+pub struct Validation {
+    /// Rows of the log, without run and step; the last one has the phase [`VALIDATION`].
+    pub rows: Vec<TrainLogRow>,
+    /// The score that selects the weights; the larger the better.
+    pub score: Option<f64>,
+}
+
+/// What a checkpoint holds of one kind of training.
+#[derive(Debug, Default)]
+pub struct TrainerState {
+    /// Tensors by file stem.
+    pub models: Models,
+    /// Sums since the last row of the log, by name.
+    pub sums: BTreeMap<String, f64>,
+    /// Anything else.
+    pub extra: serde_json::Value,
+}
+
+impl TrainerState {
+    /// Copies the tensors of one model into its store.
+    ///
+    /// # Errors
+    /// [`Error::BadData`] when there are none or they do not fit.
+    pub fn load(&mut self, name: &str, store: &mut nn::VarStore) -> Result<()> {
+        let missing = || Error::bad_data("checkpoint", format!("it holds no `{name}`"));
+        assign_strict(store, &self.models.remove(name).ok_or_else(missing)?, "checkpoint")
+    }
+}
+
+/// One kind of training. `step` is the number of optimizer steps done, except in [`Trainer::step`], which takes the next one.
+pub trait Trainer<'a> {
+    /// What a step needs.
+    type Batch;
+
+    /// When the loop does what.
+    fn schedule(&self) -> Schedule;
+
+    /// The batches after `step` steps, as long as [`Trainer::phase`] stays the same.
+    ///
+    /// # Errors
+    /// When no thread can be started.
+    fn batches(&self, step: i64) -> Result<Batches<'a, Self::Batch>>;
+
+    /// Takes the optimizer step number `step`, counted from 0. Returns the number of images that it learned from.
+    ///
+    /// # Errors
+    /// When a batch cannot be prepared or libtorch refuses.
+    fn step(&mut self, step: i64, batch: Self::Batch, optimizer: &mut Optimizer) -> Result<usize>;
+
+    /// Epochs done.
+    fn epoch(&self, step: i64) -> i64;
+
+    /// The phase of training rows in the log.
+    fn phase(&self) -> &'static str {
+        "train"
+    }
+
+    /// Whether a row is written to the log.
+    fn log_is_due(&self, step: i64) -> bool;
+
+    /// A row with learning rate and losses since the last one, and a line for people. Sums start anew.
+    ///
+    /// # Errors
+    /// [`Error::BadData`] when the loss is not finite.
+    fn log(&mut self, step: i64) -> Result<(TrainLogRow, String)>;
+
+    /// Whether the validation split is scored; never without one, unless the trainer needs the occasion.
+    fn validation_is_due(&self, step: i64) -> bool;
+
+    /// Scores the validation split.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`] after a signal: the loop saves, and validates after the resume.
+    fn validate(&mut self, step: i64) -> Result<Validation>;
+
+    /// Called when the rows of a validation are written and the best weights are kept.
+    ///
+    /// # Errors
+    /// When libtorch refuses.
+    fn after_validation(&mut self, _optimizer: &mut Optimizer) -> Result<()> {
+        Ok(())
+    }
+
+    /// The weights to keep, by file stem; `model` comes last.
+    fn best(&self) -> Vec<(&'static str, NamedTensors)>;
+
+    /// For a checkpoint.
+    ///
+    /// # Errors
+    /// When libtorch refuses.
+    fn state(&self) -> Result<TrainerState>;
+
+    /// Takes over the state of a checkpoint.
+    ///
+    /// # Errors
+    /// [`Error::BadData`] when it does not fit.
+    fn restore(&mut self, state: TrainerState) -> Result<()>;
+}
+
+/// How training went.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outcome {
+    /// Optimizer steps done.
+    pub steps: i64,
+    /// Best validation score, if there was one.
+    pub best_score: Option<f64>,
+    /// The step it was reached at.
+    pub best_step: i64,
+    /// Digest of the best weights.
+    pub model_sha256: String,
+    /// The log.
+    pub log: Vec<TrainLogRow>,
+}
+
+/// Whether something that happens every so many steps, and at the end, is due.
+pub fn is_due(step: i64, every: i64, steps: i64) -> bool {
+    step == steps || step % every.max(1) == 0
+}
+
+/// Trains in `run`, from its newest checkpoint where there is one.
+///
+/// # Errors
+/// [`Error::Stopped`] after a checkpoint; [`Error::BadData`] when the loss is not finite; those of reading and writing.
+pub fn train<'a>(
+    mut trainer: impl Trainer<'a>,
+    mut optimizer: Optimizer,
+    run: &RunDir,
+    progress: Progress,
+    stop: &StopFlag,
+) -> Result<Outcome> {
+    let mut state = TrainState::default();
+    if let Some(loaded) = checkpoint::load_latest(run)? {
+        optimizer.load_state(loaded.optimizer)?;
+        state = loaded.state;
+        let (sums, extra) = (std::mem::take(&mut state.pending), state.extra.take());
+        trainer.restore(TrainerState { models: loaded.models, sums, extra })?;
+    }
+    let (log, logged_at) = (MetricsLog::open(run, &state.log)?, Instant::now());
+    Loop { trainer, optimizer, run, stop, state, log, logged_at, logged_images: 0 }.run_to_end(progress)
+}
+
+struct Loop<'r, T> {
+    trainer: T,
+    optimizer: Optimizer,
+    run: &'r RunDir,
+    stop: &'r StopFlag,
+    state: TrainState,
+    log: MetricsLog,
+    logged_at: Instant,
+    logged_images: u64,
+}
+
+impl<'a, T: Trainer<'a>> Loop<'_, T> {
+    fn run_to_end(mut self, progress: Progress) -> Result<Outcome> {
+        let Schedule { name, score, steps, save_every, patience } = self.trainer.schedule();
+        let task = progress.task(name, steps as u64, "steps");
+        task.advance(self.state.step as u64);
+        if self.validation_is_owed() {
+            self.validate()?;
+            self.save()?;
+        }
+        let mut batches = self.trainer.batches(self.state.step)?;
+        while self.state.step < steps && self.state.since_best < patience {
+            if let Err(stopped) = self.stop.check() {
+                self.save()?;
+                return Err(stopped);
+            }
+            let ended = || Error::Internal("the thread that prepares batches ended".into());
+            self.step(batches.next().ok_or_else(ended)??)?;
+            task.advance(1);
+            if self.trainer.log_is_due(self.state.step) {
+                let best = self.state.best_score.map(|s| format!(", best {score} {s:.3}")).unwrap_or_default();
+                task.message(self.write_log()? + &best);
+            }
+            if self.trainer.validation_is_due(self.state.step) {
+                let before = self.trainer.phase();
+                self.validate()?;
+                if self.trainer.phase() != before {
+                    batches = self.trainer.batches(self.state.step)?;
+                }
+            }
+            if is_due(self.state.step, save_every, steps) {
+                self.save()?;
+            }
+        }
+        task.finish();
+        if !self.run.best().is_file() {
+            self.write_best()?;
+        }
+        let model_sha256 = sha256_file(&self.run.best())?;
+        let TrainState { step, best_score, best_step, log, .. } = self.state;
+        Ok(Outcome { steps: step, best_score, best_step, model_sha256, log })
+    }
+
+    fn step(&mut self, batch: T::Batch) -> Result<()> {
+        let images = self.trainer.step(self.state.step, batch, &mut self.optimizer)?;
+        self.state.step += 1;
+        self.state.epoch = self.trainer.epoch(self.state.step);
+        self.logged_images += images as u64;
+        Ok(())
+    }
+
+    /// Writes a row of the log; returns a line for people.
+    fn write_log(&mut self) -> Result<String> {
+        let (row, line) = self.trainer.log(self.state.step)?;
+        let seconds = self.logged_at.elapsed().as_secs_f64();
+        let images_per_s = Some(self.logged_images as f64 / seconds.max(1e-9));
+        self.push(TrainLogRow { phase: self.trainer.phase().into(), images_per_s, ..row })?;
+        self.restart_clock();
+        Ok(line)
+    }
+
+    fn push(&mut self, row: TrainLogRow) -> Result<()> {
+        let row = TrainLogRow { run_id: self.run.id().to_owned(), step: self.state.step, ..row };
+        self.log.push(&row)?;
+        self.state.log.push(row);
+        Ok(())
+    }
+
+    fn restart_clock(&mut self) {
+        (self.logged_at, self.logged_images) = (Instant::now(), 0);
+    }
+
+    /// A signal came while this step was being validated, before the resume.
+    fn validation_is_owed(&self) -> bool {
+        let step = self.state.step;
+        let done = || self.state.log.iter().any(|r| r.phase == VALIDATION && r.step == step);
+        step > 0 && self.trainer.validation_is_due(step) && !done()
+    }
+
+    /// Scores the validation split and keeps the weights when they are the best so far; later ones win ties.
+    fn validate(&mut self) -> Result<()> {
+        let Validation { rows, score } = match self.trainer.validate(self.state.step) {
+            // The step is done; its validation is made after the resume, before the next step.
+            Err(stopped @ Error::Stopped { .. }) => {
+                self.save()?;
+                return Err(stopped);
+            }
+            other => other?,
+        };
+        for row in rows {
+            self.push(row)?;
+        }
+        match score {
+            Some(score) if self.state.best_score.is_none_or(|best| score >= best) => {
+                self.write_best()?;
+                (self.state.best_score, self.state.best_step, self.state.since_best) =
+                    (Some(score), self.state.step, 0);
+            }
+            Some(_) => self.state.since_best += 1,
+            None => {}
+        }
+        self.trainer.after_validation(&mut self.optimizer)?;
+        self.restart_clock();
+        Ok(())
+    }
+
+    fn write_best(&self) -> Result<()> {
+        for (name, tensors) in self.trainer.best() {
+            self.run.write_best_of(name, &tensors)?;
+        }
+        Ok(())
+    }
+
+    fn save(&mut self) -> Result<()> {
+        let TrainerState { models, sums, extra } = self.trainer.state()?;
+        (self.state.pending, self.state.extra) = (sums, extra);
+        checkpoint::save(self.run, &models, &self.optimizer, &self.state)
+    }
+}
+
+#[cfg(test)]
+mod tests;
