@@ -96,7 +96,7 @@ bench-quality-report: build
 	$(PYTHON) tests/bench/quality_report.py --d2r $(D2R) --mirror $(CARGO_TARGET_DIR)/debug/examples/mirror_agreement --out bench-results/quality-report.json
 
 ## What the browser's student keeps of its teacher, into bench-results/quality-student.json; DEMO=... names a finished folder of
-## `d2r pipeline --preset student_bench`, else one is made first.
+## `d2r pipeline --config tests/bench/presets/preview_bench.toml`, else one is made first.
 bench-quality-student: build
 	$(PYTHON) tests/bench/quality_student.py --d2r $(D2R) --out bench-results/quality-student.json $(if $(DEMO),--demo $(DEMO))
 

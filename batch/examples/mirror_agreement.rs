@@ -39,9 +39,9 @@ struct Args {
     /// The folder for the images as PNG, their mirror images, and both sets of reports.
     #[arg(long)]
     out: PathBuf,
-    /// A preset.
-    #[arg(long, default_value = "default")]
-    preset: String,
+    /// A configuration file.
+    #[arg(long)]
+    config: Option<PathBuf>,
 }
 
 /// A sentence with the boxes that it is linked to.
@@ -69,8 +69,7 @@ impl GroundedSentence {
 
 fn main() -> Result<()> {
     let args = Args::parse();
-    let preset = (args.preset != "default").then(|| args.preset.clone());
-    let resolved = resolve(&Layers { preset, ..Layers::default() })?;
+    let resolved = resolve(&Layers { file: args.config.clone(), ..Layers::default() })?;
     let ctx = Context {
         config_toml: resolved.to_toml(),
         config: resolved.config,

@@ -170,7 +170,7 @@ def main() -> None:
         save_file({"att_feats": features}, files["in.safetensors"])
         words = sorted(["<unk>", *(f"w{i:05}" for i in range(args.words - 1))])
         Path(files["words.json"]).write_text(json.dumps(words))
-        command = [args.d2r, "import-weights", "r2gen", "--preset", "r2gen_compat", "--quiet"]
+        command = [args.d2r, "import-weights", "r2gen", "--preset", "r2gen_mimic", "--quiet"]
         command += ["--weights", files["weights.safetensors"], "--vocabulary", files["words.json"], "--runs", files["runs"]]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         (run,) = Path(files["runs"]).iterdir()

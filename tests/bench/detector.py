@@ -25,10 +25,7 @@ from torchvision.ops.misc import FrozenBatchNorm2d
 from machine import machine
 
 CLASSES = 22
-SETTINGS = {
-    "faster_rcnn": ["architecture=faster_rcnn", "rcnn.proposals_train=2000", "nms_iou_max=0.5"],
-    "fcos": ["architecture=fcos", "nms_iou_max=0.6"],
-}
+ARCHITECTURES = ["faster_rcnn", "fcos"]
 
 
 def reference(name: str, size: int) -> torch.nn.Module:
@@ -81,13 +78,22 @@ def theirs(model: torch.nn.Module, size: int, batch: int, steps: int, device: st
     }
 
 
+def like_torchvision(path: Path) -> None:
+    """Sets what torchvision's models have here and no configuration key changes: all stages are trained, on 2000 proposals."""
+    card = json.loads(path.read_text())
+    card["model"]["config"]["frozen_stages"] = 0
+    card["model"]["config"]["rcnn"]["proposals_train"] = 2000
+    path.write_text(json.dumps(card))
+
+
 def ours(d2r: str, speed: str, name: str, weights: Path, folder: Path, args: argparse.Namespace, device: str):
     runs = folder / name
     if not runs.exists():
         command = [d2r, "import-weights", "torchvision", "--weights", str(weights), "--runs", str(runs), "--quiet"]
-        for setting in [*SETTINGS[name], "norm=frozen_batch"]:
+        for setting in (f"architecture={name}", "backbone=imported"):
             command += ["--set", f"detector.model.{setting}"]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        like_torchvision(*runs.glob("detector-*/card.json"))
     (run,) = runs.glob("detector-*")
     score = "0.2" if name == "fcos" else "0.05"
     command = [speed, "--run", str(run), "--size", str(args.size), "--batch", str(args.batch)]
@@ -108,7 +114,7 @@ def main() -> None:
     devices = ["cpu"] + (["cuda:0"] if torch.cuda.is_available() else [])
     figures, ratios = {}, {}
     with tempfile.TemporaryDirectory() as folder:
-        for name in SETTINGS:
+        for name in ARCHITECTURES:
             model = reference(name, args.size)
             weights = Path(folder, f"{name}.safetensors")
             save_file({k: v.contiguous() for k, v in model.state_dict().items()}, weights)

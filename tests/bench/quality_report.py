@@ -1,7 +1,7 @@
 """Contribution of each part of the report model, on held-out phantoms.
 
 One detector is trained and annotates the images with reports for all arms. For each seed and each arm a report model is trained from
-scratch with the same images, steps and preset, writes reports of the test split, and is compared with the reference reports and the
+scratch with the same images, steps and configuration, writes reports of the test split, and is compared with the reference reports and the
 drawn lesions. Arms: R2Gen alone; with region tokens; with region tokens and one of LERA, local alignment (LAB) and global alignment
 (GAB); with all of them and CPCA. Intervals are Student's t over seeds, those of gains over paired seeds. Writes
 bench-results/quality-report.json and prints a Markdown table.
@@ -23,7 +23,7 @@ from pathlib import Path
 from machine import libtorch, machine
 from quality_semi import interval
 
-PRESET = "report_bench"
+CONFIG = Path(__file__).parent / "presets/report_bench.toml"
 # Settings were sought on other phantoms; what was tried on these is in docs/results.md and docs/experiments.md.
 PHANTOM_SEED = "11"
 OFF = {
@@ -34,14 +34,14 @@ OFF = {
     "report.align.gab_weight": "0",
 }
 REGIONS = {"report.model.regions": "true"}
-PRESETS_OWN = {"report.align.lab_weight": None, "report.align.gab_weight": None}
+CONFIGURED = {"report.align.lab_weight": None, "report.align.gab_weight": None}
 ARMS = {
     "base (R2Gen)": {**OFF, "report.train.grounding_weight": "0"},
     "+regions": {**OFF, **REGIONS},
-    "+LERA": {**OFF, **REGIONS, "report.model.lera": "mended"},
+    "+LERA": {**OFF, **REGIONS, "report.model.lera": "corrected"},
     "+LAB": {**OFF, **REGIONS, "report.align.lab_weight": None},
     "+GAB": {**OFF, **REGIONS, "report.align.gab_weight": None},
-    "full": {**REGIONS, **PRESETS_OWN, "report.model.lera": "mended", "report.model.cpca": "true"},
+    "full": {**REGIONS, **CONFIGURED, "report.model.lera": "corrected", "report.model.cpca": "true"},
 }
 FIGURES = {
     "bleu4": ("reports.bleu4", "BLEU-4"),
@@ -59,7 +59,7 @@ def short(arm: str) -> str:
 
 
 def run(d2r: str, folder: Path, *args: str, settings: list[str] = ()) -> dict:
-    command = [d2r, *args, "--preset", PRESET, "--lake", "lake", "--runs", "runs", "--json", "--quiet"]
+    command = [d2r, *args, "--config", str(CONFIG), "--lake", "lake", "--runs", "runs", "--json", "--quiet"]
     for setting in settings:
         command += ["--set", setting]
     done = subprocess.run(command, cwd=folder, check=False, capture_output=True, text=True)
@@ -130,7 +130,7 @@ def mirror_agreement(mirror: str, source: Path, trained: str, folder: Path) -> d
     images.mkdir(parents=True, exist_ok=True)
     for path in sorted((source / "phantom/mimic").rglob("*.jpg"))[-60:]:
         shutil.copy(path, images)
-    command = [mirror, "--reporter", trained, "--images", str(images), "--out", str(folder / "out"), "--preset", PRESET]
+    command = [mirror, "--reporter", trained, "--images", str(images), "--out", str(folder / "out"), "--config", str(CONFIG)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return json.loads(done.stdout.splitlines()[-1])
 

@@ -1,6 +1,6 @@
 """Preview model beside the report model: the share of figures that distillation keeps, on the same held-out phantoms.
 
-Takes a finished folder of `d2r pipeline` (`--demo`) or makes one with the preset, distils its report model, exports the bundle, writes
+Takes a finished folder of `d2r pipeline` (`--demo`) or makes one with `--config`, distils its report model, exports the bundle, writes
 reports of the test split with both and evaluates them with `d2r evaluate`. Shares have paired bootstrap intervals over studies.
 BLEU-4 and label F1 are computed here from the tables as well and must equal those of `d2r evaluate`. In the names of figures `teacher` is
 the report model and `student` the preview model. Writes bench-results/quality-student.json, prints a Markdown table, and ends with
@@ -38,12 +38,12 @@ SCORE_FLOOR = 0.02
 class Demo:
     """A finished demo, which is not changed, and a working folder."""
 
-    def __init__(self, d2r: str, preset: str, seed: int | None, demo: Path, work: Path):
+    def __init__(self, d2r: str, config: Path, seed: int | None, demo: Path, work: Path):
         self.d2r, self.demo, self.work = d2r, demo, work
-        self.common = ["--preset", preset, "--json", "--quiet"] + (["--seed", str(seed)] if seed is not None else [])
+        self.common = ["--config", config, "--json", "--quiet"] + (["--seed", str(seed)] if seed is not None else [])
 
     def run(self, *args: str | Path) -> dict:
-        done = subprocess.run([self.d2r, *map(str, args), *self.common], check=True, stdout=subprocess.PIPE, text=True)
+        done = subprocess.run([self.d2r, *map(str, [*args, *self.common])], check=True, stdout=subprocess.PIPE, text=True)
         return json.loads(done.stdout.splitlines()[-1])
 
     def lake(self, name: str, without: tuple[str, ...]) -> Path:
@@ -162,9 +162,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--d2r", required=True)
     parser.add_argument("--out", required=True, type=Path)
-    parser.add_argument("--preset", default="student_bench")
+    parser.add_argument("--config", type=Path, default=Path(__file__).parent / "presets/preview_bench.toml")
     parser.add_argument("--seed", type=int)
-    parser.add_argument("--demo", type=Path, help="a finished folder of `d2r pipeline` with that preset; made when absent")
+    parser.add_argument("--demo", type=Path, help="a finished folder of `d2r pipeline` with that configuration; made when absent")
     parser.add_argument("--runs", type=Path, help="folder of the preview model's run, to continue it; a temporary folder when absent")
     parser.add_argument("--bundle", type=Path, help="receives the bundle")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="passed to `d2r distill`")
@@ -172,7 +172,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         d2r = os.path.abspath(args.d2r)
-        demo = Demo(d2r, args.preset, args.seed, (args.demo or work / "demo").absolute(), work)
+        demo = Demo(d2r, args.config.absolute(), args.seed, (args.demo or work / "demo").absolute(), work)
         if args.demo is None:
             subprocess.run([d2r, "pipeline", "--out", demo.demo, *demo.common], check=True, stdout=subprocess.DEVNULL)
         (reporter,) = demo.demo.glob("runs/reporter-*")
@@ -190,7 +190,10 @@ def main() -> None:
         export = ["export", "preview", "--preview-model", run, "--lake", teacher, "--dataset", DATASET, "--split", SPLIT]
         bundle = args.bundle.absolute() if args.bundle else work / "preview"
         exported = demo.run(*export, "--out", bundle)
-        demo.run(*export, "--out", work / "all-boxes", "--set", f"preview.bundle.score_min={SCORE_FLOOR}")
+        shutil.copytree(bundle, work / "all-boxes")
+        card = json.loads((bundle / "card.json").read_text())
+        card["options"]["score_min"] = SCORE_FLOOR
+        (work / "all-boxes" / "card.json").write_text(json.dumps(card))
         place = ["--dataset", DATASET, "--split", SPLIT, "--lake"]
         demo.run("report", "--reporter", reporter, *place, teacher)
         demo.run("report", "--preview-model", bundle, *place, student)

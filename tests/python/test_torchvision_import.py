@@ -73,7 +73,7 @@ class TorchvisionImport(unittest.TestCase):
             self.assertLess((found[f"scores_{i}"] - theirs["scores"][match]).abs().max().item(), 1e-4)
 
     def test_faster_rcnn(self):
-        self.compare("fasterrcnn_resnet50_fpn", ["architecture=faster_rcnn", "nms_iou_max=0.5"], 0.05)
+        self.compare("fasterrcnn_resnet50_fpn", ["architecture=faster_rcnn"], 0.05)
 
     def test_fcos(self):
         self.compare("fcos_resnet50_fpn", ["architecture=fcos"], 0.2)

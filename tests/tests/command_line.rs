@@ -83,7 +83,7 @@ fn a_wrong_configuration_exits_78_and_names_the_layer() {
     let cases: [(&[&str], &str); 5] = [
         (&["config", "show", "--preset", "dmeo"], "no such preset"),
         (&["config", "show", "--set", "detector.train.setps=3"], "did you mean `detector.train.steps`?"),
-        (&["config", "show", "--set", "run.seed=abc"], "must be integer"),
+        (&["config", "show", "--set", "run.seed=abc"], "expected an integer"),
         (&["config", "show", "--config", "mine.toml"], "mine.toml: unknown key `detector.train.learning_rate`"),
         (&["train-detector", "--device", "cuda:99"], "cuda:99"),
     ];
@@ -106,7 +106,7 @@ fn the_environment_is_a_layer_and_show_names_it() {
     assert_eq!(code, 0);
     let line = out.lines().find(|l| l.starts_with("detector.train.lr ")).unwrap();
     assert!(line.contains("0.5") && line.contains("environment D2R_DETECTOR__TRAIN__LR"), "{line}");
-    assert!(out.lines().any(|l| l.starts_with("detector.model.width ") && l.contains("preset tiny")), "{out}");
+    assert!(out.lines().any(|l| l.starts_with("detector.model.network ") && l.contains("preset tiny")), "{out}");
 }
 
 #[test]

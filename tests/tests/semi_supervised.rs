@@ -24,7 +24,7 @@ fn a_teacher_labels_what_nobody_labelled() {
         "--set",
         "semi.threshold=0.02",
         "--set",
-        "semi.guard.burn_in_ap_min=0",
+        "semi.burn_in_ap_min=0",
         "--set",
         "detector.train.eval_every=4",
         "--set",
@@ -33,8 +33,6 @@ fn a_teacher_labels_what_nobody_labelled() {
         "annotate.threshold=0.02",
         "--set",
         "annotate.score_floor=0.005",
-        "--set",
-        "detector.model.score_min=0.005",
     ];
     let train = ["train-detector", "--dataset", "vindr", "--unlabelled", "mimic"];
     let trained = done(folder, &[&train[..], &quick[..], &settings[..]].concat());

@@ -8,7 +8,9 @@ use crate::error::{Error, Result};
 
 /// What to show.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  d2r config show --preset demo --origin\n  d2r config schema > d2r.schema.json")]
+#[command(
+    after_help = "Examples:\n  d2r config show --preset demo --origin\n  d2r config show --preset demo --expanded\n  d2r config schema > d2r.schema.json"
+)]
 pub struct Args {
     #[command(subcommand)]
     verb: Verb,
@@ -20,21 +22,24 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// The resolved configuration as TOML.
+    /// The resolved configuration as TOML: every key, a file for --config.
     Show {
         /// One line per key: its value and the layer that set it.
-        #[arg(long)]
+        #[arg(long, conflicts_with = "expanded")]
         origin: bool,
+        /// Every value of the run, with those that named sizes and recipes stand for.
+        #[arg(long)]
+        expanded: bool,
     },
     /// A JSON Schema of the configuration file.
     Schema,
 }
 
-/// Shows it.
+/// Prints it.
 pub fn run(flags: OutputFlags, args: &Args) -> Result<()> {
     let resolved = args.config.resolve(Some(&args.device))?;
     match args.verb {
-        Verb::Show { origin: true } => {
+        Verb::Show { origin: true, .. } => {
             let rows = resolved.entries();
             if flags.json {
                 let json: serde_json::Map<String, serde_json::Value> = rows
@@ -46,14 +51,19 @@ pub fn run(flags: OutputFlags, args: &Args) -> Result<()> {
             let text: Vec<String> = rows.iter().map(|(k, v, o)| format!("{k:<38} {:<22} {o}", v.to_string())).collect();
             output::lines(&text.join("\n"))
         }
-        Verb::Show { origin: false } if flags.json => {
-            let json = serde_json::to_string(&resolved.config).map_err(|e| Error::Internal(e.to_string()))?;
-            output::lines(&json)
+        Verb::Show { expanded: true, .. } if flags.json => {
+            output::lines(&serde_json::to_string(&resolved.config).map_err(internal)?)
         }
-        Verb::Show { origin: false } => output::lines(&resolved.to_toml()),
+        Verb::Show { expanded: true, .. } => output::lines(&toml::to_string(&resolved.config).map_err(internal)?),
+        Verb::Show { .. } if flags.json => output::lines(&serde_json::to_string(&resolved.settings).map_err(internal)?),
+        Verb::Show { .. } => output::lines(&resolved.to_toml()),
         Verb::Schema => {
-            let schema = crate::config::schema::json_schema(&resolved.table);
-            output::lines(&serde_json::to_string_pretty(&schema).map_err(|e| Error::Internal(e.to_string()))?)
+            let schema = crate::config::schema::json_schema(&resolved.settings.table());
+            output::lines(&serde_json::to_string_pretty(&schema).map_err(internal)?)
         }
     }
+}
+
+fn internal(error: impl std::fmt::Display) -> Error {
+    Error::Internal(error.to_string())
 }

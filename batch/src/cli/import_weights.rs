@@ -18,7 +18,7 @@ enum From {
     Imagenet,
     /// detectron2 or Unbiased Teacher v2
     Detectron2,
-    /// R2Gen: a whole report model; needs --vocabulary, and a preset like r2gen_compat
+    /// R2Gen: a whole report model; needs --vocabulary, and a preset like r2gen_mimic
     R2gen,
 }
 
@@ -30,7 +30,7 @@ Examples:
   d2r import-weights imagenet --weights resnet50.safetensors --preset vindr_mimic --runs runs
   d2r import-weights torchvision --weights fasterrcnn.safetensors --fresh roi_heads.box_predictor. \\
       --set detector.model.architecture=faster_rcnn --set detector.model.norm=frozen_batch
-  d2r import-weights r2gen --weights r2gen.safetensors --vocabulary words.json --preset r2gen_compat --runs runs
+  d2r import-weights r2gen --weights r2gen.safetensors --vocabulary words.json --preset r2gen_mimic --runs runs
   d2r train-detector --init runs/detector-0123456789ab --dataset vindr --lake lake --preset vindr_mimic")]
 pub struct Args {
     /// Whose names the file has

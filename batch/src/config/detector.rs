@@ -32,13 +32,23 @@ pub enum Architecture {
     FasterRcnn,
 }
 
+impl Architecture {
+    /// The published IoU above which detections of one class are suppressed.
+    pub fn nms_iou_max(self) -> f64 {
+        match self {
+            Self::Fcos => 0.6,
+            Self::FasterRcnn => 0.5,
+        }
+    }
+}
+
 /// Whose conventions a detector follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Profile {
     /// Torchvision's.
     Torchvision,
-    /// Those of Unbiased Teacher v2, with an uncertainty for each side of a box.
+    /// Those of Unbiased Teacher v2, with an uncertainty for each edge of a box.
     Utv2,
 }
 
@@ -56,31 +66,31 @@ pub enum OptimizerKind {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RcnnConfig {
-    /// 3x3 convolutions before the proposal network's outputs: 1, in torchvision's second version 2.
+    /// 3x3 convolutions before the proposal network's outputs.
     pub rpn_convs: i64,
-    /// 3x3 convolutions in the box head: 0 (two full layers), in torchvision's second version 4 (and one full layer).
+    /// 3x3 convolutions in the box head, followed by one fully connected layer; 0: two fully connected layers alone.
     pub box_convs: i64,
-    /// Width of the full layers.
+    /// Width of the fully connected layers.
     pub box_features: i64,
-    /// Batch norms in the feature pyramid (torchvision's second version).
+    /// Batch norms in the feature pyramid.
     pub fpn_norm: bool,
-    /// Candidates per level before suppression, in training and otherwise.
+    /// Candidates per level before suppression in training.
     pub candidates_train: i64,
-    /// See `candidates_train`.
+    /// Candidates per level before suppression at inference.
     pub candidates_eval: i64,
-    /// Proposals per image after suppression, in training and otherwise.
+    /// Proposals per image after suppression in training.
     pub proposals_train: i64,
-    /// See `proposals_train`.
+    /// Proposals per image after suppression at inference.
     pub proposals_eval: i64,
-    /// Anchors per image that the proposal network learns from.
+    /// Anchors per image that enter the proposal network's loss.
     pub anchors_per_image: i64,
-    /// Regions per image that the second stage learns from.
+    /// Regions per image that enter the second stage's loss.
     pub rois_per_image: usize,
 }
 
-impl Default for RcnnConfig {
-    /// The published sizes.
-    fn default() -> Self {
+impl RcnnConfig {
+    /// Torchvision's `fasterrcnn_resnet50_fpn`, with detectron2's 1000 proposals in training (torchvision has 2000).
+    pub fn torchvision_v1() -> Self {
         Self {
             rpn_convs: 1,
             box_convs: 0,
@@ -93,6 +103,11 @@ impl Default for RcnnConfig {
             anchors_per_image: 256,
             rois_per_image: 512,
         }
+    }
+
+    /// Torchvision's `fasterrcnn_resnet50_fpn_v2`, with the same numbers of proposals.
+    pub fn torchvision_v2() -> Self {
+        Self { rpn_convs: 2, box_convs: 4, fpn_norm: true, ..Self::torchvision_v1() }
     }
 }
 
@@ -120,9 +135,9 @@ pub struct DetectorModelConfig {
     pub width: i64,
     /// Norm of the backbone.
     pub norm: BackboneNorm,
-    /// A bottleneck's stride in its first convolution, as the MSRA weights want it.
+    /// A bottleneck's stride in its first convolution, as the MSRA weights expect it.
     pub stride_in_1x1: bool,
-    /// Stages of the backbone that do not learn, from the stem on; 2 with imported weights, as published.
+    /// Stages of the backbone that are not trained, from the stem on; 2 with imported weights, as published.
     pub frozen_stages: usize,
     /// Finest level of FCOS's pyramid: 3 (stride 8) as published, 2 (stride 4) for small lesions.
     pub min_level: usize,
@@ -132,15 +147,15 @@ pub struct DetectorModelConfig {
     pub head_convs: i64,
     /// Groups of the head's GroupNorms; a divisor of `fpn_channels`.
     pub head_groups: i64,
-    /// Side of the square input, pixels; a multiple of 32.
+    /// Size of the square input, pixels; a multiple of 32.
     pub input_size: u32,
     /// Subtracted from grey levels on the scale 0 to 1.
     pub input_mean: f32,
-    /// Divides what is left.
+    /// Divides the result of the subtraction.
     pub input_std: f32,
     /// Faster R-CNN's sizes.
     pub rcnn: RcnnConfig,
-    /// Keep the gradient out of the overlap that weights the likelihood of the sides (utv2).
+    /// Keep the gradient out of the overlap that weights the likelihood of the edges (utv2).
     pub detach_iou: bool,
     /// Candidates below this score are dropped before suppression.
     pub score_min: f64,
@@ -158,7 +173,7 @@ pub struct DetectorModelConfig {
 pub struct DetectorTrainConfig {
     /// Share of the training images whose boxes are used.
     pub labelled_share: f64,
-    /// Chooses them, whatever the run's seed is: detectors of one committee learn from the same films.
+    /// Seed of their choice, independent of the run's seed: detectors of an ensemble are trained on the same images.
     pub labelled_seed: u64,
     /// Optimizer steps.
     pub steps: i64,
@@ -174,7 +189,7 @@ pub struct DetectorTrainConfig {
     pub lr_floor: f64,
     /// Steps at which a stepwise schedule multiplies the rate.
     pub milestones: Vec<i64>,
-    /// By this.
+    /// The multiplier at each milestone.
     pub milestone_factor: f64,
     /// SGD momentum, or Adam's first decay.
     pub momentum: f64,
@@ -182,7 +197,7 @@ pub struct DetectorTrainConfig {
     pub weight_decay: f64,
     /// Linear warm-up, steps.
     pub warmup_steps: i64,
-    /// The joint norm of all gradients is clipped to this; 0 leaves them.
+    /// The joint norm of all gradients is clipped to this; 0 does not clip.
     pub clip_norm: f64,
     /// Keep rate of the moving average that evaluation uses.
     pub ema_keep_rate: f64,
@@ -193,21 +208,21 @@ pub struct DetectorTrainConfig {
     pub augment: AugmentConfig,
     /// Decoded training images kept in memory at most, MiB; the rest is decoded again each time.
     pub cache_mib: u64,
-    /// Validation every so many steps.
+    /// Steps between validations.
     pub eval_every: i64,
-    /// Checkpoint every so many steps.
+    /// Steps between checkpoints.
     pub save_every: i64,
-    /// A log line every so many steps.
+    /// Steps between log lines.
     pub log_every: i64,
 }
 
-/// Weak augmentation of training images; each range is drawn from uniformly.
+/// Augmentation of training images; each range is drawn from uniformly.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AugmentConfig {
     /// Size is multiplied by up to 1 plus or minus this.
     pub scale: f32,
-    /// Moved by up to this share of the side, along each axis.
+    /// Translation along each axis, up to this share of the image's size.
     pub shift: f32,
     /// Horizontal flips (they mirror the heart).
     pub hflip: bool,
@@ -221,16 +236,33 @@ pub struct AugmentConfig {
     pub noise: f32,
 }
 
+impl AugmentConfig {
+    /// No change, apart from flips where `hflip`.
+    pub fn none(hflip: bool) -> Self {
+        Self { scale: 0.0, shift: 0.0, hflip, brightness: 0.0, contrast: 0.0, gamma: 0.0, noise: 0.0 }
+    }
+
+    /// Scale and translation.
+    pub fn geometric(hflip: bool) -> Self {
+        Self { scale: 0.15, shift: 0.06, ..Self::none(hflip) }
+    }
+
+    /// Scale, translation, brightness, contrast, gamma and noise.
+    pub fn full(hflip: bool) -> Self {
+        Self { brightness: 0.08, contrast: 0.15, gamma: 0.15, noise: 0.02, ..Self::geometric(hflip) }
+    }
+}
+
 /// Writing detections into the lake.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AnnotateConfig {
     /// Boxes below this score are not written.
     pub score_floor: f64,
-    /// Boxes from this score on are accepted.
+    /// Boxes above this score are accepted.
     pub threshold: f64,
     /// Images per forward pass.
     pub batch_size: usize,
-    /// Look at each film and at its mirror image; boxes and scores are means over both looks: twice the work.
+    /// Flip test-time augmentation: boxes and scores are means over the image and its mirror image.
     pub flip_tta: bool,
 }

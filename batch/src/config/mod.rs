@@ -1,32 +1,33 @@
-//! Configuration: one struct per module it configures, every value in a preset, none in code.
+//! Configuration: the keys that a user sets, and the complete values that they stand for.
 //!
-//! `presets/default.toml` documents every key and is compiled in; [`resolve`] lays a preset, a file, the
-//! environment and `--set` over it. A key that the default does not have is an error with a suggestion.
+//! `presets/default.toml` documents every key and is compiled in; [`resolve`] lays a preset, a file, the environment and
+//! `--set` over it. [`settings::Settings`] holds the keys; [`RunConfig`] is what stages, models and model cards are given.
+//! A value without a key stands in one place: a constructor of its struct, such as [`semi::GuardConfig::standard`].
 
 pub mod detector;
 pub mod evaluate;
 pub mod generate;
-pub mod lake_config;
+pub mod ingest;
 pub mod preview;
 pub mod report;
 pub mod resolve;
 pub mod schema;
 pub mod semi;
+pub mod settings;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 pub use resolve::{Layers, Resolved, resolve};
 
 /// Everything that decides a run's result.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct RunConfig {
     /// Seed, device, threads.
     pub run: Run,
     /// Phantom drawing.
     pub phantom: d2r_phantom::PhantomConfig,
     /// Reading datasets into the lake.
-    pub ingest: lake_config::IngestConfig,
+    pub ingest: ingest::IngestConfig,
     /// Detector model and training.
     pub detector: detector::DetectorConfig,
     /// Semi-supervised training of the detector.
@@ -37,15 +38,14 @@ pub struct RunConfig {
     pub report: report::ReportConfig,
     /// Writing reports.
     pub generate: generate::GenerateConfig,
-    /// The student for the browser.
+    /// The preview model for the browser.
     pub preview: preview::PreviewConfig,
     /// Figures.
     pub evaluate: evaluate::EvaluateConfig,
 }
 
 /// What every stage shares.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Run {
     /// Seed of every random stream.
     pub seed: u64,
@@ -55,4 +55,14 @@ pub struct Run {
     pub precision: String,
     /// CPU threads; 0 takes all cores.
     pub threads: usize,
+}
+
+#[cfg(test)]
+impl RunConfig {
+    /// A preset with `key=value` pairs over it.
+    pub fn of(preset: &str, set: &[&str]) -> Self {
+        let set = set.iter().map(|pair| (*pair).to_owned()).collect();
+        let layers = Layers { preset: Some(preset.to_owned()), set, ..Layers::default() };
+        resolve(&layers).unwrap_or_else(|e| panic!("{preset}: {e}")).config
+    }
 }

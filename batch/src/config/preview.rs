@@ -1,8 +1,8 @@
-//! Configuration of the student: network, distillation, preview.
+//! Configuration of the preview model: network, distillation, bundle.
 
 use serde::{Deserialize, Serialize};
 
-/// The student of the report model, for the browser.
+/// The small report model that runs in the browser.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PreviewConfig {
@@ -20,7 +20,7 @@ pub struct PreviewConfig {
 pub struct PreviewModelConfig {
     /// Size of the encoder.
     pub tier: Tier,
-    /// Side of the square grey input, pixels; a multiple of 32.
+    /// Size of the square grey input, pixels; a multiple of 32.
     pub input_size: u32,
     /// Width of the decoder.
     pub d_model: i64,
@@ -54,19 +54,19 @@ pub enum Tier {
 pub struct DistillConfig {
     /// Passes over the training split.
     pub epochs: i64,
-    /// The first so many of them train the encoder alone: findings, labels, features.
+    /// The first epochs, which train the encoder alone: detections, labels, features.
     pub encoder_epochs: i64,
-    /// Films per step.
+    /// Images per step.
     pub batch_size: usize,
     /// Peak learning rate; warm-up, then cosine.
     pub lr: f64,
     /// Weight decay; none on norms and biases.
     pub weight_decay: f64,
-    /// Share of targets that are the teacher's text instead of the reference, drawn anew each epoch.
+    /// Share of targets that are the report model's text instead of the reference, drawn anew each epoch.
     pub teacher_share: f64,
     /// Label smoothing of the words.
     pub label_smoothing: f64,
-    /// Weight of the divergence between the teacher's and the student's words.
+    /// Weight of the divergence between the word distributions of report model and preview model.
     pub word_weight: f64,
     /// Temperature of that divergence.
     pub temperature: f64,
@@ -76,9 +76,9 @@ pub struct DistillConfig {
     pub heat_weight: f64,
     /// Weight of the labels.
     pub label_weight: f64,
-    /// Brightness, contrast and noise of the training films.
+    /// Augmentation of the training images; no flips.
     pub augment: bool,
-    /// A log line every so many steps.
+    /// Steps between log lines.
     pub log_every: i64,
 }
 
@@ -88,13 +88,13 @@ pub struct DistillConfig {
 pub struct BundleConfig {
     /// Beam width; 1 is greedy.
     pub beam_size: usize,
-    /// No n-gram of this length twice; 0 allows all.
+    /// No n-gram of this length occurs twice; 0 allows all.
     pub block_ngram: usize,
-    /// A cell of the heat map is a finding from this score on.
+    /// A cell of the heat map is a detection from this score on.
     pub score_min: f32,
-    /// Findings of one class that overlap more are one.
+    /// Detections of one class with a larger IoU are one.
     pub nms_iou: f32,
-    /// Findings at most.
+    /// Detections at most.
     pub max_detections: usize,
     /// Sample studies in the bundle.
     pub samples: usize,

@@ -25,26 +25,26 @@ pub struct ReportModelConfig {
     pub trunk_depth: u32,
     /// Channels of its first stage; 64 is the published width.
     pub trunk_width: i64,
-    /// Side of the square input of the trunk, pixels.
+    /// Size of the square input of the trunk, pixels.
     pub input_size: u32,
-    /// Views of a study that the model sees; their tokens stand one after the other. A study with fewer shows its first one again.
+    /// Views of a study in the model's input, their tokens one after the other. A study with fewer repeats its first one.
     #[serde(default = "one_view")]
     pub views: usize,
-    /// How a film becomes a square: with its proportions, or stretched as R2Gen's evaluation does.
+    /// How an image becomes a square: with its proportions, or stretched as in R2Gen's evaluation.
     pub fit: Fit,
-    /// Each film as three channels with ImageNet's own statistics, as imported weights expect; else one grey channel.
+    /// Each image as three channels with ImageNet's statistics, as imported weights expect; else one grey channel.
     pub rgb: bool,
     /// CPCA (channel prior convolutional attention) after the trunk, as in D2R-Net.
     pub cpca: bool,
-    /// D2R-Net's 1x1 convolution to twice `d_model`; without it the decoder is given the trunk's own channels, as in R2Gen.
+    /// D2R-Net's 1x1 convolution to twice `d_model`; without it the decoder's source has the trunk's channels, as in R2Gen.
     pub local_embedder: bool,
     /// Region tokens from crops of the original-resolution image.
     pub regions: bool,
     /// Regions per image at most, by score.
     pub max_regions: usize,
-    /// Side of a region crop, pixels.
+    /// Size of a region crop, pixels.
     pub region_size: u32,
-    /// Context around a box, as a share of its side.
+    /// Context around a box, as a share of its width and height.
     pub region_margin: f32,
     /// Channels of the region network's first convolution.
     pub region_width: i64,
@@ -54,7 +54,7 @@ pub struct ReportModelConfig {
     pub lera: Lera,
     /// Channels that LERA works in; published: 3.
     pub lera_filters: i64,
-    /// Add an embedding of the detector's class and of the box's place to each region token.
+    /// Add an embedding of the detector's class and of the box's position to each region token.
     pub region_embedding: bool,
     /// Width of the transformer.
     pub d_model: i64,
@@ -68,11 +68,11 @@ pub struct ReportModelConfig {
     pub dropout: f64,
     /// Dropout of the source tokens, once they are embedded.
     pub visual_dropout: f64,
-    /// Slots of the relational memory; 0 switches it, and the conditional norm, off.
+    /// Slots of the relational memory; 0: neither memory nor memory-driven conditional norm.
     pub memory_slots: i64,
 }
 
-/// Of cards that were written before a study could have several views.
+/// Model cards that were written before a study could have several views have no such entry.
 fn one_view() -> usize {
     1
 }
@@ -116,34 +116,34 @@ impl ReportModelConfig {
 pub enum Lera {
     /// Crops go to the region network as they are.
     Off,
-    /// The reconstruction from HCF-Net's PPA with its two faults mended: every patch is averaged over its own pixels, and
-    /// the hidden layer of a patch is wide enough for its norm to pass anything on.
-    Mended,
+    /// The reconstruction from HCF-Net's PPA with its two faults corrected: every patch is averaged over its own pixels,
+    /// and the hidden layer of a patch is at least 8 wide.
+    Corrected,
     /// The reconstruction as HCF-Net's PPA is published, for comparison.
     Literal,
 }
 
-/// Alignment of image and report while the report model trains (D2R-Net's LAB and GAB). No part of it is needed to write.
+/// Alignment of image and report (D2R-Net's LAB and GAB): losses of training alone, not needed at inference.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AlignmentConfig {
     /// Weight of the local loss, lesion regions against sentences (LAB); 0 switches it off.
     pub lab_weight: f64,
-    /// Weight of the global loss, film against report (GAB); 0 switches it off.
+    /// Weight of the global loss, image against report (GAB); 0 switches it off.
     pub gab_weight: f64,
     /// Sharpness of the attention over image tokens (`lambda_softmax`).
     pub temperature: f64,
     /// Margin of the ranking losses.
     pub margin: f64,
-    /// Least share of the margin between reports that resemble each other (`margin_ratio`).
+    /// Least share of the margin between similar reports (`margin_ratio`).
     pub margin_ratio: f64,
     /// Similarity from which a word counts as matched (`thres`).
     pub boundary: f64,
-    /// Move it while training to where matched and mismatched words part (NAAF's adaptive boundary).
+    /// Estimate the boundary in training from similarities of matched and mismatched words (NAAF, section 3.2).
     pub adaptive_boundary: bool,
-    /// Reports whose mean text vectors are this similar are not taken as mismatches of each other.
+    /// Reports whose mean text vectors have at least this cosine similarity are not mismatches of each other.
     pub same_report: f64,
-    /// Epochs in which all mismatches count before only the hardest one does.
+    /// Epochs in which the loss counts all mismatches; after them it counts the hardest one.
     pub all_negatives_epochs: i64,
     /// Sum the ranking losses over the batch, as published, instead of averaging.
     pub sum: bool,
@@ -152,7 +152,7 @@ pub struct AlignmentConfig {
 }
 
 impl AlignmentConfig {
-    /// Anything to align?
+    /// Whether any of the two losses has a weight.
     pub fn is_on(&self) -> bool {
         self.lab_weight > 0.0 || self.gab_weight > 0.0
     }
@@ -162,7 +162,7 @@ impl AlignmentConfig {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TextEncoderConfig {
-    /// One encoder for reports and sentences, one for each, or one that does not learn.
+    /// One encoder for reports and sentences, one for each, or one with fixed weights.
     pub mode: TextEncoderMode,
     /// Folder with `model.safetensors` and `vocab.txt` of a BERT (bert-base-uncased); empty trains one of the sizes below
     /// from scratch on the report model's own words.
@@ -183,7 +183,7 @@ pub struct TextEncoderConfig {
     pub lr: f64,
 }
 
-/// Who encodes what.
+/// Encoders of reports and sentences.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TextEncoderMode {
@@ -191,7 +191,7 @@ pub enum TextEncoderMode {
     Shared,
     /// Two encoders, as published.
     Two,
-    /// One encoder whose weights stay; only the projections learn.
+    /// One encoder with fixed weights; only the projections are trained.
     Frozen,
 }
 
@@ -199,9 +199,9 @@ pub enum TextEncoderMode {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PriorMentions {
-    /// They are learnt like everything else.
+    /// They stay.
     Keep,
-    /// The sentences are left out; a report that has no others is left out whole.
+    /// The sentences are left out, and reports that have no others.
     DropSentences,
     /// Reports with such a sentence are left out.
     DropReports,
@@ -247,9 +247,9 @@ pub struct ReportTrainConfig {
     pub decay_all: bool,
     /// How the learning rates fall.
     pub schedule: ReportSchedule,
-    /// Schedule `epochs`: times `epoch_factor` after every so many.
+    /// Schedule `epochs`: epochs between two falls.
     pub epoch_step: i64,
-    /// See `epoch_step`.
+    /// Schedule `epochs`: the rate is multiplied by this at each fall.
     pub epoch_factor: f64,
     /// Linear warm-up, epochs.
     pub warmup_epochs: f64,
@@ -259,22 +259,22 @@ pub struct ReportTrainConfig {
     pub min_word_count: u32,
     /// Longest target, tokens, counting the leading one.
     pub max_tokens: usize,
-    /// What is done with sentences of the training split that speak of an earlier examination, which no film shows.
+    /// What is done with sentences of the training split that mention an earlier examination.
     pub prior_mentions: PriorMentions,
-    /// Changes to the films of the training split and, with them, to boxes and words.
+    /// Augmentation of the images of the training split, applied to boxes and words as well.
     pub augment: AugmentConfig,
-    /// What a word that names a side counts in the word loss, others 1.
+    /// Weight of words for a laterality in the word loss; other words have 1.
     pub laterality_weight: f64,
-    /// Weight of the loss that draws a sentence's attention to the boxes whose class it names.
+    /// Weight of the loss between a sentence's attention and the boxes whose class it names.
     pub grounding_weight: f64,
     /// Epochs without a better validation score before training stops.
     pub patience: i64,
-    /// Studies of the validation split decoded each epoch; 0 takes all.
+    /// Studies of the validation split that are decoded each epoch; 0 takes all.
     pub val_studies: usize,
-    /// Validation writes as `[generate]` says instead of greedily.
+    /// Validation decodes as `[generate]` says instead of greedily.
     pub val_beam: bool,
-    /// The validation score that the best weights are chosen by.
+    /// The validation score that selects the weights.
     pub selection: Selection,
-    /// A log line every so many steps.
+    /// Steps between log lines.
     pub log_every: i64,
 }

@@ -1,27 +1,25 @@
 //! Lays configuration layers over each other: default, preset, file, environment, `--set`.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use toml::{Table, Value};
 
 use super::RunConfig;
+use super::settings::Settings;
 use crate::error::{Error, Result};
 
 const DEFAULT: &str = include_str!("../../presets/default.toml");
 
 /// The presets that are compiled in, by name.
-pub const PRESETS: [(&str, &str); 10] = [
+pub const PRESETS: [(&str, &str); 7] = [
     ("tiny", include_str!("../../presets/tiny.toml")),
     ("demo", include_str!("../../presets/demo.toml")),
     ("vindr_mimic", include_str!("../../presets/vindr_mimic.toml")),
-    ("semi_bench", include_str!("../../presets/semi_bench.toml")),
-    ("report_bench", include_str!("../../presets/report_bench.toml")),
-    ("student_bench", include_str!("../../presets/student_bench.toml")),
-    ("r2gen_compat", include_str!("../../presets/r2gen_compat.toml")),
-    ("iu_xray", include_str!("../../presets/iu_xray.toml")),
-    ("utv2_rcnn", include_str!("../../presets/utv2_rcnn.toml")),
-    ("utv2_fcos", include_str!("../../presets/utv2_fcos.toml")),
+    ("r2gen_mimic", include_str!("../../presets/r2gen_mimic.toml")),
+    ("r2gen_iu", include_str!("../../presets/r2gen_iu.toml")),
+    ("utv2_coco_rcnn", include_str!("../../presets/utv2_coco_rcnn.toml")),
+    ("utv2_coco_fcos", include_str!("../../presets/utv2_coco_fcos.toml")),
 ];
 
 /// What the user asked for.
@@ -40,35 +38,27 @@ pub struct Layers {
 /// The configuration and where each of its values came from.
 #[derive(Debug, Clone)]
 pub struct Resolved {
-    /// The configuration.
+    /// The complete values.
     pub config: RunConfig,
+    /// The keys that they follow from.
+    pub settings: Settings,
     /// Dotted key to the name of the layer that set it.
     pub origin: BTreeMap<String, String>,
-    /// All values, in the default's order.
-    pub table: Table,
 }
 
 impl Resolved {
-    /// Dotted key, value and origin of every key, in the default's order.
+    /// Dotted key, value and origin of every key, in alphabetical order.
     pub fn entries(&self) -> Vec<(String, Value, String)> {
-        leaves(&self.table)
-            .into_iter()
-            .filter_map(|key| {
-                let value = key.split('.').try_fold(None, |at: Option<&Value>, part| {
-                    Some(Some(match at {
-                        None => self.table.get(part)?,
-                        Some(value) => value.get(part)?,
-                    }))
-                })??;
-                let origin = self.origin.get(&key).cloned().unwrap_or_default();
-                Some((key.clone(), value.clone(), origin))
-            })
-            .collect()
+        let entry = |(key, value): (String, Value)| {
+            let origin = self.origin.get(&key).cloned().unwrap_or_default();
+            (key, value, origin)
+        };
+        leaves(&self.settings.table()).into_iter().map(entry).collect()
     }
 
-    /// The configuration as TOML text.
+    /// All keys as TOML text: a file for `--config`.
     pub fn to_toml(&self) -> String {
-        toml::to_string(&self.table).expect("a table that was read from TOML is TOML")
+        toml::to_string(&self.settings).expect("settings that were read from TOML are TOML")
     }
 }
 
@@ -76,34 +66,29 @@ impl Resolved {
 ///
 /// # Errors
 /// [`Error::Config`] with the layer's name for an unknown preset, a key that the default does not have, or a
-/// value of another type; [`Error::InputMissing`] when the file is not there.
+/// value that does not fit; [`Error::InputMissing`] when the file is not there.
 pub fn resolve(layers: &Layers) -> Result<Resolved> {
-    let mut table = parse("default.toml", DEFAULT)?;
-    let mut origin = BTreeMap::new();
-    for key in leaves(&table) {
-        origin.insert(key, "default".to_owned());
-    }
+    let mut overlay = Overlay::of_default()?;
     if let Some(name) = &layers.preset {
-        overlay(&mut table, &mut origin, &format!("preset {name}"), parse(name, preset(name)?)?)?;
+        overlay.layer(&format!("preset {name}"), parse(name, preset(name)?)?)?;
     }
     if let Some(path) = &layers.file {
         let text = std::fs::read_to_string(path).map_err(|e| Error::io("read", path, e))?;
         let layer = path.display().to_string();
-        overlay(&mut table, &mut origin, &layer, parse(&layer, &text)?)?;
+        overlay.layer(&layer, parse(&layer, &text)?)?;
     }
     for (name, value) in &layers.environment {
         let Some(key) = environment_key(name) else { continue };
-        overlay(&mut table, &mut origin, &format!("environment {name}"), single(&key, value))?;
+        overlay.layer(&format!("environment {name}"), single(&key, value))?;
     }
     for pair in &layers.set {
         let (key, value) = pair.split_once('=').ok_or_else(|| Error::Config {
             place: format!("--set {pair}"),
             problem: "expected key=value, for instance detector.train.lr=0.01".into(),
         })?;
-        overlay(&mut table, &mut origin, &format!("--set {key}"), single(key.trim(), value.trim()))?;
+        overlay.layer(&format!("--set {key}"), single(key.trim(), value.trim()))?;
     }
-    let config = RunConfig::deserialize_from(&table)?;
-    Ok(Resolved { config, origin, table })
+    Ok(Resolved { config: overlay.settings.run_config(), settings: overlay.settings, origin: overlay.origin })
 }
 
 /// The variables that [`resolve`] reads: `D2R_` and a section with double underscores, nothing else of ours.
@@ -149,86 +134,94 @@ fn single(key: &str, value: &str) -> Table {
     table
 }
 
-fn overlay(base: &mut Table, origin: &mut BTreeMap<String, String>, layer: &str, over: Table) -> Result<()> {
-    let known = leaves(base);
-    merge(base, origin, layer, over, "", &known)
+/// Settings under construction.
+struct Overlay {
+    settings: Settings,
+    /// The same as a table.
+    table: Table,
+    /// Every key with its default.
+    defaults: BTreeMap<String, Value>,
+    origin: BTreeMap<String, String>,
 }
 
-fn merge(
-    base: &mut Table,
-    origin: &mut BTreeMap<String, String>,
-    layer: &str,
-    over: Table,
-    prefix: &str,
-    known: &[String],
-) -> Result<()> {
-    for (name, value) in over {
-        let key = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
-        match (base.get_mut(&name), value) {
-            (Some(Value::Table(inner)), Value::Table(more)) => merge(inner, origin, layer, more, &key, known)?,
-            (None, _) => return Err(unknown(layer, &key, known)),
-            (Some(old), new) => {
-                *old = fit(old, new).ok_or_else(|| Error::Config {
-                    place: layer.to_owned(),
-                    problem: format!("`{key}` must be {}, like its default {old}", old.type_str()),
-                })?;
-                origin.insert(key, layer.to_owned());
+impl Overlay {
+    fn of_default() -> Result<Self> {
+        let table = parse("default.toml", DEFAULT)?;
+        let settings = Settings::from_table(&table)
+            .map_err(|e| Error::Config { place: "default.toml".into(), problem: e.to_string() })?;
+        let defaults: BTreeMap<String, Value> = leaves(&table).into_iter().collect();
+        let origin = defaults.keys().map(|key| (key.clone(), "default".to_owned())).collect();
+        Ok(Self { settings, table, defaults, origin })
+    }
+
+    /// Lays one layer over the others, key by key, so that an error names its key.
+    fn layer(&mut self, layer: &str, over: Table) -> Result<()> {
+        for (key, value) in leaves(&over) {
+            let wrong = |problem: String| Error::Config { place: layer.to_owned(), problem };
+            let Some(default) = self.defaults.get(&key) else { return Err(wrong(self.unknown(&key))) };
+            let mut table = self.table.clone();
+            insert(&mut table, &key, value);
+            self.settings = Settings::from_table(&table)
+                .map_err(|e| wrong(format!("`{key}`: {}; its default is {default}", plain(e.message()))))?;
+            // Written anew, so that an integer that stands for a float becomes one.
+            self.table = self.settings.table();
+            self.origin.insert(key, layer.to_owned());
+        }
+        Ok(())
+    }
+
+    fn unknown(&self, key: &str) -> String {
+        let section = format!("{key}.");
+        if self.defaults.keys().any(|known| known.starts_with(&section)) {
+            return format!("`{key}` is a section, not a key");
+        }
+        let likeness = |known: &&String| strsim::jaro_winkler(known, key);
+        let nearest = self.defaults.keys().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
+        match nearest.filter(|known| likeness(known) > 0.8) {
+            Some(known) => format!("unknown key `{key}`; did you mean `{known}`?"),
+            None => format!("unknown key `{key}`; `d2r config show` lists all keys"),
+        }
+    }
+}
+
+/// An error's message without the names of Rust's types.
+fn plain(message: &str) -> String {
+    let integers = ["i64", "u64", "i32", "u32", "usize"];
+    let message =
+        integers.iter().fold(message.to_owned(), |m, t| m.replace(&format!("expected {t}"), "expected an integer"));
+    message.replace("expected f64", "expected a number").trim_end().to_owned()
+}
+
+/// Sets a value of a table that has its key.
+fn insert(table: &mut Table, key: &str, value: Value) {
+    match key.split_once('.') {
+        Some((section, rest)) => {
+            if let Some(Value::Table(inner)) = table.get_mut(section) {
+                insert(inner, rest, value);
             }
         }
-    }
-    Ok(())
-}
-
-/// `new` in the type of `old`: an integer may stand for a float, nothing else changes type.
-fn fit(old: &Value, new: Value) -> Option<Value> {
-    match (old, &new) {
-        (Value::Float(_), Value::Integer(i)) => Some(Value::Float(*i as f64)),
-        _ if old.same_type(&new) && !new.is_table() => Some(new),
-        _ => None,
-    }
-}
-
-fn unknown(layer: &str, key: &str, known: &[String]) -> Error {
-    let mut near: Vec<(f64, &String)> = known.iter().map(|k| (strsim::jaro_winkler(k, key), k)).collect();
-    near.sort_by(|a, b| b.0.total_cmp(&a.0));
-    let hint = match near.first() {
-        Some((likeness, k)) if *likeness > 0.8 => format!("; did you mean `{k}`?"),
-        _ => "; `d2r config show` lists all keys".to_owned(),
-    };
-    Error::Config { place: layer.to_owned(), problem: format!("unknown key `{key}`{hint}") }
-}
-
-/// Dotted keys of all values that are not tables.
-fn leaves(table: &Table) -> Vec<String> {
-    let mut keys = Vec::new();
-    for (name, value) in table {
-        match value {
-            Value::Table(inner) => keys.extend(leaves(inner).into_iter().map(|k| format!("{name}.{k}"))),
-            _ => keys.push(name.clone()),
+        None => {
+            table.insert(key.to_owned(), value);
         }
     }
-    keys
 }
 
-impl RunConfig {
-    fn deserialize_from(table: &Table) -> Result<Self> {
-        Value::Table(table.clone())
-            .try_into()
-            .map_err(|e: toml::de::Error| Error::Config { place: "configuration".into(), problem: e.to_string() })
+/// Dotted keys and values of all that is not a table.
+fn leaves(table: &Table) -> Vec<(String, Value)> {
+    let mut found = Vec::new();
+    for (name, value) in table {
+        match value {
+            Value::Table(inner) => found.extend(leaves(inner).into_iter().map(|(k, v)| (format!("{name}.{k}"), v))),
+            _ => found.push((name.clone(), value.clone())),
+        }
     }
-
-    /// Reads a resolved configuration, as saved in a run directory.
-    ///
-    /// # Errors
-    /// [`Error::Config`] when a key is missing, unknown or of another type.
-    pub fn read(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(|e| Error::io("read", path, e))?;
-        Self::deserialize_from(&parse(&path.display().to_string(), &text)?)
-    }
+    found
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     fn with(set: &[&str]) -> Result<Resolved> {
@@ -244,6 +237,32 @@ mod tests {
     }
 
     #[test]
+    fn every_bench_preset_resolves() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/bench/presets");
+        let files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).collect();
+        assert!(!files.is_empty());
+        for file in files {
+            resolve(&Layers { file: Some(file), ..Layers::default() }).unwrap();
+        }
+    }
+
+    #[test]
+    fn keys_stay_few() {
+        let keys = with(&[]).unwrap().entries().len();
+        assert!(keys <= 110, "{keys} keys: give the new one a named value of another key, or a constant");
+    }
+
+    #[test]
+    fn the_default_names_every_key_once_and_with_a_comment() {
+        let resolved = with(&[]).unwrap();
+        assert_eq!(resolved.settings.table(), DEFAULT.parse::<Table>().unwrap());
+        let lines: Vec<&str> = DEFAULT.lines().collect();
+        for (i, line) in lines.iter().enumerate().filter(|(_, line)| line.contains(" = ") && !line.starts_with('#')) {
+            assert!(lines[i - 1].starts_with("# "), "no comment above `{line}`");
+        }
+    }
+
+    #[test]
     fn later_layers_win_and_say_so() {
         let layers = Layers {
             preset: Some("tiny".into()),
@@ -255,29 +274,46 @@ mod tests {
         assert_eq!((r.config.detector.train.steps, r.config.run.seed), (7, 1));
         assert_eq!(r.origin["detector.train.steps"], "environment D2R_DETECTOR__TRAIN__STEPS");
         assert_eq!(r.origin["phantom.size"], "preset tiny");
-        assert_eq!(r.origin["detector.train.momentum"], "default");
+        assert_eq!(r.origin["detector.train.lr"], "default");
     }
 
     #[test]
     fn a_misspelt_key_is_refused_with_a_suggestion() {
-        let error = with(&["detector.model.nms_iuo_max=0.5"]).unwrap_err();
+        let error = with(&["detector.train.warmpu_steps=5"]).unwrap_err();
         assert_eq!(error.exit().code(), 78);
-        assert!(error.to_string().contains("did you mean `detector.model.nms_iou_max`?"), "{error}");
+        assert!(error.to_string().contains("did you mean `detector.train.warmup_steps`?"), "{error}");
+        assert!(with(&["detector.train=3"]).unwrap_err().to_string().contains("is a section"));
+        assert!(with(&["detector.train.lr.x=3"]).unwrap_err().to_string().contains("unknown key"));
     }
 
     #[test]
-    fn a_value_of_another_type_is_refused() {
-        assert!(with(&["detector.train.steps=many"]).is_err());
-        assert!(with(&["detector.train=3"]).is_err());
+    fn a_value_that_does_not_fit_is_refused_with_what_does() {
+        for (set, wanted) in [
+            ("detector.train.steps=many", "`detector.train.steps`: invalid type: string \"many\", expected an integer"),
+            ("detector.train.steps=1.5", "expected an integer"),
+            ("detector.model.network=huge", "`resnet50`"),
+            ("detector.train.clip_norm=0", "a number above 0 or \"off\"; its default is 10.0"),
+            ("run.threads=off", "a number above 0 or \"all\""),
+            ("detector.train.schedule=linear", "\"cosine\" or a list of steps"),
+        ] {
+            let error = with(&[set]).unwrap_err().to_string();
+            assert!(error.contains(wanted), "{set}: {error}");
+        }
         assert_eq!(with(&["detector.train.lr=1"]).unwrap().config.detector.train.lr, 1.0);
+        assert_eq!(with(&["detector.train.clip_norm=off"]).unwrap().config.detector.train.clip_norm, 0.0);
+        assert_eq!(with(&["detector.train.schedule=[5, 9]"]).unwrap().config.detector.train.milestones, [5, 9]);
     }
 
     #[test]
-    fn the_resolved_file_reads_back_equal() {
-        let r = with(&["run.seed=5"]).unwrap();
+    fn the_saved_file_gives_the_same_configuration() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("config.toml");
-        std::fs::write(&path, r.to_toml()).unwrap();
-        assert_eq!(RunConfig::read(&path).unwrap(), r.config);
+        for (name, _) in PRESETS {
+            let layers = Layers { preset: Some(name.into()), set: vec!["run.seed=5".into()], ..Layers::default() };
+            let saved = resolve(&layers).unwrap();
+            std::fs::write(&path, saved.to_toml()).unwrap();
+            let again = resolve(&Layers { file: Some(path.clone()), ..Layers::default() }).unwrap();
+            assert_eq!((again.settings, again.config), (saved.settings, saved.config), "{name}");
+        }
     }
 }

@@ -6,36 +6,33 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SemiConfig {
-    /// Steps on readers' boxes alone; the rest of `detector.train.steps` is the mutual phase.
+    /// Steps on annotators' boxes alone; the rest of `detector.train.steps` is the mutual phase.
     pub burn_in_steps: i64,
-    /// When strong views of labelled films teach, beside weak ones.
+    /// Phases in which labelled images are also seen with strong augmentation.
     pub strong_labelled: StrongLabelled,
     /// Unlabelled images per step.
     pub unlabelled_batch_size: usize,
-    /// The teacher looks at each film and at its mirror image; boxes and scores are means over both looks.
+    /// Flip test-time augmentation of the teacher.
     pub flip_tta: bool,
     /// Pseudo-labels have a score above this.
     pub threshold: f64,
-    /// Boxes that score above this and are no pseudo-labels are neither taught nor denied; 0 takes them as background,
-    /// as published.
+    /// Boxes that score above this and are no pseudo-labels are ignored; 0 takes them as background, as published.
     pub ignore_min: f64,
-    /// Unlabelled films with reports: of a class that the film's report names, boxes above this score are pseudo-labels,
-    /// and without any the best box; of another class none is. 0 leaves reports unread, as published.
+    /// Unlabelled images with reports: of a class that the image's report names, boxes above this score are pseudo-labels,
+    /// and without any the best box; of another class none is. 0 does not use reports, as published.
     pub report_threshold: f64,
-    /// FCOS in the utv2 profile: pseudo-labels for sides have a score above this; 0 takes `threshold`.
-    pub edge_score_min: f64,
     /// Weight of the class losses on pseudo-labels.
     pub unlabelled_weight: f64,
     /// Weight of the box loss on pseudo-labels.
     pub box_loss_weight: f64,
-    /// Share of the teacher that it keeps at each update of the mutual phase; the average of a burn-in keeps
+    /// Share of the teacher that each update of the mutual phase keeps; the average of a burn-in keeps
     /// `detector.train.ema_keep_rate`.
     pub ema_keep_rate: f64,
     /// What the teacher is when the mutual phase begins.
     pub teacher_start: TeacherStart,
     /// Steps between two updates of the teacher.
     pub teacher_every: i64,
-    /// The unlabelled weight rises over so many steps.
+    /// Steps over which the weight of pseudo-labels rises to its full value.
     pub ramp_steps: i64,
     /// Leave labelled images without boxes out, as published.
     pub filter_empty: bool,
@@ -47,10 +44,11 @@ pub struct SemiConfig {
     pub guard: GuardConfig,
 }
 
+#[cfg(test)]
 impl SemiConfig {
-    /// The threshold of the boxes that teach sides.
-    pub fn edge_threshold(&self) -> f64 {
-        if self.edge_score_min > 0.0 { self.edge_score_min } else { self.threshold }
+    /// The published values for VinDr-CXR and MIMIC-CXR.
+    pub fn published() -> Self {
+        super::RunConfig::of("vindr_mimic", &[]).semi
     }
 }
 
@@ -64,7 +62,7 @@ pub enum TeacherStart {
     Average,
 }
 
-/// When labelled films teach through strong views as well as through weak ones.
+/// When labelled images are seen with strong augmentation as well as with weak augmentation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StrongLabelled {
@@ -104,11 +102,23 @@ pub struct StrongConfig {
     pub erase_shares: [f64; 3],
 }
 
-/// When something is wrong.
+impl StrongConfig {
+    /// The published probabilities and ranges.
+    pub fn published() -> Self {
+        Self { jitter_share: 0.8, jitter: 0.4, blur_share: 0.5, blur_max: 2.0, erase_shares: [0.7, 0.5, 0.3] }
+    }
+
+    /// Nothing beside the weak augmentation.
+    pub fn none() -> Self {
+        Self { jitter_share: 0.0, blur_share: 0.0, erase_shares: [0.0; 3], ..Self::published() }
+    }
+}
+
+/// Limits of the guard rails.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GuardConfig {
-    /// The mutual phase begins from this AP50 on the validation split on.
+    /// The mutual phase begins once AP50 on the validation split is at least this.
     pub burn_in_ap_min: f64,
     /// AP50 may fall this far below the burn-in's before training goes back.
     pub ap_drop_max: f64,
@@ -122,41 +132,16 @@ pub struct GuardConfig {
     pub skipped_max: i64,
 }
 
-impl Default for SemiConfig {
-    /// The published values for VinDr-CXR and MIMIC-CXR, with guard rails.
-    fn default() -> Self {
+impl GuardConfig {
+    /// The limits of all presets.
+    pub fn standard() -> Self {
         Self {
-            burn_in_steps: 8000,
-            strong_labelled: StrongLabelled::Always,
-            unlabelled_batch_size: 4,
-            flip_tta: false,
-            threshold: 0.89,
-            ignore_min: 0.0,
-            report_threshold: 0.0,
-            edge_score_min: 0.0,
-            unlabelled_weight: 1.0,
-            box_loss_weight: 1.0,
-            ema_keep_rate: 0.9996,
-            teacher_start: TeacherStart::Student,
-            teacher_every: 1,
-            ramp_steps: 0,
-            filter_empty: false,
-            loss_ratio_max: 10.0,
-            strong: StrongConfig {
-                jitter_share: 0.8,
-                jitter: 0.4,
-                blur_share: 0.5,
-                blur_max: 2.0,
-                erase_shares: [0.7, 0.5, 0.3],
-            },
-            guard: GuardConfig {
-                burn_in_ap_min: 0.02,
-                ap_drop_max: 0.05,
-                rollbacks_max: 2,
-                box_ratio_max: 4.0,
-                box_ratio_alarm: 2.0,
-                skipped_max: 100,
-            },
+            burn_in_ap_min: 0.02,
+            ap_drop_max: 0.05,
+            rollbacks_max: 2,
+            box_ratio_max: 4.0,
+            box_ratio_alarm: 2.0,
+            skipped_max: 100,
         }
     }
 }

@@ -72,25 +72,27 @@ fn banned(config: &GenerateConfig, vocabulary: &Vocabulary) -> Vec<Vec<i64>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Layers, resolve};
+    use crate::config::RunConfig;
+    use crate::config::resolve::PRESETS;
 
     fn generate(set: &[&str]) -> GenerateConfig {
-        let set = set.iter().map(|s| format!("generate.{s}")).collect();
-        resolve(&Layers { set, ..Layers::default() }).unwrap().config.generate
+        let set: Vec<String> = set.iter().map(|s| format!("generate.{s}")).collect();
+        RunConfig::of("default", &set.iter().map(String::as_str).collect::<Vec<_>>()).generate
     }
 
     #[test]
     fn banned_text_becomes_token_ids() {
         let vocabulary = Vocabulary::build(["effusion is unchanged . no new lesion ."].into_iter(), 1);
         let id = |word: &str| vocabulary.id(word).unwrap();
-        let config = generate(&["ban_prior=true", "banned=[\"No lesion\", \"large heart\"]"]);
+        let banned = ["No lesion", "large heart"].map(String::from).to_vec();
+        let config = GenerateConfig { banned, ..generate(&["ban_prior=true"]) };
         let mut banned = options(&config, 1, &vocabulary).banned;
         banned.sort();
         let mut expected =
             vec![vec![vocabulary.unknown_id()], vec![id("unchanged")], vec![id("new")], vec![id("no"), id("lesion")]];
         expected.sort();
         assert_eq!(banned, expected);
-        let none = options(&generate(&["ban_unknown=false"]), 1, &vocabulary).banned;
+        let none = options(&generate(&["rules=r2gen"]), 1, &vocabulary).banned;
         assert!(none.is_empty());
     }
 
@@ -101,10 +103,9 @@ mod tests {
         assert_eq!(of(&[]).method, Method::Beam);
         let sampled = of(&["method=sample", "top_p=0.9", "top_k=5"]).method;
         assert_eq!(sampled, Method::Sample(Sampling { top_k: 5, top_p: 0.9, seed: 7 }));
-        assert_eq!(of(&["length_penalty=wu", "length_alpha=0.5"]).length_penalty, LengthPenalty::Wu(0.5));
-        for preset in ["tiny", "demo", "vindr_mimic", "r2gen_compat", "iu_xray", "report_bench"] {
-            let layers = Layers { preset: Some(preset.into()), ..Layers::default() };
-            options(&resolve(&layers).unwrap().config.generate, 1, &vocabulary).check().unwrap();
+        assert_eq!(of(&["length_penalty=wu"]).length_penalty, LengthPenalty::Wu(0.9));
+        for (preset, _) in PRESETS {
+            options(&RunConfig::of(preset, &[]).generate, 1, &vocabulary).check().unwrap();
         }
     }
 }

@@ -13,7 +13,7 @@ use std::time::Instant;
 use d2r_contracts::decode::DecodeOptions;
 use d2r_contracts::report_text::CleaningRules;
 
-use crate::config::lake_config::IngestConfig;
+use crate::config::ingest::IngestConfig;
 use crate::context::{Context, FileDigest, StageResult};
 use crate::datasets::lesion_rows::FusionRule;
 use crate::datasets::listing::{ListOptions, Listing, Split};

@@ -73,8 +73,8 @@ mod tests {
         };
         // Times 0.8 after every epoch on MIMIC-CXR, times 0.1 after 50 on IU X-Ray.
         for (preset, steps, expected) in [
-            ("r2gen_compat", [0, 9, 10, 25], [1.0, 1.0, 0.8, 0.64]),
-            ("iu_xray", [0, 499, 500, 999], [1.0, 1.0, 0.1, 0.1]),
+            ("r2gen_mimic", [0, 9, 10, 25], [1.0, 1.0, 0.8, 0.64]),
+            ("r2gen_iu", [0, 499, 500, 999], [1.0, 1.0, 0.1, 0.1]),
         ] {
             let config = config(Some(preset));
             for (step, factor) in steps.into_iter().zip(expected) {

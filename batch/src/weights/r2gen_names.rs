@@ -129,7 +129,7 @@ mod tests {
     const WORDS: i64 = 12;
 
     fn config() -> ReportModelConfig {
-        let layers = Layers { preset: Some("r2gen_compat".into()), ..Layers::default() };
+        let layers = Layers { preset: Some("r2gen_mimic".into()), ..Layers::default() };
         let published = resolve(&layers).unwrap().config.report.model;
         ReportModelConfig {
             trunk_depth: 50,

@@ -17,7 +17,7 @@ from server import AirflowServer
 PUBLISH = "d2r_publish_preview"
 QUICK = {
     "preset": "tiny",
-    "overrides": ["detector.train.steps=4", "detector.train.eval_every=4", "report.train.epochs=1", "preview.train.epochs=1"],
+    "overrides": ["detector.train.steps=4", "detector.train.eval_every=4", "report.train.epochs=1", "preview.epochs=1"],
 }
 FORM = {"studies_reviewed": 3, "no_patient_data": True, "comment": "reviewed"}
 CHAIN = ["d2r_build_lake", "d2r_train_detector", "d2r_pseudo_label", "d2r_train_reporter", "d2r_report_batch", "d2r_evaluate"]

@@ -136,7 +136,7 @@ def main():
             "region_network": plain(region_network(crops)),
             "literal_8": sampled(lesion_enhancement(small, 8, True), 60),
             "literal_3": sampled(lesion_enhancement(small, 3, True), 60),
-            "mended_3": sampled(lesion_enhancement(small, 3, False), 60),
+            "corrected_3": sampled(lesion_enhancement(small, 3, False), 60),
         },
     )
 

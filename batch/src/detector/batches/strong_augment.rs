@@ -152,7 +152,6 @@ fn normal(rng: &mut impl Rng) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::semi::SemiConfig;
     use crate::training::streams::sample_rng;
 
     #[test]
@@ -179,11 +178,10 @@ mod tests {
 
     #[test]
     fn probabilities_of_zero_change_nothing() {
-        let none =
-            StrongConfig { jitter_share: 0.0, blur_share: 0.0, erase_shares: [0.0; 3], ..SemiConfig::default().strong };
+        let none = StrongConfig::none();
         let pixels: Vec<u8> = (0..64 * 64).map(|i| (i % 251) as u8).collect();
         assert_eq!(strong_augment(&pixels, 64, &none, &mut sample_rng(1, 2, 3)), pixels);
-        let strong = SemiConfig::default().strong;
+        let strong = StrongConfig::published();
         let once = strong_augment(&pixels, 64, &strong, &mut sample_rng(1, 2, 3));
         assert_eq!(once, strong_augment(&pixels, 64, &strong, &mut sample_rng(1, 2, 3)));
         assert_ne!(once, pixels);

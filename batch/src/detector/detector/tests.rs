@@ -15,8 +15,8 @@ use crate::nn::parity_golden::{assert_close, assert_sampled, fill, golden, image
 /// Torchvision's sizes: ResNet-50, 256 channels. Their batch norms are in evaluation mode, which is the frozen one.
 fn config(architecture: Architecture) -> DetectorModelConfig {
     let base = resolve(&Layers::default()).unwrap().config.detector.model;
-    let rcnn = RcnnConfig { proposals_train: 2000, ..RcnnConfig::default() };
-    let nms_iou_max = if architecture == Architecture::Fcos { 0.6 } else { 0.5 };
+    let rcnn = RcnnConfig { proposals_train: 2000, ..RcnnConfig::torchvision_v1() };
+    let nms_iou_max = architecture.nms_iou_max();
     DetectorModelConfig { architecture, norm: BackboneNorm::FrozenBatch, rcnn, nms_iou_max, ..base }
 }
 
@@ -115,7 +115,7 @@ fn faster_rcnn_equals_torchvisions() {
 fn faster_rcnn_v2_equals_torchvisions() {
     let file = golden("faster_rcnn_v2");
     let (images, sizes) = input(&file);
-    let rcnn = RcnnConfig { rpn_convs: 2, box_convs: 4, fpn_norm: true, proposals_eval: 150, ..RcnnConfig::default() };
+    let rcnn = RcnnConfig { proposals_eval: 150, ..RcnnConfig::torchvision_v2() };
     let base = DetectorModelConfig { rcnn, ..config(Architecture::FasterRcnn) };
     for wanted in file["detections"].as_array().unwrap() {
         let score_min = wanted["score_thresh"].as_f64().unwrap();

@@ -75,7 +75,7 @@ mod tests {
 
     #[test]
     fn target_boxes_are_proposals_and_background_fills_the_rest() {
-        let config = RcnnConfig { rois_per_image: 4, ..RcnnConfig::default() };
+        let config = RcnnConfig { rois_per_image: 4, ..RcnnConfig::torchvision_v1() };
         let b = |x: f32| BoxXyxy::new(x, 0.0, x + 10.0, 10.0);
         let proposals = vec![vec![b(0.0), b(1.0), b(40.0), b(60.0), b(80.0), b(90.0)], vec![b(0.0)], Vec::new()];
         let targets = vec![vec![Target::truth(3, b(0.0))], Vec::new(), Vec::new()];

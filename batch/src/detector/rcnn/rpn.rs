@@ -269,7 +269,7 @@ mod tests {
     #[test]
     fn background_anchors_near_an_ignore_region_enter_no_loss() {
         let vs = nn::VarStore::new(Device::Cpu);
-        let rpn = Rpn::new(&vs.root(), 4, RcnnRules::of(Profile::Utv2), &RcnnConfig::default());
+        let rpn = Rpn::new(&vs.root(), 4, RcnnRules::of(Profile::Utv2), &RcnnConfig::torchvision_v1());
         let b = |x: f32| BoxXyxy::new(x, 0.0, x + 10.0, 10.0);
         let anchors: Vec<f32> = [b(0.0), b(20.0), b(26.0), b(60.0)].iter().flat_map(|b| b.to_array()).collect();
         let gradient = |ignored: Option<PaddedTargets>| {

@@ -55,7 +55,7 @@ impl Guard {
     pub fn start_mutual_phase(&mut self, config: &GuardConfig, step: i64, ap50: Option<f64>) -> Verdict {
         match ap50 {
             Some(ap50) if ap50 < config.burn_in_ap_min => Verdict::Wait(format!(
-                "burn-in continues: AP50 {ap50:.3} is below {:.3} (semi.guard.burn_in_ap_min)",
+                "burn-in continues: AP50 {ap50:.3} is below {:.3} (semi.burn_in_ap_min)",
                 config.burn_in_ap_min
             )),
             _ => {
@@ -104,10 +104,9 @@ impl Guard {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::semi::SemiConfig;
 
     fn config() -> GuardConfig {
-        GuardConfig { burn_in_ap_min: 0.2, ap_drop_max: 0.05, rollbacks_max: 2, ..SemiConfig::default().guard }
+        GuardConfig { burn_in_ap_min: 0.2, ap_drop_max: 0.05, rollbacks_max: 2, ..GuardConfig::standard() }
     }
 
     #[test]

@@ -77,7 +77,7 @@ mod tests {
     }
 
     fn config() -> SemiConfig {
-        SemiConfig { unlabelled_weight: 2.0, box_loss_weight: 0.5, loss_ratio_max: 10.0, ..SemiConfig::default() }
+        SemiConfig { unlabelled_weight: 2.0, box_loss_weight: 0.5, loss_ratio_max: 10.0, ..SemiConfig::published() }
     }
 
     #[test]

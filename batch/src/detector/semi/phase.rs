@@ -36,7 +36,7 @@ mod tests {
 
     #[test]
     fn the_weight_rises_to_one_and_stays() {
-        let config = SemiConfig { ramp_steps: 4, ..SemiConfig::default() };
+        let config = SemiConfig { ramp_steps: 4, ..SemiConfig::published() };
         let shares: Vec<f64> = (10..16).map(|step| ramp(&config, 10, step)).collect();
         assert_eq!(shares, [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]);
         assert_eq!(ramp(&SemiConfig { ramp_steps: 0, ..config }, 10, 10), 1.0);

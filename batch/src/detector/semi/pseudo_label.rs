@@ -58,7 +58,7 @@ pub fn select(
     };
     // A report gives no information about edges: their threshold stays the same.
     let edges = |(image, found): (usize, &Vec<Detection<Model>>)| {
-        let mut edges = above(found, config.edge_threshold());
+        let mut edges = above(found, config.threshold);
         edges.retain(|d| report(image).is_none_or(|classes| classes.contains(&d.class_id)));
         edges
     };
@@ -129,7 +129,7 @@ mod tests {
     fn the_threshold_is_strict_and_the_limit_keeps_the_best() {
         let lists = vec![found(&[0.95, 0.89, 0.5]), found(&[]), found(&[0.99, 0.9])];
         let boxes = PseudoBoxes { classes: lists.clone(), edges: lists };
-        let config = SemiConfig { threshold: f64::from(0.89f32), ..SemiConfig::default() };
+        let config = SemiConfig { threshold: f64::from(0.89f32), ..SemiConfig::published() };
         let all = select(&boxes, &[], &config, 100);
         assert_eq!(all.classes.iter().map(Vec::len).collect::<Vec<_>>(), [1, 0, 2]);
         assert_eq!((all.found, all.capped), (3, 0));
@@ -164,7 +164,7 @@ mod tests {
             at(4, 0.3, 70.0),
         ];
         let boxes = PseudoBoxes { classes: vec![image.clone(), image.clone()], edges: vec![image.clone(), image] };
-        let config = SemiConfig { threshold: 0.5, report_threshold: 0.3, ..SemiConfig::default() };
+        let config = SemiConfig { threshold: 0.5, report_threshold: 0.3, ..SemiConfig::published() };
         let labels = select(&boxes, &[Some(vec![1, 2, 3, 7]), None], &config, 100);
         let list = |targets: &[Target]| -> Vec<(i32, f32)> { targets.iter().map(|t| (t.class_id, t.score)).collect() };
         assert_eq!(list(&labels.classes[0]), [(1, 0.9), (2, 0.4), (2, 0.35), (3, 0.15)]);

@@ -28,7 +28,7 @@ pub fn config(overrides: &[&str]) -> RunConfig {
         "detector.train.batch_size=2",
         "detector.train.eval_every=3",
         "detector.train.save_every=2",
-        "detector.train.log_every=2",
+        "run.log_every=2",
     ];
     let set = base.iter().chain(overrides).map(|s| (*s).to_owned()).collect();
     resolve(&Layers { preset: Some("tiny".into()), set, ..Layers::default() }).unwrap().config

@@ -205,7 +205,7 @@ impl<'a> Trainer<'a> for PreviewTrainer<'a> {
         let last = Vec::<f64>::try_from(&self.last.to_kind(Kind::Double))?;
         let [loss, word, cells] = last[..] else { return Err(Error::Internal("three losses of a step".into())) };
         if !loss.is_finite() {
-            let problem = "the loss is not finite; lower preview.train.lr and start with --resume never";
+            let problem = "the loss is not finite; lower preview.lr and start with --resume never";
             return Err(Error::bad_data(format!("distillation, step {step}"), problem));
         }
         let row = TrainLogRow {

@@ -76,7 +76,7 @@ impl PreviewModel {
     /// # Errors
     /// [`Error::Config`] when the sizes do not fit together.
     pub fn new(config: &PreviewModelConfig, words: i64, device: Device) -> Result<Self> {
-        let bad = |problem: String| Err(Error::Config { place: "preview.model".into(), problem });
+        let bad = |problem: String| Err(Error::Config { place: "preview".into(), problem });
         if config.input_size == 0 || !config.input_size.is_multiple_of(32) {
             return bad(format!("`input_size` = {}; it must be a multiple of 32", config.input_size));
         }

@@ -41,7 +41,7 @@ impl<'a> StudyAugment<'a> {
             return Ok(None);
         }
         let swap = |id: &dyn Fn(&str) -> Option<i64>| match hflip {
-            true => LateralitySwap::new("report.train.augment.hflip", id),
+            true => LateralitySwap::new("report.train.hflip", id),
             false => Ok(LateralitySwap::default()),
         };
         let tokens = swap(&|word| vocabulary.id(word))?;

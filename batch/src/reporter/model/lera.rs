@@ -11,7 +11,7 @@ use crate::nn::mlp::linear;
 const DROPOUT: f64 = 0.1;
 /// Sizes of the patches, pixels.
 const PATCHES: [i64; 2] = [2, 4];
-/// Least hidden width of a patch in the mended form: a layer norm over one value would return its bias.
+/// Least hidden width of a patch in the corrected form: a layer norm over one value would return its bias.
 const HIDDEN_MIN: i64 = 8;
 
 /// The module; parameters `skip`, `c1`, `c2`, `c3`, `lga2`, `lga4`, `cn`, `sa`, `bn1`.
@@ -30,7 +30,7 @@ impl LesionEnhancement {
     pub fn new(path: &nn::Path, inputs: i64, filters: i64, kind: Lera) -> Option<Self> {
         let literal = match kind {
             Lera::Off => return None,
-            Lera::Mended => false,
+            Lera::Corrected => false,
             Lera::Literal => true,
         };
         let conv = |name: &str, inputs, kernel| ConvBatchNorm::new(&(path / name), inputs, filters, kernel);

@@ -33,7 +33,7 @@ fn channel_prior_attention() {
 #[test]
 fn lesion_enhancement_in_both_forms() {
     for (key, filters, kind) in
-        [("literal_8", 8, Lera::Literal), ("literal_3", 3, Lera::Literal), ("mended_3", 3, Lera::Mended)]
+        [("literal_8", 8, Lera::Literal), ("literal_3", 3, Lera::Literal), ("corrected_3", 3, Lera::Corrected)]
     {
         let vs = nn::VarStore::new(Device::Cpu);
         let module = LesionEnhancement::new(&vs.root(), 3, filters, kind).unwrap();
@@ -44,7 +44,7 @@ fn lesion_enhancement_in_both_forms() {
 }
 
 #[test]
-fn the_literal_form_passes_no_gradient_to_its_patches_and_the_mended_one_does() {
+fn the_literal_form_passes_no_gradient_to_its_patches_and_the_corrected_one_does() {
     // Three channels leave one hidden unit; a layer norm over one value returns its bias.
     let gradient = |kind: Lera| {
         let mut vs = nn::VarStore::new(Device::Cpu);
@@ -56,7 +56,7 @@ fn the_literal_form_passes_no_gradient_to_its_patches_and_the_mended_one_does() 
         f64::try_from(vs.variables()["lga2.mlp1.weight"].grad().abs().max()).unwrap()
     };
     assert!(gradient(Lera::Literal) < 1e-10, "{}", gradient(Lera::Literal));
-    assert!(gradient(Lera::Mended) > 1e-6, "{}", gradient(Lera::Mended));
+    assert!(gradient(Lera::Corrected) > 1e-6, "{}", gradient(Lera::Corrected));
 }
 
 #[test]

@@ -10,8 +10,9 @@ use crate::progress::Progress;
 use crate::stop::StopFlag;
 
 fn context() -> Context {
-    let set = ["evaluate.bootstrap_draws=20", "evaluate.gallery_studies=3"].map(String::from).to_vec();
-    let resolved = resolve(&Layers { preset: Some("tiny".into()), set, ..Layers::default() }).unwrap();
+    let set = vec!["evaluate.bootstrap_draws=20".to_owned()];
+    let mut resolved = resolve(&Layers { preset: Some("tiny".into()), set, ..Layers::default() }).unwrap();
+    resolved.config.evaluate.gallery_studies = 3;
     Context {
         config_toml: resolved.to_toml(),
         config: resolved.config,

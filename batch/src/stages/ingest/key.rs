@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use serde_json::json;
 
 use super::Args;
-use crate::config::lake_config::IngestConfig;
+use crate::config::ingest::IngestConfig;
 use crate::datasets::listing::{Listing, ReportSource, relative};
 use crate::error::{Error, Result};
 use crate::lake::digest::{sha256_file, sha256_hex};

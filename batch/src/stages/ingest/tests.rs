@@ -182,7 +182,9 @@ fn the_same_folder_again_is_cached_and_a_changed_one_replaces_all() {
     assert!(!third.cached);
     assert_eq!(third.rows["lesions"], first.rows["lesions"] - 1);
     assert!(rows::<LesionRow>(lake.path()).iter().all(|l| l.image_id != "t"), "the old part is gone");
-    assert!(!run(&context(&["ingest.fusion_iou=0.99"]), args(VINDR, dir.path(), lake.path())).unwrap().cached);
+    let mut stricter = context(&[]);
+    stricter.config.ingest.fusion_iou = 0.99;
+    assert!(!run(&stricter, args(VINDR, dir.path(), lake.path())).unwrap().cached);
 }
 
 #[test]
@@ -391,7 +393,7 @@ fn settings_and_names_are_checked_before_anything_is_read() {
         let args = Args { dataset: dataset.into(), ..args(VINDR, root, lake.path()) };
         run(&context(set), args).unwrap_err().exit().code()
     };
-    for wrong in ["section=all", "val_share=1.5", "fusion_iou=1.0", "min_annotators=0"] {
+    for wrong in ["section=all", "val_share=1.5", "min_annotators=0"] {
         assert_eq!(code(&[&format!("ingest.{wrong}")], "set", dir.path()), 78, "{wrong}");
     }
     assert_eq!(["../set", ""].map(|name| code(&[], name, dir.path())), [2, 2]);

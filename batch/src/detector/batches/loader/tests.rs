@@ -184,7 +184,7 @@ fn a_share_is_chosen_by_the_seed_and_the_rest_has_no_boxes() {
 
 #[test]
 fn strong_and_weak_augmentation_share_their_geometry_and_unlabelled_images_have_no_boxes() {
-    use crate::config::semi::{SemiConfig, StrongLabelled};
+    use crate::config::semi::{StrongConfig, StrongLabelled};
     use crate::detector::batches::semi_batch::{SemiPlan, SemiSets};
 
     let dir = folder();
@@ -192,8 +192,7 @@ fn strong_and_weak_augmentation_share_their_geometry_and_unlabelled_images_have_
     let sets = SemiSets { labelled: Arc::clone(&set), unlabelled: set };
     let augment = crate::config::resolve(&crate::config::Layers::default()).unwrap().config.detector.train.augment;
     let stream = || BatchPlan { seed: 5, sampler: EpochSampler::new(5, &[1.0; 3]), size: 3, augment: augment.clone() };
-    let mut none = SemiConfig::default().strong;
-    (none.jitter_share, none.blur_share, none.erase_shares) = (0.0, 0.0, [0.0; 3]);
+    let none = StrongConfig::none();
     let of =
         |strong_labelled| SemiPlan { labelled: stream(), unlabelled: stream(), strong: none.clone(), strong_labelled };
     let plan = of(StrongLabelled::Always);

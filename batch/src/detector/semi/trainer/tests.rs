@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::*;
 use crate::config::RunConfig;
+use crate::config::detector::RcnnConfig;
 use crate::detector::train::fixtures;
 use crate::detector::train::fixtures::squares;
 use crate::progress::Progress;
@@ -17,7 +18,7 @@ fn config(overrides: &[&str]) -> RunConfig {
         "semi.burn_in_steps=6",
         "semi.unlabelled_batch_size=2",
         "semi.threshold=0.01",
-        "semi.guard.burn_in_ap_min=0",
+        "semi.burn_in_ap_min=0",
         "semi.ramp_steps=0",
     ];
     fixtures::config(&[&base[..], overrides].concat())
@@ -68,17 +69,12 @@ fn run_with(
 fn both_phases_run_and_a_stopped_run_goes_on_bit_for_bit() {
     for set in [
         &[][..],
-        &["semi.teacher_start=average", "semi.strong_labelled=mutual", "semi.flip_tta=true"],
-        &[
-            "detector.model.architecture=faster_rcnn",
-            "detector.model.profile=utv2",
-            "detector.model.fpn_channels=8",
-            "detector.model.rcnn.box_features=16",
-            "detector.model.rcnn.candidates_train=50",
-            "detector.model.rcnn.proposals_train=20",
-        ][..],
+        &["semi.teacher_start=average", "semi.strong=mutual", "semi.flip_tta=true"],
+        &["detector.model.architecture=faster_rcnn", "detector.model.profile=utv2"][..],
     ] {
-        let config = config(set);
+        let mut config = config(set);
+        let rcnn = config.detector.model.rcnn.clone();
+        config.detector.model.rcnn = RcnnConfig { box_features: 16, candidates_train: 50, proposals_train: 20, ..rcnn };
         let (whole, parts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let expected = run(whole.path(), &config).unwrap();
         assert_eq!(expected.steps, 12);
@@ -107,7 +103,7 @@ const LEARNING: [&str; 8] = [
     "detector.train.optimizer=adam",
     "detector.train.lr=0.004",
     "detector.train.eval_every=10",
-    "detector.train.log_every=10",
+    "run.log_every=10",
     "detector.train.save_every=100",
     "semi.burn_in_steps=70",
     "semi.ema_keep_rate=0.9",
@@ -168,7 +164,7 @@ fn a_loss_that_is_no_number_skips_its_step() {
 #[test]
 fn a_poor_burn_in_goes_on() {
     let folder = tempfile::tempdir().unwrap();
-    let outcome = run(folder.path(), &config(&["semi.guard.burn_in_ap_min=1.1"])).unwrap();
+    let outcome = run(folder.path(), &config(&["semi.burn_in_ap_min=1.1"])).unwrap();
     assert!(outcome.log.iter().all(|r| r.phase != "mutual"));
     assert!(outcome.log.iter().any(|r| r.alarm.as_deref().is_some_and(|a| a.contains("burn-in continues"))));
 }
@@ -190,7 +186,8 @@ fn without_weight_pseudo_labels_change_nothing() {
 
 #[test]
 fn an_ensemble_labels_in_the_teachers_place() {
-    let config = config(&["semi.threshold=0.01", "semi.guard.ap_drop_max=1.0", "semi.ramp_steps=0"]);
+    let mut config = config(&["semi.threshold=0.01", "semi.ramp_steps=0"]);
+    config.semi.guard.ap_drop_max = 1.0;
     let ensemble = || {
         [7, 8].map(|seed| {
             tch::manual_seed(seed);
@@ -224,7 +221,7 @@ fn a_burn_in_on_weak_augmentation_is_supervised_training() {
         "detector.train.steps=6",
         "detector.train.ema_keep_rate=0.995",
         "semi.teacher_start=average",
-        "semi.strong_labelled=mutual",
+        "semi.strong=mutual",
     ];
     let config = config(&set);
     let burn_in = run(folders[0].path(), &config).unwrap();

@@ -238,7 +238,7 @@ fn tokens_of_two_views_are_concatenated() {
 #[test]
 fn products_in_bf16_leave_weights_norms_and_losses_in_f32() {
     let without_dropout =
-        ReportModelConfig { dropout: 0.0, visual_dropout: 0.0, cpca: true, lera: Lera::Mended, ..config() };
+        ReportModelConfig { dropout: 0.0, visual_dropout: 0.0, cpca: true, lera: Lera::Corrected, ..config() };
     let mut model = model(&without_dropout);
     let input = visual(&[2, 0, 1]);
     let ids = Tensor::from_slice(&[0i64, 4, 5, 6, 0, 0, 7, 8, 0, 0, 0, 9, 5, 4, 0]).view([3, 5]);

@@ -8,13 +8,13 @@ use serde::{Deserialize, Serialize};
 pub struct IngestConfig {
     /// Accept DICOM files that are not marked as de-identified.
     pub allow_phi: bool,
-    /// Boxes of two readers are one lesion above this IoU (Weighted Boxes Fusion).
+    /// Boxes of several annotators are one lesion above this IoU (Weighted Boxes Fusion).
     pub fusion_iou: f64,
-    /// A fused box needs at least this many readers.
+    /// A fused box needs at least this many annotators.
     pub min_annotators: i32,
-    /// Share of the train images that becomes the validation split, where the dataset names none.
+    /// Share of the training images that becomes the validation split, where the dataset names none.
     pub val_share: f64,
-    /// Keep only frontal views.
+    /// Keep only PA and AP projections.
     pub frontal_only: bool,
     /// Report section: `findings`, `impression` or `both`.
     pub section: String,
