@@ -15,7 +15,7 @@ use d2r_batch::stages::report::Source;
 use d2r_batch::stop::StopFlag;
 use d2r_batch::{Error, Result};
 use d2r_contracts::boxes::BoxXyxy;
-use d2r_contracts::decode::{DecodeOptions, decode};
+use d2r_contracts::decode::{ImageDecodeOptions, decode};
 use d2r_contracts::grounding::SentenceFacts;
 use d2r_contracts::preprocess::mirror;
 use d2r_contracts::radiograph::Radiograph;
@@ -57,7 +57,7 @@ impl GroundedSentence {
         let same_box = self.boxes.iter().any(|b| other.boxes.iter().any(|o| b.mirrored(width).iou(o) >= IOU_MIN));
         let (facts, others) = (&self.facts, &other.facts);
         same_box
-            && (facts.findings.iter().any(|f| others.findings.contains(f))
+            && (facts.labels.iter().any(|f| others.labels.contains(f))
                 || facts.classes.iter().any(|c| others.classes.contains(c)))
     }
 
@@ -82,7 +82,7 @@ fn main() -> Result<()> {
     for entry in std::fs::read_dir(&args.images).map_err(|e| Error::io("read", &args.images, e))? {
         let path = entry.map_err(|e| Error::io("read", &args.images, e))?.path();
         let bytes = std::fs::read(&path).map_err(|e| Error::io("read", &path, e))?;
-        let decoded = decode(&bytes, &DecodeOptions::default()).map_err(|e| Error::bad_data(path.display(), e))?;
+        let decoded = decode(&bytes, &ImageDecodeOptions::default()).map_err(|e| Error::bad_data(path.display(), e))?;
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned() + ".png";
         // Both as PNG, so that they differ by the flip only.
         write_png(&original.join(&name), &decoded.radiograph)?;

@@ -1,11 +1,11 @@
-//! Axis-aligned boxes: one convention everywhere. Corners `x_min y_min x_max y_max`, pixels, half-open
+//! Axis-aligned bounding boxes, one convention everywhere: corners `x_min y_min x_max y_max`, pixels, half-open
 //! (a box from 0 to 1 covers one pixel), `f32`.
 
 use std::marker::PhantomData;
 
 use serde::{Deserialize, Serialize};
 
-/// A box in the pixel space `S` (see [`crate::space`]).
+/// A bounding box in the pixel space `S` (see [`crate::space`]).
 #[derive(Serialize, Deserialize)]
 #[serde(bound = "")]
 pub struct BoxXyxy<S> {
@@ -80,7 +80,7 @@ impl<S> BoxXyxy<S> {
         ((self.x_min + self.x_max) * 0.5, (self.y_min + self.y_max) * 0.5)
     }
 
-    /// True when both sides are positive and all four numbers are finite.
+    /// True when width and height are positive and all four numbers are finite.
     pub fn is_proper(&self) -> bool {
         self.to_array().iter().all(|v| v.is_finite()) && self.x_max > self.x_min && self.y_max > self.y_min
     }
@@ -109,13 +109,13 @@ impl<S> BoxXyxy<S> {
         if union > 0.0 { inter / union } else { 0.0 }
     }
 
-    /// The box grown by `fraction` of its own side on every side.
+    /// The box with each edge moved outwards by `fraction` of its width or height.
     pub fn with_margin(&self, fraction: f32) -> Self {
         let (mx, my) = (self.width() * fraction, self.height() * fraction);
         Self::new(self.x_min - mx, self.y_min - my, self.x_max + mx, self.y_max + my)
     }
 
-    /// The mirror image in an image `width` pixels wide.
+    /// The box after a horizontal flip of an image `width` pixels wide.
     pub fn mirrored(&self, width: f32) -> Self {
         Self::new(width - self.x_max, self.y_min, width - self.x_min, self.y_max)
     }

@@ -1,11 +1,13 @@
 //! The tables' contracts: the Open Data Contract Standard files under `tables/`, compiled in and parsed.
 //!
-//! A contract says what a table's columns are called, which types and values they take, which columns are the
-//! key and which tables it points into. [`TableContract::of`] is the one the writer and the validator use.
+//! A contract defines a table's columns, their types and values, its key and its foreign keys. Writer and validator use
+//! [`TableContract::of`].
+
+mod yaml;
 
 use std::sync::LazyLock;
 
-use crate::contract_yaml::parse;
+use yaml::parse;
 
 /// The contract files, by table, in the order in which a pipeline fills them.
 pub const SOURCES: [(&str, &str); 14] = [
@@ -28,13 +30,13 @@ pub const SOURCES: [(&str, &str); 14] = [
 /// A contract that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ContractError {
-    /// Not YAML, or not the part of the standard that we use.
+    /// Not YAML, or outside the supported part of the standard.
     #[error("contract: {0}")]
     Syntax(String),
-    /// Well-formed, but contradicting itself.
+    /// Well-formed and inconsistent.
     #[error("contract {table}: {problem}")]
-    Meaning {
-        /// The contract's name.
+    Inconsistent {
+        /// Name of the contract.
         table: String,
         /// What is wrong.
         problem: String,
@@ -72,7 +74,7 @@ impl ColumnType {
         })
     }
 
-    /// The standard's `logicalType` that goes with it.
+    /// The standard's `logicalType` of this type.
     pub fn logical(self) -> &'static str {
         match self {
             Self::Utf8 => "string",
@@ -96,14 +98,14 @@ impl ColumnType {
     }
 }
 
-/// One column.
+/// Contract of one column.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ColumnContract {
-    /// Its name in the files.
+    /// Name in the files.
     pub name: String,
-    /// What it holds.
+    /// Description of its values.
     pub description: String,
-    /// Its type.
+    /// Type in the files.
     pub column_type: ColumnType,
     /// Whether nulls are forbidden.
     pub required: bool,
@@ -117,45 +119,45 @@ pub struct ColumnContract {
     pub min_length: Option<usize>,
     /// A regular expression that the text matches.
     pub pattern: Option<String>,
-    /// Its unit, where it has one.
+    /// Unit, where it has one.
     pub unit: Option<String>,
     /// A wall-clock measurement: outside the content digest.
     pub measurement: bool,
-    /// Free text about a person: kept out of logs and messages.
+    /// Free text about a person: never in logs or messages.
     pub restricted: bool,
 }
 
-/// Columns of a row that occur as columns of a row of another table of the same partition.
+/// Columns whose values occur in columns of another table of the same partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ForeignKey {
-    /// Our columns.
+    /// The referencing columns.
     pub columns: Vec<String>,
-    /// The other table.
+    /// The referenced table.
     pub table: String,
-    /// Its columns, in the same order.
+    /// The referenced columns, in the same order.
     pub referenced: Vec<String>,
 }
 
-/// One table.
+/// Contract of one table.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TableContract {
-    /// Its URN.
+    /// URN of the contract.
     pub id: String,
-    /// The table's name: its folder.
+    /// Name of the table and of its folder.
     pub name: String,
     /// Semantic version.
     pub version: String,
-    /// What a row is.
+    /// Description of the table.
     pub description: String,
     /// The files' columns, in order.
     pub columns: Vec<ColumnContract>,
-    /// The columns that stand in folder names, in order.
+    /// The partition columns, which are in folder names, in order.
     pub partitions: Vec<ColumnContract>,
     /// The key's columns, in order.
     pub key: Vec<String>,
-    /// Where it points.
+    /// References to other tables.
     pub foreign_keys: Vec<ForeignKey>,
-    /// How boxes are written; `None` for a table without boxes.
+    /// Convention of box coordinates; `None` for a table without boxes.
     pub box_convention: Option<String>,
 }
 
@@ -163,7 +165,7 @@ impl TableContract {
     /// Parses one contract.
     ///
     /// # Errors
-    /// When the text is not YAML, uses a key that we do not know, or contradicts itself.
+    /// When the text is not YAML, uses an unknown key, or is inconsistent.
     pub fn from_yaml(text: &str) -> Result<Self, ContractError> {
         parse(text)
     }
@@ -235,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn foreign_keys_point_at_columns_that_exist() {
+    fn foreign_keys_reference_existing_columns() {
         let mut found = Vec::new();
         for contract in contracts() {
             for key in &contract.foreign_keys {
@@ -280,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn measurements_are_the_columns_of_the_clock() {
+    fn measurements_are_the_time_columns() {
         let marked: Vec<String> = contracts()
             .iter()
             .flat_map(|t| t.columns.iter().filter(|c| c.measurement).map(|c| format!("{}.{}", t.name, c.name)))

@@ -1,41 +1,41 @@
-//! From attention to links: which boxes a sentence speaks of, and whether it names their side.
+//! Links between sentences and boxes from attention, and conflicts of laterality.
 //! A sentence's weight on a box is its words' cross-attention, averaged over words and renormalised over boxes. Only
-//! sentences that state something as present are linked; one that denies has nothing to point to.
+//! sentences that state something as present or possible are linked.
 
 use crate::boxes::BoxXyxy;
 use crate::labels::{CHEXPERT_LABELS, LabelState, label_of_lesion};
 use crate::report_labeler::label_sentence;
-use crate::report_text::{Lateralities, SentenceSpan, lateralities};
+use crate::report_text::{Lateralities, lateralities};
 use crate::space::Original;
 
-/// A box whose centre is nearer to the film's middle than this share of its width has no side.
+/// A box whose centre is nearer to the image's vertical midline than this share of its width is on neither side.
 const MIDLINE_SHARE: f32 = 0.06;
 
-/// The patient's side.
+/// Side of the patient's body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Laterality {
-    /// The film's right half.
+    /// The image's right half.
     Left,
-    /// The film's left half.
+    /// The image's left half.
     Right,
     /// Neither.
     Midline,
 }
 
-/// What grounding knows of a box.
+/// A box's class and laterality.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BoxFacts {
     /// VinDr-CXR class.
     pub class_id: i32,
-    /// Where it lies.
+    /// Side of its centre.
     pub laterality: Laterality,
 }
 
 impl BoxFacts {
-    /// The facts of a box in a film `film_width` pixels wide.
-    pub fn of(class_id: i32, region: &BoxXyxy<Original>, film_width: f32) -> Self {
-        let from_middle = region.centre().0 / film_width.max(1.0) - 0.5;
-        let laterality = match from_middle {
+    /// The facts of a box in an image `image_width` pixels wide.
+    pub fn of(class_id: i32, region: &BoxXyxy<Original>, image_width: f32) -> Self {
+        let from_midline = region.centre().0 / image_width.max(1.0) - 0.5;
+        let laterality = match from_midline {
             d if d.abs() < MIDLINE_SHARE => Laterality::Midline,
             d if d > 0.0 => Laterality::Left,
             _ => Laterality::Right,
@@ -44,33 +44,33 @@ impl BoxFacts {
     }
 }
 
-/// What grounding knows of a sentence.
+/// A sentence's classes, labels and laterality.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SentenceFacts {
     /// VinDr-CXR classes that it names as present.
     pub classes: Vec<i32>,
     /// CheXpert labels that it states as present or possible.
-    pub findings: Vec<&'static str>,
+    pub labels: Vec<&'static str>,
     /// Sides that it names.
     pub lateralities: Lateralities,
 }
 
 impl SentenceFacts {
-    /// Classes, findings and sides that a sentence names, by the rule labeler.
+    /// Classes, labels and laterality of a sentence, by the rule-based labeler.
     pub fn of(sentence: &str) -> Self {
         let found = label_sentence(sentence);
         let stated = |s: &LabelState| matches!(s, LabelState::Positive | LabelState::Uncertain);
-        let findings =
+        let labels =
             CHEXPERT_LABELS.iter().zip(&found.states).filter(|(_, s)| stated(s)).map(|(label, _)| *label).collect();
-        Self { classes: found.lesion_classes, findings, lateralities: lateralities(sentence) }
+        Self { classes: found.lesion_classes, labels, lateralities: lateralities(sentence) }
     }
 
-    /// It states something as present or possible.
+    /// Whether the sentence states something as present or possible.
     pub fn states_anything(&self) -> bool {
-        !(self.classes.is_empty() && self.findings.is_empty())
+        !(self.classes.is_empty() && self.labels.is_empty())
     }
 
-    /// Exactly one side is named, and it is the other one.
+    /// Whether exactly one side is named and `laterality` is the other one.
     fn contradicts(&self, laterality: Laterality) -> bool {
         match (self.lateralities.left, self.lateralities.right) {
             (true, false) => laterality == Laterality::Right,
@@ -80,39 +80,23 @@ impl SentenceFacts {
     }
 }
 
-/// The boxes that a sentence names: those of a class that it names on a side that it does not exclude; where there
-/// is none, those whose class carries a label that it states.
+/// Indices of the boxes that a sentence names: those of a class that it names and of no contradicted laterality; where there
+/// are none, those whose class has a label that it states.
 pub fn boxes_named(sentence: &SentenceFacts, boxes: &[BoxFacts]) -> Vec<usize> {
-    let fitting = |fits: &dyn Fn(i32) -> bool| -> Vec<usize> {
-        let chosen = boxes.iter().enumerate().filter(|(_, b)| fits(b.class_id) && !sentence.contradicts(b.laterality));
+    let matching = |matches: &dyn Fn(i32) -> bool| -> Vec<usize> {
+        let chosen =
+            boxes.iter().enumerate().filter(|(_, b)| matches(b.class_id) && !sentence.contradicts(b.laterality));
         chosen.map(|(i, _)| i).collect()
     };
-    let by_class = fitting(&|class| sentence.classes.contains(&class));
+    let by_class = matching(&|class| sentence.classes.contains(&class));
     if !by_class.is_empty() {
         return by_class;
     }
-    fitting(&|class| label_of_lesion(class).is_some_and(|label| sentence.findings.contains(&label)))
+    matching(&|class| label_of_lesion(class).is_some_and(|label| sentence.labels.contains(&label)))
 }
 
-/// The words `[first, end)` of each sentence. `words` are a text's words, which stand in it with single blanks between.
-pub fn words_of_sentences(words: &[&str], sentences: &[SentenceSpan]) -> Vec<(usize, usize)> {
-    let mut starts = Vec::with_capacity(words.len());
-    let mut at = 0;
-    for word in words {
-        starts.push(at);
-        at += word.chars().count() + 1;
-    }
-    let first = |char_start: usize| starts.partition_point(|&s| s < char_start);
-    (0..sentences.len())
-        .map(|i| {
-            let end = sentences.get(i + 1).map_or(words.len(), |next| first(next.char_start));
-            (first(sentences[i].char_start), end)
-        })
-        .collect()
-}
-
-/// A sentence's weight on each box: `attention` of its words (each with one value per box), averaged and renormalised.
-/// Empty without words or boxes.
+/// A sentence's weight on each box: `attention` of its words (each with one value per box), averaged and normalised to sum
+/// 1. Empty without words or boxes.
 pub fn sentence_weights(attention: &[Vec<f32>]) -> Vec<f32> {
     let boxes = attention.first().map_or(0, Vec::len);
     let mut sums = vec![0f32; boxes];
@@ -130,7 +114,8 @@ pub fn sentence_weights(attention: &[Vec<f32>]) -> Vec<f32> {
     sums
 }
 
-/// The links of a sentence: boxes with at least `weight_min` of its weight, none for a sentence that states nothing.
+/// Links of a sentence, `(box index, weight)`: boxes with at least `weight_min` of its weight; none for a sentence that
+/// states nothing as present or possible.
 pub fn links(sentence: &SentenceFacts, weights: &[f32], weight_min: f32) -> Vec<(usize, f32)> {
     if !sentence.states_anything() {
         return Vec::new();
@@ -138,17 +123,16 @@ pub fn links(sentence: &SentenceFacts, weights: &[f32], weight_min: f32) -> Vec<
     weights.iter().copied().enumerate().filter(|&(_, w)| w > 0.0 && w >= weight_min).collect()
 }
 
-/// A sentence names one side, and every linked box that has a side lies on the other.
+/// Whether the sentence names one side, and every linked box that is not at the midline is on the other.
 pub fn laterality_conflict(sentence: &SentenceFacts, linked: &[(usize, f32)], boxes: &[BoxFacts]) -> bool {
-    let mut sided =
+    let mut lateral =
         linked.iter().filter_map(|&(i, _)| boxes.get(i)).filter(|b| b.laterality != Laterality::Midline).peekable();
-    sided.peek().is_some() && sided.all(|b| sentence.contradicts(b.laterality))
+    lateral.peek().is_some() && lateral.all(|b| sentence.contradicts(b.laterality))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report_text::sentences;
 
     const EFFUSION: i32 = 16;
     const NODULE: i32 = 15;
@@ -159,16 +143,12 @@ mod tests {
         BoxFacts::of(class_id, &BoxXyxy::new(x_min, 10.0, x_max, 60.0), 512.0)
     }
 
-    fn sentence(classes: &[i32], findings: &[&'static str], left: bool, right: bool) -> SentenceFacts {
-        SentenceFacts {
-            classes: classes.to_vec(),
-            findings: findings.to_vec(),
-            lateralities: Lateralities { left, right },
-        }
+    fn sentence(classes: &[i32], labels: &[&'static str], left: bool, right: bool) -> SentenceFacts {
+        SentenceFacts { classes: classes.to_vec(), labels: labels.to_vec(), lateralities: Lateralities { left, right } }
     }
 
     #[test]
-    fn the_patients_left_is_the_films_right() {
+    fn the_patients_left_is_the_right_of_the_image() {
         assert_eq!(region(EFFUSION, 400.0, 500.0).laterality, Laterality::Left);
         assert_eq!(region(EFFUSION, 10.0, 100.0).laterality, Laterality::Right);
         assert_eq!(region(CARDIOMEGALY, 150.0, 370.0).laterality, Laterality::Midline);
@@ -192,16 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn words_fall_to_their_sentences() {
-        let text = "the heart is large . no effusion . clear";
-        let words: Vec<&str> = text.split(' ').collect();
-        let spans = sentences(text);
-        assert_eq!(words_of_sentences(&words, &spans), [(0, 5), (5, 8), (8, 9)]);
-        assert!(words_of_sentences(&[], &[]).is_empty());
-    }
-
-    #[test]
-    fn weights_are_shares_and_denials_link_to_nothing() {
+    fn weights_sum_to_one_and_negative_sentences_have_no_links() {
         let weights = sentence_weights(&[vec![0.2, 0.0], vec![0.4, 0.2]]);
         assert!((weights[0] - 0.75).abs() < 1e-6 && (weights[1] - 0.25).abs() < 1e-6, "{weights:?}");
         assert!(sentence_weights(&[]).is_empty());
@@ -213,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn the_wrong_side_is_a_conflict_only_when_every_sided_box_says_so() {
+    fn laterality_conflicts_only_when_all_lateral_boxes_are_on_the_other_side() {
         let boxes = [region(EFFUSION, 400.0, 500.0), region(EFFUSION, 10.0, 100.0), region(CARDIOMEGALY, 150.0, 370.0)];
         let right = sentence(&[EFFUSION], &[], false, true);
         assert!(laterality_conflict(&right, &[(0, 0.9)], &boxes));

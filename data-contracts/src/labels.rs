@@ -1,4 +1,4 @@
-//! Label sets: the 22 local labels of VinDr-CXR and the 14 CheXpert labels of MIMIC-CXR.
+//! Label sets: the 22 lesion classes of VinDr-CXR (its local labels) and the 14 CheXpert labels of MIMIC-CXR.
 //!
 //! Class names are the only safe key between files: two orders of the VinDr labels circulate. Ids here are
 //! the column order of the PhysioNet csv files.
@@ -85,9 +85,9 @@ pub fn lesion_class_name(id: i32) -> Option<&'static str> {
     usize::try_from(id).ok().and_then(|i| LESION_CLASSES.get(i)).copied()
 }
 
-/// The CheXpert label that a report naming this lesion class would carry.
+/// The CheXpert label of a lesion class.
 ///
-/// The correspondence is ours (the two sets were made apart); a class with no fair counterpart maps to `None`.
+/// The correspondence is our own: the two sets were defined independently. A class without a counterpart gives `None`.
 pub fn label_of_lesion(class_id: i32) -> Option<&'static str> {
     Some(match lesion_class_name(class_id)? {
         "Aortic enlargement" | "Enlarged PA" | "Mediastinal shift" => "Enlarged Cardiomediastinum",
@@ -105,7 +105,7 @@ pub fn label_of_lesion(class_id: i32) -> Option<&'static str> {
     })
 }
 
-/// What a report says of one label (CheXpert's four states).
+/// State of one label in a report (CheXpert's four states).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LabelState {
@@ -120,7 +120,7 @@ pub enum LabelState {
 }
 
 impl LabelState {
-    /// The word used in the `findings` table.
+    /// The value in the `findings` table.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Blank => "blank",
@@ -130,9 +130,9 @@ impl LabelState {
         }
     }
 
-    /// The state of a word of the `findings` table.
-    pub fn parse(word: &str) -> Option<Self> {
-        [Self::Blank, Self::Positive, Self::Negative, Self::Uncertain].into_iter().find(|s| s.as_str() == word)
+    /// The state of a value of the `findings` table.
+    pub fn parse(value: &str) -> Option<Self> {
+        [Self::Blank, Self::Positive, Self::Negative, Self::Uncertain].into_iter().find(|s| s.as_str() == value)
     }
 }
 
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn findings_of_lesions_are_chexpert_labels() {
+    fn labels_of_lesions_are_chexpert_labels() {
         for id in 0..22 {
             if let Some(label) = label_of_lesion(id) {
                 assert!(CHEXPERT_LABELS.contains(&label), "{label}");

@@ -8,7 +8,6 @@
 
 pub mod boxes;
 pub mod grounding;
-mod labeler_terms;
 pub mod labels;
 pub mod nms;
 pub mod preprocess;
@@ -21,15 +20,9 @@ pub mod vocabulary;
 
 #[cfg(feature = "decode")]
 pub mod decode;
-#[cfg(feature = "decode")]
-pub mod decode_dicom;
-#[cfg(feature = "decode")]
-pub mod decode_raster;
 
 #[cfg(feature = "arrow")]
 pub mod contract;
-#[cfg(feature = "arrow")]
-mod contract_yaml;
 #[cfg(feature = "arrow")]
 pub mod rows;
 #[cfg(feature = "arrow")]

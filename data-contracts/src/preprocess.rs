@@ -1,4 +1,4 @@
-//! From a radiograph to a model's input: resizing, letterboxing, crops around boxes, mirroring.
+//! From a radiograph to a model's input: resizing, letterboxing, crops around boxes, horizontal flip.
 //!
 //! Resizing is Pillow's BILINEAR for 8-bit images: a triangle filter whose support widens when shrinking, with
 //! rounding to 8 bits between the horizontal and the vertical pass. Parity within one grey level is tested.
@@ -12,15 +12,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::boxes::BoxXyxy;
 use crate::radiograph::Radiograph;
-use crate::space::{Letterbox, Original};
+use crate::space::{Letterbox, Original, PixelRect};
 
 /// How a radiograph of any shape becomes a square.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Fit {
-    /// Keeps the proportions; the radiograph stands in the centre, the rest is black.
+    /// Keeps the proportions; the radiograph is centred, the padding is black.
     Letterbox,
-    /// Stretches both sides to the square.
+    /// Stretches width and height to the square.
     Squash,
 }
 
@@ -28,13 +28,13 @@ pub enum Fit {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct InputSpec {
-    /// Side of the square input, in model pixels.
+    /// Width and height of the square input, model pixels.
     pub size: u32,
     /// How the radiograph is made square.
     pub fit: Fit,
     /// Subtracted from grey levels on the scale 0 to 1.
     pub mean: f32,
-    /// Divides what is left.
+    /// Divides after the subtraction.
     pub std: f32,
 }
 
@@ -47,9 +47,9 @@ pub struct ModelInput {
     pub letterbox: Letterbox,
 }
 
-/// A box side below this many pixels shows nothing to a region encoder.
+/// Smallest width and height of a region, original pixels.
 const REGION_SIZE_MIN_PX: f32 = 8.0;
-/// A box below this share of the image shows nothing either.
+/// Smallest area of a region as a share of the image.
 const REGION_AREA_MIN_SHARE: f32 = 0.0002;
 
 /// The radiograph at `width` x `height` pixels (at least 1 x 1), as Pillow's BILINEAR would give it.
@@ -62,30 +62,17 @@ pub fn resize(radiograph: &Radiograph, width: u32, height: u32) -> Radiograph {
 pub fn to_model_input(radiograph: &Radiograph, spec: &InputSpec) -> ModelInput {
     let size = spec.size.max(1);
     let whole = PixelRect { left: 0, top: 0, width: radiograph.width, height: radiograph.height };
-    let (pixels, placed) = match spec.fit {
-        Fit::Squash => {
-            let placed = PixelRect { left: 0, top: 0, width: size, height: size };
-            (resize_rect(radiograph, whole, size, size).pixels, placed)
-        }
-        Fit::Letterbox => letterboxed(radiograph, whole, size),
+    let letterbox = match spec.fit {
+        Fit::Squash => Letterbox::stretched(radiograph.width, radiograph.height, size),
+        Fit::Letterbox => Letterbox::centred(radiograph.width, radiograph.height, size),
     };
-    let letterbox = Letterbox {
-        scale_x: placed.width as f32 / radiograph.width as f32,
-        scale_y: placed.height as f32 / radiograph.height as f32,
-        pad_x: placed.left as f32,
-        pad_y: placed.top as f32,
-        original_width: radiograph.width,
-        original_height: radiograph.height,
-        model_width: size,
-        model_height: size,
-    };
-    ModelInput { pixels, letterbox }
+    ModelInput { pixels: letterboxed(radiograph, whole, &letterbox), letterbox }
 }
 
-/// The surroundings of a box as `size * size` grey levels: the box, clamped to the image and grown by `margin`
-/// of its own side on every side, scaled to fit; the short axis is padded symmetrically with 0.
+/// A crop around a box as `size * size` grey levels: the box, clipped to the image and with a margin of `margin` times its
+/// width and height, scaled to fit; the short axis is padded symmetrically with 0.
 ///
-/// `None` for a box that is not finite or inverted, has a side below 8 px inside the image, or covers less than
+/// `None` for a box that is not finite or inverted, is narrower or lower than 8 px inside the image, or covers less than
 /// 0.02 % of it.
 pub fn crop_region(radiograph: &Radiograph, region: &BoxXyxy<Original>, size: u32, margin: f32) -> Option<Vec<u8>> {
     let (width, height) = (radiograph.width as f32, radiograph.height as f32);
@@ -107,45 +94,27 @@ pub fn crop_region(radiograph: &Radiograph, region: &BoxXyxy<Original>, size: u3
         width: (grown.x_max.ceil() as u32).min(radiograph.width).checked_sub(left)?,
         height: (grown.y_max.ceil() as u32).min(radiograph.height).checked_sub(top)?,
     };
-    Some(letterboxed(radiograph, rect, size).0)
+    Some(letterboxed(radiograph, rect, &Letterbox::centred(rect.width, rect.height, size)))
 }
 
-/// The mirror image: left and right change places.
+/// The radiograph flipped horizontally.
 pub fn mirror(radiograph: &Radiograph) -> Radiograph {
     let width = radiograph.width as usize;
     let pixels = radiograph.pixels.chunks_exact(width).flat_map(|row| row.iter().rev().copied()).collect();
     Radiograph { width: radiograph.width, height: radiograph.height, pixels }
 }
 
-/// Whole pixels of a radiograph or of a model's input; sides are at least 1 px.
-#[derive(Debug, Clone, Copy)]
-struct PixelRect {
-    left: u32,
-    top: u32,
-    width: u32,
-    height: u32,
-}
-
-/// `source` scaled into the centre of a black square, and where it lies there. Both margins of an axis are equal, so that a mirrored film is
-/// a mirrored input; for that the shorter side is rounded to the next pixel but one.
-fn letterboxed(radiograph: &Radiograph, source: PixelRect, size: u32) -> (Vec<u8>, PixelRect) {
-    let longest = u64::from(source.width.max(source.height));
-    // Half up, in integers: the browser and the batch job cannot differ.
-    let margin = |length: u32| {
-        let spare = u64::from(size) * (longest - u64::from(length));
-        (((spare + longest) / (2 * longest)) as u32).min((size - 1) / 2)
-    };
-    let (left, top) = (margin(source.width), margin(source.height));
-    let (width, height) = (size - 2 * left, size - 2 * top);
-    let placed = PixelRect { left, top, width, height };
-    let inner = resize_rect(radiograph, source, width, height);
-    let mut pixels = vec![0; size as usize * size as usize];
-    let rows = pixels.chunks_exact_mut(size as usize).skip(placed.top as usize);
-    for (row, inner_row) in rows.zip(inner.pixels.chunks_exact(width as usize)) {
-        let left = placed.left as usize;
-        row[left..left + inner_row.len()].copy_from_slice(inner_row);
+/// `source` resized to its place in the model's input, the rest black.
+fn letterboxed(radiograph: &Radiograph, source: PixelRect, letterbox: &Letterbox) -> Vec<u8> {
+    let place = letterbox.image_rect();
+    let resized = resize_rect(radiograph, source, place.width, place.height);
+    let mut pixels = vec![0; letterbox.model_width as usize * letterbox.model_height as usize];
+    let rows = pixels.chunks_exact_mut(letterbox.model_width as usize).skip(place.top as usize);
+    for (row, resized_row) in rows.zip(resized.pixels.chunks_exact(place.width as usize)) {
+        let left = place.left as usize;
+        row[left..left + resized_row.len()].copy_from_slice(resized_row);
     }
-    (pixels, placed)
+    pixels
 }
 
 fn resize_rect(radiograph: &Radiograph, source: PixelRect, width: u32, height: u32) -> Radiograph {

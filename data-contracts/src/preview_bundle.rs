@@ -1,5 +1,5 @@
-//! The preview bundle: what `d2r export preview` writes and the browser reads. A folder with `card.json`, the two
-//! graphs, and sample studies; the card names every other file with its size and digest.
+//! The preview bundle, which `d2r export preview` writes and the browser reads: a folder with `card.json`, two ONNX graphs and
+//! sample studies. The card names every other file with its size and digest.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,60 +7,60 @@ use crate::preprocess::InputSpec;
 use crate::vocabulary::Vocabulary;
 
 /// Version of the bundle's layout; a reader refuses any other.
-pub const BUNDLE_VERSION: u32 = 3;
-/// The card.
+pub const BUNDLE_VERSION: u32 = 4;
+/// File name of the card.
 pub const CARD: &str = "card.json";
-/// Film to keys, values, heat, box edges and label scores.
+/// Graph: image to keys and values of the cross-attention, heat map, box edges and label scores.
 pub const ENCODER: &str = "encoder.onnx";
-/// One more word.
+/// Graph: one step of the decoder.
 pub const STEP: &str = "step.onnx";
 /// Sample studies as Arrow IPC.
 pub const SAMPLES: &str = "samples.arrow";
-/// No file of a bundle is larger than this, bytes.
+/// Largest file of a bundle, bytes.
 pub const FILE_MAX: u64 = 64 << 20;
 
 /// A file of the bundle.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BundleFile {
-    /// Its name in the folder.
+    /// Name in the folder.
     pub name: String,
-    /// Its size.
+    /// Size.
     pub bytes: u64,
     /// SHA-256, lower-case hexadecimal.
     pub sha256: String,
 }
 
-/// Sizes of the decoder, as the graphs have them.
+/// Sizes of the graphs' tensors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DecoderSizes {
-    /// Layers.
+    /// Decoder layers.
     pub layers: usize,
-    /// Heads.
+    /// Attention heads.
     pub heads: usize,
     /// Width of a head.
     pub d_head: usize,
-    /// Words that the caches hold; no report is longer.
+    /// Capacity of the caches: the longest report, words.
     pub max_words: usize,
-    /// Source tokens along a side of the film: 7 means 49.
+    /// Patch tokens per row and per column of the image: 7 means 49 tokens.
     pub grid: usize,
-    /// Cells of the heat map along a side.
+    /// Cells of the heat map per row and per column.
     pub heat_grid: usize,
 }
 
-/// How findings and text are made from the graphs' outputs.
+/// Post-processing of the graphs' outputs.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct PreviewOptions {
     /// Beam width; 1 is greedy.
     pub beam_size: usize,
-    /// No n-gram of this length twice; 0 allows all.
+    /// No n-gram of this length occurs twice; 0 allows all.
     pub block_ngram: usize,
-    /// A cell of the heat map is a finding from this score on.
+    /// Smallest score of a detection.
     pub score_min: f32,
-    /// Findings of one class that overlap more are one.
+    /// Non-maximum suppression drops detections of one class with a larger IoU.
     pub nms_iou: f32,
-    /// Findings at most.
+    /// Most detections of an image.
     pub max_detections: usize,
-    /// A sentence is linked to boxes with at least this share of its attention among the boxes that it names.
+    /// Smallest weight of a link: share of a sentence's attention among the boxes that it names.
     pub link_weight_min: f32,
 }
 
@@ -69,27 +69,27 @@ pub struct PreviewOptions {
 pub struct PreviewCard {
     /// [`BUNDLE_VERSION`].
     pub version: u32,
-    /// The student's run.
+    /// Run of the preview model.
     pub run_id: String,
-    /// Digest of the student's weights.
+    /// Digest of the preview model's weights.
     pub model_sha256: String,
-    /// Digest of the weights of the report model that it learned from.
-    pub teacher_sha256: String,
+    /// Digest of the weights of the report model that it was distilled from.
+    pub report_model_sha256: String,
     /// Version of the code that wrote the bundle.
     pub code_version: String,
-    /// How a film becomes the encoder's input.
+    /// Preprocessing of the encoder's input.
     pub input: InputSpec,
-    /// Channels of the heat map by class.
+    /// Class names, one per channel of the heat map.
     pub classes: Vec<String>,
-    /// Entries of the label output.
+    /// Label names, one per entry of the label output.
     pub labels: Vec<String>,
-    /// The decoder.
+    /// Sizes of the graphs' tensors.
     pub decoder: DecoderSizes,
-    /// How reports are written.
+    /// Post-processing.
     pub options: PreviewOptions,
     /// Words by id.
     pub vocabulary: Vocabulary,
-    /// Every other file.
+    /// Every other file of the bundle.
     pub files: Vec<BundleFile>,
     /// Research-use notice.
     pub notice: String,

@@ -1,4 +1,4 @@
-//! One radiograph in memory.
+//! A decoded radiograph.
 
 /// A grey image, 8 bits, row-major; bright is dense (bone is white), whatever the file's photometric
 /// interpretation was. Modality LUT, VOI and inversion have been applied exactly once, at decoding.
@@ -13,7 +13,7 @@ pub struct Radiograph {
 }
 
 impl Radiograph {
-    /// A radiograph from its pixels; `None` when their number is not `width * height` or a side is 0.
+    /// A radiograph from its pixels; `None` when their number is not `width * height`, or width or height is 0.
     pub fn new(width: u32, height: u32, pixels: Vec<u8>) -> Option<Self> {
         let fits = width > 0 && height > 0 && pixels.len() as u64 == u64::from(width) * u64::from(height);
         fits.then_some(Self { width, height, pixels })

@@ -1,42 +1,46 @@
-//! A rule labeler for the 14 CheXpert labels, and for VinDr-CXR classes in a sentence. It is not CheXbert and not
-//! the CheXpert labeler: its figures compare only with its own.
-//! Text (raw or cleaned) in, states out. Terms and cues are in `labeler_terms`; a cue reaches within its clause.
+//! Rule-based report labeler: the 14 CheXpert labels, and VinDr-CXR classes of a sentence. It is neither CheXbert nor the
+//! CheXpert labeler; its scores compare only with its own.
+//! Raw or cleaned text -> label states. Terms and cues are in `terms`; a cue's scope is its clause.
+
+mod terms;
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::sync::LazyLock;
 
-use crate::labels::{CHEXPERT_LABELS, LabelState, lesion_class_id};
 use regex::Regex;
 
-use crate::labeler_terms::{Cue, Says, cues_in, terms_in};
+use crate::labels::{CHEXPERT_LABELS, LabelState, lesion_class_id};
+
+use terms::{Assertion, Cue, cues_in, terms_in};
 
 /// Index of "No Finding" in the labels.
 const NO_FINDING: usize = CHEXPERT_LABELS.len() - 1;
 
-/// What one sentence says.
+/// Labels of one sentence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SentenceLabels {
     /// States of the 14 labels; "No Finding" is always blank here.
     pub states: [LabelState; 14],
     /// VinDr-CXR classes named as present, ascending.
     pub lesion_classes: Vec<i32>,
-    /// Something is named as present or possible, also where no label fits it (emphysema).
+    /// An abnormality is positive or uncertain, also one without a label (emphysema).
     pub abnormal: bool,
 }
 
-/// The states of the 14 labels in a report: what is once stated as present is positive, else what is once doubted
-/// is uncertain, else what is once denied is negative. "No Finding" is positive when a text with words states and
-/// doubts nothing (devices aside), else blank. An empty text is blank throughout.
+/// The states of the 14 labels in a report. Of several mentions of a label, positive wins over uncertain, uncertain over
+/// negative. "No Finding" is positive when the text has words and no abnormality (devices do not count) is positive or
+/// uncertain, else blank. All labels of an empty text are blank.
 pub fn label(text: &str) -> [LabelState; 14] {
-    let findings = label_sentence(text);
-    let mut states = findings.states;
-    if !findings.abnormal && text.chars().any(char::is_alphabetic) {
+    let labels = label_sentence(text);
+    let mut states = labels.states;
+    if !labels.abnormal && text.chars().any(char::is_alphabetic) {
         states[NO_FINDING] = LabelState::Positive;
     }
     states
 }
 
-/// What a sentence (or several) says.
+/// Labels of a sentence, or of several.
 pub fn label_sentence(text: &str) -> SentenceLabels {
     let mut states = [LabelState::Blank; 14];
     let mut classes = BTreeSet::new();
@@ -59,7 +63,7 @@ pub fn label_sentence(text: &str) -> SentenceLabels {
     SentenceLabels { states, lesion_classes: classes.into_iter().collect(), abnormal }
 }
 
-/// VinDr-CXR classes that a sentence names as present, ascending.
+/// VinDr-CXR classes named as present, ascending.
 pub fn lesion_classes_in(sentence: &str) -> Vec<i32> {
     label_sentence(sentence).lesion_classes
 }
@@ -85,7 +89,7 @@ fn pattern(text: &str) -> Regex {
     Regex::new(text).expect("the patterns of this file are constants and tested")
 }
 
-/// Ends of sentences (a point between digits is a decimal point) and words that turn the sense of a sentence.
+/// Clause boundaries: ends of sentences (a point between digits is a decimal point) and conjunctions that end a cue's scope.
 static BREAK: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
         r"[!?;]|\.(?:\s|$)|\.\b|\s\.|\b(?:but|however|although|though|whereas|while|yet|except(?: for)?|aside from|apart from|other than|with the exception of|otherwise|which|there (?:is|are|has been|remains?))\b",
@@ -106,70 +110,74 @@ fn mentions(clause: &str) -> Vec<Mention> {
     if terms.is_empty() {
         return Vec::new();
     }
-    // A cue inside a normal statement ("heart is not enlarged") belongs to it.
+    // A cue inside a term ("heart is not enlarged") is part of that term.
     let cues: Vec<(Cue, usize, usize)> = cues_in(clause)
         .into_iter()
         .filter(|&(_, start, end)| {
-            !terms.iter().any(|&(t, s, e)| matches!(t.says, Says::Absent | Says::Possible) && s <= start && end <= e)
+            !terms.iter().any(|&(t, s, e)| {
+                matches!(t.assertion, Assertion::Absent | Assertion::Possible) && s <= start && end <= e
+            })
         })
         .collect();
     let mut found: Vec<(usize, usize, Mention)> = Vec::new();
     for (term, start, end) in terms {
-        let state = match term.says {
-            Says::Nothing => continue,
-            Says::Absent => LabelState::Negative,
-            Says::Possible if denied(clause, &cues, start, end) => LabelState::Negative,
-            Says::Possible => LabelState::Uncertain,
-            Says::Present if denied(clause, &cues, start, end) => LabelState::Negative,
-            Says::Present if doubted(clause, &cues, start, end) => LabelState::Uncertain,
-            Says::Present => LabelState::Positive,
+        let state = match term.assertion {
+            Assertion::None => continue,
+            Assertion::Absent => LabelState::Negative,
+            Assertion::Possible if is_negated(clause, &cues, start, end) => LabelState::Negative,
+            Assertion::Possible => LabelState::Uncertain,
+            Assertion::Present if is_negated(clause, &cues, start, end) => LabelState::Negative,
+            Assertion::Present if is_uncertain(clause, &cues, start, end) => LabelState::Uncertain,
+            Assertion::Present => LabelState::Positive,
         };
         found.push((start, end, Mention { labels: term.labels, class: term.class, state }));
     }
-    doubt_alternatives(clause, &mut found);
+    mark_alternatives(clause, &mut found);
     found.into_iter().map(|(_, _, mention)| mention).collect()
 }
 
 static ALTERNATIVE: LazyLock<Regex> = LazyLock::new(|| pattern(r"^ ?(?:or|versus|vs\.?|and/or)(?: [a-z-]+){0,3} ?$"));
 
-/// "atelectasis or pneumonia" states neither.
-fn doubt_alternatives(clause: &str, found: &mut [(usize, usize, Mention)]) {
+/// Both parts of "atelectasis or pneumonia" are uncertain.
+fn mark_alternatives(clause: &str, found: &mut [(usize, usize, Mention)]) {
     for i in 1..found.len() {
         let between = clause.get(found[i - 1].1..found[i].0).unwrap_or_default();
-        let both_positive =
+        let both_stated =
             [i - 1, i].iter().all(|&k| matches!(found[k].2.state, LabelState::Positive | LabelState::Uncertain));
-        if both_positive && ALTERNATIVE.is_match(between) {
+        if both_stated && ALTERNATIVE.is_match(between) {
             found[i - 1].2.state = LabelState::Uncertain;
             found[i].2.state = LabelState::Uncertain;
         }
     }
 }
 
-fn denied(clause: &str, cues: &[(Cue, usize, usize)], start: usize, end: usize) -> bool {
-    reached(clause, cues, (start, end), Cue::DeniesAfter, Cue::DeniesBefore)
+fn is_negated(clause: &str, cues: &[(Cue, usize, usize)], start: usize, end: usize) -> bool {
+    is_in_scope(clause, cues, start..end, Cue::NegationForward, Cue::NegationBackward)
 }
 
-fn doubted(clause: &str, cues: &[(Cue, usize, usize)], start: usize, end: usize) -> bool {
-    reached(clause, cues, (start, end), Cue::DoubtsAfter, Cue::DoubtsBefore)
+fn is_uncertain(clause: &str, cues: &[(Cue, usize, usize)], start: usize, end: usize) -> bool {
+    is_in_scope(clause, cues, start..end, Cue::UncertaintyForward, Cue::UncertaintyBackward)
 }
 
-fn reached(clause: &str, cues: &[(Cue, usize, usize)], (start, end): (usize, usize), after: Cue, before: Cue) -> bool {
+/// Whether the term at these bytes is in the scope of a cue of kind `forward` or `backward`.
+fn is_in_scope(clause: &str, cues: &[(Cue, usize, usize)], term: Range<usize>, forward: Cue, backward: Cue) -> bool {
     cues.iter().any(|&(cue, cue_start, cue_end)| {
-        let inside = start <= cue_start && cue_end <= end;
-        if cue == after {
-            inside || (cue_end <= start && reaches_forward(&clause[cue_end..start], &clause[start..]))
-        } else if cue == before {
-            inside || (end <= cue_start && reaches_backward(&clause[end..cue_start], &clause[cue_start..cue_end]))
+        let inside = term.start <= cue_start && cue_end <= term.end;
+        if cue == forward {
+            inside || (cue_end <= term.start && reaches_forward(&clause[cue_end..term.start], &clause[term.start..]))
+        } else if cue == backward {
+            let (gap, cue) = (term.end..cue_start, cue_start..cue_end);
+            inside || (term.end <= cue_start && reaches_backward(&clause[gap], &clause[cue]))
         } else {
             false
         }
     })
 }
 
-/// A new statement inside a clause: "no pneumothorax, the heart is enlarged".
+/// A new subject inside a clause: "no pneumothorax, the heart is enlarged".
 static NEW_SUBJECT: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"(?:,(?: and)?|\band|\bwith) (?:the|there|heart|cardiac|this|these|it)\b"));
-/// May open a new statement after a comma, or an item of the list: "no pneumothorax, small effusion".
+/// Opens a new statement or the next item of a list: "no pneumothorax, small effusion".
 static NEW_ITEM: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
         r"(?:,|\band|\bwith),? ?(?:an?|small|large|moderate|mild|minimal|trace|tiny|stable|persistent|unchanged|left|right|bilateral|bibasilar|patchy|new|interval|known)\b",
@@ -187,7 +195,7 @@ fn reaches_forward(gap: &str, rest: &str) -> bool {
         return false;
     }
     let Some(item) = NEW_ITEM.find(gap) else { return true };
-    // An "or" further on closes a list, which the cue governs as a whole.
+    // An "or" further on closes a list; the cue's scope is the whole list.
     OR.is_match(&gap[item.start()..]) || OR.is_match(rest)
 }
 

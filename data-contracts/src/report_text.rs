@@ -1,11 +1,11 @@
-//! The words of a report: cleaning, tokens, sentences, sides and mentions of an earlier study.
+//! Text of a report: cleaning, tokens, sentences, laterality words and mentions of an earlier study.
 //!
-//! Cleaning follows R2Gen (Chen et al., EMNLP 2020) rule by rule, oddities included, because vocabularies and
+//! Cleaning follows R2Gen (Chen et al., EMNLP 2020) rule by rule, its defects included, because vocabularies and
 //! published metrics depend on them. A cleaned text is its tokens with one blank between two of them.
 
 use std::ops::Range;
 
-/// Which data set's cleaning rules apply; they differ only before the sentences are cut.
+/// The dataset whose cleaning rules apply; they differ only before the text is split into sentences.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CleaningRules {
@@ -62,7 +62,7 @@ fn is_blank(c: char) -> bool {
     c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c)
 }
 
-/// The tokens of a text: what stands between white space.
+/// The tokens of a text, separated by white space.
 pub fn tokens(text: &str) -> Vec<&str> {
     text.split(is_blank).filter(|token| !token.is_empty()).collect()
 }
@@ -80,9 +80,9 @@ pub struct SentenceSpan {
     pub text: String,
 }
 
-/// Cuts a cleaned or generated text at its `.` tokens.
+/// Splits a cleaned or generated text at its `.` tokens.
 ///
-/// Sentences without words are left out. Words after the last `.` (a text that was cut off) are a sentence too.
+/// Sentences without words are left out. Words after the last `.` (a truncated text) are a sentence too.
 pub fn sentences(text: &str) -> Vec<SentenceSpan> {
     let mut found = Vec::new();
     let mut open: Option<SentenceSpan> = None;
@@ -120,7 +120,7 @@ fn tokens_with_offsets(text: &str) -> Vec<(usize, &str)> {
     found
 }
 
-/// Words that compare with an earlier study. A generator that sees one image cannot know any of them.
+/// Words that compare with an earlier study; a model of single studies cannot know them.
 const PRIOR_WORDS: [&str; 32] = [
     "again",
     "changed",
@@ -156,9 +156,9 @@ const PRIOR_WORDS: [&str; 32] = [
     "worsening",
 ];
 
-/// True when a word of the text points at an earlier study (`unchanged`, `compared`, `new`, ...).
+/// True when a word of the text refers to an earlier study (`unchanged`, `compared`, `new`, ...).
 ///
-/// The list is lexical and errs towards flagging: `increased lung volumes` counts.
+/// The list is lexical and has false positives: `increased lung volumes` counts.
 pub fn mentions_prior(text: &str) -> bool {
     tokens(text).into_iter().any(|token| {
         let word = token.trim_matches(|c: char| !c.is_alphanumeric()).to_lowercase();
@@ -166,7 +166,7 @@ pub fn mentions_prior(text: &str) -> bool {
     })
 }
 
-/// The sides of the body a text names.
+/// The sides of the body that a text names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Lateralities {
     /// The patient's left side is named.
@@ -175,7 +175,7 @@ pub struct Lateralities {
     pub right: bool,
 }
 
-/// The sides a text names; `bilateral`, `both` and the like name both.
+/// The sides that a text names; `bilateral`, `both` and the like name both.
 pub fn lateralities(text: &str) -> Lateralities {
     let mut found = Lateralities::default();
     for word in words(text).into_iter().map(|range| text[range].to_lowercase()) {
@@ -191,8 +191,8 @@ pub fn lateralities(text: &str) -> Lateralities {
     found
 }
 
-/// The text for the mirrored radiograph: whole words `left` and `right` (and `leftward`, `rightward`) change
-/// places and keep lower case, Capitalised or UPPER CASE. Swapping twice gives the text back.
+/// The text for the horizontally mirrored radiograph: the whole words `left` and `right` (and `leftward`, `rightward`) are
+/// swapped and keep lower case, Capitalised or UPPER CASE. Swapping twice gives the text back.
 pub fn swap_laterality(text: &str) -> String {
     let mut swapped = String::with_capacity(text.len());
     let mut copied = 0;
@@ -208,7 +208,7 @@ pub fn swap_laterality(text: &str) -> String {
             _ => continue,
         };
         swapped.push_str(&text[copied..range.start]);
-        swapped.push_str(&in_the_case_of(word, other));
+        swapped.push_str(&with_case_of(word, other));
         copied = range.end;
     }
     swapped.push_str(&text[copied..]);
@@ -216,7 +216,7 @@ pub fn swap_laterality(text: &str) -> String {
 }
 
 /// `word` (ASCII) in the case of `model`: upper, capitalised or lower.
-fn in_the_case_of(model: &str, word: &str) -> String {
+fn with_case_of(model: &str, word: &str) -> String {
     let mut letters = model.chars();
     let capital = letters.next().is_some_and(char::is_uppercase);
     if capital && letters.all(char::is_uppercase) {

@@ -1,7 +1,7 @@
-//! Typed rows and Arrow record batches, one way and back.
+//! Conversion between typed rows and Arrow record batches.
 //!
 //! A table's row is a plain struct declared with [`table_row!`](crate::table_row); the columns' names, types and
-//! nullability follow from the fields, and a test holds them against the table's contract.
+//! nullability follow from the fields, and a test compares them with the table's contract.
 
 use std::cmp::Ordering;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use arrow::array::{
 };
 use arrow::datatypes::{DataType, Field, Schema};
 
-/// A record batch that does not hold the rows asked for.
+/// A record batch that does not have the table's columns.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RowError {
     /// A column of the contract is absent.
@@ -62,7 +62,7 @@ pub trait Row: Sized + Clone + Send + 'static {
     fn key_cmp(&self, other: &Self) -> Ordering;
 }
 
-/// A value that can stand in a column.
+/// A value of a column.
 pub trait Cell: Sized + Clone {
     /// The column's Arrow type.
     fn data_type() -> DataType;

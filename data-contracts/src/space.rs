@@ -1,7 +1,6 @@
-//! Pixel spaces as types, and the one map between them.
+//! Pixel spaces as types, and the map between them.
 //!
-//! A box carries the space it is measured in, so that mixing them does not compile. Only
-//! [`Letterbox`] changes the space.
+//! A box carries the space it is measured in, so that mixing spaces does not compile. Only [`Letterbox`] changes the space.
 
 use serde::{Deserialize, Serialize};
 
@@ -44,7 +43,63 @@ pub struct Letterbox {
     pub model_height: u32,
 }
 
+/// Whole pixels of a radiograph or of a model's input; width and height are at least 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PixelRect {
+    /// First column.
+    pub left: u32,
+    /// First row.
+    pub top: u32,
+    /// Columns.
+    pub width: u32,
+    /// Rows.
+    pub height: u32,
+}
+
 impl Letterbox {
+    /// Scales an image into the centre of a square of `size` pixels and keeps its proportions.
+    ///
+    /// The two margins of an axis are equal, so that a flipped image gives a flipped input; the shorter axis is rounded to a
+    /// length that allows this.
+    pub fn centred(width: u32, height: u32, size: u32) -> Self {
+        let longest = u64::from(width.max(height));
+        // Half up, in integers: the browser and the batch job cannot differ.
+        let margin = |length: u32| {
+            let spare = u64::from(size) * (longest - u64::from(length));
+            (((spare + longest) / (2 * longest)) as u32).min((size - 1) / 2)
+        };
+        Self::with_margins(width, height, size, (margin(width), margin(height)))
+    }
+
+    /// Stretches an image to a square of `size` pixels.
+    pub fn stretched(width: u32, height: u32, size: u32) -> Self {
+        Self::with_margins(width, height, size, (0, 0))
+    }
+
+    fn with_margins(width: u32, height: u32, size: u32, (left, top): (u32, u32)) -> Self {
+        Self {
+            scale_x: (size - 2 * left) as f32 / width as f32,
+            scale_y: (size - 2 * top) as f32 / height as f32,
+            pad_x: left as f32,
+            pad_y: top as f32,
+            original_width: width,
+            original_height: height,
+            model_width: size,
+            model_height: size,
+        }
+    }
+
+    /// Where the image lies in the model's input.
+    pub fn image_rect(&self) -> PixelRect {
+        let (left, top) = (self.pad_x as u32, self.pad_y as u32);
+        PixelRect { left, top, width: self.model_width - 2 * left, height: self.model_height - 2 * top }
+    }
+
+    /// The whole model input in original pixels, beyond the radiograph where it is padded.
+    pub fn model_extent(&self) -> BoxXyxy<Original> {
+        self.unclipped(&BoxXyxy::new(0.0, 0.0, self.model_width as f32, self.model_height as f32))
+    }
+
     /// The box in model pixels.
     pub fn model_from_original(&self, b: &BoxXyxy<Original>) -> BoxXyxy<Model> {
         BoxXyxy::new(
@@ -57,13 +112,16 @@ impl Letterbox {
 
     /// The box in original pixels, clipped to the radiograph.
     pub fn original_from_model(&self, b: &BoxXyxy<Model>) -> BoxXyxy<Original> {
+        self.unclipped(b).clip(self.original_width as f32, self.original_height as f32)
+    }
+
+    fn unclipped(&self, b: &BoxXyxy<Model>) -> BoxXyxy<Original> {
         BoxXyxy::new(
             (b.x_min - self.pad_x) / self.scale_x,
             (b.y_min - self.pad_y) / self.scale_y,
             (b.x_max - self.pad_x) / self.scale_x,
             (b.y_max - self.pad_y) / self.scale_y,
         )
-        .clip(self.original_width as f32, self.original_height as f32)
     }
 }
 

@@ -1,8 +1,8 @@
-//! The tables of the lake, version 1. `dataset` and `split` are Hive partition columns of every table: they
-//! stand in the folder names, not in the files.
+//! Rows of the lake's tables, version 1. `dataset` and `split` are Hive partition columns of every table: they are in the
+//! folder names, not in the files.
 //!
-//! Boxes are corners in original pixels, half-open. Strings that name a state (`source`, `origin`, `state`,
-//! `view`, `section`) are enumerated in the contracts.
+//! Boxes are corners in original pixels, half-open. Columns with enumerated values (`source`, `origin`, `state`, `view`,
+//! `section`) are listed in the contracts.
 
 use crate::table_row;
 
@@ -11,11 +11,11 @@ table_row! {
     ImageRow, table "images", key [image_id], {
         /// Unique in the dataset (the DICOM id of MIMIC-CXR, the image id of VinDr-CXR).
         image_id: String,
-        /// The visit.
+        /// Study of the image.
         study_id: String,
         /// The dataset's own pseudonymous patient id.
         subject_id: String,
-        /// `PA`, `AP`, `LATERAL` or `UNKNOWN`.
+        /// Projection: `PA`, `AP`, `LATERAL` or `UNKNOWN`.
         view: String,
         /// Relative to the dataset's root given at ingest.
         path: String,
@@ -25,51 +25,51 @@ table_row! {
         height: Option<i32>,
         /// Digest of the file's bytes; null when only labels were read.
         sha256: Option<String>,
-        /// Lesions on record from readers; null when no reader looked at the image.
+        /// Number of annotated lesions; null when no annotator read the image.
         n_boxes: Option<i32>,
     }
 }
 
 table_row! {
-    /// A box, from readers or from the detector.
+    /// A bounding box of a lesion, from annotators or from the detector.
     LesionRow, table "lesions", key [image_id, box_id], {
-        /// The radiograph.
+        /// Image of the box.
         image_id: String,
         /// Unique in the dataset.
         box_id: String,
-        /// VinDr-CXR label.
+        /// VinDr-CXR class.
         class_name: String,
-        /// Index in the 22 labels.
+        /// Index of the class in the 22 VinDr-CXR classes.
         class_id: i32,
-        /// Left, original pixels.
+        /// Left edge, original pixels.
         x_min: f32,
-        /// Top, original pixels.
+        /// Top edge, original pixels.
         y_min: f32,
-        /// Right, exclusive.
+        /// Right edge, exclusive, original pixels.
         x_max: f32,
-        /// Bottom, exclusive.
+        /// Bottom edge, exclusive, original pixels.
         y_max: f32,
-        /// Reader agreement or detector confidence, 0 to 1.
+        /// Annotator agreement or detector confidence, 0 to 1.
         score: f32,
-        /// `reader`, `fused` or `pseudo`.
+        /// `reader` (one annotator), `fused` (several annotators) or `pseudo` (a detector).
         source: String,
-        /// The reader, for `reader` boxes.
+        /// Id of the annotator, for `reader` boxes.
         reader_id: Option<String>,
-        /// Readers whose boxes were fused.
+        /// Number of annotators whose boxes were fused.
         n_readers: Option<i32>,
         /// Standard deviation of the left edge, original pixels, where the detector predicts it.
         std_x_min: Option<f32>,
-        /// Of the top edge.
+        /// Standard deviation of the top edge, original pixels.
         std_y_min: Option<f32>,
-        /// Of the right edge.
+        /// Standard deviation of the right edge, original pixels.
         std_x_max: Option<f32>,
-        /// Of the bottom edge.
+        /// Standard deviation of the bottom edge, original pixels.
         std_y_max: Option<f32>,
-        /// Pseudo-boxes of a semi-supervised run: highest IoU with a box of the same class that the student finds.
+        /// For `pseudo` boxes of a semi-supervised run: highest IoU with a detection of the student of the same class.
         student_iou: Option<f32>,
         /// Used for training and reporting.
         accepted: bool,
-        /// The score that `accepted` was decided at.
+        /// Score threshold of `accepted`.
         threshold: Option<f32>,
         /// Digest of the detector's weights, for `pseudo` boxes.
         model_sha256: Option<String>,
@@ -79,11 +79,11 @@ table_row! {
 table_row! {
     /// A section of a reference report.
     ReportRow, table "reports", key [study_id, section], {
-        /// The visit.
+        /// Study of the report.
         study_id: String,
         /// `findings`, `impression` or `both`.
         section: String,
-        /// As in the file.
+        /// Text as in the file.
         text: String,
         /// After text cleaning: lower case, sentences joined by ` . `.
         text_clean: String,
@@ -95,23 +95,23 @@ table_row! {
     GeneratedReportRow, table "generated_reports", key [report_id], {
         /// Unique in the dataset.
         report_id: String,
-        /// The radiograph it was written for.
+        /// Image that the report was generated for.
         image_id: String,
-        /// Its visit.
+        /// Study of the image.
         study_id: String,
-        /// The report.
+        /// Text of the report.
         text: String,
-        /// Sentences in `text`.
+        /// Number of sentences in `text`.
         n_sentences: i32,
-        /// Boxes given to the report model.
+        /// Number of boxes given to the report model.
         n_boxes: i32,
-        /// Mean log-probability of its words.
+        /// Mean log-probability of the words.
         mean_logprob: f32,
-        /// Speaks of an earlier examination.
+        /// Mentions an earlier examination.
         mentions_prior: bool,
-        /// A sentence names the side opposite to its boxes.
+        /// A sentence names the side opposite to that of its boxes.
         laterality_conflict: bool,
-        /// A person should look first at this one.
+        /// Flagged for review by a radiologist.
         needs_review: bool,
         /// Beam width (1 is greedy).
         beam_size: i32,
@@ -119,9 +119,9 @@ table_row! {
         max_words: i32,
         /// Digest of the report model's weights.
         model_sha256: String,
-        /// Boxes given to the report model that no sentence is linked to.
+        /// Number of boxes given to the report model that no sentence is linked to.
         box_without_sentence: Option<i32>,
-        /// Sentences that state a finding and are linked to no box.
+        /// Number of sentences that state a label or a lesion as present or possible and are linked to no box.
         sentence_without_box: Option<i32>,
     }
 }
@@ -129,7 +129,7 @@ table_row! {
 table_row! {
     /// A sentence of a generated report.
     ReportSentenceRow, table "report_sentences", key [report_id, sentence_id], {
-        /// The report.
+        /// Report of the sentence.
         report_id: String,
         /// Position in the report, from 0.
         sentence_id: i32,
@@ -137,9 +137,9 @@ table_row! {
         char_start: i32,
         /// One past the last character.
         char_end: i32,
-        /// The sentence.
+        /// Text of the sentence.
         text: String,
-        /// Sum of its words' log-probabilities.
+        /// Sum of the words' log-probabilities.
         logprob: f32,
     }
 }
@@ -147,11 +147,11 @@ table_row! {
 table_row! {
     /// A link from a sentence to a box.
     SentenceBoxRow, table "sentence_boxes", key [report_id, sentence_id, box_id], {
-        /// The report.
+        /// Report of the sentence.
         report_id: String,
-        /// The sentence.
+        /// Sentence of the link.
         sentence_id: i32,
-        /// The box.
+        /// Box of the link.
         box_id: String,
         /// Share of the sentence's attention on the box, 0 to 1.
         weight: f32,
@@ -159,13 +159,13 @@ table_row! {
 }
 
 table_row! {
-    /// One label of one report.
+    /// One CheXpert label of one report.
     FindingRow, table "findings", key [study_id, report_id, origin, label], {
-        /// The visit.
+        /// Study of the report.
         study_id: String,
-        /// The generated report; null for a reference.
+        /// Id of the generated report; null for a reference report.
         report_id: Option<String>,
-        /// `reference` or `generated`.
+        /// Whose text was labelled: `reference` or `generated`.
         origin: String,
         /// One of the 14 CheXpert labels.
         label: String,
@@ -175,23 +175,23 @@ table_row! {
 }
 
 table_row! {
-    /// One figure.
+    /// One metric of one evaluation.
     MetricRow, table "metrics", key [run_id, stage, metric, signature], {
-        /// The run that was evaluated.
+        /// Run that was evaluated.
         run_id: String,
         /// `detector`, `reports` or `links`.
         stage: String,
-        /// For instance `ap50` or `bleu4`.
+        /// Name of the metric, for instance `ap50` or `bleu4`.
         metric: String,
         /// How it was computed, in one line.
         signature: String,
-        /// The figure; NaN never occurs.
+        /// Value of the metric; never NaN.
         value: f64,
         /// Lower end of the 95 % bootstrap interval.
         ci_low: Option<f64>,
-        /// Upper end.
+        /// Upper end of the 95 % bootstrap interval.
         ci_high: Option<f64>,
-        /// Images, reports or links that it rests on.
+        /// Number of images, reports or links that were evaluated.
         n: i64,
     }
 }
@@ -199,25 +199,25 @@ table_row! {
 table_row! {
     /// One logged training step.
     TrainLogRow, table "train_log", key [run_id, phase, step], {
-        /// The training run.
+        /// Training run.
         run_id: String,
         /// `train`, `burn_in`, `mutual`, `validation`, or `validation_student` beside a teacher's `validation`.
         phase: String,
-        /// Optimizer steps done.
+        /// Number of optimizer steps done.
         step: i64,
         /// Learning rate of the first parameter group.
         lr: f64,
         /// Total loss, mean since the last logged step.
         loss: f64,
-        /// Detector: focal loss.
+        /// Detector: classification (focal) loss.
         loss_class: Option<f64>,
         /// Detector: GIoU loss.
         loss_box: Option<f64>,
-        /// Detector: centerness.
+        /// Detector: centerness loss.
         loss_centerness: Option<f64>,
         /// Detector: both losses of the region proposal network.
         loss_rpn: Option<f64>,
-        /// Semi-supervised phase: weighted loss on pseudo-boxes, part of `loss`.
+        /// Semi-supervised training: weighted loss on pseudo-labels, part of `loss`.
         loss_pseudo: Option<f64>,
         /// Report model and preview model: negative log-likelihood per word.
         loss_word: Option<f64>,
@@ -225,17 +225,17 @@ table_row! {
         loss_grounding: Option<f64>,
         /// Report model: weighted local alignment of lesion regions and sentences (LAB).
         loss_local: Option<f64>,
-        /// Report model: weighted global alignment of films and reports (GAB).
+        /// Report model: weighted global alignment of radiographs and reports (GAB).
         loss_global: Option<f64>,
-        /// Preview model: heat map and edges of boxes.
+        /// Preview model: loss of heat map and box edges.
         loss_cells: Option<f64>,
-        /// Semi-supervised phase: accepted pseudo-boxes per image.
+        /// Semi-supervised training: accepted pseudo-labels per image.
         pseudo_boxes_per_image: Option<f64>,
-        /// Semi-supervised phase: pseudo-boxes per unlabelled image over true boxes per labelled image.
+        /// Semi-supervised training: pseudo-labels per unlabelled image over annotated boxes per labelled image.
         pseudo_box_ratio: Option<f64>,
-        /// Semi-supervised phase: share of the configured weight that pseudo-losses have now.
+        /// Semi-supervised training: current share of the configured weight of losses on pseudo-labels.
         unlabelled_weight: Option<f64>,
-        /// Semi-supervised phase: what a guard rail noticed.
+        /// Semi-supervised training: warning of a guard, for instance a collapse of the pseudo-labels.
         alarm: Option<String>,
         /// Validation score that selects the checkpoint.
         score: Option<f64>,
@@ -274,23 +274,23 @@ impl TrainLogRow {
 }
 
 table_row! {
-    /// The time one stage took on one shard: measurements, outside the content digest.
+    /// Time that one stage spent on one shard: measurements, outside the content digest.
     TimingRow, table "timings", key [run_id, stage, shard], {
-        /// The run.
+        /// Run of the stage.
         run_id: String,
         /// For instance `annotate`.
         stage: String,
         /// `i/n`.
         shard: String,
-        /// Inputs.
+        /// Number of inputs.
         n: i64,
-        /// Reading files.
+        /// Time spent reading files.
         read_ms: f64,
-        /// Decoding and resizing.
+        /// Time spent decoding and resizing.
         decode_ms: f64,
-        /// In the model.
+        /// Time spent in the model.
         model_ms: f64,
-        /// Writing tables.
+        /// Time spent writing tables.
         write_ms: f64,
         /// Share of the time in which the accelerator waited; null on CPU.
         gpu_idle_share: Option<f64>,
@@ -300,15 +300,15 @@ table_row! {
 table_row! {
     /// An input that could not be used.
     FailureRow, table "failures", key [stage, path, image_id, code], {
-        /// Where it happened.
+        /// Stage that could not use the input.
         stage: String,
-        /// The file, relative to the input root; null for rows of a table.
+        /// File, relative to the input root; null for rows of a table.
         path: Option<String>,
-        /// The radiograph, where known.
+        /// Id of the image, where known.
         image_id: Option<String>,
-        /// A stable word, for instance `truncated`.
+        /// Stable error code, for instance `truncated`.
         code: String,
-        /// What to do about it; never report text.
+        /// Problem and remedy; never report text.
         message: String,
     }
 }
@@ -316,41 +316,41 @@ table_row! {
 table_row! {
     /// Phantom truth: a drawn lesion. Read by evaluation only.
     TruthLesionRow, table "truth_lesions", key [image_id, box_id], {
-        /// The radiograph.
+        /// Image of the box.
         image_id: String,
         /// Unique in the dataset.
         box_id: String,
-        /// VinDr-CXR label.
+        /// VinDr-CXR class.
         class_name: String,
-        /// Index in the 22 labels.
+        /// Index of the class in the 22 VinDr-CXR classes.
         class_id: i32,
-        /// Left, original pixels.
+        /// Left edge, original pixels.
         x_min: f32,
-        /// Top, original pixels.
+        /// Top edge, original pixels.
         y_min: f32,
-        /// Right, exclusive.
+        /// Right edge, exclusive, original pixels.
         x_max: f32,
-        /// Bottom, exclusive.
+        /// Bottom edge, exclusive, original pixels.
         y_max: f32,
-        /// `left`, `right` (the patient's) or `midline`.
+        /// Laterality: `left`, `right` (the patient's) or `midline`.
         side: String,
-        /// Drawn small: meant to be lost when the whole film is shrunk.
+        /// Drawn so small that downscaling of the whole image is meant to lose it.
         small: bool,
     }
 }
 
 table_row! {
-    /// Phantom truth: a sentence of a reference report and a box that it speaks of.
+    /// Phantom truth: a sentence of a reference report and a lesion that it describes.
     TruthLinkRow, table "truth_links", key [study_id, sentence_id, box_id], {
-        /// The visit.
+        /// Study of the report.
         study_id: String,
-        /// Position in the findings section, from 0.
+        /// Position of the sentence in the findings section, from 0.
         sentence_id: i32,
-        /// The drawn lesion.
+        /// Drawn lesion.
         box_id: String,
-        /// Its radiograph.
+        /// Image of the lesion.
         image_id: String,
-        /// Its VinDr-CXR label.
+        /// VinDr-CXR class of the lesion.
         class_id: i32,
     }
 }
@@ -358,7 +358,7 @@ table_row! {
 table_row! {
     /// Phantom truth: one CheXpert label of one study.
     TruthFindingRow, table "truth_findings", key [study_id, label], {
-        /// The visit.
+        /// Study of the labels.
         study_id: String,
         /// One of the 14 CheXpert labels.
         label: String,

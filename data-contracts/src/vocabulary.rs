@@ -1,7 +1,6 @@
-//! The words a report model knows and their ids.
+//! The vocabulary of a report model: words and their ids.
 //!
-//! Ids as in R2Gen: 0 is padding, start and end at once; the words follow from 1, sorted by code point,
-//! `<unk>` among them. In JSON a vocabulary is the sorted list of its words.
+//! Ids as in R2Gen: 0 is padding, start and end at once; words follow from 1, sorted by code point, `<unk>` among them. In JSON a vocabulary is the sorted list of its words.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -9,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::report_text::tokens;
 
-/// The word that stands for every word outside the vocabulary.
+/// Replaces every word outside the vocabulary.
 pub const UNKNOWN: &str = "<unk>";
 
 /// Padding, start and end of a text.
@@ -23,7 +22,7 @@ pub struct Vocabulary {
     ids: HashMap<String, i64>,
 }
 
-/// Why a list of words is no vocabulary.
+/// Why a list of words is not a vocabulary.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum VocabularyError {
     /// The list has no words.
@@ -126,8 +125,8 @@ impl Vocabulary {
         [BOUNDARY_ID].into_iter().chain(words).chain([BOUNDARY_ID]).take(max_tokens).collect()
     }
 
-    /// The words of the ids with one blank between two of them. A 0 at the front is skipped, the next one ends
-    /// the text; ids outside the vocabulary read `<unk>`.
+    /// The words of the ids, separated by single blanks. A 0 at the front is skipped, the next one ends the text; ids
+    /// outside the vocabulary become `<unk>`.
     pub fn decode(&self, ids: &[i64]) -> String {
         let ids = ids.strip_prefix(&[BOUNDARY_ID]).unwrap_or(ids);
         let words: Vec<&str> =
@@ -158,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn words_below_the_count_go_and_the_rest_is_sorted() {
+    fn rare_words_are_dropped_and_the_rest_is_sorted() {
         assert_eq!(small().words(), [".", "<unk>", "heart", "is", "the"]);
         assert_eq!(small().len(), 5);
         assert_eq!(small().unknown_id(), 2);
@@ -166,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn encoding_marks_both_ends_and_the_cut_takes_the_end_mark() {
+    fn encoding_marks_both_ends_and_truncation_drops_the_end_mark() {
         let v = small();
         assert_eq!(v.encode("the spleen is large .", 60), [0, 5, 2, 4, 2, 1, 0]);
         assert_eq!(v.encode("the heart is normal .", 4), [0, 5, 3, 4]);

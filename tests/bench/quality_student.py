@@ -146,7 +146,7 @@ def pointing(demo: Demo, bundle: Path) -> tuple[float, list[float], int]:
         for class_id, boxes in lesions.get(Path(analysis["file"]).stem, {}).items():
             heat = tensors[f"heat_{i}"][class_id]
             row, column = divmod(int(heat.argmax()), heat.shape[1])
-            left, top, right, bottom = analysis["frame"]
+            left, top, right, bottom = analysis["input_extent"]
             x = left + (column + 0.5) / heat.shape[1] * (right - left)
             y = top + (row + 0.5) / heat.shape[0] * (bottom - top)
             found.append(int(any(a <= x < c and b <= y < d for a, b, c, d in boxes)))

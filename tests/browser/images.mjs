@@ -1,8 +1,8 @@
-// Small files made here: pictures that are no film, and some that are.
+// Generated image files for the tests.
 
 import { crc32, deflateSync } from "node:zlib";
 
-/** A PNG of 8 bits a channel; `value(i)` gives the i-th byte of the pixels. */
+/** A PNG of 8 bits per channel; `value(i)` gives the i-th byte of the pixels. */
 export function png(width, height, channels, value) {
   const rows = Buffer.alloc(height * (width * channels + 1));
   for (let y = 0, at = 0, i = 0; y < height; y++) {
@@ -26,9 +26,9 @@ function part(kind, body) {
   return out;
 }
 
-/** A grey ramp that decodes like any film. */
-export const greyFilm = () => png(256, 256, 1, (i) => (i * 7) % 256);
+/** A grey ramp that decodes like a radiograph. */
+export const greyImage = () => png(256, 256, 1, (i) => (i * 7) % 256);
 /** Pixels whose channels differ. */
 export const colourPhoto = () => png(128, 128, 3, (i) => (i * 37) % 256);
 /** 40 megapixels. */
-export const hugeFilm = () => png(8000, 5000, 1, () => 90);
+export const hugeImage = () => png(8000, 5000, 1, () => 90);

@@ -1,4 +1,4 @@
-// What the browser tests stand on: phantoms and a student made by the real command, the built page, its server, Chromium.
+// Fixtures of the browser tests: phantoms and a preview bundle made by the command, the built page, its server, Chromium.
 
 import { execFileSync, spawn } from "node:child_process";
 import { copyFileSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
@@ -11,18 +11,18 @@ import { chromium } from "playwright-core";
 const ROOT = resolve(import.meta.dirname, "../..");
 const D2R = process.env.D2R ?? "d2r";
 
-/** Runs the command; what it printed. */
+/** Runs the command; returns its standard output. */
 export function d2r(folder, ...words) {
   return execFileSync(D2R, words, { cwd: folder, encoding: "utf8", stdio: ["ignore", "pipe", "inherit"], maxBuffer: 2 ** 28 });
 }
 
-/** A folder that is removed at the end. */
+/** A temporary folder and a function that removes it. */
 export function scratch() {
   const folder = mkdtempSync(join(tmpdir(), "d2r-browser-"));
   return { folder, remove: () => rmSync(folder, { recursive: true, force: true }) };
 }
 
-/** A tiny pipeline, its student and the student's bundle; the bundle's folder. PREVIEW names a finished bundle instead. */
+/** Runs a tiny pipeline and distils its preview model; returns the bundle's folder. PREVIEW names a finished bundle instead. */
 export function bundle(folder) {
   if (process.env.PREVIEW) return resolve(process.env.PREVIEW);
   const common = ["--preset", "tiny", "--quiet", "--json"];
@@ -34,26 +34,26 @@ export function bundle(folder) {
   return join(folder, "preview");
 }
 
-/** As many drawn films as asked for, in every layout's format, in one folder; their names. */
-export function films(folder, count) {
-  d2r(folder, "phantom", "--out", "films-drawn", "--preset", "tiny", "--seed", "77", "--quiet");
-  const drawn = readdirSync(join(folder, "films-drawn"), { recursive: true })
+/** Draws radiographs in every dataset layout's format and copies `count` of them to the folder `images`; returns their names. */
+export function drawImages(folder, count) {
+  d2r(folder, "phantom", "--out", "phantom", "--preset", "tiny", "--seed", "77", "--quiet");
+  const drawn = readdirSync(join(folder, "phantom"), { recursive: true })
     .filter((name) => /\.(dicom|dcm|jpg|png)$/.test(name))
     .sort();
   const chosen = Array.from({ length: Math.min(count, drawn.length) }, (_, i) => drawn[Math.floor((i * drawn.length) / count)]);
-  mkdirSync(join(folder, "films"));
-  for (const name of chosen) copyFileSync(join(folder, "films-drawn", name), join(folder, "films", name.replaceAll("/", "_")));
-  return readdirSync(join(folder, "films")).sort();
+  mkdirSync(join(folder, "images"));
+  for (const name of chosen) copyFileSync(join(folder, "phantom", name), join(folder, "images", name.replaceAll("/", "_")));
+  return readdirSync(join(folder, "images")).sort();
 }
 
-/** The page around a bundle; SITE names a built page's folder instead. */
+/** Builds the page around a bundle; SITE names a built page's folder instead. */
 export function site(folder, preview) {
   if (process.env.SITE) return resolve(process.env.SITE);
   execFileSync(join(ROOT, "scripts/viewer.sh"), [join(folder, "site"), preview], { stdio: ["ignore", "inherit", "inherit"] });
   return join(folder, "site");
 }
 
-/** Serves a folder with the project's own server; its address and a way to stop it. */
+/** Serves a folder with the project's own server; returns its address and a function that stops it. */
 export async function served(folder) {
   const server = spawn("python3", [join(ROOT, "scripts/serve.py"), folder, "0"], { stdio: ["ignore", "pipe", "inherit"] });
   const lines = createInterface({ input: server.stdout });
@@ -64,30 +64,30 @@ export async function served(folder) {
   return { url: /http:\S+/.exec(line)[0], stop: () => server.kill("SIGINT") };
 }
 
-/** Debian's Chromium, which asks nobody for anything. */
+/** Debian's Chromium without background requests. */
 export function browser() {
   const executablePath = process.env.CHROMIUM ?? "/usr/bin/chromium";
   const quiet = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
   return chromium.launch({ executablePath, args: quiet });
 }
 
-/** A page on which the viewer is ready, and what it asked for since. */
+/** A page on which the viewer is ready; `log` collects its requests and problems from then on. */
 export async function ready(context, url, { offline = true } = {}) {
   const page = await context.newPage();
-  const told = { requests: [], problems: [] };
-  page.on("pageerror", (error) => told.problems.push(String(error)));
-  page.on("console", (message) => message.type() === "error" && told.problems.push(message.text()));
+  const log = { requests: [], problems: [] };
+  page.on("pageerror", (error) => log.problems.push(String(error)));
+  page.on("console", (message) => message.type() === "error" && log.problems.push(message.text()));
   await page.addInitScript(() => {
     document.addEventListener("securitypolicyviolation", (e) => console.error(`policy: ${e.violatedDirective} ${e.blockedURI}`));
   });
   await page.goto(url);
   await page.waitForSelector("html[data-state=ready]", { timeout: 60_000 });
   if (offline) await page.waitForSelector("html[data-offline=yes]", { timeout: 30_000 });
-  for (const source of [page, context]) source.on("request", (r) => r.url().startsWith("http") && told.requests.push(r.url()));
-  return { page, told };
+  for (const source of [page, context]) source.on("request", (r) => r.url().startsWith("http") && log.requests.push(r.url()));
+  return { page, log };
 }
 
-/** Opens a film as a person does, and waits until its report is written or refused. */
+/** Opens a file with the file input and waits until it is analysed or refused; returns the status text. */
 export async function opened(page, files) {
   await page.evaluate(() => document.getElementById("status").replaceChildren("…"));
   await page.setInputFiles("#file", files);

@@ -1,15 +1,15 @@
-// The built page in Chromium, under its own policy: what it says, what it refuses, and that it asks nobody for anything.
+// The built page in Chromium under its content security policy: results, refusals, and absence of requests.
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 
-import { colourPhoto, greyFilm, hugeFilm } from "./images.mjs";
-import { browser, bundle, d2r, films, opened, ready, scratch, served, site } from "./stage.mjs";
+import { colourPhoto, greyImage, hugeImage } from "./images.mjs";
+import { browser, bundle, d2r, drawImages, opened, ready, scratch, served, site } from "./stage.mjs";
 
-const FILMS = 50;
-// DICOM files of other writers, in every encoding, and what pydicom makes of them.
+const IMAGES = 50;
+// DICOM files of other writers in every encoding, and their grey levels by pydicom.
 const GOLDEN = new URL("../../data-contracts/golden/dicom/", import.meta.url);
 
 describe("the viewer", { timeout: 3_600_000 }, () => {
@@ -18,7 +18,7 @@ describe("the viewer", { timeout: 3_600_000 }, () => {
   before(async () => {
     work = scratch();
     preview = bundle(work.folder);
-    names = films(work.folder, FILMS);
+    names = drawImages(work.folder, IMAGES);
     server = await served(site(work.folder, preview));
     chromium = await browser();
   });
@@ -31,39 +31,39 @@ describe("the viewer", { timeout: 3_600_000 }, () => {
 
   const context = (options = {}) => chromium.newContext({ serviceWorkers: "block", ...options });
 
-  test("runs on the kernels for WebAssembly, chosen by what the engine knows", async () => {
+  test("runs on the WebAssembly kernels that the engine supports", async () => {
     const { page } = await ready(await context(), server.url, { offline: false });
-    const told = await page.evaluate(async () => {
+    const loaded = await page.evaluate(async () => {
       const { createViewer } = await import("./pkg/viewer.js");
       const viewer = await createViewer({ modelUrl: "preview/" });
       const { module, kernels } = viewer;
       viewer.dispose();
       return { module, kernels };
     });
-    assert.equal(told.module, "relaxed");
-    assert.ok(told.kernels.includes("wasm_f32_8x8"), `${told.kernels}`);
-    assert.deepEqual(told.kernels.filter((k) => !k.startsWith("wasm_f32")), []);
+    assert.equal(loaded.module, "relaxed");
+    assert.ok(loaded.kernels.includes("wasm_f32_8x8"), `${loaded.kernels}`);
+    assert.deepEqual(loaded.kernels.filter((k) => !k.startsWith("wasm_f32")), []);
     await page.context().close();
   });
 
-  test("says of 50 films what the command says of them, word for word and box for box", async () => {
-    assert.equal(names.length, FILMS);
-    d2r(work.folder, "inspect", "preview", "--bundle", preview, "--images", "films", "--out", "said.safetensors", "--analyses", "said.json", "--quiet");
-    const said = JSON.parse(readFileSync(join(work.folder, "said.json"), "utf8"));
+  test("gives the results of the command on 50 images: the same words and boxes", async () => {
+    assert.equal(names.length, IMAGES);
+    d2r(work.folder, "inspect", "preview", "--bundle", preview, "--images", "images", "--out", "outputs.safetensors", "--analyses", "analyses.json", "--quiet");
+    const analyses = JSON.parse(readFileSync(join(work.folder, "analyses.json"), "utf8"));
     const { page } = await ready(await context(), server.url, { offline: false });
     for (const module of ["relaxed", "simd"]) {
       for (const name of names) {
-        const bytes = readFileSync(join(work.folder, "films", name)).toString("base64");
-        const here = await page.evaluate(analysed, { bytes, module });
-        const there = said.find((film) => film.file === name);
-        assert.ok(there, `${name} is not in what the command says`);
-        assert.equal(here.report, there.report, name);
-        near(here.log_probs, there.log_probs, 1e-3, `${name}: log-probabilities`);
-        near(here.labels.map((l) => l[1]), there.labels.map((l) => l[1]), 1e-3, `${name}: labels`);
-        assert.deepEqual(here.findings.map((f) => f.class_name), there.findings.map((f) => f.class_name), name);
-        near(here.findings.flatMap((f) => f.region), there.findings.flatMap((f) => f.region), 0.05, `${name}: boxes`);
-        near(here.findings.map((f) => f.score), there.findings.map((f) => f.score), 1e-3, `${name}: scores`);
-        assert.deepEqual(here.sentences.map((s) => s.links.map((l) => l[0])), there.sentences.map((s) => s.links.map((l) => l[0])), name);
+        const bytes = readFileSync(join(work.folder, "images", name)).toString("base64");
+        const ours = await page.evaluate(analysed, { bytes, module });
+        const theirs = analyses.find((analysis) => analysis.file === name);
+        assert.ok(theirs, `${name} is missing in the command's analyses`);
+        assert.equal(ours.report, theirs.report, name);
+        near(ours.log_probs, theirs.log_probs, 1e-3, `${name}: log-probabilities`);
+        near(ours.labels.map((l) => l[1]), theirs.labels.map((l) => l[1]), 1e-3, `${name}: labels`);
+        assert.deepEqual(ours.detections.map((f) => f.class_name), theirs.detections.map((f) => f.class_name), name);
+        near(ours.detections.flatMap((f) => f.region), theirs.detections.flatMap((f) => f.region), 0.05, `${name}: boxes`);
+        near(ours.detections.map((f) => f.score), theirs.detections.map((f) => f.score), 1e-3, `${name}: scores`);
+        assert.deepEqual(ours.sentences.map((s) => s.links.map((l) => l[0])), theirs.sentences.map((s) => s.links.map((l) => l[0])), name);
       }
     }
     await page.context().close();
@@ -89,52 +89,52 @@ describe("the viewer", { timeout: 3_600_000 }, () => {
     await page.context().close();
   });
 
-  test("asks for nothing once it has loaded, and breaks no rule of its policy", async () => {
-    const { page, told } = await ready(await chromium.newContext(), server.url);
+  test("makes no request once it has loaded, and violates no rule of its policy", async () => {
+    const { page, log } = await ready(await chromium.newContext(), server.url);
     await page.click("#gallery button >> nth=0");
     await page.waitForFunction(() => document.getElementById("status").textContent.includes("is ready"));
-    assert.match(await opened(page, join(work.folder, "films", names[0])), /is ready/);
+    assert.match(await opened(page, join(work.folder, "images", names[0])), /is ready/);
     await page.selectOption("#overlay", "heat");
     await page.click("#copy");
-    assert.deepEqual(told, { requests: [], problems: [] });
+    assert.deepEqual(log, { requests: [], problems: [] });
     await page.context().close();
   });
 
   test("works without a network after the first visit", async () => {
-    const away = await chromium.newContext();
-    const { page } = await ready(away, server.url);
-    await away.setOffline(true);
+    const browserContext = await chromium.newContext();
+    const { page } = await ready(browserContext, server.url);
+    await browserContext.setOffline(true);
     await page.reload();
     await page.waitForSelector("html[data-state=ready]", { timeout: 60_000 });
-    assert.match(await opened(page, join(work.folder, "films", names[1])), /is ready/);
-    await away.close();
+    assert.match(await opened(page, join(work.folder, "images", names[1])), /is ready/);
+    await browserContext.close();
   });
 
   const bad = [
     ["notes.txt", () => Buffer.from("Findings: none."), /not a PNG, JPEG or DICOM file/],
-    ["huge.png", hugeFilm, /8000 x 5000 pixels are too many/],
+    ["huge.png", hugeImage, /8000 x 5000 pixels are too many/],
     ["holiday.png", colourPhoto, /a colour photograph/],
-    ["torn.png", () => greyFilm().subarray(0, 300), /ends early|damaged/],
+    ["torn.png", () => greyImage().subarray(0, 300), /ends early|damaged/],
     ["empty.jpg", () => Buffer.alloc(0), /empty/],
   ];
-  test("says clearly what it cannot read, and reads the next film", async () => {
-    const { page, told } = await ready(await context(), server.url, { offline: false });
+  test("reports files that it cannot read, and reads the next one", async () => {
+    const { page, log } = await ready(await context(), server.url, { offline: false });
     for (const [name, bytes, words] of bad) {
       assert.match(await opened(page, { name, mimeType: "application/octet-stream", buffer: bytes() }), /could not be read/, name);
       assert.match(await page.textContent("#problem"), words, name);
     }
-    assert.match(await opened(page, { name: "ramp.png", mimeType: "image/png", buffer: greyFilm() }), /is ready/);
+    assert.match(await opened(page, { name: "ramp.png", mimeType: "image/png", buffer: greyImage() }), /is ready/);
     assert.equal(await page.isVisible("#problem"), false);
-    assert.deepEqual(told, { requests: [], problems: [] });
+    assert.deepEqual(log, { requests: [], problems: [] });
     await page.context().close();
   });
 
-  test("asks before it reads a DICOM film that was not de-identified", async () => {
-    const marked = readFileSync(join(work.folder, "films", names.find((n) => /dicom$/.test(n))));
+  test("asks before it reads a DICOM file that was not de-identified", async () => {
+    const marked = readFileSync(join(work.folder, "images", names.find((n) => /dicom$/.test(n))));
     const { page } = await ready(await context(), server.url, { offline: false });
     assert.match(await opened(page, { name: "marked.dcm", mimeType: "application/dicom", buffer: marked }), /is ready/);
-    assert.match(await page.textContent("#film-facts"), /DICOM/);
-    // (0012,0062) PatientIdentityRemoved of two letters more: NO.
+    assert.match(await page.textContent("#radiograph-facts"), /DICOM/);
+    // (0012,0062) PatientIdentityRemoved: NO instead of YES.
     const unmarked = Buffer.from(marked);
     const at = unmarked.indexOf(Buffer.from([0x12, 0x00, 0x62, 0x00]));
     assert.ok(at > 0, "the phantom says that it was de-identified");
@@ -146,7 +146,7 @@ describe("the viewer", { timeout: 3_600_000 }, () => {
     await page.context().close();
   });
 
-  test("refuses a bundle whose files are not those of its card", async () => {
+  test("refuses a bundle whose files differ from its card", async () => {
     for (const [file, spoil] of [
       ["encoder.onnx", (bytes) => bytes.fill(7, 1000, 1010)],
       ["step.onnx", (bytes) => bytes.subarray(0, bytes.length / 2)],
@@ -168,47 +168,47 @@ describe("the viewer", { timeout: 3_600_000 }, () => {
     }
   });
 
-  test("stops when told to, while loading and while writing", async () => {
+  test("stops on abort, while loading and while generating", async () => {
     const { page } = await ready(await context(), server.url, { offline: false });
-    const heard = await page.evaluate(async () => {
+    const outcome = await page.evaluate(async () => {
       const { createViewer } = await import("./pkg/viewer.js");
       const early = new AbortController();
       const loading = createViewer({ modelUrl: "preview/", signal: early.signal, onProgress: () => early.abort() });
       const first = await loading.then(() => "loaded", (e) => e.name);
       const viewer = await createViewer({ modelUrl: "preview/" });
-      const picture = await viewer.samplePicture(0);
-      // A tiny student may have written all before the page hears of its first word: again, until it is stopped in time.
+      const image = await viewer.sampleImage(0);
+      // A tiny model may finish before the page receives its first word: repeated until it is stopped in time.
       let [second, words] = ["", 0];
       for (let i = 0; i < 50 && second !== "AbortError"; i++) {
         const late = new AbortController();
         words = 0;
-        const writing = viewer.analyze(picture, { signal: late.signal, onWord: () => ++words === 1 && late.abort() });
+        const writing = viewer.analyze(image, { signal: late.signal, onWord: () => ++words === 1 && late.abort() });
         second = await writing.then(() => "written", (e) => e.name);
       }
-      const again = await viewer.analyze(picture);
+      const again = await viewer.analyze(image);
       viewer.dispose();
-      const third = await viewer.analyze(picture).then(() => "read", (e) => e.code);
+      const third = await viewer.analyze(image).then(() => "read", (e) => e.code);
       return { first, second, third, words, again: again.report.length };
     });
-    assert.deepEqual({ ...heard, words: 0, again: 0 }, { first: "AbortError", second: "AbortError", third: "disposed", words: 0, again: 0 });
-    assert.ok(heard.again > 0 && heard.words >= 1, `${heard.words} words were heard`);
+    assert.deepEqual({ ...outcome, words: 0, again: 0 }, { first: "AbortError", second: "AbortError", third: "disposed", words: 0, again: 0 });
+    assert.ok(outcome.again > 0 && outcome.words >= 1, `${outcome.words} words were received`);
     await page.context().close();
   });
 
-  test("lights a sentence's boxes, and a box's sentences", async () => {
-    // A student of seconds links nothing: the worker's answers are written here, the page is the real one.
-    const away = await context();
+  test("highlights a sentence's boxes, and a box's sentences", async () => {
+    // A model trained for seconds links nothing: a mock worker answers, the page is the real one.
+    const browserContext = await context();
     const headers = { "cross-origin-embedder-policy": "require-corp" };
-    await away.route("**/pkg/worker.js", (route) => route.fulfill({ contentType: "text/javascript", headers, body: `(${answering})()` }));
-    const { page } = await ready(away, server.url, { offline: false });
-    await opened(page, { name: "ramp.png", mimeType: "image/png", buffer: greyFilm() });
-    const lit = (selector) => page.locator(selector).evaluateAll((all) => all.map((e) => e.classList.contains("lit")));
+    await browserContext.route("**/pkg/worker.js", (route) => route.fulfill({ contentType: "text/javascript", headers, body: `(${mockWorker})()` }));
+    const { page } = await ready(browserContext, server.url, { offline: false });
+    await opened(page, { name: "ramp.png", mimeType: "image/png", buffer: greyImage() });
+    const highlighted = (selector) => page.locator(selector).evaluateAll((all) => all.map((e) => e.classList.contains("highlighted")));
     await page.hover(".sentence >> nth=1");
-    assert.deepEqual([await lit("#boxes .box"), await lit(".finding")], [[true, false], [true, false]]);
+    assert.deepEqual([await highlighted("#boxes .box"), await highlighted(".detection")], [[true, false], [true, false]]);
     await page.locator("#boxes .box").nth(1).focus();
-    assert.deepEqual([await lit(".sentence"), await lit("#boxes .box")], [[true, false], [false, true]]);
+    assert.deepEqual([await highlighted(".sentence"), await highlighted("#boxes .box")], [[true, false], [false, true]]);
     assert.match(await page.locator("#boxes .box").nth(1).getAttribute("aria-label"), /^Nodule\/Mass, score 0\.40$/);
-    await away.close();
+    await browserContext.close();
   });
 
   test("can be used by keyboard and screen reader", async () => {
@@ -217,9 +217,9 @@ describe("the viewer", { timeout: 3_600_000 }, () => {
     await page.keyboard.press("Enter");
     await page.waitForFunction(() => document.getElementById("status").textContent.includes("is ready"));
     await page.focus("#stage");
-    const before = await page.getAttribute("#film", "style");
+    const before = await page.getAttribute("#sheet", "style");
     await page.keyboard.press("+");
-    assert.notEqual(await page.getAttribute("#film", "style"), before);
+    assert.notEqual(await page.getAttribute("#sheet", "style"), before);
     for (const scheme of ["light", "dark"]) {
       await page.emulateMedia({ colorScheme: scheme });
       await page.evaluate(readFileSync(new URL("./node_modules/axe-core/axe.min.js", import.meta.url), "utf8"));
@@ -242,7 +242,7 @@ describe("the viewer", { timeout: 3_600_000 }, () => {
   }
 });
 
-/** In the page: a film's analysis by the module of that name. */
+/** In the page: the analysis of an image by the module of that name. */
 async function analysed({ bytes, module }) {
   globalThis.direct ??= {};
   const load = async () => {
@@ -254,46 +254,46 @@ async function analysed({ bytes, module }) {
     return viewer;
   };
   const viewer = (globalThis.direct[module] ??= await load());
-  const film = Uint8Array.from(atob(bytes), (c) => c.charCodeAt(0));
-  const problem = JSON.parse(viewer.open(film, false)).error ?? JSON.parse(viewer.see()).error;
+  const file = Uint8Array.from(atob(bytes), (c) => c.charCodeAt(0));
+  const problem = JSON.parse(viewer.open(file, false)).error ?? JSON.parse(viewer.detect()).error;
   if (problem) throw new Error(`${problem.code}: ${problem.message}`);
   while (!JSON.parse(viewer.advance()).done);
   return JSON.parse(viewer.finish());
 }
 
-/** In the page: the grey levels of a DICOM file, or the code of what is wrong with it. */
+/** In the page: the grey levels of a DICOM file, or its error code. */
 async function decoded({ bytes, module }) {
   const glue = await import(`./pkg/${module}/d2r_viewer.js`);
   await glue.default({ module_or_path: fetch(`./pkg/${module}/d2r_viewer_bg.wasm`) });
   const viewer = new glue.Viewer();
-  const film = Uint8Array.from(atob(bytes), (c) => c.charCodeAt(0));
-  const problem = JSON.parse(viewer.open(film, true)).error?.code;
+  const file = Uint8Array.from(atob(bytes), (c) => c.charCodeAt(0));
+  const problem = JSON.parse(viewer.open(file, true)).error?.code;
   return { problem, pixels: [...viewer.pixels()] };
 }
 
-/** In place of the worker: one film, two findings, two sentences. */
-function answering() {
-  const finding = (class_name, score, region) => ({ class_id: 0, class_name, score, region });
-  const seen = {
+/** Replaces the worker: one image, two detections, two sentences. */
+function mockWorker() {
+  const detection = (class_name, score, region) => ({ class_id: 0, class_name, score, region });
+  const image = {
     width: 64,
     height: 64,
-    findings: [finding("Cardiomegaly", 0.9, [10, 30, 50, 60]), finding("Nodule/Mass", 0.4, [40, 5, 50, 15])],
+    detections: [detection("Cardiomegaly", 0.9, [10, 30, 50, 60]), detection("Nodule/Mass", 0.4, [40, 5, 50, 15])],
     labels: [["Cardiomegaly", 0.9]],
     heat: [0, 1, 0, 0],
-    frame: [0, 0, 64, 64],
+    input_extent: [0, 0, 64, 64],
   };
-  const sentence = (text, links) => ({ text, links, log_prob: -1, look: [0.25, 0.25, 0.25, 0.25] });
+  const sentence = (text, links) => ({ text, links, log_prob: -1, attention: [0.25, 0.25, 0.25, 0.25] });
   const sentences = [sentence("a nodule in the left upper lobe .", [[1, 1]]), sentence("the heart is enlarged .", [[0, 1]])];
   const timings = { decode_ms: 1, encoder_ms: 1, words_ms: 1, words: 12, total_ms: 3 };
   const report = sentences.map((s) => s.text).join(" ");
   self.onmessage = ({ data: { id, verb } }) => {
-    const film = { kind: "png", width: 64, height: 64, view: null, pixels: new Uint8Array(64 * 64) };
+    const decoded = { kind: "png", width: 64, height: 64, projection: null, pixels: new Uint8Array(64 * 64) };
     if (verb === "analyze") {
-      self.postMessage({ id, event: "film", value: film });
-      self.postMessage({ id, event: "seen", value: seen });
+      self.postMessage({ id, event: "image", value: decoded });
+      self.postMessage({ id, event: "detections", value: image });
     }
     const loaded = { card: { run_id: "r", code_version: "0" }, samples: [], kernels: [], module: "simd", timings: {} };
-    self.postMessage({ id, result: verb === "load" ? loaded : { ...seen, sentences, report, timings, ended: true, log_probs: [], notice: "" } });
+    self.postMessage({ id, result: verb === "load" ? loaded : { ...image, sentences, report, timings, ended: true, log_probs: [], notice: "" } });
   };
 }
 

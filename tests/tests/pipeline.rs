@@ -160,7 +160,9 @@ fn a_student_becomes_a_bundle_that_the_viewer_reads() {
             })
             .unwrap();
         assert!(
-            !sample.reference.is_empty() && analysis.seen.width > 0 && analysis.notice.contains("not a medical device")
+            !sample.reference.is_empty()
+                && analysis.image.width > 0
+                && analysis.notice.contains("not a medical device")
         );
         let words: Vec<&str> = analysis.report.split(' ').filter(|w| !w.is_empty()).collect();
         assert_eq!(words.len(), analysis.log_probs.len());

@@ -1,9 +1,9 @@
 /** D2R's browser preview. Research software, not a medical device. Not for diagnosis. */
 
 /**
- * Of films: `empty_file`, `not_an_image`, `truncated`, `corrupt`, `too_small`, `too_large`, `colour_photograph`,
- * `no_pixel_data`, `not_deidentified`, `unsupported`. Of bundles: `bundle`, `digest`. Of the page: `network`, `crashed`
- * (the next call starts anew), `disposed`, `usage`, `model`, `internal`. An abort rejects with the signal's reason.
+ * Image files: `empty_file`, `not_an_image`, `truncated`, `corrupt`, `too_small`, `too_large`, `colour_photograph`,
+ * `no_pixel_data`, `not_deidentified`, `unsupported`. Bundles: `bundle`, `digest`. The viewer: `network`, `crashed` (the next
+ * call starts a new worker), `disposed`, `usage`, `no_image`, `model`, `internal`. An abort rejects with the signal's reason.
  */
 export type ErrorCode = string;
 
@@ -11,7 +11,7 @@ export class ViewerError extends Error {
   readonly code: ErrorCode;
 }
 
-/** Bytes of the module and of the bundle, uncompressed. */
+/** Uncompressed bytes of the module and of the bundle. */
 export interface Progress {
   loaded: number;
   total: number;
@@ -24,19 +24,20 @@ export interface CreateOptions {
   signal?: AbortSignal;
 }
 
-/** A decoded film: grey levels row by row, bright is dense. */
-export interface Film {
+/** A decoded radiograph: grey levels row by row, bright is dense. */
+export interface DecodedImage {
   kind: "png" | "jpeg" | "dicom";
   width: number;
   height: number;
-  view: "PA" | "AP" | "LATERAL" | null;
+  projection: "PA" | "AP" | "LATERAL" | null;
   pixels: Uint8Array;
 }
 
-/** `x_min, y_min, x_max, y_max` in the film's own pixels, half-open. */
+/** `x_min, y_min, x_max, y_max` in original pixels, half-open. */
 export type Box = [number, number, number, number];
 
-export interface Finding {
+/** A bounding box with VinDr-CXR class and score. */
+export interface Detection {
   class_id: number;
   class_name: string;
   /** 0 to 1. */
@@ -44,27 +45,28 @@ export interface Finding {
   region: Box;
 }
 
-export interface Seen {
+/** Results of the encoder. */
+export interface ImageAnalysis {
   width: number;
   height: number;
-  /** The surest first. */
-  findings: Finding[];
+  /** By descending score. */
+  detections: Detection[];
   /** CheXpert label and score, 0 to 1. */
   labels: [string, number][];
-  /** The highest class score of each cell of a square grid over `frame`, row by row. */
+  /** The highest class score of each cell of a square grid over `input_extent`, row by row. */
   heat: number[];
-  /** The model's square in the film's pixels; beyond the film where it was padded. */
-  frame: Box;
+  /** The square model input in original pixels; beyond the radiograph where it is padded. */
+  input_extent: Box;
 }
 
 export interface Sentence {
   text: string;
-  /** Sum of its words' log-probabilities. */
+  /** Sum of the words' log-probabilities. */
   log_prob: number;
-  /** Index of a finding, and its share of the sentence's attention among the boxes that the sentence names. */
+  /** Index of a detection, and its share of the sentence's attention among the detections that the sentence names. */
   links: [number, number][];
-  /** Mean attention on a square grid over `frame`, row by row; sums to 1. */
-  look: number[];
+  /** Mean cross-attention of the words on a square grid over `input_extent`, row by row; sums to 1. */
+  attention: number[];
 }
 
 /** Milliseconds. */
@@ -76,31 +78,33 @@ export interface Timings {
   total_ms: number;
 }
 
-export interface Analysis extends Seen {
+export interface Analysis extends ImageAnalysis {
   report: string;
-  /** The model ended the report itself. */
+  /** The model wrote the end of the report. */
   ended: boolean;
   log_probs: number[];
   sentences: Sentence[];
-  links: { sentence: number; finding: number; weight: number }[];
+  links: { sentence: number; detection: number; weight: number }[];
   timings: Timings;
   notice: string;
 }
 
 export interface AnalyzeOptions {
-  onFilm?: (film: Film) => void;
-  onSeen?: (seen: Seen) => void;
-  onWord?: (written: { text: string; words: number; done: boolean }) => void;
+  onImage?: (image: DecodedImage) => void;
+  onDetections?: (image: ImageAnalysis) => void;
+  onWord?: (progress: { text: string; words: number; done: boolean }) => void;
   signal?: AbortSignal;
   /** Accept DICOM files that do not say that they were de-identified; nothing leaves the machine either way. */
   allowPhi?: boolean;
 }
 
-/** A sample study of the bundle; `boxes` is JSON: `{class_name, score, region}`, in units of the film's width. */
+/** A sample study of the bundle; `boxes` is JSON: a list of `{class_name, score, region}`, coordinates over the image's width. */
 export interface Sample {
   study_id: string;
+  /** The reference report. */
   reference: string;
-  teacher: string;
+  /** The report of the model that the preview model was distilled from. */
+  report_model: string;
   boxes: string;
 }
 
@@ -108,13 +112,14 @@ export interface Viewer {
   /** The bundle's card. */
   readonly card: Record<string, unknown>;
   readonly samples: Sample[];
-  /** Which module runs. */
+  /** Which of the two modules runs. */
   readonly module: "simd" | "relaxed";
-  /** Names of the matrix kernels that the graphs run on. */
+  /** Names of the graphs' matrix multiplication kernels. */
   readonly kernels: string[];
   readonly loadTimings: { fetch_and_compile_ms: number; prepare_ms: number };
   analyze(source: Blob | ArrayBuffer | ArrayBufferView, options?: AnalyzeOptions): Promise<Analysis>;
-  samplePicture(place: number): Promise<Uint8Array>;
+  /** The image file of a sample study. */
+  sampleImage(index: number): Promise<Uint8Array>;
   dispose(): void;
 }
 

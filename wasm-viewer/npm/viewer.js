@@ -1,7 +1,7 @@
-// The viewer as a library: a worker that runs the student, behind promises. No request leaves the page's own origin, and
-// none is made after `createViewer` has resolved. Research software, not a medical device.
+// The viewer as a library: a worker that runs the preview model, behind promises. No request leaves the page's own origin,
+// and none is made after `createViewer` has resolved. Research software, not a medical device.
 
-/** What went wrong, with a stable code: see `ErrorCode` in viewer.d.ts. */
+/** An error with a stable code: see `ErrorCode` in viewer.d.ts. */
 export class ViewerError extends Error {
   constructor(code, message) {
     super(message);
@@ -35,7 +35,7 @@ class Viewer {
     this.#modelUrl = modelUrl;
   }
 
-  /** Loads what is not loaded; `createViewer` calls it. */
+  /** Starts the worker unless it runs; `createViewer` calls it. */
   start(onProgress, signal) {
     if (this.#disposed) return Promise.reject(this.#disposed);
     this.#ready ??= this.#open(onProgress, signal).catch((error) => {
@@ -47,11 +47,11 @@ class Viewer {
 
   async #open(onProgress, signal) {
     this.#worker = new Worker(new URL("./worker.js", import.meta.url), { type: "module" });
-    this.#worker.onmessage = ({ data }) => this.#hear(data);
+    this.#worker.onmessage = ({ data }) => this.#receive(data);
     this.#worker.onerror = (event) => this.#stop(new ViewerError("crashed", event.message || "the worker could not start"));
     const events = { progress: (p) => onProgress?.(p) };
-    // A module that is being compiled hears nothing: an abort ends the worker.
-    const loaded = await this.#call("load", { modelUrl: this.#modelUrl }, { signal, events, deaf: true });
+    // The worker receives no message while it compiles: an abort terminates it.
+    const loaded = await this.#call("load", { modelUrl: this.#modelUrl }, { signal, events, terminate: true });
     this.card = loaded.card;
     this.samples = loaded.samples;
     this.module = loaded.module;
@@ -60,39 +60,39 @@ class Viewer {
   }
 
   /**
-   * Analyses the bytes of a PNG, JPEG or DICOM file. Events come as they happen: the decoded film, what was seen,
-   * each word. An abort is heard between two words.
+   * Analyses the bytes of a PNG, JPEG or DICOM file. The callbacks receive the decoded image, the detections and each word
+   * as they are computed. An abort takes effect between two words.
    */
-  async analyze(source, { onFilm, onSeen, onWord, signal, allowPhi = false } = {}) {
+  async analyze(source, { onImage, onDetections, onWord, signal, allowPhi = false } = {}) {
     signal?.throwIfAborted();
     await this.start();
     const bytes = await bytesOf(source);
-    const events = { film: onFilm, seen: onSeen, word: onWord };
+    const events = { image: onImage, detections: onDetections, word: onWord };
     const analysis = await this.#call("analyze", { bytes, allowPhi }, { signal, events, transfer: [bytes.buffer] });
     const links = analysis.sentences.flatMap(({ links }, sentence) =>
-      links.map(([finding, weight]) => ({ sentence, finding, weight })),
+      links.map(([detection, weight]) => ({ sentence, detection, weight })),
     );
     return { ...analysis, links };
   }
 
-  /** The picture's bytes of a sample study. */
-  async samplePicture(place) {
+  /** Bytes of a sample study's image file. */
+  async sampleImage(index) {
     await this.start();
-    return this.#call("picture", { place });
+    return this.#call("sampleImage", { index });
   }
 
-  /** Ends the worker and forgets every film. */
+  /** Terminates the worker. */
   dispose() {
     this.#disposed = new ViewerError("disposed", "the viewer was disposed of");
     this.#stop(this.#disposed);
   }
 
-  #call(verb, body, { signal, events = {}, transfer = [], deaf = false } = {}) {
+  #call(verb, body, { signal, events = {}, transfer = [], terminate = false } = {}) {
     if (signal?.aborted) return Promise.reject(signal.reason);
     const id = this.#next++;
     return new Promise((resolve, reject) => {
       const abort = () => {
-        if (deaf) this.#stop(signal.reason);
+        if (terminate) this.#stop(signal.reason);
         else this.#worker?.postMessage({ id, verb: "abort" });
       };
       const done = (settle) => (value) => {
@@ -105,7 +105,7 @@ class Viewer {
     });
   }
 
-  #hear({ id, event, result, error, value }) {
+  #receive({ id, event, result, error, value }) {
     const call = this.#calls.get(id);
     if (!call) return;
     if (event) {
@@ -117,7 +117,7 @@ class Viewer {
     if (error.code === "aborted") return call.reject(call.signal?.reason ?? new DOMException("aborted", "AbortError"));
     const failure = new ViewerError(error.code, error.message);
     call.reject(failure);
-    // What is left of a module that crashed is not to be trusted; the next call starts another.
+    // The memory of a crashed module may be inconsistent; the next call starts a new worker.
     if (error.code === "crashed") this.#stop(failure);
   }
 

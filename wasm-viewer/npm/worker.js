@@ -1,9 +1,9 @@
-// The worker: chooses the module, loads the bundle, and analyses films one after the other. Everything that the student
-// says comes from WebAssembly; here it is only passed on.
+// The worker: chooses the module, loads the bundle, and analyses images one after the other. All results come from
+// WebAssembly.
 
 import { MODULES } from "./modules.js";
 
-// The smallest module with a relaxed-SIMD instruction: engines without it say no.
+// A minimal module with a relaxed-SIMD instruction; engines without relaxed SIMD reject it.
 const RELAXED_PROBE = new Uint8Array([
   0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 15, 1, 13, 0, 65, 1, 253, 15, 65, 2, 253, 15, 253, 128, 2, 11,
 ]);
@@ -11,7 +11,7 @@ const RELAXED_PROBE = new Uint8Array([
 const aborted = new Set();
 let viewer = null;
 let memory = null;
-// One thing at a time: an analysis yields between two words, and another must not begin there.
+// Calls run one after the other: an analysis yields between two words, and another must not begin there.
 let queue = Promise.resolve();
 
 self.onmessage = ({ data }) => {
@@ -23,9 +23,9 @@ self.onmessage = ({ data }) => {
 };
 
 async function answer({ id, verb, ...body }) {
-  const tell = (event, value, transfer = []) => self.postMessage({ id, event, value }, transfer);
+  const emit = (event, value, transfer = []) => self.postMessage({ id, event, value }, transfer);
   try {
-    const { result, transfer } = await VERBS[verb](body, tell, () => aborted.has(id));
+    const { result, transfer } = await VERBS[verb](body, emit, () => aborted.has(id));
     self.postMessage({ id, result }, transfer ?? []);
   } catch (error) {
     self.postMessage({ id, error: described(error) });
@@ -35,34 +35,34 @@ async function answer({ id, verb, ...body }) {
 }
 
 function described(error) {
-  if (error instanceof Refusal) return { code: error.code, message: error.message };
+  if (error instanceof CodedError) return { code: error.code, message: error.message };
   if (error instanceof WebAssembly.RuntimeError || error instanceof RangeError) {
     const full = memory && memory.buffer.byteLength > 2 ** 31 ? "; the page ran out of memory" : "";
-    return { code: "crashed", message: `this file stopped the viewer, which starts anew${full}` };
+    return { code: "crashed", message: `this file crashed the viewer, which restarts${full}` };
   }
   return { code: "internal", message: String(error?.message ?? error) };
 }
 
-class Refusal extends Error {
+class CodedError extends Error {
   constructor(code, message) {
     super(message);
     this.code = code;
   }
 }
 
-/** What a method of the module answered. */
-function read(json) {
+/** The result of a method of the module; throws its error. */
+function parsed(json) {
   const value = JSON.parse(json);
-  if (value?.error) throw new Refusal(value.error.code, value.error.message);
+  if (value?.error) throw new CodedError(value.error.code, value.error.message);
   return value;
 }
 
-const VERBS = { load, analyze, picture };
+const VERBS = { load, analyze, sampleImage };
 
-async function load({ modelUrl }, tell) {
+async function load({ modelUrl }, emit) {
   const start = performance.now();
   const name = WebAssembly.validate(RELAXED_PROBE) ? "relaxed" : "simd";
-  const progress = counter(tell);
+  const progress = counter(emit);
   const [glue, card] = await Promise.all([import(`./${name}/d2r_viewer.js`), fetched(`${modelUrl}card.json`)]);
   const sizes = new Map(JSON.parse(new TextDecoder().decode(card)).files?.map((f) => [f.name, f.bytes]));
   progress.expect(MODULES[name].bytes + ["encoder.onnx", "step.onnx", "samples.arrow"].reduce((n, f) => n + (sizes.get(f) ?? 0), 0));
@@ -78,39 +78,39 @@ async function load({ modelUrl }, tell) {
   memory = exports.memory;
   viewer = new glue.Viewer();
   const result = {
-    card: read(viewer.load(card, encoder, step)),
-    samples: read(viewer.load_samples(card, samples)),
-    kernels: read(viewer.kernels()),
+    card: parsed(viewer.load(card, encoder, step)),
+    samples: parsed(viewer.load_samples(card, samples)),
+    kernels: parsed(viewer.kernels()),
     module: name,
   };
   result.timings = { fetch_and_compile_ms: compiled - start, prepare_ms: performance.now() - compiled };
   return { result };
 }
 
-async function analyze({ bytes, allowPhi }, tell, stopped) {
+async function analyze({ bytes, allowPhi }, emit, isAborted) {
   const clock = stopwatch();
-  const film = read(viewer.open(bytes, allowPhi));
+  const image = parsed(viewer.open(bytes, allowPhi));
   const pixels = viewer.pixels();
   const decode_ms = clock();
-  tell("film", { ...film, pixels }, [pixels.buffer]);
-  await pause(stopped);
+  emit("image", { ...image, pixels }, [pixels.buffer]);
+  await pause(isAborted);
   clock();
-  tell("seen", read(viewer.see()));
+  emit("detections", parsed(viewer.detect()));
   const encoder_ms = clock();
-  let at = { done: false, words: 0 };
-  while (!at.done) {
-    await pause(stopped);
-    at = read(viewer.advance());
-    tell("word", at);
+  let progress = { done: false, words: 0 };
+  while (!progress.done) {
+    await pause(isAborted);
+    progress = parsed(viewer.advance());
+    emit("word", progress);
   }
   const words_ms = clock();
-  const analysis = read(viewer.finish());
-  const timings = { decode_ms, encoder_ms, words_ms, words: at.words, total_ms: decode_ms + encoder_ms + words_ms + clock() };
+  const analysis = parsed(viewer.finish());
+  const timings = { decode_ms, encoder_ms, words_ms, words: progress.words, total_ms: decode_ms + encoder_ms + words_ms + clock() };
   return { result: { ...analysis, timings } };
 }
 
-async function picture({ place }) {
-  const bytes = viewer.sample_picture(place);
+async function sampleImage({ index }) {
+  const bytes = viewer.sample_image(index);
   return { result: bytes, transfer: [bytes.buffer] };
 }
 
@@ -126,13 +126,13 @@ function stopwatch() {
 
 const channel = new MessageChannel();
 
-/** Lets messages in, an abort among them. */
-async function pause(stopped) {
+/** Yields, so that messages (an abort) are received. */
+async function pause(isAborted) {
   await new Promise((resolve) => {
     channel.port1.onmessage = resolve;
     channel.port2.postMessage(null);
   });
-  if (stopped()) throw new Refusal("aborted", "stopped");
+  if (isAborted()) throw new CodedError("aborted", "aborted");
 }
 
 async function response(url) {
@@ -140,9 +140,9 @@ async function response(url) {
   try {
     answer = await fetch(url);
   } catch {
-    throw new Refusal("network", `${name(url)} could not be loaded; is the server still there?`);
+    throw new CodedError("network", `${name(url)} could not be loaded; is the server running?`);
   }
-  if (!answer.ok) throw new Refusal("network", `${name(url)} could not be loaded: ${answer.status}`);
+  if (!answer.ok) throw new CodedError("network", `${name(url)} could not be loaded: ${answer.status}`);
   return answer;
 }
 
@@ -154,7 +154,7 @@ async function fetched(url, add = () => {}) {
   return bytes;
 }
 
-/** The same response, each part counted as it comes. */
+/** The response with a counter of its bytes. */
 function counted(answer, add) {
   const count = new TransformStream({
     transform(part, out) {
@@ -165,16 +165,16 @@ function counted(answer, add) {
   return new Response(answer.body.pipeThrough(count), { headers: answer.headers });
 }
 
-function counter(tell) {
+function counter(emit) {
   let [loaded, total] = [0, 0];
   return {
     expect(bytes) {
       total = bytes;
-      tell("progress", { loaded, total });
+      emit("progress", { loaded, total });
     },
     add(bytes) {
       loaded += bytes;
-      tell("progress", { loaded, total });
+      emit("progress", { loaded, total });
     },
   };
 }

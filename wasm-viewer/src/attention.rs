@@ -1,24 +1,24 @@
-//! The step's two attentions as one operation each, without a copy of what they look at. The graph holds them as ONNX
-//! functions of standard operators, twenty in each layer, which other runtimes put in their place.
+//! The step's two attentions as one operation each, without a copy of keys and values. In the graph they are ONNX functions of
+//! standard operators, twenty per layer, which other runtimes inline.
 
 use tract_onnx::pb::NodeProto;
 use tract_onnx::tract_hir::internal::*;
 
-/// What a word looks at.
+/// The two attentions of a decoder layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Over {
-    /// `query_key_value` `[1, 3 h d]`, `k_cache` `[l, h, d, s]`, `v_cache` `[l, h, s, d]` and `bias` `[s]`: the words before
-    /// and itself. Gives `mixed` `[1, h d]`, and the word's `key` and `value` `[1, h, 1, d]`.
-    Words,
-    /// `query` `[1, h d]`, `mem_k` `[l, h, d, s]` and `mem_v` `[l, h, s, d]`: the film's tokens. Gives `mixed` and `look` `[1, s]`,
-    /// the mean of the heads' weights.
-    Film,
+pub enum Kind {
+    /// Self-attention of a word over the cached words and itself. In: `query_key_value` `[1, 3 h d]`, `k_cache` `[l, h, d, s]`,
+    /// `v_cache` `[l, h, s, d]`, `bias` `[s]`. Out: `mixed` `[1, h d]`, the word's `key` and `value` `[1, h, 1, d]`.
+    Cached,
+    /// Cross-attention of a word over the image's tokens. In: `query` `[1, h d]`, `mem_k` `[l, h, d, s]`, `mem_v`
+    /// `[l, h, s, d]`. Out: `mixed` `[1, h d]` and the mean of the heads' weights `[1, s]`.
+    Memory,
 }
 
-/// Softmax attention of one word in one layer, the scale already in the query.
+/// Softmax attention of one word in one layer; the query is scaled already.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attention {
-    over: Over,
+    kind: Kind,
     layer: usize,
 }
 
@@ -26,35 +26,35 @@ impl Attention {
     /// From a node of the graph.
     ///
     /// # Errors
-    /// When it does not say its layer.
-    pub fn of(over: Over, node: &NodeProto) -> TractResult<Self> {
+    /// When the node has no attribute `layer`.
+    pub fn of(kind: Kind, node: &NodeProto) -> TractResult<Self> {
         let layers: TVec<usize> = node.get_attr_tvec("layer")?;
-        ensure!(layers.len() == 1, "attention in {} layers", layers.len());
-        Ok(Self { over, layer: layers[0] })
+        ensure!(layers.len() == 1, "attention of {} layers", layers.len());
+        Ok(Self { kind, layer: layers[0] })
     }
 
     fn inputs(&self) -> usize {
-        match self.over {
-            Over::Words => 4,
-            Over::Film => 3,
+        match self.kind {
+            Kind::Cached => 4,
+            Kind::Memory => 3,
         }
     }
 
     fn outputs(&self) -> usize {
-        match self.over {
-            Over::Words => 3,
-            Over::Film => 2,
+        match self.kind {
+            Kind::Cached => 3,
+            Kind::Memory => 2,
         }
     }
 
-    /// Shapes of the outputs beside keys of this shape.
+    /// Shapes of the outputs for keys of this shape.
     fn shapes<D: DimLike>(&self, keys: &[D]) -> Vec<TVec<D>> {
         let [heads, width, count] = [1, 2, 3].map(|axis| keys[axis].clone());
         let mixed = tvec!(D::one(), heads.clone() * width.clone());
         let own = tvec!(D::one(), heads, D::one(), width);
-        match self.over {
-            Over::Words => vec![mixed, own.clone(), own],
-            Over::Film => vec![mixed, tvec!(D::one(), count)],
+        match self.kind {
+            Kind::Cached => vec![mixed, own.clone(), own],
+            Kind::Memory => vec![mixed, tvec!(D::one(), count)],
         }
     }
 }
@@ -104,18 +104,18 @@ impl Op for Attention {
 impl TypedOp for Attention {
     fn output_facts(&self, inputs: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
         ensure!(inputs.len() == self.inputs(), "attention with {} inputs", inputs.len());
-        ensure!(inputs.iter().all(|i| i.datum_type == f32::datum_type()), "attention of other numbers than f32");
+        ensure!(inputs.iter().all(|i| i.datum_type == f32::datum_type()), "attention of a type other than f32");
         let shapes: TVec<TVec<usize>> = inputs
             .iter()
             .map(|i| i.shape.as_concrete().map(Into::into).context("attention of an unknown size"))
             .collect::<TractResult<_>>()?;
         ensure!(shapes[1].len() == 4, "attention over keys of {} axes", shapes[1].len());
         let [layers, heads, width, count] = [0, 1, 2, 3].map(|axis| shapes[1][axis]);
-        ensure!(self.layer < layers && heads > 0 && width > 0 && count > 0, "attention in a layer that is not there");
-        let rows = if self.over == Over::Words { 3 } else { 1 };
+        ensure!(self.layer < layers && heads > 0 && width > 0 && count > 0, "attention in a layer that does not exist");
+        let rows = if self.kind == Kind::Cached { 3 } else { 1 };
         ensure!(shapes[0].iter().product::<usize>() == rows * heads * width, "attention of a query of another width");
         ensure!(*shapes[2] == [layers, heads, count, width], "attention whose keys and values differ in shape");
-        ensure!(self.over == Over::Film || *shapes[3] == [count], "attention with a bias of another length");
+        ensure!(self.kind == Kind::Memory || *shapes[3] == [count], "attention with a bias of another length");
         Ok(self.shapes(&shapes[1]).into_iter().map(f32::fact).collect())
     }
 
@@ -131,46 +131,46 @@ impl EvalOp for Attention {
         let [heads, width, count] = [1, 2, 3].map(|axis| inputs[1].shape()[axis]);
         let (row, size) = (heads * width, width * count);
         let mut mixed = vec![0f32; row];
-        let mut look = vec![0f32; count];
-        // The own word's weight comes last.
+        let mut mean_weights = vec![0f32; count];
+        // The word's weight on itself is the last one.
         let mut weights = vec![0f32; count + 1];
         for (head, mixed) in mixed.chunks_exact_mut(width).enumerate() {
             let start = (self.layer * heads + head) * size;
             let (keys, values) = (&given[1][start..start + size], &given[2][start..start + size]);
             let own = |which: usize| &given[0][which * row + head * width..][..width];
             let query = own(0);
-            let (others, itself) = weights.split_at_mut(count);
-            match self.over {
-                Over::Words => others.copy_from_slice(given[3]),
-                Over::Film => others.fill(0.0),
+            let (others, on_itself) = weights.split_at_mut(count);
+            match self.kind {
+                Kind::Cached => others.copy_from_slice(given[3]),
+                Kind::Memory => others.fill(0.0),
             }
             for (key, share) in keys.chunks_exact(count).zip(query) {
                 add(others, key, *share);
             }
-            itself[0] = match self.over {
-                Over::Words => query.iter().zip(own(1)).map(|(q, k)| q * k).sum(),
-                Over::Film => f32::NEG_INFINITY,
+            on_itself[0] = match self.kind {
+                Kind::Cached => query.iter().zip(own(1)).map(|(q, k)| q * k).sum(),
+                Kind::Memory => f32::NEG_INFINITY,
             };
             softmax(&mut weights);
             for (value, weight) in values.chunks_exact(width).zip(&weights) {
-                // Places without a word.
+                // Empty places of the caches have weight 0.
                 if *weight > 0.0 {
                     add(mixed, value, *weight);
                 }
             }
-            match self.over {
-                Over::Words => add(mixed, own(2), weights[count]),
-                Over::Film => add(&mut look, &weights[..count], 1.0 / heads as f32),
+            match self.kind {
+                Kind::Cached => add(mixed, own(2), weights[count]),
+                Kind::Memory => add(&mut mean_weights, &weights[..count], 1.0 / heads as f32),
             }
         }
         let mut out = tvec!(Tensor::from_shape(&[1, row], &mixed)?.into_tvalue());
-        if self.over == Over::Words {
+        if self.kind == Kind::Cached {
             for which in 1..3 {
                 let own = &given[0][which * row..(which + 1) * row];
                 out.push(Tensor::from_shape(&[1, heads, 1, width], own)?.into_tvalue());
             }
         } else {
-            out.push(Tensor::from_shape(&[1, count], &look)?.into_tvalue());
+            out.push(Tensor::from_shape(&[1, count], &mean_weights)?.into_tvalue());
         }
         Ok(out)
     }
@@ -199,9 +199,9 @@ fn softmax(scores: &mut [f32]) {
 mod tests {
     use super::*;
 
-    fn run(over: Over, inputs: &[Tensor]) -> Vec<Vec<f32>> {
+    fn run(kind: Kind, inputs: &[Tensor]) -> Vec<Vec<f32>> {
         let inputs = inputs.iter().map(|i| i.clone().into_tvalue()).collect();
-        let out = Attention { over, layer: 1 }.eval(&EvalContext::out_of_plan(), inputs).unwrap();
+        let out = Attention { kind, layer: 1 }.eval(&EvalContext::out_of_plan(), inputs).unwrap();
         out.iter().map(|o| o.to_plain_array_view::<f32>().unwrap().iter().copied().collect()).collect()
     }
 
@@ -209,15 +209,15 @@ mod tests {
         Tensor::from_shape(shape, values).unwrap()
     }
 
-    // Two layers of one head, width 2, two places; the first layer must not be looked at.
+    // Two layers of one head, width 2, two places; the first layer must not be read.
     const KEYS: [f32; 8] = [9.0, 9.0, 9.0, 9.0, 1.0, 0.0, 0.0, 1.0];
     const VALUES: [f32; 8] = [9.0, 9.0, 9.0, 9.0, 10.0, 20.0, 30.0, 40.0];
 
     #[test]
-    fn a_word_looks_at_the_film_by_the_softmax_of_its_scores() {
+    fn memory_attention_is_the_softmax_of_the_scores() {
         let ln3 = 3f32.ln();
         let out = run(
-            Over::Film,
+            Kind::Memory,
             &[tensor(&[1, 2], &[ln3, 0.0]), tensor(&[2, 1, 2, 2], &KEYS), tensor(&[2, 1, 2, 2], &VALUES)],
         );
         // Scores ln 3 and 0: weights 3/4 and 1/4.
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn a_word_looks_at_itself_and_at_words_that_are_not_hidden() {
+    fn cached_attention_covers_the_word_itself_and_unmasked_places() {
         let query_key_value = [1.0, 0.0, 1.0, 5.0, 100.0, 200.0];
         let inputs = |bias: [f32; 2]| {
             [
@@ -237,10 +237,10 @@ mod tests {
                 tensor(&[2], &bias),
             ]
         };
-        // The first word and the own one score 1 each; the second word is hidden.
-        let out = run(Over::Words, &inputs([0.0, -1e9]));
+        // The first word and the word itself score 1 each; the second word is masked.
+        let out = run(Kind::Cached, &inputs([0.0, -1e9]));
         assert_eq!(out, [vec![55.0, 110.0], vec![1.0, 5.0], vec![100.0, 200.0]]);
-        // Without words before it, itself alone.
-        assert_eq!(run(Over::Words, &inputs([-1e9, -1e9]))[0], [100.0, 200.0]);
+        // Without earlier words, the word itself alone.
+        assert_eq!(run(Kind::Cached, &inputs([-1e9, -1e9]))[0], [100.0, 200.0]);
     }
 }

@@ -1,14 +1,14 @@
-//! Reading a preview bundle: its card, and whether a file is the one that the card names.
+//! Reads the card of a preview bundle, and checks files against it.
 
 use d2r_contracts::preview_bundle::{BUNDLE_VERSION, FILE_MAX, PreviewCard};
 use sha2::{Digest, Sha256};
 
 use crate::error::{Result, ViewerError};
 
-/// The card of a bundle.
+/// Parses and checks the card of a bundle.
 ///
 /// # Errors
-/// [`ViewerError::Bundle`] for text that is no card of this version.
+/// [`ViewerError::Bundle`] for text that is not a card of this version.
 pub fn read_card(text: &[u8]) -> Result<PreviewCard> {
     let card: PreviewCard = serde_json::from_slice(text).map_err(|e| ViewerError::Bundle(format!("card.json: {e}")))?;
     let bad = |problem: &str| Err(ViewerError::Bundle(format!("card.json: {problem}")));
@@ -23,7 +23,7 @@ pub fn read_card(text: &[u8]) -> Result<PreviewCard> {
     Ok(card)
 }
 
-/// Whether these bytes are the file that the card names.
+/// Checks size and digest of a file against the card.
 ///
 /// # Errors
 /// [`ViewerError::Digest`] when they are not.

@@ -1,47 +1,41 @@
-//! What can go wrong in the viewer, with stable codes for the page.
+//! Errors of the viewer, with stable codes for the page.
 
 use d2r_contracts::decode::DecodeError;
 use thiserror::Error;
 
-/// An error that a person can act on.
+/// An error with a message for the user.
 #[derive(Debug, Error)]
 pub enum ViewerError {
     /// The bundle cannot be used.
     #[error("the preview bundle cannot be used: {0}")]
     Bundle(String),
-    /// A file is not the one that the card names.
+    /// Size or digest of a file differs from the card.
     #[error("{name} is not the file that card.json names: {problem}; load the bundle again")]
     Digest {
-        /// The file.
+        /// Name of the file.
         name: String,
-        /// Size or digest.
+        /// Difference from the card.
         problem: String,
     },
-    /// The film cannot be used.
-    #[error("{message}")]
-    Film {
-        /// The decoder's code.
-        code: String,
-        /// What is wrong with it.
-        message: String,
-    },
-    /// The network failed: a defect of ours.
+    /// The image cannot be decoded.
+    #[error("{0}")]
+    Image(#[from] DecodeError),
+    /// No image is open.
+    #[error("no image is open")]
+    NoImage,
+    /// A graph failed: a defect of the program.
     #[error("the model failed: {0}")]
     Model(String),
 }
 
 impl ViewerError {
-    /// What the decoder says of a film.
-    pub fn film(e: DecodeError) -> Self {
-        Self::Film { code: e.code().to_owned(), message: e.to_string() }
-    }
-
-    /// A stable code.
-    pub fn code(&self) -> &str {
+    /// A stable code: the decoder's for images, else that of the variant.
+    pub fn code(&self) -> &'static str {
         match self {
             Self::Bundle(_) => "bundle",
             Self::Digest { .. } => "digest",
-            Self::Film { code, .. } => code,
+            Self::Image(error) => error.code(),
+            Self::NoImage => "no_image",
             Self::Model(_) => "model",
         }
     }
@@ -50,7 +44,7 @@ impl ViewerError {
 /// A result of the viewer.
 pub type Result<T> = std::result::Result<T, ViewerError>;
 
-/// What tract says, for people.
+/// An error of tract, with its causes.
 pub fn model_error(e: impl std::fmt::Display) -> ViewerError {
     ViewerError::Model(format!("{e:#}"))
 }

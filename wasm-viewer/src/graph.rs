@@ -1,13 +1,13 @@
-//! The bundle's two graphs on tract: plain numbers in and out.
+//! The bundle's two graphs on tract.
 
 use d2r_contracts::preview_bundle::DecoderSizes;
 use tract_onnx::prelude::*;
 
 use crate::error::{Result, model_error};
-use crate::onnx_ops::reader;
+use crate::onnx_ops::parser;
 
-/// Hides an empty place of the caches.
-const HIDDEN: f32 = -1e9;
+/// Bias of an empty place of the caches.
+const MASKED: f32 = -1e9;
 
 /// An optimised graph.
 pub type Plan = Arc<TypedRunnableModel>;
@@ -17,11 +17,11 @@ pub type Plan = Arc<TypedRunnableModel>;
 /// # Errors
 /// When tract cannot use it.
 pub fn plan(bytes: &[u8]) -> Result<Plan> {
-    let model = reader().model_for_read(&mut std::io::Cursor::new(bytes)).map_err(model_error)?;
+    let model = parser().model_for_read(&mut std::io::Cursor::new(bytes)).map_err(model_error)?;
     model.into_optimized().and_then(|m| m.into_runnable()).map_err(model_error)
 }
 
-/// Names of the matrix kernels that the graph runs on.
+/// Names of the graph's matrix multiplication kernels.
 pub fn kernels(plan: &Plan) -> Vec<String> {
     let infos = plan.model().nodes.iter().filter_map(|n| n.op().info().ok()).flatten();
     infos
@@ -32,16 +32,16 @@ pub fn kernels(plan: &Plan) -> Vec<String> {
         .collect()
 }
 
-/// What the encoder says of a film.
+/// Outputs of the encoder for one image; `g` is the heat map's grid.
 #[derive(Debug)]
 pub struct Encoded {
-    /// Keys and values of the film's tokens.
+    /// Keys and values of the image's tokens, for the cross-attention.
     pub memory: [TValue; 2],
-    /// Scores `[classes * g * g]`.
+    /// Class scores `[classes * g * g]`, 0 to 1.
     pub heat: Vec<f32>,
-    /// Distances `[4 * g * g]`.
+    /// Distances from the cell's centre to the left, top, right and bottom edge `[4 * g * g]`, over the input size.
     pub edges: Vec<f32>,
-    /// Scores of the labels.
+    /// Scores of the labels, 0 to 1.
     pub labels: Vec<f32>,
 }
 
@@ -49,11 +49,11 @@ fn values(value: &TValue) -> Result<Vec<f32>> {
     Ok(value.to_plain_array_view::<f32>().map_err(model_error)?.iter().copied().collect())
 }
 
-/// The numbers of a tensor, where the card says how many.
+/// The values of a tensor of `count` elements.
 fn sized(value: &TValue, count: usize) -> Result<&[f32]> {
     let found = value.try_as_plain_ram().and_then(|plain| plain.as_slice::<f32>()).map_err(model_error)?;
     if found.len() != count {
-        return Err(model_error(format!("the step gives {} numbers where the card's sizes make {count}", found.len())));
+        return Err(model_error(format!("the step returns {} values, the card's sizes make {count}", found.len())));
     }
     Ok(found)
 }
@@ -62,7 +62,7 @@ fn tensor(shape: &[usize], values: &[f32]) -> Result<TValue> {
     Ok(Tensor::from_shape(shape, values).map_err(model_error)?.into_tvalue())
 }
 
-/// Outputs of `plan` by name.
+/// The outputs with these names.
 fn named(plan: &Plan, outputs: TVec<TValue>, names: &[&str]) -> Result<Vec<TValue>> {
     let model = plan.model();
     names
@@ -79,13 +79,13 @@ fn named(plan: &Plan, outputs: TVec<TValue>, names: &[&str]) -> Result<Vec<TValu
         .collect()
 }
 
-/// Runs the encoder on `size^2` grey levels.
+/// Runs the encoder on `size * size` grey levels.
 ///
 /// # Errors
 /// When the graph is not the encoder.
 pub fn encode(plan: &Plan, pixels: &[u8], size: usize) -> Result<Encoded> {
-    let shares: Vec<f32> = pixels.iter().map(|p| f32::from(*p) / 255.0).collect();
-    let image = tensor(&[1, 1, size, size], &shares)?;
+    let scaled: Vec<f32> = pixels.iter().map(|p| f32::from(*p) / 255.0).collect();
+    let image = tensor(&[1, 1, size, size], &scaled)?;
     let outputs = plan.run(tvec!(image)).map_err(model_error)?;
     let found = named(plan, outputs, &["mem_k", "mem_v", "heat", "edges", "labels"])?;
     Ok(Encoded {
@@ -96,37 +96,37 @@ pub fn encode(plan: &Plan, pixels: &[u8], size: usize) -> Result<Encoded> {
     })
 }
 
-/// The words so far of one hypothesis: keys and values of each layer. Clones share them until one of them goes on.
+/// Keys and values of one hypothesis's words in each layer. Clones share them until one is extended.
 #[derive(Debug, Clone)]
 pub struct Cache {
     keys: Arc<Tensor>,
     values: Arc<Tensor>,
-    /// Hides the places without a word.
+    /// 0 for places with a word, [`MASKED`] for empty ones, `[max_words]`.
     bias: Arc<Tensor>,
     filled: usize,
 }
 
 impl Cache {
-    /// Without words.
+    /// Caches without words.
     ///
     /// # Errors
-    /// When there is no room for caches of these sizes.
+    /// When the caches cannot be allocated.
     pub fn new(sizes: &DecoderSizes) -> Result<Self> {
         let DecoderSizes { layers, heads, d_head, max_words, .. } = *sizes;
         let empty = |shape: &[usize]| Tensor::zero::<f32>(shape).map(Arc::new).map_err(model_error);
         Ok(Self {
             keys: empty(&[layers, heads, d_head, max_words])?,
             values: empty(&[layers, heads, max_words, d_head])?,
-            bias: Arc::new(tensor1(&vec![HIDDEN; max_words])),
+            bias: Arc::new(tensor1(&vec![MASKED; max_words])),
             filled: 0,
         })
     }
 
-    /// Puts a word's keys and values in the next place.
+    /// Writes a word's keys and values to the next place.
     fn push(&mut self, sizes: &DecoderSizes, key: &[f32], value: &[f32]) -> TractResult<()> {
         let DecoderSizes { d_head, max_words, .. } = *sizes;
         let mut keys = Arc::make_mut(&mut self.keys).try_as_plain_ram_mut()?;
-        // Keys lie in columns, values in rows.
+        // Keys are columns, values are rows.
         for (row, key) in keys.as_slice_mut::<f32>()?.chunks_exact_mut(max_words).zip(key) {
             row[self.filled] = *key;
         }
@@ -141,7 +141,7 @@ impl Cache {
     }
 }
 
-/// One more word: log-probabilities of the next, and where the decoder looked (`grid^2` shares).
+/// One step of the decoder: log-probabilities of the next word, and the cross-attention over the patch tokens `[grid * grid]`.
 ///
 /// # Errors
 /// When the graph is not the step, or the cache is full.

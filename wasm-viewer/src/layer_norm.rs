@@ -1,8 +1,8 @@
-//! `LayerNormalization` as one operation: tract builds it from eleven, and a step of a report has seven of them.
+//! `LayerNormalization` as one operation: tract builds it from eleven, and a step has seven of them.
 
 use tract_onnx::tract_hir::internal::*;
 
-/// As ONNX says it: over the last axis, with scale and offset.
+/// ONNX's operator over the last axis, with scale and offset.
 #[derive(Debug, Clone)]
 pub struct LayerNormalization {
     /// Added to the variance.
@@ -31,10 +31,9 @@ impl Expansion for LayerNormalization {
     }
 }
 
-/// The operation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct LayerNorm {
-    /// Bits of the number added to the variance.
+    /// Bits of the `f32` added to the variance.
     epsilon: u32,
 }
 
@@ -56,7 +55,7 @@ impl EvalOp for LayerNorm {
         let mut out = xs.into_tensor();
         let epsilon = f32::from_bits(self.epsilon);
         let width = scale.len();
-        ensure!(width > 0, "layer normalization of nothing");
+        ensure!(width > 0, "layer normalization of an empty axis");
         for row in out.try_as_plain_ram_mut()?.as_slice_mut::<f32>()?.chunks_exact_mut(width) {
             let mean = row.iter().sum::<f32>() / width as f32;
             let variance = row.iter().map(|x| (x - mean) * (x - mean)).sum::<f32>() / width as f32;
@@ -71,13 +70,13 @@ impl EvalOp for LayerNorm {
 
 impl TypedOp for LayerNorm {
     fn output_facts(&self, inputs: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
-        let width = inputs[0].shape.last().context("layer normalization of a single number")?;
+        let width = inputs[0].shape.last().context("layer normalization of a scalar")?;
         for weight in &inputs[1..] {
             ensure!(weight.rank() == 1 && &weight.shape[0] == width, "scale or offset of another width");
         }
         ensure!(
             inputs.iter().all(|i| i.datum_type == f32::datum_type()),
-            "layer normalization of other numbers than f32"
+            "layer normalization of a type other than f32"
         );
         Ok(tvec!(f32::fact(inputs[0].shape.clone())))
     }
@@ -99,7 +98,7 @@ mod tests {
     #[test]
     fn each_row_has_mean_zero_and_variance_one_before_scale_and_offset() {
         assert_eq!(normed(tensor2(&[[1f32, 3.0], [7.0, 5.0]]), 0.0), [-1.5, 4.25, 2.5, -3.75]);
-        // A row without any difference is the offset alone.
+        // A constant row gives the offset.
         assert_eq!(normed(tensor2(&[[10f32, 10.0]]), 1e-5), [0.5, 0.25]);
     }
 }

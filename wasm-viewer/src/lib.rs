@@ -1,19 +1,19 @@
-//! Browser side of D2R: a distilled report model that looks at a film without sending it anywhere.
+//! Browser side of D2R: the preview model on tract, natively and in WebAssembly. No image leaves the machine.
 //!
-//! [`session::PreviewSession`] runs the student natively and in WebAssembly, on films decoded by the very code of the
-//! batch job; [`skin`] is what JavaScript sees of it. Research software, not a medical device.
+//! [`session::PreviewSession`] runs a bundle's graphs on radiographs that the batch job's own code decodes and preprocesses;
+//! [`bindings`] is its interface for JavaScript. Research software, not a medical device.
 
 mod attention;
+pub mod beam_search;
+pub mod bindings;
 pub mod bundle;
+pub mod detections;
 pub mod error;
-pub mod findings;
-pub mod generate;
 pub mod graph;
 mod layer_norm;
 pub mod onnx_ops;
 pub mod sample_bundle;
 pub mod session;
-pub mod skin;
 
 #[cfg(target_arch = "wasm32")]
 use {d2r_viewer_allocator as _, tinyrlibc as _};

@@ -1,4 +1,4 @@
-//! The operators that a bundle's graphs may use, and no others: what is not listed is refused by its name.
+//! The operators that a bundle's graphs may use. Any other operator is refused by its name.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,48 +12,48 @@ use tract_onnx::tract_hir::ops::cnn::{Conv, PaddingSpec};
 use tract_onnx::tract_hir::ops::matmul::MatMulInference;
 use tract_onnx::tract_hir::ops::{activations, array, identity, math, nn};
 
-use crate::attention::{Attention, Over};
+use crate::attention::{Attention, Kind};
 use crate::layer_norm::LayerNormalization;
 
 type Built = TractResult<(Box<dyn InferenceOp>, Vec<String>)>;
 
-/// A reader of graphs, opset 17, that knows these operators. The attentions are functions of the graph; what is written here
-/// stands for their bodies.
-pub fn reader() -> Onnx {
-    let mut known = OnnxOpRegister::default();
-    known.insert("Add", |_, _| plain(math::Add.into_hir()));
-    known.insert("Mul", |_, _| plain(math::Mul.into_hir()));
-    known.insert("MatMul", |_, _| plain(expand(MatMulInference::default())));
-    known.insert("Relu", |_, _| plain(expand(activations::Clip::new(Some(0.0), None))));
-    known.insert("Sigmoid", |_, _| plain(nn::sigmoid().into_hir()));
-    known.insert("Identity", |_, _| plain(Box::<identity::Identity>::default()));
-    known.insert("Concat", |_, node| plain(expand(array::Concat::new(node.get_attr("axis")?))));
-    known.insert("Gather", |_, node| plain(expand(array::Gather::new(node.get_attr_opt("axis")?.unwrap_or(0)))));
-    known.insert("Reshape", |_, _| plain(expand(array::Reshape::new(false))));
-    known.insert("Transpose", |_, node| {
+/// A parser of ONNX graphs, opset 17, for these operators. The attentions are functions of the graph; the operators here replace
+/// their bodies.
+pub fn parser() -> Onnx {
+    let mut operators = OnnxOpRegister::default();
+    operators.insert("Add", |_, _| plain(math::Add.into_hir()));
+    operators.insert("Mul", |_, _| plain(math::Mul.into_hir()));
+    operators.insert("MatMul", |_, _| plain(expand(MatMulInference::default())));
+    operators.insert("Relu", |_, _| plain(expand(activations::Clip::new(Some(0.0), None))));
+    operators.insert("Sigmoid", |_, _| plain(nn::sigmoid().into_hir()));
+    operators.insert("Identity", |_, _| plain(Box::<identity::Identity>::default()));
+    operators.insert("Concat", |_, node| plain(expand(array::Concat::new(node.get_attr("axis")?))));
+    operators.insert("Gather", |_, node| plain(expand(array::Gather::new(node.get_attr_opt("axis")?.unwrap_or(0)))));
+    operators.insert("Reshape", |_, _| plain(expand(array::Reshape::new(false))));
+    operators.insert("Transpose", |_, node| {
         let order: Option<Vec<usize>> = node.get_attr_opt_vec("perm")?;
         plain(expand(array::PermuteAxes::new(order.map(Into::into))))
     });
-    known.insert("ReduceMean", |_, node| reduce(node, nn::Reducer::Mean));
-    known.insert("ReduceMax", |_, node| reduce(node, nn::Reducer::Max));
-    known.insert("Cast", cast);
-    known.insert("Conv", convolution);
-    known.insert("LayerNormalization", layer_normalization);
-    known.insert("CachedAttention", |_, node| plain(expand(Attention::of(Over::Words, node)?)));
-    known.insert("MemoryAttention", |_, node| plain(expand(Attention::of(Over::Film, node)?)));
-    Onnx { op_register: known, provider: Arc::new(NoFiles), ..Onnx::default() }
+    operators.insert("ReduceMean", |_, node| reduce(node, nn::Reducer::Mean));
+    operators.insert("ReduceMax", |_, node| reduce(node, nn::Reducer::Max));
+    operators.insert("Cast", cast);
+    operators.insert("Conv", convolution);
+    operators.insert("LayerNormalization", layer_normalization);
+    operators.insert("CachedAttention", |_, node| plain(expand(Attention::of(Kind::Cached, node)?)));
+    operators.insert("MemoryAttention", |_, node| plain(expand(Attention::of(Kind::Memory, node)?)));
+    Onnx { op_register: operators, provider: Arc::new(NoFiles), ..Onnx::default() }
 }
 
 fn plain(op: Box<dyn InferenceOp>) -> Built {
     Ok((op, Vec::new()))
 }
 
-/// A bundle's graphs carry their weights: nothing is read from beside them.
+/// A bundle's graphs contain their weights: no external data is read.
 struct NoFiles;
 
 impl ModelDataResolver for NoFiles {
     fn read_bytes_from_path(&self, _: &mut Vec<u8>, path: &Path, _: usize, _: Option<usize>) -> TractResult<()> {
-        bail!("the graph asks for the file {}, and may not", path.display())
+        bail!("the graph refers to the file {}; external data is not allowed", path.display())
     }
 }
 
@@ -62,18 +62,17 @@ fn reduce(node: &NodeProto, reducer: nn::Reducer) -> Built {
     plain(expand(nn::Reduce::new(node.get_attr_opt_vec("axes")?, keep, reducer)))
 }
 
-/// To f32: weights are stored as bytes.
+/// Only casts to f32: weights are stored as bytes.
 fn cast(_: &ParsingContext, node: &NodeProto) -> Built {
     let to: DatumType = node.get_attr("to")?;
     ensure!(to == f32::datum_type(), "a cast to {to:?}");
-    plain(expand(ToNumbers))
+    plain(expand(CastToF32))
 }
 
-/// A cast to f32.
 #[derive(Debug, Clone)]
-struct ToNumbers;
+struct CastToF32;
 
-impl Expansion for ToNumbers {
+impl Expansion for CastToF32 {
     fn name(&self) -> StaticName {
         "Cast".into()
     }
@@ -151,9 +150,9 @@ mod tests {
 
     #[test]
     fn an_operator_beyond_the_list_is_refused_by_its_name() {
-        let known = reader().parse(&model_of("Relu"), None).unwrap().model;
+        let known = parser().parse(&model_of("Relu"), None).unwrap().model;
         assert!(known.nodes.iter().all(|n| !n.op.name().contains("Unimplemented")));
-        let refused = reader().model_for_proto_model(&model_of("LSTM")).and_then(|m| m.into_optimized()).unwrap_err();
+        let refused = parser().model_for_proto_model(&model_of("LSTM")).and_then(|m| m.into_optimized()).unwrap_err();
         assert!(format!("{refused:#}").contains("LSTM"), "{refused:#}");
     }
 }

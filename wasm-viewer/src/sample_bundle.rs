@@ -1,4 +1,4 @@
-//! Sample studies of a bundle: an uncompressed Arrow IPC file, read by arrow2.
+//! Sample studies of a bundle: an uncompressed Arrow IPC file, read with arrow2.
 
 use std::io::Cursor;
 
@@ -9,28 +9,28 @@ use serde::Serialize;
 use crate::error::{Result, ViewerError};
 
 /// Columns, in this order: all are text but `image`, which is bytes.
-pub const COLUMNS: [&str; 5] = ["study_id", "image", "reference", "teacher", "boxes"];
+pub const COLUMNS: [&str; 5] = ["study_id", "image", "reference", "report_model", "boxes"];
 
 /// A sample study.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Sample {
-    /// The visit.
+    /// Id of the study.
     pub study_id: String,
-    /// The film's file.
+    /// Bytes of the image file.
     #[serde(skip)]
     pub image: Vec<u8>,
     /// The reference report.
     pub reference: String,
-    /// The teacher's report.
-    pub teacher: String,
-    /// The teacher's boxes, JSON: a list of `{class_name, score, region}`.
+    /// The report model's report.
+    pub report_model: String,
+    /// The boxes given to the report model, JSON: a list of `{class_name, score, region}`, coordinates over the image's width.
     pub boxes: String,
 }
 
 /// Reads the samples.
 ///
 /// # Errors
-/// [`ViewerError::Bundle`] for bytes that are no such file.
+/// [`ViewerError::Bundle`] for bytes that are not such a file.
 pub fn read_samples(bytes: &[u8]) -> Result<Vec<Sample>> {
     let bad = |e: String| ViewerError::Bundle(format!("samples.arrow: {e}"));
     let mut cursor = Cursor::new(bytes);
@@ -47,16 +47,16 @@ pub fn read_samples(bytes: &[u8]) -> Result<Vec<Sample>> {
             columns[i]
                 .as_any()
                 .downcast_ref::<Utf8Array<i32>>()
-                .ok_or_else(|| bad(format!("{} is no text", COLUMNS[i])))
+                .ok_or_else(|| bad(format!("{} is not text", COLUMNS[i])))
         };
         let images =
-            columns[1].as_any().downcast_ref::<BinaryArray<i32>>().ok_or_else(|| bad("image is no bytes".into()))?;
-        let (study, reference, teacher, boxes) = (text(0)?, text(2)?, text(3)?, text(4)?);
+            columns[1].as_any().downcast_ref::<BinaryArray<i32>>().ok_or_else(|| bad("image is not bytes".into()))?;
+        let (study, reference, report_model, boxes) = (text(0)?, text(2)?, text(3)?, text(4)?);
         samples.extend((0..chunk.len()).map(|i| Sample {
             study_id: study.value(i).into(),
             image: images.value(i).to_vec(),
             reference: reference.value(i).into(),
-            teacher: teacher.value(i).into(),
+            report_model: report_model.value(i).into(),
             boxes: boxes.value(i).into(),
         }));
     }

@@ -1,9 +1,9 @@
-//! A loaded bundle: a film in, report, findings and links out. The same natively and in the browser.
+//! A loaded bundle: radiograph in; detections, labels, report and links out. The same code natively and in the browser.
 
 use d2r_contracts::boxes::BoxXyxy;
-use d2r_contracts::decode::{DecodeOptions, decode};
+use d2r_contracts::decode::{ImageDecodeOptions, decode};
 use d2r_contracts::grounding::{BoxFacts, SentenceFacts, boxes_named, sentence_weights};
-use d2r_contracts::preprocess::{ModelInput, to_model_input};
+use d2r_contracts::preprocess::to_model_input;
 use d2r_contracts::preview_bundle::{ENCODER, PreviewCard, STEP};
 use d2r_contracts::radiograph::Radiograph;
 use d2r_contracts::report_text::sentences;
@@ -11,13 +11,13 @@ use d2r_contracts::space::{Model, Original};
 use serde::Serialize;
 
 use crate::NOTICE;
+use crate::beam_search::BeamSearch;
 use crate::bundle::{check_file, read_card};
-use crate::error::{Result, ViewerError};
-use crate::findings::{Finding, findings, hottest};
-use crate::generate::Writer;
+use crate::detections::{Detection, Detections, class_max, detections};
+use crate::error::Result;
 use crate::graph::{Plan, encode, kernels, plan};
 
-/// A bundle's models, ready for films.
+/// The graphs and the card of a bundle.
 #[derive(Debug)]
 pub struct PreviewSession {
     card: PreviewCard,
@@ -25,88 +25,88 @@ pub struct PreviewSession {
     step: Plan,
 }
 
-/// A sentence and what it rests on.
+/// A sentence with its attention and links.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Sentence {
-    /// The sentence.
+    /// Text of the sentence.
     pub text: String,
-    /// Sum of its words' log-probabilities.
+    /// Sum of the words' log-probabilities.
     pub log_prob: f32,
-    /// Findings by index, each with its share of the sentence's attention.
+    /// Index of a detection, and its share of the sentence's attention among the detections that the sentence names.
     pub links: Vec<(usize, f32)>,
-    /// Mean attention over the grid of the film as the model sees it, row by row; sums to 1.
-    pub look: Vec<f32>,
+    /// Mean cross-attention of the words over the patch tokens, row by row, `[grid * grid]`; sums to 1.
+    pub attention: Vec<f32>,
 }
 
-/// What is seen of a film before a word is written.
+/// Results of the encoder for one radiograph.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Seen {
-    /// Columns of the film.
+pub struct ImageAnalysis {
+    /// Columns of the radiograph.
     pub width: u32,
-    /// Rows of the film.
+    /// Rows of the radiograph.
     pub height: u32,
-    /// Boxes, the surest first.
-    pub findings: Vec<Finding>,
-    /// Score of each CheXpert label.
+    /// By descending score.
+    pub detections: Vec<Detection>,
+    /// CheXpert label and score, 0 to 1.
     pub labels: Vec<(String, f32)>,
-    /// The highest class score of each cell of the heat map, row by row.
+    /// The highest class score of each cell of the heat map, row by row, `[heat_grid * heat_grid]`.
     pub heat: Vec<f32>,
-    /// Where the model's square lies: `x_min y_min x_max y_max` in the film's pixels, beyond the film where it was
-    /// padded. The heat map and every `look` cover it.
-    pub frame: [f32; 4],
+    /// The square model input, `x_min y_min x_max y_max` in original pixels, beyond the radiograph where it is padded. The
+    /// heat map and every `attention` cover it.
+    pub input_extent: [f32; 4],
 }
 
-/// What is said of a film.
+/// All results for one radiograph.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Analysis {
-    /// What was seen.
+    /// Results of the encoder.
     #[serde(flatten)]
-    pub seen: Seen,
-    /// The report.
+    pub image: ImageAnalysis,
+    /// Text of the report.
     pub report: String,
-    /// The model ended the report itself.
+    /// The model wrote the end of the report.
     pub ended: bool,
     /// Log-probability of each word.
     pub log_probs: Vec<f32>,
-    /// Its sentences.
+    /// The report's sentences.
     pub sentences: Vec<Sentence>,
     /// Research-use notice.
     pub notice: &'static str,
 }
 
-/// A film whose report is being written: [`Reading::advance`] until it says `false`, then [`PreviewSession::finish`].
+/// The generation of one report: [`Generation::advance`] until it returns `false`, then [`PreviewSession::finish`].
 #[derive(Debug)]
-pub struct Reading {
-    seen: Seen,
-    places: Vec<BoxXyxy<Model>>,
-    writer: Writer,
+pub struct Generation {
+    image: ImageAnalysis,
+    model_boxes: Vec<BoxXyxy<Model>>,
+    search: BeamSearch,
 }
 
-impl Reading {
-    /// What was seen.
-    pub fn seen(&self) -> &Seen {
-        &self.seen
+impl Generation {
+    /// Results of the encoder.
+    pub fn image(&self) -> &ImageAnalysis {
+        &self.image
     }
 
-    /// One more word; `false` when the report is done.
+    /// Adds one word; `false` when the report is finished.
     ///
     /// # Errors
-    /// [`ViewerError::Model`].
+    /// [`ViewerError::Model`](crate::error::ViewerError::Model).
     pub fn advance(&mut self) -> Result<bool> {
-        self.writer.advance()
+        self.search.advance()
     }
 
-    /// Ids of the likeliest words so far.
+    /// Ids of the most probable words so far.
     pub fn words(&self) -> &[i64] {
-        self.writer.words()
+        self.search.words()
     }
 }
 
 impl PreviewSession {
-    /// Checks the files against the card before anything parses them, and prepares the graphs.
+    /// Checks the files against the card before parsing them, and prepares the graphs.
     ///
     /// # Errors
-    /// [`ViewerError::Bundle`], [`ViewerError::Digest`] or [`ViewerError::Model`].
+    /// The bundle cannot be used, a file differs from the card, or tract refuses a graph.
     pub fn new(card: &[u8], encoder: &[u8], step: &[u8]) -> Result<Self> {
         let card = read_card(card)?;
         check_file(&card, ENCODER, encoder)?;
@@ -114,12 +114,12 @@ impl PreviewSession {
         Ok(Self { encoder: plan(encoder)?, step: plan(step)?, card })
     }
 
-    /// The card.
+    /// The bundle's card.
     pub fn card(&self) -> &PreviewCard {
         &self.card
     }
 
-    /// Names of the matrix kernels that the graphs run on, each once.
+    /// Names of the graphs' matrix multiplication kernels, each once.
     pub fn kernels(&self) -> Vec<String> {
         let mut all: Vec<String> = [&self.encoder, &self.step].into_iter().flat_map(kernels).collect();
         all.sort();
@@ -127,118 +127,122 @@ impl PreviewSession {
         all
     }
 
-    /// Decodes a PNG, JPEG or DICOM file and says what the student sees. `on_word` is given each word of a greedy
-    /// report as it comes; returning `false` stops there.
+    /// Decodes and analyses a PNG, JPEG or DICOM file. `on_word` receives each word of a greedy report as it is generated;
+    /// returning `false` stops the report there.
     ///
     /// # Errors
-    /// [`ViewerError::Film`] for a file that cannot be used; [`ViewerError::Model`].
+    /// The file cannot be decoded, or a graph fails.
     pub fn analyze(&self, bytes: &[u8], on_word: &mut dyn FnMut(&str) -> bool) -> Result<Analysis> {
-        let film = decode(bytes, &DecodeOptions::default()).map_err(ViewerError::film)?;
-        self.analyze_film(&film.radiograph, on_word)
+        self.analyze_radiograph(&decode(bytes, &ImageDecodeOptions::default())?.radiograph, on_word)
     }
 
-    /// The same for a decoded film.
+    /// [`PreviewSession::analyze`] of a decoded radiograph.
     ///
     /// # Errors
-    /// [`ViewerError::Model`].
-    pub fn analyze_film(&self, film: &Radiograph, on_word: &mut dyn FnMut(&str) -> bool) -> Result<Analysis> {
-        let mut reading = self.begin(film)?;
+    /// A graph fails.
+    pub fn analyze_radiograph(
+        &self,
+        radiograph: &Radiograph,
+        on_word: &mut dyn FnMut(&str) -> bool,
+    ) -> Result<Analysis> {
+        let mut generation = self.begin(radiograph)?;
         let greedy = self.card.options.beam_size <= 1;
-        let mut told = 0;
-        while reading.advance()? {
-            if greedy && reading.words().len() > told {
-                told = reading.words().len();
-                let word = reading.words().last().and_then(|id| self.card.vocabulary.word(*id));
+        let mut reported = 0;
+        while generation.advance()? {
+            if greedy && generation.words().len() > reported {
+                reported = generation.words().len();
+                let word = generation.words().last().and_then(|id| self.card.vocabulary.word(*id));
                 if !on_word(word.unwrap_or_default()) {
                     break;
                 }
             }
         }
-        Ok(self.finish(reading))
+        Ok(self.finish(generation))
     }
 
-    /// Looks at a film; no word is written yet.
+    /// Runs the encoder; the report is empty.
     ///
     /// # Errors
-    /// [`ViewerError::Model`].
-    pub fn begin(&self, film: &Radiograph) -> Result<Reading> {
+    /// A graph fails.
+    pub fn begin(&self, radiograph: &Radiograph) -> Result<Generation> {
         let card = &self.card;
-        let input = to_model_input(film, &card.input);
+        let input = to_model_input(radiograph, &card.input);
         let encoded = encode(&self.encoder, &input.pixels, card.input.size as usize)?;
-        let (findings, places) = findings(card, &encoded, &input);
-        let seen = Seen {
-            width: film.width,
-            height: film.height,
-            findings,
+        let Detections { list, model_boxes } = detections(card, &encoded, &input);
+        let image = ImageAnalysis {
+            width: radiograph.width,
+            height: radiograph.height,
+            detections: list,
             labels: card.labels.iter().cloned().zip(encoded.labels.iter().copied()).collect(),
-            heat: hottest(&encoded.heat, card.decoder.heat_grid),
-            frame: frame(&input),
+            heat: class_max(&encoded.heat, card.decoder.heat_grid),
+            input_extent: input.letterbox.model_extent().to_array(),
         };
         let unknown = card.vocabulary.unknown_id();
-        let writer = Writer::new(&self.step, card.decoder, card.options, unknown, encoded.memory)?;
-        Ok(Reading { seen, places, writer })
+        let search = BeamSearch::new(&self.step, card.decoder, card.options, unknown, encoded.memory)?;
+        Ok(Generation { image, model_boxes, search })
     }
 
-    /// The report as far as it was written, its sentences linked to boxes.
-    pub fn finish(&self, reading: Reading) -> Analysis {
-        let Reading { seen, places, writer } = reading;
-        let told = writer.finish();
-        let report = self.card.vocabulary.decode(&told.words);
-        let facts: Vec<BoxFacts> = seen
-            .findings
+    /// The report as far as it was generated, with its sentences linked to detections.
+    pub fn finish(&self, generation: Generation) -> Analysis {
+        let Generation { image, model_boxes, search } = generation;
+        let hypothesis = search.finish();
+        let report = self.card.vocabulary.decode(&hypothesis.words);
+        let facts: Vec<BoxFacts> = image
+            .detections
             .iter()
-            .map(|f| {
-                let [a, b, c, d] = f.region;
-                BoxFacts::of(f.class_id, &BoxXyxy::<Original>::new(a, b, c, d), seen.width as f32)
+            .map(|d| {
+                let [x_min, y_min, x_max, y_max] = d.region;
+                BoxFacts::of(d.class_id, &BoxXyxy::<Original>::new(x_min, y_min, x_max, y_max), image.width as f32)
             })
             .collect();
-        let spans = sentences(&report).into_iter();
-        let sentences = spans.map(|span| {
-            let words = span.tokens.start.min(told.words.len())..span.tokens.end.min(told.words.len());
-            let look = mean(&told.looks[words.clone()]);
-            let links = self.links(&span.text, &look, &facts, &places);
-            Sentence { log_prob: told.log_probs[words].iter().sum(), text: span.text, links, look }
+        let count = hypothesis.words.len();
+        let sentences = sentences(&report).into_iter().map(|span| {
+            let words = span.tokens.start.min(count)..span.tokens.end.min(count);
+            let attention = mean(&hypothesis.attention[words.clone()]);
+            let links = self.links(&span.text, &attention, &facts, &model_boxes);
+            Sentence { log_prob: hypothesis.log_probs[words].iter().sum(), text: span.text, links, attention }
         });
         let sentences = sentences.collect();
-        Analysis { seen, report, ended: told.ended, log_probs: told.log_probs, sentences, notice: NOTICE }
+        let (ended, log_probs) = (hypothesis.ended, hypothesis.log_probs);
+        Analysis { image, report, ended, log_probs, sentences, notice: NOTICE }
     }
 
-    /// The boxes that a sentence names, each with its share of the sentence's attention among them.
-    fn links(&self, text: &str, look: &[f32], facts: &[BoxFacts], places: &[BoxXyxy<Model>]) -> Vec<(usize, f32)> {
+    /// The detections that a sentence names, each with its share of the sentence's attention among them.
+    fn links(
+        &self,
+        text: &str,
+        attention: &[f32],
+        facts: &[BoxFacts],
+        model_boxes: &[BoxXyxy<Model>],
+    ) -> Vec<(usize, f32)> {
         let named = boxes_named(&SentenceFacts::of(text), facts);
         let (grid, size) = (self.card.decoder.grid, self.card.input.size as f32);
-        let on: Vec<f32> = named.iter().map(|&i| look_on(look, grid, size, &places[i])).collect();
-        let weights = sentence_weights(&[on]);
+        let inside: Vec<f32> =
+            named.iter().map(|&i| attention_inside(attention, grid, size, &model_boxes[i])).collect();
+        let weights = sentence_weights(&[inside]);
         named.into_iter().zip(weights).filter(|(_, w)| *w >= self.card.options.link_weight_min).collect()
     }
 }
 
-/// The model's square in the film's pixels.
-fn frame(input: &ModelInput) -> [f32; 4] {
-    let map = &input.letterbox;
-    let x = |v: f32| (v - map.pad_x) / map.scale_x;
-    let y = |v: f32| (v - map.pad_y) / map.scale_y;
-    [x(0.0), y(0.0), x(map.model_width as f32), y(map.model_height as f32)]
-}
-
-/// Mean attention inside a box: each cell counts by the part of it that the box covers.
-fn look_on(look: &[f32], grid: usize, size: f32, region: &BoxXyxy<Model>) -> f32 {
+/// Mean attention inside a box; each cell is weighted by its area inside the box.
+fn attention_inside(attention: &[f32], grid: usize, size: f32, region: &BoxXyxy<Model>) -> f32 {
     let cell = size / grid as f32;
     let (mut sum, mut area) = (0.0, 0.0);
-    for (i, share) in look.iter().enumerate() {
+    for (i, weight) in attention.iter().enumerate() {
         let (x, y) = ((i % grid) as f32 * cell, (i / grid) as f32 * cell);
         let part = region.intersection(&BoxXyxy::new(x, y, x + cell, y + cell));
-        sum += share * part;
+        sum += weight * part;
         area += part;
     }
     if area > 0.0 { sum / area } else { 0.0 }
 }
 
-fn mean(looks: &[Vec<f32>]) -> Vec<f32> {
-    let mut sum = vec![0.0; looks.first().map_or(0, Vec::len)];
-    for look in looks {
-        for (s, v) in sum.iter_mut().zip(look) {
-            *s += v / looks.len() as f32;
+/// Mean over words, `[words][cells]` to `[cells]`; empty without words.
+fn mean(attention: &[Vec<f32>]) -> Vec<f32> {
+    let mut sum = vec![0.0; attention.first().map_or(0, Vec::len)];
+    for word in attention {
+        for (sum, weight) in sum.iter_mut().zip(word) {
+            *sum += weight / attention.len() as f32;
         }
     }
     sum

@@ -1,7 +1,7 @@
-// The page: a viewer, a film, a report, and what lights up together.
+// The page: connects the viewer library with the display of radiograph and report.
 
 import { createViewer } from "./pkg/viewer.js";
-import { FilmView } from "./film_view.js";
+import { RadiographView } from "./radiograph_view.js";
 import { ReportView } from "./report_view.js";
 import { fillGallery } from "./gallery.js";
 
@@ -11,7 +11,7 @@ const report = new ReportView(
   {
     draft: $("draft"),
     timing: $("timing"),
-    findings: $("findings"),
+    detections: $("detections"),
     labels: $("labels"),
     copy: $("copy"),
     compare: $("compare"),
@@ -19,12 +19,12 @@ const report = new ReportView(
     compareDraft: $("compare-draft"),
     compareOther: $("compare-other"),
   },
-  { onSentence: (i) => lightSentence(i), onFinding: (i) => lightFinding(i) },
+  { onSentence: (i) => highlightSentence(i), onDetection: (i) => highlightDetection(i) },
 );
-const film = new FilmView(
+const radiograph = new RadiographView(
   {
     stage: $("stage"),
-    sheet: $("film"),
+    sheet: $("sheet"),
     pixels: $("pixels"),
     heat: $("heat"),
     boxes: $("boxes"),
@@ -32,19 +32,19 @@ const film = new FilmView(
     window: $("window"),
     level: $("level"),
   },
-  (i) => lightFinding(i),
+  (i) => highlightDetection(i),
 );
 
 let viewer = null;
-/** Of the film on the screen: what was seen, the analysis, the sample study. */
-let shown = { seen: null, analysis: null, sample: null };
+/** Results for the displayed radiograph: of the encoder, all of them, and its sample study. */
+let shown = { image: null, analysis: null, sample: null };
 let running = null;
 
-function say(text) {
+function setStatus(text) {
   $("status").textContent = text;
 }
 
-function complain(message, actions = []) {
+function showProblem(message, actions = []) {
   const box = $("problem");
   box.hidden = !message;
   box.replaceChildren(message ?? "");
@@ -61,7 +61,7 @@ async function start() {
   const bar = $("progress");
   $("stop").hidden = false;
   running = new AbortController();
-  complain(null);
+  showProblem(null);
   bar.hidden = false;
   try {
     viewer = await createViewer({
@@ -69,14 +69,14 @@ async function start() {
       onProgress: ({ loaded, total }) => {
         bar.max = total || 1;
         bar.value = Math.min(loaded, total);
-        say(`Loading the viewer: ${mega(loaded)} of ${mega(total)} MB`);
+        setStatus(`Loading the viewer: ${mega(loaded)} of ${mega(total)} MB`);
       },
       signal: running.signal,
     });
   } catch (error) {
     const stopped = running.signal.aborted;
-    say(stopped ? "Loading was stopped." : "The viewer could not be loaded.");
-    complain(stopped ? "The viewer is not loaded." : error.message, [["Load again", start]]);
+    setStatus(stopped ? "Loading was stopped." : "The viewer could not be loaded.");
+    showProblem(stopped ? "The viewer is not loaded." : error.message, [["Load again", start]]);
     document.documentElement.dataset.state = "failed";
     return;
   } finally {
@@ -85,15 +85,15 @@ async function start() {
     $("stop").hidden = true;
   }
   const { run_id, code_version } = viewer.card;
-  $("model").textContent = `Student ${run_id}, D2R ${code_version}, ${viewer.module === "relaxed" ? "relaxed SIMD" : "SIMD"}.`;
-  await fillGallery($("gallery"), viewer.samples, (place) => viewer.samplePicture(place), openSample);
-  say("Ready. Drop a film, choose one, or take a sample study.");
+  $("model").textContent = `Preview model ${run_id}, D2R ${code_version}, ${viewer.module === "relaxed" ? "relaxed SIMD" : "SIMD"}.`;
+  await fillGallery($("gallery"), viewer.samples, (index) => viewer.sampleImage(index), openSample);
+  setStatus("Ready. Drop a radiograph, open one, or choose a sample study.");
   document.documentElement.dataset.state = "ready";
-  await keepOffline();
+  await cacheForOfflineUse();
 }
 
-/** For use without a network the browser keeps the page's own files. */
-async function keepOffline() {
+/** Caches the page's own files for use without a network. */
+async function cacheForOfflineUse() {
   try {
     await navigator.serviceWorker.register(`service-worker.js?module=${viewer.module}`);
     await navigator.serviceWorker.ready;
@@ -103,9 +103,9 @@ async function keepOffline() {
   }
 }
 
-async function openSample(place) {
-  const bytes = await viewer.samplePicture(place);
-  await analyse(bytes, `Sample study ${place + 1}`, viewer.samples[place]);
+async function openSample(index) {
+  const bytes = await viewer.sampleImage(index);
+  await analyse(bytes, `Sample study ${index + 1}`, viewer.samples[index]);
 }
 
 async function analyse(source, name, sample = null, allowPhi = false) {
@@ -114,27 +114,27 @@ async function analyse(source, name, sample = null, allowPhi = false) {
   const stop = new AbortController();
   running = stop;
   const current = () => running === stop;
-  complain(null);
+  showProblem(null);
   $("stop").hidden = false;
-  say(`Reading ${name}…`);
+  setStatus(`Analysing ${name}…`);
   $("report").scrollTop = 0;
   try {
     const analysis = await viewer.analyze(source, {
       signal: stop.signal,
       allowPhi,
-      onFilm: (decoded) => {
+      onImage: (decoded) => {
         if (!current()) return;
-        shown = { seen: null, analysis: null, sample };
+        shown = { image: null, analysis: null, sample };
         report.clear("");
-        film.show(decoded);
-        const view = decoded.view ? `, ${decoded.view}` : "";
-        $("film-facts").textContent = `${name} · ${decoded.kind.toUpperCase()}, ${decoded.width} × ${decoded.height}${view}`;
+        radiograph.show(decoded);
+        const projection = decoded.projection ? `, ${decoded.projection}` : "";
+        $("radiograph-facts").textContent = `${name} · ${decoded.kind.toUpperCase()}, ${decoded.width} × ${decoded.height}${projection}`;
       },
-      onSeen: (seen) => {
+      onDetections: (image) => {
         if (!current()) return;
-        shown.seen = seen;
-        film.setFindings(seen.findings);
-        report.showSeen(seen);
+        shown.image = image;
+        radiograph.setDetections(image.detections);
+        report.showDetections(image);
         drawMap(null);
       },
       onWord: ({ text }) => current() && report.showWords(text),
@@ -143,23 +143,23 @@ async function analyse(source, name, sample = null, allowPhi = false) {
     shown.analysis = analysis;
     report.showAnalysis(analysis);
     compare();
-    say(`Draft of ${name} is ready: ${analysis.sentences.length} sentences, ${analysis.findings.length} findings.`);
+    setStatus(`Draft of ${name} is ready: ${analysis.sentences.length} sentences, ${analysis.detections.length} detections.`);
   } catch (error) {
     if (!current()) return;
     report.clear(stop.signal.aborted ? "Stopped." : "");
     if (stop.signal.aborted) {
-      say(`Reading of ${name} was stopped.`);
+      setStatus(`Analysis of ${name} was stopped.`);
       return;
     }
-    say(`${name} could not be read.`);
-    const anyway = [["Read it all the same", () => analyse(source, name, sample, true)]];
+    setStatus(`${name} could not be read.`);
+    const anyway = [["Open it anyway", () => analyse(source, name, sample, true)]];
     if (error.code === "not_deidentified") {
-      complain(
+      showProblem(
         `${name} does not say that it was de-identified (PatientIdentityRemoved). Nothing of it leaves this machine.`,
         anyway,
       );
     } else {
-      complain(`${name}: ${error.message}`);
+      showProblem(`${name}: ${error.message}`);
     }
   } finally {
     if (current()) {
@@ -173,35 +173,35 @@ function compare() {
   const { analysis, sample } = shown;
   if (!sample) return;
   const which = document.querySelector('input[name="other"]:checked').value;
-  const title = which === "teacher" ? "Teacher's report" : "Reference report";
+  const title = which === "report_model" ? "Report model" : "Reference report";
   report.showComparison(title, analysis.report, sample[which]);
 }
 
-function lightSentence(index) {
-  const links = index === null ? null : shown.analysis.sentences[index].links.map(([finding]) => finding);
-  film.light(links);
-  report.light(index === null ? [] : [index], links ?? []);
+function highlightSentence(index) {
+  const links = index === null ? null : shown.analysis.sentences[index].links.map(([detection]) => detection);
+  radiograph.highlight(links);
+  report.highlight(index === null ? [] : [index], links ?? []);
   drawMap(index);
 }
 
-function lightFinding(index) {
-  const told = shown.analysis?.sentences ?? [];
-  const places = told.flatMap((s, i) => (s.links.some(([finding]) => finding === index) ? [i] : []));
-  film.light(index === null ? null : [index]);
-  report.light(index === null ? [] : places, index === null ? [] : [index]);
+function highlightDetection(index) {
+  const sentences = shown.analysis?.sentences ?? [];
+  const linked = sentences.flatMap((s, i) => (s.links.some(([detection]) => detection === index) ? [i] : []));
+  radiograph.highlight(index === null ? null : [index]);
+  report.highlight(index === null ? [] : linked, index === null ? [] : [index]);
 }
 
 function drawMap(sentence) {
-  const { seen, analysis } = shown;
+  const { image, analysis } = shown;
   const overlay = $("overlay").value;
-  const map = { heat: seen?.heat, look: analysis?.sentences[sentence ?? 0]?.look, none: null }[overlay];
-  film.showMap(seen ? map : null, seen?.frame);
+  const map = { heat: image?.heat, attention: analysis?.sentences[sentence ?? 0]?.attention, none: null }[overlay];
+  radiograph.showMap(image ? map : null, image?.input_extent);
 }
 
 async function openFile(file) {
   if (!file) return;
   if (!viewer) {
-    say("The viewer is still loading.");
+    setStatus("The viewer is still loading.");
     return;
   }
   for (const thumb of $("gallery").querySelectorAll("[aria-current]")) thumb.removeAttribute("aria-current");
@@ -218,16 +218,16 @@ $("stop").addEventListener("click", () => running?.abort(new DOMException("stopp
 $("copy").addEventListener("click", async () => {
   try {
     await navigator.clipboard.writeText(shown.analysis.report);
-    say("The text was copied.");
+    setStatus("The text was copied.");
   } catch {
-    say("The browser did not allow copying; select the text instead.");
+    setStatus("The browser did not allow copying; select the text instead.");
   }
 });
 $("overlay").addEventListener("change", () => drawMap(null));
-$("show-boxes").addEventListener("change", (event) => film.showBoxes(event.target.checked));
-$("zoom-in").addEventListener("click", () => film.zoom(1.5));
-$("zoom-out").addEventListener("click", () => film.zoom(1 / 1.5));
-$("fit").addEventListener("click", () => film.fit());
+$("show-boxes").addEventListener("change", (event) => radiograph.showBoxes(event.target.checked));
+$("zoom-in").addEventListener("click", () => radiograph.zoom(1.5));
+$("zoom-out").addEventListener("click", () => radiograph.zoom(1 / 1.5));
+$("fit").addEventListener("click", () => radiograph.fit());
 for (const radio of document.querySelectorAll('input[name="other"]')) radio.addEventListener("change", compare);
 for (const kind of ["dragenter", "dragover"]) {
   document.addEventListener(kind, (event) => {

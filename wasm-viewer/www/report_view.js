@@ -1,89 +1,90 @@
-// The draft with its sentences, findings and labels, and the draft beside another text.
+// Displays the draft report with its sentences, detections and labels, and compares it with another text.
 
 import { diff } from "./text_diff.js";
 
-/** A label is shown as present from this score on. */
-const PRESENT = 0.5;
+/** Labels with at least this score are shown as present. */
+const PRESENT_MIN = 0.5;
 
 export class ReportView {
   #sentences = [];
-  #findings = [];
+  #detectionItems = [];
 
-  /** `onSentence(index | null)` and `onFinding(index | null)` hear what the pointer or the focus is on. */
-  constructor(elements, { onSentence, onFinding }) {
+  /** `onSentence(index | null)` and `onDetection(index | null)` receive the item under the pointer or with the focus. */
+  constructor(elements, { onSentence, onDetection }) {
     Object.assign(this, elements);
-    Object.assign(this, { onSentence, onFinding });
+    Object.assign(this, { onSentence, onDetection });
   }
 
   clear(message = "") {
     this.#sentences = [];
     this.draft.replaceChildren(message);
     this.draft.removeAttribute("aria-busy");
-    for (const list of [this.findings, this.labels]) list.replaceChildren();
+    for (const list of [this.detections, this.labels]) list.replaceChildren();
     this.timing.textContent = "";
     this.copy.disabled = true;
     this.compare.hidden = true;
   }
 
-  /** The text so far. */
+  /** Shows the text generated so far. */
   showWords(text) {
     this.draft.setAttribute("aria-busy", "true");
     this.draft.textContent = `${text} ▍`;
   }
 
-  showSeen({ findings, labels }) {
-    this.#findings = findings.map((finding, index) => {
-      const item = lighting("button", `finding hue-${index % 6}`, finding.class_name, (on) => this.onFinding(on ? index : null));
+  showDetections({ detections, labels }) {
+    this.#detectionItems = detections.map((detection, index) => {
+      const kind = `detection hue-${index % 6}`;
+      const item = hoverable("button", kind, detection.class_name, (on) => this.onDetection(on ? index : null));
       item.type = "button";
-      item.append(share(finding.score));
+      item.append(scoreMeter(detection.score));
       return item;
     });
-    this.findings.replaceChildren(...(this.#findings.length ? this.#findings.map(listed) : [listed(quiet("none"))]));
+    this.detections.replaceChildren(...(this.#detectionItems.length ? this.#detectionItems.map(listed) : [listed(quiet("none"))]));
     const sorted = [...labels].sort((a, b) => b[1] - a[1]);
     this.labels.replaceChildren(...sorted.map(([name, score]) => {
       const item = listed(name);
-      item.classList.toggle("present", score >= PRESENT);
-      item.append(share(score));
+      item.classList.toggle("present", score >= PRESENT_MIN);
+      item.append(scoreMeter(score));
       return item;
     }));
   }
 
   showAnalysis({ report, sentences, timings, ended }) {
     this.#sentences = sentences.map((sentence, index) => {
-      const item = lighting("span", "sentence", capital(sentence.text), (on) => this.onSentence(on ? index : null));
+      const item = hoverable("span", "sentence", capital(sentence.text), (on) => this.onSentence(on ? index : null));
       item.tabIndex = 0;
       item.classList.toggle("linked", sentence.links.length > 0);
       return item;
     });
     this.draft.removeAttribute("aria-busy");
     this.draft.replaceChildren(...this.#sentences.flatMap((s) => [s, " "]));
-    if (!report) this.draft.append(quiet("The model wrote no sentence."));
-    if (!ended) this.draft.append(quiet(" The report is longer than the model can write; its end is missing."));
+    if (!report) this.draft.append(quiet("The report is empty."));
+    if (!ended) this.draft.append(quiet(" The report reached the maximum length and is incomplete."));
     const ms = (v) => `${v < 10 ? v.toFixed(1) : Math.round(v)} ms`;
     this.timing.textContent =
-      `Decoded in ${ms(timings.decode_ms)}, seen in ${ms(timings.encoder_ms)}, ${timings.words} words in ` +
+      `Decoded in ${ms(timings.decode_ms)}, encoder ${ms(timings.encoder_ms)}, ${timings.words} words in ` +
       `${ms(timings.words_ms)}: ${ms(timings.total_ms)} in all, on this machine.`;
     this.copy.disabled = !report;
   }
 
-  /** Lights sentences and findings by index. */
-  light(sentences, findings) {
-    this.#sentences.forEach((s, i) => s.classList.toggle("lit", sentences.includes(i)));
-    this.#findings.forEach((f, i) => f.classList.toggle("lit", findings.includes(i)));
+  /** Highlights sentences and detections by index. */
+  highlight(sentences, detections) {
+    this.#sentences.forEach((s, i) => s.classList.toggle("highlighted", sentences.includes(i)));
+    this.#detectionItems.forEach((d, i) => d.classList.toggle("highlighted", detections.includes(i)));
   }
 
-  /** The draft and another text side by side; words that only one has are marked. */
+  /** Shows the draft beside another text; words that occur in one only are marked. */
   showComparison(title, draft, other) {
     this.compare.hidden = false;
     this.compareTitle.textContent = title;
     const [left, right] = diff(draft, other);
     this.compareDraft.replaceChildren(...marked(left, "ins"));
-    this.compareOther.replaceChildren(...(other ? marked(right, "del") : [quiet("There is none for this study.")]));
+    this.compareOther.replaceChildren(...(other ? marked(right, "del") : [quiet("This study has none.")]));
   }
 }
 
-/** An element that says when the pointer or the focus comes and goes. */
-function lighting(tag, kind, text, hover) {
+/** An element that reports when the pointer or the focus enters and leaves. */
+function hoverable(tag, kind, text, hover) {
   const element = document.createElement(tag);
   element.className = kind;
   element.textContent = text;
@@ -109,13 +110,13 @@ function quiet(text) {
   return span;
 }
 
-function share(score) {
+function scoreMeter(score) {
   const meter = document.createElement("meter");
   meter.max = 1;
   meter.value = score;
   const number = quiet(score.toFixed(2));
   const both = document.createElement("span");
-  both.className = "share";
+  both.className = "score";
   meter.setAttribute("aria-hidden", "true");
   both.append(meter, number);
   return both;

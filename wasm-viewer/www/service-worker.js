@@ -1,11 +1,11 @@
-// Keeps the page's own files, so that it works without a network. Films never pass through here: they are not requested.
+// Caches the page's own files for use without a network. Images that the user opens are never requested, so never cached.
 
-// Both are written in by the build.
+// Replaced by the build.
 const VERSION = "__VERSION__";
 const FILES = __FILES__;
 
 const CACHE = `d2r-preview-${VERSION}`;
-// The page says which of the two modules it runs; the other is not kept.
+// The page tells which of the two modules it runs; the other is not cached.
 const unused = new URL(self.location).searchParams.get("module") === "relaxed" ? "pkg/simd/" : "pkg/relaxed/";
 
 self.addEventListener("install", (event) => {

@@ -1,6 +1,6 @@
-// Words that two texts share and do not share.
+// Word diff of two texts.
 
-/** The parts of `a` and of `b`, in order: `{word, same}`. Longest common subsequence over words. */
+/** Words of `a` and of `b` as `{word, same}`, by their longest common subsequence. */
 export function diff(a, b) {
   const [left, right] = [words(a), words(b)];
   const width = right.length + 1;

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use d2r_contracts::decode::{DecodeError, DecodeOptions, Decoded, decode};
+use d2r_contracts::decode::{DecodeError, Decoded, ImageDecodeOptions, decode};
 use d2r_contracts::radiograph::Radiograph;
 use d2r_contracts::tables::{FailureRow, ImageRow};
 use sha2::{Digest, Sha256};
@@ -71,7 +71,7 @@ pub struct Measured {
 ///
 /// # Errors
 /// [`SourceError`], ready for the `failures` table; also when the file is not the one that was ingested.
-pub fn read_radiograph(root: &Path, image: &ImageRow, options: &DecodeOptions) -> Result<Radiograph, SourceError> {
+pub fn read_radiograph(root: &Path, image: &ImageRow, options: &ImageDecodeOptions) -> Result<Radiograph, SourceError> {
     let bytes = read_bytes(&root.join(&image.path), options)?;
     let radiograph = decode_bytes(&bytes, options)?.radiograph;
     // Boxes are in the pixels of the ingested file; another size would shift them silently.
@@ -89,13 +89,13 @@ pub fn read_radiograph(root: &Path, image: &ImageRow, options: &DecodeOptions) -
 ///
 /// # Errors
 /// [`SourceError`], ready for the `failures` table.
-pub fn measure(path: &Path, options: &DecodeOptions) -> Result<Measured, SourceError> {
+pub fn measure(path: &Path, options: &ImageDecodeOptions) -> Result<Measured, SourceError> {
     let bytes = read_bytes(path, options)?;
     let decoded = decode_bytes(&bytes, options)?;
     Ok(Measured { decoded, sha256: format!("{:x}", Sha256::digest(&bytes)) })
 }
 
-fn read_bytes(path: &Path, options: &DecodeOptions) -> Result<Vec<u8>, SourceError> {
+fn read_bytes(path: &Path, options: &ImageDecodeOptions) -> Result<Vec<u8>, SourceError> {
     let mut file = File::open(path).map_err(|e| SourceError::of_io(&e))?;
     let size = file.metadata().map_err(|e| SourceError::of_io(&e))?.len();
     // Four bytes a pixel and a large header: what is longer is no radiograph that the decoder would accept.
@@ -108,7 +108,7 @@ fn read_bytes(path: &Path, options: &DecodeOptions) -> Result<Vec<u8>, SourceErr
     Ok(bytes)
 }
 
-fn decode_bytes(bytes: &[u8], options: &DecodeOptions) -> Result<Decoded, SourceError> {
+fn decode_bytes(bytes: &[u8], options: &ImageDecodeOptions) -> Result<Decoded, SourceError> {
     decode(bytes, options).map_err(|e| SourceError::of_decoding(&e))
 }
 

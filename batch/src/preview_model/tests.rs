@@ -1,7 +1,7 @@
 //! One set of weights in libtorch and in tract: the same numbers, and the same words.
 
 use d2r_contracts::preview_bundle::{DecoderSizes, PreviewOptions};
-use d2r_viewer::generate::{Hypothesis, Writer};
+use d2r_viewer::beam_search::{BeamSearch, Hypothesis};
 use d2r_viewer::graph::{Cache, Encoded, Plan, encode, plan, step};
 use tch::{Device, Kind, Tensor};
 
@@ -55,9 +55,9 @@ fn film(seed: u64) -> Vec<u8> {
 }
 
 fn written(plan: &Plan, sizes: DecoderSizes, options: PreviewOptions, film: &Encoded) -> Hypothesis {
-    let mut writer = Writer::new(plan, sizes, options, -1, film.memory.clone()).unwrap();
-    while writer.advance().unwrap() {}
-    writer.finish()
+    let mut search = BeamSearch::new(plan, sizes, options, -1, film.memory.clone()).unwrap();
+    while search.advance().unwrap() {}
+    search.finish()
 }
 
 fn near(name: &str, ours: &[f32], theirs: &Tensor, tolerance: f32) {
@@ -144,7 +144,7 @@ fn greedy_words_are_those_of_libtorch_and_a_beam_is_no_worse() {
         let encoded = encode(&encoder, &pixels, 64).unwrap();
         let greedy = written(&stepper, sizes, options, &encoded);
         assert_eq!(greedy.words, expected[1..]);
-        assert_eq!(greedy.looks.len(), greedy.words.len());
+        assert_eq!(greedy.attention.len(), greedy.words.len());
         let wide = PreviewOptions { beam_size: 3, ..options };
         let beam = written(&stepper, sizes, wide, &encoded);
         assert!(beam.sum >= greedy.sum - 1e-3, "{} against {}", beam.sum, greedy.sum);

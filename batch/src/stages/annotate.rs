@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use d2r_contracts::decode::DecodeOptions;
+use d2r_contracts::decode::ImageDecodeOptions;
 use d2r_contracts::rows::Row;
 use d2r_contracts::space::Original;
 use d2r_contracts::tables::{FailureRow, ImageRow, LesionRow, TimingRow};
@@ -70,7 +70,7 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
     }
     let source = RadiographSource {
         root: lake.dataset_root(&args.dataset)?,
-        decode: DecodeOptions { allow_phi: ctx.config.ingest.allow_phi, ..DecodeOptions::default() },
+        decode: ImageDecodeOptions { allow_phi: ctx.config.ingest.allow_phi, ..ImageDecodeOptions::default() },
         input: card.model.input,
     };
     let mut partitions = lake.partitions(ImageRow::TABLE)?;

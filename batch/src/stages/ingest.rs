@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use d2r_contracts::decode::DecodeOptions;
+use d2r_contracts::decode::ImageDecodeOptions;
 use d2r_contracts::report_text::CleaningRules;
 
 use crate::config::ingest::IngestConfig;
@@ -61,7 +61,7 @@ pub struct Settings {
     /// How the label files are read.
     pub list: ListOptions,
     /// How files are decoded.
-    pub decode: DecodeOptions,
+    pub decode: ImageDecodeOptions,
     /// How readers are fused.
     pub fusion: FusionRule,
     /// The section of a report that is used.
@@ -148,7 +148,7 @@ fn settings(config: &IngestConfig, seed: u64, kind: Kind) -> Result<Settings> {
     let labels_only = kind == Kind::Vindr { labels_only: true };
     Ok(Settings {
         list: ListOptions { seed, val_share: config.val_share, frontal_only: config.frontal_only, labels_only },
-        decode: DecodeOptions { allow_phi: config.allow_phi, ..DecodeOptions::default() },
+        decode: ImageDecodeOptions { allow_phi: config.allow_phi, ..ImageDecodeOptions::default() },
         fusion: FusionRule { iou_min: config.fusion_iou, min_annotators: config.min_annotators },
         section,
     })

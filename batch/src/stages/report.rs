@@ -9,7 +9,7 @@ mod written;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use d2r_contracts::decode::DecodeOptions;
+use d2r_contracts::decode::ImageDecodeOptions;
 use d2r_contracts::rows::Row;
 use d2r_contracts::tables::{
     FailureRow, FindingRow, GeneratedReportRow, ImageRow, LesionRow, ReportSentenceRow, SentenceBoxRow, TimingRow,
@@ -74,7 +74,7 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
     let start = Instant::now();
     let (mut model, card) = load_reporter(&args.reporter, ctx.device)?;
     model.set_compute(ctx.compute_kind());
-    let decode = DecodeOptions { allow_phi: ctx.config.ingest.allow_phi, ..DecodeOptions::default() };
+    let decode = ImageDecodeOptions { allow_phi: ctx.config.ingest.allow_phi, ..ImageDecodeOptions::default() };
     let spec = card.model.visual;
     let (lake, partition, films, inputs) = match &args.source {
         Source::Lake { lake, dataset, split } => {

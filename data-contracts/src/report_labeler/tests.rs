@@ -4,7 +4,7 @@ use crate::labels::lesion_class_name;
 
 use super::*;
 
-/// A sentence and its labels: `+` present, `-` denied, `?` doubted; nothing else may be said.
+/// A sentence and its labels: `+` positive, `-` negative, `?` uncertain; all others are blank.
 const SENTENCES: &[(&str, &str)] = &[
     (
         "no focal consolidation, pleural effusion or pneumothorax is seen .",
@@ -96,7 +96,7 @@ const SENTENCES: &[(&str, &str)] = &[
     (" . , ;", ""),
 ];
 
-fn said(states: [LabelState; 14]) -> BTreeMap<&'static str, LabelState> {
+fn stated(states: [LabelState; 14]) -> BTreeMap<&'static str, LabelState> {
     CHEXPERT_LABELS.into_iter().zip(states).filter(|(_, s)| *s != LabelState::Blank).collect()
 }
 
@@ -116,12 +116,12 @@ fn expected(text: &str) -> BTreeMap<&'static str, LabelState> {
 }
 
 #[test]
-fn sentences_are_labelled_as_a_reader_would() {
+fn sentences_get_the_expected_labels() {
     let wrong: Vec<String> = SENTENCES
         .iter()
-        .filter(|(sentence, labels)| said(label_sentence(sentence).states) != expected(labels))
+        .filter(|(sentence, labels)| stated(label_sentence(sentence).states) != expected(labels))
         .map(|(sentence, labels)| {
-            format!("{sentence}\n  expected {labels}\n  found    {:?}", said(label_sentence(sentence).states))
+            format!("{sentence}\n  expected {labels}\n  found    {:?}", stated(label_sentence(sentence).states))
         })
         .collect();
     assert!(SENTENCES.len() >= 60);
@@ -153,21 +153,21 @@ fn classes_are_those_named_as_present() {
 }
 
 #[test]
-fn a_report_takes_the_strongest_statement_of_each_label() {
-    let states = said(label("No effusion on the right. Possible effusion on the left. Effusion is small."));
+fn positive_wins_over_uncertain_over_negative() {
+    let states = stated(label("No effusion on the right. Possible effusion on the left. Effusion is small."));
     assert_eq!(states, BTreeMap::from([("Pleural Effusion", LabelState::Positive)]));
-    let states = said(label("No effusion on the right. Possible effusion on the left."));
+    let states = stated(label("No effusion on the right. Possible effusion on the left."));
     assert_eq!(states, BTreeMap::from([("Pleural Effusion", LabelState::Uncertain)]));
 }
 
 #[test]
-fn no_finding_needs_words_and_nothing_abnormal() {
+fn no_finding_needs_words_and_no_abnormality() {
     let no_finding = |text: &str| label(text)[NO_FINDING];
     assert_eq!(no_finding("The lungs are clear. No effusion."), LabelState::Positive);
     assert_eq!(no_finding("A left chest tube is in place. The lungs are clear."), LabelState::Positive);
     assert_eq!(no_finding("Normal chest radiograph."), LabelState::Positive);
     assert_eq!(no_finding("Possible pneumonia."), LabelState::Blank);
-    assert_eq!(no_finding("There is mild emphysema."), LabelState::Blank, "a finding without a label is one");
+    assert_eq!(no_finding("There is mild emphysema."), LabelState::Blank, "an abnormality without a label counts");
     assert_eq!(label(""), [LabelState::Blank; 14]);
     assert_eq!(label(" \n . "), [LabelState::Blank; 14]);
 }

@@ -1,4 +1,4 @@
-use d2r_contracts::decode::{DecodeError, DecodeOptions, Decoded, decode};
+use d2r_contracts::decode::{DecodeError, Decoded, ImageDecodeOptions, decode};
 use dicom_core::value::DataSetSequence;
 use dicom_core::{DataElement, Length, PrimitiveValue, VR};
 use dicom_dictionary_std::{tags, uids};
@@ -9,7 +9,7 @@ use crate::dicom_file::{COLUMNS, DicomFile, ROWS, ramp};
 use crate::raster_file::jpeg;
 
 fn read(file: DicomFile) -> Result<Decoded, DecodeError> {
-    decode(&file.build(), &DecodeOptions::default())
+    decode(&file.build(), &ImageDecodeOptions::default())
 }
 
 fn levels(file: DicomFile) -> Vec<u8> {
@@ -37,7 +37,7 @@ fn without_a_window_the_range_of_the_values_is_shown() {
 }
 
 #[test]
-fn each_transfer_syntax_without_compression_gives_the_same_film() {
+fn all_uncompressed_transfer_syntaxes_give_the_same_image() {
     for syntax in [
         uids::IMPLICIT_VR_LITTLE_ENDIAN,
         uids::EXPLICIT_VR_LITTLE_ENDIAN,
@@ -70,7 +70,7 @@ fn monochrome1_is_inverted_exactly_once() {
 
 #[test]
 fn windows_follow_the_three_functions_of_the_standard() {
-    // PS3.3 C.11.2.1.2.1, centre 2048, width 4096, is the standard's own example of the full 12-bit range.
+    // PS3.3 C.11.2.1.2.1, center 2048, width 4096, is the standard's own example of the full 12-bit range.
     let full = |v: u16| ((f64::from(v) - 2047.5) / 4095.0 + 0.5) * 255.0;
     let expected: Vec<u8> = ramp().iter().map(|&v| (full(v) + 0.5).floor().clamp(0.0, 255.0) as u8).collect();
     assert_eq!(levels(DicomFile::new().window("2048", "4096")), expected);
@@ -113,12 +113,12 @@ fn rescaling_comes_before_the_window() {
     // 2 v - 1000 within 3000 +- 1000 is v within 2000 +- 500.
     let same = levels(DicomFile::new().window("2000.25", "1000.5"));
     assert!(shifted.iter().zip(&same).all(|(a, b)| a.abs_diff(*b) <= 1));
-    assert_eq!(levels(rescaled("-1", "4095")), inverted(&stretched()), "a falling slope turns the film over");
+    assert_eq!(levels(rescaled("-1", "4095")), inverted(&stretched()), "a falling slope inverts the image");
     assert_eq!(levels(rescaled("0", "5")), stretched(), "a slope of 0 is ignored");
 }
 
 #[test]
-fn spare_bits_and_the_high_bit_are_honoured() {
+fn spare_bits_are_masked_and_the_high_bit_is_used() {
     // Overlay bits above the 12 stored ones.
     let dirty = ramp().iter().enumerate().map(|(i, v)| v | if i % 3 == 0 { 0xf000 } else { 0 }).collect();
     assert_eq!(levels(DicomFile::new().words(dirty)), stretched());
@@ -187,19 +187,19 @@ fn a_modality_table_comes_first() {
 
 #[test]
 fn encapsulated_baseline_jpeg_in_one_or_more_fragments() {
-    let film = GrayImage::from_fn(40, 33, |x, y| Luma([(x * 4 + y * 2) as u8]));
-    let stream = jpeg(film.clone());
+    let image = GrayImage::from_fn(40, 33, |x, y| Luma([(x * 4 + y * 2) as u8]));
+    let stream = jpeg(image.clone());
     let middle = stream.len() / 4 * 2;
     let pieces = vec![stream[..middle].to_vec(), stream[middle..].to_vec()];
     for fragments in [vec![stream.clone()], pieces] {
         let file = DicomFile::new().bits(8, 8, 7).window("127.5", "256").fragments(uids::JPEG_BASELINE8_BIT, fragments);
         let pixels = levels(file);
-        assert!(pixels.iter().zip(film.as_raw()).all(|(a, b)| a.abs_diff(*b) <= 6));
+        assert!(pixels.iter().zip(image.as_raw()).all(|(a, b)| a.abs_diff(*b) <= 6));
     }
     let two_frames = DicomFile::new().bits(8, 8, 7).text(tags::NUMBER_OF_FRAMES, VR::IS, "2");
     let other = jpeg(GrayImage::new(40, 33));
     let pixels = levels(two_frames.window("127.5", "256").fragments(uids::JPEG_BASELINE8_BIT, vec![stream, other]));
-    assert!(pixels.iter().zip(film.as_raw()).all(|(a, b)| a.abs_diff(*b) <= 6), "the first frame is taken");
+    assert!(pixels.iter().zip(image.as_raw()).all(|(a, b)| a.abs_diff(*b) <= 6), "the first frame is taken");
 }
 
 #[test]
@@ -246,14 +246,14 @@ fn colour_dicom_is_judged_like_colour_rasters() {
 }
 
 #[test]
-fn files_that_are_not_deidentified_need_leave() {
+fn files_that_are_not_deidentified_need_permission() {
     for file in [
         || DicomFile::new().without(tags::PATIENT_IDENTITY_REMOVED),
         || DicomFile::new().text(tags::PATIENT_IDENTITY_REMOVED, VR::CS, "NO"),
     ] {
         assert_eq!(code(file()), "not_deidentified");
-        let leave = DecodeOptions { allow_phi: true, ..DecodeOptions::default() };
-        assert_eq!(decode(&file().build(), &leave).unwrap().radiograph.pixels, stretched());
+        let permissive = ImageDecodeOptions { allow_phi: true, ..ImageDecodeOptions::default() };
+        assert_eq!(decode(&file().build(), &permissive).unwrap().radiograph.pixels, stretched());
     }
     let refusal = read(DicomFile::new().without(tags::PATIENT_IDENTITY_REMOVED)).unwrap_err();
     assert!(!format!("{refusal} {refusal:?}").contains("Nobody"), "a refusal names no patient");
@@ -274,21 +274,21 @@ fn objects_without_pixels_and_with_too_few() {
 }
 
 #[test]
-fn the_view_is_taken_from_view_position() {
-    let view = |value: &str| read(DicomFile::new().text(tags::VIEW_POSITION, VR::CS, value)).unwrap().view;
-    assert_eq!(view("PA").as_deref(), Some("PA"));
-    assert_eq!(view("AP").as_deref(), Some("AP"));
+fn the_projection_is_taken_from_view_position() {
+    let projection = |value: &str| read(DicomFile::new().text(tags::VIEW_POSITION, VR::CS, value)).unwrap().projection;
+    assert_eq!(projection("PA").as_deref(), Some("PA"));
+    assert_eq!(projection("AP").as_deref(), Some("AP"));
     for lateral in ["LL", "RL", "LATERAL"] {
-        assert_eq!(view(lateral).as_deref(), Some("LATERAL"));
+        assert_eq!(projection(lateral).as_deref(), Some("LATERAL"));
     }
-    assert_eq!(view("XYZ"), None);
-    assert_eq!(read(DicomFile::new()).unwrap().view, None);
+    assert_eq!(projection("XYZ"), None);
+    assert_eq!(read(DicomFile::new()).unwrap().projection, None);
 }
 
 #[test]
 fn files_without_preamble_or_meta_information_are_read() {
     let whole = DicomFile::new().build();
-    let options = DecodeOptions::default();
+    let options = ImageDecodeOptions::default();
     assert_eq!(decode(&whole[128..], &options).unwrap().radiograph.pixels, stretched());
     assert_eq!(decode(&whole[132..], &options).unwrap().radiograph.pixels, stretched());
     let group_length = u32::from_le_bytes(*whole[140..].first_chunk().unwrap()) as usize;

@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use d2r_contracts::decode::{DecodeOptions, FileKind, decode};
+use d2r_contracts::decode::{FileKind, ImageDecodeOptions, decode};
 use serde_json::Value;
 
 use crate::from_hex;
@@ -19,7 +19,7 @@ fn dicom_files_of_other_writers_decode_like_pydicom() {
     let mut compared = 0;
     for (name, grey) in golden["grey"].as_object().unwrap() {
         let bytes = std::fs::read(folder.join(format!("{name}.dcm"))).unwrap();
-        let result = decode(&bytes, &DecodeOptions::default());
+        let result = decode(&bytes, &ImageDecodeOptions::default());
         let Some(grey) = grey.as_str() else {
             assert_eq!(result.unwrap_err().code(), "unsupported", "{name}");
             continue;
@@ -42,7 +42,10 @@ fn golden_files_cut_anywhere_are_refused() {
     for name in ["range_12", "rle_12", "jpeg_lossless_12", "jpeg_2000_12", "deflated", "linear_m1_implicit"] {
         let bytes = std::fs::read(golden_folder().join(format!("{name}.dcm"))).unwrap();
         for length in (0..bytes.len() - 12).step_by(7) {
-            assert!(decode(&bytes[..length], &DecodeOptions::default()).is_err(), "{name} cut at {length} decodes");
+            assert!(
+                decode(&bytes[..length], &ImageDecodeOptions::default()).is_err(),
+                "{name} cut at {length} decodes"
+            );
         }
     }
 }
@@ -58,8 +61,8 @@ fn real_file(name: &str) -> Option<Vec<u8>> {
 #[expect(clippy::print_stdout, reason = "a skipped test says so")]
 fn real_files_decode() {
     if let Some(bytes) = real_file("Fake_MONOHR1.dcm") {
-        let strict = decode(&bytes, &DecodeOptions::default());
-        let decoded = decode(&bytes, &DecodeOptions { allow_phi: true, ..DecodeOptions::default() }).unwrap();
+        let strict = decode(&bytes, &ImageDecodeOptions::default());
+        let decoded = decode(&bytes, &ImageDecodeOptions { allow_phi: true, ..ImageDecodeOptions::default() }).unwrap();
         assert_eq!(decoded.kind, FileKind::Dicom);
         assert!(strict.is_ok() || strict.unwrap_err().code() == "not_deidentified");
         assert!(uses_many_levels(&decoded.radiograph.pixels));
@@ -67,7 +70,7 @@ fn real_files_decode() {
         println!("skipped: no Fake_MONOHR1.dcm");
     }
     if let Some(bytes) = real_file("nih_00000001_000.png") {
-        let decoded = decode(&bytes, &DecodeOptions::default()).unwrap();
+        let decoded = decode(&bytes, &ImageDecodeOptions::default()).unwrap();
         assert_eq!(decoded.kind, FileKind::Png);
         assert!(uses_many_levels(&decoded.radiograph.pixels));
     } else {

@@ -1,6 +1,6 @@
 use std::sync::LazyLock;
 
-use d2r_contracts::decode::{DecodeOptions, decode};
+use d2r_contracts::decode::{ImageDecodeOptions, decode};
 use d2r_contracts::radiograph::Radiograph;
 use dicom_core::VR;
 use dicom_dictionary_std::{tags, uids};
@@ -34,7 +34,7 @@ static GOOD_FILES: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
 
 /// Decoding either refuses or gives a whole radiograph of at most 1 Mpx; a panic fails the test.
 fn decodes_soundly(bytes: &[u8]) -> Result<(), TestCaseError> {
-    let options = DecodeOptions { allow_phi: true, max_pixels: 1 << 20 };
+    let options = ImageDecodeOptions { allow_phi: true, max_pixels: 1 << 20 };
     if let Ok(decoded) = decode(bytes, &options) {
         let Radiograph { width, height, pixels } = decoded.radiograph;
         prop_assert_eq!(pixels.len(), width as usize * height as usize);
@@ -46,7 +46,7 @@ fn decodes_soundly(bytes: &[u8]) -> Result<(), TestCaseError> {
 #[test]
 fn all_good_files_are_good() {
     for file in GOOD_FILES.iter() {
-        decode(file, &DecodeOptions::default()).unwrap();
+        decode(file, &ImageDecodeOptions::default()).unwrap();
     }
 }
 
@@ -86,7 +86,7 @@ proptest! {
 #[test]
 fn lengths_and_depths_that_lie_cost_nothing() {
     let head = b"DICM\x02\0\x10\0UI\x14\x001.2.840.10008.1.2.1\0";
-    let options = DecodeOptions { allow_phi: true, ..DecodeOptions::default() };
+    let options = ImageDecodeOptions { allow_phi: true, ..ImageDecodeOptions::default() };
     // An element of 4 GiB that is not there.
     let claim = [head.as_slice(), b"\x08\0\x05\0UT\0\0\xfe\xff\xff\xff"].concat();
     assert_eq!(decode(&claim, &options).unwrap_err().code(), "truncated");

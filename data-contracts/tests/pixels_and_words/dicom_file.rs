@@ -53,8 +53,8 @@ impl DicomFile {
         self.us(tags::BITS_ALLOCATED, allocated).us(tags::BITS_STORED, stored).us(tags::HIGH_BIT, high)
     }
 
-    pub fn window(self, centre: &str, width: &str) -> Self {
-        self.text(tags::WINDOW_CENTER, VR::DS, centre).text(tags::WINDOW_WIDTH, VR::DS, width)
+    pub fn window(self, center: &str, width: &str) -> Self {
+        self.text(tags::WINDOW_CENTER, VR::DS, center).text(tags::WINDOW_WIDTH, VR::DS, width)
     }
 
     pub fn photometric(self, value: &str) -> Self {

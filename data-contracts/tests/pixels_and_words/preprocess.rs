@@ -49,7 +49,7 @@ fn spec(size: u32, fit: Fit) -> InputSpec {
 }
 
 #[test]
-fn letterboxing_centres_the_film_on_black() {
+fn letterboxing_centres_the_image_on_black() {
     let white = Radiograph::new(200, 100, vec![255; 200 * 100]).unwrap();
     let input = to_model_input(&white, &spec(64, Fit::Letterbox));
     let rows: Vec<u8> = input.pixels.chunks(64).map(|row| row[0]).collect();
@@ -69,10 +69,10 @@ fn squashing_fills_the_square() {
 }
 
 #[test]
-fn a_film_of_the_models_size_passes_untouched() {
-    let film = Radiograph::new(40, 40, (0..1600).map(|i| (i % 251) as u8).collect()).unwrap();
-    assert_eq!(to_model_input(&film, &spec(40, Fit::Letterbox)).pixels, film.pixels);
-    assert_eq!(resize(&film, 40, 40), film);
+fn an_image_of_the_models_size_is_unchanged() {
+    let radiograph = Radiograph::new(40, 40, (0..1600).map(|i| (i % 251) as u8).collect()).unwrap();
+    assert_eq!(to_model_input(&radiograph, &spec(40, Fit::Letterbox)).pixels, radiograph.pixels);
+    assert_eq!(resize(&radiograph, 40, 40), radiograph);
 }
 
 #[test]
@@ -86,7 +86,7 @@ fn extreme_shapes_keep_pixels() {
 }
 
 #[test]
-fn a_mirrored_film_is_a_mirrored_input() {
+fn a_flipped_image_gives_a_flipped_input() {
     let noisy = |width: u32, height: u32| {
         let pixels = (0..width * height).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
         Radiograph::new(width, height, pixels).unwrap()
@@ -95,15 +95,16 @@ fn a_mirrored_film_is_a_mirrored_input() {
         square.chunks(size).flat_map(|row| row.iter().rev().copied()).collect()
     };
     for (width, height) in [(97, 131), (130, 131), (41, 64), (200, 67), (64, 64)] {
-        let film = noisy(width, height);
-        let image = mirror(&film);
+        let radiograph = noisy(width, height);
+        let mirrored = mirror(&radiograph);
         for size in [32, 33, 64] {
-            let input = |film: &Radiograph| to_model_input(film, &spec(size, Fit::Letterbox)).pixels;
-            assert_eq!(turned(&input(&film), size as usize), input(&image), "{width} x {height} at {size}");
+            let input = |radiograph: &Radiograph| to_model_input(radiograph, &spec(size, Fit::Letterbox)).pixels;
+            assert_eq!(turned(&input(&radiograph), size as usize), input(&mirrored), "{width} x {height} at {size}");
             let lesion = BoxXyxy::<Original>::new(3.2, 5.0, 30.7, 33.4);
-            let crop = |film: &Radiograph, at: &BoxXyxy<Original>| crop_region(film, at, size, 0.1).unwrap();
-            let own = crop(&film, &lesion);
-            assert_eq!(turned(&own, size as usize), crop(&image, &lesion.mirrored(width as f32)));
+            let crop =
+                |radiograph: &Radiograph, at: &BoxXyxy<Original>| crop_region(radiograph, at, size, 0.1).unwrap();
+            let own = crop(&radiograph, &lesion);
+            assert_eq!(turned(&own, size as usize), crop(&mirrored, &lesion.mirrored(width as f32)));
         }
     }
 }
@@ -117,8 +118,8 @@ fn one_lesion() -> (Radiograph, BoxXyxy<Original>) {
 
 #[test]
 fn a_crop_shows_its_box_and_pads_the_short_axis() {
-    let (film, lesion) = one_lesion();
-    let crop = crop_region(&film, &lesion, 40, 0.0).unwrap();
+    let (radiograph, lesion) = one_lesion();
+    let crop = crop_region(&radiograph, &lesion, 40, 0.0).unwrap();
     let rows: Vec<u8> = crop.chunks(40).map(|row| row[20]).collect();
     assert_eq!(rows, [[0; 10].as_slice(), &[255; 20], &[0; 10]].concat());
     assert!(crop[10 * 40..30 * 40].iter().all(|&p| p == 255));
@@ -126,40 +127,40 @@ fn a_crop_shows_its_box_and_pads_the_short_axis() {
 
 #[test]
 fn a_margin_widens_the_crop_by_its_share_of_the_box() {
-    let (film, lesion) = one_lesion();
-    let crop = crop_region(&film, &lesion, 60, 0.25).unwrap();
+    let (radiograph, lesion) = one_lesion();
+    let crop = crop_region(&radiograph, &lesion, 60, 0.25).unwrap();
     // 40 px and 10 px of margin on each side: the lesion takes the middle two thirds of the width.
     let middle: Vec<u8> = crop[30 * 60..31 * 60].to_vec();
     assert_eq!(middle, [[0; 10].as_slice(), &[255; 40], &[0; 10]].concat());
 }
 
 #[test]
-fn boxes_outside_the_film_are_clamped_and_degenerate_ones_dropped() {
-    let (film, _) = one_lesion();
-    let crop = |a: f32, b: f32, c: f32, d: f32| crop_region(&film, &BoxXyxy::new(a, b, c, d), 16, 0.1);
+fn boxes_outside_the_image_are_clipped_and_degenerate_ones_dropped() {
+    let (radiograph, _) = one_lesion();
+    let crop = |a: f32, b: f32, c: f32, d: f32| crop_region(&radiograph, &BoxXyxy::new(a, b, c, d), 16, 0.1);
     assert!(crop(-50.0, -50.0, 30.0, 40.0).is_some());
     assert!(crop(-1e30, -1e30, 1e30, 1e30).is_some());
     assert!(crop(10.0, 10.0, 18.0, 18.0).is_some());
     assert!(crop(10.0, 10.0, 17.9, 18.0).is_none(), "7.9 px wide");
-    assert!(crop(96.0, 10.0, 140.0, 60.0).is_none(), "4 px inside the film");
-    assert!(crop(120.0, 10.0, 140.0, 60.0).is_none(), "outside the film");
+    assert!(crop(96.0, 10.0, 140.0, 60.0).is_none(), "4 px inside the radiograph");
+    assert!(crop(120.0, 10.0, 140.0, 60.0).is_none(), "outside the radiograph");
     assert!(crop(30.0, 10.0, 20.0, 60.0).is_none(), "inverted");
     assert!(crop(f32::NAN, 0.0, 20.0, 20.0).is_none());
     assert!(crop(0.0, 0.0, f32::INFINITY, 20.0).is_none());
-    assert!(crop_region(&film, &BoxXyxy::new(0.0, 0.0, 20.0, 20.0), 0, 0.1).is_none());
-    assert!(crop_region(&film, &BoxXyxy::new(0.0, 0.0, 20.0, 20.0), 16, f32::NAN).is_some());
+    assert!(crop_region(&radiograph, &BoxXyxy::new(0.0, 0.0, 20.0, 20.0), 0, 0.1).is_none());
+    assert!(crop_region(&radiograph, &BoxXyxy::new(0.0, 0.0, 20.0, 20.0), 16, f32::NAN).is_some());
 }
 
 #[test]
-fn a_box_below_a_five_thousandth_of_the_film_is_dropped() {
-    let film = Radiograph::new(1000, 1000, vec![9; 1_000_000]).unwrap();
-    assert!(crop_region(&film, &BoxXyxy::new(0.0, 0.0, 14.0, 14.0), 16, 0.0).is_none(), "196 px");
-    assert!(crop_region(&film, &BoxXyxy::new(0.0, 0.0, 15.0, 14.0), 16, 0.0).is_some(), "210 px");
+fn a_box_below_a_five_thousandth_of_the_image_is_dropped() {
+    let radiograph = Radiograph::new(1000, 1000, vec![9; 1_000_000]).unwrap();
+    assert!(crop_region(&radiograph, &BoxXyxy::new(0.0, 0.0, 14.0, 14.0), 16, 0.0).is_none(), "196 px");
+    assert!(crop_region(&radiograph, &BoxXyxy::new(0.0, 0.0, 15.0, 14.0), 16, 0.0).is_some(), "210 px");
 }
 
 #[test]
-fn a_mirror_changes_sides_and_twice_gives_the_film_back() {
-    let film = Radiograph::new(3, 2, vec![1, 2, 3, 4, 5, 6]).unwrap();
-    assert_eq!(mirror(&film).pixels, [3, 2, 1, 6, 5, 4]);
-    assert_eq!(mirror(&mirror(&film)), film);
+fn flipping_swaps_columns_and_twice_is_the_identity() {
+    let radiograph = Radiograph::new(3, 2, vec![1, 2, 3, 4, 5, 6]).unwrap();
+    assert_eq!(mirror(&radiograph).pixels, [3, 2, 1, 6, 5, 4]);
+    assert_eq!(mirror(&mirror(&radiograph)), radiograph);
 }

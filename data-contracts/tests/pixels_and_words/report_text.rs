@@ -17,7 +17,7 @@ fn cleaning_agrees_with_the_rules_written_in_python() {
 }
 
 #[test]
-fn oddities_of_the_rules_are_kept() {
+fn defects_of_the_published_rules_are_kept() {
     assert_eq!(clean("", CleaningRules::IuXray), ".");
     assert_eq!(clean("A 2.5 cm left-sided nodule.", CleaningRules::IuXray), "a 25 cm left-sided nodule .");
     assert_eq!(clean("Fracture of L1. Stable.", CleaningRules::MimicCxr), "fracture of lstable .");
@@ -49,7 +49,7 @@ fn sentences_of_degenerate_texts() {
 }
 
 #[test]
-fn earlier_studies_are_noticed_as_whole_words() {
+fn mentions_of_earlier_studies_are_whole_words() {
     for text in [
         "Compared to the prior film.",
         "unchanged .",
@@ -66,7 +66,7 @@ fn earlier_studies_are_noticed_as_whole_words() {
 }
 
 #[test]
-fn sides_are_whole_words_and_bilateral_is_both() {
+fn lateralities_are_whole_words_and_bilateral_is_both() {
     assert_eq!(lateralities("left-sided effusion"), Lateralities { left: true, right: false });
     assert_eq!(lateralities("RIGHT apex"), Lateralities { left: false, right: true });
     for text in ["bilateral effusions", "both lungs", "left and right", "bibasilar atelectasis"] {
@@ -76,7 +76,7 @@ fn sides_are_whole_words_and_bilateral_is_both() {
 }
 
 #[test]
-fn swapping_sides_keeps_case_and_is_its_own_inverse() {
+fn swapping_laterality_keeps_case_and_is_its_own_inverse() {
     let text = "Left-sided effusion. RIGHT apex clear; tip in the right atrium, leftward shift. Upright.";
     let swapped = "Right-sided effusion. LEFT apex clear; tip in the left atrium, rightward shift. Upright.";
     assert_eq!(swap_laterality(text), swapped);

@@ -1,4 +1,4 @@
-// Our page beside onnxruntime-web (wasm, one thread), in one page on the same graphs, and what each has to send.
+// The viewer's module and onnxruntime-web (wasm, one thread) in one page on the same graphs: times and transferred bytes.
 // Writes bench-results/viewer.json.
 //
 //   node tests/bench/viewer/bench.mjs --site SITE --out bench-results/viewer.json
@@ -33,7 +33,7 @@ const server = createServer((request, answer) => {
     : join(HERE, path.slice(1));
   if (file && !existsSync(file)) return answer.writeHead(404).end();
   const headers = { "content-type": TYPES[extname(file ?? "page.html")] ?? "application/octet-stream" };
-  // Isolated pages have clocks of five microseconds.
+  // Cross-origin isolated pages have clocks with a resolution of five microseconds.
   answer.writeHead(200, { ...headers, "cross-origin-opener-policy": "same-origin", "cross-origin-embedder-policy": "require-corp" });
   answer.end(file ? readFileSync(file) : "<!doctype html><title>bench</title>");
 });
@@ -43,13 +43,13 @@ const executablePath = process.env.CHROMIUM ?? "/usr/bin/chromium";
 const browser = await chromium.launch({ executablePath, args: ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"] });
 
 const card = JSON.parse(readFileSync(join(site, "preview/card.json"), "utf8"));
-const side = card.input.side;
-const picture = png(side, side, 1, (i) => (i * 7919 + (i >> 5)) % 256).toString("base64");
+const size = card.input.size;
+const image = png(size, size, 1, (i) => (i * 7919 + (i >> 5)) % 256).toString("base64");
 const modules = {};
 for (const module of ["relaxed", "simd"]) {
   const page = await browser.newPage();
   await page.goto(url);
-  const options = { module, rounds: Number(values.rounds ?? ROUNDS), picture };
+  const options = { module, rounds: Number(values.rounds ?? ROUNDS), image };
   modules[module] = await page.evaluate(async (o) => (await import("./page.js")).run(o), options);
   await page.close();
 }
@@ -58,20 +58,20 @@ for (let i = 0; i < 5; i++) cold.push(await firstReport());
 await browser.close();
 server.close();
 
-const sent = (files) => files.reduce((sum, file) => sum + brotli(file), 0);
+const transferred = (files) => files.reduce((sum, file) => sum + brotli(file), 0);
 const model = ["encoder.onnx", "step.onnx", "card.json"].map((f) => join(site, "preview", f));
 const module = "relaxed";
-const ours = sent([...["viewer.js", "worker.js", "modules.js", `${module}/d2r_viewer.js`, `${module}/d2r_viewer_bg.wasm`].map((f) => join(site, "pkg", f)), ...model]);
-const theirs = sent([...["ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm"].map((f) => join(ORT, f)), ...model]);
+const ours = transferred([...["viewer.js", "worker.js", "modules.js", `${module}/d2r_viewer.js`, `${module}/d2r_viewer_bg.wasm`].map((f) => join(site, "pkg", f)), ...model]);
+const theirs = transferred([...["ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm"].map((f) => join(ORT, f)), ...model]);
 
 const median = (list) => [...list].sort((a, b) => a - b)[Math.floor(list.length / 2)];
-const middle = ({ ours: a, theirs: b }) => [median(a), median(b)];
+const medians = ({ ours: a, theirs: b }) => [median(a), median(b)];
 const figures = { words: modules.relaxed.words, transfer_ours: ours, transfer_theirs: theirs, module_bytes: readFileSync(join(site, `pkg/${module}/d2r_viewer_bg.wasm`)).length };
 const ratios = { transfer: ours / theirs };
 for (const [name, times] of Object.entries(modules)) {
   const end = name === "relaxed" ? "" : `_${name}`;
   for (const part of ["encoder", "step"]) {
-    const [a, b] = middle(times[part]);
+    const [a, b] = medians(times[part]);
     figures[`${part}${end}_ms_ours`] = a;
     figures[`${part}${end}_ms_theirs`] = b;
     ratios[`${part}${end}`] = a / b;
@@ -92,23 +92,23 @@ const machine = { cpu: cpus()[0].model, cores: cpus().length, node: process.vers
 mkdirSync(dirname(resolve(values.out)), { recursive: true });
 writeFileSync(values.out, JSON.stringify({ figures, ratios, machine, versions, command: "make bench-viewer" }, null, 2) + "\n");
 
-/** A fresh browser profile: from asking for the page to the first sample's report, and the next sample's. */
+/** A fresh browser profile: time from the request of the page to the first sample's report, and time of the following ones. */
 async function firstReport() {
   const context = await browser.newContext();
   const page = await context.newPage();
   const start = performance.now();
   await page.goto(`${url}site/index.html`);
   await page.waitForSelector("html[data-state=ready]");
-  const choose = async (place) => {
+  const choose = async (index) => {
     await page.evaluate(() => document.getElementById("status").replaceChildren());
-    await page.click(`#gallery button >> nth=${place}`);
+    await page.click(`#gallery button >> nth=${index}`);
     await page.waitForFunction(() => document.getElementById("status").textContent.includes("is ready"));
   };
   await choose(0);
   const first = performance.now() - start;
   const times = [];
-  for (const place of [1, 2, 1, 2]) {
-    await choose(place);
+  for (const index of [1, 2, 1, 2]) {
+    await choose(index);
     const [, words, total] = /, (\d+) words in .*: ([\d.]+) ms in all/.exec(await page.textContent("#timing"));
     times.push({ words: Number(words), total: Number(total) });
   }
@@ -117,7 +117,7 @@ async function firstReport() {
   return { first, following: longest.total, words: longest.words };
 }
 
-/** What a server that packs with Brotli sends. */
+/** Bytes that a server with Brotli sends. */
 function brotli(file) {
   const bytes = readFileSync(file);
   const params = { [constants.BROTLI_PARAM_QUALITY]: 11, [constants.BROTLI_PARAM_LGWIN]: 22, [constants.BROTLI_PARAM_SIZE_HINT]: bytes.length };

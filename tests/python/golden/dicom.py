@@ -1,4 +1,4 @@
-"""Golden files of `d2r_contracts::decode_dicom`: small DICOM files and the grey levels they must decode to.
+"""Golden files of `d2r_contracts::decode::dicom`: small DICOM files and the grey levels they must decode to.
 
 Grey levels follow pydicom (`apply_modality_lut`, `apply_voi_lut`), scaled to 0..255; without a VOI, the range of
 the values. Codestreams are written by imagecodecs and pydicom, so that no encoder is shared with the decoder.

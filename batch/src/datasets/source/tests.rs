@@ -83,7 +83,7 @@ fn dangling_links_become_failures() {
 #[test]
 fn a_radiograph_is_read_or_the_reason_has_a_code() {
     let dir = tempfile::tempdir().unwrap();
-    let options = DecodeOptions::default();
+    let options = ImageDecodeOptions::default();
     fs::write(dir.path().join("good.png"), png()).unwrap();
     fs::write(dir.path().join("text.png"), "text").unwrap();
     let radiograph = read_radiograph(dir.path(), &row("good.png"), &options).unwrap();
@@ -103,7 +103,7 @@ fn files_longer_than_any_radiograph_are_not_read() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("huge.dcm");
     fs::File::create(&path).unwrap().set_len(1 << 30).unwrap();
-    assert_eq!(measure(&path, &DecodeOptions::default()).unwrap_err().code, "too_large");
+    assert_eq!(measure(&path, &ImageDecodeOptions::default()).unwrap_err().code, "too_large");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use d2r_contracts::boxes::BoxXyxy;
-use d2r_contracts::decode::DecodeOptions;
+use d2r_contracts::decode::ImageDecodeOptions;
 use d2r_contracts::preprocess::{InputSpec, to_model_input};
 use d2r_contracts::space::{Letterbox, Original};
 use d2r_contracts::tables::{FailureRow, ImageRow, LesionRow};
@@ -26,7 +26,7 @@ use crate::training::streams::{SHARE, epoch_rng, sample_rng};
 pub struct RadiographSource {
     /// The dataset's root folder.
     pub root: PathBuf,
-    pub decode: DecodeOptions,
+    pub decode: ImageDecodeOptions,
     /// The model's input.
     pub input: InputSpec,
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use d2r_contracts::boxes::BoxXyxy;
-use d2r_contracts::decode::DecodeOptions;
+use d2r_contracts::decode::ImageDecodeOptions;
 use d2r_contracts::preprocess::{Fit, InputSpec};
 use d2r_contracts::space::Original;
 use d2r_contracts::tables::{ImageRow, LesionRow};
@@ -80,7 +80,7 @@ pub fn squares(folder: &Path, count: u32) -> DetectionSet {
     }
     let source = RadiographSource {
         root: folder.to_path_buf(),
-        decode: DecodeOptions::default(),
+        decode: ImageDecodeOptions::default(),
         input: InputSpec { size: SIZE, fit: Fit::Letterbox, mean: 0.5, std: 0.25 },
     };
     let task = Progress::Quiet.task("read", u64::from(count), "images");

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use d2r_contracts::decode::DecodeOptions;
+use d2r_contracts::decode::ImageDecodeOptions;
 use d2r_contracts::grounding::{BoxFacts, SentenceFacts, boxes_named};
 use d2r_contracts::report_text::sentences;
 use d2r_contracts::tables::{FailureRow, ImageRow, LesionRow, ReportRow};
@@ -68,7 +68,7 @@ pub fn examples(
     let studies = study_views(lake.read(partition)?, card.visual.views);
     let reader = ExampleReader {
         root: lake.dataset_root(&partition.dataset)?,
-        decode: DecodeOptions { allow_phi: ctx.config.ingest.allow_phi, ..DecodeOptions::default() },
+        decode: ImageDecodeOptions { allow_phi: ctx.config.ingest.allow_phi, ..ImageDecodeOptions::default() },
         card,
         max_tokens: ctx.config.report.train.max_tokens,
     };
@@ -103,7 +103,7 @@ pub fn examples(
 /// How the images and the report of a study become an example.
 struct ExampleReader<'a> {
     root: PathBuf,
-    decode: DecodeOptions,
+    decode: ImageDecodeOptions,
     card: &'a ReporterCard,
     /// Longest target, ids.
     max_tokens: usize,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use d2r_contracts::decode::DecodeOptions;
+use d2r_contracts::decode::ImageDecodeOptions;
 use d2r_contracts::labels::lesion_class_name;
 use d2r_contracts::rows::Row;
 use d2r_contracts::tables::{
@@ -152,7 +152,7 @@ fn cases(ctx: &Context, place: &Place, args: &Args) -> Result<Vec<Case>> {
         truth: args.truth.as_ref().map(|folder| Truth::read(folder, &args.dataset)).transpose()?,
     };
     let root = if_there(place.lake.dataset_root(&args.dataset))?;
-    let options = DecodeOptions { allow_phi: ctx.config.ingest.allow_phi, ..DecodeOptions::default() };
+    let options = ImageDecodeOptions { allow_phi: ctx.config.ingest.allow_phi, ..ImageDecodeOptions::default() };
     let mut cases = Vec::new();
     for report in &reports {
         ctx.stop.check()?;

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use arrow::array::{ArrayRef, BinaryArray, RecordBatch, StringArray};
 use arrow::ipc::writer::FileWriter;
-use d2r_contracts::decode::DecodeOptions;
+use d2r_contracts::decode::ImageDecodeOptions;
 use d2r_contracts::labels::{CHEXPERT_LABELS, LESION_CLASSES};
 use d2r_contracts::preview_bundle::{
     BUNDLE_VERSION, BundleFile, CARD, DecoderSizes, ENCODER, PreviewCard, PreviewOptions, SAMPLES, STEP,
@@ -106,7 +106,7 @@ fn preview_card(ctx: &Context, card: &ModelCard<PreviewModelCard>, files: &[File
         version: BUNDLE_VERSION,
         run_id: card.run_id.clone(),
         model_sha256: card.model_sha256.clone(),
-        teacher_sha256: card.model.teacher_sha256.clone(),
+        report_model_sha256: card.model.teacher_sha256.clone(),
         code_version: env!("CARGO_PKG_VERSION").into(),
         input: card.model.input,
         classes: LESION_CLASSES.map(str::to_owned).into(),
@@ -153,7 +153,7 @@ fn samples(ctx: &Context, lake: &Lake, args: &Args) -> Result<(Vec<u8>, usize)> 
         .collect();
     let told: BTreeMap<String, String> =
         lake.read::<GeneratedReportRow>(&partition)?.into_iter().map(|r| (r.image_id, r.text)).collect();
-    let decode = DecodeOptions { allow_phi: ctx.config.ingest.allow_phi, ..DecodeOptions::default() };
+    let decode = ImageDecodeOptions { allow_phi: ctx.config.ingest.allow_phi, ..ImageDecodeOptions::default() };
     let mut columns: [Vec<String>; 4] = Default::default();
     let mut pictures: Vec<Vec<u8>> = Vec::new();
     let root = if images.is_empty() { PathBuf::new() } else { lake.dataset_root(&args.dataset)? };

@@ -142,7 +142,7 @@ fn read_image(root: &Path, image: &ListedImage, settings: &Settings) -> ReadImag
                 row.height = i32::try_from(radiograph.height).ok();
                 row.sha256 = Some(measured.sha256);
                 // The file's own word on its view is nearer than the dataset's.
-                match measured.decoded.view.as_deref().map_or(Projection::Unknown, Projection::parse) {
+                match measured.decoded.projection.as_deref().map_or(Projection::Unknown, Projection::parse) {
                     Projection::Unknown => {}
                     projection => row.view = projection.as_str().into(),
                 }

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use d2r_contracts::decode::DecodeOptions;
+use d2r_contracts::decode::ImageDecodeOptions;
 use d2r_contracts::preprocess::{InputSpec, to_model_input};
 use d2r_contracts::preview_bundle::{ENCODER, PreviewCard, STEP};
 use d2r_contracts::radiograph::Radiograph;
@@ -85,7 +85,7 @@ pub fn run(ctx: &Context, args: &Args) -> Result<Vec<usize>> {
     if let Some(bad) = listed.failures.first() {
         return Err(Error::bad_data(args.images.join(bad.path.as_deref().unwrap_or_default()).display(), &bad.message));
     }
-    let decode = DecodeOptions { allow_phi: ctx.config.ingest.allow_phi, ..DecodeOptions::default() };
+    let decode = ImageDecodeOptions { allow_phi: ctx.config.ingest.allow_phi, ..ImageDecodeOptions::default() };
     let (mut tensors, mut lines, mut words) = (NamedTensors::new(), Vec::new(), Vec::new());
     let _no_grad = tch::no_grad_guard();
     for (i, image) in listed.images.iter().enumerate() {
@@ -110,9 +110,9 @@ pub fn run(ctx: &Context, args: &Args) -> Result<Vec<usize>> {
 
 fn line(session: &PreviewSession, file: String, film: &Radiograph) -> Result<Line> {
     let failed = |e| Error::Internal(format!("{file}: {e}"));
-    let mut reading = session.begin(film).map_err(failed)?;
-    while reading.advance().map_err(failed)? {}
-    Ok(Line { words: reading.words().to_vec(), analysis: session.finish(reading), file })
+    let mut generation = session.begin(film).map_err(failed)?;
+    while generation.advance().map_err(failed)? {}
+    Ok(Line { words: generation.words().to_vec(), analysis: session.finish(generation), file })
 }
 
 fn add(tensors: &mut NamedTensors, film: usize, pixels: &[u8], told: &Told) {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use d2r_contracts::decode::DecodeOptions;
+use d2r_contracts::decode::ImageDecodeOptions;
 use d2r_contracts::grounding::BoxFacts;
 use d2r_contracts::preview_bundle::{CARD, ENCODER, STEP};
 use d2r_contracts::report_text::sentences;
@@ -126,7 +126,7 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
         return Ok(job.result(&parts, true, start));
     }
     let mut tables = Tables { failures, ..Tables::default() };
-    let decode = DecodeOptions { allow_phi: ctx.config.ingest.allow_phi, ..DecodeOptions::default() };
+    let decode = ImageDecodeOptions { allow_phi: ctx.config.ingest.allow_phi, ..ImageDecodeOptions::default() };
     let task = ctx.progress.task("report", images.len() as u64, "films");
     let (n, mut decode_ms, mut model_ms) = (images.len() as i64, 0.0, 0.0);
     for image in images {
@@ -138,7 +138,7 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
             Ok((image, film)) => {
                 let before = Instant::now();
                 let analysis = session
-                    .analyze_film(&film, &mut |_| true)
+                    .analyze_radiograph(&film, &mut |_| true)
                     .map_err(|e| Error::Internal(format!("{}: {e}", image.path)))?;
                 model_ms += before.elapsed().as_secs_f64() * 1e3;
                 add(&session, image, &analysis, &mut tables)?;
@@ -169,14 +169,14 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
 fn add(session: &PreviewSession, image: ImageRow, analysis: &Analysis, tables: &mut Tables) -> Result<()> {
     let card = session.card();
     let first = tables.lesions.len();
-    for (rank, finding) in analysis.seen.findings.iter().enumerate() {
+    for (rank, detection) in analysis.image.detections.iter().enumerate() {
         let threshold = f64::from(card.options.score_min);
-        let found = (finding.class_id, finding.score, finding.region);
+        let found = (detection.class_id, detection.score, detection.region);
         tables.lesions.push(row(&image.image_id, rank, found, threshold, &card.model_sha256)?);
     }
     let boxes: Vec<BoxFacts> = tables.lesions[first..]
         .iter()
-        .map(|l| BoxFacts::of(l.class_id, &box_of(l), analysis.seen.width as f32))
+        .map(|l| BoxFacts::of(l.class_id, &box_of(l), analysis.image.width as f32))
         .collect();
     let box_ids = tables.lesions[first..].iter().map(|l| l.box_id.clone()).collect();
     let spans = sentences(&analysis.report);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use d2r_contracts::decode::DecodeOptions;
+use d2r_contracts::decode::ImageDecodeOptions;
 use d2r_contracts::labels::lesion_class_name;
 use d2r_contracts::preprocess::{InputSpec, to_model_input};
 use d2r_contracts::radiograph::Radiograph;
@@ -50,7 +50,7 @@ pub struct Films {
     studies: Vec<Vec<ImageRow>>,
     boxes: Boxes,
     failures: Vec<FailureRow>,
-    decode: DecodeOptions,
+    decode: ImageDecodeOptions,
     spec: VisualSpec,
     pictures: bool,
 }
@@ -68,7 +68,7 @@ impl Films {
         lake: &Lake,
         partition: &Partition,
         shard: Shard,
-        decode: DecodeOptions,
+        decode: ImageDecodeOptions,
         spec: VisualSpec,
     ) -> Result<Self> {
         let images: Vec<ImageRow> = lake.read_some(partition, "run `d2r ingest`")?;
@@ -84,7 +84,7 @@ impl Films {
         shard: Shard,
         detector: &Path,
         (floor, device): (f64, Device),
-        decode: DecodeOptions,
+        decode: ImageDecodeOptions,
         spec: VisualSpec,
     ) -> Result<Self> {
         let listed = list_folder(folder, "report")?;
@@ -219,19 +219,19 @@ impl Films {
 }
 
 /// Opens a film of the lake.
-fn known(root: &Path, image: &ImageRow, decode: &DecodeOptions) -> Result<(ImageRow, Radiograph), SourceError> {
+fn known(root: &Path, image: &ImageRow, decode: &ImageDecodeOptions) -> Result<(ImageRow, Radiograph), SourceError> {
     Ok((image.clone(), read_radiograph(root, image, decode)?))
 }
 
 /// Opens a file of a folder: its size and digest become known.
-pub fn open(root: &Path, image: &ImageRow, decode: &DecodeOptions) -> Result<(ImageRow, Radiograph), SourceError> {
+pub fn open(root: &Path, image: &ImageRow, decode: &ImageDecodeOptions) -> Result<(ImageRow, Radiograph), SourceError> {
     let measured = measure(&root.join(&image.path), decode)?;
     let film = measured.decoded.radiograph;
     let row = ImageRow {
         width: Some(film.width as i32),
         height: Some(film.height as i32),
         sha256: Some(measured.sha256),
-        view: measured.decoded.view.unwrap_or_else(|| image.view.clone()),
+        view: measured.decoded.projection.unwrap_or_else(|| image.view.clone()),
         ..image.clone()
     };
     Ok((row, film))

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use d2r_contracts::decode::DecodeOptions;
+use d2r_contracts::decode::ImageDecodeOptions;
 use d2r_contracts::report_labeler::lesion_classes_in;
 use d2r_contracts::rows::Row;
 use d2r_contracts::tables::{FailureRow, ImageRow, LesionRow, ReportRow};
@@ -196,7 +196,7 @@ fn load(ctx: &Context, lake: &Lake, dataset: &str, split: &str) -> Result<(Detec
     let lesions: Vec<LesionRow> = lake.read(&partition)?;
     let source = RadiographSource {
         root: lake.dataset_root(dataset)?,
-        decode: DecodeOptions { allow_phi: ctx.config.ingest.allow_phi, ..DecodeOptions::default() },
+        decode: ImageDecodeOptions { allow_phi: ctx.config.ingest.allow_phi, ..ImageDecodeOptions::default() },
         input: input_spec(&ctx.config.detector.model),
     };
     let cache_bytes = ctx.config.detector.train.cache_mib << 20;

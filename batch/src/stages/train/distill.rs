@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use d2r_contracts::decode::DecodeOptions;
+use d2r_contracts::decode::ImageDecodeOptions;
 use d2r_contracts::labels::LabelState;
 use d2r_contracts::preprocess::{InputSpec, to_model_input};
 use d2r_contracts::radiograph::Radiograph;
@@ -226,8 +226,8 @@ impl Source<'_> {
         Ok((pairs.collect(), failures))
     }
 
-    fn decode(&self) -> DecodeOptions {
-        DecodeOptions { allow_phi: self.ctx.config.ingest.allow_phi, ..DecodeOptions::default() }
+    fn decode(&self) -> ImageDecodeOptions {
+        ImageDecodeOptions { allow_phi: self.ctx.config.ingest.allow_phi, ..ImageDecodeOptions::default() }
     }
 
     /// What the teacher writes about the training films.

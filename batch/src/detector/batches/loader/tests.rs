@@ -60,7 +60,7 @@ fn folder() -> tempfile::TempDir {
 
 fn load(dir: &Path, cache_bytes: u64) -> (DetectionSet, Vec<FailureRow>) {
     let input = InputSpec { size: 64, fit: Fit::Letterbox, mean: 0.5, std: 0.25 };
-    let source = RadiographSource { root: dir.to_path_buf(), decode: DecodeOptions::default(), input };
+    let source = RadiographSource { root: dir.to_path_buf(), decode: ImageDecodeOptions::default(), input };
     let images = ["a", "torn", "b", "c", "gone"].map(image).to_vec();
     let lesions = [
         lesion("a", 1, "fused", true),

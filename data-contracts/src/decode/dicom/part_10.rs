@@ -1,15 +1,15 @@
-//! The outer shell of a DICOM file (PS3.10 section 7): preamble, meta information, data set.
+//! The container of a DICOM file (PS3.10 section 7): preamble, file meta information, data set.
 
 use dicom_dictionary_std::uids;
 use flate2::read::DeflateDecoder;
 use std::io::Read;
 
 use super::data_set::{Encoding, read_header};
-use crate::decode::DecodeError;
+use crate::decode::error::DecodeError;
 
 /// Transfer syntax and data set of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Part10<'a> {
+pub(in crate::decode) struct Part10<'a> {
     /// The UID that says how `body` is written.
     pub transfer_syntax: &'a str,
     /// The data set.
@@ -23,7 +23,7 @@ const TRANSFER_SYNTAX_UID: u32 = 0x0002_0010;
 ///
 /// Also taken: files without preamble that begin with `DICM` or with the meta information itself, and bare
 /// data sets in little endian, whose first element lies in group 0008.
-pub(crate) fn part_10(bytes: &[u8]) -> Option<Part10<'_>> {
+pub(in crate::decode) fn part_10(bytes: &[u8]) -> Option<Part10<'_>> {
     if bytes.get(128..132) == Some(b"DICM") {
         Some(after_meta(&bytes[132..]))
     } else if let Some(rest) = bytes.strip_prefix(b"DICM") {

@@ -1,4 +1,4 @@
-//! Boxes out of the centre-point head: peaks of the heat map with the edges of their cells.
+//! Detections from the centre-point head: local maxima of the heat map, with the predicted distances to the box edges.
 
 use d2r_contracts::boxes::BoxXyxy;
 use d2r_contracts::nms::nms;
@@ -9,29 +9,38 @@ use serde::Serialize;
 
 use crate::graph::Encoded;
 
-/// A box that the student sees.
+/// A bounding box with class and score.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Finding {
+pub struct Detection {
     /// VinDr-CXR class.
     pub class_id: i32,
-    /// Its name.
+    /// Name of the class.
     pub class_name: String,
     /// 0 to 1.
     pub score: f32,
-    /// `x_min y_min x_max y_max` in the film's own pixels.
+    /// `x_min y_min x_max y_max` in original pixels.
     pub region: [f32; 4],
 }
 
-/// Peaks of the heat map as boxes in the film's pixels, the surest first, and the same boxes in the model's pixels.
-pub fn findings(card: &PreviewCard, encoded: &Encoded, input: &ModelInput) -> (Vec<Finding>, Vec<BoxXyxy<Model>>) {
+/// Detections of an image by descending score.
+#[derive(Debug, Clone, Default)]
+pub struct Detections {
+    /// In original pixels.
+    pub list: Vec<Detection>,
+    /// The same boxes in model pixels.
+    pub model_boxes: Vec<BoxXyxy<Model>>,
+}
+
+/// Local maxima of `encoded.heat` with the card's smallest score, after non-maximum suppression by class.
+pub fn detections(card: &PreviewCard, encoded: &Encoded, input: &ModelInput) -> Detections {
     let (options, grid) = (&card.options, card.decoder.heat_grid);
     let (cells, size) = (grid * grid, card.input.size as f32);
     let (mut boxes, mut scores, mut classes) = (Vec::new(), Vec::new(), Vec::new());
     for (class, map) in encoded.heat.chunks_exact(cells).enumerate().take(card.classes.len()) {
         for (cell, score) in map.iter().enumerate().filter(|(_, s)| **s >= options.score_min) {
             let (row, column) = (cell / grid, cell % grid);
-            let near = |v: usize| v.saturating_sub(1)..(v + 2).min(grid);
-            if near(row).any(|r| near(column).any(|c| map[r * grid + c] > *score)) {
+            let neighbours = |v: usize| v.saturating_sub(1)..(v + 2).min(grid);
+            if neighbours(row).any(|r| neighbours(column).any(|c| map[r * grid + c] > *score)) {
                 continue;
             }
             let edge = |which: usize| encoded.edges.get(which * cells + cell).copied().unwrap_or(0.0) * size;
@@ -41,26 +50,26 @@ pub fn findings(card: &PreviewCard, encoded: &Encoded, input: &ModelInput) -> (V
             classes.push(class as i32);
         }
     }
-    let mut found = (Vec::new(), Vec::new());
+    let mut kept = Detections::default();
     for i in nms(&boxes, &scores, &classes, options.nms_iou) {
         let region = input.letterbox.original_from_model(&boxes[i]);
-        if !region.is_proper() || found.0.len() >= options.max_detections {
+        if !region.is_proper() || kept.list.len() >= options.max_detections {
             continue;
         }
         let class_name = card.classes[classes[i] as usize].clone();
-        found.0.push(Finding { class_id: classes[i], class_name, score: scores[i], region: region.to_array() });
-        found.1.push(boxes[i]);
+        kept.list.push(Detection { class_id: classes[i], class_name, score: scores[i], region: region.to_array() });
+        kept.model_boxes.push(boxes[i]);
     }
-    found
+    kept
 }
 
-/// The highest class score of each cell.
-pub fn hottest(heat: &[f32], grid: usize) -> Vec<f32> {
-    let mut top = vec![0f32; grid * grid];
+/// The highest class score of each cell, `[grid * grid]`.
+pub fn class_max(heat: &[f32], grid: usize) -> Vec<f32> {
+    let mut highest = vec![0f32; grid * grid];
     for map in heat.chunks_exact(grid * grid) {
-        for (t, v) in top.iter_mut().zip(map) {
-            *t = t.max(*v);
+        for (highest, score) in highest.iter_mut().zip(map) {
+            *highest = highest.max(*score);
         }
     }
-    top
+    highest
 }

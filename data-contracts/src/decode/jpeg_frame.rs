@@ -1,13 +1,13 @@
-//! The frame header of a JPEG, and the proof that its end is there.
+//! The frame header of a JPEG, and a check that its end marker is there (ITU-T T.81 annex B).
 //!
-//! ITU-T T.81 annex B. Decoders draw what they have and fill the rest with grey, so half a film would pass for
-//! a whole one; here the markers are walked to the end of the image.
+//! Decoders fill missing pixels with grey, so a file cut in half would pass for a whole one; here the markers are
+//! walked to the end of the image.
 
-use crate::decode::DecodeError;
+use crate::decode::error::DecodeError;
 
 /// What the frame header says (T.81 B.2.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct JpegFrame {
+pub(super) struct JpegFrame {
     /// Columns.
     pub width: u32,
     /// Rows.
@@ -26,7 +26,7 @@ const CUT: DecodeError = DecodeError::Truncated { what: "the JPEG has no end mar
 const DAMAGED: DecodeError = DecodeError::Corrupt { what: "JPEG markers do not follow each other" };
 
 /// Reads the frame header and walks to the end of the image at the start of `bytes`.
-pub(crate) fn read(bytes: &[u8]) -> Result<JpegFrame, DecodeError> {
+pub(super) fn read(bytes: &[u8]) -> Result<JpegFrame, DecodeError> {
     if bytes.len() < 2 {
         return Err(CUT);
     }

@@ -1,6 +1,6 @@
 //! RLE Lossless (PS3.5 annex G): a frame is up to 15 segments of packed bytes, one per byte plane.
 
-use crate::decode::DecodeError;
+use crate::decode::error::DecodeError;
 
 const CUT: DecodeError = DecodeError::Truncated { what: "an RLE segment is incomplete" };
 const DAMAGED: DecodeError = DecodeError::Corrupt { what: "the RLE header does not fit the image" };

@@ -13,11 +13,12 @@ use dicom_object::{FileMetaTableBuilder, InMemDicomObject};
 use dicom_pixeldata::PixelDecoder;
 
 use super::data_set::DataSet;
-use super::{PixelFormat, rle};
-use crate::decode::{DecodeError, guarded};
-use crate::decode_raster::jpeg_frame;
+use super::pixel_format::PixelFormat;
+use super::rle;
+use crate::decode::error::{DecodeError, catch_codec_panic};
+use crate::decode::jpeg_frame;
 
-/// How the pixel data is written.
+/// Compression of the pixel data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Codec {
     Native,
@@ -208,7 +209,7 @@ fn check_jpeg_2000(frame: &[u8], format: &PixelFormat) -> Result<(), DecodeError
 fn decoded<'a>(frame: &[u8], format: &PixelFormat, codec: Codec) -> Result<Cow<'a, [u8]>, DecodeError> {
     let damaged = |_| DecodeError::Corrupt { what: "the compressed pixel data cannot be decoded" };
     let transfer_syntax = if codec == Codec::Jpeg { uids::JPEG_LOSSLESS } else { uids::JPEG2000 };
-    guarded(|| {
+    catch_codec_panic(|| {
         let us = |tag, value: u16| DataElement::new(tag, VR::US, PrimitiveValue::from(value));
         let photometric = if format.samples_per_pixel == 1 { "MONOCHROME2" } else { "RGB" };
         let pixel_data = PixelFragmentSequence::new(Vec::new(), smallvec![frame.to_vec()]);

@@ -1,9 +1,7 @@
 //! PNG and JPEG files to radiographs.
 //!
 //! 16-bit images are windowed to 8 bits: the grey levels at 0.5 % and 99.5 % of the sorted pixels become 0 and
-//! 255, so that one hot pixel or a burned-in marker cannot darken the film. 8-bit images stay as they are.
-
-pub(crate) mod jpeg_frame;
+//! 255, so that one hot pixel or a burned-in marker cannot darken the image. 8-bit images stay as they are.
 
 use std::io::Cursor;
 
@@ -11,17 +9,19 @@ use image::codecs::{jpeg::JpegDecoder, png::PngDecoder};
 use image::error::ImageError;
 use image::{DynamicImage, ImageDecoder, Limits};
 
-use crate::decode::{DecodeError, DecodeOptions, check_size, guarded};
+use super::error::{DecodeError, catch_codec_panic};
+use super::jpeg_frame;
+use super::options::ImageDecodeOptions;
 use crate::radiograph::Radiograph;
 
 /// The first bytes of every PNG file.
-pub(crate) const PNG_SIGNATURE: [u8; 8] = [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n'];
+pub(super) const PNG_SIGNATURE: [u8; 8] = [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n'];
 /// The first bytes of every JPEG file: start of image, then another marker.
-pub(crate) const JPEG_START: [u8; 3] = [0xff, 0xd8, 0xff];
+pub(super) const JPEG_START: [u8; 3] = [0xff, 0xd8, 0xff];
 
-/// Channels of a grey film that went through colour JPEG differ by less than this.
+/// Channels of a grey image that went through colour JPEG differ by less than this.
 const CHANNEL_SPREAD_MAX: u8 = 40;
-/// Coloured marks (an arrow, a caption) may cover this share of a film.
+/// Coloured marks (an arrow, a caption) may cover this share of an image.
 const COLOURED_SHARE_MAX: f64 = 0.05;
 
 /// The share of pixels that the 16-bit window cuts at each end.
@@ -29,8 +29,8 @@ const WINDOW_TAIL: f64 = 0.005;
 
 /// True for a colour photograph: more than 5 % of the pixels have channels that differ by more than 40 levels.
 ///
-/// `rgb`: interleaved red, green, blue. A tinted scan or a film with a coloured arrow is no photograph.
-pub fn is_colour(rgb: &[u8]) -> bool {
+/// `rgb`: interleaved red, green, blue. A tinted scan or a radiograph with a coloured arrow is no photograph.
+fn is_colour(rgb: &[u8]) -> bool {
     let pixels = rgb.chunks_exact(3);
     let total = pixels.len();
     let coloured = pixels.filter(|p| p[0].max(p[1]).max(p[2]) - p[0].min(p[1]).min(p[2]) > CHANNEL_SPREAD_MAX).count();
@@ -38,7 +38,7 @@ pub fn is_colour(rgb: &[u8]) -> bool {
 }
 
 /// Grey levels of interleaved red, green, blue: the luma of ITU-R BT.601. Refuses colour photographs.
-pub(crate) fn grey_from_rgb(rgb: &[u8]) -> Result<Vec<u8>, DecodeError> {
+pub(super) fn grey_from_rgb(rgb: &[u8]) -> Result<Vec<u8>, DecodeError> {
     if is_colour(rgb) {
         return Err(DecodeError::ColourPhotograph);
     }
@@ -50,22 +50,22 @@ fn luma(red: u32, green: u32, blue: u32) -> u32 {
     (299 * red + 587 * green + 114 * blue + 500) / 1000
 }
 
-pub(crate) fn decode_png(bytes: &[u8], options: &DecodeOptions) -> Result<Radiograph, DecodeError> {
+pub(super) fn decode_png(bytes: &[u8], options: &ImageDecodeOptions) -> Result<Radiograph, DecodeError> {
     let (width, height) = png_size(bytes)?;
-    check_size(width, height, options)?;
+    options.check_size(width, height)?;
     if !png_has_its_end(bytes) {
         return Err(DecodeError::Truncated { what: "the PNG has no end chunk" });
     }
-    guarded(|| {
+    catch_codec_panic(|| {
         let decoder = PngDecoder::with_limits(Cursor::new(bytes), limits(width, height)).map_err(codec_error)?;
         radiograph_from_image(DynamicImage::from_decoder(decoder).map_err(codec_error)?)
     })
 }
 
-pub(crate) fn decode_jpeg(bytes: &[u8], options: &DecodeOptions) -> Result<Radiograph, DecodeError> {
+pub(super) fn decode_jpeg(bytes: &[u8], options: &ImageDecodeOptions) -> Result<Radiograph, DecodeError> {
     let frame = jpeg_frame::read(bytes)?;
-    check_size(frame.width, frame.height, options)?;
-    guarded(|| {
+    options.check_size(frame.width, frame.height)?;
+    catch_codec_panic(|| {
         let mut decoder = JpegDecoder::new(Cursor::new(bytes)).map_err(codec_error)?;
         decoder.set_limits(limits(frame.width, frame.height)).map_err(codec_error)?;
         radiograph_from_image(DynamicImage::from_decoder(decoder).map_err(codec_error)?)
@@ -115,7 +115,7 @@ fn radiograph_from_image(image: DynamicImage) -> Result<Radiograph, DecodeError>
 }
 
 /// 16-bit grey levels to 8 bits, see the module's header. A constant image becomes black.
-pub(crate) fn window_16_bit(levels: &[u16]) -> Vec<u8> {
+fn window_16_bit(levels: &[u16]) -> Vec<u8> {
     let mut counts = vec![0u64; 1 << 16];
     for &level in levels {
         counts[usize::from(level)] += 1;

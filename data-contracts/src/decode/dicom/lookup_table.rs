@@ -1,24 +1,24 @@
-//! Lookup tables of the modality and the VOI step (PS3.3 C.11.1.1 and C.11.2.1.1).
+//! LUT Descriptor and LUT Data of modality and VOI LUTs (PS3.3 C.11.1.1 and C.11.2.1.1).
 
 use dicom_dictionary_std::tags;
 
 use super::data_set::DataSet;
 
-/// LUT Data and LUT Descriptor of one sequence item.
+/// The table of one sequence item.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Lookup {
+pub(super) struct LookupTable {
+    /// First stored pixel value mapped.
     first_mapped: i32,
     entries: Vec<u16>,
     /// The largest value an entry can take.
-    pub top: f64,
+    pub entry_max: f64,
 }
 
-impl Lookup {
+impl LookupTable {
     /// Reads the table of an item; `None` when it is incomplete.
     ///
-    /// `is_signed`: whether the values that go in can be negative, which decides how the second number of the
-    /// descriptor is read.
-    pub(super) fn from_item(item: &DataSet<'_>, is_signed: bool) -> Option<Self> {
+    /// `is_signed`: whether inputs can be negative, which decides how the second number of the descriptor is read.
+    pub(super) fn read(item: &DataSet<'_>, is_signed: bool) -> Option<Self> {
         let descriptor = item.words(tags::LUT_DESCRIPTOR)?;
         let &[count, first, bits] = descriptor.get(..3)?.first_chunk::<3>()?;
         // C.11.1.1: 0 stands for 2^16 entries.
@@ -36,9 +36,9 @@ impl Lookup {
         entries.truncate(count);
         let highest = entries.iter().copied().max()?;
         // Some writers promise 8 bits and store 16.
-        let top = f64::from(((1u32 << bits) - 1).max(highest.into()));
+        let entry_max = f64::from(((1u32 << bits) - 1).max(highest.into()));
         let first_mapped = if is_signed { i32::from(first as i16) } else { i32::from(first) };
-        Some(Self { first_mapped, entries, top })
+        Some(Self { first_mapped, entries, entry_max })
     }
 
     /// The entry for a value; values beyond the ends take the first or the last entry (C.11.1.1).

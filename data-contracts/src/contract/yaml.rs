@@ -1,10 +1,10 @@
-//! Contract files to [`TableContract`]: the part of the Open Data Contract Standard 3.2 that the tables use,
-//! with unknown keys refused, so that a misspelt rule is an error and never a rule that is not applied.
+//! Parses contract files to [`TableContract`]: the part of the Open Data Contract Standard 3.2 that the tables use.
+//! Unknown keys are errors, so that a misspelt rule is never silently ignored.
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use crate::contract::{ColumnContract, ColumnType, ContractError, ForeignKey, TableContract};
+use super::{ColumnContract, ColumnType, ContractError, ForeignKey, TableContract};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -110,7 +110,7 @@ enum CustomValue {
 pub(crate) fn parse(text: &str) -> Result<TableContract, ContractError> {
     let document: Document = serde_saphyr::from_str(text).map_err(|e| ContractError::Syntax(e.to_string()))?;
     let table = document.name.clone();
-    let fail = |problem: String| ContractError::Meaning { table: table.clone(), problem };
+    let fail = |problem: String| ContractError::Inconsistent { table: table.clone(), problem };
     if document.kind != "DataContract" || !document.api_version.starts_with("v3.") {
         return Err(fail(format!("kind {} {} is not DataContract v3", document.kind, document.api_version)));
     }
@@ -121,9 +121,9 @@ pub(crate) fn parse(text: &str) -> Result<TableContract, ContractError> {
     }
     let mut foreign_keys = Vec::new();
     for relationship in &schema.relationships {
-        let (ours, theirs) = (columns_of(&relationship.from), columns_of(&relationship.to));
-        let (Some((from, columns)), Some((to, referenced))) = (ours, theirs) else {
-            return Err(fail("a relationship needs `table.column` names of one table on each side".into()));
+        let (from, to) = (columns_of(&relationship.from), columns_of(&relationship.to));
+        let (Some((from, columns)), Some((to, referenced))) = (from, to) else {
+            return Err(fail("`from` and `to` of a relationship need `table.column` names of one table each".into()));
         };
         if from != table || columns.len() != referenced.len() || relationship.kind != "foreignKey" {
             return Err(fail(format!(
@@ -158,7 +158,7 @@ pub(crate) fn parse(text: &str) -> Result<TableContract, ContractError> {
         let place = property.partitioned.then_some(property.partition_key_position);
         let column = column(property).map_err(&fail)?;
         if columns.iter().chain(partitions.iter().map(|(_, c)| c)).any(|c: &ColumnContract| c.name == column.name) {
-            return Err(fail(format!("column {} stands twice", column.name)));
+            return Err(fail(format!("column {} occurs twice", column.name)));
         }
         match place {
             Some(position) => partitions.push((position, column)),
@@ -197,7 +197,7 @@ fn column(property: Property) -> Result<ColumnContract, String> {
         text_property(&property.custom_properties, "arrowType").ok_or(format!("column {name}: no arrowType"))?;
     let column_type = ColumnType::parse(&arrow).ok_or(format!("column {name}: unknown arrowType {arrow}"))?;
     if column_type.logical() != property.logical_type {
-        return Err(format!("column {name}: logicalType {} does not go with arrowType {arrow}", property.logical_type));
+        return Err(format!("column {name}: logicalType {} does not match arrowType {arrow}", property.logical_type));
     }
     let options = property.logical_type_options;
     let (is_text, is_number) =

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use dicom_core::Tag;
 
-use crate::decode::DecodeError;
+use crate::decode::error::DecodeError;
 
 /// How elements are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

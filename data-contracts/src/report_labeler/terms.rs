@@ -1,43 +1,41 @@
-//! The words of the rule labeler: terms that name a finding, and cues that deny or doubt it. All patterns are ours,
-//! on lower-case text with single blanks; within a list the first that fits at a place wins.
+//! Patterns of the rule labeler: terms that name an abnormality, and negation and uncertainty cues (after NegEx, Chapman et al.
+//! 2001). The patterns are our own, for lower-case text with single blanks; the first of a list that matches at a position wins.
 
 use std::sync::LazyLock;
 
 use regex::Regex;
 
-/// What a term says by itself, before any cue is read.
+/// What a term asserts by itself, before cues.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Says {
-    /// The finding is there unless a cue denies or doubts it.
+pub(super) enum Assertion {
+    /// Present unless a cue negates it or makes it uncertain.
     Present,
-    /// A normal statement: the finding is not there, whatever stands around.
+    /// Absent whatever the cues ("heart size is normal").
     Absent,
-    /// A sign that leaves the finding open.
+    /// Uncertain unless a cue negates it.
     Possible,
-    /// Nothing: the words only look like a finding.
-    Nothing,
+    /// Looks like another term and asserts nothing ("pericardial effusion").
+    None,
 }
 
-/// A term.
 pub(super) struct Term {
     pattern: &'static str,
     /// CheXpert labels named.
     pub labels: &'static [&'static str],
     /// VinDr-CXR class named.
     pub class: Option<&'static str>,
-    /// What it says.
-    pub says: Says,
+    pub assertion: Assertion,
 }
 
 const fn present(pattern: &'static str, label: &'static [&'static str], class: Option<&'static str>) -> Term {
-    Term { pattern, labels: label, class, says: Says::Present }
+    Term { pattern, labels: label, class, assertion: Assertion::Present }
 }
 
 const fn absent(pattern: &'static str, labels: &'static [&'static str]) -> Term {
-    Term { pattern, labels, class: None, says: Says::Absent }
+    Term { pattern, labels, class: None, assertion: Assertion::Absent }
 }
 
-/// Verbs and adverbs that may stand between a subject and what is said of it.
+/// Verbs and adverbs between a subject and its predicate.
 const BETWEEN: &str = r"(?: (?:is|are|was|were|appears?|remains?|seems?|size|silhouette|shadow|contours?|borders?|knob|arch|again|now|still|to be|not|no longer|at|in|the|mildly|minimally|slightly|moderately|markedly|severely|massively|mild|moderate|grossly|overall|stable|stably|diffusely|somewhat|upper|limits of|has been|and|unchanged))*";
 const HEART: &str = r"(?:heart|cardiac|cardio-?pericardial)(?: (?:size|silhouette|shadow|contours?|borders?))*";
 const MEDIASTINUM: &str = r"(?:cardio-?mediastinal|superior mediastinal|mediastinal|mediastinum)(?: and hilar)?(?: (?:silhouette|contours?|borders?|shadow|structures|width))*";
@@ -56,27 +54,27 @@ const PLEURA: &[&str] = &["Pleural Other"];
 const FRACTURE: &[&str] = &["Fracture"];
 const DEVICES: &[&str] = &["Support Devices"];
 
-/// Terms by priority. `{heart}` and the like stand for the subjects above.
+/// Terms by priority. `{heart}` and the like are replaced by the constants above.
 const TERMS: &[Term] = &[
-    // Words that only look like a finding.
+    // Words that only look like another term.
     Term {
         pattern: r"pericardial (?:effusions?|calcifications?|fluid)|(?:knee|joint|hip) effusions?|(?:thoracic|chest|pleural|abdominal|peritoneal|nasal|oral) cavit(?:y|ies)|free air",
         labels: &[],
         class: None,
-        says: Says::Nothing,
+        assertion: Assertion::None,
     },
     Term {
         pattern: r"(?:aortic|aorta|vascular|coronary|mitral|valvular|annular|atherosclerotic|arterial|tracheal|costochondral|nodal)(?: (?:arch|knob|annulus|valve|artery|wall))? (?:calcifications?|is calcified)|calcified (?:(?:hilar|mediastinal|thoracic) )?(?:aorta|aortic(?: arch| knob)?|lymph nodes?|nodes?)|calcifications? of the (?:thoracic )?(?:aorta|aortic(?: arch| knob)?)|mass effect",
         labels: &[],
         class: None,
-        says: Says::Nothing,
+        assertion: Assertion::None,
     },
     // Heart.
     Term {
         pattern: r"cardiomediastinal (?:silhouette|contours?)(?: (?:size|and hila))*{between} {normal}|{normal} cardiomediastinal (?:silhouette|contours?)",
         labels: &["Cardiomegaly", "Enlarged Cardiomediastinum"],
         class: None,
-        says: Says::Absent,
+        assertion: Assertion::Absent,
     },
     absent(
         r"{heart}(?: and (?:the )?(?:mediastinum|mediastinal contours?|mediastinal silhouette|pulmonary vascularity|vascularity))?{between} {normal}|(?:\bnormal|unremarkable)(?: size| sized)?(?: of)?(?: the)? (?:heart|cardiac)(?: (?:size|silhouette))?",
@@ -86,7 +84,7 @@ const TERMS: &[Term] = &[
         pattern: r"borderline(?: enlarged| in size)? (?:heart|cardiac)(?: (?:size|silhouette))?|{heart}{between} borderline(?: enlarged| in size| enlargement)?|borderline cardiomegaly",
         labels: HEART_LABEL,
         class: Some("Cardiomegaly"),
-        says: Says::Possible,
+        assertion: Assertion::Possible,
     },
     present(
         r"cardiomegaly|cardiac enlargement|{heart}{between} (?:enlarged|large|enlargement|dilated|increased in size)|(?:enlarged|large|dilated) (?:heart|cardiac (?:silhouette|size|shadow))|enlargement of (?:the )?(?:heart|cardiac (?:silhouette|size))|enlarged cardiomediastinal silhouette",
@@ -180,7 +178,7 @@ const TERMS: &[Term] = &[
         pattern: r"blunt(?:ing|ed)(?: of)?(?: the)?(?: (?:left|right|bilateral|both|lateral|posterior))* costophrenic|costophrenic (?:angles?|sulc(?:us|i)){between} blunted",
         labels: EFFUSION,
         class: None,
-        says: Says::Possible,
+        assertion: Assertion::Possible,
     },
     // Bones.
     present(
@@ -200,11 +198,11 @@ const TERMS: &[Term] = &[
         DEVICES,
         None,
     ),
-    // Anything else that is there.
+    // Any other lesion.
     present(r"lesions?", &[], Some("Other lesion")),
 ];
 
-/// A compiled list: one group per entry.
+/// A compiled list: one capture group per entry.
 pub(super) struct Compiled {
     regex: Regex,
 }
@@ -216,17 +214,17 @@ impl Compiled {
         Self { regex: Regex::new(&whole).expect("the patterns of this file are constants and tested") }
     }
 
-    /// Non-overlapping hits from the left: entry, first byte, one past the last byte.
-    pub fn hits(&self, text: &str) -> Vec<(usize, usize, usize)> {
-        let hit = |c: regex::Captures<'_>| {
+    /// Non-overlapping matches from the left: index of the entry, first byte, one past the last byte.
+    pub fn matches(&self, text: &str) -> Vec<(usize, usize, usize)> {
+        let indexed = |c: regex::Captures<'_>| {
             let (entry, found) = c.iter().enumerate().skip(1).find_map(|(i, m)| m.map(|m| (i - 1, m)))?;
             Some((entry, found.start(), found.end()))
         };
-        self.regex.captures_iter(text).filter_map(hit).collect()
+        self.regex.captures_iter(text).filter_map(indexed).collect()
     }
 }
 
-/// All groups of the patterns are non-capturing, so that a capture's index is the entry's.
+/// The patterns' own groups are non-capturing, so that a capture's index is the entry's.
 static COMPILED_TERMS: LazyLock<Compiled> = LazyLock::new(|| {
     Compiled::new(TERMS.iter().map(|t| {
         t.pattern
@@ -241,45 +239,41 @@ static COMPILED_TERMS: LazyLock<Compiled> = LazyLock::new(|| {
 
 /// Terms in a clause, from the left.
 pub(super) fn terms_in(clause: &str) -> Vec<(&'static Term, usize, usize)> {
-    COMPILED_TERMS.hits(clause).into_iter().map(|(i, start, end)| (&TERMS[i], start, end)).collect()
+    COMPILED_TERMS.matches(clause).into_iter().map(|(i, start, end)| (&TERMS[i], start, end)).collect()
 }
 
-/// Which way a cue reaches, and what it does.
+/// Effect and direction of a cue: forward changes terms after it, backward terms before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Cue {
-    /// Looks like a negation and is none.
-    Pseudo,
-    /// Doubts what follows.
-    DoubtsAfter,
-    /// Doubts what stands before.
-    DoubtsBefore,
-    /// Denies what follows.
-    DeniesAfter,
-    /// Denies what stands before.
-    DeniesBefore,
+    /// Looks like a negation and is none ("no change").
+    PseudoNegation,
+    UncertaintyForward,
+    UncertaintyBackward,
+    NegationForward,
+    NegationBackward,
 }
 
 const SEEN: &str = r"(?:seen|identified|demonstrated|visuali[sz]ed|present|evident|apparent|appreciated|noted|observed|found|detected|shown)";
 
 const CUES: &[(Cue, &str)] = &[
     (
-        Cue::Pseudo,
+        Cue::PseudoNegation,
         r"(?:no|without|not)(?: any)?(?: (?:significant|definite|appreciable|substantial|interval|obvious|other))*(?: (?:change|changes|changed|improvement|worsening|progression|increase|decrease))|no longer any change|not only|not necessarily",
     ),
     (
-        Cue::DoubtsBefore,
+        Cue::UncertaintyBackward,
         r"(?:cannot|can not|could not)(?: be)? (?:entirely |completely |definitely )?(?:excluded|ruled out)|(?:is|are|was|were) (?:not|difficult to) (?:entirely |completely )?(?:excluded|exclude|ruled out)|(?:is|are|was|were) (?:possible|suspected|questioned|questionable|probable|likely|suggested|considered|a consideration|a possibility|equivocal|of concern)|not excluded",
     ),
     (
-        Cue::DeniesBefore,
+        Cue::NegationBackward,
         r"(?:(?:is|are|was|were|has|have) )?(?:been )?(?:not|no longer)(?: clearly| definitely| well| currently| otherwise)? {seen}|(?:(?:has|have|is|are) )?(?:now |since |completely |largely |nearly |been )*(?:resolved|cleared|removed)|(?:is|are|was|were) (?:absent|excluded|ruled out|unlikely)|unlikely",
     ),
     (
-        Cue::DoubtsAfter,
+        Cue::UncertaintyForward,
         r"(?:cannot|can not|could not|difficult to|not) (?:entirely |completely |definitely )?(?:exclude|rule out)|(?:may|might|could|would)(?: also)?(?: \w+)?|possib(?:le|ly)|probab(?:le|ly)|(?:less |most |more )?likely|suspicious for|suspicion (?:of|for)|suspected|suspect|concern(?:ing)? for|worrisome for|suggest(?:s|ed|ing|ive of)?|question(?:able)?(?: of)?|questioned|equivocal|presumed|presumably|potential(?:ly)?|versus|vs|differential (?:diagnosis )?includes|(?:evaluate|evaluation|assess|assessment) for|rule out|borderline",
     ),
     (
-        Cue::DeniesAfter,
+        Cue::NegationForward,
         r"(?:no|without)(?: (?:definite|definitive|convincing|radiographic|focal|acute|obvious|clear))* (?:evidence|signs?|suggestion|findings?) (?:of|for|to suggest)|negative for|(?:free|clear) (?:of|from)|(?:absence|lack|resolution|clearing|removal) of|resolved|rather than|denies|neither|nor|without|w/o|no|not|never|fails to (?:show|demonstrate)",
     ),
 ];
@@ -289,5 +283,5 @@ static COMPILED_CUES: LazyLock<Compiled> =
 
 /// Cues in a clause, from the left.
 pub(super) fn cues_in(clause: &str) -> Vec<(Cue, usize, usize)> {
-    COMPILED_CUES.hits(clause).into_iter().map(|(i, start, end)| (CUES[i].0, start, end)).collect()
+    COMPILED_CUES.matches(clause).into_iter().map(|(i, start, end)| (CUES[i].0, start, end)).collect()
 }

@@ -1,0 +1,86 @@
+//! Reasons for refusing an image file, each with a stable code. Messages name no value of the file beyond sizes and formats.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// Smallest width and height of a radiograph, pixels.
+pub const SIZE_MIN_PX: u32 = 32;
+
+/// Why a file cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// The file has no bytes.
+    #[error("the file is empty; copy it again from its source")]
+    EmptyFile,
+    /// Neither PNG, JPEG nor DICOM.
+    #[error("not a PNG, JPEG or DICOM file (judged by its first bytes, not by its name)")]
+    NotAnImage,
+    /// The file ends before its last marker or element.
+    #[error("the file ends early ({what}); copy it again from its source")]
+    Truncated {
+        /// What is incomplete.
+        what: &'static str,
+    },
+    /// Header and content contradict each other.
+    #[error("the file is damaged ({what}); copy it again from its source")]
+    Corrupt {
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// Width or height below [`SIZE_MIN_PX`].
+    #[error("{width} x {height} pixels are too few; width and height must be {SIZE_MIN_PX} or more")]
+    TooSmall {
+        /// Columns.
+        width: u32,
+        /// Rows.
+        height: u32,
+    },
+    /// More pixels than [`ImageDecodeOptions::max_pixels`](super::ImageDecodeOptions).
+    #[error("{width} x {height} pixels are too many; at most {max_pixels} are allowed, shrink the image first")]
+    TooLarge {
+        /// Columns.
+        width: u32,
+        /// Rows.
+        height: u32,
+        /// The limit.
+        max_pixels: u64,
+    },
+    /// An image whose channels differ by more than those of a grey image saved in colour.
+    #[error("a colour photograph, not a radiograph; export the original grey image")]
+    ColourPhotograph,
+    /// A DICOM file without an image (a structured report, a presentation state).
+    #[error("the DICOM file holds no pixel data; it is not an image object")]
+    NoPixelData,
+    /// A DICOM file that does not say (0012,0062) PatientIdentityRemoved = YES.
+    #[error("the DICOM file is not marked as de-identified (PatientIdentityRemoved, 0012,0062, is not YES)")]
+    NotDeidentified,
+    /// A variant of a format that is not read.
+    #[error("{what} is not supported; convert the file to an uncompressed or losslessly compressed form")]
+    Unsupported {
+        /// The variant.
+        what: String,
+    },
+}
+
+impl DecodeError {
+    /// The stable code written to the `failures` table.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::EmptyFile => "empty_file",
+            Self::NotAnImage => "not_an_image",
+            Self::Truncated { .. } => "truncated",
+            Self::Corrupt { .. } => "corrupt",
+            Self::TooSmall { .. } => "too_small",
+            Self::TooLarge { .. } => "too_large",
+            Self::ColourPhotograph => "colour_photograph",
+            Self::NoPixelData => "no_pixel_data",
+            Self::NotDeidentified => "not_deidentified",
+            Self::Unsupported { .. } => "unsupported",
+        }
+    }
+}
+
+/// Runs a third-party codec on untrusted bytes. A panic inside it counts as damage to the file: one bad file must not end a
+/// batch. (In a browser a panic cannot be caught and ends the module.)
+pub(super) fn catch_codec_panic<T>(codec: impl FnOnce() -> Result<T, DecodeError>) -> Result<T, DecodeError> {
+    catch_unwind(AssertUnwindSafe(codec)).unwrap_or(Err(DecodeError::Corrupt { what: "its codec gave up" }))
+}
