@@ -82,7 +82,7 @@ fn three_readers(rng: &mut ChaCha8Rng) -> Vec<u32> {
 /// The lesion with each edge moved; never empty, never outside the film.
 fn jittered(lesion: &Boxed, share: f32, width: f32, height: f32, rng: &mut ChaCha8Rng) -> Boxed {
     let b = lesion.box_;
-    let mut moved = |side: f32| gaussian(rng) * share * side;
+    let mut moved = |laterality: f32| gaussian(rng) * share * laterality;
     let (left, right) = (moved(b.width()), moved(b.width()));
     let (top, bottom) = (moved(b.height()), moved(b.height()));
     let box_ = BoxXyxy::new(b.x_min + left, b.y_min + top, b.x_max + right, b.y_max + bottom).clip(width, height);

@@ -160,8 +160,8 @@ fn mimic(config: &PhantomConfig, seed: u64) -> Vec<Visit> {
         let plans = match (lateral, alone) {
             (true, true) => vec![frontal.lateral()],
             (true, false) => {
-                let side = frontal.lateral();
-                vec![frontal, side]
+                let laterality = frontal.lateral();
+                vec![frontal, laterality]
             }
             (false, _) => vec![frontal],
         };
@@ -177,9 +177,9 @@ fn iu_xray(config: &PhantomConfig, seed: u64) -> Vec<Visit> {
     let visit = |(split, frontal): (Split, PhantomStudy)| {
         let index = frontal.index;
         let study = format!("CXR{}_IM-{:04}", index + 1, 1001 + index);
-        let side = frontal.lateral();
+        let laterality = frontal.lateral();
         // Ingest numbers the images of an example.
-        let films = [frontal, side].into_iter().enumerate();
+        let films = [frontal, laterality].into_iter().enumerate();
         let films = films.map(|(place, plan)| PlannedFilm::new(format!("{study}_{place}"), plan)).collect();
         Visit::new(seed, "iu_xray report", index, (study.clone(), study), split, films)
     };

@@ -22,7 +22,7 @@ pub struct Fact {
     /// Index in the 22 labels.
     pub class_id: i32,
     /// The patient's side. For a mediastinal shift, the side that the mediastinum moves to.
-    pub side: Laterality,
+    pub laterality: Laterality,
     /// Where it lies.
     pub zone: Zone,
     /// How much of it there is.
@@ -35,8 +35,8 @@ pub struct Fact {
 
 impl From<&PlacedLesion> for Fact {
     fn from(placed: &PlacedLesion) -> Self {
-        let PlacedLesion { class_id, side, zone, severity, small, multiplicity, .. } = *placed;
-        Self { class_id, side, zone, severity, small, multiplicity }
+        let PlacedLesion { class_id, laterality, zone, severity, small, multiplicity, .. } = *placed;
+        Self { class_id, laterality, zone, severity, small, multiplicity }
     }
 }
 

@@ -158,7 +158,7 @@ pub struct PlacedLesion {
     /// cardiomegaly the heart's box, for aortic enlargement the box of the knob.
     pub box_: BoxXyxy<Original>,
     /// The patient's side; the patient's right is on the left of a frontal film.
-    pub side: Laterality,
+    pub laterality: Laterality,
     /// Where it lies.
     pub zone: Zone,
     /// How much of it there is.
@@ -226,25 +226,25 @@ pub struct Contribution {
 
 impl Contribution {
     /// Nothing.
-    pub fn none(side: usize) -> Self {
-        Self { fill: Layer::empty(side), erase: Layer::empty(side), add: Layer::empty(side) }
+    pub fn none(size: usize) -> Self {
+        Self { fill: Layer::empty(size), erase: Layer::empty(size), add: Layer::empty(size) }
     }
 
     fn filling(fill: Layer) -> Self {
-        let side = fill.side;
-        Self { fill, ..Self::none(side) }
+        let size = fill.size;
+        Self { fill, ..Self::none(size) }
     }
 
     fn adding(add: Layer) -> Self {
-        let side = add.side;
-        Self { add, ..Self::none(side) }
+        let size = add.size;
+        Self { add, ..Self::none(size) }
     }
 
     /// The window in which the contribution can be seen on `chest`.
     fn extent(&self, chest: &Chest) -> Option<Window> {
         let windows = [self.fill.window, self.add.window].into_iter().filter(|w| w.width > 0 && w.height > 0);
         let both = windows.reduce(union)?;
-        let mut visible = Layer::zeros(self.add.side, both);
+        let mut visible = Layer::zeros(self.add.size, both);
         visible.add(&self.fill);
         visible.for_each(|p, v| {
             if *v != 0.0 {
@@ -265,36 +265,36 @@ fn union(a: Window, b: Window) -> Window {
 impl Shape {
     /// What the lesion does to a film of `side` pixels of `chest`; nothing for heart and knob, which are part of
     /// the chest itself.
-    pub fn contribution(&self, chest: &Chest, side: usize) -> Contribution {
+    pub fn contribution(&self, chest: &Chest, size: usize) -> Contribution {
         match self {
-            Self::Heart { .. } | Self::Knob { .. } | Self::LateralEffusion { .. } => Contribution::none(side),
-            Self::Effusion(fluid) => fluid.contribution(chest, side),
-            Self::Pneumothorax(air) => air.contribution(chest, side),
-            Self::Rind(rind) => rind.contribution(chest, side),
-            Self::Patch(patch) => patch.contribution(chest, side),
-            Self::Plates(plates) => plates.contribution(chest, side),
-            Self::Wedge(wedge) => wedge.contribution(chest, side),
-            Self::Nodule(nodule) => nodule.contribution(chest, side),
-            Self::Specks(specks) => specks.contribution(chest, side),
-            Self::Cavity(cavity) => cavity.contribution(chest, side),
-            Self::Net(net) => net.contribution(chest, side),
-            Self::Fracture(fracture) => fracture.contribution(chest, side),
+            Self::Heart { .. } | Self::Knob { .. } | Self::LateralEffusion { .. } => Contribution::none(size),
+            Self::Effusion(fluid) => fluid.contribution(chest, size),
+            Self::Pneumothorax(air) => air.contribution(chest, size),
+            Self::Rind(rind) => rind.contribution(chest, size),
+            Self::Patch(patch) => patch.contribution(chest, size),
+            Self::Plates(plates) => plates.contribution(chest, size),
+            Self::Wedge(wedge) => wedge.contribution(chest, size),
+            Self::Nodule(nodule) => nodule.contribution(chest, size),
+            Self::Specks(specks) => specks.contribution(chest, size),
+            Self::Cavity(cavity) => cavity.contribution(chest, size),
+            Self::Net(net) => net.contribution(chest, size),
+            Self::Fracture(fracture) => fracture.contribution(chest, size),
         }
     }
 
     /// The tight box of the lesion on a film of `chest` (which has this heart and knob); `None` when nothing of it
     /// can be seen.
-    pub fn visible_box(&self, chest: &Chest, side: usize) -> Option<BoxXyxy<Original>> {
+    pub fn visible_box(&self, chest: &Chest, size: usize) -> Option<BoxXyxy<Original>> {
         let window = match self {
-            Self::Heart { .. } => heart_silhouette(chest, side).extent(0.5),
+            Self::Heart { .. } => heart_silhouette(chest, size).extent(0.5),
             Self::Knob { .. } => {
                 let (centre, radius) = chest.knob_circle();
-                Layer::drawn(side, Rect::around(centre, radius * 1.1), |p| {
+                Layer::drawn(size, Rect::around(centre, radius * 1.1), |p| {
                     smoothstep(-SOFT_EDGE, SOFT_EDGE, chest.knob(p))
                 })
                 .extent(0.1)
             }
-            _ => self.contribution(chest, side).extent(chest),
+            _ => self.contribution(chest, size).extent(chest),
         }?;
         let (left, top) = (window.left as f32, window.top as f32);
         Some(BoxXyxy::new(left, top, left + window.width as f32, top + window.height as f32))
@@ -302,8 +302,8 @@ impl Shape {
 }
 
 /// The heart above the diaphragm.
-fn heart_silhouette(chest: &Chest, side: usize) -> Layer {
-    Layer::drawn(side, Rect { left: 0.0, top: 0.25, right: 1.0, bottom: 1.0 }, |p: Point| {
+fn heart_silhouette(chest: &Chest, size: usize) -> Layer {
+    Layer::drawn(size, Rect { left: 0.0, top: 0.25, right: 1.0, bottom: 1.0 }, |p: Point| {
         let floor = chest.diaphragm(chest.side_of(p), chest.offset(p).abs());
         smoothstep(-SOFT_EDGE, SOFT_EDGE, chest.heart(p)) * smoothstep(floor + 0.034, floor + 0.026, p.y)
     })

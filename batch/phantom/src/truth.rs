@@ -81,7 +81,7 @@ fn lesion_rows(film: &PlannedFilm) -> Vec<TruthLesionRow> {
             y_min: lesion.box_.y_min,
             x_max: lesion.box_.x_max,
             y_max: lesion.box_.y_max,
-            side: match lesion.side {
+            side: match lesion.laterality {
                 Laterality::Left => "left",
                 Laterality::Right => "right",
                 Laterality::Midline => "midline",

@@ -120,8 +120,8 @@ impl Chest {
     }
 
     /// The point `offset` away from the midline, on the patient's `side`, at height `y`.
-    pub fn place(&self, side: Laterality, offset: f32, y: f32) -> Point {
-        at(self.anatomy.centre_x + self.anatomy.tilt * (y - 0.5) + side.sign() * offset, y)
+    pub fn place(&self, laterality: Laterality, offset: f32, y: f32) -> Point {
+        at(self.anatomy.centre_x + self.anatomy.tilt * (y - 0.5) + laterality.sign() * offset, y)
     }
 
     /// The patient's side on which a point lies.
@@ -141,22 +141,22 @@ impl Chest {
     }
 
     /// Height of a dome's top.
-    pub fn dome_y(&self, side: Laterality) -> f32 {
-        if side == Laterality::Right { self.anatomy.dome_right_y } else { self.anatomy.dome_left_y }
+    pub fn dome_y(&self, laterality: Laterality) -> f32 {
+        if laterality == Laterality::Right { self.anatomy.dome_right_y } else { self.anatomy.dome_left_y }
     }
 
     /// Height of the costophrenic angle.
-    pub fn angle_y(&self, side: Laterality) -> f32 {
-        self.dome_y(side) + self.anatomy.angle_depth
+    pub fn angle_y(&self, laterality: Laterality) -> f32 {
+        self.dome_y(laterality) + self.anatomy.angle_depth
     }
 
     /// Height of the diaphragm at an offset from the midline.
-    pub fn diaphragm(&self, side: Laterality, offset: f32) -> f32 {
-        self.diaphragm_slope(side, offset).0
+    pub fn diaphragm(&self, laterality: Laterality, offset: f32) -> f32 {
+        self.diaphragm_slope(laterality, offset).0
     }
 
-    fn diaphragm_slope(&self, side: Laterality, offset: f32) -> (f32, f32) {
-        let (top, depth) = (self.dome_y(side), self.anatomy.angle_depth);
+    fn diaphragm_slope(&self, laterality: Laterality, offset: f32) -> (f32, f32) {
+        let (top, depth) = (self.dome_y(laterality), self.anatomy.angle_depth);
         if offset > DOME_OFFSET {
             let width = self.anatomy.thorax_half_width - DOME_OFFSET;
             let u = (offset - DOME_OFFSET) / width;
@@ -170,11 +170,11 @@ impl Chest {
 
     /// Where a point lies in the lung of its side.
     pub fn lung(&self, p: Point) -> InLung {
-        let (row, side) = (self.row(p.y), self.side_of(p));
+        let (row, laterality) = (self.row(p.y), self.side_of(p));
         let offset = self.offset(p).abs();
         let wall = (row.lateral - offset) * row.lateral_norm;
         let medial = (offset - row.medial) * row.medial_norm;
-        let (floor, slope) = self.diaphragm_slope(side, offset);
+        let (floor, slope) = self.diaphragm_slope(laterality, offset);
         let dome = (floor - p.y) / (1.0 + slope * slope).sqrt();
         let above = p.y - self.anatomy.apex_y;
         InLung { edge: smooth_min(smooth_min(wall, medial, 0.012), dome, 0.008).min(above), wall, dome }
@@ -240,15 +240,15 @@ impl Chest {
     }
 
     /// Where the vessels of a lung begin.
-    pub fn hilum(&self, side: Laterality) -> Point {
-        match side {
-            Laterality::Right => self.place(side, 0.062, 0.445),
+    pub fn hilum(&self, laterality: Laterality) -> Point {
+        match laterality {
+            Laterality::Right => self.place(laterality, 0.062, 0.445),
             _ => self.place(Laterality::Left, 0.066, 0.425),
         }
     }
 
     /// The posterior arc of a rib, from the spine to the side.
-    pub fn posterior_rib(&self, side: Laterality, index: usize) -> Vec<Point> {
+    pub fn posterior_rib(&self, laterality: Laterality, index: usize) -> Vec<Point> {
         let (start, drop, edge) = self.rib_frame(index);
         let points = [
             (0.04, -0.002),
@@ -257,16 +257,16 @@ impl Chest {
             (0.93 * edge, 0.62 * drop),
             (edge, drop),
         ];
-        curve(&points.map(|(offset, down)| self.place(side, offset, start + down)), 7)
+        curve(&points.map(|(offset, down)| self.place(laterality, offset, start + down)), 7)
     }
 
     /// The anterior arc of a rib, from the side towards the breastbone.
-    pub fn anterior_rib(&self, side: Laterality, index: usize) -> Vec<Point> {
+    pub fn anterior_rib(&self, laterality: Laterality, index: usize) -> Vec<Point> {
         let (start, drop, edge) = self.rib_frame(index);
         let side_y = start + drop;
         let points =
             [(edge, 0.0), (0.965 * edge, 0.03), (0.84 * edge, 0.065), (0.60 * edge, 0.10), (0.40 * edge, 0.115)];
-        curve(&points.map(|(offset, down)| self.place(side, offset, side_y + down * self.anatomy.rib_slope)), 7)
+        curve(&points.map(|(offset, down)| self.place(laterality, offset, side_y + down * self.anatomy.rib_slope)), 7)
     }
 
     /// Height at the spine, drop to the side and offset at the side of a rib.
@@ -278,10 +278,10 @@ impl Chest {
     }
 
     /// A clavicle, from the breastbone to the shoulder.
-    pub fn clavicle(&self, side: Laterality) -> Vec<Point> {
+    pub fn clavicle(&self, laterality: Laterality) -> Vec<Point> {
         let (top, slope) = (self.anatomy.apex_y + 0.03, self.anatomy.clavicle_slope);
         let points = [(0.028, 0.060), (0.095, 0.050), (0.175, 0.022), (0.25, 0.004), (0.34, 0.002)];
-        curve(&points.map(|(offset, down)| self.place(side, offset, top + down * slope)), 8)
+        curve(&points.map(|(offset, down)| self.place(laterality, offset, top + down * slope)), 8)
     }
 }
 

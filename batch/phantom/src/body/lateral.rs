@@ -135,9 +135,9 @@ pub fn findings(frontal: &PhantomStudy) -> Vec<PlacedLesion> {
         _ => None,
     });
     let Some((finding, height)) = fluid.max_by(|a, b| a.1.total_cmp(&b.1)) else { return Vec::new() };
-    let (profiles, side) = (Profiles::new(frontal), frontal.width as usize);
+    let (profiles, laterality) = (Profiles::new(frontal), frontal.width as usize);
     let height = 0.05 + 0.6 * height;
-    let seen = Layer::drawn(side, Rect { left: 0.3, top: 0.4, right: 1.0, bottom: 1.0 }, |p| {
+    let seen = Layer::drawn(laterality, Rect { left: 0.3, top: 0.4, right: 1.0, bottom: 1.0 }, |p| {
         let p = profiles.local(p);
         let air = profiles.air(p);
         if air > 0.0 { AIR_CONTRAST * air * profiles.fluid(p, height) } else { 0.0 }
@@ -151,14 +151,14 @@ pub fn findings(frontal: &PhantomStudy) -> Vec<PlacedLesion> {
 
 /// The density of a lateral film.
 pub fn density(study: &PhantomStudy) -> Layer {
-    let (side, profiles) = (study.width as usize, Profiles::new(study));
+    let (laterality, profiles) = (study.width as usize, Profiles::new(study));
     let coarse = SmoothNoise::new(profiles.seed, 8.0);
     let patchy = SmoothNoise::new(profiles.seed ^ 3, 30.0);
     let fluid = study.findings.iter().find_map(|f| match f.shape {
         Shape::LateralEffusion { height } => Some(height),
         _ => None,
     });
-    let mut layer = Layer::film(side);
+    let mut layer = Layer::film(laterality);
     layer.for_each(|film, value| {
         let p = profiles.local(film);
         let skin =
@@ -175,17 +175,17 @@ pub fn density(study: &PhantomStudy) -> Layer {
         }
         *value = body * (0.70 + 0.10 * below + shoulders + 0.015 * coarse.at(film)) - AIR_CONTRAST * 1.04 * air;
     });
-    let bones = bones(&profiles, side);
+    let bones = bones(&profiles, laterality);
     layer.combine(&bones, |d, bone| *d = d.max(0.0) + bone * smoothstep(0.0, 0.15, *d));
     let trachea = [at(0.50, 0.0), at(0.515, 0.12), at(0.535, 0.25), at(0.55, 0.36)].map(|p| profiles.film(p));
-    let mut airway = Layer::film(side);
+    let mut airway = Layer::film(laterality);
     airway.stroke(&knots(&trachea, 0.019, 0.13), Profile::Soft);
     layer.combine(&airway, |d, gas| *d = (*d - gas).max(0.0));
     layer
 }
 
-fn bones(profiles: &Profiles, side: usize) -> Layer {
-    let mut layer = Layer::film(side);
+fn bones(profiles: &Profiles, size: usize) -> Layer {
+    let mut layer = Layer::film(size);
     for rib in 0..18u8 {
         // Two sides, seen a little apart.
         let (number, far) = (f32::from(rib / 2), f32::from(rib % 2));
@@ -206,14 +206,14 @@ fn bones(profiles: &Profiles, side: usize) -> Layer {
             Knot { place: *place, half_width: 0.0095, strength: 0.042 * fade }
         };
         let arc: Vec<Knot> = arc.iter().enumerate().map(knot).collect();
-        layer.add(&crate::body::skeleton::bone_layer(&arc, side));
+        layer.add(&crate::body::skeleton::bone_layer(&arc, size));
     }
     let sternum: Vec<Point> = (0..12)
         .map(|i| 0.2 + 0.03 * i as f32)
         .map(|y| profiles.film(at(across(&profiles.front, y) - 0.014, y)))
         .collect();
-    layer.add(&crate::body::skeleton::bone_layer(&knots(&sternum, 0.011, 0.10), side));
-    let spine = Layer::drawn(side, Rect { left: 0.45, top: 0.0, right: 1.0, bottom: 1.0 }, |film| {
+    layer.add(&crate::body::skeleton::bone_layer(&knots(&sternum, 0.011, 0.10), size));
+    let spine = Layer::drawn(size, Rect { left: 0.45, top: 0.0, right: 1.0, bottom: 1.0 }, |film| {
         let p = profiles.local(film);
         let from_middle = (p.x - across(&profiles.spine, p.y)).abs();
         let number = 18.0 * p.y * (1.2 - 0.2 * p.y);
@@ -229,7 +229,7 @@ fn bones(profiles: &Profiles, side: usize) -> Layer {
     layer.add(&spine);
     for blade in [0.0, 0.035f32] {
         let edge = [at(0.70 + blade, 0.10), at(0.735 + blade, 0.22), at(0.75 + blade, 0.34)].map(|p| profiles.film(p));
-        layer.add(&crate::body::skeleton::bone_layer(&knots(&curve(&edge, 6), 0.012, 0.05), side));
+        layer.add(&crate::body::skeleton::bone_layer(&knots(&curve(&edge, 6), 0.012, 0.05), size));
     }
     layer
 }

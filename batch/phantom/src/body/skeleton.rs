@@ -16,8 +16,8 @@ pub const CLAVICLE_HALF_WIDTH: f32 = 0.0130;
 const CLAVICLE: f32 = 0.15;
 
 /// All bones of the chest.
-pub fn bones(chest: &Chest, side: usize) -> Layer {
-    let mut layer = Layer::film(side);
+pub fn bones(chest: &Chest, size: usize) -> Layer {
+    let mut layer = Layer::film(size);
     for half in [Laterality::Right, Laterality::Left] {
         for index in 0..RIBS {
             add_stroke(&mut layer, &posterior_knots(chest, half, index));
@@ -33,27 +33,27 @@ pub fn bones(chest: &Chest, side: usize) -> Layer {
 }
 
 fn add_stroke(layer: &mut Layer, bone: &[Knot]) {
-    layer.add(&bone_layer(bone, layer.side));
+    layer.add(&bone_layer(bone, layer.size));
 }
 
 /// One bone on its own.
-pub fn bone_layer(bone: &[Knot], side: usize) -> Layer {
-    let margin = bone.iter().map(|k| k.half_width).fold(0.0, f32::max) + 2.0 / side as f32;
-    let window = Window::of(Rect::holding(bone.iter().map(|k| k.place), margin), side);
-    let mut layer = Layer::zeros(side, window);
+pub fn bone_layer(bone: &[Knot], size: usize) -> Layer {
+    let margin = bone.iter().map(|k| k.half_width).fold(0.0, f32::max) + 2.0 / size as f32;
+    let window = Window::of(Rect::holding(bone.iter().map(|k| k.place), margin), size);
+    let mut layer = Layer::zeros(size, window);
     layer.bone(bone);
     layer
 }
 
 /// The posterior arc of a rib as a stroke.
-pub fn posterior_knots(chest: &Chest, side: Laterality, index: usize) -> Vec<Knot> {
-    fading(&chest.posterior_rib(side, index), |share| {
+pub fn posterior_knots(chest: &Chest, laterality: Laterality, index: usize) -> Vec<Knot> {
+    fading(&chest.posterior_rib(laterality, index), |share| {
         POSTERIOR * (0.75 + 0.25 * smoothstep(0.0, 0.3, share)) * (1.0 - 0.4 * smoothstep(0.85, 1.0, share))
     })
 }
 
-fn anterior_knots(chest: &Chest, side: Laterality, index: usize) -> Vec<Knot> {
-    fading(&chest.anterior_rib(side, index), |share| {
+fn anterior_knots(chest: &Chest, laterality: Laterality, index: usize) -> Vec<Knot> {
+    fading(&chest.anterior_rib(laterality, index), |share| {
         ANTERIOR * (0.2 + 0.8 * smoothstep(0.0, 0.25, share)) * (1.0 - 0.85 * smoothstep(0.55, 1.0, share))
     })
 }
@@ -69,8 +69,8 @@ fn fading(points: &[Point], strength: impl Fn(f32) -> f32) -> Vec<Knot> {
 }
 
 /// A clavicle as a stroke, thicker at both ends.
-pub fn clavicle_knots(chest: &Chest, side: Laterality) -> Vec<Knot> {
-    let points = chest.clavicle(side);
+pub fn clavicle_knots(chest: &Chest, laterality: Laterality) -> Vec<Knot> {
+    let points = chest.clavicle(laterality);
     let last = points.len().saturating_sub(1).max(1) as f32;
     let knot = |(i, place): (usize, &Point)| {
         let from_middle = (2.0 * i as f32 / last - 1.0).abs();
@@ -94,7 +94,7 @@ fn shoulder(chest: &Chest, half: Laterality, layer: &mut Layer) {
         .collect();
     add_stroke(layer, &refine(&blade, 6));
     let head = chest.place(half, 0.445, top + 0.055);
-    let round = Layer::drawn(layer.side, Rect::around(head, 0.06), |p| {
+    let round = Layer::drawn(layer.size, Rect::around(head, 0.06), |p| {
         let d = p.distance(head);
         0.10 * smoothstep(0.05, 0.044, d) * (0.6 + 0.4 * smoothstep(0.02, 0.044, d))
     });
@@ -108,7 +108,7 @@ fn shoulder(chest: &Chest, half: Laterality, layer: &mut Layer) {
 fn spine(chest: &Chest, layer: &mut Layer) {
     let middle = chest.place(Laterality::Left, 0.0, 0.5).x;
     let strip = Rect { left: middle - 0.075, top: 0.0, right: middle + 0.075, bottom: 1.0 };
-    let column = Layer::drawn(layer.side, strip, |p| {
+    let column = Layer::drawn(layer.size, strip, |p| {
         let offset = chest.offset(p).abs();
         let half = 0.030 + 0.010 * p.y;
         // Vertebrae grow downwards: their number along the spine is a quadratic function of the height.

@@ -14,12 +14,12 @@ pub struct SoftTissue {
 }
 
 /// Soft tissue and air.
-pub fn soft_tissue(chest: &Chest, side: usize) -> SoftTissue {
+pub fn soft_tissue(chest: &Chest, size: usize) -> SoftTissue {
     let a = &chest.anatomy;
     let mut coarse = SmoothNoise::new(a.texture ^ 1, 7.0).scan();
     let mut fine = SmoothNoise::new(a.texture ^ 2, 26.0).scan();
-    let mut density = Layer::film(side);
-    let mut air = Layer::film(side);
+    let mut density = Layer::film(size);
+    let mut air = Layer::film(size);
     let mut airs = air.values.iter_mut();
     density.for_each(|p, value| {
         let air = airs.next();
@@ -59,19 +59,19 @@ fn breast(chest: &Chest, p: Point) -> f32 {
 }
 
 /// Air ways and gas in the stomach: what is taken off the density.
-pub fn gas(chest: &Chest, side: usize) -> Layer {
-    let mut layer = Layer::film(side);
+pub fn gas(chest: &Chest, size: usize) -> Layer {
+    let mut layer = Layer::film(size);
     let carina = 0.37;
     let trachea = [-0.01, 0.1, 0.2, 0.3, carina].map(|y| chest.place(Laterality::Right, 0.004, y));
     layer.stroke(&knots(&trachea, 0.0165, 0.12), Profile::Soft);
     let end = chest.place(Laterality::Right, 0.004, carina);
     layer.stroke(&knots(&[end, chest.place(Laterality::Right, 0.062, carina + 0.055)], 0.012, 0.09), Profile::Soft);
     layer.stroke(&knots(&[end, chest.place(Laterality::Left, 0.066, carina + 0.045)], 0.011, 0.09), Profile::Soft);
-    let size = chest.anatomy.gas;
-    if size > 0.0 {
-        let centre = chest.place(Laterality::Left, 0.155, chest.anatomy.dome_left_y + 0.02 + 0.03 * size);
-        let (wide, high) = (0.035 + 0.045 * size, 0.018 + 0.020 * size);
-        let bubble = Layer::drawn(side, Rect::around(centre, wide * 1.3), |p| {
+    let amount = chest.anatomy.gas;
+    if amount > 0.0 {
+        let centre = chest.place(Laterality::Left, 0.155, chest.anatomy.dome_left_y + 0.02 + 0.03 * amount);
+        let (wide, high) = (0.035 + 0.045 * amount, 0.018 + 0.020 * amount);
+        let bubble = Layer::drawn(size, Rect::around(centre, wide * 1.3), |p| {
             let k = length((p.x - centre.x) / wide, (p.y - centre.y) / high);
             // A level of fluid cuts the bubble off.
             0.30 * smoothstep(1.15, 0.75, k) * smoothstep(centre.y + 0.55 * high, centre.y + 0.4 * high, p.y)

@@ -17,8 +17,8 @@ struct Twig {
 }
 
 /// Density of the vessels, not yet masked by the lungs' air.
-pub fn markings(chest: &Chest, side: usize) -> Layer {
-    let mut layer = Layer::film(side);
+pub fn markings(chest: &Chest, size: usize) -> Layer {
+    let mut layer = Layer::film(size);
     for half in [Laterality::Right, Laterality::Left] {
         let mut rng = ChaCha8Rng::seed_from_u64(chest.anatomy.texture ^ (half as u64 + 11));
         let hilum = chest.hilum(half);
@@ -35,7 +35,7 @@ pub fn markings(chest: &Chest, side: usize) -> Layer {
         while let Some(twig) = growing.pop() {
             grow(chest, &mut layer, &twig, &mut growing, &mut rng);
         }
-        let shade = Layer::drawn(side, Rect::around(hilum, 0.09), |p| {
+        let shade = Layer::drawn(size, Rect::around(hilum, 0.09), |p| {
             0.11 * smoothstep(1.0, 0.0, length((p.x - hilum.x) / 0.065, (p.y - hilum.y) / 0.085))
         });
         layer.add(&shade);

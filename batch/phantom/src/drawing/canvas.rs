@@ -1,7 +1,7 @@
 //! The drawing board of the phantom: layers of `f32`, antialiased strokes, curves. Positions and lengths are
-//! fractions of the film's side (x to the right, y down), so that a film looks alike at every size.
+//! fractions of the film's size (x to the right, y down), so that a film looks alike at every size.
 
-/// A point, in fractions of the film's side.
+/// A point, in fractions of the film's size.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Point {
     /// To the right.
@@ -37,7 +37,7 @@ pub fn length(x: f32, y: f32) -> f32 {
     (x * x + y * y).sqrt()
 }
 
-/// A rectangle in fractions of the film's side.
+/// A rectangle in fractions of the film's size.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Rect {
     /// Left edge.
@@ -51,7 +51,7 @@ pub struct Rect {
 }
 
 impl Rect {
-    /// The square of half-side `reach` around `centre`.
+    /// The square of half-size `reach` around `centre`.
     pub fn around(centre: Point, reach: f32) -> Rect {
         Rect { left: centre.x - reach, top: centre.y - reach, right: centre.x + reach, bottom: centre.y + reach }
     }
@@ -83,9 +83,9 @@ pub struct Window {
 }
 
 impl Window {
-    /// The pixels that `rect` touches on a film of side `side`; may be empty.
-    pub fn of(rect: Rect, side: usize) -> Window {
-        let pixel = |v: f32| (v * side as f32).clamp(0.0, side as f32);
+    /// The pixels that `rect` touches on a film of size `size`; may be empty.
+    pub fn of(rect: Rect, size: usize) -> Window {
+        let pixel = |v: f32| (v * size as f32).clamp(0.0, size as f32);
         let (left, top) = (pixel(rect.left).floor() as usize, pixel(rect.top).floor() as usize);
         let (right, bottom) = (pixel(rect.right).ceil() as usize, pixel(rect.bottom).ceil() as usize);
         Window { left, top, width: right.saturating_sub(left), height: bottom.saturating_sub(top) }
@@ -96,7 +96,7 @@ impl Window {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Layer {
     /// Side of the whole film, pixels.
-    pub side: usize,
+    pub size: usize,
     /// The part of the film that has values; they are 0 elsewhere.
     pub window: Window,
     /// Row-major, `window.width * window.height`.
@@ -105,30 +105,30 @@ pub struct Layer {
 
 impl Layer {
     /// Zeros over the whole film.
-    pub fn film(side: usize) -> Layer {
-        Layer::zeros(side, Window { left: 0, top: 0, width: side, height: side })
+    pub fn film(size: usize) -> Layer {
+        Layer::zeros(size, Window { left: 0, top: 0, width: size, height: size })
     }
 
     /// Zeros over `window`.
-    pub fn zeros(side: usize, window: Window) -> Layer {
-        Layer { side, window, values: vec![0.0; window.width * window.height] }
+    pub fn zeros(size: usize, window: Window) -> Layer {
+        Layer { size, window, values: vec![0.0; window.width * window.height] }
     }
 
     /// No values at all.
-    pub fn empty(side: usize) -> Layer {
-        Layer::zeros(side, Window { left: 0, top: 0, width: 0, height: 0 })
+    pub fn empty(size: usize) -> Layer {
+        Layer::zeros(size, Window { left: 0, top: 0, width: 0, height: 0 })
     }
 
     /// The values of `value` at the pixels' centres inside `rect`.
-    pub fn drawn(side: usize, rect: Rect, value: impl Fn(Point) -> f32) -> Layer {
-        let mut layer = Layer::zeros(side, Window::of(rect, side));
+    pub fn drawn(size: usize, rect: Rect, value: impl Fn(Point) -> f32) -> Layer {
+        let mut layer = Layer::zeros(size, Window::of(rect, size));
         layer.for_each(|p, v| *v = value(p));
         layer
     }
 
     /// Calls `change` with the centre and the value of each pixel of the window.
     pub fn for_each(&mut self, mut change: impl FnMut(Point, &mut f32)) {
-        let (step, window) = (1.0 / self.side as f32, self.window);
+        let (step, window) = (1.0 / self.size as f32, self.window);
         for (row, line) in self.values.chunks_exact_mut(window.width.max(1)).enumerate() {
             let y = ((window.top + row) as f32 + 0.5) * step;
             for (column, value) in line.iter_mut().enumerate() {
@@ -175,7 +175,7 @@ impl Layer {
 
     /// Draws a stroke; where strokes meet, the stronger one stays, so that joints leave no beads.
     pub fn stroke(&mut self, knots: &[Knot], profile: Profile) {
-        let pixel = 1.0 / self.side as f32;
+        let pixel = 1.0 / self.size as f32;
         for pair in knots.windows(2) {
             let (a, b) = (pair[0], pair[1]);
             let reach = a.half_width.max(b.half_width).max(0.5 * pixel) * profile.reach() + pixel;
@@ -189,7 +189,7 @@ impl Layer {
 
     /// Draws a bone: an even body, brighter along the edges. The layer's window should hold little else.
     pub fn bone(&mut self, knots: &[Knot]) {
-        let pixel = 1.0 / self.side as f32;
+        let pixel = 1.0 / self.size as f32;
         // The bright edge needs the distance to the whole line: spans drawn one by one would mark each joint.
         let mut nearest = vec![[f32::MAX, 0.0]; self.values.len()];
         for pair in knots.windows(2) {
@@ -211,7 +211,7 @@ impl Layer {
 
     /// Index and centre of the pixels of the window that lie inside `rect`.
     fn pixels(&self, rect: Rect) -> impl Iterator<Item = (usize, Point)> + use<> {
-        let (part, whole, step) = (Window::of(rect, self.side), self.window, 1.0 / self.side as f32);
+        let (part, whole, step) = (Window::of(rect, self.size), self.window, 1.0 / self.size as f32);
         let (left, right) = (part.left.max(whole.left), (part.left + part.width).min(whole.left + whole.width));
         let (top, bottom) = (part.top.max(whole.top), (part.top + part.height).min(whole.top + whole.height));
         (top..bottom).flat_map(move |y| {
@@ -346,12 +346,12 @@ mod tests {
 
     #[test]
     fn a_stroke_is_as_wide_as_asked_at_every_size() {
-        for side in [128usize, 512] {
-            let mut layer = Layer::film(side);
+        for size in [128usize, 512] {
+            let mut layer = Layer::film(size);
             layer.stroke(&knots(&[at(0.2, 0.5), at(0.8, 0.5)], 0.05, 1.0), Profile::Flat);
             let extent = layer.extent(0.5).unwrap();
-            let share = extent.height as f32 / side as f32;
-            assert!((share - 0.1).abs() < 0.02, "{side}: {share}");
+            let share = extent.height as f32 / size as f32;
+            assert!((share - 0.1).abs() < 0.02, "{size}: {share}");
         }
     }
 

@@ -60,18 +60,18 @@ fn tone(density: f32) -> f32 {
 }
 
 fn frontal(study: &PhantomStudy) -> Layer {
-    let side = study.width as usize;
+    let size = study.width as usize;
     let chest = Chest::new(with_lesions(&study.anatomy, &study.findings));
-    let tissue::SoftTissue { mut density, mut air } = tissue::soft_tissue(&chest, side);
-    let mut vessels = vessels::markings(&chest, side);
-    let mut bones = skeleton::bones(&chest, side);
+    let tissue::SoftTissue { mut density, mut air } = tissue::soft_tissue(&chest, size);
+    let mut vessels = vessels::markings(&chest, size);
+    let mut bones = skeleton::bones(&chest, size);
     for finding in &study.findings {
-        let lesion = finding.shape.contribution(&chest, side);
+        let lesion = finding.shape.contribution(&chest, size);
         air.combine(&lesion.fill, |a, filled| *a *= 1.0 - filled);
         vessels.combine(&lesion.erase, |v, gone| *v *= 1.0 - gone);
         bones.add(&lesion.add);
     }
-    let gas = tissue::gas(&chest, side);
+    let gas = tissue::gas(&chest, size);
     let layers = density.values.iter_mut().zip(&air.values).zip(&vessels.values).zip(&bones.values).zip(&gas.values);
     for ((((d, &air), &vessel), &bone), &gas) in layers {
         // Vessels are seen only against air.
@@ -85,8 +85,8 @@ fn frontal(study: &PhantomStudy) -> Layer {
 
 /// Spreads `share` of each pixel over its neighbours (3 x 3, binomial).
 fn blur(layer: &mut Layer, share: f32) {
-    let (width, side) = (layer.window.width, layer.window.height);
-    if width < 3 || side < 3 {
+    let (width, height) = (layer.window.width, layer.window.height);
+    if width < 3 || height < 3 {
         return;
     }
     let across =
@@ -95,7 +95,7 @@ fn blur(layer: &mut Layer, share: f32) {
         layer.values.chunks_exact(width).flat_map(|row| (0..width).map(move |x| across(row, x))).collect();
     let row = |y: usize| &smooth[y * width..(y + 1) * width];
     for (y, line) in layer.values.chunks_exact_mut(width).enumerate() {
-        let (above, here, below) = (row(y.saturating_sub(1)), row(y), row((y + 1).min(side - 1)));
+        let (above, here, below) = (row(y.saturating_sub(1)), row(y), row((y + 1).min(height - 1)));
         for (x, value) in line.iter_mut().enumerate() {
             let spread = 0.25 * above[x] + 0.5 * here[x] + 0.25 * below[x];
             *value += (spread - *value) * share;

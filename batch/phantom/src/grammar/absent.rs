@@ -283,7 +283,7 @@ fn clear_side(facts: &[Fact]) -> Option<Stated> {
     let chest = |f: &&Fact| is_of(f, CHEST);
     // Edema and emphysema are spoken of without a side.
     let diffuse = |f: &Fact| is_of(f, &["Edema", "Emphysema"]);
-    let all_on = |side| facts.iter().filter(chest).all(|f| f.side == side && !diffuse(f));
+    let all_on = |laterality| facts.iter().filter(chest).all(|f| f.laterality == laterality && !diffuse(f));
     if facts.iter().filter(lung).count() == 0 {
         return None;
     }

@@ -12,7 +12,7 @@ pub(super) struct Group {
     /// Indices of the facts, ascending.
     pub facts: Vec<usize>,
     /// Both sides, one, or the midline.
-    pub side: GroupLaterality,
+    pub laterality: GroupLaterality,
     /// The zone, when all share it.
     pub zone: Option<Zone>,
     /// The highest severity.
@@ -67,11 +67,11 @@ pub(super) fn groups(facts: &[Fact]) -> Vec<Group> {
         let (Some(&first), Some(severity)) = (members.first(), members.iter().map(|&i| facts[i].severity).max()) else {
             continue;
         };
-        let has = |side| members.iter().any(|&i| facts[i].side == side);
+        let has = |laterality| members.iter().any(|&i| facts[i].laterality == laterality);
         let zone = facts[first].zone;
         groups.push(Group {
             class_id: facts[first].class_id,
-            side: match (has(Laterality::Right), has(Laterality::Left)) {
+            laterality: match (has(Laterality::Right), has(Laterality::Left)) {
                 (true, true) => GroupLaterality::Both,
                 (true, false) => GroupLaterality::Right,
                 (false, true) => GroupLaterality::Left,
@@ -104,7 +104,7 @@ impl Group {
 
     /// `left`, `right`, `bilateral`, or nothing for the midline.
     pub fn side_word(&self) -> &'static str {
-        match self.side {
+        match self.laterality {
             GroupLaterality::Right => "right",
             GroupLaterality::Left => "left",
             GroupLaterality::Both => "bilateral",
@@ -114,7 +114,7 @@ impl Group {
 
     /// `on the left`, `on both sides`.
     pub fn on_side(&self) -> &'static str {
-        match self.side {
+        match self.laterality {
             GroupLaterality::Right => "on the right",
             GroupLaterality::Left => "on the left",
             GroupLaterality::Both => "on both sides",
@@ -124,10 +124,12 @@ impl Group {
 
     /// `in the right lower lobe`, `at the left base`, `in both lungs`.
     pub fn in_lobe(&self) -> String {
-        match (self.side, self.zone) {
+        match (self.laterality, self.zone) {
             (GroupLaterality::Left, Some(Zone::Mid)) => "in the lingula".into(),
             (_, Some(Zone::Upper)) => self.within("upper lobe", "upper lobes"),
-            (_, Some(Zone::Mid)) if self.side != GroupLaterality::Both => self.within("middle lobe", "middle lobes"),
+            (_, Some(Zone::Mid)) if self.laterality != GroupLaterality::Both => {
+                self.within("middle lobe", "middle lobes")
+            }
             (_, Some(Zone::Lower)) => self.within("lower lobe", "lower lobes"),
             _ => self.in_zone(),
         }
@@ -149,7 +151,7 @@ impl Group {
     }
 
     fn within(&self, one: &str, two: &str) -> String {
-        match self.side {
+        match self.laterality {
             GroupLaterality::Both => format!("in both {two}"),
             GroupLaterality::Midline => "in the midline".into(),
             GroupLaterality::Left | GroupLaterality::Right => format!("in the {} {one}", self.side_word()),
@@ -159,24 +161,24 @@ impl Group {
     /// The place before a noun: `right lower lobe`, `left basilar`, `bilateral`. What lies low in a lung is `basilar`
     /// where the class is spoken of so.
     pub fn place_word(&self, low_is_basilar: bool) -> String {
-        let side = self.side_word();
-        match (self.side, self.zone) {
+        let laterality = self.side_word();
+        match (self.laterality, self.zone) {
             (GroupLaterality::Midline, _) => "midline".into(),
             (GroupLaterality::Both, Some(Zone::Basal)) => "bibasilar".into(),
             (GroupLaterality::Both, Some(Zone::Lower)) if low_is_basilar => "bibasilar".into(),
-            (_, Some(Zone::Basal)) => format!("{side} basilar"),
-            (_, Some(Zone::Lower)) if low_is_basilar => format!("{side} basilar"),
-            (_, Some(Zone::Apical)) => format!("{side} apical"),
-            (_, Some(Zone::Perihilar)) => format!("{side} perihilar"),
+            (_, Some(Zone::Basal)) => format!("{laterality} basilar"),
+            (_, Some(Zone::Lower)) if low_is_basilar => format!("{laterality} basilar"),
+            (_, Some(Zone::Apical)) => format!("{laterality} apical"),
+            (_, Some(Zone::Perihilar)) => format!("{laterality} perihilar"),
             (_, Some(Zone::Retrocardiac)) => "retrocardiac".into(),
-            (_, Some(Zone::Diffuse)) => format!("diffuse {side} lung"),
+            (_, Some(Zone::Diffuse)) => format!("diffuse {laterality} lung"),
             (GroupLaterality::Left, Some(Zone::Mid)) => "lingular".into(),
             (GroupLaterality::Both, Some(Zone::Mid)) => "bilateral mid lung".into(),
-            (_, Some(Zone::Upper)) => format!("{side} upper lobe"),
-            (_, Some(Zone::Mid)) => format!("{side} middle lobe"),
-            (_, Some(Zone::Lower)) => format!("{side} lower lobe"),
+            (_, Some(Zone::Upper)) => format!("{laterality} upper lobe"),
+            (_, Some(Zone::Mid)) => format!("{laterality} middle lobe"),
+            (_, Some(Zone::Lower)) => format!("{laterality} lower lobe"),
             (GroupLaterality::Both, _) => "bilateral".into(),
-            (_, Some(Zone::Mediastinal) | None) => format!("{side} lung"),
+            (_, Some(Zone::Mediastinal) | None) => format!("{laterality} lung"),
         }
     }
 

@@ -39,13 +39,13 @@ pub(super) fn items(groups: &[Group], offset: usize) -> Vec<String> {
 }
 
 fn phrase(group: &Group) -> String {
-    let (degree, side, place) = (group.degree_word(), group.side_word(), group.place_word(false));
+    let (degree, laterality, place) = (group.degree_word(), group.side_word(), group.place_word(false));
     let text = match group.name() {
         "Aortic enlargement" => format!("{degree} aortic enlargement."),
         "Atelectasis" => format!("{} atelectasis.", group.place_word(true)),
         "Cardiomegaly" => format!("{degree} cardiomegaly."),
-        "Clavicle fracture" if group.side == GroupLaterality::Both => "fractures of both clavicles.".into(),
-        "Clavicle fracture" => format!("{side} clavicle fracture."),
+        "Clavicle fracture" if group.laterality == GroupLaterality::Both => "fractures of both clavicles.".into(),
+        "Clavicle fracture" => format!("{laterality} clavicle fracture."),
         "Consolidation" => format!("{place} consolidation."),
         "Edema" => format!("{degree} pulmonary edema."),
         "Emphysema" => format!("{degree} emphysema."),
@@ -53,7 +53,7 @@ fn phrase(group: &Group) -> String {
         "ILD" => format!("{degree} interstitial lung disease."),
         "Infiltration" => format!("{place} infiltrate."),
         "Mediastinal shift" => "mediastinal shift.".into(),
-        "Pleural thickening" => format!("{side} pleural thickening."),
+        "Pleural thickening" => format!("{laterality} pleural thickening."),
         "Pulmonary fibrosis" => format!("{place} fibrosis."),
         "Pleural effusion" | "Pneumothorax" | "Rib fracture" => {
             let (phrase, _) = noun_phrase(group);

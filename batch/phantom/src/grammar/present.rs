@@ -33,7 +33,7 @@ fn by_base(group: &Group) -> usize {
 
 /// A group on both sides prefers the second wording, one in the upper zone the fourth.
 fn by_extent(group: &Group) -> usize {
-    match (group.side, group.zone) {
+    match (group.laterality, group.zone) {
         (GroupLaterality::Both, _) => 1,
         _ if group.apical() => 3,
         _ => 0,
@@ -178,16 +178,16 @@ fn wordings(group: &Group) -> ([&'static str; 4], usize) {
                 "there {be} {np}.",
                 "{np} {be} present.",
                 "{np} {be} seen.",
-                "blunting of the {side} costophrenic {angle} is due to {np}.",
+                "blunting of the {laterality} costophrenic {angle} is due to {np}.",
             ],
             by_degree(group),
         ),
         "Pleural thickening" => (
             [
-                "there is {degree} {side} pleural thickening.",
+                "there is {degree} {laterality} pleural thickening.",
                 "{degree} pleural thickening is present {on}.",
-                "{side} pleural thickening is noted.",
-                "there is {side} {apical}pleural thickening.",
+                "{laterality} pleural thickening is noted.",
+                "there is {laterality} {apical}pleural thickening.",
             ],
             by_extent(group),
         ),
@@ -220,7 +220,7 @@ fn wordings(group: &Group) -> ([&'static str; 4], usize) {
 
 /// Puts the group's words into a wording.
 fn fill(template: &str, group: &Group) -> String {
-    let both = group.side == GroupLaterality::Both;
+    let both = group.laterality == GroupLaterality::Both;
     let (np, plural) = noun_phrase(group);
     let text = template
         .replace("{np}", &np)
@@ -231,7 +231,7 @@ fn fill(template: &str, group: &Group) -> String {
         .replace("{zone}", &group.in_zone())
         .replace("{place}", &group.place_word(false))
         .replace("{basilar}", &group.place_word(true))
-        .replace("{side}", group.side_word())
+        .replace("{laterality}", group.side_word())
         .replace("{on}", group.on_side())
         .replace("{angle}", if both { "angles" } else { "angle" })
         .replace("{clavicle}", &clavicle(group))
@@ -245,7 +245,7 @@ fn fill(template: &str, group: &Group) -> String {
 
 /// What is seen, with its article or number, and whether it is plural.
 pub(super) fn noun_phrase(group: &Group) -> (String, bool) {
-    let (side, several, both) = (group.side_word(), group.several(), group.side == GroupLaterality::Both);
+    let (laterality, several, both) = (group.side_word(), group.several(), group.laterality == GroupLaterality::Both);
     let adjective = |words: [&'static str; 3]| words[by_degree(group)];
     let counted = |adjective: &str, one: &str, many: &str| {
         let number = match group.count {
@@ -258,7 +258,7 @@ pub(super) fn noun_phrase(group: &Group) -> (String, bool) {
     };
     let sided = |size: &str, one: &str, many: &str| {
         // A pair of effusions is one statement about both sides.
-        if both { (format!("{size} bilateral {many}"), true) } else { (format!("a {size} {side} {one}"), false) }
+        if both { (format!("{size} bilateral {many}"), true) } else { (format!("a {size} {laterality} {one}"), false) }
     };
     match group.name() {
         "Calcification" => {
@@ -279,8 +279,8 @@ pub(super) fn noun_phrase(group: &Group) -> (String, bool) {
             }
             _ => sided(group.size_word(), "pneumothorax", "pneumothoraces"),
         },
-        "Rib fracture" if several || both => (format!("{side} rib fractures"), true),
-        "Rib fracture" => (format!("a {side} rib fracture"), false),
+        "Rib fracture" if several || both => (format!("{laterality} rib fractures"), true),
+        "Rib fracture" => (format!("a {laterality} rib fracture"), false),
         _ => counted("nonspecific", "lesion", "lesions"),
     }
 }
@@ -294,14 +294,14 @@ fn displaced_ribs(group: &Group) -> String {
 }
 
 fn clavicle(group: &Group) -> String {
-    match group.side {
+    match group.laterality {
         GroupLaterality::Both => "both clavicles".into(),
         _ => format!("the {} clavicle", group.side_word()),
     }
 }
 
 fn toward(group: &Group) -> String {
-    match group.side {
+    match group.laterality {
         GroupLaterality::Left | GroupLaterality::Right => format!(" to the {}", group.side_word()),
         GroupLaterality::Both | GroupLaterality::Midline => String::new(),
     }

@@ -31,7 +31,7 @@ fn random_facts(rng: &mut ChaCha8Rng) -> Vec<Fact> {
                 ["Cardiomegaly", "Aortic enlargement", "Enlarged PA"].contains(&lesion_class_name(class_id).unwrap());
             Fact {
                 class_id,
-                side: if midline {
+                laterality: if midline {
                     Laterality::Midline
                 } else {
                     [Laterality::Left, Laterality::Right][rng.random_range(0..2usize)]
@@ -54,9 +54,9 @@ fn plans(n: u64) -> impl Iterator<Item = (Vec<Fact>, Report)> {
     })
 }
 
-fn fact(class: &str, side: Laterality) -> Fact {
+fn fact(class: &str, laterality: Laterality) -> Fact {
     let class_id = lesion_class_id(class).unwrap();
-    Fact { class_id, side, zone: Zone::Lower, severity: Severity::Moderate, small: false, multiplicity: 1 }
+    Fact { class_id, laterality, zone: Zone::Lower, severity: Severity::Moderate, small: false, multiplicity: 1 }
 }
 
 fn drawn(facts: &[Fact]) -> BTreeSet<&'static str> {
@@ -110,12 +110,12 @@ fn sides_agree_with_what_is_drawn() {
             if sentence.facts.is_empty() {
                 // A clear lung is a lung without anything drawn in it.
                 if text.contains("lung is clear") {
-                    let side = if left { Laterality::Left } else { Laterality::Right };
-                    assert!(facts.iter().all(|f| f.side != side || !in_chest(f)), "{text}");
+                    let laterality = if left { Laterality::Left } else { Laterality::Right };
+                    assert!(facts.iter().all(|f| f.laterality != laterality || !in_chest(f)), "{text}");
                 }
                 continue;
             }
-            let has = |side| sentence.facts.iter().any(|&i| facts[i].side == side);
+            let has = |laterality| sentence.facts.iter().any(|&i| facts[i].laterality == laterality);
             assert!(!left || has(Laterality::Left), "{text} {facts:?}");
             assert!(!right || has(Laterality::Right), "{text} {facts:?}");
         }

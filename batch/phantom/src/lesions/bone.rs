@@ -10,7 +10,7 @@ use crate::study::Laterality;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Fracture {
     /// Of the patient.
-    pub side: Laterality,
+    pub laterality: Laterality,
     /// Which rib, counted from the top; `None` for the clavicle.
     pub rib: Option<usize>,
     /// Where along the bone, 0 at the spine or breastbone, 1 at the side.
@@ -30,8 +30,8 @@ pub struct Fracture {
 impl Fracture {
     fn bone(&self, chest: &Chest) -> Vec<Knot> {
         match self.rib {
-            Some(index) => posterior_knots(chest, self.side, index),
-            None => clavicle_knots(chest, self.side),
+            Some(index) => posterior_knots(chest, self.laterality, index),
+            None => clavicle_knots(chest, self.laterality),
         }
     }
 
@@ -42,12 +42,12 @@ impl Fracture {
         bone.get((self.share * last).round() as usize).map_or(at(0.5, 0.5), |k| k.place)
     }
 
-    pub(super) fn contribution(&self, chest: &Chest, side: usize) -> Contribution {
+    pub(super) fn contribution(&self, chest: &Chest, size: usize) -> Contribution {
         let bone = refine(&self.bone(chest), 4);
         let last = bone.len().saturating_sub(1);
         let middle = ((self.share * last as f32).round() as usize).clamp(2, last.saturating_sub(2).max(2));
         if last < 5 {
-            return Contribution::none(side);
+            return Contribution::none(size);
         }
         let broken_at = bone[middle].place;
         let (before, after) = (bone[middle - 1].place, bone[middle + 1].place);
@@ -63,14 +63,14 @@ impl Fracture {
             part.iter().map(shift).collect()
         };
         let area = Rect::around(broken_at, self.reach + self.step + bone[middle].half_width * 1.5);
-        let window = Window::of(area, side);
-        let mut add = Layer::zeros(side, window);
-        let mut fragments = Layer::zeros(side, window);
+        let window = Window::of(area, size);
+        let mut add = Layer::zeros(size, window);
+        let mut fragments = Layer::zeros(size, window);
         for (part, way) in [(&bone[..middle], 1.0), (&bone[middle + 1..], -1.0)] {
-            fragments.combine(&bone_layer(&bent(part, way), side), |seen, new| *seen = seen.max(new));
+            fragments.combine(&bone_layer(&bent(part, way), size), |seen, new| *seen = seen.max(new));
         }
         add.add(&fragments);
-        add.combine(&bone_layer(&bone, side), |added, whole| *added -= whole);
+        add.combine(&bone_layer(&bone, size), |added, whole| *added -= whole);
         let half_width = bone[middle].half_width;
         add.for_each(|p, v| {
             let along = ((p.x - broken_at.x) * across.y - (p.y - broken_at.y) * across.x).abs();

@@ -22,9 +22,9 @@ pub struct Nodule {
 }
 
 impl Nodule {
-    pub(super) fn contribution(&self, chest: &Chest, side: usize) -> Contribution {
+    pub(super) fn contribution(&self, chest: &Chest, size: usize) -> Contribution {
         let outline = SmoothNoise::new(self.seed, 18.0);
-        let mut add = Layer::drawn(side, Rect::around(self.centre, self.radius * 1.6), |p| {
+        let mut add = Layer::drawn(size, Rect::around(self.centre, self.radius * 1.6), |p| {
             let k = p.distance(self.centre) / self.radius;
             if self.fine {
                 let kernel = (-(k / 0.42).powi(2)).exp();
@@ -50,11 +50,11 @@ pub struct Specks {
 }
 
 impl Specks {
-    pub(super) fn contribution(&self, chest: &Chest, side: usize) -> Contribution {
+    pub(super) fn contribution(&self, chest: &Chest, size: usize) -> Contribution {
         let widest = self.specks.iter().map(|s| s.1).fold(0.0, f32::max);
-        let area = Rect::holding(self.specks.iter().map(|s| s.0), 2.0 * widest + 2.0 / side as f32);
-        let half_pixel = 0.5 / side as f32;
-        let mut add = Layer::drawn(side, area, |p| {
+        let area = Rect::holding(self.specks.iter().map(|s| s.0), 2.0 * widest + 2.0 / size as f32);
+        let half_pixel = 0.5 / size as f32;
+        let mut add = Layer::drawn(size, area, |p| {
             let dense = |(centre, radius): &(Point, f32)| {
                 let d = p.distance(*centre);
                 smoothstep(radius + half_pixel * 1.2, radius - half_pixel * 1.2, d)
@@ -84,19 +84,19 @@ pub struct Cavity {
 }
 
 impl Cavity {
-    pub(super) fn contribution(&self, chest: &Chest, side: usize) -> Contribution {
+    pub(super) fn contribution(&self, chest: &Chest, size: usize) -> Contribution {
         let outline = SmoothNoise::new(self.seed, 14.0);
         let area = Rect::around(self.centre, self.radius * 1.3);
         let distance = |p: Point| self.radius - p.distance(self.centre) * (1.0 + 0.16 * outline.at(p));
         let inside = |p: Point| smoothstep(self.wall - 0.002, self.wall + 0.002, distance(p));
         let level = self.centre.y + (self.radius - self.wall) * (1.0 - 2.0 * self.fluid);
         let mut add =
-            Layer::drawn(side, area, |p| self.strength * smoothstep(-0.006, 0.004, distance(p)) * (1.0 - inside(p)));
+            Layer::drawn(size, area, |p| self.strength * smoothstep(-0.006, 0.004, distance(p)) * (1.0 - inside(p)));
         masked(&mut add, chest);
-        let fill = Layer::drawn(side, area, |p| {
+        let fill = Layer::drawn(size, area, |p| {
             let wet = if self.fluid > 0.0 { smoothstep(level - 0.0015, level + 0.0015, p.y) } else { 0.0 };
             inside(p) * (0.75 * wet - 0.10 * (1.0 - wet))
         });
-        Contribution { fill, erase: Layer::drawn(side, area, inside), add }
+        Contribution { fill, erase: Layer::drawn(size, area, inside), add }
     }
 }

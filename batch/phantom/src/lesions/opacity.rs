@@ -24,13 +24,13 @@ pub struct Patch {
 }
 
 impl Patch {
-    pub(super) fn contribution(&self, chest: &Chest, side: usize) -> Contribution {
+    pub(super) fn contribution(&self, chest: &Chest, size: usize) -> Contribution {
         let outline = SmoothNoise::new(self.seed, 9.0);
         let texture = SmoothNoise::new(self.seed ^ 5, if self.bronchogram { 40.0 } else { 55.0 });
         let coarse = SmoothNoise::new(self.seed ^ 6, 26.0);
         let reach = self.radius.x.max(self.radius.y) * (1.3 + self.softness);
         let own_side = chest.side_of(self.centre);
-        let mut fill = Layer::drawn(side, Rect::around(self.centre, reach), |p| {
+        let mut fill = Layer::drawn(size, Rect::around(self.centre, reach), |p| {
             if chest.side_of(p) != own_side {
                 return 0.0;
             }
@@ -46,23 +46,23 @@ impl Patch {
             (self.density * body * grainy).min(0.97)
         });
         if self.bronchogram {
-            let bronchi = self.bronchi(chest.hilum(own_side), side);
+            let bronchi = self.bronchi(chest.hilum(own_side), size);
             fill.combine(&bronchi, |filled, open| *filled *= 1.0 - open);
         }
         Contribution::filling(fill)
     }
 
     /// Air-filled bronchi that run from the hilum's direction through the patch.
-    fn bronchi(&self, hilum: Point, side: usize) -> Layer {
+    fn bronchi(&self, hilum: Point, size: usize) -> Layer {
         let heading = (self.centre.y - hilum.y).atan2(self.centre.x - hilum.x);
-        let size = self.radius.x.min(self.radius.y);
-        let root = self.centre.towards(heading, -0.7 * size);
-        let mut layer = Layer::zeros(side, Window::of(Rect::around(self.centre, size * 1.2), side));
+        let radius = self.radius.x.min(self.radius.y);
+        let root = self.centre.towards(heading, -0.7 * radius);
+        let mut layer = Layer::zeros(size, Window::of(Rect::around(self.centre, radius * 1.2), size));
         for branch in 0..4u64 {
             let wobble = (scramble(self.seed ^ (branch + 40)) >> 40) as f32 / (1u32 << 24) as f32 - 0.5;
             let turn = (branch as f32 - 1.5) * 0.42 + 0.5 * wobble;
-            let knee = root.towards(heading + turn * 0.4, 0.6 * size);
-            let tip = knee.towards(heading + turn * 1.5, (0.7 + 0.4 * wobble) * size);
+            let knee = root.towards(heading + turn * 0.4, 0.6 * radius);
+            let tip = knee.towards(heading + turn * 1.5, (0.7 + 0.4 * wobble) * radius);
             layer.stroke(&knots(&[root, knee, tip], 0.0036, 0.34), Profile::Soft);
         }
         layer
@@ -81,10 +81,10 @@ pub struct Plates {
 }
 
 impl Plates {
-    pub(super) fn contribution(&self, chest: &Chest, side: usize) -> Contribution {
+    pub(super) fn contribution(&self, chest: &Chest, size: usize) -> Contribution {
         let ends = self.bands.iter().flatten().copied();
         let area = Rect::holding(ends, self.half_width * 2.0 + 0.01);
-        let mut add = Layer::zeros(side, Window::of(area, side));
+        let mut add = Layer::zeros(size, Window::of(area, size));
         for [from, to] in &self.bands {
             let bend = from.lerp(*to, 0.5);
             let middle = at(bend.x, bend.y - 0.004);
@@ -118,7 +118,7 @@ pub(super) fn masked(layer: &mut Layer, chest: &Chest) {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Wedge {
     /// Of the patient.
-    pub side: Laterality,
+    pub laterality: Laterality,
     /// Height of the tip.
     pub tip_y: f32,
     /// Offset of the border from the midline at the diaphragm.
@@ -128,12 +128,12 @@ pub struct Wedge {
 }
 
 impl Wedge {
-    pub(super) fn contribution(&self, chest: &Chest, side: usize) -> Contribution {
-        let bottom = chest.angle_y(self.side);
-        let area = crate::lesions::pleura::half(chest, self.side, self.tip_y - 0.01, bottom);
-        let floor = chest.diaphragm(self.side, self.base);
-        let fill = Layer::drawn(side, area, |p| {
-            if chest.side_of(p) != self.side {
+    pub(super) fn contribution(&self, chest: &Chest, size: usize) -> Contribution {
+        let bottom = chest.angle_y(self.laterality);
+        let area = crate::lesions::pleura::half(chest, self.laterality, self.tip_y - 0.01, bottom);
+        let floor = chest.diaphragm(self.laterality, self.base);
+        let fill = Layer::drawn(size, area, |p| {
+            if chest.side_of(p) != self.laterality {
                 return 0.0;
             }
             let down = ((p.y - self.tip_y) / (floor - self.tip_y)).max(0.0);

@@ -22,7 +22,7 @@ const LEAST_SIDE: f32 = 0.009;
 /// A shape before it is known to fit.
 pub(super) struct Proposal {
     pub shape: Shape,
-    pub side: Laterality,
+    pub laterality: Laterality,
     pub severity: Severity,
     pub small: bool,
     pub multiplicity: u32,
@@ -79,7 +79,7 @@ impl LesionKind {
 
 /// The lesions of an abnormal study with `anatomy`, one to [`MOST_LESIONS`], and the anatomy with the heart and the
 /// knob that they make.
-pub fn place(anatomy: &Anatomy, side: usize, rng: &mut ChaCha8Rng) -> Vec<PlacedLesion> {
+pub fn place(anatomy: &Anatomy, size: usize, rng: &mut ChaCha8Rng) -> Vec<PlacedLesion> {
     let mut kinds = choose(rng);
     kinds.sort_by_key(|k| k.order());
     let mut placed: Vec<PlacedLesion> = Vec::new();
@@ -87,13 +87,13 @@ pub fn place(anatomy: &Anatomy, side: usize, rng: &mut ChaCha8Rng) -> Vec<Placed
         let copies = copies(kind, rng);
         for copy in 0..copies {
             if placed.len() < MOST_LESIONS {
-                placed.extend(place_one(kind, copy, anatomy, &placed, side, rng));
+                placed.extend(place_one(kind, copy, anatomy, &placed, size, rng));
             }
         }
     }
     while placed.is_empty() {
         // Enlarged hearts always find their place.
-        placed.extend(place_one(LesionKind::Cardiomegaly, 0, anatomy, &placed, side, rng));
+        placed.extend(place_one(LesionKind::Cardiomegaly, 0, anatomy, &placed, size, rng));
     }
     placed
 }
@@ -145,10 +145,10 @@ fn place_one(
     copy: usize,
     anatomy: &Anatomy,
     placed: &[PlacedLesion],
-    side: usize,
+    size: usize,
     rng: &mut ChaCha8Rng,
 ) -> Option<PlacedLesion> {
-    let opposite = placed.iter().rev().find(|l| copy > 0 && l.lesion == kind).map(|l| l.side.opposite());
+    let opposite = placed.iter().rev().find(|l| copy > 0 && l.lesion == kind).map(|l| l.laterality.opposite());
     let chest = Chest::new(with_lesions(anatomy, placed));
     for _ in 0..TRIES {
         let Some(proposal) = shapes::propose(kind, &chest, opposite, rng) else { continue };
@@ -160,17 +160,17 @@ fn place_one(
             _ => None,
         };
         let seen_on = own.as_ref().unwrap_or(&chest);
-        let Some(box_) = proposal.shape.visible_box(seen_on, side) else { continue };
-        let least = LEAST_SIDE * side as f32;
+        let Some(box_) = proposal.shape.visible_box(seen_on, size) else { continue };
+        let least = LEAST_SIDE * size as f32;
         if box_.width() < least || box_.height() < least || placed.iter().any(|other| hides(kind, &box_, other)) {
             continue;
         }
-        let zone = proposal.zone.unwrap_or_else(|| zone_of(&chest, &box_, side));
+        let zone = proposal.zone.unwrap_or_else(|| zone_of(&chest, &box_, size));
         return Some(PlacedLesion {
             lesion: kind,
             class_id: kind.class_id(),
             box_,
-            side: proposal.side,
+            laterality: proposal.laterality,
             zone,
             severity: proposal.severity,
             small: proposal.small,
@@ -206,9 +206,9 @@ fn hides(kind: LesionKind, box_: &BoxXyxy<Original>, other: &PlacedLesion) -> bo
 }
 
 /// The zone of a box by its centre.
-fn zone_of(chest: &Chest, box_: &BoxXyxy<Original>, side: usize) -> Zone {
+fn zone_of(chest: &Chest, box_: &BoxXyxy<Original>, size: usize) -> Zone {
     let (x, y) = box_.centre();
-    let centre = crate::drawing::canvas::at(x / side as f32, y / side as f32);
+    let centre = crate::drawing::canvas::at(x / size as f32, y / size as f32);
     let a = &chest.anatomy;
     let half = chest.side_of(centre);
     let t = (centre.y - a.apex_y) / (chest.dome_y(half) - a.apex_y);

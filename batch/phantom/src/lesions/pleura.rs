@@ -10,7 +10,7 @@ use crate::study::Laterality;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Effusion {
     /// Of the patient.
-    pub side: Laterality,
+    pub laterality: Laterality,
     /// How high the fluid stands at the chest wall above the costophrenic angle.
     pub height: f32,
 }
@@ -20,24 +20,24 @@ impl Effusion {
     fn at(&self, chest: &Chest, p: Point) -> f32 {
         let from_wall = (chest.lateral(p.y) - chest.offset(p).abs()).max(0.0);
         // The meniscus: highest at the wall, falling towards the middle.
-        let surface =
-            chest.angle_y(self.side) - self.height + 0.55 * self.height.min(0.16) * (1.0 - (-from_wall / 0.07).exp());
+        let surface = chest.angle_y(self.laterality) - self.height
+            + 0.55 * self.height.min(0.16) * (1.0 - (-from_wall / 0.07).exp());
         0.97 * smoothstep(surface - 0.008, surface + 0.010, p.y)
     }
 
-    pub(super) fn contribution(&self, chest: &Chest, side: usize) -> Contribution {
-        let top = chest.angle_y(self.side) - self.height - 0.02;
-        let fill = Layer::drawn(side, half(chest, self.side, top, chest.angle_y(self.side) + 0.05), |p| {
-            if chest.side_of(p) == self.side { self.at(chest, p) } else { 0.0 }
+    pub(super) fn contribution(&self, chest: &Chest, size: usize) -> Contribution {
+        let top = chest.angle_y(self.laterality) - self.height - 0.02;
+        let fill = Layer::drawn(size, half(chest, self.laterality, top, chest.angle_y(self.laterality) + 0.05), |p| {
+            if chest.side_of(p) == self.laterality { self.at(chest, p) } else { 0.0 }
         });
         Contribution::filling(fill)
     }
 }
 
 /// The part of the film on one side of the midline, between two heights.
-pub(super) fn half(chest: &Chest, side: Laterality, top: f32, bottom: f32) -> Rect {
+pub(super) fn half(chest: &Chest, laterality: Laterality, top: f32, bottom: f32) -> Rect {
     let middle = chest.place(Laterality::Left, 0.0, (top + bottom) * 0.5).x;
-    match side {
+    match laterality {
         Laterality::Right => Rect { left: 0.0, top, right: middle + 0.02, bottom },
         _ => Rect { left: middle - 0.02, top, right: 1.0, bottom },
     }
@@ -47,7 +47,7 @@ pub(super) fn half(chest: &Chest, side: Laterality, top: f32, bottom: f32) -> Re
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pneumothorax {
     /// Of the patient.
-    pub side: Laterality,
+    pub laterality: Laterality,
     /// Distance between pleural line and chest wall at the apex.
     pub depth: f32,
     /// The height at which the line meets the chest wall again.
@@ -57,9 +57,9 @@ pub struct Pneumothorax {
 }
 
 impl Pneumothorax {
-    pub(super) fn contribution(&self, chest: &Chest, side: usize) -> Contribution {
-        let area = half(chest, self.side, chest.anatomy.apex_y - 0.01, self.end_y + 0.01);
-        let mine = |p: Point| chest.side_of(p) == self.side && chest.lung(p).edge > -0.01;
+    pub(super) fn contribution(&self, chest: &Chest, size: usize) -> Contribution {
+        let area = half(chest, self.laterality, chest.anatomy.apex_y - 0.01, self.end_y + 0.01);
+        let mine = |p: Point| chest.side_of(p) == self.laterality && chest.lung(p).edge > -0.01;
         // Distance inside the free air (negative: in the lung).
         let free = |p: Point| {
             let lung = chest.lung(p);
@@ -71,7 +71,7 @@ impl Pneumothorax {
             if mine(p) { strength * smoothstep(-0.001, 0.003, free(p)) } else { 0.0 }
         };
         let line_half_width = 0.0024f32;
-        let line = Layer::drawn(side, area, |p| {
+        let line = Layer::drawn(size, area, |p| {
             let lung = chest.lung(p);
             if !mine(p) || p.y > self.end_y {
                 return 0.0;
@@ -81,8 +81,8 @@ impl Pneumothorax {
             0.17 * near * ends * smoothstep(-0.01, 0.0, lung.edge) * smoothstep(0.0, -0.02, chest.mediastinum(p))
         });
         Contribution {
-            fill: Layer::drawn(side, area, |p| shade(p, -self.lucency)),
-            erase: Layer::drawn(side, area, |p| shade(p, 1.0)),
+            fill: Layer::drawn(size, area, |p| shade(p, -self.lucency)),
+            erase: Layer::drawn(size, area, |p| shade(p, 1.0)),
             add: line,
         }
     }
@@ -92,7 +92,7 @@ impl Pneumothorax {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rind {
     /// Of the patient.
-    pub side: Laterality,
+    pub laterality: Laterality,
     /// Where it begins.
     pub top: f32,
     /// Where it ends.
@@ -104,12 +104,12 @@ pub struct Rind {
 }
 
 impl Rind {
-    pub(super) fn contribution(&self, chest: &Chest, side: usize) -> Contribution {
+    pub(super) fn contribution(&self, chest: &Chest, size: usize) -> Contribution {
         let waves = SmoothNoise::new(self.seed, 14.0);
-        let area = half(chest, self.side, self.top, self.bottom);
+        let area = half(chest, self.laterality, self.top, self.bottom);
         let depth = |p: Point| {
             let lung = chest.lung(p);
-            if chest.side_of(p) != self.side || lung.edge < -0.02 {
+            if chest.side_of(p) != self.laterality || lung.edge < -0.02 {
                 return None;
             }
             let ends = smoothstep(self.top, self.top + 0.03, p.y) * smoothstep(self.bottom, self.bottom - 0.05, p.y);
@@ -121,12 +121,12 @@ impl Rind {
             Some((inside, _, edge)) => smoothstep(-0.002, 0.003, inside) * smoothstep(-0.006, 0.004, edge),
             None => 0.0,
         };
-        let fill = Layer::drawn(side, area, |p| 0.8 * rind(p));
-        let add = Layer::drawn(side, area, |p| {
+        let fill = Layer::drawn(size, area, |p| 0.8 * rind(p));
+        let add = Layer::drawn(size, area, |p| {
             let Some((inside, ends, edge)) = depth(p) else { return 0.0 };
             let inner_edge = (1.0 - ((inside - 0.002) / 0.005).powi(2)).max(0.0);
             smoothstep(-0.004, 0.004, edge) * ends * (0.04 * smoothstep(-0.002, 0.003, inside) + 0.04 * inner_edge)
         });
-        Contribution { fill, add, ..Contribution::none(side) }
+        Contribution { fill, add, ..Contribution::none(size) }
     }
 }

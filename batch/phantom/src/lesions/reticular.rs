@@ -24,7 +24,7 @@ pub struct Net {
 }
 
 impl Net {
-    pub(super) fn contribution(&self, chest: &Chest, side: usize) -> Contribution {
+    pub(super) fn contribution(&self, chest: &Chest, size: usize) -> Contribution {
         let reach = self.radius.x.max(self.radius.y) * 1.3;
         let own_side = chest.side_of(self.centre);
         let outline = SmoothNoise::new(self.seed ^ 9, 10.0);
@@ -40,7 +40,7 @@ impl Net {
         let (warp_x, warp_y) =
             (SmoothNoise::new(self.seed ^ 1, 0.45 / self.cell), SmoothNoise::new(self.seed ^ 2, 0.45 / self.cell));
         let uneven = SmoothNoise::new(self.seed ^ 3, 0.7 / self.cell);
-        let mut add = Layer::drawn(side, area, |p| {
+        let mut add = Layer::drawn(size, area, |p| {
             let amount = amount(p);
             if amount == 0.0 {
                 return 0.0;
@@ -49,7 +49,7 @@ impl Net {
             self.strength * amount * (0.75 + 0.5 * uneven.at(p)) * self.thread(bent)
         });
         masked(&mut add, chest);
-        Contribution { fill: Layer::drawn(side, area, |p| self.haze * amount(p)), add, ..Contribution::none(side) }
+        Contribution { fill: Layer::drawn(size, area, |p| self.haze * amount(p)), add, ..Contribution::none(size) }
     }
 
     /// 1 on the border between two cells, 0 inside a cell.

@@ -24,42 +24,48 @@ pub const ENLARGED_KNOB: std::ops::Range<f32> = 0.098..0.125;
 pub(super) fn propose(
     kind: LesionKind,
     chest: &Chest,
-    side: Option<Laterality>,
+    laterality: Option<Laterality>,
     rng: &mut ChaCha8Rng,
 ) -> Option<Proposal> {
-    let side = side.unwrap_or(if rng.random_bool(0.5) { Laterality::Right } else { Laterality::Left });
+    let laterality = laterality.unwrap_or(if rng.random_bool(0.5) { Laterality::Right } else { Laterality::Left });
     match kind {
         LesionKind::Cardiomegaly => Some(heart(rng)),
         LesionKind::AorticEnlargement => Some(knob(rng)),
-        LesionKind::PleuralEffusion => Some(effusion(side, rng)),
-        LesionKind::Pneumothorax => Some(pneumothorax(chest, side, rng)),
-        LesionKind::PleuralThickening => Some(rind(chest, side, rng)),
-        LesionKind::NoduleMass => nodule(chest, side, rng),
-        LesionKind::Consolidation => consolidation(chest, side, rng),
-        LesionKind::Infiltration => infiltration(chest, side, rng),
-        LesionKind::Atelectasis if rng.random_bool(0.7) => Some(plates(chest, side, rng)),
-        LesionKind::Atelectasis => Some(wedge(chest, side, rng)),
-        LesionKind::Calcification => calcification(chest, side, rng),
-        LesionKind::LungCavity => cavity(chest, side, rng),
-        LesionKind::PulmonaryFibrosis => Some(fibrosis(chest, side, rng)),
-        LesionKind::Ild => Some(ild(chest, side, rng)),
-        LesionKind::RibFracture => Some(rib_fracture(side, rng)),
-        LesionKind::ClavicleFracture => Some(clavicle_fracture(side, rng)),
+        LesionKind::PleuralEffusion => Some(effusion(laterality, rng)),
+        LesionKind::Pneumothorax => Some(pneumothorax(chest, laterality, rng)),
+        LesionKind::PleuralThickening => Some(rind(chest, laterality, rng)),
+        LesionKind::NoduleMass => nodule(chest, laterality, rng),
+        LesionKind::Consolidation => consolidation(chest, laterality, rng),
+        LesionKind::Infiltration => infiltration(chest, laterality, rng),
+        LesionKind::Atelectasis if rng.random_bool(0.7) => Some(plates(chest, laterality, rng)),
+        LesionKind::Atelectasis => Some(wedge(chest, laterality, rng)),
+        LesionKind::Calcification => calcification(chest, laterality, rng),
+        LesionKind::LungCavity => cavity(chest, laterality, rng),
+        LesionKind::PulmonaryFibrosis => Some(fibrosis(chest, laterality, rng)),
+        LesionKind::Ild => Some(ild(chest, laterality, rng)),
+        LesionKind::RibFracture => Some(rib_fracture(laterality, rng)),
+        LesionKind::ClavicleFracture => Some(clavicle_fracture(laterality, rng)),
     }
 }
 
-fn proposal(shape: Shape, side: Laterality, severity: Severity) -> Proposal {
-    Proposal { shape, side, severity, small: false, multiplicity: 1, zone: None }
+fn proposal(shape: Shape, laterality: Laterality, severity: Severity) -> Proposal {
+    Proposal { shape, laterality, severity, small: false, multiplicity: 1, zone: None }
 }
 
 /// A random place on `side` that is at least `inset` inside the lung's air, in the share `heights` of its height.
-fn place(chest: &Chest, side: Laterality, inset: f32, heights: (f32, f32), rng: &mut ChaCha8Rng) -> Option<Point> {
-    let (top, bottom) = (chest.anatomy.apex_y, chest.dome_y(side));
+fn place(
+    chest: &Chest,
+    laterality: Laterality,
+    inset: f32,
+    heights: (f32, f32),
+    rng: &mut ChaCha8Rng,
+) -> Option<Point> {
+    let (top, bottom) = (chest.anatomy.apex_y, chest.dome_y(laterality));
     for _ in 0..24 {
         let y = top + (bottom - top) * rng.random_range(heights.0..heights.1);
-        let p = chest.place(side, rng.random_range(0.05..0.34f32), y);
+        let p = chest.place(laterality, rng.random_range(0.05..0.34f32), y);
         let clear = chest.lung(p).edge > inset && chest.mediastinum(p) < -inset;
-        if clear && chest.side_of(p) == side {
+        if clear && chest.side_of(p) == laterality {
             return Some(p);
         }
     }
@@ -78,39 +84,42 @@ fn knob(rng: &mut ChaCha8Rng) -> Proposal {
     Proposal { zone: Some(Zone::Mediastinal), ..proposal(Shape::Knob { reach }, Laterality::Midline, severity) }
 }
 
-fn effusion(side: Laterality, rng: &mut ChaCha8Rng) -> Proposal {
+fn effusion(laterality: Laterality, rng: &mut ChaCha8Rng) -> Proposal {
     let height = match rng.random_range(0..3u32) {
         0 => rng.random_range(0.075..0.11),
         1 => rng.random_range(0.13..0.21),
         _ => rng.random_range(0.24..0.38),
     };
     let severity = Severity::graded(height, 0.12, 0.22);
-    Proposal { zone: Some(Zone::Basal), ..proposal(Shape::Effusion(Effusion { side, height }), side, severity) }
+    Proposal {
+        zone: Some(Zone::Basal),
+        ..proposal(Shape::Effusion(Effusion { laterality, height }), laterality, severity)
+    }
 }
 
-fn pneumothorax(chest: &Chest, side: Laterality, rng: &mut ChaCha8Rng) -> Proposal {
+fn pneumothorax(chest: &Chest, laterality: Laterality, rng: &mut ChaCha8Rng) -> Proposal {
     let depth = rng.random_range(0.03..0.12f32);
     let length = 0.16 + 3.6 * depth * rng.random_range(0.8..1.2f32);
-    let end_y = (chest.anatomy.apex_y + length).min(chest.dome_y(side) - 0.02);
-    let shape = Pneumothorax { side, depth, end_y, lucency: rng.random_range(0.28..0.38) };
+    let end_y = (chest.anatomy.apex_y + length).min(chest.dome_y(laterality) - 0.02);
+    let shape = Pneumothorax { laterality, depth, end_y, lucency: rng.random_range(0.28..0.38) };
     let severity = Severity::graded(depth, 0.055, 0.09);
-    Proposal { zone: Some(Zone::Apical), ..proposal(Shape::Pneumothorax(shape), side, severity) }
+    Proposal { zone: Some(Zone::Apical), ..proposal(Shape::Pneumothorax(shape), laterality, severity) }
 }
 
-fn rind(chest: &Chest, side: Laterality, rng: &mut ChaCha8Rng) -> Proposal {
+fn rind(chest: &Chest, laterality: Laterality, rng: &mut ChaCha8Rng) -> Proposal {
     let thickness = rng.random_range(0.015..0.034f32);
     let length = rng.random_range(0.14..0.30f32);
     let apex = chest.anatomy.apex_y;
     let apical = rng.random_bool(0.35);
-    let top = if apical { apex - 0.04 } else { rng.random_range(apex + 0.12..chest.angle_y(side) - length) };
+    let top = if apical { apex - 0.04 } else { rng.random_range(apex + 0.12..chest.angle_y(laterality) - length) };
     let thickness = if apical { thickness * 1.3 } else { thickness };
-    let shape = Rind { side, top, bottom: top + length, thickness, seed: rng.random_range(0..u64::MAX) };
+    let shape = Rind { laterality, top, bottom: top + length, thickness, seed: rng.random_range(0..u64::MAX) };
     let severity = Severity::graded(thickness, 0.020, 0.030);
     let zone = apical.then_some(Zone::Apical);
-    Proposal { zone, ..proposal(Shape::Rind(shape), side, severity) }
+    Proposal { zone, ..proposal(Shape::Rind(shape), laterality, severity) }
 }
 
-fn nodule(chest: &Chest, side: Laterality, rng: &mut ChaCha8Rng) -> Option<Proposal> {
+fn nodule(chest: &Chest, laterality: Laterality, rng: &mut ChaCha8Rng) -> Option<Proposal> {
     let fine = rng.random_bool(0.3);
     let radius = match fine {
         true => rng.random_range(0.011..0.0155),
@@ -118,76 +127,77 @@ fn nodule(chest: &Chest, side: Laterality, rng: &mut ChaCha8Rng) -> Option<Propo
         false => 0.02 * (0.055f32 / 0.02).powf(rng.random_range(0.0..1.0)),
     };
     let shape = Nodule {
-        centre: place(chest, side, radius * 0.9 + 0.008, (0.12, 0.97), rng)?,
+        centre: place(chest, laterality, radius * 0.9 + 0.008, (0.12, 0.97), rng)?,
         radius,
         strength: if fine { rng.random_range(0.34..0.42) } else { rng.random_range(0.20..0.32) },
         fine,
         seed: rng.random_range(0..u64::MAX),
     };
     let severity = Severity::graded(radius, 0.018, 0.034);
-    Some(Proposal { small: fine, ..proposal(Shape::Nodule(shape), side, severity) })
+    Some(Proposal { small: fine, ..proposal(Shape::Nodule(shape), laterality, severity) })
 }
 
-fn consolidation(chest: &Chest, side: Laterality, rng: &mut ChaCha8Rng) -> Option<Proposal> {
+fn consolidation(chest: &Chest, laterality: Laterality, rng: &mut ChaCha8Rng) -> Option<Proposal> {
     let size = rng.random_range(0.055..0.10f32);
     let flat = rng.random_range(0.8..1.25f32);
     let shape = Patch {
-        centre: place(chest, side, 0.045, (0.2, 0.97), rng)?,
+        centre: place(chest, laterality, 0.045, (0.2, 0.97), rng)?,
         radius: at(size * flat, size / flat),
         density: rng.random_range(0.72..0.92),
         softness: rng.random_range(0.14..0.26),
         bronchogram: true,
         seed: rng.random_range(0..u64::MAX),
     };
-    Some(proposal(Shape::Patch(shape), side, Severity::graded(size, 0.068, 0.085)))
+    Some(proposal(Shape::Patch(shape), laterality, Severity::graded(size, 0.068, 0.085)))
 }
 
-fn infiltration(chest: &Chest, side: Laterality, rng: &mut ChaCha8Rng) -> Option<Proposal> {
+fn infiltration(chest: &Chest, laterality: Laterality, rng: &mut ChaCha8Rng) -> Option<Proposal> {
     let size = rng.random_range(0.07..0.115f32);
     let flat = rng.random_range(0.75..1.2f32);
     let shape = Patch {
-        centre: place(chest, side, 0.045, (0.15, 0.95), rng)?,
+        centre: place(chest, laterality, 0.045, (0.15, 0.95), rng)?,
         radius: at(size * flat, size / flat),
         density: rng.random_range(0.34..0.48),
         softness: rng.random_range(0.4..0.55),
         bronchogram: false,
         seed: rng.random_range(0..u64::MAX),
     };
-    Some(proposal(Shape::Patch(shape), side, Severity::graded(size, 0.085, 0.10)))
+    Some(proposal(Shape::Patch(shape), laterality, Severity::graded(size, 0.085, 0.10)))
 }
 
-fn plates(chest: &Chest, side: Laterality, rng: &mut ChaCha8Rng) -> Proposal {
+fn plates(chest: &Chest, laterality: Laterality, rng: &mut ChaCha8Rng) -> Proposal {
     let count = rng.random_range(2..5u32);
     let half_width = rng.random_range(0.0045..0.0065);
-    let mut y = chest.dome_y(side) - 0.025;
+    let mut y = chest.dome_y(laterality) - 0.025;
     let bands = (0..count).map(|_| {
         let (inner, length) = (rng.random_range(0.10..0.16f32), rng.random_range(0.10..0.17f32));
         let tilt = rng.random_range(-0.015..0.02f32);
-        let band = [chest.place(side, inner, y + tilt), chest.place(side, (inner + length).min(0.32), y - tilt)];
+        let band =
+            [chest.place(laterality, inner, y + tilt), chest.place(laterality, (inner + length).min(0.32), y - tilt)];
         y -= rng.random_range(0.024..0.036f32);
         band
     });
     let shape = Plates { bands: bands.collect(), half_width, strength: rng.random_range(0.18..0.25) };
     let severity = Severity::graded(count as f32, 2.5, 3.5);
-    Proposal { multiplicity: count, zone: Some(Zone::Basal), ..proposal(Shape::Plates(shape), side, severity) }
+    Proposal { multiplicity: count, zone: Some(Zone::Basal), ..proposal(Shape::Plates(shape), laterality, severity) }
 }
 
-fn wedge(chest: &Chest, side: Laterality, rng: &mut ChaCha8Rng) -> Proposal {
+fn wedge(chest: &Chest, laterality: Laterality, rng: &mut ChaCha8Rng) -> Proposal {
     let base = rng.random_range(0.20..0.27f32);
     let shape = Wedge {
-        side,
-        tip_y: chest.hilum(side).y + rng.random_range(0.0..0.04f32),
+        laterality,
+        tip_y: chest.hilum(laterality).y + rng.random_range(0.0..0.04f32),
         base,
         density: rng.random_range(0.7..0.9),
     };
-    let zone = if side == Laterality::Left { Zone::Retrocardiac } else { Zone::Basal };
-    Proposal { zone: Some(zone), ..proposal(Shape::Wedge(shape), side, Severity::graded(base, 0.22, 0.25)) }
+    let zone = if laterality == Laterality::Left { Zone::Retrocardiac } else { Zone::Basal };
+    Proposal { zone: Some(zone), ..proposal(Shape::Wedge(shape), laterality, Severity::graded(base, 0.22, 0.25)) }
 }
 
-fn calcification(chest: &Chest, side: Laterality, rng: &mut ChaCha8Rng) -> Option<Proposal> {
+fn calcification(chest: &Chest, laterality: Laterality, rng: &mut ChaCha8Rng) -> Option<Proposal> {
     let tiny = rng.random_bool(0.5);
     let spread = if tiny { rng.random_range(0.004..0.0075f32) } else { rng.random_range(0.014..0.026f32) };
-    let centre = place(chest, side, spread + 0.01, (0.08, 0.95), rng)?;
+    let centre = place(chest, laterality, spread + 0.01, (0.08, 0.95), rng)?;
     let count = if tiny { rng.random_range(3..6u32) } else { rng.random_range(6..13u32) };
     let specks = (0..count).map(|_| {
         let angle = rng.random_range(0.0..std::f32::consts::TAU);
@@ -196,31 +206,31 @@ fn calcification(chest: &Chest, side: Laterality, rng: &mut ChaCha8Rng) -> Optio
     });
     let shape = Specks { specks: specks.collect(), strength: rng.random_range(0.42..0.55) };
     let severity = Severity::graded(spread, 0.010, 0.020);
-    Some(Proposal { small: tiny, multiplicity: count, ..proposal(Shape::Specks(shape), side, severity) })
+    Some(Proposal { small: tiny, multiplicity: count, ..proposal(Shape::Specks(shape), laterality, severity) })
 }
 
-fn cavity(chest: &Chest, side: Laterality, rng: &mut ChaCha8Rng) -> Option<Proposal> {
+fn cavity(chest: &Chest, laterality: Laterality, rng: &mut ChaCha8Rng) -> Option<Proposal> {
     let radius = rng.random_range(0.030..0.058f32);
     let shape = Cavity {
-        centre: place(chest, side, radius + 0.01, (0.1, 0.8), rng)?,
+        centre: place(chest, laterality, radius + 0.01, (0.1, 0.8), rng)?,
         radius,
         wall: radius * rng.random_range(0.20..0.32f32),
         strength: rng.random_range(0.22..0.30),
         fluid: if rng.random_bool(0.4) { rng.random_range(0.2..0.4) } else { 0.0 },
         seed: rng.random_range(0..u64::MAX),
     };
-    Some(proposal(Shape::Cavity(shape), side, Severity::graded(radius, 0.038, 0.048)))
+    Some(proposal(Shape::Cavity(shape), laterality, Severity::graded(radius, 0.038, 0.048)))
 }
 
-fn fibrosis(chest: &Chest, side: Laterality, rng: &mut ChaCha8Rng) -> Proposal {
+fn fibrosis(chest: &Chest, laterality: Laterality, rng: &mut ChaCha8Rng) -> Proposal {
     let apical = rng.random_bool(0.3);
     let (y, offset) = match apical {
         true => (chest.anatomy.apex_y + rng.random_range(0.075..0.10f32), rng.random_range(0.14..0.17f32)),
-        false => (chest.dome_y(side) - rng.random_range(0.03..0.07f32), rng.random_range(0.21..0.26f32)),
+        false => (chest.dome_y(laterality) - rng.random_range(0.03..0.07f32), rng.random_range(0.21..0.26f32)),
     };
     let size = rng.random_range(0.075..0.115f32);
     let shape = Net {
-        centre: chest.place(side, offset, y),
+        centre: chest.place(laterality, offset, y),
         radius: at(size * 1.1, size * 0.9),
         cell: rng.random_range(0.022..0.028),
         strength: rng.random_range(0.20..0.27),
@@ -228,27 +238,30 @@ fn fibrosis(chest: &Chest, side: Laterality, rng: &mut ChaCha8Rng) -> Proposal {
         seed: rng.random_range(0..u64::MAX),
     };
     let zone = if apical { Zone::Apical } else { Zone::Basal };
-    Proposal { zone: Some(zone), ..proposal(Shape::Net(shape), side, Severity::graded(size, 0.088, 0.10)) }
+    Proposal { zone: Some(zone), ..proposal(Shape::Net(shape), laterality, Severity::graded(size, 0.088, 0.10)) }
 }
 
-fn ild(chest: &Chest, side: Laterality, rng: &mut ChaCha8Rng) -> Proposal {
-    let (top, bottom) = (chest.anatomy.apex_y, chest.angle_y(side));
+fn ild(chest: &Chest, laterality: Laterality, rng: &mut ChaCha8Rng) -> Proposal {
+    let (top, bottom) = (chest.anatomy.apex_y, chest.angle_y(laterality));
     let tall = rng.random_range(0.30..0.40f32);
     let shape = Net {
-        centre: chest.place(side, 0.19, top + (bottom - top) * rng.random_range(0.48..0.60f32)),
+        centre: chest.place(laterality, 0.19, top + (bottom - top) * rng.random_range(0.48..0.60f32)),
         radius: at(0.21, (bottom - top) * tall),
         cell: rng.random_range(0.012..0.0145),
         strength: rng.random_range(0.14..0.19),
         haze: rng.random_range(0.12..0.2),
         seed: rng.random_range(0..u64::MAX),
     };
-    Proposal { zone: Some(Zone::Diffuse), ..proposal(Shape::Net(shape), side, Severity::graded(tall, 0.33, 0.37)) }
+    Proposal {
+        zone: Some(Zone::Diffuse),
+        ..proposal(Shape::Net(shape), laterality, Severity::graded(tall, 0.33, 0.37))
+    }
 }
 
-fn rib_fracture(side: Laterality, rng: &mut ChaCha8Rng) -> Proposal {
+fn rib_fracture(laterality: Laterality, rng: &mut ChaCha8Rng) -> Proposal {
     let step = rng.random_range(0.011..0.017f32);
     let shape = Fracture {
-        side,
+        laterality,
         rib: Some(rng.random_range(3..9usize)),
         share: rng.random_range(0.45..0.85),
         step,
@@ -257,13 +270,13 @@ fn rib_fracture(side: Laterality, rng: &mut ChaCha8Rng) -> Proposal {
         callus: rng.random_range(0.17..0.24),
         reach: rng.random_range(0.022..0.03),
     };
-    Proposal { small: true, ..proposal(Shape::Fracture(shape), side, Severity::graded(step, 0.0135, 0.0155)) }
+    Proposal { small: true, ..proposal(Shape::Fracture(shape), laterality, Severity::graded(step, 0.0135, 0.0155)) }
 }
 
-fn clavicle_fracture(side: Laterality, rng: &mut ChaCha8Rng) -> Proposal {
+fn clavicle_fracture(laterality: Laterality, rng: &mut ChaCha8Rng) -> Proposal {
     let step = rng.random_range(0.032..0.050f32);
     let shape = Fracture {
-        side,
+        laterality,
         rib: None,
         share: rng.random_range(0.45..0.65),
         step,
@@ -274,6 +287,6 @@ fn clavicle_fracture(side: Laterality, rng: &mut ChaCha8Rng) -> Proposal {
     };
     Proposal {
         zone: Some(Zone::Apical),
-        ..proposal(Shape::Fracture(shape), side, Severity::graded(step, 0.038, 0.044))
+        ..proposal(Shape::Fracture(shape), laterality, Severity::graded(step, 0.038, 0.044))
     }
 }

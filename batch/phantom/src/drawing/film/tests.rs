@@ -195,16 +195,16 @@ fn the_patients_left_is_on_the_images_right() {
         for finding in &study.findings {
             // Whatever its side, the lesion's box lies on one half of the film; a heart lies across the middle.
             let (x, _) = finding.box_.centre();
-            match finding.side {
+            match finding.laterality {
                 Laterality::Left => assert!(x > 64.0, "{finding:?}"),
                 Laterality::Right => assert!(x < 64.0, "{finding:?}"),
                 Laterality::Midline => assert_eq!(finding.zone, Zone::Mediastinal),
             }
-            seen[usize::from(finding.side == Laterality::Left)] += 1;
+            seen[usize::from(finding.laterality == Laterality::Left)] += 1;
             // Mirrored, a left lesion lies where right ones lie.
             let (mirrored, _) = finding.box_.mirrored(128.0).centre();
-            if finding.side != Laterality::Midline {
-                assert_eq!(mirrored < 64.0, finding.side == Laterality::Left);
+            if finding.laterality != Laterality::Midline {
+                assert_eq!(mirrored < 64.0, finding.laterality == Laterality::Left);
             }
         }
     }
