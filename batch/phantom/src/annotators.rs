@@ -1,4 +1,4 @@
-//! Simulated readers: three people box the same film. Edges wander by a few percent of the box, lesions are
+//! Simulated annotators: three of them box the same film. Edges move by a few percent of the box, lesions are
 //! missed (small ones more often), and now and then something is boxed that is not there.
 
 use d2r_contracts::boxes::BoxXyxy;
@@ -7,7 +7,7 @@ use d2r_contracts::space::Original;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
-/// A lesion as drawn, or as boxed by a reader.
+/// A lesion as drawn, or as boxed by a annotator.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Boxed {
     /// Index in the 22 labels.
@@ -18,18 +18,18 @@ pub struct Boxed {
     pub small: bool,
 }
 
-/// What one reader saw on one film.
+/// The boxes of one annotator for one film.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reading {
     /// `R1` to `R17`.
     pub reader_id: String,
-    /// Empty: the reader's answer is "No finding".
+    /// Empty: the annotator's answer is "No finding".
     pub boxes: Vec<Boxed>,
 }
 
-/// Standard deviation of an edge, as a share of the box's side.
+/// Standard deviation of an edge, as a share of the box's width or height.
 const JITTER: f32 = 0.03;
-/// Of the test split, where five readers agreed on a box.
+/// Of the test split, where five annotators agreed on a box.
 const CONSENSUS_JITTER: f32 = 0.008;
 const MISSED: f64 = 0.08;
 const MISSED_SMALL: f64 = 0.2;
@@ -38,9 +38,9 @@ const EXTRA: f64 = 0.03;
 /// What is seen where nothing is.
 const EXTRA_CLASSES: [&str; 5] = ["Nodule/Mass", "Lung Opacity", "Infiltration", "Pleural thickening", "Other lesion"];
 
-/// The readings of three different readers of one film, `width` x `height` pixels, by reader number.
+/// The boxes of three different annotators of one film, `width` x `height` pixels, by annotator number.
 pub fn three_readings(drawn: &[Boxed], width: f32, height: f32, rng: &mut ChaCha8Rng) -> Vec<Reading> {
-    let mut numbers = three_readers(rng);
+    let mut numbers = three_annotators(rng);
     numbers.sort_unstable();
     numbers
         .into_iter()
@@ -61,13 +61,13 @@ pub fn three_readings(drawn: &[Boxed], width: f32, height: f32, rng: &mut ChaCha
         .collect()
 }
 
-/// The boxes that the readers of the test split agreed on: everything drawn, nearly in place.
+/// The boxes that the annotators of the test split agreed on: everything drawn, nearly in place.
 pub fn consensus(drawn: &[Boxed], width: f32, height: f32, rng: &mut ChaCha8Rng) -> Vec<Boxed> {
     drawn.iter().map(|lesion| jittered(lesion, CONSENSUS_JITTER, width, height, rng)).collect()
 }
 
-/// Three of the seventeen; readers 8, 9 and 10 read most of VinDr-CXR's films.
-fn three_readers(rng: &mut ChaCha8Rng) -> Vec<u32> {
+/// Three of the seventeen; annotators 8, 9 and 10 read most of VinDr-CXR's films.
+fn three_annotators(rng: &mut ChaCha8Rng) -> Vec<u32> {
     let mut urn: Vec<u32> =
         (1..=17).flat_map(|number| [number].repeat(if (8..=10).contains(&number) { 6 } else { 1 })).collect();
     let mut chosen = Vec::with_capacity(3);
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn three_different_readers_of_seventeen() {
+    fn three_different_annotators_of_seventeen() {
         for seed in 0..200 {
             let three = three_readings(&[], 512.0, 512.0, &mut ChaCha8Rng::seed_from_u64(seed));
             let numbers: Vec<u32> = three.iter().map(|r| r.reader_id[1..].parse().unwrap()).collect();
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn readers_agree_on_most_lesions_and_miss_small_ones_more() {
+    fn annotators_agree_on_most_lesions_and_miss_small_ones_more() {
         let seen = |small| {
             let all = readings(&[lesion(small)], 1000);
             let ious: Vec<f32> = all

@@ -34,7 +34,7 @@ impl LabelledSet {
         }
     }
 
-    /// The random stream of the readers.
+    /// The random stream of the annotators.
     pub fn readings(self) -> &'static str {
         match self {
             Self::Physionet => "vindr readings",
@@ -43,7 +43,7 @@ impl LabelledSet {
     }
 }
 
-/// A film that readers box.
+/// A film that annotators box.
 #[derive(Debug, Clone)]
 pub struct LabelledFilm {
     /// Position in its set.
@@ -67,9 +67,9 @@ pub struct Visit {
     pub study_id: String,
     /// All studies of a subject are in one split.
     pub split: Split,
-    /// One film or two; the report speaks of the first.
+    /// One film or two; the report describes the first.
     pub films: Vec<PlannedFilm>,
-    /// What the grammar was told: the first film's lesions, in their order.
+    /// Input of the grammar: the first film's lesions, in their order.
     pub facts: Vec<Fact>,
     /// What it said.
     pub report: Report,

@@ -1,5 +1,5 @@
 //! Reports of phantoms: FINDINGS and IMPRESSION text from what was drawn, as a radiologist dictates it (lungs,
-//! pleura, heart and mediastinum, bones). Each sentence knows the lesions that it speaks of and the labels that it
+//! pleura, heart and mediastinum, bones). Each sentence holds the lesions that it names and the labels that it
 //! denies. Nothing undrawn is named as present, nothing drawn is denied; nothing is hedged and no earlier
 //! examination is mentioned. Wording follows severity and place more than chance, so that a film predicts it.
 
@@ -16,7 +16,7 @@ use rand_chacha::ChaCha8Rng;
 use crate::lesions::{PlacedLesion, Severity, Zone};
 use crate::study::Laterality;
 
-/// What the grammar is told of one drawn lesion.
+/// What the grammar receives about one drawn lesion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fact {
     /// Index in the 22 labels.

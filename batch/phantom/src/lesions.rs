@@ -171,7 +171,7 @@ pub struct PlacedLesion {
     pub shape: Shape,
 }
 
-/// The drawn form of a lesion. Lengths are fractions of the film's side.
+/// The drawn form of a lesion. Lengths are fractions of the image's size.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Shape {
     /// The heart is as wide as this cardiothoracic ratio.
@@ -263,7 +263,7 @@ fn union(a: Window, b: Window) -> Window {
 }
 
 impl Shape {
-    /// What the lesion does to a film of `side` pixels of `chest`; nothing for heart and knob, which are part of
+    /// What the lesion does to a film of `size` x `size` pixels of `chest`; nothing for heart and knob, which are part of
     /// the chest itself.
     pub fn contribution(&self, chest: &Chest, size: usize) -> Contribution {
         match self {

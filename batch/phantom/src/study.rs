@@ -9,7 +9,7 @@ use crate::body::anatomy::{Anatomy, Exposure};
 use crate::body::lateral;
 use crate::lesions::{PlacedLesion, placement};
 
-/// A side of the patient. On frontal films the patient's right is on the image's left.
+/// Left, right or midline of the patient. On frontal films the patient's right is on the image's left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Laterality {
     /// The patient's left.
@@ -26,7 +26,7 @@ impl Laterality {
         if self == Self::Right { -1.0 } else { 1.0 }
     }
 
-    /// The other side; the midline is its own opposite.
+    /// The opposite side; the midline is its own opposite.
     pub fn opposite(self) -> Laterality {
         match self {
             Self::Left => Self::Right,
@@ -104,7 +104,7 @@ pub struct PhantomStudy {
     pub width: u32,
     /// Rows of the film.
     pub height: u32,
-    /// The body without lesions; a heart or knob that is enlarged is told by the findings.
+    /// The body without lesions; a heart or knob that is enlarged stands in `findings`.
     pub anatomy: Anatomy,
     /// The exposure.
     pub exposure: Exposure,

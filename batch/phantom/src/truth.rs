@@ -15,7 +15,7 @@ use crate::study::Laterality;
 pub struct Truth {
     /// Drawn lesions.
     pub lesions: Vec<TruthLesionRow>,
-    /// Sentences and the lesions that they speak of.
+    /// Sentences and the lesions that they name.
     pub links: Vec<TruthLinkRow>,
     /// CheXpert labels, 14 a study.
     pub findings: Vec<TruthFindingRow>,
@@ -41,7 +41,7 @@ pub fn of_labelled(films: &[LabelledFilm], split: Split) -> Truth {
     truth
 }
 
-/// The truth of one split of a set with reports. Reports speak of the first film of a study.
+/// The truth of one split of a set with reports. Reports describe the first film of a study.
 pub fn of_visits(visits: &[Visit], split: Split) -> Truth {
     let mut truth = Truth::default();
     for visit in visits.iter().filter(|v| v.split == split) {

@@ -1,5 +1,5 @@
 //! The patient and the exposure as numbers. What belongs to the patient is drawn once per subject, what belongs to
-//! the visit once per study. Lengths and positions are fractions of the film's side.
+//! the visit once per study. Lengths and positions are fractions of the image's size.
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;

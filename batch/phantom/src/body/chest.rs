@@ -1,5 +1,5 @@
 //! The geometry of a frontal chest: where lungs, heart, great vessels, diaphragm, ribs and clavicles lie. Distances
-//! are signed, positive inside, in fractions of the film's side. The image's left is the patient's right.
+//! are signed, positive inside, in fractions of the image's size. The image's left is the patient's right.
 
 use crate::body::anatomy::Anatomy;
 use crate::drawing::canvas::{Point, at, curve, length, smooth_min, smoothstep};
@@ -119,12 +119,12 @@ impl Chest {
         p.x - self.anatomy.centre_x - self.anatomy.tilt * (p.y - 0.5)
     }
 
-    /// The point `offset` away from the midline, on the patient's `side`, at height `y`.
+    /// The point `offset` away from the midline, on the side of the body given by `laterality`, at height `y`.
     pub fn place(&self, laterality: Laterality, offset: f32, y: f32) -> Point {
         at(self.anatomy.centre_x + self.anatomy.tilt * (y - 0.5) + laterality.sign() * offset, y)
     }
 
-    /// The patient's side on which a point lies.
+    /// Laterality of a point.
     pub fn side_of(&self, p: Point) -> Laterality {
         if self.offset(p) < 0.0 { Laterality::Right } else { Laterality::Left }
     }

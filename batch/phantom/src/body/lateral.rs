@@ -234,5 +234,5 @@ fn bones(profiles: &Profiles, size: usize) -> Layer {
     layer
 }
 
-/// The side that is nearest to the detector, and so named by the marker.
+/// The side nearest to the image receptor; the lead marker names it.
 pub const NEAR_SIDE: Laterality = Laterality::Left;

@@ -11,7 +11,7 @@ pub struct SmoothNoise {
 }
 
 impl SmoothNoise {
-    /// Noise with `cells` grid cells along the film's side.
+    /// Noise with `cells` grid cells along the image's size.
     pub fn new(seed: u64, cells: f32) -> Self {
         Self { seed, cells }
     }

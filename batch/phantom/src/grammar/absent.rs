@@ -10,7 +10,7 @@ use super::{FILLER, Fact, Laterality, Region, Sentence, Stated, pick, wording};
 struct Statement {
     region: Region,
     keep: u8,
-    /// Drawing any of these makes a reader think of it; without one it is said in short reports only.
+    /// Its absence is stated where one of these is drawn; otherwise in short reports only.
     prompted_by: Option<&'static [&'static str]>,
     /// Drawing any of these makes the statement untrue, or odd beside it.
     untrue_with: &'static [&'static str],
@@ -281,7 +281,7 @@ fn clear_side(facts: &[Fact]) -> Option<Stated> {
     let is_of = |f: &Fact, classes: &[&str]| lesion_class_name(f.class_id).is_some_and(|n| classes.contains(&n));
     let lung = |f: &&Fact| is_of(f, CHEST.split_at(LUNG_CLASSES).0);
     let chest = |f: &&Fact| is_of(f, CHEST);
-    // Edema and emphysema are spoken of without a side.
+    // Edema and emphysema are stated without laterality.
     let diffuse = |f: &Fact| is_of(f, &["Edema", "Emphysema"]);
     let all_on = |laterality| facts.iter().filter(chest).all(|f| f.laterality == laterality && !diffuse(f));
     if facts.iter().filter(lung).count() == 0 {

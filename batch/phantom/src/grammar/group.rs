@@ -1,4 +1,4 @@
-//! Lesions of one class, spoken of together: side, place, count and degree as words.
+//! Lesions of one class, described in one sentence: laterality, place, count and degree as words.
 
 use d2r_contracts::labels::lesion_class_name;
 
@@ -11,7 +11,7 @@ pub(super) struct Group {
     pub class_id: i32,
     /// Indices of the facts, ascending.
     pub facts: Vec<usize>,
-    /// Both sides, one, or the midline.
+    /// Bilateral, left, right or midline.
     pub laterality: GroupLaterality,
     /// The zone, when all share it.
     pub zone: Option<Zone>,

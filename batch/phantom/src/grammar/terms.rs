@@ -1,6 +1,6 @@
 //! The words by which a report names a lesion class, and the phrases by which it denies a label.
 //!
-//! For whoever labels reports by rule. In a sentence without `no` or `without`, a term below means that its class is
+//! For rule-based labelers. In a sentence without `no` or `without`, a term below means that its class is
 //! present; the CheXpert label follows from [`label_of_lesion`](d2r_contracts::labels::finding_of_lesion). In a
 //! sentence with `no`, it means that the label is denied. Matching is on lower-case text, by substring.
 //!

@@ -1,5 +1,5 @@
 //! The two VinDr-CXR layouts. PhysioNet's: DICOM files under `train/` and `test/`, boxes and image labels of three
-//! readers a training film, of their consensus a test film. Kaggle's: a smaller set of its own, `train.csv` with the
+//! annotators a training film, of their consensus a test film. Kaggle's: a smaller set of its own, `train.csv` with the
 //! rare classes folded into "Other lesion", test films without labels.
 
 pub mod dicom;
@@ -108,7 +108,7 @@ fn agreed(labelled: &LabelledFilm, seed: u64) -> Vec<Boxed> {
     consensus(&boxed(&labelled.film), width as f32, height as f32, &mut rng)
 }
 
-/// A reader's boxes, or the one row that says that there are none.
+/// A annotator's boxes, or the one row that says that there are none.
 fn box_rows(key: &[&str], boxes: &[Boxed]) -> Vec<Vec<String>> {
     let key: Vec<String> = key.iter().map(|k| (*k).to_owned()).collect();
     let row = |class: &str, corners: [String; 4]| [key.clone(), vec![class.to_owned()], corners.to_vec()].concat();
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_who_sees_nothing_has_one_row_without_corners() {
+    fn a_annotator_who_sees_nothing_has_one_row_without_corners() {
         assert_eq!(box_rows(&["i", "R8"], &[]), [["i", "R8", "No finding", "", "", "", ""].map(String::from).to_vec()]);
         let rows = box_rows(&["i"], &[seen("Rib fracture")]);
         assert_eq!(rows, [["i", "Rib fracture", "1.250", "2.000", "30.500", "40.000"].map(String::from).to_vec()]);

@@ -16,7 +16,7 @@ use crate::study::Laterality;
 pub const MOST_LESIONS: usize = 4;
 /// Tries at a place for one lesion.
 const TRIES: usize = 14;
-/// Least side of a lesion's box, as a share of the film's side.
+/// Least side of a lesion's box, as a share of the image's size.
 const LEAST_SIDE: f32 = 0.009;
 
 /// A shape before it is known to fit.
@@ -55,7 +55,7 @@ impl LesionKind {
             | (Calcification, PleuralThickening)
             | (AorticEnlargement, Calcification) => 1.5,
             (PleuralThickening, PulmonaryFibrosis) | (Infiltration, LungCavity) => 1.6,
-            // A net over both lungs leaves no place to see these.
+            // A reticular pattern over both lungs hides these.
             (Ild, AorticEnlargement | Cardiomegaly | ClavicleFracture)
             | (AorticEnlargement | Cardiomegaly | ClavicleFracture, Ild) => 1.0,
             (Ild, _) | (_, Ild) => 0.0,

@@ -20,7 +20,7 @@ pub const ENLARGED_CTR: std::ops::Range<f32> = 0.56..0.67;
 /// How far enlarged knobs reach from the midline.
 pub const ENLARGED_KNOB: std::ops::Range<f32> = 0.098..0.125;
 
-/// A random shape of `kind`; `side` where it is given. `None` when this try found no place.
+/// A random shape of `kind`, with `laterality` where it is given. `None` when this try found no place.
 pub(super) fn propose(
     kind: LesionKind,
     chest: &Chest,
@@ -52,7 +52,7 @@ fn proposal(shape: Shape, laterality: Laterality, severity: Severity) -> Proposa
     Proposal { shape, laterality, severity, small: false, multiplicity: 1, zone: None }
 }
 
-/// A random place on `side` that is at least `inset` inside the lung's air, in the share `heights` of its height.
+/// A random place on the side `laterality` that is at least `inset` inside the lung's air, in the share `heights` of its height.
 fn place(
     chest: &Chest,
     laterality: Laterality,

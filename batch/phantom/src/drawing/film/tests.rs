@@ -193,7 +193,7 @@ fn the_patients_left_is_on_the_images_right() {
     for index in 0..150 {
         let study = abnormal(128, index);
         for finding in &study.findings {
-            // Whatever its side, the lesion's box lies on one half of the film; a heart lies across the middle.
+            // Whatever its laterality, the lesion's box lies on one half of the film; a heart lies across the middle.
             let (x, _) = finding.box_.centre();
             match finding.laterality {
                 Laterality::Left => assert!(x > 64.0, "{finding:?}"),
