@@ -14,9 +14,9 @@ if [ ! -x "$deny" ]; then
 fi
 
 for manifest in Cargo.toml wasm-viewer/pack/Cargo.toml; do
-  "$deny" --locked --manifest-path "$manifest" check --config deny.toml bans licenses sources
+  "$deny" --locked --manifest-path "$manifest" --config deny.toml check bans licenses sources
   log=$(mktemp)
-  if "$deny" --locked --manifest-path "$manifest" check --config deny.toml advisories 2> "$log"; then
+  if "$deny" --locked --manifest-path "$manifest" --config deny.toml check advisories 2> "$log"; then
     cat "$log" >&2
   elif grep -qiE 'failed to (fetch|clone|acquire|open)|unable to (fetch|clone)|advisory database' "$log"; then
     echo "deny: $manifest: the advisory database cannot be reached; advisories were NOT checked" >&2
