@@ -123,8 +123,8 @@ impl Detector {
         self.config.score_min
     }
 
-    /// Losses of a batch in training mode. `images`: f32 `[B, 1 or 3, H, W]`, normalised, height and width multiples of 32. `draw`
-    /// chooses anchors and regions; Faster R-CNN also seeds `tch`'s global generator from it.
+    /// Losses of a batch in training mode. `images`: f32 `[B, 1 or 3, H, W]`, normalised, height and width multiples of
+    /// 32. `draw` chooses anchors and regions; Faster R-CNN also seeds `tch`'s global generator from it.
     ///
     /// # Errors
     /// [`Error::BadData`] when training has diverged.

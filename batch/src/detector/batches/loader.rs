@@ -1,5 +1,5 @@
-//! Radiographs with boxes for the detector: decoded once into a cache at the model's size, drawn in an order that depends
-//! on (seed, step) only, and augmented.
+//! Radiographs with boxes for the detector: decoded once into a cache at the model's size, drawn in an order that
+//! depends on (seed, step) only, and augmented.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

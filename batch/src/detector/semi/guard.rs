@@ -86,7 +86,8 @@ impl Guard {
         let mut warnings = Vec::new();
         if signals.box_ratio > config.box_ratio_alarm {
             warnings.push(format!(
-                "{:.1} times as many pseudo-labels per image as annotated boxes ({:.0} % dropped); raise semi.threshold",
+                "{:.1} times as many pseudo-labels per image as annotated boxes ({:.0} % dropped); \
+                 raise semi.threshold",
                 signals.box_ratio,
                 100.0 * signals.capped_share
             ));

@@ -17,7 +17,8 @@ pub struct SemiTraining<'a> {
     pub labelled: Arc<DetectionSet>,
     /// Images without.
     pub unlabelled: Arc<DetectionSet>,
-    /// An ensemble of finished detectors that gives pseudo-labels in the teacher's place; the teacher does where it is empty.
+    /// An ensemble of finished detectors that gives pseudo-labels in the teacher's place; the teacher does where it is
+    /// empty.
     pub labellers: Vec<Detector>,
     /// The validation split; it selects the teacher that is kept, and guards the mutual phase.
     pub validation: &'a DetectionSet,

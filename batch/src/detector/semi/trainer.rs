@@ -1,6 +1,6 @@
 //! Semi-supervised training of the detector (Unbiased Teacher v2, arXiv:2206.09500): a burn-in on annotated boxes, then
-//! a mutual phase in which a teacher labels unlabelled images for a student and follows it as a moving average. The teacher's
-//! weights are kept.
+//! a mutual phase in which a teacher labels unlabelled images for a student and follows it as a moving average. The
+//! teacher's weights are kept.
 
 use std::sync::Arc;
 

@@ -167,7 +167,8 @@ impl<'a> Trainer<'a> for Supervised<'a> {
     }
 }
 
-/// The keep rate of a moving average that follows quickly at first: after `step` steps `(1 + step) / (10 + step)` at most.
+/// The keep rate of a moving average that follows quickly at first: after `step` steps `(1 + step) / (10 + step)` at
+/// most.
 pub fn warmed_up(keep_rate: f64, step: i64) -> f64 {
     let done = step as f64;
     keep_rate.min((1.0 + done) / (AVERAGE_LAG + done))

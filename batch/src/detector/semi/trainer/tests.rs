@@ -1,5 +1,5 @@
-//! Semi-supervised training on drawn squares: it resumes bit for bit, a spoilt teacher and a runaway loss do no harm, and
-//! a loss that is not a number skips its step.
+//! Semi-supervised training on drawn squares: it resumes bit for bit, a spoilt teacher and a runaway loss do no harm,
+//! and a loss that is not a number skips its step.
 
 use std::path::Path;
 
