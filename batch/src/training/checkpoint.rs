@@ -1,6 +1,6 @@
 //! Resumable checkpoints: `checkpoints/step-000123/{<model>,optimizer}.safetensors`, `state.json` and, last,
 //! `MANIFEST.json` with every file's size and digest. A checkpoint becomes visible by one rename; the newest one
-//! that verifies is resumed, a torn one is skipped with a warning.
+//! whose digests are right is resumed, a damaged one is skipped with a warning.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -31,7 +31,7 @@ pub struct TrainState {
     pub best_step: i64,
     /// Epochs, or evaluations, without a better one.
     pub since_best: i64,
-    /// The log so far, so that the tables of a resumed run are whole.
+    /// The log so far, so that the tables of a resumed run are complete.
     pub log: Vec<TrainLogRow>,
     /// Sums since the last logged step, by name.
     pub pending: BTreeMap<String, f64>,
@@ -94,10 +94,10 @@ pub fn save(run: &RunDir, models: &Models, optimizer: &Optimizer, state: &TrainS
     Ok(())
 }
 
-/// The newest checkpoint that verifies; `None` when there is none.
+/// The newest checkpoint whose digests are right; `None` when there is none.
 ///
 /// # Errors
-/// When the folder cannot be listed; a torn checkpoint is no error but a warning.
+/// When the folder cannot be listed; a damaged checkpoint is a warning, not an error.
 pub fn load_latest(run: &RunDir) -> Result<Option<Loaded>> {
     let root = run.path().join("checkpoints");
     for (_, dir) in steps(&root)?.into_iter().rev() {
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_whole_checkpoint_is_resumed() {
+    fn the_newest_undamaged_checkpoint_is_resumed() {
         let dir = tempfile::tempdir().unwrap();
         let run = RunDir::at(dir.path().join("r"), "r");
         let vs = store();
@@ -201,11 +201,11 @@ mod tests {
         }
         assert_eq!(load_latest(&run).unwrap().unwrap().state.step, 3);
         assert!(!run.path().join("checkpoints/step-000001").exists(), "only two are kept");
-        let torn = run.path().join("checkpoints/step-000003/model.safetensors");
-        let bytes = fs::read(&torn).unwrap();
-        fs::write(&torn, &bytes[..bytes.len() - 1]).unwrap();
+        let damaged = run.path().join("checkpoints/step-000003/model.safetensors");
+        let bytes = fs::read(&damaged).unwrap();
+        fs::write(&damaged, &bytes[..bytes.len() - 1]).unwrap();
         let loaded = load_latest(&run).unwrap().unwrap();
-        assert_eq!(loaded.state.step, 2, "the torn one is skipped");
+        assert_eq!(loaded.state.step, 2, "the damaged one is skipped");
         assert_eq!(loaded.models["model"].len(), 2);
     }
 }

@@ -1,5 +1,5 @@
-//! Scalars of a training run, for people: `metrics.jsonl` and TensorBoard events. Rewritten whole from the
-//! checkpointed log on resume, so that no step stands twice.
+//! Scalars of a training run for inspection: `metrics.jsonl` and TensorBoard events. Rewritten whole from the
+//! checkpointed log on resume, so that no step occurs twice.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;

@@ -9,10 +9,10 @@ use crate::error::{Error, Result};
 use crate::lake::digest::sha256_file;
 use crate::training::run_dir::RunDir;
 
-/// Research-use notice, repeated wherever a model speaks to people.
+/// Research-use notice, part of every card and every page.
 pub const NOTICE: &str = "Research software, not a medical device. Not for diagnosis.";
 
-/// A card: what all models share, and what one kind needs.
+/// A card: fields of all models, and `model` with those of one kind.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ModelCard<T> {
     /// `detector` or `reporter`.
@@ -25,7 +25,7 @@ pub struct ModelCard<T> {
     pub model_sha256: String,
     /// Research-use notice.
     pub notice: String,
-    /// What this kind of model needs.
+    /// What this kind needs beside its weights.
     pub model: T,
 }
 
@@ -54,7 +54,7 @@ impl<T: Serialize + DeserializeOwned> ModelCard<T> {
     ///
     /// # Errors
     /// [`Error::InputMissing`] when there is no card, [`Error::BadData`] when it is of another kind or the
-    /// weights are not those it speaks of.
+    /// digest of the weights differs.
     pub fn read(dir: &Path, kind: &str) -> Result<Self> {
         let path = dir.join("card.json");
         if !path.is_file() {
@@ -67,7 +67,7 @@ impl<T: Serialize + DeserializeOwned> ModelCard<T> {
         }
         let card: Self = run.read_json("card.json")?;
         if sha256_file(&run.best())? != card.model_sha256 {
-            return Err(Error::bad_data(run.best().display(), "the weights are not those that card.json speaks of"));
+            return Err(Error::bad_data(run.best().display(), "its digest differs from the one in card.json"));
         }
         Ok(card)
     }

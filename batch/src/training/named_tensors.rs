@@ -1,5 +1,5 @@
-//! Tensors by name: a variable store as a list, safetensors files, and strict loading (same names both ways, same
-//! shapes, same kinds), which `tch`'s own loader does not give.
+//! Tensors by name: a variable store as a list, safetensors files, and strict loading: no missing and no surplus
+//! name, same shapes, same kinds, which `tch`'s own loader does not check.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -60,7 +60,7 @@ fn first_line(e: &tch::TchError) -> String {
     e.to_string().lines().next().unwrap_or_default().to_owned()
 }
 
-/// Copies `tensors` into the store's variables: same names both ways, same shapes, same kinds.
+/// Copies `tensors` into the store's variables: no missing and no surplus name, same shapes, same kinds.
 ///
 /// `tch`'s own loader ignores surplus tensors and adopts the file's precision; this one refuses both.
 ///

@@ -322,7 +322,7 @@ mod tests {
     const GOLDEN_ADAM: [f64; 3] = [0.5079636592510938, -1.5029557806444065, 2.5017794556565778];
 
     #[test]
-    fn a_resumed_optimizer_goes_the_same_way() {
+    fn a_resumed_optimizer_takes_the_same_steps() {
         let run = |interrupt: bool| {
             let p = leaf(&[1.0, -2.0]);
             let make = || {
@@ -349,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn clipping_never_reaches_a_gradient_twice() {
+    fn a_shared_gradient_is_clipped_once() {
         // Both parameters of a sum get the same gradient, and its memory may be shared.
         let (a, b) = (leaf(&[1.0, 2.0]), leaf(&[3.0, 4.0]));
         let unused = leaf(&[5.0]);

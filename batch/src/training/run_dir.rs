@@ -21,7 +21,7 @@ pub struct RunDir {
     id: String,
 }
 
-/// How the run came about: read by people, by no code.
+/// The circumstances of the run. No code reads them, except `result`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Manifest {
     run_id: String,
@@ -62,7 +62,7 @@ impl RunDir {
             run_id: run.id.clone(),
             argv: std::env::args().collect(),
             code_version: env!("CARGO_PKG_VERSION").into(),
-            libtorch: crate::training::run_dir::LIBTORCH.into(),
+            libtorch: LIBTORCH.into(),
             cuda_devices: tch::Cuda::device_count(),
             device: format!("{:?}", ctx.device),
             host: fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned(),
@@ -83,7 +83,7 @@ impl RunDir {
         format!("{verb}-{}", &work_key[..work_key.len().min(12)])
     }
 
-    /// Keeps other processes out of this run until the lock is dropped, or the process dies.
+    /// Keeps other processes out of this run until the lock is dropped, or the process ends.
     ///
     /// # Errors
     /// [`Error::Temporary`] while another process trains in the same folder.
@@ -109,10 +109,10 @@ impl RunDir {
         &self.id
     }
 
-    /// What the finished run did; `None` while it is not finished.
+    /// The result of the finished run; `None` before.
     ///
     /// # Errors
-    /// [`Error::BadData`] for a manifest that is not ours.
+    /// [`Error::BadData`] when the manifest cannot be parsed.
     pub fn result(&self) -> Result<Option<StageResult>> {
         let path = self.path.join("manifest.json");
         if !path.is_file() {
@@ -140,7 +140,7 @@ impl RunDir {
         self.write_best_of("model", tensors)
     }
 
-    /// Writes the weights of a model that goes with the best ones; returns their digest.
+    /// Writes the best weights of one model, `best/<name>.safetensors`; returns their digest.
     ///
     /// # Errors
     /// When they cannot be written.
@@ -179,7 +179,7 @@ impl RunDir {
         serde_json::from_slice(&text).map_err(|e| Error::bad_data(path.display(), e))
     }
 
-    /// Starts over: `--resume never` removes what an earlier attempt left.
+    /// Removes what an earlier attempt left (`--resume never`).
     fn forget(&self) -> Result<()> {
         for name in ["checkpoints", "best"] {
             let path = self.path.join(name);

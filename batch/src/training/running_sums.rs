@@ -19,7 +19,7 @@ pub struct RunningSums<const N: usize> {
 }
 
 impl<const N: usize> RunningSums<N> {
-    /// Sums of nothing.
+    /// All sums 0.
     pub fn new(names: [&'static str; N], device: Device) -> Self {
         Self { names, sums: Tensor::zeros([N as i64], (Kind::Double, device)), steps: 0.0 }
     }
@@ -54,7 +54,7 @@ impl<const N: usize> RunningSums<N> {
         Ok(self.sums()?.map(|sum| sum / self.steps.max(1.0)))
     }
 
-    /// Starts anew.
+    /// Sets all sums to 0.
     pub fn reset(&mut self) {
         let _ = self.sums.zero_();
         self.steps = 0.0;

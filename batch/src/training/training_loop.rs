@@ -1,6 +1,6 @@
-//! The loop of every training: it resumes, takes steps, writes the log, validates, keeps the best weights, saves
-//! checkpoints and stops in order. What is trained, and how, is a [`Trainer`].
-//! Everything random is a function of (seed, step), so a resumed run goes the same way, bit for bit on CPU.
+//! The loop of every training: resume, optimizer steps, log, validation, best weights, checkpoints, orderly stop after a
+//! signal. A [`Trainer`] is what one kind of training adds.
+//! All random numbers are functions of (seed, step), so that a resumed run takes the same steps, bit for bit on CPU.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -100,13 +100,14 @@ pub trait Trainer<'a> {
     /// Whether a row is written to the log.
     fn log_is_due(&self, step: i64) -> bool;
 
-    /// A row with learning rate and losses since the last one, and a line for people. Sums start anew.
+    /// A row with learning rate and mean losses since the last one, and a text for the progress line. Resets the sums.
     ///
     /// # Errors
     /// [`Error::BadData`] when the loss is not finite.
     fn log(&mut self, step: i64) -> Result<(TrainLogRow, String)>;
 
-    /// Whether the validation split is scored; never without one, unless the trainer needs the occasion.
+    /// Whether the validation split is scored; never without images, except where the trainer changes its phase
+    /// then.
     fn validation_is_due(&self, step: i64) -> bool;
 
     /// Scores the validation split.
@@ -242,7 +243,7 @@ impl<'a, T: Trainer<'a>> Loop<'_, T> {
         Ok(())
     }
 
-    /// Writes a row of the log; returns a line for people.
+    /// Writes a row of the log; returns a text for the progress line.
     fn write_log(&mut self) -> Result<String> {
         let (row, line) = self.trainer.log(self.state.step)?;
         let seconds = self.logged_at.elapsed().as_secs_f64();

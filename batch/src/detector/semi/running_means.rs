@@ -69,7 +69,7 @@ impl SemiMeans {
 }
 
 impl SemiSums {
-    /// Sums of nothing.
+    /// All sums 0.
     pub fn new(device: Device) -> Self {
         Self { losses: RunningSums::new(LOSSES, device), counts: [0.0; 3] }
     }
@@ -112,7 +112,7 @@ impl SemiSums {
         })
     }
 
-    /// Starts anew.
+    /// Sets all sums to 0.
     pub fn reset(&mut self) {
         self.losses.reset();
         self.counts = [0.0; 3];

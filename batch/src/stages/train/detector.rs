@@ -1,4 +1,4 @@
-//! Trains the detector on the fused reader boxes of a dataset of the lake.
+//! Trains the detector on the fused annotators' boxes of a dataset of the lake.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -33,12 +33,12 @@ const VERB: &str = "detector";
 pub struct Args {
     /// The lake.
     pub lake: PathBuf,
-    /// Its dataset with reader boxes.
+    /// Its dataset with annotators' boxes.
     pub dataset: String,
-    /// A dataset whose films are learnt from without boxes (semi-supervised); the labelled one's name for those of its
-    /// films that `detector.train.labelled_share` leaves out.
+    /// A dataset whose images are used without boxes (semi-supervised training); the labelled one's name stands for those of its
+    /// images that `detector.train.labelled_share` leaves out.
     pub unlabelled: Option<String>,
-    /// Finished detector runs that label the unlabelled films together; without any the run's own teacher does.
+    /// Finished detector runs whose ensemble gives the pseudo-labels; without any the run's own teacher does.
     pub labellers: Vec<PathBuf>,
     /// A detector run whose weights training starts from.
     pub init: Option<PathBuf>,
@@ -157,7 +157,7 @@ fn key(ctx: &Context, lake: &Lake, args: &Args) -> Result<String> {
     Ok(work_key(&[("verb", VERB), ("config", &config), ("seed", &seed), ("device", device), ("inputs", &inputs)]))
 }
 
-/// Notes with each film what the report of its study names. A film without a report stays as it is.
+/// Adds to each image the classes that the report of its study states as present. Images without a report stay as they are.
 fn read_reports(lake: &Lake, dataset: &str, set: &mut DetectionSet) -> Result<()> {
     let reports: Vec<ReportRow> = lake.read(&Partition::new(dataset, "train"))?;
     let mut named: BTreeMap<String, BTreeSet<i32>> = BTreeMap::new();
@@ -168,21 +168,20 @@ fn read_reports(lake: &Lake, dataset: &str, set: &mut DetectionSet) -> Result<()
         example.report_classes = named.get(&example.image.study_id).map(|classes| classes.iter().copied().collect());
     }
     if set.examples.iter().all(|e| e.report_classes.is_none()) {
-        let problem = format!("no training film of dataset `{dataset}` has a report to read; set it to 0");
+        let problem = format!("no training image of dataset `{dataset}` has a report to read; set it to 0");
         return Err(Error::Config { place: "semi.report_threshold".into(), problem });
     }
     Ok(())
 }
 
-/// The detectors of finished runs; they must see films as the new one does.
+/// The detectors of finished runs; their input and classes must be those of the new one.
 fn labellers(ctx: &Context, runs: &[PathBuf]) -> Result<Vec<Detector>> {
     let config = &ctx.config.detector.model;
     let wanted = DetectorCard::new(config, ctx.config.annotate.threshold);
     let labeller = |run: &PathBuf| {
         let (detector, card) = load_detector(run, config.score_min, ctx.device)?;
         if card.model.input != wanted.input || card.model.classes != wanted.classes {
-            let problem =
-                "this labeller sees films of another size or scale, or knows other classes, than the new detector";
+            let problem = "input or classes of this labeller differ from those of the new detector";
             return Err(Error::bad_data(run.display(), problem));
         }
         Ok(detector)
@@ -200,7 +199,7 @@ fn load(ctx: &Context, lake: &Lake, dataset: &str, split: &str) -> Result<(Detec
         input: input_spec(&ctx.config.detector.model),
     };
     let cache_bytes = ctx.config.detector.train.cache_mib << 20;
-    let task = ctx.progress.task(&format!("read {split} films"), images.len() as u64, "films");
+    let task = ctx.progress.task(&format!("read {split} images"), images.len() as u64, "images");
     let options = LoadOptions { cache_bytes, stage: "train-detector", progress: &task, stop: &ctx.stop };
     let loaded = DetectionSet::load(source, images, &lesions, options)?;
     task.finish();

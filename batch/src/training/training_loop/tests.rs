@@ -1,4 +1,4 @@
-//! The loop with one parameter that learns to be 1: wherever it is stopped, the resumed run is the uninterrupted one.
+//! The loop on one parameter whose optimum is 1: a run that is stopped at any step and resumed equals an uninterrupted one.
 
 use std::path::Path;
 
@@ -135,7 +135,7 @@ fn plain(outcome: Outcome) -> Outcome {
 }
 
 #[test]
-fn a_run_that_is_stopped_anywhere_goes_on_as_if_it_had_not_been() {
+fn a_run_stopped_at_any_step_and_resumed_equals_an_uninterrupted_one() {
     let whole = tempfile::tempdir().unwrap();
     let expected = plain(run(whole.path(), |_| {}).unwrap());
     assert_eq!(
@@ -157,7 +157,7 @@ fn a_run_that_is_stopped_anywhere_goes_on_as_if_it_had_not_been() {
 }
 
 #[test]
-fn a_validation_that_was_stopped_is_made_before_the_next_step_and_once() {
+fn an_interrupted_validation_is_repeated_once_before_the_next_step() {
     let folder = tempfile::tempdir().unwrap();
     run(folder.path(), |toy| toy.stopped_after = 6).unwrap_err();
     let again = run(folder.path(), |toy| toy.stopped_at = 6).unwrap_err();
@@ -171,13 +171,13 @@ fn a_validation_that_was_stopped_is_made_before_the_next_step_and_once() {
 #[test]
 fn patience_ends_a_training_and_without_validation_the_last_weights_are_the_best() {
     let folder = tempfile::tempdir().unwrap();
-    let impatient = run(folder.path(), |toy| toy.patience = 1).unwrap();
-    assert_eq!((impatient.steps, impatient.best_step), (12, 9));
+    let outcome = run(folder.path(), |toy| toy.patience = 1).unwrap();
+    assert_eq!((outcome.steps, outcome.best_step), (12, 9));
     let folder = tempfile::tempdir().unwrap();
     let outcome = run(folder.path(), |toy| (toy.patience, toy.scores) = (2, &[0.5, 0.4, 0.3, 0.2])).unwrap();
     assert_eq!((outcome.steps, outcome.best_step), (9, 3));
     let folder = tempfile::tempdir().unwrap();
-    let blind = run(folder.path(), |toy| toy.scores = &[]).unwrap();
-    assert_eq!((blind.steps, blind.best_score), (12, None));
+    let unvalidated = run(folder.path(), |toy| toy.scores = &[]).unwrap();
+    assert_eq!((unvalidated.steps, unvalidated.best_score), (12, None));
     assert!(folder.path().join("best/model.safetensors").is_file());
 }
