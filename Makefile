@@ -54,7 +54,7 @@ viewer: $(PREVIEW)/card.json
 $(OUT)/preview/card.json: | build
 	test -f $(OUT)/summary.json || $(MAKE) demo
 	$(D2R) distill --preset demo --lake $(OUT)/lake --runs $(OUT)/runs --reporter $$(ls -d $(OUT)/runs/reporter-* | tail -n 1)
-	$(D2R) export preview --preset demo --lake $(OUT)/lake --preview-model $$(ls -d $(OUT)/runs/student-* | tail -n 1) --out $(OUT)/preview
+	$(D2R) export preview --preset demo --lake $(OUT)/lake --preview-model $$(ls -d $(OUT)/runs/preview-* | tail -n 1) --out $(OUT)/preview
 
 ## The built page on this machine's loopback, with the headers that it should be served with.
 serve:

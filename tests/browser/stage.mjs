@@ -30,7 +30,7 @@ export function bundle(folder) {
   d2r(folder, "pipeline", "--out", "demo", ...common);
   const run = (kind) => join("demo/runs", readdirSync(join(folder, "demo/runs")).find((name) => name.startsWith(kind)));
   d2r(folder, "distill", "--reporter", run("reporter-"), ...inLake, ...common);
-  d2r(folder, "export", "preview", "--preview-model", run("student-"), "--out", "preview", ...inLake, ...common);
+  d2r(folder, "export", "preview", "--preview-model", run("preview-"), "--out", "preview", ...inLake, ...common);
   return join(folder, "preview");
 }
 

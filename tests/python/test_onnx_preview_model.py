@@ -90,7 +90,7 @@ class OnnxPreviewModel(unittest.TestCase):
         # Enough epochs that the words are not all the same.
         longer = ["--set", "preview.epochs=12", "--set", "preview.lr=0.01"]
         d2r(folder, "distill", "--reporter", str(reporter), *longer, *common)
-        (preview_model,) = folder.glob("demo/runs/student-*")
+        (preview_model,) = folder.glob("demo/runs/preview-*")
         d2r(folder, "export", "preview", "--preview-model", str(preview_model), "--out", "preview", *common)
         d2r(folder, "phantom", "--preset", "tiny", "--out", "drawn", "--images", str(IMAGES))
         images = sorted(p for p in (folder / "drawn").rglob("*") if p.suffix in IMAGE_FILES)[:IMAGES]

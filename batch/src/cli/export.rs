@@ -17,7 +17,7 @@ Examples:
   d2r export coco --dataset mimic --split train --unlabelled --out mimic_unlabelled.json
   d2r export coco --dataset mimic --split train --pseudo --out mimic_pseudo.json
   d2r export annotation-json --dataset mimic --out annotation.json
-  d2r export preview --preview-model runs/student-0123456789ab --lake lake --out preview")]
+  d2r export preview --preview-model runs/preview-0123456789ab --lake lake --out preview")]
 pub struct Args {
     #[command(subcommand)]
     format: Format,

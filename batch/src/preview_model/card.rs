@@ -1,4 +1,4 @@
-//! What a student's card holds, and the student read back from a finished run.
+//! The preview model's card, and the preview model of a finished run.
 
 use std::path::Path;
 
@@ -13,35 +13,34 @@ use crate::preview_model::model::preview_model::PreviewModel;
 use crate::training::model_card::ModelCard;
 use crate::training::named_tensors::load_strict;
 
-/// The kind of its runs.
-pub const KIND: &str = "student";
+/// Kind of its runs, in their cards and as prefix of their directories.
+pub const KIND: &str = "preview";
 
-/// What a student needs beside its weights.
+/// What inference needs to rebuild a preview model, besides its weights.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PreviewModelCard {
-    /// The network.
     pub config: PreviewModelConfig,
-    /// How films are prepared.
+    /// Preprocessing of images.
     pub input: InputSpec,
-    /// Words by id: the teacher's.
+    /// Vocabulary of the report model.
     pub vocabulary: Vocabulary,
-    /// Digest of the teacher's weights.
-    pub teacher_sha256: String,
+    /// Digest of the report model's weights.
+    pub report_model_sha256: String,
 }
 
-/// Letterboxed grey films from 0 to 1: the encoder's first norm does the rest.
+/// Letterboxed grey images from 0 to 1, without further normalisation.
 pub fn input_spec(config: &PreviewModelConfig) -> InputSpec {
     InputSpec { size: config.input_size, fit: Fit::Letterbox, mean: 0.0, std: 1.0 }
 }
 
-/// The student of a finished run, frozen.
+/// The preview model of a finished run, frozen.
 ///
 /// # Errors
-/// When the folder holds no finished student, or its weights do not fit its card.
-pub fn load_student(run: &Path, device: Device) -> Result<(PreviewModel, ModelCard<PreviewModelCard>)> {
+/// When the folder holds no finished preview model, or its weights do not fit its card.
+pub fn load_preview_model(run: &Path, device: Device) -> Result<(PreviewModel, ModelCard<PreviewModelCard>)> {
     let card = ModelCard::<PreviewModelCard>::read(run, KIND)?;
-    let mut student = PreviewModel::new(&card.model.config, card.model.vocabulary.len() as i64 + 1, device)?;
-    load_strict(student.variables_mut(), &run.join("best").join("model.safetensors"))?;
-    student.freeze();
-    Ok((student, card))
+    let mut model = PreviewModel::new(&card.model.config, card.model.vocabulary.len() as i64 + 1, device)?;
+    load_strict(model.variables_mut(), &run.join("best").join("model.safetensors"))?;
+    model.freeze();
+    Ok((model, card))
 }

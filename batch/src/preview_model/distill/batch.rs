@@ -1,97 +1,97 @@
-//! What the student learns from, and its tensor border: films at its own size, cells, labels, words.
+//! Training examples of the preview model and their collation: images at its input size, heat map targets, labels, token ids.
 
 use tch::{Device, Kind, Tensor};
 
 use crate::error::Result;
-use crate::preview_model::distill::augmentation::{Beyond, Move, moved};
+use crate::preview_model::distill::augmentation::{AffineTransform, Padding, warped};
 use crate::preview_model::distill::targets::{CellTargets, TargetBox, cell_targets};
 use crate::preview_model::model::preview_model::{CLASSES, LABELS};
 
-/// A film to learn from.
+/// A training image.
 #[derive(Debug, Clone)]
 pub struct PreviewExample {
     /// `size^2` grey levels.
-    pub film: Vec<u8>,
-    /// Its boxes.
+    pub pixels: Vec<u8>,
     pub boxes: Vec<TargetBox>,
-    /// 1 for each label that the reference states or doubts.
+    /// 1 for each label that is positive or uncertain in the reference.
     pub labels: [f32; LABELS as usize],
-    /// Ids of the reference with their boundaries.
+    /// Token ids of the reference between boundaries.
     pub ids: Vec<i64>,
-    /// Ids of the teacher's text; those of the reference where it contradicts it.
-    pub teacher_ids: Vec<i64>,
+    /// Token ids of the report model's text between boundaries; those of the reference where the text contradicts it.
+    pub generated_ids: Vec<i64>,
 }
 
 /// Tensors of a batch.
 #[derive(Debug)]
 pub struct PreviewBatch {
     /// f32 `[B, 1, S, S]` in 0 to 1.
-    pub films: Tensor,
-    /// `[B, 22, G, G]`.
+    pub images: Tensor,
+    /// f32 `[B, 22, G, G]`, as in [`CellTargets::heat`].
     pub heat: Tensor,
-    /// `[B, 4, G, G]`.
+    /// f32 `[B, 4, G, G]`, as in [`CellTargets::edges`].
     pub edges: Tensor,
-    /// `[B, 1, G, G]`.
+    /// f32 `[B, 1, G, G]`, as in [`CellTargets::owned`].
     pub owned: Tensor,
-    /// `[B, 14]`.
+    /// f32 `[B, 14]`.
     pub labels: Tensor,
     /// i64 `[B, T + 1]`, padded with boundaries.
     pub ids: Tensor,
-    /// f32 `[B, T]`: 1 for each id of a target but the first.
-    pub kept: Tensor,
+    /// f32 `[B, T]`: 1 for each target token, 0 for padding.
+    pub weights: Tensor,
 }
 
-/// Stacks the examples; `from_teacher` chooses the text of each, `longest` cuts it, `moves` moves films and boxes.
+/// Collates the examples. `generated`: the report model's text is the target instead of the reference; `transforms`: of images and
+/// boxes; `size`: image size; `max_words`: targets are truncated to this length.
 ///
 /// # Errors
 /// When libtorch refuses.
-pub fn stack_examples(
+pub fn collate_examples(
     examples: &[&PreviewExample],
-    from_teacher: &[bool],
-    moves: Option<&[Move]>,
+    generated: &[bool],
+    transforms: Option<&[AffineTransform]>,
     size: i64,
-    longest: usize,
+    max_words: usize,
     device: Device,
 ) -> Result<PreviewBatch> {
     let (batch, grid) = (examples.len() as i64, size / 16);
-    let all = |flat: Vec<f32>, shape: &[i64]| -> Result<Tensor> {
+    let shaped = |flat: Vec<f32>, shape: &[i64]| -> Result<Tensor> {
         Ok(Tensor::f_from_slice(&flat)?.f_view(shape)?.f_to_device(device)?)
     };
-    let there = |i: usize| moves.and_then(|m| m.get(i)).copied().unwrap_or(Move::NONE);
+    let transform = |i: usize| transforms.and_then(|t| t.get(i)).copied().unwrap_or(AffineTransform::IDENTITY);
     let cells: Vec<CellTargets> =
-        examples.iter().enumerate().map(|(i, e)| moved_targets(&e.boxes, there(i), grid)).collect();
+        examples.iter().enumerate().map(|(i, e)| transformed_targets(&e.boxes, transform(i), grid)).collect();
     let of_cells =
         |part: fn(&CellTargets) -> &[f32]| -> Vec<f32> { cells.iter().flat_map(|c| part(c).iter().copied()).collect() };
-    let pixels: Vec<u8> = examples.iter().flat_map(|e| e.film.iter().copied()).collect();
-    let films = Tensor::f_from_slice(&pixels)?.f_view([batch, 1, size, size])?.f_to_device(device)?;
-    let films = films.to_kind(Kind::Float) / 255.0;
+    let pixels: Vec<u8> = examples.iter().flat_map(|e| e.pixels.iter().copied()).collect();
+    let images = Tensor::f_from_slice(&pixels)?.f_view([batch, 1, size, size])?.f_to_device(device)?;
+    let images = images.to_kind(Kind::Float) / 255.0;
     let texts: Vec<&[i64]> = examples
         .iter()
-        .zip(from_teacher)
-        .map(|(e, teacher)| if *teacher { &e.teacher_ids } else { &e.ids })
-        .map(|ids: &Vec<i64>| &ids[..ids.len().min(longest + 1)])
+        .zip(generated)
+        .map(|(e, generated)| if *generated { &e.generated_ids } else { &e.ids })
+        .map(|ids: &Vec<i64>| &ids[..ids.len().min(max_words + 1)])
         .collect();
     let width = texts.iter().map(|t| t.len()).max().unwrap_or(0).max(2);
-    let (mut ids, mut kept) = (vec![0i64; texts.len() * width], vec![0f32; texts.len() * (width - 1)]);
+    let (mut ids, mut weights) = (vec![0i64; texts.len() * width], vec![0f32; texts.len() * (width - 1)]);
     for (row, text) in texts.iter().enumerate() {
         ids[row * width..row * width + text.len()].copy_from_slice(text);
-        kept[row * (width - 1)..row * (width - 1) + text.len().saturating_sub(1)].fill(1.0);
+        weights[row * (width - 1)..row * (width - 1) + text.len().saturating_sub(1)].fill(1.0);
     }
     Ok(PreviewBatch {
-        films: moves.map_or_else(|| films.shallow_clone(), |m| moved(&films, m, Beyond::Black)),
-        heat: all(of_cells(|c| &c.heat), &[batch, CLASSES, grid, grid])?,
-        edges: all(of_cells(|c| &c.edges), &[batch, 4, grid, grid])?,
-        owned: all(of_cells(|c| &c.owned), &[batch, 1, grid, grid])?,
-        labels: all(examples.iter().flat_map(|e| e.labels).collect(), &[batch, LABELS])?,
+        images: transforms.map_or_else(|| images.shallow_clone(), |t| warped(&images, t, Padding::Zeros)),
+        heat: shaped(of_cells(|c| &c.heat), &[batch, CLASSES, grid, grid])?,
+        edges: shaped(of_cells(|c| &c.edges), &[batch, 4, grid, grid])?,
+        owned: shaped(of_cells(|c| &c.owned), &[batch, 1, grid, grid])?,
+        labels: shaped(examples.iter().flat_map(|e| e.labels).collect(), &[batch, LABELS])?,
         ids: Tensor::f_from_slice(&ids)?.f_view([batch, width as i64])?.f_to_device(device)?,
-        kept: Tensor::f_from_slice(&kept)?.f_view([batch, width as i64 - 1])?.f_to_device(device)?,
+        weights: Tensor::f_from_slice(&weights)?.f_view([batch, width as i64 - 1])?.f_to_device(device)?,
     })
 }
 
-/// Targets of a film's boxes after a move; a box whose centre leaves the film is gone.
-fn moved_targets(boxes: &[TargetBox], there: Move, grid: i64) -> CellTargets {
+/// Targets of transformed boxes; a box whose centre leaves the image is dropped.
+fn transformed_targets(boxes: &[TargetBox], transform: AffineTransform, grid: i64) -> CellTargets {
     let inside = |e: &[f32; 4]| [e[0] + e[2], e[1] + e[3]].iter().all(|twice| (0.0..2.0).contains(twice));
-    let boxes: Vec<TargetBox> =
-        boxes.iter().map(|b| TargetBox { edges: there.of_box(b.edges), ..*b }).filter(|b| inside(&b.edges)).collect();
+    let boxes = boxes.iter().map(|b| TargetBox { edges: transform.apply_to_box(b.edges), ..*b });
+    let boxes: Vec<TargetBox> = boxes.filter(|b| inside(&b.edges)).collect();
     cell_targets(&boxes, CLASSES as usize, grid as usize)
 }

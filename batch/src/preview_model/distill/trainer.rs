@@ -9,9 +9,9 @@ use tch::{Device, Kind, Tensor, nn};
 use crate::config::preview::DistillConfig;
 use crate::error::{Error, Result};
 use crate::nn::mlp::linear;
-use crate::preview_model::distill::augmentation::{Beyond, Move, in_other_greys, moved};
-use crate::preview_model::distill::batch::{PreviewBatch, PreviewExample, stack_examples};
-use crate::preview_model::distill::distillation::{TeacherView, losses};
+use crate::preview_model::distill::augmentation::{AffineTransform, Padding, warped, with_random_intensity};
+use crate::preview_model::distill::batch::{PreviewBatch, PreviewExample, collate_examples};
+use crate::preview_model::distill::distillation::{ReportModelOutputs, losses};
 use crate::preview_model::model::preview_model::PreviewModel;
 use crate::progress::Progress;
 use crate::reporter::batches::collate::collate_visuals;
@@ -43,8 +43,7 @@ pub type Pair = (ReportExample, PreviewExample);
 /// What is distilled, and how.
 #[derive(Debug)]
 pub struct Distillation<'a> {
-    /// The report model.
-    pub teacher: &'a ReportModel,
+    pub report_model: &'a ReportModel,
     /// How its images are prepared.
     pub visual: VisualSpec,
     /// Both models letterbox alike, so that their feature maps cover the same part of an image.
@@ -74,7 +73,7 @@ pub fn distill(model: &mut PreviewModel, run: &RunDir, job: &Distillation) -> Re
         return Err(Error::NothingToDo("no study with a report and a radiograph to distil from".into()));
     }
     let adapter_store = nn::VarStore::new(job.device);
-    let adapter = linear(&(adapter_store.root() / "adapter"), model.encoder.token_width, job.teacher.d_visual());
+    let adapter = linear(&(adapter_store.root() / "adapter"), model.encoder.token_width, job.report_model.d_visual());
     let optimizer = optimizer(model, &adapter_store, job.config)?;
     let epochs = Epochs::new(job.train.len(), job.config.batch_size, job.config.epochs);
     let trainer = PreviewTrainer { model, adapter, adapter_store, job, epochs, last: Tensor::new() };
@@ -93,12 +92,12 @@ fn optimizer(model: &PreviewModel, adapter: &nn::VarStore, config: &DistillConfi
 
 struct PreviewTrainer<'a> {
     model: &'a mut PreviewModel,
-    /// From the width of the model's features to that of the teacher's; not kept.
+    /// From the width of the preview model's features to that of the report model's; needed in training only.
     adapter: nn::Linear,
     adapter_store: nn::VarStore,
     job: &'a Distillation<'a>,
     epochs: Epochs,
-    /// f32 `[3]` on the device: total, word and cell loss of the last step.
+    /// f32 `[3]` on the device: total, token and cell loss of the last step.
     last: Tensor,
 }
 
@@ -109,36 +108,41 @@ impl PreviewTrainer<'_> {
     }
 
     /// The geometric augmentation of a step's images.
-    fn moves(&self, step: i64, images: usize) -> Vec<Move> {
+    fn transforms(&self, step: i64, images: usize) -> Vec<AffineTransform> {
         let mut rng = purpose_rng(self.job.seed, "distil moves", step);
-        (0..images).map(|_| Move::drawn(&mut rng)).collect()
+        (0..images).map(|_| AffineTransform::random(&mut rng)).collect()
     }
 
-    fn stack(&self, pairs: &[&Pair], from_teacher: &[bool], moves: Option<&[Move]>) -> Result<PreviewBatch> {
+    fn collate(
+        &self,
+        pairs: &[&Pair],
+        generated: &[bool],
+        transforms: Option<&[AffineTransform]>,
+    ) -> Result<PreviewBatch> {
         let examples: Vec<&PreviewExample> = pairs.iter().map(|p| &p.1).collect();
         let config = &self.model.config;
-        let longest = config.max_words as usize;
-        stack_examples(&examples, from_teacher, moves, i64::from(config.input_size), longest, self.job.device)
+        let max_words = config.max_words as usize;
+        collate_examples(&examples, generated, transforms, i64::from(config.input_size), max_words, self.job.device)
     }
 
-    /// The teacher's features and token probabilities of the same images without augmentation; its feature map is moved as the
-    /// model's images are.
-    fn teacher_view(
+    /// The report model's outputs for the same images without augmentation; its feature map is transformed like the preview model's
+    /// images. `log_probs` is undefined without `tokens`.
+    fn report_model_outputs(
         &self,
         pairs: &[&Pair],
         batch: &PreviewBatch,
-        moves: Option<&[Move]>,
-        words: bool,
-    ) -> Result<TeacherView> {
+        transforms: Option<&[AffineTransform]>,
+        tokens: bool,
+    ) -> Result<ReportModelOutputs> {
         let _no_grad = tch::no_grad_guard();
-        let (job, teacher) = (self.job, self.job.teacher);
+        let (job, report_model) = (self.job, self.job.report_model);
         let visuals: Vec<&StudyVisual> = pairs.iter().map(|p| p.0.visual.as_ref()).collect();
         let visual = collate_visuals(&visuals, &job.visual, job.device)?;
-        let features = teacher.features(&visual, false);
-        let log_probs = if words {
-            let encoded = teacher.encode(&features, false);
+        let features = report_model.features(&visual, false);
+        let log_probs = if tokens {
+            let encoded = report_model.encode(&features, false);
             let inputs = batch.ids.narrow(1, 0, batch.ids.size()[1] - 1);
-            teacher.encoder_decoder().forward_t(&encoded.tokens, &encoded.present, &inputs, false).log_probs
+            report_model.encoder_decoder().forward_t(&encoded.tokens, &encoded.present, &inputs, false).log_probs
         } else {
             Tensor::new()
         };
@@ -146,13 +150,13 @@ impl PreviewTrainer<'_> {
         let size = (cells as f64).sqrt().round() as i64;
         let map = (job.same_frame && size * size == cells)
             .then(|| features.patches.transpose(1, 2).reshape([rows, width, size, size]))
-            .map(|map| moves.map_or_else(|| map.shallow_clone(), |m| moved(&map, m, Beyond::Nearest)));
-        Ok(TeacherView { log_probs, map })
+            .map(|map| transforms.map_or_else(|| map.shallow_clone(), |t| warped(&map, t, Padding::Border)));
+        Ok(ReportModelOutputs { log_probs, map })
     }
 }
 
 impl<'a> Trainer<'a> for PreviewTrainer<'a> {
-    /// Indices of studies, and whether the teacher's text is the target.
+    /// Indices of studies, and whether the report model's text is the target.
     type Batch = Vec<(usize, bool)>;
 
     fn schedule(&self) -> Schedule {
@@ -175,20 +179,20 @@ impl<'a> Trainer<'a> for PreviewTrainer<'a> {
         let (job, config) = (self.job, self.job.config);
         tch::manual_seed(mixed_seed(job.seed, "distil step", step));
         let pairs: Vec<&Pair> = chosen.iter().map(|(i, _)| &job.train[*i]).collect();
-        let from_teacher: Vec<bool> = chosen.iter().map(|(_, teacher)| *teacher).collect();
-        let moves = config.augment.then(|| self.moves(step, pairs.len()));
-        let mut batch = self.stack(&pairs, &from_teacher, moves.as_deref())?;
+        let generated: Vec<bool> = chosen.iter().map(|(_, generated)| *generated).collect();
+        let transforms = config.augment.then(|| self.transforms(step, pairs.len()));
+        let mut batch = self.collate(&pairs, &generated, transforms.as_deref())?;
         if config.augment {
-            batch.films = in_other_greys(&batch.films);
+            batch.images = with_random_intensity(&batch.images);
         }
-        let words = self.epochs.done(step) >= config.encoder_epochs;
-        let teacher = self.teacher_view(&pairs, &batch, moves.as_deref(), words)?;
-        let losses = losses(self.model, &self.adapter, &batch, &teacher, config, words);
-        let total = losses.total(config, words);
+        let tokens = self.epochs.done(step) >= config.encoder_epochs;
+        let outputs = self.report_model_outputs(&pairs, &batch, transforms.as_deref(), tokens)?;
+        let losses = losses(self.model, &self.adapter, &batch, &outputs, config, tokens);
+        let total = losses.total(config, tokens);
         optimizer.backward(&total)?;
         optimizer.clip_norm(CLIP_NORM);
         optimizer.step(self.lr_factor(step));
-        self.last = Tensor::stack(&[&total, &losses.word, &losses.cells], 0).detach();
+        self.last = Tensor::stack(&[&total, &losses.token, &losses.cells], 0).detach();
         Ok(chosen.len())
     }
 
@@ -203,7 +207,7 @@ impl<'a> Trainer<'a> for PreviewTrainer<'a> {
     /// Learning rate and losses of the last step alone.
     fn log(&mut self, step: i64) -> Result<(TrainLogRow, String)> {
         let last = Vec::<f64>::try_from(&self.last.to_kind(Kind::Double))?;
-        let [loss, word, cells] = last[..] else { return Err(Error::Internal("three losses of a step".into())) };
+        let [loss, token, cells] = last[..] else { return Err(Error::Internal("three losses of a step".into())) };
         if !loss.is_finite() {
             let problem = "the loss is not finite; lower preview.lr and start with --resume never";
             return Err(Error::bad_data(format!("distillation, step {step}"), problem));
@@ -211,33 +215,33 @@ impl<'a> Trainer<'a> for PreviewTrainer<'a> {
         let row = TrainLogRow {
             lr: self.job.config.lr * self.lr_factor(step - 1),
             loss,
-            loss_word: Some(word),
+            loss_word: Some(token),
             loss_cells: Some(cells),
             ..TrainLogRow::blank()
         };
-        Ok((row, format!("loss {loss:.3} words {word:.3}")))
+        Ok((row, format!("loss {loss:.3} words {token:.3}")))
     }
 
     fn validation_is_due(&self, step: i64) -> bool {
-        let words = self.epochs.done(step) > self.job.config.encoder_epochs;
-        !self.job.validation.is_empty() && words && self.epochs.end_at(step)
+        let decoder_trained = self.epochs.done(step) > self.job.config.encoder_epochs;
+        !self.job.validation.is_empty() && decoder_trained && self.epochs.end_at(step)
     }
 
-    /// Mean log-likelihood of the references' words.
+    /// Mean log-likelihood of the references' tokens.
     fn validate(&mut self, _step: i64) -> Result<Validation> {
         let (mut sum, mut count) = (0.0, 0.0);
         for chunk in self.job.validation.chunks(self.job.config.batch_size.max(1)) {
             self.job.stop.check()?;
             let _no_grad = tch::no_grad_guard();
             let pairs: Vec<&Pair> = chunk.iter().collect();
-            let batch = self.stack(&pairs, &vec![false; chunk.len()], None)?;
+            let batch = self.collate(&pairs, &vec![false; chunk.len()], None)?;
             let length = batch.ids.size()[1] - 1;
-            let tokens = self.model.features(&batch.films, false).tokens;
-            let (logits, _) = self.model.decoder.forward_t(&batch.ids.narrow(1, 0, length), &tokens, false);
+            let source = self.model.features(&batch.images, false).tokens;
+            let (logits, _) = self.model.decoder.forward_t(&batch.ids.narrow(1, 0, length), &source, false);
             let next = batch.ids.narrow(1, 1, length).unsqueeze(-1);
-            let picked = logits.log_softmax(-1, Kind::Float).gather(2, &next, false).squeeze_dim(2);
-            sum += f64::try_from((picked * &batch.kept).sum(Kind::Double))?;
-            count += f64::try_from(batch.kept.sum(Kind::Double))?;
+            let log_probs = logits.log_softmax(-1, Kind::Float).gather(2, &next, false).squeeze_dim(2);
+            sum += f64::try_from((log_probs * &batch.weights).sum(Kind::Double))?;
+            count += f64::try_from(batch.weights.sum(Kind::Double))?;
         }
         let score = sum / f64::max(count, 1.0);
         let row = TrainLogRow {

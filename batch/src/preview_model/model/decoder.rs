@@ -1,5 +1,5 @@
-//! The student's decoder: a plain pre-norm transformer (Vaswani et al. 2017; norms before the layers) with learned
-//! positions and a word table that is factorised and shared by input and output.
+//! The preview model's decoder: a pre-norm transformer (Vaswani et al. 2017) with learned positions and a factorised token table that
+//! input and output share.
 
 use tch::nn::{self, Module};
 use tch::{Kind, Tensor};
@@ -11,49 +11,48 @@ use crate::nn::mlp::{glorot_linear, linear};
 /// Added to a layer norm's variance.
 pub const EPS: f64 = 1e-5;
 
-/// A layer.
+/// A decoder layer.
 #[derive(Debug)]
 pub struct PreviewLayer {
-    /// Over the words so far.
+    /// Self-attention over the tokens so far.
     pub self_attn: MultiHeadAttention,
-    /// Over the film's tokens.
+    /// Cross-attention over the image's tokens.
     pub src_attn: MultiHeadAttention,
-    /// Before self-attention, cross-attention and the feed-forward layer.
+    /// Before self-attention, cross-attention and feed-forward layer.
     pub norms: [nn::LayerNorm; 3],
-    /// Feed-forward, first.
+    /// First feed-forward layer.
     pub w_1: nn::Linear,
-    /// Feed-forward, second.
+    /// Second feed-forward layer.
     pub w_2: nn::Linear,
 }
 
-/// The decoder.
+/// The decoder; parameters `table`, `widen`, `narrow`, `bias`, `positions`, `layers.N.*`, `norm`.
 #[derive(Debug)]
 pub struct PreviewDecoder {
-    /// `[words, embedding]`.
+    /// `[V, embedding]`.
     pub table: Tensor,
     /// From the table's width to the decoder's.
     pub widen: nn::Linear,
-    /// And back.
+    /// From the decoder's width to the table's.
     pub narrow: nn::Linear,
-    /// `[words]`: added to the logits.
+    /// `[V]`: added to the logits.
     pub bias: Tensor,
     /// `[max_words, d_model]`.
     pub positions: Tensor,
-    /// Layers.
     pub layers: Vec<PreviewLayer>,
     /// After the last layer.
     pub norm: nn::LayerNorm,
     dropout: f64,
 }
 
-/// A layer norm of this width.
+/// Layer norm over the last axis.
 pub fn layer_norm(path: nn::Path, width: i64) -> nn::LayerNorm {
     nn::layer_norm(path, vec![width], nn::LayerNormConfig { eps: EPS, ..nn::LayerNormConfig::default() })
 }
 
 impl PreviewDecoder {
-    /// `words`: rows of the table, the boundary included.
-    pub fn new(path: &nn::Path, config: &PreviewModelConfig, words: i64) -> Self {
+    /// `token_count`: vocabulary size plus the boundary.
+    pub fn new(path: &nn::Path, config: &PreviewModelConfig, token_count: i64) -> Self {
         let PreviewModelConfig { d_model, d_ff, heads, dropout, embedding, max_words, .. } = *config;
         let layer = |i: i64| {
             let path = path / "layers" / i;
@@ -68,10 +67,10 @@ impl PreviewDecoder {
         let small = nn::Init::Randn { mean: 0.0, stdev: 0.02 };
         let table = nn::Init::Randn { mean: 0.0, stdev: (embedding as f64).powf(-0.5) };
         Self {
-            table: path.var("table", &[words, embedding], table),
+            table: path.var("table", &[token_count, embedding], table),
             widen: linear(&(path / "widen"), embedding, d_model),
             narrow: linear(&(path / "narrow"), d_model, embedding),
-            bias: path.var("bias", &[words], nn::Init::Const(0.0)),
+            bias: path.var("bias", &[token_count], nn::Init::Const(0.0)),
             positions: path.var("positions", &[max_words, d_model], small),
             layers: (0..config.layers).map(layer).collect(),
             norm: layer_norm(path / "norm", d_model),
@@ -79,28 +78,28 @@ impl PreviewDecoder {
         }
     }
 
-    /// All words at once. `words`: i64 `[B, T]` with `T <= max_words`; `tokens`: `[B, S, d_model]`. Returns logits
-    /// `[B, T, words]` and cross-attention, mean over heads and layers, `[B, T, S]`.
-    pub fn forward_t(&self, words: &Tensor, tokens: &Tensor, train: bool) -> (Tensor, Tensor) {
-        let length = words.size()[1];
+    /// Teacher-forced pass. `ids`: i64 `[B, T]` with `T <= max_words`; `source`: `[B, S, d_model]`. Returns logits `[B, T, V]` and
+    /// cross-attention, mean over heads and layers, `[B, T, S]`.
+    pub fn forward_t(&self, ids: &Tensor, source: &Tensor, train: bool) -> (Tensor, Tensor) {
+        let length = ids.size()[1];
         let positions = self.positions.narrow(0, 0, length);
-        let seen = Tensor::ones([length, length], (Kind::Bool, words.device())).tril(0).view([1, 1, length, length]);
-        let table = Tensor::embedding(&self.table, words, -1, false, false);
-        let mut xs = (table.apply(&self.widen) + positions).dropout(self.dropout, train);
-        let mut looks: Vec<Tensor> = Vec::new();
+        let causal = Tensor::ones([length, length], (Kind::Bool, ids.device())).tril(0).view([1, 1, length, length]);
+        let embedded = Tensor::embedding(&self.table, ids, -1, false, false);
+        let mut xs = (embedded.apply(&self.widen) + positions).dropout(self.dropout, train);
+        let mut attention: Vec<Tensor> = Vec::new();
         for layer in &self.layers {
             let normed = layer.norms[0].forward(&xs);
             let kv = layer.self_attn.keys_and_values(&normed);
-            let mixed = layer.self_attn.attend(&normed, &kv, Some(&seen), train).0;
+            let mixed = layer.self_attn.attend(&normed, &kv, Some(&causal), train).0;
             xs = xs + mixed.dropout(self.dropout, train);
-            let kv = layer.src_attn.keys_and_values(tokens);
+            let kv = layer.src_attn.keys_and_values(source);
             let (mixed, weights) = layer.src_attn.attend(&layer.norms[1].forward(&xs), &kv, None, train);
             xs = xs + mixed.dropout(self.dropout, train);
-            looks.push(weights.mean_dim([1i64].as_slice(), false, None::<Kind>));
+            attention.push(weights.mean_dim([1i64].as_slice(), false, None::<Kind>));
             let hidden = layer.norms[2].forward(&xs).apply(&layer.w_1).relu().dropout(self.dropout, train);
             xs = xs + hidden.apply(&layer.w_2).dropout(self.dropout, train);
         }
         let out = self.norm.forward(&xs).apply(&self.narrow).matmul(&self.table.transpose(0, 1)) + &self.bias;
-        (out, Tensor::stack(&looks, 0).mean_dim([0i64].as_slice(), false, None::<Kind>))
+        (out, Tensor::stack(&attention, 0).mean_dim([0i64].as_slice(), false, None::<Kind>))
     }
 }

@@ -1,33 +1,33 @@
-//! The student as the browser gets it: batch norms inside their convolutions, weights in steps that fit a byte. Every
-//! runtime works with the same frozen numbers, so that they agree word for word.
+//! Preparation for export: batch norms are folded into convolutions and weights rounded to 8 bits per channel. libtorch, tract and
+//! onnxruntime then compute with the same numbers and write the same reports.
 
 use tch::Tensor;
 
 use crate::preview_model::model::preview_model::PreviewModel;
 
-/// Most steps from zero: a byte without its lowest value.
-const MOST: f64 = 127.0;
+/// Largest quantised value: symmetric 8 bits.
+const QUANTISED_MAX: f64 = 127.0;
 
-/// A weight in whole steps.
+/// A quantised weight: `values * scale`.
 #[derive(Debug)]
-pub struct Steps {
-    /// As many steps, -127 to 127, in f32.
-    pub whole: Tensor,
-    /// The step along the axis, one elsewhere.
-    pub step: Tensor,
+pub struct Quantised {
+    /// Whole numbers from -127 to 127 in f32, in the weight's shape.
+    pub values: Tensor,
+    /// f32, with the weight's size along the axis and 1 elsewhere.
+    pub scale: Tensor,
 }
 
-/// A weight's nearest whole steps; at each place of `axis` the largest number is 127 of them.
-pub fn steps(weight: &Tensor, axis: i64) -> Steps {
+/// Quantises symmetrically with one scale per index of `axis`.
+pub fn quantised(weight: &Tensor, axis: i64) -> Quantised {
     let others: Vec<i64> = (0..weight.dim() as i64).filter(|d| *d != axis).collect();
     let largest = weight.abs().amax(others.as_slice(), true);
-    let step = largest.where_self(&largest.gt(0.0), &largest.ones_like()) / MOST;
-    Steps { whole: (weight / &step).round(), step }
+    let scale = largest.where_self(&largest.gt(0.0), &largest.ones_like()) / QUANTISED_MAX;
+    Quantised { values: (weight / &scale).round(), scale }
 }
 
 impl PreviewModel {
-    /// Folds batch norms into their convolutions and rounds every weight (not biases and norms) to 127 steps each way for
-    /// each output channel or row, in place. Freezing twice changes nothing.
+    /// Folds batch norms into their convolutions and rounds every weight (not biases and norms) to 8 bits per output channel or row,
+    /// in place. Freezing twice changes nothing.
     pub fn freeze(&self) {
         let _no_grad = tch::no_grad_guard();
         let blocks = self.encoder.blocks.iter();
@@ -37,8 +37,8 @@ impl PreviewModel {
         }
         for mut variable in self.variables().trainable_variables() {
             if variable.dim() > 1 {
-                let Steps { whole, step } = steps(&variable, 0);
-                variable.copy_(&(whole * step));
+                let Quantised { values, scale } = quantised(&variable, 0);
+                variable.copy_(&(values * scale));
             }
         }
     }
@@ -50,20 +50,20 @@ mod tests {
     use tch::Kind;
 
     #[test]
-    fn each_channel_has_its_own_step_and_zeros_stay() {
+    fn each_channel_has_its_own_scale_and_zeros_stay() {
         let weight = Tensor::from_slice(&[1.27f32, -0.634, 0.0, 12.7, 0.0, 0.0]).view([3, 2]);
-        let Steps { whole, step } = steps(&weight, 0);
-        assert_eq!(Vec::<f32>::try_from(whole.reshape([-1])).unwrap(), [127.0, -63.0, 0.0, 127.0, 0.0, 0.0]);
-        assert_eq!(step.size(), [3, 1]);
-        let again = steps(&(&whole * &step), 0);
-        assert_eq!(again.whole, whole);
+        let Quantised { values, scale } = quantised(&weight, 0);
+        assert_eq!(Vec::<f32>::try_from(values.reshape([-1])).unwrap(), [127.0, -63.0, 0.0, 127.0, 0.0, 0.0]);
+        assert_eq!(scale.size(), [3, 1]);
+        let again = quantised(&(&values * &scale), 0);
+        assert_eq!(again.values, values);
     }
 
     #[test]
-    fn along_the_last_axis_too() {
+    fn the_last_axis_can_have_the_scales() {
         let weight = Tensor::from_slice(&[1.27f32, 0.0127, -0.5, 0.01]).view([2, 2]);
-        let Steps { whole, step } = steps(&weight, 1);
-        assert_eq!(step.size(), [1, 2]);
-        assert_eq!(Vec::<i64>::try_from(whole.to_kind(Kind::Int64).reshape([-1])).unwrap(), [127, 127, -50, 100]);
+        let Quantised { values, scale } = quantised(&weight, 1);
+        assert_eq!(scale.size(), [1, 2]);
+        assert_eq!(Vec::<i64>::try_from(values.to_kind(Kind::Int64).reshape([-1])).unwrap(), [127, 127, -50, 100]);
     }
 }

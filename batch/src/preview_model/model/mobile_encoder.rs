@@ -1,5 +1,5 @@
-//! A mobile encoder (inverted residuals of MobileNetV2, Sandler et al. 2018) for grey films: a map of cells for boxes
-//! at stride 16, tokens for the decoder at stride 32.
+//! A mobile encoder (inverted residuals of MobileNetV2, Sandler et al. 2018) for grey images: a map at stride 16 for boxes, a map at
+//! stride 32 for the decoder's tokens.
 
 use tch::Tensor;
 use tch::nn::{self, Module, ModuleT};
@@ -9,18 +9,37 @@ use crate::config::preview::Tier;
 /// Added to a batch norm's variance.
 pub const EPS: f64 = 1e-5;
 
-/// A convolution without bias and its batch norm.
+/// Hyper-parameters of a convolution with padding `kernel / 2`.
+#[derive(Debug, Clone, Copy)]
+pub struct ConvShape {
+    /// Input channels.
+    pub inputs: i64,
+    /// Output channels.
+    pub outputs: i64,
+    /// Kernel height and width.
+    pub kernel: i64,
+    pub stride: i64,
+    pub groups: i64,
+}
+
+impl ConvShape {
+    /// A 1x1 convolution.
+    pub fn pointwise(inputs: i64, outputs: i64) -> Self {
+        Self { inputs, outputs, kernel: 1, stride: 1, groups: 1 }
+    }
+}
+
+/// A convolution without bias, then batch norm.
 #[derive(Debug)]
 pub struct ConvNorm {
     conv: nn::Conv2D,
     norm: nn::BatchNorm,
-    /// Channels in, channels out, side of the kernel, stride, groups.
-    pub shape: [i64; 5],
+    pub shape: ConvShape,
 }
 
 impl ConvNorm {
-    fn new(path: &nn::Path, shape: [i64; 5]) -> Self {
-        let [inputs, outputs, kernel, stride, groups] = shape;
+    fn new(path: &nn::Path, shape: ConvShape) -> Self {
+        let ConvShape { inputs, outputs, kernel, stride, groups } = shape;
         let config = nn::ConvConfig { stride, padding: kernel / 2, groups, bias: false, ..nn::ConvConfig::default() };
         let norm = nn::BatchNormConfig { eps: EPS, ws_init: nn::Init::Const(1.0), ..nn::BatchNormConfig::default() };
         Self {
@@ -34,7 +53,7 @@ impl ConvNorm {
         self.norm.forward_t(&self.conv.forward(xs), train)
     }
 
-    /// Kernel and bias of the one convolution that does both in evaluation.
+    /// Kernel and bias of the equivalent convolution in evaluation mode.
     pub fn folded(&self) -> (Tensor, Tensor) {
         let scale = self.norm.ws.as_ref().map_or_else(|| self.norm.running_var.ones_like(), Tensor::shallow_clone)
             / (&self.norm.running_var + EPS).sqrt();
@@ -43,7 +62,7 @@ impl ConvNorm {
         (&self.conv.ws * scale.view([-1, 1, 1, 1]), shift)
     }
 
-    /// Puts the norm's statistics into the convolution; only its shift is left.
+    /// Folds the norm into the convolution in place; only a shift remains in the norm.
     pub fn fold(&self) {
         let (kernel, shift) = self.folded();
         let set = |tensor: &Tensor, value: &Tensor| tensor.shallow_clone().copy_(value);
@@ -57,16 +76,15 @@ impl ConvNorm {
     }
 }
 
-/// Expansion, depthwise convolution, projection; a shortcut where the size stays.
+/// Expansion, depthwise convolution, projection; a residual connection where the shape stays.
 #[derive(Debug)]
 pub struct InvertedResidual {
-    /// Absent where the expansion is 1.
+    /// 1x1; `None` for expansion 1.
     pub expand: Option<ConvNorm>,
-    /// Depthwise.
     pub depthwise: ConvNorm,
-    /// Linear.
+    /// 1x1, without activation.
     pub project: ConvNorm,
-    /// The input is added.
+    /// Whether the input is added.
     pub shortcut: bool,
 }
 
@@ -74,9 +92,12 @@ impl InvertedResidual {
     fn new(path: &nn::Path, inputs: i64, Stage { expansion, channels: outputs, stride, kernel, .. }: Stage) -> Self {
         let hidden = inputs * expansion;
         Self {
-            expand: (expansion > 1).then(|| ConvNorm::new(&(path / "expand"), [inputs, hidden, 1, 1, 1])),
-            depthwise: ConvNorm::new(&(path / "depthwise"), [hidden, hidden, kernel, stride, hidden]),
-            project: ConvNorm::new(&(path / "project"), [hidden, outputs, 1, 1, 1]),
+            expand: (expansion > 1).then(|| ConvNorm::new(&(path / "expand"), ConvShape::pointwise(inputs, hidden))),
+            depthwise: ConvNorm::new(
+                &(path / "depthwise"),
+                ConvShape { inputs: hidden, outputs: hidden, kernel, stride, groups: hidden },
+            ),
+            project: ConvNorm::new(&(path / "project"), ConvShape::pointwise(hidden, outputs)),
             shortcut: stride == 1 && inputs == outputs,
         }
     }
@@ -88,24 +109,31 @@ impl InvertedResidual {
     }
 }
 
-/// Inverted residuals in a row; only the first of them has a stride.
+/// Serial inverted residuals; only the first has a stride.
 #[derive(Debug, Clone, Copy)]
 struct Stage {
-    /// Of the channels, inside a block.
+    /// Hidden channels of a block over its input channels.
     expansion: i64,
-    /// Channels out.
+    /// Output channels.
     channels: i64,
-    /// Blocks.
+    /// Number of blocks.
     repeats: i64,
-    /// Of the first block.
+    /// Stride of the first block.
     stride: i64,
-    /// Side of the depthwise kernel.
+    /// Size of the depthwise kernel.
     kernel: i64,
 }
 
-/// Channels of the two dense convolutions, the stages, width of the tokens. Kernels of 5 x 5 cost little where each
-/// channel has its own (MobileNetV3, Howard et al. 2019), and narrow expansions pay for them.
-fn sizes(tier: Tier) -> ([i64; 2], [Stage; 4], i64) {
+/// Sizes of an encoder.
+struct Sizes {
+    /// Channels of the two dense convolutions.
+    dense: [i64; 2],
+    stages: [Stage; 4],
+    token_width: i64,
+}
+
+/// Depthwise kernels of 5x5 are cheap (MobileNetV3, Howard et al. 2019); narrow expansions compensate for them.
+fn sizes(tier: Tier) -> Sizes {
     let stage = |[expansion, channels, repeats, stride, kernel]: [i64; 5]| Stage {
         expansion,
         channels,
@@ -113,26 +141,26 @@ fn sizes(tier: Tier) -> ([i64; 2], [Stage; 4], i64) {
         stride,
         kernel,
     };
-    let (dense, stages, tokens) = match tier {
+    let (dense, stages, token_width) = match tier {
         Tier::A => ([8, 24], [[2, 24, 1, 1, 3], [3, 40, 2, 2, 5], [3, 64, 3, 2, 5], [4, 96, 1, 2, 5]], 128),
         Tier::B => ([16, 32], [[4, 32, 1, 1, 3], [6, 48, 3, 2, 5], [6, 96, 4, 2, 5], [6, 160, 3, 2, 5]], 256),
     };
-    (dense, stages.map(stage), tokens)
+    Sizes { dense, stages: stages.map(stage), token_width }
 }
 
-/// The encoder; parameters `stem.N`, `blocks.N`, `last`. Two dense convolutions lead to stride 4: an inverted residual on
-/// half the film's side would cost more time than all others.
+/// The encoder; parameters `stem.N`, `blocks.N`, `last`. Two dense convolutions lead to stride 4: an inverted residual at stride 2
+/// would cost more time than all others.
 #[derive(Debug)]
 pub struct MobileEncoder {
-    /// 3x3, stride 2 each.
+    /// 3x3 convolutions with stride 2.
     pub stem: [ConvNorm; 2],
-    /// All stages in a row.
+    /// The blocks of all stages.
     pub blocks: Vec<InvertedResidual>,
-    /// 1x1 to the tokens' width.
+    /// 1x1 convolution to the tokens' width.
     pub last: ConvNorm,
-    /// Blocks before the map at stride 16 is taken.
+    /// Number of blocks before the map at stride 16.
     pub at_stride_16: usize,
-    /// Channels of that map.
+    /// Channels of the map at stride 16.
     pub map_channels: i64,
     /// Width of the tokens.
     pub token_width: i64,
@@ -141,7 +169,10 @@ pub struct MobileEncoder {
 impl MobileEncoder {
     /// An encoder of this tier.
     pub fn new(path: &nn::Path, tier: Tier) -> Self {
-        let ([first, second], stages, token_width) = sizes(tier);
+        let Sizes { dense: [first, second], stages, token_width } = sizes(tier);
+        let stem = |index: i64, inputs: i64, outputs: i64| {
+            ConvNorm::new(&(path / "stem" / index), ConvShape { inputs, outputs, kernel: 3, stride: 2, groups: 1 })
+        };
         let mut blocks = Vec::new();
         let mut channels = second;
         let (mut at_stride_16, mut map_channels) = (0, second);
@@ -157,11 +188,8 @@ impl MobileEncoder {
             }
         }
         Self {
-            stem: [
-                ConvNorm::new(&(path / "stem" / 0), [1, first, 3, 2, 1]),
-                ConvNorm::new(&(path / "stem" / 1), [first, second, 3, 2, 1]),
-            ],
-            last: ConvNorm::new(&(path / "last"), [channels, token_width, 1, 1, 1]),
+            stem: [stem(0, 1, first), stem(1, first, second)],
+            last: ConvNorm::new(&(path / "last"), ConvShape::pointwise(channels, token_width)),
             blocks,
             at_stride_16,
             map_channels,
@@ -169,10 +197,10 @@ impl MobileEncoder {
         }
     }
 
-    /// `films`: f32 `[B, 1, S, S]` in 0 to 1. Returns the map `[B, C, S/16, S/16]` and the tokens' map
+    /// `images`: f32 `[B, 1, S, S]` in 0 to 1. Returns the map `[B, C, S/16, S/16]` and the tokens' map
     /// `[B, W, S/32, S/32]`.
-    pub fn forward_t(&self, films: &Tensor, train: bool) -> (Tensor, Tensor) {
-        let mut xs = self.stem.iter().fold(films.shallow_clone(), |xs, layer| layer.forward_t(&xs, train).relu());
+    pub fn forward_t(&self, images: &Tensor, train: bool) -> (Tensor, Tensor) {
+        let mut xs = self.stem.iter().fold(images.shallow_clone(), |xs, layer| layer.forward_t(&xs, train).relu());
         let mut map = Tensor::new();
         for (i, block) in self.blocks.iter().enumerate() {
             if i == self.at_stride_16 {

@@ -1,12 +1,12 @@
-//! The step's attentions as ONNX functions of standard operators. Their names are what the viewer knows them by.
+//! The attention layers of the step graph as ONNX functions of standard operators. The viewer recognises them by name.
 
 use crate::preview_model::onnx::writer::{Attribute, FunctionWriter};
 
-/// A word looks at the words before it and at itself.
+/// Self-attention of a token over earlier tokens and itself.
 pub const CACHED_ATTENTION: &str = "CachedAttention";
-/// A word looks at the film's tokens.
+/// Cross-attention of a token over the image's tokens.
 pub const MEMORY_ATTENTION: &str = "MemoryAttention";
-/// Says which layer's keys and values are meant, one integer in a list.
+/// Attribute with the layer of keys and values: a list of one integer.
 pub const LAYER: &str = "layer";
 
 /// `query_key_value` `[1, 3 h d]` with the scale in the query, `k_cache` `[l, h, d, s]`, `v_cache` `[l, h, s, d]`, `bias` `[s]` to
@@ -29,23 +29,23 @@ pub fn cached_attention(heads: i64, d_head: i64) -> FunctionWriter {
     f
 }
 
-/// `query` `[1, h d]` with the scale in it, `mem_k` `[l, h, d, s]`, `mem_v` `[l, h, s, d]` to `mixed` `[1, h d]` and `look`
-/// `[1, s]`, the mean of the heads' weights.
+/// `query` `[1, h d]` with the scale in it, `mem_k` `[l, h, d, s]`, `mem_v` `[l, h, s, d]` to `mixed` `[1, h d]` and
+/// `attention` `[1, s]`, the mean of the heads' weights.
 pub fn memory_attention(heads: i64, d_head: i64) -> FunctionWriter {
-    let mut f = FunctionWriter::new(MEMORY_ATTENTION, &["query", "mem_k", "mem_v"], &["mixed", "look"], &[LAYER]);
+    let mut f = FunctionWriter::new(MEMORY_ATTENTION, &["query", "mem_k", "mem_v"], &["mixed", "attention"], &[LAYER]);
     f.reshape("query", &[1, heads, 1, d_head], "queries");
     of_layer(&mut f, "mem_k", "keys");
     of_layer(&mut f, "mem_v", "values");
     f.node("MatMul", &["queries", "keys"], &["scores"], &[]);
     mixed(&mut f, heads * d_head);
     let mean = [("axes", Attribute::Ints(vec![0, 1])), ("keepdims", Attribute::Int(0))];
-    f.node("ReduceMean", &["weights"], &["look"], &mean);
+    f.node("ReduceMean", &["weights"], &["attention"], &mean);
     f
 }
 
 fn of_layer(f: &mut FunctionWriter, all: &str, output: &str) {
     let place = format!("{output}_layer");
-    f.constant(&place, Attribute::Given(LAYER));
+    f.constant(&place, Attribute::Reference(LAYER));
     f.node("Gather", &[all, &place], &[output], &[("axis", Attribute::Int(0))]);
 }
 

@@ -1,4 +1,4 @@
-//! Writes an ONNX file (opset 17, static shapes) node by node, in the protobuf types that tract reads.
+//! Writes an ONNX file (opset 17, static shapes) node by node, with the protobuf types that tract reads.
 
 use prost::Message;
 use tch::{Kind, Tensor};
@@ -12,45 +12,41 @@ use tract_onnx::pb::{
 };
 
 use crate::error::{Error, Result};
-use crate::preview_model::model::frozen::{Steps, steps};
+use crate::preview_model::model::frozen::{Quantised, quantised};
 
-/// ONNX' intermediate representation 8 goes with opset 17.
+/// ONNX's intermediate representation of opset 17.
 const IR_VERSION: i64 = 8;
 const OPSET: i64 = 17;
-/// Of the graphs' own functions.
+/// Domain of the graphs' own functions.
 const DOMAIN: &str = "d2r";
 
-/// Of a weight's largest number, how far a multiple of a step may be off.
-const EXACT: f64 = 1e-6;
+/// Largest rounding error of a quantised weight, relative to the weight's largest number.
+const QUANTISATION_ERROR_MAX: f64 = 1e-6;
 
 /// The name of a value in the graph.
 pub type Name = String;
 
-/// An attribute's value.
+/// Value of a node's attribute.
 #[derive(Debug, Clone)]
 pub enum Attribute {
-    /// An integer.
     Int(i64),
-    /// Integers.
     Ints(Vec<i64>),
-    /// A number.
     Float(f32),
-    /// Numbers.
     Floats(Vec<f32>),
-    /// In a function: what the node that calls it says under this name, integers. (A lone integer 0 would be left out of the
-    /// file, as protobuf's third version does, and onnxruntime would miss it.)
-    Given(&'static str),
+    /// In a function: a reference to the calling node's attribute of this name, a list of integers. (protobuf 3 omits a single
+    /// integer 0 from the file, and onnxruntime would miss it.)
+    Reference(&'static str),
 }
 
-/// A function under construction: standard operators under one name, called by [`GraphWriter::call`]. Every runtime
-/// puts its body in its place, or has code of its own for it.
+/// A function under construction: standard operators under one name, called by [`GraphWriter::call`]. A runtime inlines its body or
+/// has an implementation of its own.
 #[derive(Debug)]
 pub struct FunctionWriter {
     function: FunctionProto,
 }
 
 impl FunctionWriter {
-    /// Without a body.
+    /// A function with an empty body.
     pub fn new(name: &str, inputs: &[&str], outputs: &[&str], attributes: &[&str]) -> Self {
         let names = |of: &[&str]| of.iter().map(ToString::to_string).collect();
         Self {
@@ -66,23 +62,23 @@ impl FunctionWriter {
         }
     }
 
-    /// A node of the body that makes these values.
+    /// Adds a node to the body.
     pub fn node(&mut self, op: &str, inputs: &[&str], outputs: &[&str], attributes: &[(&str, Attribute)]) {
         self.function.node.push(node_proto(op, inputs, outputs, attributes));
     }
 
-    /// A constant of the body.
+    /// Adds a constant to the body.
     pub fn constant(&mut self, name: &str, value: Attribute) {
         let kind = match value {
             Attribute::Int(_) => "value_int",
-            Attribute::Ints(_) | Attribute::Given(_) => "value_ints",
+            Attribute::Ints(_) | Attribute::Reference(_) => "value_ints",
             Attribute::Float(_) => "value_float",
             Attribute::Floats(_) => "value_floats",
         };
         self.node("Constant", &[], &[name], &[(kind, value)]);
     }
 
-    /// A node that gives `xs` another shape.
+    /// Adds a reshape to the body.
     pub fn reshape(&mut self, xs: &str, shape: &[i64], output: &str) {
         let name = format!("{output}_shape");
         self.constant(&name, Attribute::Ints(shape.to_vec()));
@@ -90,7 +86,7 @@ impl FunctionWriter {
     }
 }
 
-/// A graph under construction. Weights are put in as constants; equal names must not be given twice.
+/// A graph under construction. Weights are constants; names must be unique.
 #[derive(Debug, Default)]
 pub struct GraphWriter {
     graph: GraphProto,
@@ -98,24 +94,24 @@ pub struct GraphWriter {
 }
 
 impl GraphWriter {
-    /// An empty graph of this name.
+    /// An empty graph.
     pub fn new(name: &str) -> Self {
         Self { graph: GraphProto { name: name.into(), ..GraphProto::default() }, functions: Vec::new() }
     }
 
-    /// An input of the graph: f32, or i64.
+    /// Adds an input of the graph: f32 or i64.
     pub fn input(&mut self, name: &str, kind: DataType, shape: &[i64]) -> Name {
         self.graph.input.push(value_info(name, kind, shape));
         name.into()
     }
 
-    /// An output of the graph, f32: the value `from` under the name that readers know.
+    /// Adds an output of the graph, f32: the value `from` as `name`.
     pub fn output(&mut self, name: &str, from: &Name, shape: &[i64]) {
         self.named("Identity", &[from], name, &[]);
         self.graph.output.push(value_info(name, DataType::Float, shape));
     }
 
-    /// A node with one output; its name is made up.
+    /// Adds a node with one output and a generated name.
     pub fn node(&mut self, op: &str, inputs: &[&Name], attributes: &[(&str, Attribute)]) -> Name {
         let name = format!("{}_{}", op.to_lowercase(), self.graph.node.len());
         self.named(op, inputs, &name, attributes)
@@ -131,7 +127,7 @@ impl GraphWriter {
         self.functions.push(function.function);
     }
 
-    /// A node that calls a function; its outputs are named after `name`.
+    /// Adds a call of a function; its outputs are `{name}_0` and so on.
     pub fn call<const OUTPUTS: usize>(
         &mut self,
         function: &str,
@@ -145,7 +141,7 @@ impl GraphWriter {
         outputs
     }
 
-    /// A constant from a tensor, f32.
+    /// Adds a constant from a tensor, f32.
     ///
     /// # Errors
     /// When libtorch refuses to read it.
@@ -155,38 +151,38 @@ impl GraphWriter {
         Ok(self.constant(name, DataType::Float, tensor.size(), bytes))
     }
 
-    /// A weight as bytes: integers from -127 to 127 and a step for each place along `axis`, times `factor`. Readers
-    /// multiply them out once, when they load the graph.
+    /// Adds a weight as 8-bit integers and one scale per index of `axis`, times `factor`. Runtimes dequantise it once, when they load
+    /// the graph.
     ///
     /// # Errors
-    /// [`Error::Internal`] when the weight was not frozen: its numbers are no multiples of a step.
+    /// [`Error::Internal`] when the weight was not frozen: its numbers are no multiples of a scale.
     pub fn weight(&mut self, name: &str, tensor: &Tensor, axis: i64, factor: f64) -> Result<Name> {
         let tensor = tensor.detach().to_device(tch::Device::Cpu).to_kind(Kind::Float);
-        let Steps { whole, step } = steps(&tensor, axis);
-        let gap = f64::try_from((&whole * &step - &tensor).abs().max())?;
-        if gap > EXACT * f64::try_from(tensor.abs().max())? {
+        let Quantised { values, scale } = quantised(&tensor, axis);
+        let gap = f64::try_from((&values * &scale - &tensor).abs().max())?;
+        if gap > QUANTISATION_ERROR_MAX * f64::try_from(tensor.abs().max())? {
             return Err(Error::Internal(format!(
-                "the weight {name} was not frozen before it was written ({gap:e} off)"
+                "the weight {name} was not frozen before export (rounding error {gap:e})"
             )));
         }
-        let bytes = Vec::<i8>::try_from(whole.to_kind(Kind::Int8).contiguous().reshape([-1]))?;
+        let bytes = Vec::<i8>::try_from(values.to_kind(Kind::Int8).contiguous().reshape([-1]))?;
         let stored = format!("{name}.int8");
         self.constant(&stored, DataType::Int8, tensor.size(), bytes.iter().map(|v| *v as u8).collect());
-        let step = self.numbers(&format!("{name}.step"), &(step * factor))?;
-        let whole = format!("{name}.whole");
-        self.named("Cast", &[&stored], &whole, &[("to", Attribute::Int(DataType::Float as i64))]);
-        self.named("Mul", &[&whole, &step], name, &[]);
+        let scale = self.numbers(&format!("{name}.scale"), &(scale * factor))?;
+        let values = format!("{name}.values");
+        self.named("Cast", &[&stored], &values, &[("to", Attribute::Int(DataType::Float as i64))]);
+        self.named("Mul", &[&values, &scale], name, &[]);
         Ok(name.into())
     }
 
-    /// A constant of integers.
+    /// Adds a constant list of integers.
     pub fn integers(&mut self, values: &[i64]) -> Name {
         let name = format!("integers_{}", self.graph.initializer.len());
         let bytes = values.iter().flat_map(|v| v.to_le_bytes()).collect();
         self.constant(&name, DataType::Int64, vec![values.len() as i64], bytes)
     }
 
-    /// A constant number of this shape.
+    /// Adds a constant tensor of one value.
     pub fn filled(&mut self, value: f32, shape: &[i64]) -> Name {
         let name = format!("filled_{}", self.graph.initializer.len());
         let count = shape.iter().product::<i64>() as usize;
@@ -201,13 +197,13 @@ impl GraphWriter {
         name.into()
     }
 
-    /// `xs` in another shape.
+    /// Adds a reshape.
     pub fn reshape(&mut self, xs: &Name, shape: &[i64]) -> Name {
         let shape = self.integers(shape);
         self.node("Reshape", &[xs, &shape], &[])
     }
 
-    /// `xs` with its axes in another order.
+    /// Adds a permutation of axes.
     pub fn transpose(&mut self, xs: &Name, order: &[i64]) -> Name {
         self.node("Transpose", &[xs], &[("perm", Attribute::Ints(order.to_vec()))])
     }
@@ -237,7 +233,7 @@ fn attribute(name: &str, value: &Attribute) -> AttributeProto {
         Attribute::Ints(ints) => AttributeProto { r#type: AttributeType::Ints as i32, ints: ints.clone(), ..empty },
         Attribute::Float(f) => AttributeProto { r#type: AttributeType::Float as i32, f: *f, ..empty },
         Attribute::Floats(all) => AttributeProto { r#type: AttributeType::Floats as i32, floats: all.clone(), ..empty },
-        Attribute::Given(name) => {
+        Attribute::Reference(name) => {
             AttributeProto { r#type: AttributeType::Ints as i32, ref_attr_name: (*name).into(), ..empty }
         }
     }

@@ -23,7 +23,7 @@ use crate::error::{Error, Result};
 use crate::eval::page::gallery::picture;
 use crate::lake::digest::FileDigest;
 use crate::lake::{Lake, Partition, atomic_file};
-use crate::preview_model::card::{PreviewModelCard, load_student};
+use crate::preview_model::card::{PreviewModelCard, load_preview_model};
 use crate::preview_model::onnx::graphs::graphs;
 use crate::reporter::batches::examples::accepted;
 use crate::training::model_card::{ModelCard, NOTICE};
@@ -58,7 +58,7 @@ pub struct Args {
 /// cannot be read back.
 pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
     let start = Instant::now();
-    let (student, card) = load_student(&args.student, tch::Device::Cpu)?;
+    let (student, card) = load_preview_model(&args.student, tch::Device::Cpu)?;
     let lake = Lake::open(&args.lake)?;
     atomic_file::create_folders(&args.out)?;
     atomic_file::remove(&args.out.join(CARD))?;
@@ -106,7 +106,7 @@ fn preview_card(ctx: &Context, card: &ModelCard<PreviewModelCard>, files: &[File
         version: BUNDLE_VERSION,
         run_id: card.run_id.clone(),
         model_sha256: card.model_sha256.clone(),
-        report_model_sha256: card.model.teacher_sha256.clone(),
+        report_model_sha256: card.model.report_model_sha256.clone(),
         code_version: env!("CARGO_PKG_VERSION").into(),
         input: card.model.input,
         classes: LESION_CLASSES.map(str::to_owned).into(),

@@ -17,7 +17,7 @@ use crate::context::Context;
 use crate::datasets::source::list_folder;
 use crate::error::{Error, Result};
 use crate::lake::atomic_file;
-use crate::preview_model::card::load_student;
+use crate::preview_model::card::load_preview_model;
 use crate::preview_model::model::preview_model::PreviewModel;
 use crate::stages::report::by_preview_model::{read_bundle, read_file};
 use crate::stages::report::films::open;
@@ -141,7 +141,7 @@ impl Runtime {
                 Ok(Self::Tract { session, encoder: graph(ENCODER)?, step: graph(STEP)? })
             }
             Form::Run(run) => {
-                let (student, card) = load_student(run, Device::Cpu)?;
+                let (student, card) = load_preview_model(run, Device::Cpu)?;
                 let unknown = card.model.vocabulary.unknown_id();
                 Ok(Self::Torch { student: Box::new(student), input: card.model.input, unknown })
             }

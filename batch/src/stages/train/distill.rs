@@ -77,7 +77,7 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
         config: config.model.clone(),
         input: input_spec(&config.model),
         vocabulary: card.model.vocabulary.clone(),
-        teacher_sha256: card.model_sha256.clone(),
+        report_model_sha256: card.model_sha256.clone(),
     };
     let source = Source { ctx, lake: &lake, dataset: &args.dataset, teacher: &teacher, card: &card };
     let (mut training, mut failures) = source.pairs("train", &student_card.input)?;
@@ -92,7 +92,7 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
     let mut student = PreviewModel::new(&config.model, card.model.vocabulary.len() as i64 + 1, ctx.device)?;
     let parameters = student.parameters();
     let job = Distillation {
-        teacher: &teacher,
+        report_model: &teacher,
         visual: card.model.visual,
         same_frame: card.model.visual.image.fit == student_card.input.fit,
         train: &training,
@@ -282,10 +282,10 @@ fn preview_example(
     let stated = |s: &LabelState| matches!(s, LabelState::Positive | LabelState::Uncertain);
     let teacher_ids = if teacher_ids.len() > 2 { teacher_ids } else { study.ids.clone() };
     PreviewExample {
-        film,
+        pixels: film,
         boxes,
         labels: std::array::from_fn(|i| if stated(&states[i]) { 1.0 } else { 0.0 }),
         ids: study.ids.clone(),
-        teacher_ids,
+        generated_ids: teacher_ids,
     }
 }
