@@ -10,8 +10,7 @@ use d2r_batch::config::{Layers, resolve};
 use d2r_batch::context::Context;
 use d2r_batch::lake::{Lake, Shard};
 use d2r_batch::progress::Progress;
-use d2r_batch::stages::report;
-use d2r_batch::stages::report::Source;
+use d2r_batch::stages::report::{self, ImageSource, WritingModel};
 use d2r_batch::stop::StopFlag;
 use d2r_batch::{Error, Result};
 use d2r_contracts::boxes::BoxXyxy;
@@ -140,15 +139,9 @@ struct WrittenReport {
 /// Writes reports about a folder of radiographs; the reports by image id.
 fn reports(ctx: &Context, reporter: &Path, images: &Path) -> Result<BTreeMap<String, WrittenReport>> {
     let out = images.with_extension("reports");
-    let source = Source::Folder { images: images.to_path_buf() };
-    let args = report::Args {
-        source,
-        reporter: reporter.to_path_buf(),
-        out: Some(out.clone()),
-        explain: None,
-        shard: Shard::default(),
-    };
-    report::run(ctx, args)?;
+    let source = ImageSource::Folder { images: images.to_path_buf(), out: out.clone() };
+    let model = WritingModel::ReportModel { run: reporter.to_path_buf(), explain: None };
+    report::run(ctx, report::Args { source, model, shard: Shard::default() })?;
     let lake = Lake::open(&out)?;
     let partitions = lake.partitions(ImageRow::TABLE)?;
     let partition = partitions.first().ok_or_else(|| Error::Internal("the reports have no images".into()))?;

@@ -2,25 +2,25 @@
 
 use std::collections::BTreeMap;
 
+use d2r_contracts::decode::ImageDecodeOptions;
 use serde::{Deserialize, Serialize};
 
 use crate::config::RunConfig;
 pub use crate::lake::digest::FileDigest;
+use crate::lake::{Lake, PartManifest};
 use crate::progress::Progress;
 use crate::stop::StopFlag;
 
 /// What every stage is given.
 #[derive(Debug, Clone)]
 pub struct Context {
-    /// The resolved configuration.
     pub config: RunConfig,
-    /// The same as TOML text, for run directories and work keys.
+    /// The configuration as TOML text, for run directories and work keys.
     pub config_toml: String,
     /// Where models run.
     pub device: tch::Device,
-    /// How progress is shown.
     pub progress: Progress,
-    /// Asked once per step or file.
+    /// Checked once per step or file.
     pub stop: StopFlag,
     /// Whether an interrupted training run is continued (`--resume auto`).
     pub resume: bool,
@@ -31,12 +31,16 @@ impl Context {
     pub fn compute_kind(&self) -> tch::Kind {
         if self.config.run.precision == "bf16" { tch::Kind::BFloat16 } else { tch::Kind::Float }
     }
+
+    /// How image files are decoded.
+    pub fn decode_options(&self) -> ImageDecodeOptions {
+        ImageDecodeOptions { allow_phi: self.config.ingest.allow_phi, ..ImageDecodeOptions::default() }
+    }
 }
 
 /// What a stage did; `--manifest-out` writes it and the last stdout line repeats it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct StageResult {
-    /// The verb.
     pub stage: String,
     /// The same work had been done before; nothing was computed.
     pub cached: bool,
@@ -48,4 +52,16 @@ pub struct StageResult {
     pub figures: BTreeMap<String, f64>,
     /// Wall time, seconds.
     pub wall_s: f64,
+}
+
+impl StageResult {
+    /// The result of a stage that wrote (or found) these parts of a lake.
+    pub fn of_parts(stage: &str, lake: &Lake, parts: &[PartManifest]) -> Self {
+        let mut result = Self { stage: stage.into(), ..Self::default() };
+        for part in parts {
+            *result.rows.entry(part.table.clone()).or_default() += part.rows;
+            result.files.push(part.file_digest(lake.root()));
+        }
+        result
+    }
 }

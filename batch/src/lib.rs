@@ -16,6 +16,8 @@ pub mod progress;
 pub mod reporter;
 pub mod stages;
 pub mod stop;
+#[cfg(test)]
+mod test_fixtures;
 pub mod training;
 pub mod weights;
 

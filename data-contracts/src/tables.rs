@@ -4,6 +4,8 @@
 //! Boxes are corners in original pixels, half-open. Columns with enumerated values (`source`, `origin`, `state`, `view`,
 //! `section`) are listed in the contracts.
 
+use crate::boxes::BoxXyxy;
+use crate::space::Original;
 use crate::table_row;
 
 table_row! {
@@ -244,6 +246,13 @@ table_row! {
     }
 }
 
+impl LesionRow {
+    /// The bounding box.
+    pub fn region(&self) -> BoxXyxy<Original> {
+        BoxXyxy::new(self.x_min, self.y_min, self.x_max, self.y_max)
+    }
+}
+
 impl TrainLogRow {
     /// A row with 0 for every required number and nothing else.
     pub fn blank() -> Self {
@@ -284,7 +293,8 @@ table_row! {
         shard: String,
         /// Number of inputs.
         n: i64,
-        /// Time spent reading files.
+        /// Time spent reading files, wall time as all times here; where threads read and decode side by side, their wall time is
+        /// divided by the shares of the threads' time.
         read_ms: f64,
         /// Time spent decoding and resizing.
         decode_ms: f64,
@@ -292,8 +302,6 @@ table_row! {
         model_ms: f64,
         /// Time spent writing tables.
         write_ms: f64,
-        /// Share of the time in which the accelerator waited; null on CPU.
-        gpu_idle_share: Option<f64>,
     }
 }
 

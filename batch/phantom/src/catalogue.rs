@@ -105,7 +105,7 @@ impl Catalogue {
     }
 
     /// Films to be written.
-    pub fn films(&self) -> u64 {
+    pub fn images(&self) -> u64 {
         let of_visits = |visits: &[Visit]| visits.iter().map(|v| v.films.len()).sum::<usize>();
         let labelled = self.vindr.len() + self.vindr_kaggle.len();
         (labelled + of_visits(&self.mimic) + of_visits(&self.annotation) + of_visits(&self.iu_xray)) as u64

@@ -93,7 +93,7 @@ pub fn run(output: OutputFlags, args: &Args) -> Result<()> {
         Format::Preview { preview_model, dataset, split, out } => export_preview::run(
             &ctx,
             export_preview::Args {
-                student: preview_model.clone(),
+                preview_model: preview_model.clone(),
                 lake,
                 dataset: dataset.clone(),
                 split: split.clone(),

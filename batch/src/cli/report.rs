@@ -4,8 +4,7 @@ use std::path::PathBuf;
 
 use crate::cli::flags::{DeviceFlags, OutputFlags, ShardFlag, StageFlags};
 use crate::error::{Error, Result};
-use crate::stages::report;
-use crate::stages::report::by_preview_model;
+use crate::stages::report::{self, ImageSource, WritingModel};
 
 /// What to report on, with what.
 #[derive(Debug, clap::Args)]
@@ -47,23 +46,18 @@ pub struct Args {
 /// Writes reports.
 pub fn run(output: OutputFlags, args: &Args) -> Result<()> {
     let ctx = args.stage.context_on(&args.device, output)?;
-    let (out, shard) = (args.out.clone(), args.shard.shard);
-    let source = match (&args.images, &args.dataset) {
-        (Some(images), _) => report::Source::Folder { images: images.clone() },
-        (None, Some(dataset)) => {
-            report::Source::Lake { lake: args.stage.lake(), dataset: dataset.clone(), split: args.split.clone() }
+    let source = match (&args.images, &args.out, &args.dataset) {
+        (Some(images), Some(out), _) => ImageSource::Folder { images: images.clone(), out: out.clone() },
+        (None, _, Some(dataset)) => {
+            ImageSource::Lake { lake: args.stage.lake(), dataset: dataset.clone(), split: args.split.clone() }
         }
-        (None, None) => return Err(Error::Usage("give --images DIR or --dataset NAME".into())),
+        _ => return Err(Error::Usage("give --images DIR with --out DIR, or --dataset NAME".into())),
     };
-    let result = match (&args.preview_model, &args.reporter) {
-        (Some(bundle), _) => {
-            by_preview_model::run(&ctx, by_preview_model::Args { source, bundle: bundle.clone(), out, shard })?
-        }
-        (None, Some(reporter)) => {
-            let (reporter, explain) = (reporter.clone(), args.explain.clone());
-            report::run(&ctx, report::Args { source, reporter, out, explain, shard })?
-        }
+    let model = match (&args.preview_model, &args.reporter) {
+        (Some(bundle), _) => WritingModel::PreviewModel { bundle: bundle.clone() },
+        (None, Some(run)) => WritingModel::ReportModel { run: run.clone(), explain: args.explain.clone() },
         (None, None) => return Err(Error::Usage("give --reporter RUN or --preview-model DIR".into())),
     };
+    let result = report::run(&ctx, report::Args { source, model, shard: args.shard.shard })?;
     args.stage.print(output, &result)
 }

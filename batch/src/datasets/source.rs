@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use d2r_contracts::decode::{DecodeError, Decoded, ImageDecodeOptions, decode};
 use d2r_contracts::radiograph::Radiograph;
@@ -72,8 +73,32 @@ pub struct Measured {
 /// # Errors
 /// [`SourceError`], ready for the `failures` table; also when the file is not the one that was ingested.
 pub fn read_radiograph(root: &Path, image: &ImageRow, options: &ImageDecodeOptions) -> Result<Radiograph, SourceError> {
+    Ok(open_ingested(root, image, options)?.radiograph)
+}
+
+/// An opened image.
+#[derive(Debug, Clone)]
+pub struct OpenedImage {
+    pub row: ImageRow,
+    /// The image in original pixels.
+    pub radiograph: Radiograph,
+    /// Time of reading the file, milliseconds.
+    pub read_ms: f64,
+    /// Time of decoding it, milliseconds.
+    pub decode_ms: f64,
+}
+
+/// As [`read_radiograph`], with the times that it took.
+///
+/// # Errors
+/// Those of [`read_radiograph`].
+pub fn open_ingested(root: &Path, image: &ImageRow, options: &ImageDecodeOptions) -> Result<OpenedImage, SourceError> {
+    let start = Instant::now();
     let bytes = read_bytes(&root.join(&image.path), options)?;
+    let read_ms = milliseconds(start);
+    let start = Instant::now();
     let radiograph = decode_bytes(&bytes, options)?.radiograph;
+    let decode_ms = milliseconds(start);
     // Boxes are in the pixels of the ingested file; another size would shift them silently.
     if let (Some(width), Some(height)) = (image.width, image.height)
         && (i64::from(width), i64::from(height)) != (i64::from(radiograph.width), i64::from(radiograph.height))
@@ -82,7 +107,32 @@ pub fn read_radiograph(root: &Path, image: &ImageRow, options: &ImageDecodeOptio
         let message = format!("was {width} x {height} pixels at ingest and is {found} now; ingest the dataset again");
         return Err(SourceError { code: "changed_size", message });
     }
-    Ok(radiograph)
+    Ok(OpenedImage { row: image.clone(), radiograph, read_ms, decode_ms })
+}
+
+/// Opens a file of [`list_folder`]: size, digest and projection become known.
+///
+/// # Errors
+/// [`SourceError`], ready for the `failures` table.
+pub fn open_listed(root: &Path, image: &ImageRow, options: &ImageDecodeOptions) -> Result<OpenedImage, SourceError> {
+    let start = Instant::now();
+    let bytes = read_bytes(&root.join(&image.path), options)?;
+    let read_ms = milliseconds(start);
+    let start = Instant::now();
+    let Decoded { radiograph, projection, .. } = decode_bytes(&bytes, options)?;
+    let decode_ms = milliseconds(start);
+    let row = ImageRow {
+        width: Some(radiograph.width as i32),
+        height: Some(radiograph.height as i32),
+        sha256: Some(format!("{:x}", Sha256::digest(&bytes))),
+        view: projection.unwrap_or_else(|| image.view.clone()),
+        ..image.clone()
+    };
+    Ok(OpenedImage { row, radiograph, read_ms, decode_ms })
+}
+
+fn milliseconds(since: Instant) -> f64 {
+    since.elapsed().as_secs_f64() * 1e3
 }
 
 /// Reads, digests and decodes a radiograph file.

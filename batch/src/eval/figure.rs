@@ -1,51 +1,50 @@
-//! One figure with everything that is said of it: in the lake, on the page, in a summary.
+//! A figure of an evaluation: a row of the table `metrics` and of the page. Its signature says how it was computed, so that two figures
+//! are compared only when they may be.
 
 use d2r_contracts::tables::MetricRow;
 
 use crate::eval::bootstrap::Interval;
 use crate::eval::page::html_report::FigureRow;
 
-/// A figure.
+/// A figure, its uncertainty and its origin.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Figure {
     /// `detector`, `reports` or `links`.
     pub stage: &'static str,
     /// For instance `bleu4`.
     pub metric: String,
-    /// As people call it.
+    /// For people, for instance `BLEU-4`.
     pub name: String,
-    /// The figure.
     pub value: f64,
-    /// Its 95 % bootstrap interval.
+    /// 95 % bootstrap interval.
     pub interval: Option<Interval>,
-    /// What it is compared with, and that figure.
+    /// Name and value of what it is compared with.
     pub baseline: Option<(String, f64)>,
-    /// Images, reports or links that it rests on.
+    /// Number of images, reports or links behind it.
     pub n: usize,
-    /// How it was computed.
+    /// `metric|key:value|..|d2r:version`, for instance `bleu4|ref:full|tok:space|d2r:0.1.0`.
     pub signature: String,
-    /// Shown large on the page.
+    /// Whether the page shows it in large type.
     pub headline: bool,
 }
 
 impl Figure {
-    /// A figure without interval and baseline.
-    pub fn new(stage: &'static str, metric: &str, name: &str, value: f64, n: usize, signature: String) -> Self {
+    /// A figure without interval and baseline. `how`: keys and values of its signature.
+    pub fn new(stage: &'static str, metric: &str, name: &str, value: f64, n: usize, how: &[(&str, &str)]) -> Self {
+        let signature = signature(metric, how);
         let (metric, name) = (metric.to_owned(), name.to_owned());
         Self { stage, metric, name, value, interval: None, baseline: None, n, signature, headline: false }
     }
 
-    /// With its interval.
     pub fn with_interval(self, interval: Option<Interval>) -> Self {
         Self { interval, ..self }
     }
 
-    /// With what it is compared with.
+    /// Adds the baseline.
     pub fn against(self, name: &str, value: f64) -> Self {
         Self { baseline: Some((name.to_owned(), value)), ..self }
     }
 
-    /// Shown large on the page.
     pub fn as_headline(self) -> Self {
         Self { headline: true, ..self }
     }
@@ -75,5 +74,24 @@ impl Figure {
             signature: self.signature.clone(),
             headline: self.headline,
         }
+    }
+}
+
+fn signature(metric: &str, how: &[(&str, &str)]) -> String {
+    let mut line = metric.to_owned();
+    for (key, value) in how {
+        line.push_str(&format!("|{key}:{value}"));
+    }
+    line + "|d2r:" + env!("CARGO_PKG_VERSION")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_stand_in_order_and_the_version_last() {
+        let expected = format!("bleu4|ref:full|tok:space|d2r:{}", env!("CARGO_PKG_VERSION"));
+        assert_eq!(signature("bleu4", &[("ref", "full"), ("tok", "space")]), expected);
     }
 }

@@ -5,6 +5,5 @@ pub mod detection;
 pub mod figure;
 pub mod links;
 pub mod page;
-pub mod signature;
 pub mod text;
 pub mod truth;

@@ -146,7 +146,7 @@ pub fn remove(path: &Path) -> Result<()> {
     }
 }
 
-/// Removes the temporary files in a folder; nobody may be writing there.
+/// Removes the temporary files in a folder that no process writes to.
 ///
 /// # Errors
 /// When the folder cannot be read or a file stays.

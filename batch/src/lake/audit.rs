@@ -1,5 +1,5 @@
-//! What makes figures lie: patients in two splits, the same film twice, empty reports, reports that speak of earlier
-//! examinations, boxes outside their film. Joins and groups are Polars'.
+//! Defects of a dataset that falsify figures: patients or images in two splits, duplicate images, empty reports, reports
+//! that mention earlier examinations, boxes outside their image. Joins and groups are Polars'.
 
 use d2r_contracts::report_text::mentions_prior;
 use d2r_contracts::tables::ReportRow;
@@ -10,28 +10,27 @@ use crate::error::Result;
 use crate::lake::scan::polars_error;
 use crate::lake::store::Lake;
 
-/// Kinds of findings that make every figure on the lake worthless.
-const LEAKS: [&str; 2] = ["patient_in_two_splits", "film_in_two_splits"];
+/// Kinds of issues that mix training and test data.
+const LEAKS: [&str; 2] = ["patient_in_two_splits", "image_in_two_splits"];
 
-/// One thing found.
+/// A defect of the data.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct AuditIssue {
-    /// `patient_in_two_splits`, `film_in_two_splits`, `film_twice`, `empty_report`, `prior_mention` or `box_outside`.
+    /// `patient_in_two_splits`, `image_in_two_splits`, `duplicate_image`, `empty_report`, `prior_mention` or `box_outside`.
     pub kind: &'static str,
-    /// The dataset.
     pub dataset: String,
-    /// The subject, image, study or box.
+    /// The subject, digest of an image, study or box.
     pub id: String,
 }
 
 impl AuditIssue {
-    /// Whether training and test are mixed.
+    /// Whether it mixes training and test data.
     pub fn is_leak(&self) -> bool {
         LEAKS.contains(&self.kind)
     }
 }
 
-/// All findings, sorted.
+/// All issues, sorted.
 ///
 /// # Errors
 /// When a table cannot be read.
@@ -43,12 +42,16 @@ pub fn audit(lake: &Lake) -> Result<Vec<AuditIssue>> {
                 .clone()
                 .filter(col(by).is_not_null())
                 .group_by([col("dataset"), col(by)])
-                .agg([col("split").n_unique().alias("splits"), col("image_id").n_unique().alias("films")])
+                .agg([col("split").n_unique().alias("splits"), col("image_id").n_unique().alias("images")])
         };
         let over = |name: &str| col(name).gt(lit(1u32));
         found.extend(rows("patient_in_two_splits", splits("subject_id").filter(over("splits")), "subject_id")?);
-        found.extend(rows("film_in_two_splits", splits("sha256").filter(over("splits")), "sha256")?);
-        found.extend(rows("film_twice", splits("sha256").filter(over("films").and(over("splits").not())), "sha256")?);
+        found.extend(rows("image_in_two_splits", splits("sha256").filter(over("splits")), "sha256")?);
+        found.extend(rows(
+            "duplicate_image",
+            splits("sha256").filter(over("images").and(over("splits").not())),
+            "sha256",
+        )?);
         if let Some(lesions) = lake.scan("lesions")? {
             let keys = [col("dataset"), col("image_id")];
             let outside = lesions
@@ -84,7 +87,7 @@ pub fn audit(lake: &Lake) -> Result<Vec<AuditIssue>> {
     Ok(found)
 }
 
-/// The rows of a query as findings.
+/// The rows of a query as issues.
 fn rows(kind: &'static str, query: LazyFrame, id: &str) -> Result<Vec<AuditIssue>> {
     let fail = |e: PolarsError| polars_error(kind, &e);
     let frame = query.select([col("dataset"), col(id)]).collect().map_err(fail)?;
@@ -98,24 +101,15 @@ fn rows(kind: &'static str, query: LazyFrame, id: &str) -> Result<Vec<AuditIssue
 
 #[cfg(test)]
 mod tests {
-    use d2r_contracts::tables::{ImageRow, LesionRow};
+    use d2r_contracts::tables::ImageRow;
 
     use super::*;
     use crate::lake::store::tests::{lake, provenance};
     use crate::lake::{Partition, Shard};
+    use crate::test_fixtures::{self, lesion};
 
     fn image(id: &str, subject: &str, sha256: &str) -> ImageRow {
-        ImageRow {
-            image_id: id.into(),
-            study_id: id.into(),
-            subject_id: subject.into(),
-            view: "PA".into(),
-            path: format!("{id}.png"),
-            width: Some(100),
-            height: Some(80),
-            sha256: Some(sha256.into()),
-            n_boxes: None,
-        }
+        ImageRow { subject_id: subject.into(), sha256: Some(sha256.into()), ..test_fixtures::image(id) }
     }
 
     fn kinds(lake: &Lake) -> Vec<(&'static str, String)> {
@@ -144,9 +138,9 @@ mod tests {
         );
         let found = kinds(&lake);
         let expected = [
+            ("duplicate_image", "s2"),
             ("empty_report", "a"),
-            ("film_in_two_splits", "s1"),
-            ("film_twice", "s2"),
+            ("image_in_two_splits", "s1"),
             ("patient_in_two_splits", "p1"),
             ("prior_mention", "b"),
         ];
@@ -155,32 +149,14 @@ mod tests {
     }
 
     #[test]
-    fn a_box_beyond_its_film_is_found() {
+    fn a_box_beyond_its_image_is_found() {
         let (_folder, lake) = lake();
         write(&lake, "train", vec![image("a", "p1", "s1")]);
-        let lesion = |id: &str, x_max: f32| LesionRow {
-            image_id: "a".into(),
-            box_id: id.into(),
-            class_name: "Cardiomegaly".into(),
-            class_id: 3,
-            x_min: 1.0,
-            y_min: 2.0,
-            x_max,
-            y_max: 80.0,
-            score: 1.0,
-            source: "fused".into(),
-            reader_id: None,
-            n_readers: Some(1),
-            std_x_min: None,
-            std_y_min: None,
-            std_x_max: None,
-            std_y_max: None,
-            student_iou: None,
-            accepted: true,
-            threshold: None,
-            model_sha256: None,
-        };
-        write(&lake, "train", vec![lesion("in", 100.0), lesion("out", 100.5)]);
+        write(
+            &lake,
+            "train",
+            vec![lesion("a", "in", 3, [1.0, 2.0, 100.0, 80.0]), lesion("a", "out", 3, [1.0, 2.0, 100.5, 80.0])],
+        );
         assert_eq!(kinds(&lake), [("box_outside", "out".to_owned())]);
     }
 

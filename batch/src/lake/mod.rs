@@ -16,6 +16,7 @@ mod references;
 pub mod scan;
 pub mod store;
 pub mod validate;
+pub mod violation;
 pub mod write;
 
 pub use datasets::DatasetRoot;

@@ -155,7 +155,7 @@ impl PartFile {
     }
 }
 
-/// Writes bytes where an I/O error keeps its kind, so that a full disk is told from a defect.
+/// Writes bytes; an I/O error keeps its kind, so that a full disk is not taken for a defect.
 pub(crate) fn write_bytes<'a>(bytes: &'a [u8], path: &'a Path) -> impl FnOnce(&mut dyn Write) -> Result<()> + 'a {
     move |writer| writer.write_all(bytes).map_err(|e| Error::io("write", path, e))
 }

@@ -129,6 +129,12 @@ pub struct Provenance {
 }
 
 impl Provenance {
+    /// The provenance of a verb's work that this key identifies.
+    pub fn of_work(verb: &str, work_key: String, model_sha256: Option<&str>) -> Self {
+        let run_id = format!("{verb}-{}", work_key.get(..12).unwrap_or(&work_key));
+        Self { run_id, model_sha256: model_sha256.map(str::to_owned), work_key }
+    }
+
     /// The part's owner in a table. The verb, so that a stage run again replaces its own rows and leaves other
     /// stages' alone; the run itself in tables keyed by run, whose rows are a history.
     pub fn producer(&self, key: &[&str]) -> &str {

@@ -113,18 +113,6 @@ impl Lake {
         })
     }
 
-    /// Digest of a whole table: its partitions' digests, in order.
-    ///
-    /// # Errors
-    /// As [`Lake::content_digest`].
-    pub fn table_digest(&self, table: &str) -> Result<String> {
-        let mut text = String::new();
-        for partition in self.partitions(table)? {
-            text += &format!("{partition} {}\n", self.content_digest(table, &partition)?);
-        }
-        Ok(sha256_hex(text.as_bytes()))
-    }
-
     /// Runs `work` on a partition's parts, again when a writer replaced one of them meanwhile.
     fn undisturbed<T>(
         &self,

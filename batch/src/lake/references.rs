@@ -1,4 +1,4 @@
-//! Foreign keys across tables of one lake, as Polars anti-joins, and boxes inside their films.
+//! Foreign keys across tables of one lake, as Polars anti-joins.
 
 use d2r_contracts::contract::TableContract;
 use polars::prelude::*;
@@ -6,7 +6,7 @@ use polars::prelude::*;
 use crate::error::Result;
 use crate::lake::scan::polars_error;
 use crate::lake::store::Lake;
-use crate::lake::validate::Violations;
+use crate::lake::violation::{Location, Violations};
 
 /// Adds a violation for every row that points at nothing. A table that was never written holds no row, so that
 /// every reference into it is broken.
@@ -41,7 +41,8 @@ pub(crate) fn check(lake: &Lake, contract: &TableContract, found: &mut Violation
                 values.push(format!("{column}={}", at(column, row)?));
             }
             let problem = format!("{} is not in table {}", values.join(", "), key.table);
-            found.add(table, "reference", &place, (None, key.columns.last().map(String::as_str)), problem);
+            let column = key.columns.last().map(String::as_str);
+            found.add(Location { column, ..Location::file(table, &place) }, "reference", problem);
         }
     }
     Ok(())

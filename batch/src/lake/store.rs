@@ -21,13 +21,11 @@ pub struct Lake {
 /// One manifest file of a partition, readable or not.
 #[derive(Debug)]
 pub struct ManifestFile {
-    /// Where it is.
     pub path: PathBuf,
-    /// By its folder.
+    /// After the folder's name.
     pub producer: String,
-    /// By its name.
+    /// After the file's name.
     pub shard: Shard,
-    /// Its content.
     pub part: Result<PartManifest>,
 }
 
@@ -59,7 +57,6 @@ impl Lake {
         Ok(lake)
     }
 
-    /// Its folder.
     pub fn root(&self) -> &Path {
         &self.root
     }
@@ -110,7 +107,7 @@ impl Lake {
         Ok((path, file))
     }
 
-    // A lake that cannot be cleared (read-only, or somebody is writing) can still be read.
+    // A lake that cannot be cleared (read-only, or another process writes) can still be read.
     fn clear_temporary(&self) {
         let Ok((_, file)) = self.lock_file("writers") else { return };
         if file.try_lock().is_ok() {
@@ -158,7 +155,7 @@ impl Lake {
         let mut parts = Vec::new();
         for file in self.manifest_files(table, partition)? {
             match file.part {
-                // A writer replaced it while we were looking.
+                // A writer replaced it meanwhile.
                 Err(Error::InputMissing { .. }) => {}
                 part => parts.push(part?),
             }

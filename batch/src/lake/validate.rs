@@ -1,12 +1,11 @@
-//! Files held against their contracts: columns, types, nulls, values, ranges, order, keys, references, geometry,
-//! digests, and files that nobody owns. Every violation names table, file, row and column.
+//! Checks the files of a lake against their contracts: columns, types, nulls, values, ranges, order, keys, references,
+//! geometry, digests, and files that no manifest names. Every violation names table, file, row and column.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use arrow::array::RecordBatch;
 use d2r_contracts::contract::{TableContract, contracts};
-use serde::Serialize;
 
 use crate::error::Result;
 use crate::lake::cell::{Cell, cell};
@@ -15,64 +14,7 @@ use crate::lake::parquet_file::PartFile;
 use crate::lake::partition::Partition;
 use crate::lake::references;
 use crate::lake::store::{Lake, list};
-
-/// Violations kept per rule and file.
-const PER_RULE: usize = 20;
-
-/// One thing that is not as the contract says.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Violation {
-    /// The table.
-    pub table: String,
-    /// `part`, `schema`, `metadata`, `null`, `value`, `range`, `order`, `key`, `reference`, `geometry` or `unowned`.
-    pub rule: &'static str,
-    /// The file, relative to the lake; the partition where the rule spans files.
-    pub file: String,
-    /// The row in the file.
-    pub row: Option<usize>,
-    /// The column.
-    pub column: Option<String>,
-    /// What is wrong.
-    pub problem: String,
-}
-
-impl std::fmt::Display for Violation {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}: {}", self.table, self.file)?;
-        if let Some(row) = self.row {
-            write!(f, ", row {row}")?;
-        }
-        if let Some(column) = &self.column {
-            write!(f, ", column `{column}`")?;
-        }
-        write!(f, ": {} ({})", self.problem, self.rule)
-    }
-}
-
-/// Collects violations, a few per rule and file.
-#[derive(Debug, Default)]
-pub(crate) struct Violations {
-    found: Vec<Violation>,
-    counts: BTreeMap<(String, &'static str), usize>,
-}
-
-impl Violations {
-    pub(crate) fn add(
-        &mut self,
-        table: &str,
-        rule: &'static str,
-        file: &str,
-        at: (Option<usize>, Option<&str>),
-        problem: String,
-    ) {
-        let count = self.counts.entry((file.to_owned(), rule)).or_default();
-        *count += 1;
-        if *count <= PER_RULE {
-            let (row, column) = (at.0, at.1.map(str::to_owned));
-            self.found.push(Violation { table: table.into(), rule, file: file.into(), row, column, problem });
-        }
-    }
-}
+use crate::lake::violation::{Location, Violation, Violations};
 
 /// All violations of some tables, or of all where none is named.
 ///
@@ -87,14 +29,13 @@ pub fn violations(lake: &Lake, tables: &[String]) -> Result<Vec<Violation>> {
         references::check(lake, contract, &mut found)?;
         check_owned(lake, contract, &mut found)?;
     }
-    found.found.sort();
-    Ok(found.found)
+    Ok(found.into_sorted())
 }
 
 fn check_partition(lake: &Lake, contract: &TableContract, partition: &Partition, found: &mut Violations) -> Result<()> {
     for file in lake.manifest_files(&contract.name, partition)? {
         if let Err(e) = &file.part {
-            found.add(&contract.name, "part", &relative(lake, &file.path), (None, None), e.chain());
+            found.add(Location::file(&contract.name, &relative(lake, &file.path)), "part", e.chain());
         }
     }
     let mut keys: BTreeMap<String, String> = BTreeMap::new();
@@ -105,13 +46,8 @@ fn check_partition(lake: &Lake, contract: &TableContract, partition: &Partition,
         for row in 0..batch.num_rows() {
             let key = key_text(contract, &batch, row);
             if let Some(other) = keys.insert(key.clone(), part.file.clone()) {
-                found.add(
-                    &contract.name,
-                    "key",
-                    &part.file,
-                    (Some(row), None),
-                    format!("key {key} stands already in {other}"),
-                );
+                let at = Location::row(&contract.name, &part.file, row);
+                found.add(at, "key", format!("key {key} stands already in {other}"));
             }
         }
     }
@@ -121,7 +57,9 @@ fn check_partition(lake: &Lake, contract: &TableContract, partition: &Partition,
 /// The part as one batch, if it is the file of its manifest and has the contract's columns.
 fn open(lake: &Lake, contract: &TableContract, part: &PartManifest, found: &mut Violations) -> Option<RecordBatch> {
     let table = contract.name.as_str();
-    let mut wrong = |rule, column: Option<&str>, problem| found.add(table, rule, &part.file, (None, column), problem);
+    let mut wrong = |rule, column: Option<&str>, problem| {
+        found.add(Location { column, ..Location::file(table, &part.file) }, rule, problem);
+    };
     let file = match PartFile::open(&lake.root().join(&part.file), Some((part.bytes, &part.sha256))) {
         Ok(file) => file,
         Err(e) => {
@@ -178,8 +116,8 @@ fn check_rows(contract: &TableContract, file: &str, batch: &RecordBatch, found: 
     for column in &contract.columns {
         let Some(values) = batch.column_by_name(&column.name) else { continue };
         for row in 0..batch.num_rows() {
-            let mut wrong =
-                |rule, problem| found.add(&contract.name, rule, file, (Some(row), Some(&column.name)), problem);
+            let at = Location { column: Some(&column.name), ..Location::row(&contract.name, file, row) };
+            let mut wrong = |rule, problem| found.add(at, rule, problem);
             let number = match cell(values.as_ref(), row) {
                 Cell::Null if column.required => {
                     wrong("null", "null, but required".into());
@@ -209,7 +147,8 @@ fn check_rows(contract: &TableContract, file: &str, batch: &RecordBatch, found: 
         for row in 0..batch.num_rows() {
             if cell(b.as_ref(), row).key_cmp(&cell(a.as_ref(), row)).is_le() {
                 let problem = format!("{} is not above `{low}`, {}", cell(b.as_ref(), row), cell(a.as_ref(), row));
-                found.add(&contract.name, "geometry", file, (Some(row), Some(high)), problem);
+                let at = Location { column: Some(high), ..Location::row(&contract.name, file, row) };
+                found.add(at, "geometry", problem);
             }
         }
     }
@@ -224,7 +163,7 @@ fn check_order(contract: &TableContract, file: &str, batch: &RecordBatch, found:
             .find(|o| o.is_ne())
             .unwrap_or(std::cmp::Ordering::Equal);
         if order.is_gt() {
-            found.add(&contract.name, "order", file, (Some(row), None), "not in the order of its key".into());
+            found.add(Location::row(&contract.name, file, row), "order", "not in the order of its key".into());
         }
     }
 }
@@ -251,7 +190,7 @@ fn check_owned(lake: &Lake, contract: &TableContract, found: &mut Violations) ->
                 let file = relative(lake, &folder.join(&name));
                 if !owned.contains(&file) {
                     let problem = "no manifest names it; delete it, or run its stage again".to_owned();
-                    found.add(&contract.name, "unowned", &file, (None, None), problem);
+                    found.add(Location::file(&contract.name, &file), "unowned", problem);
                 }
             }
         }

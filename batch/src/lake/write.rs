@@ -166,7 +166,7 @@ impl Lake {
             }
         }
         if damaged {
-            // What a damaged manifest named cannot be told from leftovers.
+            // The part of a damaged manifest may be among the files that no manifest names.
             return Ok(());
         }
         let folder = self.part_folder(&manifest.table, &partition);

@@ -158,7 +158,6 @@ impl Job<'_> {
             decode_ms,
             model_ms,
             write_ms: before.elapsed().as_secs_f64() * 1e3,
-            gpu_idle_share: None,
         };
         let timings = self.lake.write(partition, self.shard, vec![timing], &self.provenance)?;
         Ok((vec![lesions, failed, timings], false))

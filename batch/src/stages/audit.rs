@@ -1,4 +1,4 @@
-//! Patient leakage, duplicate films, empty reports, prior mentions, boxes outside their film.
+//! Patient leakage, duplicate images, empty reports, mentions of earlier examinations, boxes outside their image.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -12,17 +12,16 @@ use crate::lake::audit::audit;
 /// Leaks named in the error at most.
 const NAMED: usize = 5;
 
-/// The lake.
+/// What to audit.
 #[derive(Debug, Clone)]
 pub struct Args {
-    /// Its folder.
     pub lake: PathBuf,
 }
 
-/// Audits; figures count findings by kind.
+/// Audits; figures count issues by kind.
 ///
 /// # Errors
-/// [`Error::BadData`] when a patient or a film stands in two splits.
+/// [`Error::BadData`] when a patient or an image is in two splits.
 pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
     let start = Instant::now();
     ctx.stop.check()?;
@@ -35,7 +34,7 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
         let problem = format!("{} leaks between splits: {named}; split by patient and ingest again", leaks.len());
         return Err(Error::bad_data(args.lake.display(), problem));
     }
-    let kinds = ["empty_report", "prior_mention", "film_twice", "box_outside"];
+    let kinds = ["empty_report", "prior_mention", "duplicate_image", "box_outside"];
     let count = |kind: &str| found.iter().filter(|f| f.kind == kind).count() as f64;
     let figures: BTreeMap<String, f64> = kinds.iter().map(|k| ((*k).to_owned(), count(k))).collect();
     let rows = [("images".to_owned(), lake.rows("images")?), ("reports".to_owned(), lake.rows("reports")?)].into();

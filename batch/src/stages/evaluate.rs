@@ -1,5 +1,5 @@
 //! `d2r evaluate`: tables of a split in, figures out, as rows of `metrics` and `findings` and as one HTML page.
-//! The same inputs and settings give the same rows; figures that stand are not computed again.
+//! The same inputs and settings give the same rows; figures that the lake holds are not computed again.
 
 mod inputs;
 mod page;
@@ -12,41 +12,38 @@ use d2r_contracts::labels::CHEXPERT_LABELS;
 use d2r_contracts::rows::Row;
 use d2r_contracts::tables::{FindingRow, MetricRow};
 
-use crate::context::{Context, FileDigest, StageResult};
+use crate::context::{Context, StageResult};
 use crate::error::{Error, Result};
 use crate::eval::detection::detection_figures::{DetectionFigures, Resampling};
 use crate::eval::figure::Figure;
 use crate::eval::text::label_f1::States;
 use crate::eval::text::report_figures::{ReportFigures, link_figures};
 use crate::lake::digest::sha256_hex;
-use crate::lake::{Lake, PartManifest, Partition, Provenance, Shard, atomic_file};
+use crate::lake::{Lake, Partition, Provenance, Shard, atomic_file};
 use d2r_contracts::report_labeler::label;
 use inputs::{DetectorInput, ReportsInput};
 
 /// What to evaluate.
 #[derive(Debug, Clone)]
 pub struct Args {
-    /// The lake.
     pub lake: PathBuf,
-    /// A dataset of the lake.
     pub dataset: String,
-    /// Its split.
     pub split: String,
-    /// The truth tables of a phantom; readers' boxes are the reference when absent.
+    /// The truth tables of a phantom; annotators' boxes are the reference when absent.
     pub truth: Option<PathBuf>,
 }
 
 /// The whole partition in one part.
 const WHOLE: Shard = Shard { index: 0, count: 1 };
-/// Raised when the same input comes to give other figures.
+/// Raised when the same input gives other figures than before.
 const CONTENT_VERSION: u32 = 1;
 
 fn resampling(ctx: &Context) -> Resampling {
     Resampling { draws: ctx.config.evaluate.bootstrap_draws, seed: ctx.config.run.seed }
 }
 
-/// The evaluation's name: it follows from the settings and from the digests of all that is read.
-fn evaluation_id(ctx: &Context, stage: &str, args: &Args, digests: &[String]) -> Result<(String, String)> {
+/// The identity of an evaluation: its settings and the digests of all that is read.
+fn evaluation(ctx: &Context, stage: &str, args: &Args, digests: &[String]) -> Provenance {
     let config = &ctx.config;
     let settings = serde_json::json!({
         "stage": stage,
@@ -60,30 +57,29 @@ fn evaluation_id(ctx: &Context, stage: &str, args: &Args, digests: &[String]) ->
         "section": config.ingest.section,
         "inputs": digests,
     });
-    let work_key = sha256_hex(settings.to_string().as_bytes());
-    Ok((format!("{stage}-{}", &work_key[..12]), work_key))
+    Provenance::of_work(stage, sha256_hex(settings.to_string().as_bytes()), None)
 }
 
-/// Figures of the detector's boxes in a split, against the truth or against readers.
+/// Figures of the detector's boxes in a split, against the truth or against annotators' boxes.
 ///
 /// # Errors
 /// [`Error::NoRows`] when the split has no images, no detections, or nothing to compare them with.
 pub fn run_detector(ctx: &Context, args: Args) -> Result<StageResult> {
     const STAGE: &str = "evaluate-detector";
     let start = Instant::now();
-    let place = Place::open(&args)?;
-    let digests = DetectorInput::digests(&place, &args)?;
-    let (run_id, work_key) = evaluation_id(ctx, STAGE, &args, &digests)?;
+    let split = EvaluatedSplit::open(&args)?;
+    let digests = DetectorInput::digests(&split, &args)?;
+    let provenance = evaluation(ctx, STAGE, &args, &digests);
     let owns = |row: &MetricRow| row.stage == "detector";
-    if let Some(found) = place.standing(&run_id, owns)? {
-        return place.result(STAGE, true, found, start);
+    if let Some(found) = split.written(&provenance.run_id, owns)? {
+        return split.result(STAGE, true, found, start);
     }
-    let input = DetectorInput::read(&place, &args)?;
+    let input = DetectorInput::read(&split, &args)?;
     ctx.stop.check()?;
     let figures = DetectionFigures::of(&input.boxes, input.truth, resampling(ctx)).figures;
-    let provenance = Provenance { run_id, model_sha256: input.model_sha256, work_key };
-    let rows = place.write_metrics(&figures, &provenance)?;
-    place.result(STAGE, false, rows, start)
+    let provenance = Provenance { model_sha256: input.model_sha256, ..provenance };
+    let rows = split.write_metrics(&figures, &provenance)?;
+    split.result(STAGE, false, rows, start)
 }
 
 /// Figures of a split's generated reports against the references, and of their links against the truth.
@@ -93,14 +89,14 @@ pub fn run_detector(ctx: &Context, args: Args) -> Result<StageResult> {
 pub fn run_reports(ctx: &Context, args: Args) -> Result<StageResult> {
     const STAGE: &str = "evaluate-reports";
     let start = Instant::now();
-    let place = Place::open(&args)?;
-    let digests = ReportsInput::digests(&place, &args)?;
-    let (run_id, work_key) = evaluation_id(ctx, STAGE, &args, &digests)?;
+    let split = EvaluatedSplit::open(&args)?;
+    let digests = ReportsInput::digests(&split, &args)?;
+    let provenance = evaluation(ctx, STAGE, &args, &digests);
     let owns = |row: &MetricRow| row.stage == "reports" || row.stage == "links";
-    if let Some(found) = place.standing(&run_id, owns)? {
-        return place.result(STAGE, true, found, start);
+    if let Some(found) = split.written(&provenance.run_id, owns)? {
+        return split.result(STAGE, true, found, start);
     }
-    let input = ReportsInput::read(ctx, &place, &args)?;
+    let input = ReportsInput::read(ctx, &split, &args)?;
     ctx.stop.check()?;
     let computed = ReportFigures::of(&input.pairs, &input.train, resampling(ctx));
     let mut figures = computed.figures;
@@ -108,10 +104,10 @@ pub fn run_reports(ctx: &Context, args: Args) -> Result<StageResult> {
         figures.extend(link_figures(links, ctx.config.evaluate.link_iou_min, resampling(ctx)));
     }
     ctx.stop.check()?;
-    let provenance = Provenance { run_id, model_sha256: input.model_sha256.clone(), work_key };
-    place.write_findings(&input, &provenance)?;
-    let rows = place.write_metrics(&figures, &provenance)?;
-    place.result(STAGE, false, rows, start)
+    let provenance = Provenance { model_sha256: input.model_sha256.clone(), ..provenance };
+    split.write_findings(&input, &provenance)?;
+    let rows = split.write_metrics(&figures, &provenance)?;
+    split.result(STAGE, false, rows, start)
 }
 
 /// Writes the page of a split: figures, tables, plots, studies, timings, failures. What is not there is left out.
@@ -119,8 +115,8 @@ pub fn run_reports(ctx: &Context, args: Args) -> Result<StageResult> {
 /// # Errors
 /// When tables cannot be read or the page cannot be written.
 pub fn write_report_html(ctx: &Context, args: &Args, path: &Path) -> Result<()> {
-    let place = Place::open(args)?;
-    let html = page::build(ctx, &place, args)?.html();
+    let split = EvaluatedSplit::open(args)?;
+    let html = page::build(ctx, &split, args)?.html();
     if let Some(folder) = path.parent().filter(|f| !f.as_os_str().is_empty()) {
         std::fs::create_dir_all(folder).map_err(|e| Error::io("create", folder, e))?;
     }
@@ -128,15 +124,15 @@ pub fn write_report_html(ctx: &Context, args: &Args, path: &Path) -> Result<()> 
     Ok(())
 }
 
-/// A lake and the partition that is evaluated.
-struct Place {
+/// A partition of a lake that is evaluated.
+struct EvaluatedSplit {
     lake: Lake,
     partition: Partition,
 }
 
-impl Place {
+impl EvaluatedSplit {
     fn open(args: &Args) -> Result<Self> {
-        let partition = Partition { dataset: args.dataset.clone(), split: args.split.clone() };
+        let partition = Partition::new(&args.dataset, &args.split);
         partition.check()?;
         Ok(Self { lake: Lake::open(&args.lake)?, partition })
     }
@@ -151,7 +147,7 @@ impl Place {
     }
 
     /// The figures that this very evaluation wrote before.
-    fn standing(&self, run_id: &str, owns: impl Fn(&MetricRow) -> bool) -> Result<Option<Vec<MetricRow>>> {
+    fn written(&self, run_id: &str, owns: impl Fn(&MetricRow) -> bool) -> Result<Option<Vec<MetricRow>>> {
         let rows: Vec<MetricRow> =
             self.read::<MetricRow>()?.into_iter().filter(|r| r.run_id == run_id && owns(r)).collect();
         Ok((!rows.is_empty()).then_some(rows))
@@ -180,10 +176,10 @@ impl Place {
             input.references.iter().flat_map(|(study, text)| rows_of(study, None, label(text))).collect();
         references.sort_by(Row::key_cmp);
         let parts = self.lake.parts(FindingRow::TABLE, &self.partition)?;
-        let ours = !parts.iter().any(|p| p.producer == "ingest" && p.rows > 0);
+        let write_references = !parts.iter().any(|p| p.producer == "ingest" && p.rows > 0);
         let mut rows: Vec<FindingRow> =
             input.generated.iter().flat_map(|g| rows_of(&g.study_id, Some(&g.report_id), label(&g.text))).collect();
-        if ours {
+        if write_references {
             rows.extend(references);
         }
         self.lake.write(&self.partition, WHOLE, rows, provenance)?;
@@ -192,13 +188,11 @@ impl Place {
 
     fn result(&self, stage: &str, cached: bool, metrics: Vec<MetricRow>, start: Instant) -> Result<StageResult> {
         let parts = self.lake.parts(MetricRow::TABLE, &self.partition)?;
-        let file =
-            |p: PartManifest| FileDigest { path: self.lake.root().join(p.file), bytes: p.bytes, sha256: p.sha256 };
         Ok(StageResult {
             stage: stage.to_owned(),
             cached,
             rows: BTreeMap::from([(MetricRow::TABLE.to_owned(), metrics.len() as u64)]),
-            files: parts.into_iter().map(file).collect(),
+            files: parts.iter().map(|p| p.file_digest(self.lake.root())).collect(),
             figures: metrics.into_iter().map(|r| (format!("{}.{}", r.stage, r.metric), r.value)).collect(),
             wall_s: start.elapsed().as_secs_f64(),
         })

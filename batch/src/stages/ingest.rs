@@ -1,10 +1,10 @@
 //! `d2r ingest`: a dataset's folder into the lake. Label files are listed, images are read, digested and measured
-//! in parallel (pixels are never kept), readers' boxes are fused, reports are cut into sections and cleaned.
+//! in parallel (pixels are not kept), annotators' boxes are fused, reports are cut into sections and cleaned.
 //! What cannot be used becomes a row of `failures`; the loop goes on.
 
+pub mod dataset_reader;
+pub mod ingest_parts;
 pub mod key;
-pub mod reading;
-pub mod tables;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,13 +14,14 @@ use d2r_contracts::decode::ImageDecodeOptions;
 use d2r_contracts::report_text::CleaningRules;
 
 use crate::config::ingest::IngestConfig;
-use crate::context::{Context, FileDigest, StageResult};
+use crate::context::{Context, StageResult};
 use crate::datasets::lesion_rows::FusionRule;
 use crate::datasets::listing::{ListOptions, Listing, Split};
 use crate::datasets::report_sections::Section;
 use crate::datasets::{annotation_json, coco_dataset, iu_xray, mimic, vindr};
 use crate::error::{Error, Result};
 use crate::lake::{Lake, Partition, Shard};
+use crate::stages::ingest::ingest_parts::IngestParts;
 
 /// Which layout is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,13 +44,11 @@ pub enum Kind {
 /// What to read, and where to.
 #[derive(Debug, Clone)]
 pub struct Args {
-    /// The layout.
     pub kind: Kind,
     /// The dataset's folder (or a label file, for labels only).
     pub root: PathBuf,
-    /// Its name in the lake.
+    /// The dataset's name in the lake.
     pub dataset: String,
-    /// The lake.
     pub lake: PathBuf,
     /// The part of the studies that this process reads.
     pub shard: Shard,
@@ -62,7 +61,7 @@ pub struct Settings {
     pub list: ListOptions,
     /// How files are decoded.
     pub decode: ImageDecodeOptions,
-    /// How readers are fused.
+    /// How annotators' boxes are fused.
     pub fusion: FusionRule,
     /// The section of a report that is used.
     pub section: Section,
@@ -71,7 +70,7 @@ pub struct Settings {
 /// Reads a dataset into the lake.
 ///
 /// # Errors
-/// [`Error::InputMissing`] and [`Error::BadData`] of the layout's reader; [`Error::BadData`] when no image at all can
+/// [`Error::InputMissing`] and [`Error::BadData`] of the layout's parser; [`Error::BadData`] when no image at all can
 /// be used (the failures are written before); [`Error::NothingToDo`] when the folder lists none;
 /// [`Error::Stopped`] after a signal, with nothing written.
 pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
@@ -81,36 +80,32 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
     let root = args.root.canonicalize().map_err(|e| Error::io("read", &args.root, e))?;
     let mut listing = list(&root, args.kind, &settings.list)?;
     let folder = if root.is_file() { root.parent().map_or_else(|| root.clone(), Path::to_path_buf) } else { root };
-    tables::drop_repeated_images(&mut listing);
-    tables::keep_shard(&mut listing, args.shard);
+    ingest_parts::drop_repeated_images(&mut listing);
+    ingest_parts::keep_shard(&mut listing, args.shard);
     let work_key = key::work_key(&listing, &folder, &ctx.config.ingest, &args, ctx.config.run.seed)?;
 
     let lake = Lake::create(&args.lake)?;
-    let place = tables::Place { lake: &lake, dataset: &args.dataset, shard: args.shard, work_key: &work_key };
-    let (parts, cached) = match place.current()? {
+    let target = IngestParts { lake: &lake, dataset: &args.dataset, shard: args.shard, work_key: &work_key };
+    let (parts, cached) = match target.current()? {
         Some(parts) => (parts, true),
         None => {
-            let rows = reading::read(ctx, &folder, &listing, &settings)?;
+            let rows = dataset_reader::read(ctx, &folder, &listing, &settings)?;
             ctx.stop.check()?;
-            (place.write(rows)?, false)
+            (target.write(rows)?, false)
         }
     };
-    tables::register(&lake, &args.dataset, &folder, listing.layout)?;
-    let mut rows: BTreeMap<String, u64> = BTreeMap::new();
-    for part in &parts {
-        *rows.entry(part.table.clone()).or_default() += part.rows;
-    }
-    verdict(&rows, &listing, &args)?;
+    lake.register_dataset(&args.dataset, &folder, listing.layout)?;
+    let result = StageResult::of_parts("ingest", &lake, &parts);
+    check_used(&result.rows, &listing, &args)?;
     let mut figures: BTreeMap<String, f64> =
         listing.notes.iter().map(|(name, n)| ((*name).to_owned(), *n as f64)).collect();
     figures.insert("listed_images".into(), listing.images.len() as f64);
     figures.insert("listed_studies".into(), listing.studies.len() as f64);
-    let files: Vec<FileDigest> = parts.iter().map(|p| tables::file_digest(&lake, p)).collect();
-    Ok(StageResult { stage: "ingest".into(), cached, rows, files, figures, wall_s: start.elapsed().as_secs_f64() })
+    Ok(StageResult { cached, figures, wall_s: start.elapsed().as_secs_f64(), ..result })
 }
 
-/// An ingest that used no image is not done, whatever it wrote.
-fn verdict(rows: &BTreeMap<String, u64>, listing: &Listing, args: &Args) -> Result<()> {
+/// An ingest that used no image is an error, whatever it wrote.
+fn check_used(rows: &BTreeMap<String, u64>, listing: &Listing, args: &Args) -> Result<()> {
     let count = |table: &str| rows.get(table).copied().unwrap_or(0);
     if count("images") > 0 || args.shard.count > 1 {
         return Ok(());
@@ -118,7 +113,7 @@ fn verdict(rows: &BTreeMap<String, u64>, listing: &Listing, args: &Args) -> Resu
     if listing.images.is_empty() && count("failures") == 0 {
         let left_out = listing.notes.get("views_left_out").copied().unwrap_or(0);
         let hint = if left_out > 0 {
-            format!(" ({left_out} are no frontal views: ingest.frontal_only)")
+            format!(" ({left_out} are no frontal images: ingest.frontal_only)")
         } else {
             String::new()
         };
@@ -143,7 +138,7 @@ fn settings(config: &IngestConfig, seed: u64, kind: Kind) -> Result<Settings> {
         return Err(wrong("fusion_iou", "an IoU threshold lies between 0 and 1, 1 excluded"));
     }
     if config.min_annotators < 1 {
-        return Err(wrong("min_annotators", "at least one reader marks a box"));
+        return Err(wrong("min_annotators", "a box needs at least one annotator"));
     }
     let labels_only = kind == Kind::Vindr { labels_only: true };
     Ok(Settings {

@@ -87,7 +87,7 @@ impl Observer for Watch {
 
 fn write(ctx: &Context, out: &Path, config: &PhantomConfig, seed: u64, work_key: &str) -> Result<Manifest> {
     let catalogue = Catalogue::plan(config, seed);
-    let watch = Watch { task: ctx.progress.task("phantom", catalogue.films(), "images"), stop: ctx.stop.clone() };
+    let watch = Watch { task: ctx.progress.task("phantom", catalogue.images(), "images"), stop: ctx.stop.clone() };
     let folder = OutputFolder::start(out, &watch)?;
     layouts::write(&folder, &catalogue, seed)?;
     watch.layout("truth tables");
@@ -110,11 +110,7 @@ fn write(ctx: &Context, out: &Path, config: &PhantomConfig, seed: u64, work_key:
 fn write_truth(folder: &OutputFolder, catalogue: &Catalogue, work_key: &str) -> Result<BTreeMap<String, u64>> {
     let root = folder.root().join(TRUTH);
     let lake = Lake::create(&root)?;
-    let provenance = Provenance {
-        run_id: format!("phantom-{}", &work_key[..12]),
-        model_sha256: None,
-        work_key: work_key.to_owned(),
-    };
+    let provenance = Provenance::of_work("phantom", work_key.to_owned(), None);
     let mut counts = BTreeMap::new();
     for split in [Split::Train, Split::Val, Split::Test] {
         let sets: [(&str, Truth); 5] = [

@@ -11,6 +11,7 @@ use super::{annotate, audit, evaluate, ingest, phantom, report, validate};
 use crate::context::{Context, StageResult};
 use crate::error::{Error, Result};
 use crate::lake::{Shard, atomic_file};
+use crate::stages::report::{ImageSource, WritingModel};
 use crate::stages::train::{detector, reporter};
 
 /// Stages that only look.
@@ -75,19 +76,19 @@ impl Stages<'_> {
 /// Those of the stages.
 pub fn run(ctx: &Context, args: &Args) -> Result<Summary> {
     let out = &args.out;
-    let (films, lake, runs) = (out.join("phantom"), out.join("lake"), out.join("runs"));
-    let truth = Some(films.join("truth"));
+    let (phantoms, lake, runs) = (out.join("phantom"), out.join("lake"), out.join("runs"));
+    let truth = Some(phantoms.join("truth"));
     let all = Shard::default();
     let mut stages = Stages { ctx, records: out.join("stages"), done: Vec::new() };
 
-    stages.run("phantom", |c| phantom::run(c, phantom::Args { out: films.clone(), images: None, seed: None }))?;
+    stages.run("phantom", |c| phantom::run(c, phantom::Args { out: phantoms.clone(), images: None, seed: None }))?;
     for (kind, folder, dataset) in [
         (ingest::Kind::Vindr { labels_only: false }, "vindr", "vindr"),
         (ingest::Kind::Mimic, "mimic", "mimic"),
         (ingest::Kind::IuXray, "iu_xray", "iu_xray"),
     ] {
         let args =
-            ingest::Args { kind, root: films.join(folder), dataset: dataset.into(), lake: lake.clone(), shard: all };
+            ingest::Args { kind, root: phantoms.join(folder), dataset: dataset.into(), lake: lake.clone(), shard: all };
         stages.run(&format!("ingest-{dataset}"), |c| ingest::run(c, args))?;
     }
     stages.run("audit", |c| audit::run(c, audit::Args { lake: lake.clone() }))?;
@@ -127,8 +128,9 @@ pub fn run(ctx: &Context, args: &Args) -> Result<Summary> {
     })?;
     let reporter = run_folder(&runs, &trained, "train-reporter")?;
     stages.run("report", |c| {
-        let source = report::Source::Lake { lake: lake.clone(), dataset: "mimic".into(), split: "test".into() };
-        report::run(c, report::Args { source, reporter: reporter.clone(), out: None, explain: None, shard: all })
+        let source = ImageSource::Lake { lake: lake.clone(), dataset: "mimic".into(), split: "test".into() };
+        let model = WritingModel::ReportModel { run: reporter.clone(), explain: None };
+        report::run(c, report::Args { source, model, shard: all })
     })?;
     let held_out =
         || evaluate::Args { lake: lake.clone(), dataset: "mimic".into(), split: "test".into(), truth: truth.clone() };
@@ -213,7 +215,7 @@ impl Summary {
         text.push_str(&format!("{:<20} {:>8.1} s, at most {:.0} MiB\n\n", "all", self.result.wall_s, self.peak_rss_mb));
         let figure = |key: &str| self.result.figures.get(key).map_or("    -".to_owned(), |v| format!("{v:.3}"));
         let rows = [
-            ("detector AP50 (held-out films)", figure("detector.ap50"), String::new()),
+            ("detector AP50 (held-out images)", figure("detector.ap50"), String::new()),
             ("report BLEU-4", figure("reports.bleu4"), format!("constant report {}", figure("reports.bleu4_constant"))),
             ("report ROUGE-L", figure("reports.rouge_l"), String::new()),
             ("label F1, micro", figure("reports.label_f1_micro"), String::new()),

@@ -1,4 +1,4 @@
-//! Average precision after the COCO protocol (utv2.md 7.1) and in the Kaggle variant (7.2).
+//! Average precision after the COCO protocol (pycocotools' `COCOeval`).
 //! Truths and detections of each image in, figures out. Matching is local to an image, so it is done once and
 //! the curves are computed from ranked outcomes; resampling images only changes weights.
 //! Crowd regions do not exist in radiographs and are left out. An image without boxes is an ordinary image.
@@ -14,8 +14,20 @@ const THRESHOLDS: usize = 10;
 const RECALL_POINTS: usize = 101;
 /// Most detections of one class in one image that count.
 const MAX_DETECTIONS: usize = 100;
-/// All, small, medium, large: square pixels, both ends inside.
-const AREAS: [(f64, f64); 4] = [(0.0, 1e10), (0.0, 1024.0), (1024.0, 9216.0), (9216.0, 1e10)];
+/// All, small, medium, large.
+const AREAS: [AreaRange; 4] = [
+    AreaRange { min: 0.0, max: 1e10 },
+    AreaRange { min: 0.0, max: 1024.0 },
+    AreaRange { min: 1024.0, max: 9216.0 },
+    AreaRange { min: 9216.0, max: 1e10 },
+];
+
+/// Areas of boxes, square pixels, both ends inside.
+#[derive(Debug, Clone, Copy)]
+struct AreaRange {
+    min: f64,
+    max: f64,
+}
 
 /// `start + i * step`, the last exactly `stop`: the rounding that the reference implementation's grid has.
 fn grid<const N: usize>(start: f64, stop: f64) -> [f64; N] {
@@ -51,9 +63,8 @@ pub struct CocoFigures {
 /// The figures of one class.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ClassAp {
-    /// Index of the class.
     pub class_id: i32,
-    /// Truth boxes.
+    /// Number of truth boxes.
     pub truths: usize,
     /// Mean over the IoU thresholds.
     pub ap: Option<f64>,
@@ -86,11 +97,11 @@ struct Curve {
 }
 
 impl Ranking {
-    fn new(images: &[ImageBoxes], class_id: i32, area: (f64, f64)) -> Self {
+    fn new(images: &[ImageBoxes], class_id: i32, areas: AreaRange) -> Self {
         let mut detections = Vec::new();
         let mut truths_of_image = vec![0; images.len()];
         for (i, image) in images.iter().enumerate() {
-            truths_of_image[i] = match_image(image, class_id, area, i as u32, &mut detections);
+            truths_of_image[i] = match_image(image, class_id, areas, i as u32, &mut detections);
         }
         // Stable: equal scores stay in image order.
         detections.sort_by(|a: &Ranked, b: &Ranked| b.score.total_cmp(&a.score));
@@ -154,8 +165,8 @@ fn ranked_detections(image: &ImageBoxes, class_id: i32) -> Vec<&ScoredBox> {
 }
 
 /// Matches one image and class, appends its detections, returns the number of truth boxes that count.
-fn match_image(image: &ImageBoxes, class_id: i32, (low, high): (f64, f64), index: u32, out: &mut Vec<Ranked>) -> u32 {
-    let outside = |b: &BoxXyxy<Original>| area(b) < low || area(b) > high;
+fn match_image(image: &ImageBoxes, class_id: i32, areas: AreaRange, index: u32, out: &mut Vec<Ranked>) -> u32 {
+    let outside = |b: &BoxXyxy<Original>| area(b) < areas.min || area(b) > areas.max;
     let mut truths: Vec<(&TruthBox, bool)> =
         image.truths.iter().filter(|t| t.class_id == class_id).map(|t| (t, outside(&t.region))).collect();
     // Ignored truth boxes come last: a match with a counting one is preferred.
@@ -218,8 +229,8 @@ pub struct Coco {
 impl Coco {
     /// Matches detections with truth boxes, for the classes given.
     pub fn new(images: &[ImageBoxes], classes: &[i32]) -> Self {
-        let one = |&area: &(f64, f64)| -> Vec<Ranking> {
-            classes.par_iter().map(|&class_id| Ranking::new(images, class_id, area)).collect()
+        let one = |&areas: &AreaRange| -> Vec<Ranking> {
+            classes.par_iter().map(|&class_id| Ranking::new(images, class_id, areas)).collect()
         };
         Self { classes: classes.to_vec(), images: images.len(), rankings: AREAS.iter().map(one).collect() }
     }
@@ -241,8 +252,8 @@ impl Coco {
         self.rankings[0].get(class_index)?.curve(t, MAX_DETECTIONS, None).map(|c| c.precision.to_vec())
     }
 
-    /// Free-response curve at threshold index `t`, classes pooled: (false alarms per image, share of truth boxes
-    /// found), by falling score. Empty without truth boxes or without images.
+    /// Free-response curve at threshold index `t`, classes pooled: (false positives per image, share of truth boxes
+    /// found), by descending score. Empty without truth boxes or without images.
     pub fn froc(&self, t: usize) -> Vec<(f64, f64)> {
         let all = &self.rankings[0];
         let truths: u32 = all.iter().flat_map(|r| &r.truths_of_image).sum();
@@ -251,23 +262,22 @@ impl Coco {
         }
         let mut ranked: Vec<&Ranked> = all.iter().flat_map(|r| &r.detections).collect();
         ranked.sort_by(|a, b| b.score.total_cmp(&a.score));
-        let (mut right, mut wrong) = (0u32, 0u32);
+        let (mut tp, mut fp) = (0u32, 0u32);
         let mut points = Vec::with_capacity(ranked.len());
         for (i, d) in ranked.iter().enumerate() {
             if d.matched & (1 << t) != 0 {
-                right += 1;
+                tp += 1;
             } else {
-                wrong += 1;
+                fp += 1;
             }
             // Equal scores are one step: no threshold separates them.
             if ranked.get(i + 1).is_none_or(|next| next.score != d.score) {
-                points.push((f64::from(wrong) / self.images as f64, f64::from(right) / f64::from(truths)));
+                points.push((f64::from(fp) / self.images as f64, f64::from(tp) / f64::from(truths)));
             }
         }
         points
     }
 
-    /// All figures.
     pub fn figures(&self) -> CocoFigures {
         let all = &self.rankings[0];
         let ap_in = |area: usize| mean(self.rankings[area].iter().flat_map(|r| (0..THRESHOLDS).map(|t| r.ap(t, None))));
@@ -296,7 +306,7 @@ impl Coco {
     }
 }
 
-/// COCO figures in one call, as training loops want them.
+/// COCO figures in one call.
 pub fn coco(images: &[ImageBoxes], classes: &[i32]) -> CocoFigures {
     Coco::new(images, classes).figures()
 }

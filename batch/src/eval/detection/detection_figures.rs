@@ -6,27 +6,24 @@ use crate::eval::bootstrap::interval;
 use crate::eval::detection::average_precision::{ClassAp, Coco, ImageBoxes};
 use crate::eval::detection::kaggle_ap::{Interpolation, KaggleAp};
 use crate::eval::figure::Figure;
-use crate::eval::signature::signature;
 
-/// How intervals are drawn.
+/// How bootstrap intervals are computed.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Resampling {
-    /// Draws; 0 computes no interval.
+    /// Number of bootstrap samples; 0 computes no interval.
     pub draws: usize,
-    /// Seed of the draws.
     pub seed: u64,
 }
 
 /// Figures, tables and curves of a detector.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DetectionFigures {
-    /// The figures.
     pub figures: Vec<Figure>,
     /// Class names and their figures, in the classes' order.
     pub classes: Vec<(String, ClassAp)>,
     /// Precision at 101 recalls, IoU 0.5: the mean over classes first, then each class with truth boxes.
     pub curves: Vec<(String, Vec<f64>)>,
-    /// Free-response curve at IoU 0.5.
+    /// Free-response curve at IoU 0.5: (false positives per image, share of lesions found).
     pub froc: Vec<(f64, f64)>,
 }
 
@@ -37,15 +34,14 @@ impl DetectionFigures {
         let ids: Vec<i32> = (0..LESION_CLASSES.len() as i32).collect();
         let coco = Coco::new(images, &ids);
         let all = coco.figures();
-        let drawn = |threshold: Option<usize>| {
+        let sampled = |threshold: Option<usize>| {
             interval(images.len(), resampling.draws, resampling.seed, |w| coco.mean_ap(threshold, Some(w)))
         };
         let mut figures = Vec::new();
         let mut push = |metric: &str, name: &str, value: Option<f64>, parts: &[(&str, &str)]| {
             let mut all_parts = vec![("truth", truth)];
             all_parts.extend_from_slice(parts);
-            let line = signature(metric, &all_parts);
-            figures.extend(value.map(|v| Figure::new("detector", metric, name, v, images.len(), line)));
+            figures.extend(value.map(|v| Figure::new("detector", metric, name, v, images.len(), &all_parts)));
         };
         const COCO: &str = "interp:101|max:100";
         push("ap50", "Detector AP50", all.ap50, &[("iou", "0.50"), ("area", "all"), ("coco", COCO)]);
@@ -71,20 +67,20 @@ impl DetectionFigures {
         let with_normal = voc(Interpolation::AllPoints, true);
         push(
             "ap40_no_finding",
-            "the same, with No finding",
+            "AP at IoU 0.4, with No finding",
             with_normal,
             &[iou, ("interp", "all"), ("no-finding", "in")],
         );
         let froc = coco.froc(0);
-        for (metric, alarms) in FROC {
-            let found = sensitivity(&froc, alarms);
+        for (metric, false_positives) in FROC {
+            let found = sensitivity(&froc, false_positives);
             let line = [("iou", "0.50"), ("classes", "pooled")];
-            push(metric, &format!("share of boxes found at {alarms} false alarms per image"), found, &line);
+            push(metric, &format!("Share of boxes found at {false_positives} false positives per image"), found, &line);
         }
         for figure in &mut figures {
             match figure.metric.as_str() {
-                "ap50" => (figure.interval, figure.headline) = (drawn(Some(0)), true),
-                "ap" => figure.interval = drawn(None),
+                "ap50" => (figure.interval, figure.headline) = (sampled(Some(0)), true),
+                "ap" => figure.interval = sampled(None),
                 _ => {}
             }
         }
@@ -100,12 +96,12 @@ impl DetectionFigures {
     }
 }
 
-/// False alarms per image at which the free-response curve is read.
+/// False positives per image at which the free-response curve (FROC) is read.
 const FROC: [(&str, f64); 3] = [("froc_0_5", 0.5), ("froc_1", 1.0), ("froc_2", 2.0)];
 
-/// The largest share of boxes found at no more than so many false alarms per image; `None` without a curve.
-fn sensitivity(curve: &[(f64, f64)], alarms: f64) -> Option<f64> {
-    let within = curve.iter().filter(|(wrong, _)| *wrong <= alarms).map(|(_, found)| *found);
+/// The largest share of boxes found at no more than so many false positives per image; `None` without a curve.
+fn sensitivity(curve: &[(f64, f64)], false_positives: f64) -> Option<f64> {
+    let within = curve.iter().filter(|(fp, _)| *fp <= false_positives).map(|(_, found)| *found);
     (!curve.is_empty()).then(|| within.fold(0.0, f64::max))
 }
 
@@ -148,9 +144,9 @@ mod tests {
     }
 
     #[test]
-    fn sensitivity_is_read_left_of_the_alarms() {
+    fn sensitivity_is_read_at_no_more_than_the_false_positives() {
         let curve = [(0.1, 0.2), (0.5, 0.4), (1.5, 0.7), (3.0, 0.9)];
-        let read = FROC.map(|(_, alarms)| sensitivity(&curve, alarms).unwrap());
+        let read = FROC.map(|(_, false_positives)| sensitivity(&curve, false_positives).unwrap());
         assert_eq!(read, [0.4, 0.4, 0.7]);
         assert_eq!(sensitivity(&[(0.9, 0.3)], 0.5), Some(0.0));
         assert_eq!(sensitivity(&[], 1.0), None);

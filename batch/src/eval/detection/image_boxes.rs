@@ -5,32 +5,26 @@ use std::collections::BTreeMap;
 use d2r_contracts::boxes::BoxXyxy;
 use d2r_contracts::space::Original;
 
-/// A truth box.
+/// A box of the reference: annotated or drawn.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct TruthBox {
-    /// Index of the class.
     pub class_id: i32,
-    /// Place, original pixels.
     pub region: BoxXyxy<Original>,
 }
 
 /// A detection.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ScoredBox {
-    /// Index of the class.
     pub class_id: i32,
     /// Confidence; any finite scale.
     pub score: f32,
-    /// Place, original pixels.
     pub region: BoxXyxy<Original>,
 }
 
-/// Everything known about one image; both lists may be empty.
+/// The boxes of one image; both lists may be empty.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ImageBoxes {
-    /// What is there.
     pub truths: Vec<TruthBox>,
-    /// What was found.
     pub detections: Vec<ScoredBox>,
 }
 

@@ -1,4 +1,4 @@
-//! Average precision of the VinBigData challenge (utv2.md 7.2): PASCAL VOC 2010 matching at one IoU threshold,
+//! Average precision of the VinBigData challenge on Kaggle: PASCAL VOC 2010 matching at one IoU threshold,
 //! overlap strictly greater, all-point or 101-point interpolation, optionally a 15th class "No finding".
 //! Same input as [`crate::eval::detection::average_precision`]; the signature of a figure says which variant it is.
 
@@ -16,7 +16,7 @@ pub enum Interpolation {
 /// Which variant is computed.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct KaggleAp {
-    /// A detection is right above this IoU.
+    /// A detection is a true positive above this IoU with a truth box of its class.
     pub iou: f64,
     /// How precision is integrated.
     pub interpolation: Interpolation,
@@ -28,7 +28,7 @@ pub struct KaggleAp {
 /// One detection after matching.
 struct Outcome {
     score: f64,
-    right: bool,
+    correct: bool,
 }
 
 impl KaggleAp {
@@ -51,7 +51,7 @@ impl KaggleAp {
             found.sort_by(|a, b| b.score.total_cmp(&a.score));
             let mut taken = vec![false; truths.len()];
             for d in found {
-                // A detection looks only at the truth box that it overlaps most, taken or not.
+                // A detection is compared with the truth box of highest IoU alone, taken or not.
                 let mut best: Option<(usize, f64)> = None;
                 for (g, t) in truths.iter().enumerate() {
                     let overlap = iou(&d.region, &t.region);
@@ -59,9 +59,9 @@ impl KaggleAp {
                         best = Some((g, overlap));
                     }
                 }
-                let right =
+                let correct =
                     best.is_some_and(|(g, overlap)| overlap > self.iou && !std::mem::replace(&mut taken[g], true));
-                outcomes.push(Outcome { score: f64::from(d.score), right });
+                outcomes.push(Outcome { score: f64::from(d.score), correct });
             }
         }
         self.integrate(outcomes, total)
@@ -70,8 +70,8 @@ impl KaggleAp {
     fn no_finding(&self, images: &[ImageBoxes]) -> Option<f64> {
         let highest = |i: &ImageBoxes| i.detections.iter().map(|d| f64::from(d.score)).fold(0.0, f64::max);
         let outcomes: Vec<Outcome> =
-            images.iter().map(|i| Outcome { score: 1.0 - highest(i), right: i.truths.is_empty() }).collect();
-        let total = outcomes.iter().filter(|o| o.right).count();
+            images.iter().map(|i| Outcome { score: 1.0 - highest(i), correct: i.truths.is_empty() }).collect();
+        let total = outcomes.iter().filter(|o| o.correct).count();
         self.integrate(outcomes, total)
     }
 
@@ -80,11 +80,11 @@ impl KaggleAp {
             return None;
         }
         outcomes.sort_by(|a, b| b.score.total_cmp(&a.score));
-        let mut right = 0usize;
+        let mut correct = 0usize;
         let mut curve: Vec<(f64, f64)> = Vec::with_capacity(outcomes.len());
         for (n, outcome) in outcomes.iter().enumerate() {
-            right += usize::from(outcome.right);
-            curve.push((right as f64 / total as f64, right as f64 / (n + 1) as f64));
+            correct += usize::from(outcome.correct);
+            curve.push((correct as f64 / total as f64, correct as f64 / (n + 1) as f64));
         }
         for i in (1..curve.len()).rev() {
             curve[i - 1].1 = curve[i - 1].1.max(curve[i].1);

@@ -1,10 +1,10 @@
-//! One study on the page: the radiograph with boxes drawn over it, what was written about it, what the reference
-//! says, and which sentence rests on which box. Plain values in, HTML out; the picture is embedded.
+//! One study on the page: the radiograph with its boxes, the generated report, the reference, and which sentence is
+//! linked to which box. Plain values in, HTML out; the picture is embedded.
 
 use d2r_contracts::boxes::BoxXyxy;
 use d2r_contracts::preprocess::resize;
 use d2r_contracts::radiograph::Radiograph;
-use d2r_contracts::space::Original;
+use d2r_contracts::space::{ImageSize, Original};
 use image::ExtendedColorType;
 use image::codecs::jpeg::JpegEncoder;
 use maud::{Markup, html};
@@ -14,47 +14,43 @@ use crate::error::{Error, Result};
 /// A box on the radiograph.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CaseBox {
-    /// Its id in the lake; sentences name it.
+    /// Id in the lake; sentences name it.
     pub box_id: String,
-    /// Index of the class: decides the colour.
+    /// Decides the colour.
     pub class_id: i32,
-    /// Name of the class.
     pub class_name: String,
     /// Detector confidence; `None` for a truth box.
     pub score: Option<f32>,
-    /// Place, original pixels.
     pub region: BoxXyxy<Original>,
 }
 
 /// A sentence of the generated report.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct CaseSentence {
-    /// The sentence.
     pub text: String,
     /// Ids of the boxes that it is linked to.
     pub box_ids: Vec<String>,
 }
 
-/// A study as shown.
+/// A study, its boxes and its reports.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Case {
-    /// The visit.
     pub study_id: String,
     /// Size of the radiograph, original pixels.
-    pub size: (u32, u32),
+    pub size: ImageSize,
     /// The radiograph as JPEG bytes; `None` when its file cannot be read.
     pub picture: Option<Vec<u8>>,
     /// Accepted detections.
     pub boxes: Vec<CaseBox>,
     /// Truth boxes, where there are any.
     pub truths: Vec<CaseBox>,
-    /// What was generated.
+    /// Sentences of the generated report.
     pub generated: Vec<CaseSentence>,
     /// Sentences of the reference; empty when there is none.
     pub reference: Vec<String>,
-    /// Short facts, for instance ("ROUGE-L", "0.52").
+    /// Names and values, for instance ("ROUGE-L", "0.52").
     pub scores: Vec<(String, String)>,
-    /// Words of warning, for instance "needs review".
+    /// Warnings, for instance "needs review".
     pub flags: Vec<String>,
 }
 
@@ -93,7 +89,7 @@ pub fn base64(bytes: &[u8]) -> String {
     text
 }
 
-/// A hue per class: neighbours in the list of classes are far apart, and all are bright on a dark film.
+/// A hue per class: neighbours in the list of classes are far apart, and all are bright on a dark radiograph.
 pub fn colour(class_id: i32) -> String {
     format!("hsl({} 90% 66%)", (class_id.rem_euclid(360) * 137 + 190) % 360)
 }
@@ -112,7 +108,7 @@ pub fn render(case: &Case, number: usize) -> Markup {
             }
             div.case-grid {
                 figure {
-                    (film(case, number))
+                    (radiograph(case, number))
                     figcaption { (legend(case, number)) }
                 }
                 div.texts {
@@ -151,12 +147,12 @@ fn sentence(case: &Case, sentence: &CaseSentence, number: usize) -> Markup {
     }
 }
 
-fn film(case: &Case, number: usize) -> Markup {
-    let (w, h) = case.size;
+fn radiograph(case: &Case, number: usize) -> Markup {
+    let ImageSize { width: w, height: h } = case.size;
     let unit = w.max(h).max(1) as f32 / 100.0;
     let label = format!("Radiograph of study {} with {} detected boxes", case.study_id, case.boxes.len());
     html! {
-        svg.film role="img" aria-label=(label) viewBox={ "0 0 " (w) " " (h) } style={ "--u:" (unit) "px" } {
+        svg.radiograph role="img" aria-label=(label) viewBox={ "0 0 " (w) " " (h) } style={ "--u:" (unit) "px" } {
             @match &case.picture {
                 Some(bytes) => image href={ "data:image/jpeg;base64," (base64(bytes)) } width=(w) height=(h)
                     preserveAspectRatio="none" {},
@@ -179,13 +175,14 @@ fn film(case: &Case, number: usize) -> Markup {
     }
 }
 
-fn rectangle(region: &BoxXyxy<Original>, (w, h): (u32, u32)) -> Markup {
-    let r = region.clip(w as f32, h as f32);
+fn rectangle(region: &BoxXyxy<Original>, size: ImageSize) -> Markup {
+    let r = region.clip(size.width as f32, size.height as f32);
     html! { rect x=(r.x_min) y=(r.y_min) width=(r.width().max(0.0)) height=(r.height().max(0.0)) rx="2" {} }
 }
 
-/// The box's number on a plate at its upper left corner, kept inside the film.
-fn tag(region: &BoxXyxy<Original>, shown: usize, (w, h): (u32, u32)) -> Markup {
+/// The box's number on a plate at its upper left corner, kept inside the radiograph.
+fn tag(region: &BoxXyxy<Original>, shown: usize, size: ImageSize) -> Markup {
+    let ImageSize { width: w, height: h } = size;
     let unit = w.max(h).max(1) as f32 / 100.0;
     let (plate_w, plate_h) = (unit * if shown > 9 { 6.4 } else { 4.6 }, unit * 5.0);
     let x = region.x_min.clamp(0.0, (w as f32 - plate_w).max(0.0));
@@ -198,7 +195,7 @@ fn tag(region: &BoxXyxy<Original>, shown: usize, (w, h): (u32, u32)) -> Markup {
 
 fn legend(case: &Case, number: usize) -> Markup {
     html! {
-        @if case.boxes.is_empty() { p { "No box was accepted." } }
+        @if case.boxes.is_empty() { p { "No detection was accepted." } }
         ol.boxes {
             @for (i, b) in case.boxes.iter().enumerate() {
                 li data-boxes=(box_anchor(number, i)) style={ "--c:" (colour(b.class_id)) } {

@@ -1,5 +1,5 @@
 //! The evaluation as one HTML page: figures with intervals and baselines, tables, plots, studies, timings, failures.
-//! Self-contained (no request leaves it), readable on paper, on a phone, in the dark and by ear.
+//! Self-contained (it loads nothing); styles for print, small screens, dark mode and screen readers.
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
@@ -14,28 +14,24 @@ pub const NOTICE: &str = "Research software, not a medical device.";
 /// One figure.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FigureRow {
-    /// As people call it.
     pub name: String,
-    /// The figure.
     pub value: f64,
     /// Ends of the 95 % interval.
     pub interval: Option<(f64, f64)>,
-    /// What it is compared with, and that figure.
+    /// Name and value of what it is compared with.
     pub baseline: Option<(String, f64)>,
-    /// Images, reports or links that it rests on.
+    /// Number of images, reports or links behind it.
     pub n: i64,
-    /// How it was computed.
+    /// How it was computed, see [`crate::eval::figure::Figure`].
     pub signature: String,
-    /// Shown large at the top.
+    /// Whether it is shown in large type at the top.
     pub headline: bool,
 }
 
 /// Figures of one kind.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FigureGroup {
-    /// Heading.
     pub title: String,
-    /// Its figures.
     pub rows: Vec<FigureRow>,
 }
 
@@ -44,7 +40,7 @@ pub struct FigureGroup {
 pub struct Timing {
     /// The stage and its shard.
     pub stage: String,
-    /// Inputs.
+    /// Number of inputs.
     pub n: i64,
     /// Seconds reading, decoding, in the model, writing.
     pub seconds: [f64; 4],
@@ -53,13 +49,12 @@ pub struct Timing {
 /// Failures of one kind.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FailureCount {
-    /// Where it happened.
     pub stage: String,
-    /// The stable word.
+    /// The failure's code, for instance `truncated`.
     pub code: String,
-    /// How many inputs.
+    /// Number of inputs.
     pub n: usize,
-    /// One of them: a path or an image id.
+    /// One input: a path or an image id.
     pub example: String,
 }
 
@@ -76,18 +71,15 @@ pub struct Page {
     pub classes: Vec<(String, ClassAp)>,
     /// Labels and their figures.
     pub labels: Vec<LabelScore>,
-    /// Plots.
     pub plots: Vec<Plot>,
-    /// Studies shown.
     pub cases: Vec<Case>,
-    /// Stage timings.
     pub timings: Vec<Timing>,
     /// Failures by stage and code.
     pub failures: Vec<FailureCount>,
 }
 
 const STYLE: &str = include_str!("html_report/style.css");
-const SCRIPT: &str = include_str!("html_report/light_boxes.js");
+const SCRIPT: &str = include_str!("html_report/highlight_boxes.js");
 
 impl Page {
     /// The page as text.
@@ -108,7 +100,7 @@ impl Page {
                     meta name="viewport" content="width=device-width, initial-scale=1";
                     meta name="color-scheme" content="light dark";
                     title { "D2R evaluation: " (self.subject) }
-                    // An empty icon keeps browsers from asking for one.
+                    // An empty icon keeps browsers from requesting one.
                     link rel="icon" href="data:,";
                     style { (PreEscaped(STYLE)) }
                 }
@@ -116,7 +108,7 @@ impl Page {
                     a.skip href="#main" { "Skip to the figures" }
                     header.top {
                         div.wrap {
-                            p.eyebrow { "D2R evaluation" }
+                            p.kicker { "D2R evaluation" }
                             h1 { (self.subject) }
                             p.notice role="note" { (NOTICE) " Generated text and boxes are not a diagnosis." }
                             nav aria-label="Sections" {
@@ -167,7 +159,7 @@ impl Page {
 
     fn class_table(&self) -> Markup {
         html! {
-            p.lead { "Average precision after the COCO protocol. Mean figures rest on the classes with truth boxes; a class without any is left out of them." }
+            p.lead { "Average precision after the COCO protocol. Means are over the classes with truth boxes; a class without any is left out." }
             (table("Average precision by class", &["Class", "Truth boxes", "AP", "AP50", "Recall at IoU 0.5"], html! {
                 @for (name, class) in &self.classes {
                     tr.absent[class.truths == 0] {
@@ -184,7 +176,7 @@ impl Page {
 
     fn label_table(&self) -> Markup {
         html! {
-            p.lead { "Labels of generated and of reference reports, both read by a rule labeler (not CheXbert); uncertain counts as positive." }
+            p.lead { "Labels of generated and of reference reports, both by a rule labeler (not CheXbert); uncertain counts as positive." }
             (table("Precision, recall and F1 by label", &["Label", "In references", "In generated", "Precision", "Recall", "F1"], html! {
                 @for l in &self.labels {
                     tr.absent[l.support + l.stated == 0] {
@@ -220,9 +212,9 @@ impl Page {
 
     fn gallery(&self) -> Markup {
         html! {
-            p.lead { "Accepted boxes are numbered and coloured by class"
+            p.lead { "Accepted detections are numbered and coloured by class"
                 @if self.cases.iter().any(|c| !c.truths.is_empty()) { "; truth boxes are dashed" }
-                ". A number behind a sentence names the box that it rests on." }
+                ". A number behind a sentence names the box that it is linked to." }
             @for (i, case) in self.cases.iter().enumerate() { (render(case, i + 1)) }
         }
     }

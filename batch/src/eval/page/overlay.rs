@@ -1,54 +1,61 @@
-//! One report explained in one picture: the film with its boxes, and beside it each sentence with the boxes that it rests on and
-//! its share of attention on each. A standalone SVG with the film inside; it loads nothing.
+//! The picture of a report: the radiograph with its boxes, and beside it each sentence with the boxes that it is linked to and
+//! the link's weight. A standalone SVG with the radiograph embedded; it loads nothing.
 
+use d2r_contracts::space::ImageSize;
 use maud::{Markup, PreEscaped, html};
 
 use crate::eval::page::gallery::{CaseBox, base64, colour};
 
-/// Width and height of the film's side, SVG units.
-const FILM: f32 = 480.0;
-/// Width of the text's side.
+/// Width and height of the radiograph's half, SVG units.
+const IMAGE: f32 = 480.0;
+/// Width of the text's half.
 const TEXT: f32 = 420.0;
 const MARGIN: f32 = 16.0;
 const LINE: f32 = 19.0;
 /// Characters that fit a line of text.
 const COLUMNS: usize = 54;
 
-/// What is shown.
+/// A radiograph, its boxes and its report.
 #[derive(Debug)]
 pub struct Overlay<'a> {
-    /// The film.
     pub image_id: &'a str,
-    /// The film as JPEG bytes.
+    /// The radiograph as JPEG bytes.
     pub picture: &'a [u8],
-    /// Its size, original pixels.
-    pub size: (u32, u32),
-    /// Its boxes, in the order of their numbers.
+    /// Size of the radiograph, original pixels.
+    pub size: ImageSize,
+    /// In the order of their numbers.
     pub boxes: &'a [CaseBox],
-    /// Sentences, each with indices of boxes and shares of attention.
-    pub sentences: &'a [(String, Vec<(usize, f32)>)],
+    pub sentences: &'a [OverlaySentence],
     /// Research-use notice.
     pub notice: &'a str,
 }
 
+/// A sentence of the report.
+#[derive(Debug)]
+pub struct OverlaySentence {
+    pub text: String,
+    /// Indices of boxes, each with the link's weight, 0 to 1.
+    pub links: Vec<(usize, f32)>,
+}
+
 /// The picture as SVG text.
 pub fn render(overlay: &Overlay) -> String {
-    let (w, h) = (overlay.size.0.max(1) as f32, overlay.size.1.max(1) as f32);
-    let scale = FILM / w.max(h);
+    let (w, h) = (overlay.size.width.max(1) as f32, overlay.size.height.max(1) as f32);
+    let scale = IMAGE / w.max(h);
     let mut y = MARGIN + LINE;
     let mut texts: Vec<Markup> = Vec::new();
-    for (text, links) in overlay.sentences {
+    for OverlaySentence { text, links } in overlay.sentences {
         for line in wrapped(text) {
-            texts.push(html! { text x=(FILM + 2.0 * MARGIN) y=(y) { (line) } });
+            texts.push(html! { text x=(IMAGE + 2.0 * MARGIN) y=(y) { (line) } });
             y += LINE;
         }
-        let mut x = FILM + 2.0 * MARGIN;
+        let mut x = IMAGE + 2.0 * MARGIN;
         for &(index, weight) in links {
             let Some(found) = overlay.boxes.get(index) else { continue };
             let label = format!("{} {} {:.0} %", index + 1, found.class_name, 100.0 * weight);
             let width = 7.2 * label.chars().count() as f32 + 12.0;
-            if x + width > FILM + TEXT {
-                x = FILM + 2.0 * MARGIN;
+            if x + width > IMAGE + TEXT {
+                x = IMAGE + 2.0 * MARGIN;
                 y += LINE + 4.0;
             }
             texts.push(html! {
@@ -59,8 +66,8 @@ pub fn render(overlay: &Overlay) -> String {
         }
         y += if links.is_empty() { 8.0 } else { LINE + 12.0 };
     }
-    let height = (FILM + 2.0 * MARGIN).max(y) + LINE + MARGIN;
-    let width = FILM + TEXT + 2.0 * MARGIN;
+    let height = (IMAGE + 2.0 * MARGIN).max(y) + LINE + MARGIN;
+    let width = IMAGE + TEXT + 2.0 * MARGIN;
     let label = format!("Report on {} with {} boxes", overlay.image_id, overlay.boxes.len());
     html! {
         (PreEscaped("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"))
@@ -130,13 +137,16 @@ mod tests {
     fn sentences_name_their_boxes_and_nothing_is_loaded() {
         let boxes = [found(3, "Cardiomegaly"), found(15, "Nodule/Mass")];
         let sentences = [
-            ("the heart is <enlarged> & the lungs are clear .".to_owned(), vec![(0, 0.75), (1, 0.25), (9, 0.1)]),
-            ("no effusion .".to_owned(), vec![]),
+            OverlaySentence {
+                text: "the heart is <enlarged> & the lungs are clear .".into(),
+                links: vec![(0, 0.75), (1, 0.25), (9, 0.1)],
+            },
+            OverlaySentence { text: "no effusion .".into(), links: vec![] },
         ];
         let overlay = Overlay {
-            image_id: "film-1",
+            image_id: "image-1",
             picture: &[1, 2, 3],
-            size: (200, 100),
+            size: ImageSize { width: 200, height: 100 },
             boxes: &boxes,
             sentences: &sentences,
             notice: "Research software.",
@@ -145,7 +155,7 @@ mod tests {
         assert!(svg.starts_with("<?xml") && svg.ends_with("</svg>"));
         assert!(svg.contains("1 Cardiomegaly 75 %") && svg.contains("2 Nodule/Mass 25 %"));
         assert!(svg.contains("&lt;enlarged&gt; &amp;") && svg.contains("Research software."));
-        assert_eq!(svg.matches("href=").count(), 1, "only the film, and that is inside");
+        assert_eq!(svg.matches("href=").count(), 1, "only the radiograph, which is embedded");
         assert!(svg.contains("href=\"data:image/jpeg;base64,AQID\""));
         assert_eq!(svg.matches("<g><title>").count(), 2);
         let empty = render(&Overlay { boxes: &[], sentences: &[], ..overlay });

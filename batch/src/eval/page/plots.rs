@@ -1,5 +1,5 @@
-//! Plots as SVG text for the HTML report: no font files, no background, colours that read on light and on dark
-//! paper. Legends stand outside, in the page, as names with their colours.
+//! Plots as SVG text for the HTML report: no font files, no background, colours for light and dark pages. Legends stand
+//! outside, in the page, as names with their colours.
 
 use d2r_contracts::tables::TrainLogRow;
 use plotters::coord::Shift;
@@ -11,9 +11,8 @@ use crate::eval::text::label_f1::LabelScore;
 /// A finished plot.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plot {
-    /// Heading.
     pub title: String,
-    /// What it shows, for people who cannot see it.
+    /// The plot in words, for screen readers.
     pub description: String,
     /// An `<svg>` element.
     pub svg: String,
@@ -21,16 +20,15 @@ pub struct Plot {
     pub legend: Vec<(String, String)>,
 }
 
-/// A named line.
+/// A line and its name in the legend.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Series {
-    /// Name in the legend.
     pub name: String,
-    /// Points, by rising x.
+    /// By ascending x.
     pub points: Vec<(f64, f64)>,
 }
 
-/// Line colours, told apart on light and dark paper.
+/// Line colours, distinct on light and dark pages.
 const COLOURS: [(u8, u8, u8); 10] = [
     (46, 125, 209),
     (217, 95, 48),
@@ -83,13 +81,14 @@ fn draw(
     Ok(format!("<svg role=\"img\" aria-label=\"{label}\" viewBox=\"0 0 {w} {h}\" width=\"{w}\" height=\"{h}\">{body}"))
 }
 
+/// An axis from 0 to `max`; to the largest value where there is none.
+struct Axis<'a> {
+    name: &'a str,
+    max: Option<f64>,
+}
+
 /// Lines over two axes. `None` when no series has a point.
-fn lines(
-    title: &str,
-    (x_name, y_name): (&str, &str),
-    (x_max, y_max): (Option<f64>, Option<f64>),
-    series: &[Series],
-) -> Result<Option<Plot>> {
+fn lines(title: &str, x: &Axis, y: &Axis, series: &[Series]) -> Result<Option<Plot>> {
     let finite = |p: &&(f64, f64)| p.0.is_finite() && p.1.is_finite();
     let drawn: Vec<(usize, &Series)> =
         series.iter().enumerate().filter(|(_, s)| s.points.iter().any(|p| finite(&p))).collect();
@@ -100,10 +99,10 @@ fn lines(
         let all = drawn.iter().flat_map(|(_, s)| s.points.iter().filter(finite).map(get));
         all.fold(0.0, f64::max).max(1e-6)
     };
-    let x_end = x_max.unwrap_or_else(|| largest(|p| p.0));
-    let y_end = y_max.unwrap_or_else(|| largest(|p| p.1) * 1.05);
+    let x_end = x.max.unwrap_or_else(|| largest(|p| p.0));
+    let y_end = y.max.unwrap_or_else(|| largest(|p| p.1) * 1.05);
     let names: Vec<&str> = drawn.iter().map(|(_, s)| s.name.as_str()).collect();
-    let description = format!("{title}: {y_name} over {x_name}, for {}", names.join(", "));
+    let description = format!("{title}: {} over {}, for {}", y.name, x.name, names.join(", "));
     let svg = draw(SIZE, &description, |area| {
         let mut chart = ChartBuilder::on(area)
             .margin(8)
@@ -114,8 +113,8 @@ fn lines(
             .map_err(refused)?;
         chart
             .configure_mesh()
-            .x_desc(x_name)
-            .y_desc(y_name)
+            .x_desc(x.name)
+            .y_desc(y.name)
             .x_labels(6)
             .y_labels(6)
             .label_style(("sans-serif", 12))
@@ -147,27 +146,25 @@ pub fn precision_recall(curves: &[(String, Vec<f64>)]) -> Result<Option<Plot>> {
             points: precision.iter().enumerate().map(|(i, p)| (i as f64 / 100.0, *p)).collect(),
         })
         .collect();
-    lines("Precision and recall at IoU 0.5", ("recall", "precision"), (Some(1.0), Some(1.05)), &series)
+    let (recall, precision) = (Axis { name: "recall", max: Some(1.0) }, Axis { name: "precision", max: Some(1.05) });
+    lines("Precision and recall at IoU 0.5", &recall, &precision, &series)
 }
 
-/// Share of lesions found over false alarms per image.
+/// Free-response curve: share of lesions found over false positives per image.
 ///
 /// # Errors
 /// When drawing fails: a defect of ours.
 pub fn froc(points: &[(f64, f64)]) -> Result<Option<Plot>> {
-    const MOST_FALSE_ALARMS: f64 = 4.0;
-    let end = points.last().map_or(MOST_FALSE_ALARMS, |p| p.0).clamp(0.5, MOST_FALSE_ALARMS);
+    const FALSE_POSITIVES_MAX: f64 = 4.0;
+    let end = points.last().map_or(FALSE_POSITIVES_MAX, |p| p.0).clamp(0.5, FALSE_POSITIVES_MAX);
     let mut kept: Vec<(f64, f64)> = points.iter().copied().filter(|p| p.0 <= end).collect();
     if let (Some(last), true) = (kept.last().copied(), points.len() > kept.len()) {
         kept.push((end, last.1));
     }
     let series = [Series { name: "all classes".into(), points: kept }];
-    lines(
-        "Lesions found (FROC, IoU 0.5)",
-        ("false alarms per image", "share of lesions found"),
-        (Some(end), Some(1.05)),
-        &series,
-    )
+    let x = Axis { name: "false positives per image", max: Some(end) };
+    let y = Axis { name: "share of lesions found", max: Some(1.05) };
+    lines("Lesions found (FROC, IoU 0.5)", &x, &y, &series)
 }
 
 /// Loss over steps, one plot per run, training and validation apart; in the order of run ids.
@@ -193,7 +190,8 @@ pub fn training(rows: &[TrainLogRow]) -> Result<Vec<Plot>> {
             Series { name: "training loss".into(), points: of("train", |r| Some(r.loss)) },
             Series { name: "validation score".into(), points: of("validation", |r| r.score) },
         ];
-        plots.extend(lines(&format!("Training of {run}"), ("step", "loss, score"), (None, None), &series)?);
+        let (x, y) = (Axis { name: "step", max: None }, Axis { name: "loss, score", max: None });
+        plots.extend(lines(&format!("Training of {run}"), &x, &y, &series)?);
     }
     Ok(plots)
 }

@@ -1,6 +1,6 @@
-//! Corpus BLEU-1..4 as the COCO caption evaluation computes it (d2rnet.md 5): words split at blanks, clipped
-//! counts summed over the set, the closest reference length, tiny constants in place of smoothing.
-//! Strings in, figures out; the counts of each pair are kept so that resampling needs no second pass.
+//! Corpus BLEU-1..4 as the COCO caption evaluation computes it (Papineni 2002): words split at blanks, clipped
+//! counts summed over the set, the closest reference length, small constants in place of smoothing.
+//! Strings in, figures out; the counts of each pair are kept, so that resampling needs no second pass.
 
 use std::collections::HashMap;
 

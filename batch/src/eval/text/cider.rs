@@ -1,4 +1,4 @@
-//! CIDEr-D as the COCO caption evaluation computes it (d2rnet.md 5): tf-idf weighted n-grams, n = 1..4, document
+//! CIDEr-D as the COCO caption evaluation computes it (arXiv:1411.5726): tf-idf weighted n-grams, n = 1..4, document
 //! frequencies from the references of the evaluated set, clipped products, Gaussian length penalty (sigma 6,
 //! length counted in bigrams), mean over n, times ten.
 

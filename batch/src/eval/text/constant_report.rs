@@ -1,5 +1,5 @@
-//! The constant-report baseline (d2rnet.md 5): the one training report that, given to every study, scores best.
-//! It is chosen on the training split alone, by BLEU-4 against a sample of it; a model must beat it.
+//! The constant-report baseline : the one training report that, given to every study, scores best.
+//! It is chosen on the training split alone, by BLEU-4 against a sample of it; a useful model scores higher.
 
 use std::collections::BTreeMap;
 

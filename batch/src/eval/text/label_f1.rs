@@ -1,5 +1,5 @@
-//! Precision, recall and F1 of the 14 CheXpert labels, in the variants that papers use (d2rnet.md 5); every figure
-//! carries its variant's name. States of references and of generated reports in, figures out.
+//! Precision, recall and F1 of the 14 CheXpert labels, in the variants that papers use; every figure carries its
+//! variant's name. States of references and of generated reports in, figures out.
 //! A ratio without a denominator is 0, as in the published scripts.
 
 use d2r_contracts::labels::{CHEXPERT_LABELS, LabelState};
@@ -10,9 +10,7 @@ pub type States = [LabelState; 14];
 /// What "uncertain" counts as; blank counts as negative.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UncertainAs {
-    /// As stated.
     Positive,
-    /// As not stated.
     Negative,
 }
 
@@ -32,7 +30,7 @@ pub enum Average {
 /// A named way to compute the figures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Variant {
-    /// As it stands in signatures.
+    /// The name in signatures.
     pub name: &'static str,
     /// What "uncertain" counts as.
     pub uncertain: UncertainAs,
@@ -66,28 +64,28 @@ pub const VARIANTS: [Variant; 6] = [
 /// Precision, recall and F1, each 0 to 1.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Ratios {
-    /// Right statements among those made.
+    /// True positives / stated labels.
     pub precision: f64,
-    /// Statements made among those to make.
+    /// True positives / labels that references state.
     pub recall: f64,
-    /// Harmonic mean.
+    /// Harmonic mean of both.
     pub f1: f64,
 }
 
-/// Right, superfluous and missed statements.
+/// Statements of a label, compared with the reference.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 struct Counts {
-    right: u64,
-    superfluous: u64,
-    missed: u64,
+    true_positives: u64,
+    false_positives: u64,
+    false_negatives: u64,
 }
 
 impl Counts {
     fn add(&mut self, reference: bool, generated: bool, times: u64) {
         match (reference, generated) {
-            (true, true) => self.right += times,
-            (false, true) => self.superfluous += times,
-            (true, false) => self.missed += times,
+            (true, true) => self.true_positives += times,
+            (false, true) => self.false_positives += times,
+            (true, false) => self.false_negatives += times,
             (false, false) => {}
         }
     }
@@ -95,9 +93,9 @@ impl Counts {
     fn ratios(&self) -> Ratios {
         let share = |part: u64, whole: u64| if whole == 0 { 0.0 } else { part as f64 / whole as f64 };
         Ratios {
-            precision: share(self.right, self.right + self.superfluous),
-            recall: share(self.right, self.right + self.missed),
-            f1: share(2 * self.right, 2 * self.right + self.superfluous + self.missed),
+            precision: share(self.true_positives, self.true_positives + self.false_positives),
+            recall: share(self.true_positives, self.true_positives + self.false_negatives),
+            f1: share(2 * self.true_positives, 2 * self.true_positives + self.false_positives + self.false_negatives),
         }
     }
 }
@@ -132,15 +130,15 @@ pub fn label_f1(pairs: &[(States, States)], variant: &Variant, weights: Option<&
         Average::Micro => {
             let mut sum = Counts::default();
             for c in labels.iter().map(of_label) {
-                sum.right += c.right;
-                sum.superfluous += c.superfluous;
-                sum.missed += c.missed;
+                sum.true_positives += c.true_positives;
+                sum.false_positives += c.false_positives;
+                sum.false_negatives += c.false_negatives;
             }
             sum.ratios()
         }
         Average::Macro => mean(&labels.iter().map(|l| (of_label(l).ratios(), 1)).collect::<Vec<_>>()),
         Average::MacroOfStated => {
-            let stated = labels.iter().map(of_label).filter(|c| c.right + c.missed > 0);
+            let stated = labels.iter().map(of_label).filter(|c| c.true_positives + c.false_negatives > 0);
             mean(&stated.map(|c| (c.ratios(), 1)).collect::<Vec<_>>())
         }
         Average::Reports => {
@@ -159,13 +157,11 @@ pub fn label_f1(pairs: &[(States, States)], variant: &Variant, weights: Option<&
 /// The figures of one label.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LabelScore {
-    /// Its name.
     pub label: &'static str,
     /// References that state it.
     pub support: u64,
     /// Generated reports that state it.
     pub stated: u64,
-    /// Its ratios.
     pub ratios: Ratios,
 }
 
@@ -175,8 +171,8 @@ pub fn per_label(pairs: &[(States, States)], uncertain: UncertainAs) -> Vec<Labe
         let counts = label_counts(pairs, label, uncertain, None);
         LabelScore {
             label: name,
-            support: counts.right + counts.missed,
-            stated: counts.right + counts.superfluous,
+            support: counts.true_positives + counts.false_negatives,
+            stated: counts.true_positives + counts.false_positives,
             ratios: counts.ratios(),
         }
     };
@@ -210,9 +206,9 @@ mod tests {
 
     #[test]
     fn variants_differ_as_their_definitions_do() {
-        // Uncertain as positive: right 1+9+13, missed 1, superfluous 13.
+        // Uncertain as positive: right 1+9+13, false_negatives 1, false_positives 13.
         assert_eq!(f1("micro14"), Ratios { precision: 0.75, recall: 0.75, f1: 0.75 });
-        // Uncertain as negative: label 9 becomes superfluous.
+        // Uncertain as negative: label 9 becomes a false positive.
         assert_eq!(f1("r2gen-micro"), Ratios { precision: 0.5, recall: 2.0 / 3.0, f1: 4.0 / 7.0 });
         assert_eq!(f1("miura-micro5"), Ratios { precision: 1.0, recall: 2.0 / 3.0, f1: 0.8 });
         let stated = (2.0 / 3.0 + 1.0 + 2.0 / 3.0) / 3.0;

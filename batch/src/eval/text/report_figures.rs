@@ -7,7 +7,6 @@ use crate::eval::bootstrap::interval;
 use crate::eval::detection::detection_figures::Resampling;
 use crate::eval::figure::Figure;
 use crate::eval::links::LinkCounts;
-use crate::eval::signature::signature;
 use crate::eval::text::bleu::{BleuCounts, bleu_counts, total};
 use crate::eval::text::cider::cider;
 use crate::eval::text::constant_report::best_constant_report;
@@ -19,20 +18,17 @@ use d2r_contracts::report_labeler::label;
 /// A generated report and its reference, both cleaned.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ReportPair {
-    /// What was generated.
     pub generated: String,
-    /// The reference.
     pub reference: String,
     /// States of the labels in the truth, where there is one.
     pub truth: Option<States>,
 }
 
-/// Figures and tables of generated reports.
+/// Figures of generated reports, and their labels.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ReportFigures {
-    /// The figures.
     pub figures: Vec<Figure>,
-    /// Each label by itself.
+    /// Scores of each label.
     pub labels: Vec<LabelScore>,
     /// States of (reference, generated) of each pair, by the rule labeler.
     pub states: Vec<(States, States)>,
@@ -61,9 +57,7 @@ impl ReportFigures {
 
 fn text_figures(pairs: &[ReportPair], constant: Option<&str>, resampling: Resampling) -> Vec<Figure> {
     let n = pairs.len();
-    let figure = |metric: &str, name: &str, value: f64| {
-        Figure::new("reports", metric, name, value, n, signature(metric, &TOKENS))
-    };
+    let figure = |metric: &str, name: &str, value: f64| Figure::new("reports", metric, name, value, n, &TOKENS);
     let texts: Vec<String> = pairs.iter().map(|p| p.generated.clone()).collect();
     let references: Vec<Vec<String>> = pairs.iter().map(|p| vec![p.reference.clone()]).collect();
     let same = |text: &str| vec![text.to_owned(); n];
@@ -72,9 +66,9 @@ fn text_figures(pairs: &[ReportPair], constant: Option<&str>, resampling: Resamp
     let of = |counts: &[BleuCounts], weights: Option<&[u32]>, order: usize| total(counts, weights).score()[order];
     let mut figures = Vec::new();
     for order in (0..4).rev() {
-        let drawn = interval(n, resampling.draws, resampling.seed, |w| Some(of(&counts, Some(w), order)));
+        let sampled = interval(n, resampling.draws, resampling.seed, |w| Some(of(&counts, Some(w), order)));
         let (metric, name) = (format!("bleu{}", order + 1), format!("BLEU-{}", order + 1));
-        let mut bleu = figure(&metric, &name, of(&counts, None, order)).with_interval(drawn);
+        let mut bleu = figure(&metric, &name, of(&counts, None, order)).with_interval(sampled);
         if let Some(constant) = &constant_counts {
             bleu = bleu.against(CONSTANT, of(constant, None, order));
         }
@@ -84,18 +78,18 @@ fn text_figures(pairs: &[ReportPair], constant: Option<&str>, resampling: Resamp
     if let Some(constant) = &constant_counts {
         figures.push(figure("bleu4_constant", "BLEU-4 of the constant report", of(constant, None, 3)));
         let lead = |w: Option<&[u32]>| of(&counts, w, 3) - of(constant, w, 3);
-        let drawn = interval(n, resampling.draws, resampling.seed, |w| Some(lead(Some(w))));
+        let sampled = interval(n, resampling.draws, resampling.seed, |w| Some(lead(Some(w))));
         let lead = figure("bleu4_over_constant", "BLEU-4 above the constant report, paired", lead(None));
-        figures.push(lead.with_interval(drawn));
+        figures.push(lead.with_interval(sampled));
     }
     let rouge =
         |texts: &[String]| -> Vec<f64> { texts.iter().zip(&references).map(|(h, r)| rouge_l_one(h, r)).collect() };
     let own = rouge(&texts);
-    let drawn = interval(n, resampling.draws, resampling.seed, |w| {
+    let sampled = interval(n, resampling.draws, resampling.seed, |w| {
         Some(own.iter().zip(w).map(|(v, w)| v * f64::from(*w)).sum::<f64>() / n as f64)
     });
     let mean = |values: &[f64]| values.iter().sum::<f64>() / n as f64;
-    let mut rouge_l = figure("rouge_l", "ROUGE-L", mean(&own)).with_interval(drawn);
+    let mut rouge_l = figure("rouge_l", "ROUGE-L", mean(&own)).with_interval(sampled);
     let mut cider_d = figure("cider", "CIDEr-D", cider(&texts, &references));
     if let Some(constant) = constant {
         rouge_l = rouge_l.against(CONSTANT, mean(&rouge(&same(constant))));
@@ -123,9 +117,8 @@ fn label_figures(
         };
         let parts = [("ref", "labeled"), LABELER, ("variant", variant.name)];
         let value = label_f1(states, variant, None).f1;
-        let drawn = interval(n, resampling.draws, resampling.seed, |w| Some(label_f1(states, variant, Some(w)).f1));
-        let mut figure =
-            Figure::new("reports", &metric, &name, value, n, signature(&metric, &parts)).with_interval(drawn);
+        let sampled = interval(n, resampling.draws, resampling.seed, |w| Some(label_f1(states, variant, Some(w)).f1));
+        let mut figure = Figure::new("reports", &metric, &name, value, n, &parts).with_interval(sampled);
         if let Some(constant) = constant {
             let same: Vec<(States, States)> = states.iter().map(|(r, _)| (*r, constant)).collect();
             figure = figure.against(CONSTANT, label_f1(&same, variant, None).f1);
@@ -140,7 +133,7 @@ fn label_figures(
         let parts = [("ref", "truth"), LABELER, ("variant", MICRO.name)];
         let value = label_f1(&true_states, &MICRO, None).f1;
         let name = "Label F1, micro, against the truth";
-        figures.push(Figure::new("reports", metric, name, value, true_states.len(), signature(metric, &parts)));
+        figures.push(Figure::new("reports", metric, name, value, true_states.len(), &parts));
     }
     figures
 }
@@ -165,7 +158,7 @@ fn diversity_figures(pairs: &[ReportPair], states: &[(States, States)]) -> Vec<F
                     reference: Option<Diversity>,
                     get: fn(&Diversity) -> f64| {
         let Some(own) = of else { return };
-        let figure = Figure::new("reports", metric, name, get(&own), own.n, signature(metric, &[("over", over)]));
+        let figure = Figure::new("reports", metric, name, get(&own), own.n, &[("over", over)]);
         figures.push(match reference {
             Some(r) => figure.against("references", get(&r)),
             None => figure,
@@ -187,19 +180,22 @@ pub fn link_figures(studies: &[LinkCounts], iou_min: f64, resampling: Resampling
     let iou = format!("{iou_min:.2}");
     let parts = [("iou", iou.as_str()), LABELER, ("truth", "drawn")];
     let figure = |metric: &str, name: &str, value: Option<f64>, n: u64, of: fn(&LinkCounts) -> Option<f64>| {
-        let drawn =
+        let sampled =
             interval(studies.len(), resampling.draws, resampling.seed, |w| of(&LinkCounts::total(studies, Some(w))));
-        Some(Figure::new("links", metric, name, value?, n as usize, signature(metric, &parts)).with_interval(drawn))
+        Some(Figure::new("links", metric, name, value?, n as usize, &parts).with_interval(sampled))
     };
     let precision = figure("precision", "Link precision", all.precision, sum.links, |c| c.figures().precision);
     let recall = figure("recall", "Link recall, of all lesions", all.recall, sum.lesions, |c| c.figures().recall);
     let of_named = figure("recall_of_named", "Link recall, of named lesions", all.recall_of_named, sum.named, |c| {
         c.figures().recall_of_named
     });
-    let small =
-        figure("small_lesion_recall", "Small lesions named on their side", all.small_lesion_recall, sum.small, |c| {
-            c.figures().small_lesion_recall
-        });
+    let small = figure(
+        "small_lesion_recall",
+        "Small lesions named with their laterality",
+        all.small_lesion_recall,
+        sum.small,
+        |c| c.figures().small_lesion_recall,
+    );
     [precision.map(Figure::as_headline), recall.map(Figure::as_headline), of_named, small]
         .into_iter()
         .flatten()

@@ -1,4 +1,4 @@
-//! ROUGE-L as the COCO caption evaluation computes it (d2rnet.md 5): longest common subsequence of words split
+//! ROUGE-L as the COCO caption evaluation computes it (Lin 2004): longest common subsequence of words split
 //! at single blanks, best precision and best recall over the references taken apart, beta 1.2, mean over pairs.
 
 const BETA_SQUARED: f64 = 1.2 * 1.2;

@@ -1,52 +1,19 @@
 //! One broken example per rule, each found for its own reason.
 
-use d2r_contracts::tables::{ImageRow, LesionRow, ReportSentenceRow};
+use d2r_contracts::tables::{LesionRow, ReportSentenceRow};
 
 use super::violations;
 use crate::lake::store::tests::{lake, provenance};
 use crate::lake::{Lake, Partition, Shard};
+use crate::test_fixtures::{self, image};
 
 fn partition() -> Partition {
     Partition::new("d", "train")
 }
 
-fn image(id: &str) -> ImageRow {
-    ImageRow {
-        image_id: id.into(),
-        study_id: id.into(),
-        subject_id: id.into(),
-        view: "PA".into(),
-        path: format!("{id}.png"),
-        width: Some(100),
-        height: Some(80),
-        sha256: None,
-        n_boxes: None,
-    }
-}
-
-fn lesion(image: &str, id: &str) -> LesionRow {
-    LesionRow {
-        image_id: image.into(),
-        box_id: id.into(),
-        class_name: "Cardiomegaly".into(),
-        class_id: 3,
-        x_min: 1.0,
-        y_min: 2.0,
-        x_max: 30.0,
-        y_max: 40.0,
-        score: 1.0,
-        source: "fused".into(),
-        reader_id: None,
-        n_readers: Some(1),
-        std_x_min: None,
-        std_y_min: None,
-        std_x_max: None,
-        std_y_max: None,
-        student_iou: None,
-        accepted: true,
-        threshold: None,
-        model_sha256: None,
-    }
+fn lesion(image_id: &str, box_id: &str) -> LesionRow {
+    let corners = [1.0, 2.0, 30.0, 40.0];
+    LesionRow { source: "fused".into(), n_readers: Some(1), ..test_fixtures::lesion(image_id, box_id, 3, corners) }
 }
 
 fn with_lesion(change: impl FnOnce(&mut LesionRow)) -> (tempfile::TempDir, Lake) {
@@ -95,7 +62,7 @@ fn an_inverted_box() {
 
 #[test]
 fn a_reference_to_nothing() {
-    let (_folder, lake) = with_lesion(|row| row.image_id = "nobody".into());
+    let (_folder, lake) = with_lesion(|row| row.image_id = "missing".into());
     expect(&lake, "reference", Some("image_id"));
 }
 
@@ -116,7 +83,7 @@ fn a_sentence_that_ends_before_it_begins() {
 }
 
 #[test]
-fn a_damaged_part_and_a_file_that_nobody_owns() {
+fn a_damaged_part_and_a_file_without_a_manifest() {
     let (_folder, lake) = with_lesion(|_| {});
     let part = lake.parts("lesions", &partition()).unwrap().remove(0);
     let path = lake.root().join(&part.file);

@@ -7,7 +7,7 @@ use d2r_contracts::rows::Row;
 use d2r_contracts::space::Original;
 use d2r_contracts::tables::{GeneratedReportRow, ImageRow, LesionRow, ReportRow, ReportSentenceRow, SentenceBoxRow};
 
-use super::{Args, Place};
+use super::{Args, EvaluatedSplit};
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::eval::detection::image_boxes::{ImageBoxes, ScoredBox, TruthBox, by_image};
@@ -16,20 +16,15 @@ use crate::eval::text::report_figures::ReportPair;
 use crate::eval::truth::Truth;
 use crate::lake::Partition;
 
-/// The box of a lesion's row.
-pub(super) fn region(row: &LesionRow) -> BoxXyxy<Original> {
-    BoxXyxy::new(row.x_min, row.y_min, row.x_max, row.y_max)
-}
-
-fn missing(place: &Place, table: &'static str, hint: &str) -> Error {
-    place.lake.no_rows(table, &place.partition, hint)
+fn missing(split: &EvaluatedSplit, table: &'static str, hint: &str) -> Error {
+    split.lake.no_rows(table, &split.partition, hint)
 }
 
 /// Boxes of every evaluated image.
 pub(super) struct DetectorInput {
     /// In the order of image ids.
     pub boxes: Vec<ImageBoxes>,
-    /// What the truth boxes are: `drawn` or `readers`.
+    /// Where the truth boxes come from: `drawn` or `readers`.
     pub truth: &'static str,
     /// Digest of the detector's weights.
     pub model_sha256: Option<String>,
@@ -37,27 +32,27 @@ pub(super) struct DetectorInput {
 
 impl DetectorInput {
     /// Digests of all that [`Self::read`] reads.
-    pub fn digests(place: &Place, args: &Args) -> Result<Vec<String>> {
-        let mut digests = vec![place.digest(ImageRow::TABLE)?, place.digest(LesionRow::TABLE)?];
+    pub fn digests(split: &EvaluatedSplit, args: &Args) -> Result<Vec<String>> {
+        let mut digests = vec![split.digest(ImageRow::TABLE)?, split.digest(LesionRow::TABLE)?];
         if let Some(folder) = &args.truth {
             digests.push(Truth::read(folder, &args.dataset)?.digest);
         }
         Ok(digests)
     }
 
-    pub fn read(place: &Place, args: &Args) -> Result<Self> {
-        let images: Vec<ImageRow> = place.read()?;
+    pub fn read(split: &EvaluatedSplit, args: &Args) -> Result<Self> {
+        let images: Vec<ImageRow> = split.read()?;
         if images.is_empty() {
-            return Err(missing(place, ImageRow::TABLE, "run `d2r ingest`"));
+            return Err(missing(split, ImageRow::TABLE, "run `d2r ingest`"));
         }
-        let lesions: Vec<LesionRow> = place.read()?;
+        let lesions: Vec<LesionRow> = split.read()?;
         let detected: Vec<&LesionRow> = lesions.iter().filter(|l| l.source == "pseudo").collect();
         if detected.is_empty() {
-            return Err(missing(place, LesionRow::TABLE, "there are no detections: run `d2r annotate`"));
+            return Err(missing(split, LesionRow::TABLE, "there are no detections: run `d2r annotate`"));
         }
         let found = detected
             .iter()
-            .map(|l| (l.image_id.as_str(), ScoredBox { class_id: l.class_id, score: l.score, region: region(l) }));
+            .map(|l| (l.image_id.as_str(), ScoredBox { class_id: l.class_id, score: l.score, region: l.region() }));
         let model_sha256 = detected.iter().find_map(|l| l.model_sha256.clone());
         let (ids, truths, truth): (Vec<String>, Vec<(String, TruthBox)>, _) = match &args.truth {
             Some(folder) => {
@@ -70,9 +65,9 @@ impl DetectorInput {
                 (ids.clone(), boxes.collect(), "drawn")
             }
             None => {
-                // Unfused readers' boxes would make every further copy of a lesion a miss.
+                // With unfused boxes every further annotator's copy of a lesion would count as a miss.
                 let fused = lesions.iter().filter(|l| l.source == "fused");
-                let boxes = fused.map(|l| (l.image_id.clone(), TruthBox { class_id: l.class_id, region: region(l) }));
+                let boxes = fused.map(|l| (l.image_id.clone(), TruthBox { class_id: l.class_id, region: l.region() }));
                 (
                     images.into_iter().filter(|i| i.n_boxes.is_some()).map(|i| i.image_id).collect(),
                     boxes.collect(),
@@ -82,7 +77,7 @@ impl DetectorInput {
         };
         if ids.is_empty() {
             return Err(missing(
-                place,
+                split,
                 ImageRow::TABLE,
                 "no image was annotated: name the truth tables with --truth DIR",
             ));
@@ -110,7 +105,7 @@ pub(super) struct ReportsInput {
 
 impl ReportsInput {
     /// Digests of all that [`Self::read`] reads.
-    pub fn digests(place: &Place, args: &Args) -> Result<Vec<String>> {
+    pub fn digests(split: &EvaluatedSplit, args: &Args) -> Result<Vec<String>> {
         let tables = [
             GeneratedReportRow::TABLE,
             ReportSentenceRow::TABLE,
@@ -118,24 +113,24 @@ impl ReportsInput {
             LesionRow::TABLE,
             ReportRow::TABLE,
         ];
-        let mut digests = tables.into_iter().map(|t| place.digest(t)).collect::<Result<Vec<String>>>()?;
-        digests.push(format!("train {}", place.lake.content_digest(ReportRow::TABLE, &train_of(place))?));
+        let mut digests = tables.into_iter().map(|t| split.digest(t)).collect::<Result<Vec<String>>>()?;
+        digests.push(format!("train {}", split.lake.content_digest(ReportRow::TABLE, &train_of(split))?));
         if let Some(folder) = &args.truth {
             digests.push(Truth::read(folder, &args.dataset)?.digest);
         }
         Ok(digests)
     }
 
-    pub fn read(ctx: &Context, place: &Place, args: &Args) -> Result<Self> {
-        let mut generated: Vec<GeneratedReportRow> = place.read()?;
-        // Of several reports about a film the first one counts.
+    pub fn read(ctx: &Context, split: &EvaluatedSplit, args: &Args) -> Result<Self> {
+        let mut generated: Vec<GeneratedReportRow> = split.read()?;
+        // Of several reports on an image the first one counts.
         generated.sort_by(|a, b| (&a.image_id, &a.report_id).cmp(&(&b.image_id, &b.report_id)));
         generated.dedup_by(|more, first| more.image_id == first.image_id);
         if generated.is_empty() {
-            return Err(missing(place, GeneratedReportRow::TABLE, "run `d2r report`"));
+            return Err(missing(split, GeneratedReportRow::TABLE, "run `d2r report`"));
         }
         let section = &ctx.config.ingest.section;
-        let references = cleaned(place.read()?, section);
+        let references = cleaned(split.read()?, section);
         let truth = args.truth.as_ref().map(|folder| Truth::read(folder, &args.dataset)).transpose()?;
         let pair = |g: &GeneratedReportRow| {
             let reference = references.get(&g.study_id)?.clone();
@@ -145,16 +140,16 @@ impl ReportsInput {
         let pairs: Vec<ReportPair> = generated.iter().filter_map(pair).collect();
         if pairs.is_empty() {
             return Err(missing(
-                place,
+                split,
                 ReportRow::TABLE,
                 "no generated report has a reference: run `d2r ingest` on a dataset with reports",
             ));
         }
-        let train: Vec<String> = cleaned(place.lake.read(&train_of(place))?, section).into_values().collect();
+        let train: Vec<String> = cleaned(split.lake.read(&train_of(split))?, section).into_values().collect();
         let links = match &truth {
             None => None,
             Some(truth) => {
-                let linked = linked_sentences(place)?;
+                let linked = linked_sentences(split)?;
                 let iou_min = ctx.config.evaluate.link_iou_min as f32;
                 let of = |g: &GeneratedReportRow| {
                     let sentences = linked.get(&g.report_id).map_or(&[][..], Vec::as_slice);
@@ -168,8 +163,8 @@ impl ReportsInput {
     }
 }
 
-fn train_of(place: &Place) -> Partition {
-    Partition { dataset: place.partition.dataset.clone(), split: "train".into() }
+fn train_of(split: &EvaluatedSplit) -> Partition {
+    Partition { dataset: split.partition.dataset.clone(), split: "train".into() }
 }
 
 /// Cleaned text by study: the configured section, else whichever the study has.
@@ -184,16 +179,16 @@ pub(super) fn cleaned(rows: Vec<ReportRow>, section: &str) -> BTreeMap<String, S
 }
 
 /// Sentences of each report, in order, with the places of their boxes.
-fn linked_sentences(place: &Place) -> Result<BTreeMap<String, Vec<LinkedSentence>>> {
-    let lesions: Vec<LesionRow> = place.read()?;
-    let regions: BTreeMap<&str, BoxXyxy<Original>> = lesions.iter().map(|l| (l.box_id.as_str(), region(l))).collect();
+fn linked_sentences(split: &EvaluatedSplit) -> Result<BTreeMap<String, Vec<LinkedSentence>>> {
+    let lesions: Vec<LesionRow> = split.read()?;
+    let regions: BTreeMap<&str, BoxXyxy<Original>> = lesions.iter().map(|l| (l.box_id.as_str(), l.region())).collect();
     let mut boxes: BTreeMap<(String, i32), Vec<BoxXyxy<Original>>> = BTreeMap::new();
-    for link in place.read::<SentenceBoxRow>()? {
+    for link in split.read::<SentenceBoxRow>()? {
         let at = regions.get(link.box_id.as_str());
         boxes.entry((link.report_id, link.sentence_id)).or_default().extend(at);
     }
     let mut linked: BTreeMap<String, Vec<LinkedSentence>> = BTreeMap::new();
-    for s in place.read::<ReportSentenceRow>()? {
+    for s in split.read::<ReportSentenceRow>()? {
         let boxes = boxes.remove(&(s.report_id.clone(), s.sentence_id)).unwrap_or_default();
         linked.entry(s.report_id).or_default().push(LinkedSentence { text: s.text, boxes });
     }

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use d2r_contracts::decode::ImageDecodeOptions;
 use d2r_contracts::labels::lesion_class_name;
 use d2r_contracts::rows::Row;
+use d2r_contracts::space::ImageSize;
 use d2r_contracts::tables::{
     FailureRow, GeneratedReportRow, ImageRow, LesionRow, ReportRow, ReportSentenceRow, SentenceBoxRow, TimingRow,
     TrainLogRow,
@@ -13,7 +13,7 @@ use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
-use super::{Args, Place, resampling};
+use super::{Args, EvaluatedSplit, resampling};
 use crate::context::Context;
 use crate::datasets::source::read_radiograph;
 use crate::error::{Error, Result};
@@ -27,16 +27,16 @@ use crate::eval::text::label_f1::{MICRO, label_f1};
 use crate::eval::text::report_figures::{ReportFigures, link_figures};
 use crate::eval::text::rouge::rouge_l_one;
 use crate::eval::truth::Truth;
-use crate::stages::evaluate::inputs::{DetectorInput, ReportsInput, cleaned, region};
+use crate::stages::evaluate::inputs::{DetectorInput, ReportsInput, cleaned};
 use d2r_contracts::report_labeler::label;
 
-/// Classes drawn by line beside their mean; more could not be told apart.
+/// Curves in the precision-recall plot; more could not be distinguished.
 const CURVES: usize = 9;
 /// Share of the shown studies that are abnormal, where there are enough.
 const ABNORMAL_SHARE: f64 = 0.75;
 
 /// `None` for inputs that are not there: the page leaves them out.
-fn if_there<T>(result: Result<T>) -> Result<Option<T>> {
+fn optional<T>(result: Result<T>) -> Result<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),
         Err(Error::InputMissing { .. } | Error::NoRows { .. }) => Ok(None),
@@ -44,9 +44,9 @@ fn if_there<T>(result: Result<T>) -> Result<Option<T>> {
     }
 }
 
-pub(super) fn build(ctx: &Context, place: &Place, args: &Args) -> Result<Page> {
+pub(super) fn build(ctx: &Context, split: &EvaluatedSplit, args: &Args) -> Result<Page> {
     let mut page = Page { subject: format!("{}, {} split", args.dataset, args.split), ..Page::default() };
-    if let Some(input) = if_there(DetectorInput::read(place, args))? {
+    if let Some(input) = optional(DetectorInput::read(split, args))? {
         let computed = DetectionFigures::of(&input.boxes, input.truth, resampling(ctx));
         add_group(&mut page, "Detector", &computed.figures);
         let mut curves = computed.curves;
@@ -60,7 +60,7 @@ pub(super) fn build(ctx: &Context, place: &Place, args: &Args) -> Result<Page> {
         page.classes = computed.classes;
         identify(&mut page, "Detector weights", input.model_sha256);
     }
-    if let Some(input) = if_there(ReportsInput::read(ctx, place, args))? {
+    if let Some(input) = optional(ReportsInput::read(ctx, split, args))? {
         let computed = ReportFigures::of(&input.pairs, &input.train, resampling(ctx));
         add_group(&mut page, "Reports", &computed.figures);
         if let Some(links) = &input.links {
@@ -71,11 +71,11 @@ pub(super) fn build(ctx: &Context, place: &Place, args: &Args) -> Result<Page> {
         page.labels = computed.labels;
         identify(&mut page, "Report model weights", input.model_sha256);
     }
-    let log: Vec<TrainLogRow> = everywhere(place)?;
+    let log: Vec<TrainLogRow> = all_rows(split)?;
     page.plots.extend(plots::training(&log)?);
-    page.cases = cases(ctx, place, args)?;
-    page.timings = everywhere::<TimingRow>(place)?.iter().map(timing).collect();
-    page.failures = failures(everywhere(place)?);
+    page.cases = cases(ctx, split, args)?;
+    page.timings = all_rows::<TimingRow>(split)?.iter().map(timing).collect();
+    page.failures = failures(all_rows(split)?);
     identify(&mut page, "Code version", Some(env!("CARGO_PKG_VERSION").into()));
     identify(&mut page, "Seed", Some(ctx.config.run.seed.to_string()));
     Ok(page)
@@ -91,13 +91,9 @@ fn identify(page: &mut Page, name: &str, value: Option<String>) {
     page.identity.extend(value.map(|v| (name.to_owned(), v)));
 }
 
-/// All rows of a table, whatever their partition.
-fn everywhere<R: Row>(place: &Place) -> Result<Vec<R>> {
-    let mut rows = Vec::new();
-    for partition in place.lake.partitions(R::TABLE)? {
-        rows.extend(place.lake.read::<R>(&partition)?);
-    }
-    Ok(rows)
+/// The rows of a table in all partitions of the lake.
+fn all_rows<R: Row>(split: &EvaluatedSplit) -> Result<Vec<R>> {
+    Ok(split.lake.read_all()?.into_iter().flat_map(|(_, rows)| rows).collect())
 }
 
 fn timing(row: &TimingRow) -> Timing {
@@ -116,51 +112,51 @@ fn failures(rows: Vec<FailureRow>) -> Vec<FailureCount> {
     counts.into_values().collect()
 }
 
-/// Studies to show: drawn by the seed, mostly abnormal ones, in the order of report ids.
+/// Studies to show: a random sample by the seed, mostly abnormal ones, in the order of report ids.
 fn chosen(
     ctx: &Context,
     mut reports: Vec<GeneratedReportRow>,
-    abnormal: impl Fn(&GeneratedReportRow) -> bool,
+    is_abnormal: impl Fn(&GeneratedReportRow) -> bool,
 ) -> Vec<GeneratedReportRow> {
     let wanted = ctx.config.evaluate.gallery_studies;
     let mut rng = ChaCha8Rng::seed_from_u64(ctx.config.run.seed);
     reports.shuffle(&mut rng);
-    let (sick, healthy): (Vec<_>, Vec<_>) = reports.into_iter().partition(abnormal);
-    let most_sick = ((wanted as f64 * ABNORMAL_SHARE).ceil() as usize).max(wanted.saturating_sub(healthy.len()));
-    let sick: Vec<_> = sick.into_iter().take(most_sick).collect();
-    let left = wanted.saturating_sub(sick.len());
-    let mut shown: Vec<_> = sick.into_iter().chain(healthy.into_iter().take(left)).collect();
+    let (abnormal, normal): (Vec<_>, Vec<_>) = reports.into_iter().partition(is_abnormal);
+    let abnormal_max = ((wanted as f64 * ABNORMAL_SHARE).ceil() as usize).max(wanted.saturating_sub(normal.len()));
+    let abnormal: Vec<_> = abnormal.into_iter().take(abnormal_max).collect();
+    let left = wanted.saturating_sub(abnormal.len());
+    let mut shown: Vec<_> = abnormal.into_iter().chain(normal.into_iter().take(left)).collect();
     shown.sort_by(|a, b| a.report_id.cmp(&b.report_id));
     shown
 }
 
-fn cases(ctx: &Context, place: &Place, args: &Args) -> Result<Vec<Case>> {
-    let references = cleaned(place.read::<ReportRow>()?, &ctx.config.ingest.section);
+fn cases(ctx: &Context, split: &EvaluatedSplit, args: &Args) -> Result<Vec<Case>> {
+    let references = cleaned(split.read::<ReportRow>()?, &ctx.config.ingest.section);
     let abnormal = |g: &GeneratedReportRow| {
         let text = references.get(&g.study_id).unwrap_or(&g.text);
         label(text).last() != Some(&d2r_contracts::labels::LabelState::Positive)
     };
-    let reports = chosen(ctx, place.read()?, abnormal);
+    let reports = chosen(ctx, split.read()?, abnormal);
     if reports.is_empty() {
         return Ok(Vec::new());
     }
     let tables = Tables {
-        images: place.read::<ImageRow>()?.into_iter().map(|i| (i.image_id.clone(), i)).collect(),
-        lesions: place.read()?,
-        sentences: place.read()?,
-        links: place.read()?,
+        images: split.read::<ImageRow>()?.into_iter().map(|i| (i.image_id.clone(), i)).collect(),
+        lesions: split.read()?,
+        sentences: split.read()?,
+        links: split.read()?,
         truth: args.truth.as_ref().map(|folder| Truth::read(folder, &args.dataset)).transpose()?,
     };
-    let root = if_there(place.lake.dataset_root(&args.dataset))?;
-    let options = ImageDecodeOptions { allow_phi: ctx.config.ingest.allow_phi, ..ImageDecodeOptions::default() };
+    let root = optional(split.lake.dataset_root(&args.dataset))?;
+    let options = ctx.decode_options();
     let mut cases = Vec::new();
     for report in &reports {
         ctx.stop.check()?;
         let mut case = tables.case(report, references.get(&report.study_id));
-        let film = root.as_ref().zip(tables.images.get(&report.image_id));
-        // A file that has gone since is shown as such: the page is for looking, failures are in their table.
-        if let Some(radiograph) = film.and_then(|(root, image)| read_radiograph(root, image, &options).ok()) {
-            case.size = (radiograph.width, radiograph.height);
+        let image = root.as_ref().zip(tables.images.get(&report.image_id));
+        // The page shows a missing file as such; the table of failures is not the page's to write.
+        if let Some(radiograph) = image.and_then(|(root, image)| read_radiograph(root, image, &options).ok()) {
+            case.size = radiograph.size();
             case.picture = Some(picture(&radiograph)?);
         }
         cases.push(case);
@@ -188,7 +184,7 @@ impl Tables {
                 class_id: l.class_id,
                 class_name: l.class_name.clone(),
                 score: Some(l.score),
-                region: region(l),
+                region: l.region(),
             })
             .collect();
         let drawn = self.truth.iter().flat_map(|t| t.lesions_of(&report.image_id));
@@ -208,7 +204,7 @@ impl Tables {
         let size = |n: Option<i32>| n.and_then(|n| u32::try_from(n).ok()).unwrap_or(512);
         Case {
             study_id: report.study_id.clone(),
-            size: (size(image.and_then(|i| i.width)), size(image.and_then(|i| i.height))),
+            size: ImageSize { width: size(image.and_then(|i| i.width)), height: size(image.and_then(|i| i.height)) },
             picture: None,
             boxes,
             truths: truths.collect(),
@@ -241,8 +237,8 @@ fn scores(generated: &str, reference: &str) -> Vec<(String, String)> {
 fn flags(report: &GeneratedReportRow) -> Vec<String> {
     let all = [
         (report.needs_review, "needs review"),
-        (report.laterality_conflict, "side conflicts with box"),
-        (report.mentions_prior, "mentions a prior"),
+        (report.laterality_conflict, "laterality conflicts with box"),
+        (report.mentions_prior, "mentions an earlier examination"),
     ];
     all.into_iter().filter(|(is, _)| *is).map(|(_, words)| words.to_owned()).collect()
 }

@@ -5,22 +5,12 @@ use d2r_contracts::tables::*;
 use tempfile::TempDir;
 
 use super::*;
-use crate::config::resolve::{Layers, resolve};
-use crate::progress::Progress;
-use crate::stop::StopFlag;
+use crate::test_fixtures;
 
 fn context() -> Context {
-    let set = vec!["evaluate.bootstrap_draws=20".to_owned()];
-    let mut resolved = resolve(&Layers { preset: Some("tiny".into()), set, ..Layers::default() }).unwrap();
-    resolved.config.evaluate.gallery_studies = 3;
-    Context {
-        config_toml: resolved.to_toml(),
-        config: resolved.config,
-        device: tch::Device::Cpu,
-        progress: Progress::Quiet,
-        stop: StopFlag::default(),
-        resume: true,
-    }
+    let mut ctx = test_fixtures::context(&["evaluate.bootstrap_draws=20"]);
+    ctx.config.evaluate.gallery_studies = 3;
+    ctx
 }
 
 fn provenance(verb: &str) -> Provenance {
@@ -31,45 +21,22 @@ fn put<R: Row>(lake: &Lake, verb: &str, split: &str, rows: Vec<R>) {
     lake.write(&Partition { dataset: "mimic".into(), split: split.into() }, WHOLE, rows, &provenance(verb)).unwrap();
 }
 
-const SICK: &str = "there is a small nodule in the left lung . the heart size is normal . no pneumothorax is seen .";
+const ABNORMAL: &str =
+    "there is a small nodule in the left lung . the heart size is normal . no pneumothorax is seen .";
 const NORMAL: &str = "the lungs are clear . the heart size is normal . no pneumothorax is seen .";
 
 fn image(i: usize) -> ImageRow {
-    ImageRow {
-        image_id: format!("i{i}"),
-        study_id: format!("s{i}"),
-        subject_id: format!("p{i}"),
-        view: "PA".into(),
-        path: format!("i{i}.png"),
-        width: Some(64),
-        height: Some(64),
-        sha256: None,
-        n_boxes: None,
-    }
+    ImageRow { study_id: format!("s{i}"), width: Some(64), height: Some(64), ..test_fixtures::image(&format!("i{i}")) }
 }
 
 fn lesion(i: usize, class: &str, x: f32, source: &str) -> LesionRow {
+    let (image_id, box_id) = (format!("i{i}"), format!("i{i}-{source}-{x}"));
+    let corners = [x, 10.0, x + 20.0, 30.0];
     LesionRow {
-        image_id: format!("i{i}"),
-        box_id: format!("i{i}-{source}-{x}"),
-        class_name: class.into(),
-        class_id: lesion_class_id(class).unwrap(),
-        x_min: x,
-        y_min: 10.0,
-        x_max: x + 20.0,
-        y_max: 30.0,
-        score: 0.75,
         source: source.into(),
-        reader_id: None,
-        n_readers: None,
-        std_x_min: None,
-        std_y_min: None,
-        std_x_max: None,
-        std_y_max: None,
-        student_iou: None,
-        accepted: true,
         threshold: Some(0.5),
         model_sha256: Some("d".repeat(64)),
+        ..test_fixtures::lesion(&image_id, &box_id, lesion_class_id(class).unwrap(), corners)
     }
 }
 
@@ -107,16 +74,16 @@ fn generated(i: usize, text: &str) -> (GeneratedReportRow, Vec<ReportSentenceRow
     (row, spans.into_iter().enumerate().map(sentence).collect())
 }
 
-/// A lake with three test studies (one with a nodule that is found, named and linked), and the truth beside it.
-fn world() -> (TempDir, Args) {
+/// A lake with three test studies (one with a nodule that is detected, named and linked), and the truth beside it.
+fn lake_with_truth() -> (TempDir, Args) {
     let dir = tempfile::tempdir().unwrap();
     let lake = Lake::create(&dir.path().join("lake")).unwrap();
     put(&lake, "ingest", "test", (0..3).map(image).collect());
     put(&lake, "ingest", "train", (5..8).map(|i| report(i, NORMAL)).collect::<Vec<_>>());
-    put(&lake, "ingest", "test", vec![report(0, SICK), report(1, NORMAL), report(2, NORMAL)]);
+    put(&lake, "ingest", "test", vec![report(0, ABNORMAL), report(1, NORMAL), report(2, NORMAL)]);
     put(&lake, "annotate", "test", vec![lesion(0, "Nodule/Mass", 30.0, "pseudo"), lesion(1, "Edema", 5.0, "pseudo")]);
     let (rows, sentences): (Vec<_>, Vec<_>) =
-        [(0, SICK), (1, NORMAL), (2, NORMAL)].map(|(i, t)| generated(i, t)).into_iter().unzip();
+        [(0, ABNORMAL), (1, NORMAL), (2, NORMAL)].map(|(i, t)| generated(i, t)).into_iter().unzip();
     put(&lake, "report", "test", rows);
     put(&lake, "report", "test", sentences.concat());
     let link = |sentence_id: i32| SentenceBoxRow {
@@ -156,12 +123,12 @@ fn world() -> (TempDir, Args) {
 }
 
 fn metrics(args: &Args) -> Vec<MetricRow> {
-    Place::open(args).unwrap().read().unwrap()
+    EvaluatedSplit::open(args).unwrap().read().unwrap()
 }
 
 #[test]
-fn figures_of_both_evaluations_stand_side_by_side_and_are_kept() {
-    let (_dir, args) = world();
+fn figures_of_both_evaluations_are_kept_side_by_side() {
+    let (_dir, args) = lake_with_truth();
     let boxes = run_detector(&context(), args.clone()).unwrap();
     let texts = run_reports(&context(), args.clone()).unwrap();
     assert!((boxes.figures["detector.ap50"] - 1.0).abs() < 1e-12 && !boxes.cached);
@@ -194,23 +161,23 @@ fn figures_of_both_evaluations_stand_side_by_side_and_are_kept() {
 
 #[test]
 fn changed_inputs_replace_figures() {
-    let (_dir, args) = world();
+    let (_dir, args) = lake_with_truth();
     run_reports(&context(), args.clone()).unwrap();
     run_detector(&context(), args.clone()).unwrap();
     let lake = Lake::open(&args.lake).unwrap();
     put(&lake, "annotate", "test", vec![lesion(0, "Edema", 30.0, "pseudo")]);
     let changed = run_detector(&context(), args.clone()).unwrap();
     assert_eq!((changed.figures["detector.ap50"], changed.cached), (0.0, false));
-    assert!(!run_reports(&context(), args.clone()).unwrap().cached, "links rest on the boxes");
+    assert!(!run_reports(&context(), args.clone()).unwrap().cached, "links depend on the boxes");
     assert!(run_detector(&context(), args.clone()).unwrap().cached);
 }
 
 #[test]
 fn labels_of_generated_and_reference_reports_become_rows_once() {
-    let (_dir, args) = world();
+    let (_dir, args) = lake_with_truth();
     for _ in 0..2 {
         run_reports(&context(), args.clone()).unwrap();
-        let rows: Vec<FindingRow> = Place::open(&args).unwrap().read().unwrap();
+        let rows: Vec<FindingRow> = EvaluatedSplit::open(&args).unwrap().read().unwrap();
         let count = |origin: &str| rows.iter().filter(|r| r.origin == origin).count();
         assert_eq!((count("generated"), count("reference")), (3 * 14, 3 * 14));
         // The second round evaluates anew.
@@ -218,14 +185,14 @@ fn labels_of_generated_and_reference_reports_become_rows_once() {
             &Lake::open(&args.lake).unwrap(),
             "report",
             "test",
-            vec![generated(0, NORMAL).0, generated(1, SICK).0, generated(2, SICK).0],
+            vec![generated(0, NORMAL).0, generated(1, ABNORMAL).0, generated(2, ABNORMAL).0],
         );
     }
 }
 
 #[test]
 fn labels_that_ingest_read_stay_as_they_are() {
-    let (_dir, args) = world();
+    let (_dir, args) = lake_with_truth();
     let from_csv = FindingRow {
         study_id: "s0".into(),
         report_id: None,
@@ -235,13 +202,13 @@ fn labels_that_ingest_read_stay_as_they_are() {
     };
     put(&Lake::open(&args.lake).unwrap(), "ingest", "test", vec![from_csv.clone()]);
     run_reports(&context(), args.clone()).unwrap();
-    let rows: Vec<FindingRow> = Place::open(&args).unwrap().read().unwrap();
+    let rows: Vec<FindingRow> = EvaluatedSplit::open(&args).unwrap().read().unwrap();
     assert_eq!(rows.iter().filter(|r| r.origin == "reference").collect::<Vec<_>>(), [&from_csv]);
 }
 
 #[test]
-fn readers_are_the_reference_where_there_is_no_truth() {
-    let (_dir, args) = world();
+fn annotators_are_the_reference_without_truth() {
+    let (_dir, args) = lake_with_truth();
     let args = Args { truth: None, ..args };
     let unannotated = run_detector(&context(), args.clone()).unwrap_err();
     assert!(
@@ -264,19 +231,19 @@ fn what_is_missing_is_named() {
     let args = Args { lake: dir.path().to_path_buf(), dataset: "mimic".into(), split: "test".into(), truth: None };
     assert!(matches!(run_reports(&context(), args.clone()), Err(Error::InputMissing { .. })));
     Lake::create(dir.path()).unwrap();
-    let told = |e: Error| e.to_string();
-    assert!(told(run_detector(&context(), args.clone()).unwrap_err()).contains("d2r ingest"));
-    assert!(told(run_reports(&context(), args.clone()).unwrap_err()).contains("d2r report"));
-    let (_other, with_truth) = world();
+    let text = |e: Error| e.to_string();
+    assert!(text(run_detector(&context(), args.clone()).unwrap_err()).contains("d2r ingest"));
+    assert!(text(run_reports(&context(), args.clone()).unwrap_err()).contains("d2r report"));
+    let (_other, with_truth) = lake_with_truth();
     let elsewhere = Args { dataset: "mimic".into(), truth: Some(dir.path().to_path_buf()), ..with_truth };
     assert!(
-        told(run_detector(&context(), elsewhere).unwrap_err()).contains("truth_lesions has no usable rows of mimic")
+        text(run_detector(&context(), elsewhere).unwrap_err()).contains("truth_lesions has no usable rows of mimic")
     );
 }
 
 #[test]
 fn the_page_shows_studies_and_survives_an_empty_lake() {
-    let (dir, args) = world();
+    let (dir, args) = lake_with_truth();
     let path = dir.path().join("page/report.html");
     write_report_html(&context(), &args, &path).unwrap();
     let page = std::fs::read_to_string(&path).unwrap();

@@ -1,4 +1,4 @@
-//! `d2r export preview`: a student's run as a bundle for the browser: two ONNX graphs, a card, sample studies.
+//! `d2r export preview`: a preview model's run as a bundle for the browser: two ONNX graphs, a card, sample studies.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,6 @@ use std::time::Instant;
 
 use arrow::array::{ArrayRef, BinaryArray, RecordBatch, StringArray};
 use arrow::ipc::writer::FileWriter;
-use d2r_contracts::decode::ImageDecodeOptions;
 use d2r_contracts::labels::{CHEXPERT_LABELS, LESION_CLASSES};
 use d2r_contracts::preview_bundle::{
     BUNDLE_VERSION, BundleFile, CARD, DecoderSizes, ENCODER, PreviewCard, PreviewOptions, SAMPLES, STEP,
@@ -28,24 +27,22 @@ use crate::preview_model::onnx::graphs::graphs;
 use crate::reporter::batches::examples::accepted;
 use crate::training::model_card::{ModelCard, NOTICE};
 
-/// Whose data the samples are.
+/// The terms of the samples' data.
 const LICENSE: &str = "LICENSE-DATA";
 const LICENSE_TEXT: &str = "\
-The sample studies and the student's weights come from the dataset that the student was distilled from, and stand
-under that dataset's terms. Phantoms are drawn and free of any. A student of credentialed data (MIMIC-CXR, VinDr-CXR)
+The sample studies and the preview model's weights come from the dataset that the model was distilled from, and are
+under that dataset's terms. Phantoms are drawn and free of any. A preview model of credentialed data (MIMIC-CXR, VinDr-CXR)
 stays with the credentialed user: do not publish such a bundle.
 ";
 
 /// What to export.
 #[derive(Debug, Clone)]
 pub struct Args {
-    /// A finished student's run.
-    pub student: PathBuf,
-    /// The lake with the sample studies; samples are left out where the dataset has none.
+    /// A finished distillation run.
+    pub preview_model: PathBuf,
+    /// The lake with the sample studies; without any the bundle has no samples.
     pub lake: PathBuf,
-    /// The dataset.
     pub dataset: String,
-    /// Its split.
     pub split: String,
     /// The bundle's folder.
     pub out: PathBuf,
@@ -54,17 +51,17 @@ pub struct Args {
 /// Writes the bundle; the card last, so that a half-written bundle has none.
 ///
 /// # Errors
-/// [`Error::InputMissing`] without a student or a lake; those of writing; [`Error::Internal`] when the written bundle
+/// [`Error::InputMissing`] without a preview model or a lake; those of writing; [`Error::Internal`] when the written bundle
 /// cannot be read back.
 pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
     let start = Instant::now();
-    let (student, card) = load_preview_model(&args.student, tch::Device::Cpu)?;
+    let (model, card) = load_preview_model(&args.preview_model, tch::Device::Cpu)?;
     let lake = Lake::open(&args.lake)?;
     atomic_file::create_folders(&args.out)?;
     atomic_file::remove(&args.out.join(CARD))?;
     let properties =
         [("run_id", card.run_id.as_str()), ("model_sha256", card.model_sha256.as_str()), ("notice", NOTICE)];
-    let graphs = graphs(&student, &properties)?;
+    let graphs = graphs(&model, &properties)?;
     let (samples, count) = samples(ctx, &lake, &args)?;
     let mut files = Vec::new();
     for (name, bytes) in [
@@ -88,7 +85,7 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
         files,
         figures: BTreeMap::from([
             ("model_bytes".into(), model_bytes),
-            ("parameters".into(), student.parameters() as f64),
+            ("parameters".into(), model.parameters() as f64),
         ]),
         wall_s: start.elapsed().as_secs_f64(),
     })
@@ -151,9 +148,9 @@ fn samples(ctx: &Context, lake: &Lake, args: &Args) -> Result<(Vec<u8>, usize)> 
         .filter(|r| r.section == ctx.config.ingest.section)
         .map(|r| (r.study_id, r.text_clean))
         .collect();
-    let told: BTreeMap<String, String> =
+    let generated: BTreeMap<String, String> =
         lake.read::<GeneratedReportRow>(&partition)?.into_iter().map(|r| (r.image_id, r.text)).collect();
-    let decode = ImageDecodeOptions { allow_phi: ctx.config.ingest.allow_phi, ..ImageDecodeOptions::default() };
+    let decode = ctx.decode_options();
     let mut columns: [Vec<String>; 4] = Default::default();
     let mut pictures: Vec<Vec<u8>> = Vec::new();
     let root = if images.is_empty() { PathBuf::new() } else { lake.dataset_root(&args.dataset)? };
@@ -162,10 +159,9 @@ fn samples(ctx: &Context, lake: &Lake, args: &Args) -> Result<(Vec<u8>, usize)> 
             break;
         }
         let Some(reference) = references.get(&image.study_id) else { continue };
-        // A film that cannot be used has its row in `failures` since it was ingested.
-        let Ok(film) = read_radiograph(&root, &image, &decode) else { continue };
-        let shown = picture(&film)?;
-        let scale = |v: f32| v / film.width.max(1) as f32;
+        // An image that cannot be used has its row in `failures` since it was ingested.
+        let Ok(radiograph) = read_radiograph(&root, &image, &decode) else { continue };
+        let scale = |v: f32| v / radiograph.width.max(1) as f32;
         let found = boxes.get(&image.image_id).map_or(&[][..], Vec::as_slice);
         let list: Vec<_> = found
             .iter()
@@ -174,13 +170,13 @@ fn samples(ctx: &Context, lake: &Lake, args: &Args) -> Result<(Vec<u8>, usize)> 
                 "region": [scale(b.x_min), scale(b.y_min), scale(b.x_max), scale(b.y_max)] })
             })
             .collect();
-        let teacher = told.get(&image.image_id).cloned().unwrap_or_default();
+        let teacher = generated.get(&image.image_id).cloned().unwrap_or_default();
         for (column, text) in
             columns.iter_mut().zip([image.study_id, reference.clone(), teacher, json!(list).to_string()])
         {
             column.push(text);
         }
-        pictures.push(shown);
+        pictures.push(picture(&radiograph)?);
     }
     let count = pictures.len();
     let [studies, references, teachers, boxes] = columns.map(|c| Arc::new(StringArray::from(c)) as ArrayRef);

@@ -10,25 +10,11 @@ use dicom_object::{FileMetaTableBuilder, InMemDicomObject};
 use image::{GrayImage, Luma};
 
 use super::*;
-use crate::config::{Layers, resolve};
-use crate::progress::Progress;
 use crate::stages::exchange::{export_annotation, export_coco};
-use crate::stop::StopFlag;
 
-pub(super) fn context(set: &[&str]) -> Context {
-    let set = set.iter().map(|s| (*s).to_owned()).collect();
-    let resolved = resolve(&Layers { preset: Some("tiny".into()), set, ..Layers::default() }).unwrap();
-    Context {
-        config_toml: resolved.to_toml(),
-        config: resolved.config,
-        device: tch::Device::Cpu,
-        progress: Progress::Quiet,
-        stop: StopFlag::default(),
-        resume: true,
-    }
-}
+pub(super) use crate::test_fixtures::context;
 
-fn film(width: u32, height: u32) -> GrayImage {
+fn grey_image(width: u32, height: u32) -> GrayImage {
     GrayImage::from_fn(width, height, |x, y| Luma([((x * 3 + y * 5) % 251) as u8]))
 }
 
@@ -38,10 +24,10 @@ fn put(root: &Path, path: &str, text: &str) {
     fs::write(path, text).unwrap();
 }
 
-fn put_film(root: &Path, path: &str, width: u32, height: u32) {
+fn put_image(root: &Path, path: &str, width: u32, height: u32) {
     let path = root.join(path);
     fs::create_dir_all(path.parent().unwrap()).unwrap();
-    film(width, height).save(path).unwrap();
+    grey_image(width, height).save(path).unwrap();
 }
 
 fn put_dicom(root: &Path, path: &str, width: u16, height: u16, view: &str) {
@@ -66,7 +52,7 @@ fn put_dicom(root: &Path, path: &str, width: u16, height: u16, view: &str) {
     ] {
         object.put(dicom_core::DataElement::new(tag, VR::US, dicom_value!(U16, [value])));
     }
-    let pixels = film(width.into(), height.into()).into_raw();
+    let pixels = grey_image(width.into(), height.into()).into_raw();
     object.put(dicom_core::DataElement::new(tags::PIXEL_DATA, VR::OB, PrimitiveValue::U8(pixels.into())));
     let meta = FileMetaTableBuilder::new()
         .media_storage_sop_class_uid(uids::DIGITAL_X_RAY_IMAGE_STORAGE_FOR_PRESENTATION)
@@ -77,7 +63,7 @@ fn put_dicom(root: &Path, path: &str, width: u16, height: u16, view: &str) {
     object.with_meta(meta).unwrap().write_to_file(path).unwrap();
 }
 
-/// A VinDr folder: a DICOM film, a PNG film, a JPEG film, one that is text, one that is not there.
+/// A VinDr folder: a DICOM file, a PNG file, a JPEG file, one that is text, one that is not there.
 fn vindr_folder() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     let train = "image_id,rad_id,class_name,x_min,y_min,x_max,y_max
@@ -96,9 +82,9 @@ d,R1,No finding,,,,
         "image_id,class_name,x_min,y_min,x_max,y_max\nt,Edema,5,6,30,40\n",
     );
     put_dicom(dir.path(), "train/a.dicom", 128, 96, "AP");
-    put_film(dir.path(), "train/b.png", 100, 80);
+    put_image(dir.path(), "train/b.png", 100, 80);
     put(dir.path(), "train/c.png", "not a picture");
-    put_film(dir.path(), "test/t.jpg", 90, 70);
+    put_image(dir.path(), "test/t.jpg", 90, 70);
     dir
 }
 
@@ -251,7 +237,7 @@ fn mimic_folder() -> tempfile::TempDir {
         &format!("subject_id,study_id,{labels}\n10000001,50000001,{}1.0\n", ",".repeat(13)),
     );
     for path in ["p10/p10000001/s50000001/aa.jpg", "p10/p10000001/s50000002/ba.jpg", "p10/p10000002/s50000003/ca.jpg"] {
-        put_film(dir.path(), &format!("files/{path}"), 80, 100);
+        put_image(dir.path(), &format!("files/{path}"), 80, 100);
     }
     put(
         dir.path(),

@@ -7,21 +7,10 @@ use flate2::read::GzDecoder;
 
 use super::*;
 use crate::config::{Layers, resolve};
-use crate::progress::Progress;
-use crate::stop::StopFlag;
+use crate::test_fixtures;
 
 fn context() -> Context {
-    let set = ["phantom.size=96", "phantom.lateral_share=0.4"].map(String::from).to_vec();
-    let layers = Layers { preset: Some("tiny".into()), set, ..Layers::default() };
-    let resolved = resolve(&layers).unwrap();
-    Context {
-        config_toml: resolved.to_toml(),
-        config: resolved.config,
-        device: tch::Device::Cpu,
-        progress: Progress::Quiet,
-        stop: StopFlag::default(),
-        resume: true,
-    }
+    test_fixtures::context(&["phantom.size=96", "phantom.lateral_share=0.4"])
 }
 
 fn args(out: &Path) -> Args {
@@ -68,7 +57,7 @@ fn the_same_settings_give_the_same_bytes_and_other_seeds_other_ones() {
     let other = run(&context(), Args { seed: Some(6), ..args(one.path()) }).unwrap();
     assert!(!other.cached);
     let shared: Vec<_> = digests(one.path()).into_iter().filter(|(path, _)| all.contains_key(path)).collect();
-    assert!(shared.iter().all(|(path, _)| !path.ends_with(".dicom") && !path.ends_with(".jpg")), "stale films");
+    assert!(shared.iter().all(|(path, _)| !path.ends_with(".dicom") && !path.ends_with(".jpg")), "stale images");
 }
 
 #[test]

@@ -1,17 +1,19 @@
-//! A finished report as rows, whoever wrote it: the report, its sentences and links, its findings, and what a person should
-//! look at first.
+//! Written reports as rows: report, sentences, links, labels, and whether a radiologist should check the report.
 
 use d2r_contracts::grounding::{BoxFacts, SentenceFacts, laterality_conflict};
 use d2r_contracts::labels::CHEXPERT_LABELS;
 use d2r_contracts::report_labeler::label;
-use d2r_contracts::report_text::{SentenceSpan, mentions_prior};
+use d2r_contracts::report_text::mentions_prior;
 use d2r_contracts::tables::{
     FailureRow, FindingRow, GeneratedReportRow, ImageRow, LesionRow, ReportSentenceRow, SentenceBoxRow,
 };
 
-/// Rows to write.
+use crate::stages::report::images::OpenedImages;
+use crate::stages::report::report_writer::{ImageReports, LinkedSentence, Report};
+
+/// The rows of a run, by table.
 #[derive(Debug, Default)]
-pub struct Tables {
+pub struct ReportRows {
     pub images: Vec<ImageRow>,
     pub lesions: Vec<LesionRow>,
     pub reports: Vec<GeneratedReportRow>,
@@ -21,43 +23,48 @@ pub struct Tables {
     pub failures: Vec<FailureRow>,
 }
 
-/// A sentence of a report.
-pub struct LinkedSentence<'a> {
-    /// Its text and place.
-    pub span: &'a SentenceSpan,
-    /// Sum of its words' log-probabilities.
-    pub log_prob: f32,
-    /// Boxes by place, each with its weight.
-    pub links: Vec<(usize, f32)>,
+/// What the reports on one image have in common.
+struct Subject<'a> {
+    image: &'a ImageRow,
+    /// The boxes that sentences may link to.
+    facts: Vec<BoxFacts>,
+    box_ids: Vec<&'a str>,
+    model_sha256: &'a str,
 }
 
-/// A finished report.
-pub struct FinishedReport<'a> {
-    pub report_id: String,
-    pub image: &'a ImageRow,
-    pub text: &'a str,
-    pub sentences: Vec<LinkedSentence<'a>>,
-    /// The film's boxes, and their ids.
-    pub boxes: Vec<BoxFacts>,
-    pub box_ids: Vec<String>,
-    /// Of each word.
-    pub log_probs: &'a [f32],
-    /// The model ended it itself.
-    pub ended: bool,
-    pub beam_size: usize,
-    pub max_words: usize,
-    pub model_sha256: &'a str,
-}
+impl ReportRows {
+    /// Adds a chunk of images with the reports on them, in the images' order.
+    pub fn add(&mut self, opened: OpenedImages, reports: Vec<ImageReports>, model_sha256: &str) {
+        self.failures.extend(opened.failures);
+        for (image, ImageReports { lesions, boxes, reports }) in opened.images.into_iter().zip(reports) {
+            let width = image.radiograph.width as f32;
+            let boxes: Vec<&LesionRow> = boxes.iter().map(|&i| &lesions[i]).collect();
+            let subject = Subject {
+                image: &image.row,
+                facts: boxes.iter().map(|row| BoxFacts::of(row.class_id, &row.region(), width)).collect(),
+                box_ids: boxes.iter().map(|row| row.box_id.as_str()).collect(),
+                model_sha256,
+            };
+            for (number, report) in reports.into_iter().enumerate() {
+                self.add_report(&subject, number, report);
+            }
+            self.images.push(image.row);
+            self.lesions.extend(lesions);
+        }
+    }
 
-impl Tables {
-    /// Adds a report's rows.
-    pub fn add_report(&mut self, report: FinishedReport) {
-        let FinishedReport { report_id, image, text, sentences, boxes, box_ids, log_probs, .. } = report;
-        let (mut conflict, mut unlinked, mut spoken_of) = (false, 0, vec![false; boxes.len()]);
-        for (id, LinkedSentence { span, log_prob, links }) in sentences.iter().enumerate() {
-            let said = SentenceFacts::of(&span.text);
-            conflict |= laterality_conflict(&said, links, &boxes);
-            unlinked += i32::from(links.is_empty() && said.states_anything());
+    /// Adds the `number`-th report on an image, counted from 0.
+    fn add_report(&mut self, subject: &Subject, number: usize, report: Report) {
+        let image = subject.image;
+        let report_id = match number {
+            0 => format!("{}-r", image.image_id),
+            more => format!("{}-r{more}", image.image_id),
+        };
+        let (mut conflict, mut unlinked, mut linked) = (false, 0, vec![false; subject.box_ids.len()]);
+        for (id, LinkedSentence { span, log_prob, links }) in report.sentences.iter().enumerate() {
+            let facts = SentenceFacts::of(&span.text);
+            conflict |= laterality_conflict(&facts, links, &subject.facts);
+            unlinked += i32::from(links.is_empty() && facts.states_anything());
             self.sentences.push(ReportSentenceRow {
                 report_id: report_id.clone(),
                 sentence_id: id as i32,
@@ -66,17 +73,17 @@ impl Tables {
                 text: span.text.clone(),
                 logprob: *log_prob,
             });
-            for &(place, weight) in links {
-                spoken_of[place] = true;
+            for &(index, weight) in links {
+                linked[index] = true;
                 self.links.push(SentenceBoxRow {
                     report_id: report_id.clone(),
                     sentence_id: id as i32,
-                    box_id: box_ids[place].clone(),
+                    box_id: subject.box_ids[index].to_owned(),
                     weight: weight.clamp(0.0, 1.0),
                 });
             }
         }
-        for (name, state) in CHEXPERT_LABELS.iter().zip(label(text)) {
+        for (name, state) in CHEXPERT_LABELS.iter().zip(label(&report.text)) {
             self.findings.push(FindingRow {
                 study_id: image.study_id.clone(),
                 report_id: Some(report_id.clone()),
@@ -85,23 +92,23 @@ impl Tables {
                 state: state.as_str().into(),
             });
         }
-        let prior = mentions_prior(text);
+        let prior = mentions_prior(&report.text);
         self.reports.push(GeneratedReportRow {
             report_id,
             image_id: image.image_id.clone(),
             study_id: image.study_id.clone(),
-            text: text.into(),
-            n_sentences: sentences.len() as i32,
-            n_boxes: boxes.len() as i32,
-            mean_logprob: log_probs.iter().sum::<f32>() / log_probs.len().max(1) as f32,
+            n_sentences: report.sentences.len() as i32,
+            n_boxes: subject.box_ids.len() as i32,
+            mean_logprob: report.log_probs.iter().sum::<f32>() / report.log_probs.len().max(1) as f32,
             mentions_prior: prior,
             laterality_conflict: conflict,
             needs_review: prior || conflict || !report.ended,
             beam_size: report.beam_size as i32,
             max_words: report.max_words as i32,
-            model_sha256: report.model_sha256.into(),
-            box_without_sentence: Some(spoken_of.iter().filter(|spoken| !**spoken).count() as i32),
+            model_sha256: subject.model_sha256.into(),
+            box_without_sentence: Some(linked.iter().filter(|linked| !**linked).count() as i32),
             sentence_without_box: Some(unlinked),
+            text: report.text,
         });
     }
 }

@@ -1,5 +1,5 @@
-//! How well sentences and regions go together, by the text encoder that the report model was trained with (LAB): a second opinion
-//! on links beside attention, where the run kept that encoder.
+//! Similarity of sentences and regions by the text encoder that the report model was trained with (LAB): weights of links beside
+//! attention, where the run kept that encoder.
 
 use std::path::Path;
 
@@ -34,7 +34,7 @@ impl Similarity {
         Ok(Some(Self { alignment, text, longest: config.text.max_tokens.max(0) as usize }))
     }
 
-    /// For each sentence its weight on each region of its film, as shares of 1 (or all 0). `sentences`: the film's place in
+    /// For each sentence its weight on each region of its image, as shares of 1 (or all 0). `sentences`: the image's index in
     /// `features`, and the text.
     ///
     /// # Errors
@@ -50,7 +50,7 @@ impl Similarity {
             encoded.iter().flat_map(|ids| ids.iter().copied().chain(std::iter::repeat(0)).take(width)).collect();
         let device = features.regions.device();
         let ids = Tensor::f_from_slice(&padded)?.view([-1, width as i64]).to_device(device);
-        let of_image: Vec<i64> = sentences.iter().map(|(film, _)| *film as i64).collect();
+        let of_image: Vec<i64> = sentences.iter().map(|(image, _)| *image as i64).collect();
         let of_image = Tensor::f_from_slice(&of_image)?.to_device(device);
         let texts = TextInput { present: ids.gt(0), ids };
         let weights = self.alignment.sentence_weights(&features.regions, &features.present, &texts, &of_image);

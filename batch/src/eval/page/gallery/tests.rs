@@ -10,7 +10,7 @@ fn case() -> Case {
     };
     Case {
         study_id: "s<1>".into(),
-        size: (128, 96),
+        size: ImageSize { width: 128, height: 96 },
         picture: Some(vec![0xff, 0xd8, 0xff]),
         boxes: vec![a_box("b-1", 3, "Cardiomegaly", 20.0), a_box("b-2", 15, "Nodule/Mass", -5.0)],
         truths: vec![CaseBox { score: None, ..a_box("t-1", 15, "Nodule/Mass", 2.0) }],
@@ -34,10 +34,10 @@ fn sentences_point_to_boxes_that_are_there() {
 }
 
 #[test]
-fn text_is_escaped_and_boxes_stay_inside_the_film() {
+fn text_is_escaped_and_boxes_stay_inside_the_radiograph() {
     let page = render(&case(), 1).into_string();
     assert!(page.contains("s&lt;1&gt;") && page.contains("Cardiomegaly &amp; a nodule."));
-    assert!(!page.contains("x=\"-"), "a box that leaves the film is cut");
+    assert!(!page.contains("x=\"-"), "a box that leaves the radiograph is clipped");
 }
 
 #[test]
@@ -53,7 +53,7 @@ fn an_empty_study_says_so() {
         ..case()
     };
     let page = render(&empty, 1).into_string();
-    for words in ["file cannot be read", "No box was accepted", "Nothing was generated", "No reference report"] {
+    for words in ["file cannot be read", "No detection was accepted", "Nothing was generated", "No reference report"] {
         assert!(page.contains(words), "{words}");
     }
 }

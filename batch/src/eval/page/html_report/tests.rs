@@ -1,6 +1,7 @@
 use d2r_contracts::boxes::BoxXyxy;
 use d2r_contracts::labels::{CHEXPERT_LABELS, LESION_CLASSES};
 use d2r_contracts::radiograph::Radiograph;
+use d2r_contracts::space::ImageSize;
 use d2r_contracts::tables::TrainLogRow;
 
 use super::*;
@@ -8,8 +9,8 @@ use crate::eval::page::gallery::{CaseBox, CaseSentence, picture};
 use crate::eval::page::plots;
 use crate::eval::text::label_f1::Ratios;
 
-/// Two bright lungs' worth of nothing: a grey film with a vignette.
-fn film() -> Radiograph {
+/// A grey radiograph with two dark ellipses and a vignette.
+fn radiograph() -> Radiograph {
     let size = 512u32;
     let pixel = |i: u32| {
         let (x, y) = ((i % size) as f32 / 256.0 - 1.0, (i / size) as f32 / 256.0 - 1.0);
@@ -45,7 +46,7 @@ fn case(i: usize) -> Case {
             ["the lungs are clear .", "the heart size is normal .", "no pneumothorax or pleural effusion is seen ."];
         (Vec::new(), texts.map(|t| CaseSentence { text: t.into(), box_ids: Vec::new() }).to_vec())
     } else {
-        let said = |text: &str, ids: &[&str]| CaseSentence {
+        let sentence = |text: &str, ids: &[&str]| CaseSentence {
             text: text.into(),
             box_ids: ids.iter().map(|s| (*s).into()).collect(),
         };
@@ -55,18 +56,18 @@ fn case(i: usize) -> Case {
             a_box("b3", 16, 330.0, 380.0, 120.0, 80.0),
         ];
         let sentences = vec![
-            said("a small nodule is seen in the right upper lung zone .", &["b1"]),
-            said("there is a moderate left pleural effusion .", &["b3"]),
-            said("no pneumothorax is seen .", &[]),
-            said("the heart is moderately enlarged .", &["b2", "b3"]),
-            said("the mediastinal contours are unremarkable .", &[]),
+            sentence("a small nodule is seen in the right upper lung zone .", &["b1"]),
+            sentence("there is a moderate left pleural effusion .", &["b3"]),
+            sentence("no pneumothorax is seen .", &[]),
+            sentence("the heart is moderately enlarged .", &["b2", "b3"]),
+            sentence("the mediastinal contours are unremarkable .", &[]),
         ];
         (boxes, sentences)
     };
     Case {
         study_id: format!("s5{:07}", 1234 + i),
-        size: (512, 512),
-        picture: Some(picture(&film()).unwrap()),
+        size: ImageSize { width: 512, height: 512 },
+        picture: Some(picture(&radiograph()).unwrap()),
         truths: boxes
             .iter()
             .take(2)
@@ -188,7 +189,7 @@ pub(crate) fn sample() -> Page {
 }
 
 #[test]
-fn the_page_asks_nobody_for_anything() {
+fn the_page_loads_nothing() {
     let page = sample().html();
     assert!(page.starts_with("<!DOCTYPE html>") && page.contains(NOTICE));
     for word in ["http://", "https://", "//cdn", "@import", "url(", "<iframe", "src="] {

@@ -62,7 +62,7 @@ fn truth_states_give_a_figure_of_their_own() {
 #[test]
 fn links_without_anything_to_divide_by_give_no_figure() {
     assert!(link_figures(&[], 0.3, FEW).is_empty());
-    let counts = LinkCounts { links: 4, right_links: 3, lesions: 2, named: 2, grounded: 1, small: 0, small_named: 0 };
+    let counts = LinkCounts { links: 4, correct_links: 3, lesions: 2, named: 2, grounded: 1, small: 0, small_named: 0 };
     let figures = link_figures(&[counts], 0.3, FEW);
     let v = values(&figures);
     assert_eq!((v["precision"], v["recall"], v["recall_of_named"]), (0.75, 0.5, 0.5));

@@ -12,8 +12,7 @@ use super::*;
 use crate::config::resolve::{Layers, resolve};
 use crate::lake::{Provenance, Shard};
 use crate::progress::Progress;
-use crate::stages::report;
-use crate::stages::report::Source;
+use crate::stages::report::{self, ImageSource, WritingModel};
 use crate::stop::StopFlag;
 
 const SIDE: u32 = 96;
@@ -132,6 +131,12 @@ impl Fixture {
         run(ctx, args)
     }
 
+    fn report_on_test(&self, ctx: &Context, run: &Path) -> StageResult {
+        let source = ImageSource::Lake { lake: self.path("lake"), dataset: "mimic".into(), split: "test".into() };
+        let model = WritingModel::ReportModel { run: run.into(), explain: None };
+        report::run(ctx, report::Args { source, model, shard: Shard::default() }).unwrap()
+    }
+
     fn only_run(&self) -> PathBuf {
         std::fs::read_dir(self.path("runs")).unwrap().next().unwrap().unwrap().path()
     }
@@ -173,10 +178,8 @@ fn odd_reports_and_odd_films_are_learnt_from_and_written_about() {
         assert!(result.figures["steps"] >= 2.0);
         assert_eq!(result.rows["failures"], 0);
         let run = f.only_run();
-        let source = Source::Lake { lake: f.path("lake"), dataset: "mimic".into(), split: "test".into() };
-        let args = report::Args { source, reporter: run.clone(), out: None, explain: None, shard: Shard::default() };
-        let told = report::run(&ctx, args).unwrap();
-        assert_eq!((told.rows["generated_reports"], told.rows["failures"]), (1, 0));
+        let result = f.report_on_test(&ctx, &run);
+        assert_eq!((result.rows["generated_reports"], result.rows["failures"]), (1, 0));
         let rows: Vec<d2r_contracts::tables::GeneratedReportRow> =
             f.lake.read(&Partition::new("mimic", "test")).unwrap();
         let boxes = ctx.config.report.model.max_regions as i32;
@@ -252,9 +255,7 @@ fn a_study_of_several_views_is_one_example() {
     let greys = |i: usize| found[i].visual.pixels.chunks(area).map(|view| view[area / 2]).collect::<Vec<_>>();
     assert_eq!((greys(0), greys(1), greys(2)), (vec![10, 70], vec![10, 10], vec![10, 70]));
     f.train(&ctx).unwrap();
-    let source = Source::Lake { lake: f.path("lake"), dataset: "mimic".into(), split: "test".into() };
-    let args = report::Args { source, reporter: f.only_run(), out: None, explain: None, shard: Shard::default() };
-    assert_eq!(report::run(&ctx, args).unwrap().rows["generated_reports"], 3);
+    assert_eq!(f.report_on_test(&ctx, &f.only_run()).rows["generated_reports"], 3);
 }
 
 #[test]
@@ -262,10 +263,7 @@ fn several_reports_of_a_film_are_rows_of_their_own() {
     let f = odd();
     f.train(&context(&[])).unwrap();
     let ctx = context(&["generate.method=sample", "generate.reports=3", "generate.top_p=0.9"]);
-    let out = f.path("out");
-    let source = Source::Lake { lake: f.path("lake"), dataset: "mimic".into(), split: "test".into() };
-    let args = report::Args { source, reporter: f.only_run(), out: Some(out), explain: None, shard: Shard::default() };
-    assert_eq!(report::run(&ctx, args).unwrap().rows["generated_reports"], 3);
+    assert_eq!(f.report_on_test(&ctx, &f.only_run()).rows["generated_reports"], 3);
     let rows: Vec<d2r_contracts::tables::GeneratedReportRow> = f.lake.read(&Partition::new("mimic", "test")).unwrap();
     assert_eq!(rows.iter().map(|r| r.report_id.as_str()).collect::<Vec<_>>(), ["t-0-r", "t-0-r1", "t-0-r2"]);
 }

@@ -27,11 +27,9 @@ pub const STAGE: &str = "ingest";
 pub struct SplitRows {
     /// Radiographs that can be used.
     pub images: Vec<ImageRow>,
-    /// Their boxes.
     pub lesions: Vec<LesionRow>,
-    /// Reports of their studies.
     pub reports: Vec<ReportRow>,
-    /// Labels of these reports.
+    /// Labels of the reports.
     pub findings: Vec<FindingRow>,
     /// What cannot be used.
     pub failures: Vec<FailureRow>,
@@ -68,7 +66,7 @@ pub fn read(ctx: &Context, root: &Path, listing: &Listing, settings: &Settings) 
         part.lesions.extend(read.lesions);
         part.failures.extend(read.failures);
     }
-    // A report without a usable radiograph has nothing to be learned from.
+    // A report without a usable radiograph is no training example.
     let studies: Vec<&ListedStudy> =
         listing.studies.iter().filter(|s| usable.contains(&(s.split, s.study_id.as_str()))).collect();
     let partial = AtomicU64::new(0);
@@ -76,7 +74,7 @@ pub fn read(ctx: &Context, root: &Path, listing: &Listing, settings: &Settings) 
         .par_iter()
         .map(|study| {
             ctx.stop.check()?;
-            Ok(read_report(root, study, (listing.cleaning, settings.section), &partial))
+            Ok(read_report(root, study, listing.cleaning, settings.section, &partial))
         })
         .collect::<Result<Vec<_>>>()?;
     let partial = partial.into_inner();
@@ -141,7 +139,7 @@ fn read_image(root: &Path, image: &ListedImage, settings: &Settings) -> ReadImag
                 row.width = i32::try_from(radiograph.width).ok();
                 row.height = i32::try_from(radiograph.height).ok();
                 row.sha256 = Some(measured.sha256);
-                // The file's own word on its view is nearer than the dataset's.
+                // The projection in the file's header takes precedence over the dataset's tables.
                 match measured.decoded.projection.as_deref().map_or(Projection::Unknown, Projection::parse) {
                     Projection::Unknown => {}
                     projection => row.view = projection.as_str().into(),
@@ -166,13 +164,14 @@ fn read_image(root: &Path, image: &ListedImage, settings: &Settings) -> ReadImag
 fn read_report(
     root: &Path,
     study: &ListedStudy,
-    (cleaning, wanted): (CleaningRules, Section),
+    cleaning: CleaningRules,
+    wanted: Section,
     partial: &AtomicU64,
 ) -> Option<Result<ReportRow, FailureRow>> {
     let fail =
         |path: &str, code: &'static str, message: String| SourceError { code, message }.into_row(STAGE, path, None);
     let (place, text) = match study.report.as_ref()? {
-        // One section's text already; which one the file does not say, so it counts as the one asked for.
+        // The file does not name the section of its text: it counts as the configured one.
         ReportSource::Text(text) => (study.study_id.as_str(), Ok(text.trim().to_owned())),
         ReportSource::File(path) => {
             let found = read_section(&root.join(path), wanted).inspect(|found| {

@@ -1,36 +1,31 @@
-//! The tables that an ingest writes: every split's partition, also when it is empty, so that a later ingest of the
+//! The parts that an ingest writes: every split's partition, also when it is empty, so that a later ingest of the
 //! same dataset replaces all of an earlier one.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
 use d2r_contracts::rows::Row;
 use d2r_contracts::tables::{FailureRow, FindingRow, ImageRow, LesionRow, ReportRow};
 use sha2::{Digest, Sha256};
 
-use crate::context::FileDigest;
 use crate::datasets::listing::{ListedFailure, Listing, Split};
 use crate::error::Result;
 use crate::lake::{Lake, PartManifest, Partition, Provenance, Shard};
-use crate::stages::ingest::reading::{Rows, STAGE, SplitRows};
+use crate::stages::ingest::dataset_reader::{Rows, STAGE, SplitRows};
 
-/// Where an ingest writes.
+/// The parts of one ingest.
 #[derive(Debug, Clone, Copy)]
-pub struct Place<'a> {
-    /// The lake.
+pub struct IngestParts<'a> {
     pub lake: &'a Lake,
-    /// The dataset's name.
     pub dataset: &'a str,
-    /// The part of the studies.
     pub shard: Shard,
-    /// What the rows depend on.
+    /// Digest of everything that decides the rows.
     pub work_key: &'a str,
 }
 
-/// The tables of every layout; a part belongs to its producer, so that the detector's boxes stay beside ours.
+/// The tables of every layout; a part belongs to its producer: a detector's boxes are kept.
 const TABLES: [&str; 5] = [LesionRow::TABLE, ReportRow::TABLE, FindingRow::TABLE, FailureRow::TABLE, ImageRow::TABLE];
 
-impl Place<'_> {
+impl IngestParts<'_> {
     fn partition(&self, split: Split) -> Partition {
         Partition::new(self.dataset, split.as_str())
     }
@@ -69,11 +64,7 @@ impl Place<'_> {
     }
 
     fn put<R: Row>(&self, split: Split, rows: Vec<R>) -> Result<PartManifest> {
-        let provenance = Provenance {
-            run_id: format!("{STAGE}-{}", self.work_key.get(..12).unwrap_or_default()),
-            model_sha256: None,
-            work_key: self.work_key.to_owned(),
-        };
+        let provenance = Provenance::of_work(STAGE, self.work_key.to_owned(), None);
         self.lake.write(&self.partition(split), self.shard, rows, &provenance)
     }
 }
@@ -106,17 +97,4 @@ pub fn keep_shard(listing: &mut Listing, shard: Shard) {
     listing.images.retain(|i| mine(&i.study_id));
     listing.studies.retain(|s| mine(&s.study_id));
     listing.failures.retain(|f| mine(f.image_id.as_deref().unwrap_or(&f.path)));
-}
-
-/// Remembers where the dataset's files are.
-///
-/// # Errors
-/// Those of the lake.
-pub fn register(lake: &Lake, dataset: &str, root: &Path, layout: &str) -> Result<()> {
-    lake.register_dataset(dataset, root, layout)
-}
-
-/// The file of a part, for the stage's result.
-pub fn file_digest(lake: &Lake, part: &PartManifest) -> FileDigest {
-    FileDigest { path: lake.root().join(&part.file), bytes: part.bytes, sha256: part.sha256.clone() }
 }

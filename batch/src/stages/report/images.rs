@@ -1,0 +1,131 @@
+//! The images of a report, opened a chunk at a time: files of a dataset of the lake, or of a folder.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use d2r_contracts::decode::ImageDecodeOptions;
+use d2r_contracts::radiograph::Radiograph;
+use d2r_contracts::rows::Row;
+use d2r_contracts::tables::{FailureRow, ImageRow};
+use rayon::prelude::*;
+
+use crate::context::Context;
+use crate::datasets::source::{OpenedImage, list_folder, open_ingested, open_listed};
+use crate::error::Result;
+use crate::lake::digest::sha256_hex;
+use crate::lake::{Lake, Partition, Shard};
+use crate::reporter::batches::study::study_views;
+use crate::stages::report::ImageSource;
+use crate::stages::stage_times::StageTimes;
+
+/// Studies opened at a time: bounds the memory.
+const CHUNK: usize = 64;
+
+/// An opened image that a report is written about.
+#[derive(Debug)]
+pub struct ReportImage {
+    pub row: ImageRow,
+    /// The image in original pixels.
+    pub radiograph: Radiograph,
+    /// The study's further views.
+    pub views: Vec<Radiograph>,
+}
+
+/// A chunk of images, and the rows of those that cannot be used.
+#[derive(Debug)]
+pub struct OpenedImages {
+    pub images: Vec<ReportImage>,
+    pub failures: Vec<FailureRow>,
+}
+
+/// Opens the images of a source, a chunk at a time.
+#[derive(Debug)]
+pub struct ImageReader {
+    root: PathBuf,
+    /// The images of each study: the one that the report is about, then its further views.
+    studies: Vec<Vec<ImageRow>>,
+    next: usize,
+    failures: Vec<FailureRow>,
+    decode: ImageDecodeOptions,
+    /// The partition of the lake that the images come from; `None` for a folder, whose rows lack size and digest.
+    ingested: Option<(Lake, Partition)>,
+}
+
+impl ImageReader {
+    /// A shard of a source's studies. `views`: images of a study that one report is about.
+    pub fn new(ctx: &Context, source: &ImageSource, shard: Shard, views: usize) -> Result<Self> {
+        let (root, images, mut failures, ingested) = match source {
+            ImageSource::Lake { lake, dataset, split } => {
+                let (lake, partition) = (Lake::open(lake)?, Partition::new(dataset, split));
+                let images = lake.read_some(&partition, "run `d2r ingest`")?;
+                (lake.dataset_root(dataset)?, images, Vec::new(), Some((lake, partition)))
+            }
+            ImageSource::Folder { images, .. } => {
+                let listed = list_folder(images, "report")?;
+                (images.clone(), listed.images, listed.failures, None)
+            }
+        };
+        if shard.index > 0 {
+            // One shard reports what the listing could not read.
+            failures.clear();
+        }
+        let studies = shard.of(study_views(images, views));
+        Ok(Self { root, studies, next: 0, failures, decode: ctx.decode_options(), ingested })
+    }
+
+    /// Number of studies.
+    pub fn count(&self) -> usize {
+        self.studies.len()
+    }
+
+    /// Rows of files that the listing could not read.
+    pub fn take_failures(&mut self) -> Vec<FailureRow> {
+        std::mem::take(&mut self.failures)
+    }
+
+    /// The identity of the images: the rows of a lake, the names and sizes of a folder's files.
+    pub fn digest(&self) -> Result<String> {
+        if let Some((lake, partition)) = &self.ingested {
+            return lake.content_digest(ImageRow::TABLE, partition);
+        }
+        let size = |i: &ImageRow| std::fs::metadata(self.root.join(&i.path)).map_or(0, |m| m.len());
+        let lines: Vec<String> = self.studies.iter().flatten().map(|i| format!("{} {}", i.path, size(i))).collect();
+        Ok(sha256_hex(lines.join("\n").as_bytes()))
+    }
+
+    /// The next images; `None` at the end.
+    pub fn next_chunk(&mut self, times: &mut StageTimes) -> Option<OpenedImages> {
+        let chunk = &self.studies[self.next..(self.next + CHUNK).min(self.studies.len())];
+        if chunk.is_empty() {
+            return None;
+        }
+        self.next += chunk.len();
+        let start = Instant::now();
+        let opened: Vec<_> = chunk.par_iter().map(|study| self.open(study)).collect();
+        let wall_ms = start.elapsed().as_secs_f64() * 1e3;
+        let (mut images, mut failures) = (Vec::new(), Vec::new());
+        let (mut read_ms, mut decode_ms) = (0.0, 0.0);
+        for study in opened {
+            match study {
+                Err(failure) => failures.push(failure),
+                Ok(views) => {
+                    read_ms += views.iter().map(|v| v.read_ms).sum::<f64>();
+                    decode_ms += views.iter().map(|v| v.decode_ms).sum::<f64>();
+                    let mut views = views.into_iter();
+                    let Some(OpenedImage { row, radiograph, .. }) = views.next() else { continue };
+                    images.push(ReportImage { row, radiograph, views: views.map(|v| v.radiograph).collect() });
+                }
+            }
+        }
+        times.add_opening(wall_ms, read_ms, decode_ms);
+        Some(OpenedImages { images, failures })
+    }
+
+    fn open(&self, study: &[ImageRow]) -> Result<Vec<OpenedImage>, FailureRow> {
+        let open = if self.ingested.is_some() { open_ingested } else { open_listed };
+        let open_view = |view: &ImageRow| {
+            open(&self.root, view, &self.decode).map_err(|e| e.into_row("report", &view.path, Some(&view.image_id)))
+        };
+        study.iter().map(open_view).collect()
+    }
+}
