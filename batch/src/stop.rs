@@ -7,7 +7,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::error::{Error, Result};
 
-/// Says whether somebody asked us to stop. Cheap to clone and to ask.
+/// Whether a signal asked the process to stop. Cheap to clone and to read.
 #[derive(Debug, Clone, Default)]
 pub struct StopFlag {
     signal: Arc<AtomicUsize>,
@@ -34,12 +34,12 @@ impl StopFlag {
         Ok(flag)
     }
 
-    /// Asks for an orderly end as if `signal` had come.
+    /// Asks for an orderly end, as `signal` does.
     pub fn request(&self, signal: i32) {
         self.signal.store(signal as usize, Ordering::Relaxed);
     }
 
-    /// True once a signal has come.
+    /// True after a signal.
     pub fn is_set(&self) -> bool {
         self.signal.load(Ordering::Relaxed) != 0
     }
@@ -52,10 +52,10 @@ impl StopFlag {
         }
     }
 
-    /// [`Error::Stopped`] once a signal has come.
+    /// Fails after a signal.
     ///
     /// # Errors
-    /// That one.
+    /// [`Error::Stopped`].
     pub fn check(&self) -> Result<()> {
         self.signal().map_or(Ok(()), |signal| Err(Error::Stopped { signal }))
     }

@@ -1,6 +1,6 @@
 //! Helpers of the acceptance tests: the built command as a process, and the workspace's own files.
 
-pub mod films;
+pub mod images;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

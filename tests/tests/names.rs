@@ -251,7 +251,7 @@ fn wrong_names_are_found() {
     assert_eq!(unknown_flags("`d2r doctor --shard 0/4`"), ["--shard of d2r doctor"]);
     assert_eq!(unknown_flags("d2r ingest vindr --root x \\\n  --resume never"), ["--resume of d2r ingest vindr"]);
     assert!(unknown_flags("d2r annotate --detector RUN --lake lake --json; --set preset --seed 1").is_empty());
-    assert_eq!(unknown_keys("set detector.train.setps, or `semi.unsure`."), ["detector.train.setps", "semi.unsure"]);
+    assert_eq!(unknown_keys("set detector.train.setps, or `semi.ignored`."), ["detector.train.setps", "semi.ignored"]);
     assert!(unknown_keys("detector.train.lr, report.train. and out/report.html").is_empty());
     let source =
         "let a = \"x --one \\\n   y\\n\"; // --two\nlet c = '\"'; let d = \"--three\";\n#[cfg(test)] \"--four\"";

@@ -1,5 +1,5 @@
-//! The whole pipeline on a tiny preset, as a process: what it leaves, what a second run does, what films a person
-//! might drop do, and what happens when it is killed.
+//! The whole pipeline on a tiny preset, as a process: its files, a second run, reports for a folder of images, and
+//! kills.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -66,7 +66,7 @@ fn it_leaves_a_summary_a_page_and_a_valid_lake() {
     }
     let page = std::fs::read_to_string(folder.join("demo/report.html")).unwrap();
     assert!(page.contains("not a medical device"));
-    assert!(!page.contains("http://") || page.contains("http://www.w3.org"), "the page asks nobody for anything");
+    assert!(!page.contains("http://") || page.contains("http://www.w3.org"), "the page loads nothing from a server");
     let (code, _, err) = outcome(&run(folder, &["validate", "--lake", "demo/lake"]));
     assert_eq!(code, 0, "{err}");
 }
@@ -94,15 +94,15 @@ fn a_manifest_repeats_the_last_line() {
 }
 
 #[test]
-fn good_films_get_reports_and_bad_files_get_rows() {
+fn good_images_get_reports_and_bad_files_get_rows() {
     let folder = undisturbed();
-    let films = tempfile::tempdir().unwrap();
-    let names = d2r_acceptance::films::write_good_and_bad(films.path(), &folder.join("demo/phantom"));
+    let images = tempfile::tempdir().unwrap();
+    let names = d2r_acceptance::images::write_good_and_bad(images.path(), &folder.join("demo/phantom"));
     let out = tempfile::tempdir().unwrap();
     let args = [
         "report",
         "--images",
-        films.path().to_str().unwrap(),
+        images.path().to_str().unwrap(),
         "--reporter",
         reporter(folder).to_str().unwrap(),
         "--out",
@@ -116,14 +116,14 @@ fn good_films_get_reports_and_bad_files_get_rows() {
     let result: Value = serde_json::from_str(stdout.lines().last().unwrap()).unwrap();
     assert_eq!(result["rows"]["generated_reports"].as_u64(), Some(names.good.len() as u64), "{stdout}");
     assert_eq!(result["rows"]["failures"].as_u64(), Some(names.bad.len() as u64), "{stdout}");
-    let failures = d2r_acceptance::films::failures(out.path());
+    let failures = d2r_acceptance::images::failures(out.path());
     for (name, code) in &names.bad {
         assert_eq!(failures.get(name), Some(code), "{failures:?}");
     }
 }
 
 #[test]
-fn a_student_becomes_a_bundle_that_the_viewer_reads() {
+fn a_preview_model_becomes_a_bundle_that_the_viewer_reads() {
     use d2r_contracts::preview_bundle::{CARD, ENCODER, SAMPLES, STEP};
     use d2r_viewer::sample_bundle::read_samples;
     use d2r_viewer::session::PreviewSession;
@@ -142,8 +142,8 @@ fn a_student_becomes_a_bundle_that_the_viewer_reads() {
         first["figures"]["steps"].as_f64() > done(&["distill", "--reporter", &reporter])["figures"]["steps"].as_f64()
     );
     let weights = first["files"][0]["path"].as_str().expect("the weights come first");
-    let student = Path::new(weights).ancestors().nth(2).unwrap().display().to_string();
-    let exported = done(&["export", "preview", "--preview-model", &student, "--out", "preview"]);
+    let preview_model = Path::new(weights).ancestors().nth(2).unwrap().display().to_string();
+    let exported = done(&["export", "preview", "--preview-model", &preview_model, "--out", "preview"]);
     assert_eq!(exported["rows"]["samples"], 3);
 
     let bundle = |name: &str| std::fs::read(folder.path().join("preview").join(name)).unwrap();
@@ -152,10 +152,10 @@ fn a_student_becomes_a_bundle_that_the_viewer_reads() {
     let samples = read_samples(&bundle(SAMPLES)).unwrap();
     assert_eq!(samples.len(), 3);
     for sample in &samples {
-        let mut heard = Vec::new();
+        let mut reported = Vec::new();
         let analysis = session
             .analyze(&sample.image, &mut |word| {
-                heard.push(word.to_owned());
+                reported.push(word.to_owned());
                 true
             })
             .unwrap();
@@ -166,21 +166,21 @@ fn a_student_becomes_a_bundle_that_the_viewer_reads() {
         );
         let words: Vec<&str> = analysis.report.split(' ').filter(|w| !w.is_empty()).collect();
         assert_eq!(words.len(), analysis.log_probs.len());
-        assert!(heard.len() <= words.len() && words[..heard.len()] == heard[..]);
+        assert!(reported.len() <= words.len() && words[..reported.len()] == reported[..]);
     }
-    std::fs::create_dir(folder.path().join("films")).unwrap();
+    std::fs::create_dir(folder.path().join("images")).unwrap();
     for (i, sample) in samples.iter().enumerate() {
-        std::fs::write(folder.path().join(format!("films/s{i}.jpg")), &sample.image).unwrap();
+        std::fs::write(folder.path().join(format!("images/s{i}.jpg")), &sample.image).unwrap();
     }
-    std::fs::write(folder.path().join("films/torn.png"), b"not a film").unwrap();
-    let told = done(&["report", "--images", "films", "--preview-model", "preview", "--out", "out"]);
-    assert_eq!((&told["rows"]["generated_reports"], &told["rows"]["failures"]), (&Value::from(3), &Value::from(1)));
+    std::fs::write(folder.path().join("images/torn.png"), b"not an image").unwrap();
+    let result = done(&["report", "--images", "images", "--preview-model", "preview", "--out", "out"]);
+    assert_eq!((&result["rows"]["generated_reports"], &result["rows"]["failures"]), (&Value::from(3), &Value::from(1)));
     for (i, sample) in samples.iter().enumerate() {
         let text = std::fs::read_to_string(folder.path().join(format!("out/reports/s{i}.txt"))).unwrap();
         let analysis = session.analyze(&sample.image, &mut |_| true).unwrap();
         assert_eq!(text.split("\n\n").next(), Some(analysis.report.as_str()));
     }
-    // In a lake the student writes beside no detector, and its boxes with its reports.
+    // In a lake the preview model writes its own boxes, so there must be none of a detector.
     let in_lake = ["report", "--dataset", "mimic", "--preview-model", "preview"];
     let (code, _, err) =
         outcome(&run(folder.path(), &[&in_lake[..], &["--preset", "tiny", "--lake", "demo/lake"]].concat()));
@@ -189,8 +189,8 @@ fn a_student_becomes_a_bundle_that_the_viewer_reads() {
         std::fs::remove_dir_all(folder.path().join("demo/lake").join(part).join("lesions/dataset=mimic/split=test"))
             .unwrap();
     }
-    let told = done(&in_lake);
-    assert!(told["rows"]["generated_reports"].as_u64() > Some(0) && told["rows"]["lesions"].is_number(), "{told}");
+    let rows = &done(&in_lake)["rows"];
+    assert!(rows["generated_reports"].as_u64() > Some(0) && rows["lesions"].is_number(), "{rows}");
     assert_eq!(done(&in_lake)["cached"], true);
 
     let refusal =
@@ -200,7 +200,7 @@ fn a_student_becomes_a_bundle_that_the_viewer_reads() {
     assert_eq!(refusal(&card, &torn), "digest");
     assert_eq!(refusal(&card, &encoder[..encoder.len() / 2]), "digest");
     assert_eq!(refusal(b"{}", &encoder), "bundle");
-    let error = session.analyze(b"no film", &mut |_| true).unwrap_err();
+    let error = session.analyze(b"no image", &mut |_| true).unwrap_err();
     assert!(!error.code().is_empty() && !error.to_string().is_empty());
     assert!(read_samples(&bundle(SAMPLES)[..100]).is_err() && read_samples(b"").is_err());
 }
@@ -229,8 +229,8 @@ fn killed_at_any_moment_it_ends_with_the_same_lake() {
 fn terminated_while_training_it_saves_and_resumes_to_the_same_weights() {
     let folder = tempfile::tempdir().unwrap();
     copy_tree(&undisturbed().join("demo/lake"), &folder.path().join("demo/lake"));
-    let films = undisturbed().join("demo/phantom");
-    std::os::unix::fs::symlink(&films, folder.path().join("demo/phantom")).unwrap();
+    let images = undisturbed().join("demo/phantom");
+    std::os::unix::fs::symlink(&images, folder.path().join("demo/phantom")).unwrap();
     let args =
         ["train-detector", "--preset", "tiny", "--lake", "demo/lake", "--set", "detector.train.steps=120", "--quiet"];
     let train = |runs: &str| {

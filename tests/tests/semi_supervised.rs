@@ -1,5 +1,4 @@
-//! Semi-supervised training as a process: teacher and student, pseudo-labels as a dataset that a filter reproduces, and
-//! what is said when something is missing.
+//! Semi-supervised training as a process: teacher and student, pseudo-labels in the lake, and errors for missing inputs.
 
 use d2r_acceptance::{outcome, run};
 use serde_json::Value;
@@ -11,7 +10,7 @@ fn done(folder: &std::path::Path, args: &[&str]) -> Value {
 }
 
 #[test]
-fn a_teacher_labels_what_nobody_labelled() {
+fn a_teacher_labels_unlabelled_images() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let quick = ["--preset", "tiny", "--lake", "lake", "--runs", "runs", "--json"];
@@ -71,22 +70,22 @@ fn a_teacher_labels_what_nobody_labelled() {
 
     let labeller = [&train[..], &["--labeller", run_folder], &quick[..], &settings[..]].concat();
     let by_another = done(folder, &labeller);
-    assert_eq!(by_another["cached"], Value::Bool(false), "who labels is part of what was done");
+    assert_eq!(by_another["cached"], Value::Bool(false), "the labeller is part of the work key");
     let larger = [&labeller[..], &["--set", "detector.model.input_size=96"]].concat();
     let (code, _, err) = outcome(&run(folder, &larger));
     assert!(code == 65 && err.contains("another size"), "{code} {err}");
-    let nobody = [&train[..], &["--labeller", "runs/nobody"], &quick[..]].concat();
-    let (code, _, err) = outcome(&run(folder, &nobody));
-    assert!(code == 66 && err.contains("nobody"), "{code} {err}");
+    let absent = [&train[..], &["--labeller", "runs/absent"], &quick[..]].concat();
+    let (code, _, err) = outcome(&run(folder, &absent));
+    assert!(code == 66 && err.contains("absent"), "{code} {err}");
 
     let read = ["--set", "semi.report_threshold=0.1"];
     let by_reports = done(folder, &[&train[..], &read[..], &quick[..], &settings[..]].concat());
-    assert_eq!(by_reports["cached"], Value::Bool(false), "what reports say is part of what was learnt");
-    let unread = ["train-detector", "--dataset", "vindr", "--unlabelled", "vindr"];
+    assert_eq!(by_reports["cached"], Value::Bool(false), "the use of reports is part of the work key");
+    let without_reports = ["train-detector", "--dataset", "vindr", "--unlabelled", "vindr"];
     let half = ["--set", "detector.train.labelled_share=0.5"];
     let (code, _, err) =
-        outcome(&run(folder, &[&unread[..], &read[..], &half[..], &quick[..], &settings[..]].concat()));
-    assert!(code == 78 && err.contains("no training film of dataset `vindr` has a report"), "{code} {err}");
+        outcome(&run(folder, &[&without_reports[..], &read[..], &half[..], &quick[..], &settings[..]].concat()));
+    assert!(code == 78 && err.contains("of dataset `vindr` has a report"), "{code} {err}");
 
     let (code, _, err) = outcome(&run(folder, &[&["train-detector", "--unlabelled", "nowhere"], &quick[..]].concat()));
     assert!(code == 99 || code == 66, "{code} {err}");

@@ -15,7 +15,7 @@ pub struct Args {
     /// A dataset of the lake.
     #[arg(long, value_name = "NAME", default_value = "mimic")]
     dataset: String,
-    /// Splits; all when absent.
+    /// A split of the dataset; all when absent; may be repeated.
     #[arg(long, value_name = "SPLIT")]
     split: Vec<String>,
     /// A finished detector run.
@@ -32,7 +32,6 @@ pub struct Args {
     device: DeviceFlags,
 }
 
-/// Annotates.
 pub fn run(output: OutputFlags, args: &Args) -> Result<()> {
     let ctx = args.stage.context_on(&args.device, output)?;
     let stage_args = annotate::Args {

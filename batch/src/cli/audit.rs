@@ -12,7 +12,6 @@ pub struct Args {
     stage: StageFlags,
 }
 
-/// Audits.
 pub fn run(output: OutputFlags, args: &Args) -> Result<()> {
     let ctx = args.stage.context(output)?;
     args.stage.print(output, &audit::run(&ctx, audit::Args { lake: args.stage.lake() })?)

@@ -11,7 +11,6 @@ pub struct Args {
     shell: clap_complete::Shell,
 }
 
-/// Prints the script.
 pub fn run(args: &Args) -> Result<()> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut super::Cli::command(), "d2r", &mut script);

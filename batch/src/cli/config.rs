@@ -35,7 +35,6 @@ enum Verb {
     Schema,
 }
 
-/// Prints it.
 pub fn run(flags: OutputFlags, args: &Args) -> Result<()> {
     let resolved = args.config.resolve(Some(&args.device))?;
     match args.verb {

@@ -26,7 +26,7 @@ struct Evaluated {
     /// A dataset of the lake.
     #[arg(long, value_name = "NAME", default_value = "mimic")]
     dataset: String,
-    /// Its split.
+    /// A split of the dataset: train, val or test.
     #[arg(long, value_name = "SPLIT", default_value = "test")]
     split: String,
     /// The truth tables that `d2r phantom` wrote; the annotators' boxes are the reference when absent.
@@ -42,7 +42,6 @@ enum What {
     Reports(Evaluated),
 }
 
-/// Evaluates.
 pub fn run(output: OutputFlags, args: &Args) -> Result<()> {
     let ctx = args.stage.context(output)?;
     let stage_args = |e: &Evaluated| evaluate::Args {

@@ -32,7 +32,7 @@ enum Format {
         /// A dataset of the lake.
         #[arg(long, value_name = "NAME")]
         dataset: String,
-        /// Its split.
+        /// A split of the dataset: train, val or test.
         #[arg(long, value_name = "SPLIT", default_value = "train")]
         split: String,
         /// Images only, for the unlabelled stream of semi-supervised training.
@@ -41,7 +41,7 @@ enum Format {
         /// The accepted boxes of a detector instead of the annotators' lesions, for every image.
         #[arg(long, conflicts_with = "unlabelled")]
         pseudo: bool,
-        /// The file.
+        /// The file to write.
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
     },
@@ -53,10 +53,10 @@ enum Format {
         /// Where the sample studies come from.
         #[arg(long, value_name = "NAME", default_value = "mimic")]
         dataset: String,
-        /// Its split.
+        /// A split of the dataset: train, val or test.
         #[arg(long, value_name = "SPLIT", default_value = "test")]
         split: String,
-        /// The folder.
+        /// The folder to write.
         #[arg(long, value_name = "DIR")]
         out: PathBuf,
     },
@@ -65,13 +65,12 @@ enum Format {
         /// A dataset of the lake.
         #[arg(long, value_name = "NAME")]
         dataset: String,
-        /// The file.
+        /// The file to write.
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
     },
 }
 
-/// Exports.
 pub fn run(output: OutputFlags, args: &Args) -> Result<()> {
     let ctx = args.stage.context(output)?;
     let lake = args.stage.lake();

@@ -121,7 +121,6 @@ pub struct ResumeFlag {
 }
 
 impl ResumeFlag {
-    /// True for `auto`.
     pub fn resume(&self) -> bool {
         self.resume == "auto"
     }
@@ -141,12 +140,10 @@ pub struct StageFlags {
 }
 
 impl StageFlags {
-    /// The lake's folder.
     pub fn lake(&self) -> PathBuf {
         self.lake.lake.clone()
     }
 
-    /// The folder of the runs.
     pub fn runs(&self) -> PathBuf {
         self.runs.runs.clone()
     }

@@ -9,7 +9,6 @@ use crate::error::{Error, Result};
 use crate::stages::exchange::{import_detector, import_reporter};
 use crate::weights::detector_names::Origin;
 
-/// Whose weights.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum From {
     /// Torchvision's fasterrcnn_resnet50_fpn (first or second version) or fcos_resnet50_fpn
@@ -57,7 +56,6 @@ pub struct Args {
     device: DeviceFlags,
 }
 
-/// Imports.
 pub fn run(output: OutputFlags, args: &Args) -> Result<()> {
     let ctx = args.stage.context_on(&args.device, output)?;
     let origin = match args.from {

@@ -68,7 +68,6 @@ enum Layout {
     },
 }
 
-/// Reads it.
 pub fn run(output: OutputFlags, args: &Args) -> Result<()> {
     let ctx = args.stage.context(output)?;
     let (kind, folder, name) = match &args.layout {

@@ -31,7 +31,7 @@ enum What {
     Lake(LakeFlag),
     /// A run's model card.
     Run {
-        /// Its folder.
+        /// The folder of a run.
         run: PathBuf,
     },
     /// A detector's boxes for tensors of a safetensors file, as tensors.
@@ -101,7 +101,6 @@ impl ModelFlags {
     }
 }
 
-/// Prints or writes it.
 pub fn run(flags: OutputFlags, args: &Args) -> Result<()> {
     match &args.what {
         What::Lake(LakeFlag { lake }) => {

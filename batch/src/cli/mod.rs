@@ -51,7 +51,6 @@ struct Cli {
     verb: Verb,
 }
 
-/// The verbs.
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Draw phantoms: radiographs with known lesions and reports, in the layouts of the real datasets.
@@ -88,7 +87,6 @@ enum Verb {
     Config(config::Args),
     /// Print a completion script for a shell.
     Completions(completions::Args),
-    /// Print docs/cli.md.
     #[command(hide = true)]
     CliReference,
 }

@@ -20,7 +20,6 @@ pub struct Args {
     stage: StageFlags,
 }
 
-/// Draws.
 pub fn run(output: OutputFlags, args: &Args) -> Result<()> {
     let ctx = args.stage.context(output)?;
     let stage_args = phantom::Args { out: args.out.clone(), images: args.images, seed: args.stage.config.seed };

@@ -30,7 +30,6 @@ pub struct Args {
     manifest: ManifestFlag,
 }
 
-/// Runs all stages.
 pub fn run(flags: OutputFlags, args: &Args) -> Result<()> {
     let ctx = Context { resume: args.resume.resume(), ..args.config.context_on(&args.device, flags)? };
     let summary = pipeline::run(&ctx, &pipeline::Args { out: args.out.clone() })?;

@@ -14,15 +14,13 @@ const HEAD: &str = "\
 Made by `d2r cli-reference > docs/cli.md` from the parser; a test compares the two.
 ";
 
-/// Prints it.
 pub fn run() -> Result<()> {
     crate::cli::output::lines(&markdown(super::Cli::command()))
 }
 
-/// The whole reference.
 fn markdown(mut root: Command) -> String {
     root.build();
-    let mut text = format!("{HEAD}\n{}\n\n{}", about(&root), examples(&root));
+    let mut text = format!("{HEAD}\n{}\n\n{}", sentence(root.get_about()), examples(&root));
     text.push_str("\n## Shared flags\n\nA verb takes those that its section names; ");
     let everywhere: Vec<String> = shown(&root).map(|a| format!("`{}`", name(a))).collect();
     let _ = writeln!(text, "every verb takes {}.\n", everywhere.join(" and "));
@@ -37,13 +35,15 @@ fn markdown(mut root: Command) -> String {
 /// One verb and the verbs below it. `above` are the flags that its parents describe.
 fn section(text: &mut String, command: &Command, depth: usize, above: &BTreeSet<&str>) {
     let title = command.get_bin_name().unwrap_or(command.get_name());
-    let _ = writeln!(text, "\n{} {title}\n\n{}\n\n{}", "#".repeat(depth), about(command), examples(command));
+    let _ =
+        writeln!(text, "\n{} {title}\n\n{}\n\n{}", "#".repeat(depth), sentence(command.get_about()), examples(command));
     let (common, own): (Vec<&Arg>, Vec<&Arg>) =
         shown(command).filter(|a| !above.contains(a.get_id().as_str())).partition(|a| is_shared(a));
+    let gap = if own.is_empty() { "" } else { "\n" };
     table(text, own.into_iter());
     if !common.is_empty() {
         let names: Vec<String> = common.iter().map(|a| format!("`{}`", name(a))).collect();
-        let _ = writeln!(text, "\nShared: {}.", names.join(", "));
+        let _ = writeln!(text, "{gap}Shared: {}.", names.join(", "));
     }
     let mut above = above.clone();
     above.extend(common.iter().map(|a| a.get_id().as_str()));
@@ -76,8 +76,10 @@ fn shared(root: &Command) -> Vec<&Arg> {
     found
 }
 
-fn about(command: &Command) -> String {
-    command.get_about().map(ToString::to_string).unwrap_or_default()
+/// The text with its full stop, which help texts on a terminal do not have.
+fn sentence(text: Option<&clap::builder::StyledStr>) -> String {
+    let text = text.map(ToString::to_string).unwrap_or_default();
+    if text.is_empty() || text.ends_with('.') { text } else { text + "." }
 }
 
 /// Usage and what follows the help, as it stands on a terminal.
@@ -115,10 +117,7 @@ fn spelled(arg: &Arg) -> String {
 }
 
 fn meaning(arg: &Arg) -> String {
-    let mut text = arg.get_help().map(ToString::to_string).unwrap_or_default();
-    if !text.ends_with(['.', '`']) && !text.is_empty() {
-        text.push('.');
-    }
+    let mut text = sentence(arg.get_help());
     // A flag without a value has the possible values true and false.
     if arg.get_action().takes_values() {
         let possible = arg.get_possible_values();

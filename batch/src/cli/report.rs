@@ -20,7 +20,7 @@ pub struct Args {
     /// A dataset of the lake.
     #[arg(long, value_name = "NAME", required_unless_present = "images")]
     dataset: Option<String>,
-    /// Its split.
+    /// A split of the dataset: train, val or test.
     #[arg(long, value_name = "SPLIT", default_value = "test")]
     split: String,
     /// A finished report model's run.
@@ -43,7 +43,6 @@ pub struct Args {
     device: DeviceFlags,
 }
 
-/// Writes reports.
 pub fn run(output: OutputFlags, args: &Args) -> Result<()> {
     let ctx = args.stage.context_on(&args.device, output)?;
     let source = match (&args.images, &args.out, &args.dataset) {

@@ -82,7 +82,6 @@ impl TrainingFlags {
     }
 }
 
-/// Trains the detector.
 pub fn run_detector(output: OutputFlags, args: &DetectorArgs) -> Result<()> {
     let ctx = args.training.context(output)?;
     let stage = &args.training.stage;
@@ -97,7 +96,6 @@ pub fn run_detector(output: OutputFlags, args: &DetectorArgs) -> Result<()> {
     stage.print(output, &detector::run(&ctx, stage_args)?)
 }
 
-/// Trains the report model.
 pub fn run_reporter(output: OutputFlags, args: &ReporterArgs) -> Result<()> {
     let ctx = args.training.context(output)?;
     let stage = &args.training.stage;

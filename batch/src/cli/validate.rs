@@ -15,7 +15,6 @@ pub struct Args {
     stage: StageFlags,
 }
 
-/// Validates.
 pub fn run(output: OutputFlags, args: &Args) -> Result<()> {
     let ctx = args.stage.context(output)?;
     let stage_args = validate::Args { lake: args.stage.lake(), tables: args.tables.clone() };

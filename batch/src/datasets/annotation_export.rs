@@ -9,7 +9,7 @@ use d2r_contracts::space::Original;
 use d2r_contracts::tables::{ImageRow, LesionRow, ReportRow};
 use serde::Serialize;
 
-/// One example.
+/// One entry of the file: an image with its report and boxes.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Example {
     /// `image_id` of the lake.

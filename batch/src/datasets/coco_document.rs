@@ -51,7 +51,6 @@ pub struct CocoImage {
     pub view: Option<String>,
 }
 
-/// A lesion class.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Category {
     /// Unique in the file.
@@ -63,7 +62,7 @@ pub struct Category {
     pub supercategory: String,
 }
 
-/// A bounding box.
+/// A bounding box of an image.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Annotation {
     /// Unique in the file.

@@ -26,7 +26,6 @@ pub struct Fusion {
     pub iou_min: f64,
     /// Boxes below this score are left out.
     pub score_min: f64,
-    /// The score rule.
     pub confidence: Confidence,
     /// With [`Confidence::Avg`]: several boxes of one annotator may raise the score above 1.
     pub allows_overflow: bool,

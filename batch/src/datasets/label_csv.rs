@@ -35,7 +35,7 @@ pub struct CsvRow {
 pub struct BadRow {
     /// Line in the file.
     pub line: u64,
-    /// A stable word.
+    /// Code for the `failures` table.
     pub code: &'static str,
     /// What is wrong and what to do.
     pub message: String,
@@ -83,7 +83,6 @@ impl LabelCsv {
         Ok(Self { path: path.to_path_buf(), columns, line_offset, reader })
     }
 
-    /// The file.
     pub fn path(&self) -> &Path {
         &self.path
     }

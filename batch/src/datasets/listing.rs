@@ -12,14 +12,11 @@ use sha2::{Digest, Sha256};
 
 use crate::datasets::projection::Projection;
 
-/// A dataset's split.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Split {
-    /// Training.
     Train,
     /// Validation: thresholds and checkpoints are chosen on it.
     Val,
-    /// Test.
     Test,
 }
 
@@ -133,7 +130,7 @@ pub struct ListedFailure {
     pub path: String,
     /// The image, where known.
     pub image_id: Option<String>,
-    /// A stable word.
+    /// Code for the `failures` table.
     pub code: &'static str,
     /// What is wrong and what to do; never report text.
     pub message: String,
@@ -144,9 +141,8 @@ pub struct ListedFailure {
 pub struct Listing {
     /// For instance `vindr-physionet`.
     pub layout: &'static str,
-    /// By study, then image.
+    /// Sorted by study, then image.
     pub images: Vec<ListedImage>,
-    /// By study.
     pub studies: Vec<ListedStudy>,
     /// How this dataset's reports are cleaned.
     pub cleaning: CleaningRules,
@@ -159,7 +155,6 @@ pub struct Listing {
 }
 
 impl Listing {
-    /// An empty listing.
     pub fn new(layout: &'static str, cleaning: CleaningRules) -> Self {
         Self {
             layout,

@@ -1,6 +1,6 @@
 //! The projection of a radiograph: PA, AP or lateral (DICOM View Position, 0018,5101).
 
-/// A radiograph's projection.
+/// Direction of the beam.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Projection {
     /// Postero-anterior.

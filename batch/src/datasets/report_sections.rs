@@ -7,9 +7,7 @@ use serde::Deserialize;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Section {
-    /// The findings section.
     Findings,
-    /// The impression.
     Impression,
     /// Findings, then impression.
     Both,

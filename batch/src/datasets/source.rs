@@ -228,7 +228,7 @@ fn is_radiograph(path: &Path) -> Result<bool, SourceError> {
 /// A folder of radiographs without label files, as rows: one study per file. Size and digest are not known yet.
 #[derive(Debug, Clone, Default)]
 pub struct Folder {
-    /// By path.
+    /// Sorted by path.
     pub images: Vec<ImageRow>,
     /// Files and folders that cannot be read, for the `failures` table.
     pub failures: Vec<FailureRow>,

@@ -1,4 +1,4 @@
-//! A folder as a person might drop it on the report command: good films in every form, and files that cannot be used.
+//! A folder for `d2r report --images`: radiographs in every file format, and files that cannot be used.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -9,34 +9,35 @@ use d2r_contracts::tables::FailureRow;
 use image::{DynamicImage, ImageBuffer, ImageFormat, Luma, Rgb, RgbImage};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
-/// What was written.
+/// Names of the written files.
 #[derive(Debug, Clone, Default)]
 pub struct Names {
-    /// Files that deserve a report.
+    /// Files that get a report.
     pub good: Vec<String>,
-    /// Files that deserve a row in `failures`, with its code.
+    /// Files that get a row in `failures`, with its code.
     pub bad: BTreeMap<String, String>,
 }
 
-/// Writes the folder from a phantom's films.
+/// Writes the folder from a phantom's images.
 ///
 /// # Panics
-/// When the phantom lacks a JPEG film or a DICOM film of either photometric interpretation.
+/// When the phantom lacks a JPEG or a DICOM file of either photometric interpretation.
 pub fn write_good_and_bad(folder: &Path, phantom: &Path) -> Names {
     let mut names = Names::default();
-    let jpeg = files(&phantom.join("mimic"), "jpg").into_iter().next().expect("the phantom has JPEG films");
-    let film = image::open(&jpeg).expect("a film of ours").to_luma8();
-    let (width, height) = film.dimensions();
+    let jpeg = files(&phantom.join("mimic"), "jpg").into_iter().next().expect("the phantom has JPEG files");
+    let radiograph = image::open(&jpeg).expect("a JPEG file of the phantom").to_luma8();
+    let (width, height) = radiograph.dimensions();
 
-    film.save(folder.join("eight_bit.png")).expect("written");
-    let deep = ImageBuffer::from_fn(width, height, |x, y| Luma([u16::from(film.get_pixel(x, y)[0]) * 200 + 1000]));
+    radiograph.save(folder.join("eight_bit.png")).expect("written");
+    let deep =
+        ImageBuffer::from_fn(width, height, |x, y| Luma([u16::from(radiograph.get_pixel(x, y)[0]) * 200 + 1000]));
     DynamicImage::ImageLuma16(deep).save(folder.join("sixteen_bit.png")).expect("written");
-    DynamicImage::ImageLuma8(film.clone()).to_rgb8().save(folder.join("grey_as_rgb.jpg")).expect("written");
+    DynamicImage::ImageLuma8(radiograph.clone()).to_rgb8().save(folder.join("grey_as_rgb.jpg")).expect("written");
     names.good.extend(["eight_bit.png", "sixteen_bit.png", "grey_as_rgb.jpg"].map(str::to_owned));
     let dicoms = files(&phantom.join("vindr"), "dicom");
     for interpretation in ["MONOCHROME1", "MONOCHROME2"] {
         let source = dicoms.iter().find(|p| holds(p, interpretation));
-        let source = source.unwrap_or_else(|| panic!("the phantom has no {interpretation} film"));
+        let source = source.unwrap_or_else(|| panic!("the phantom has no {interpretation} file"));
         let name = format!("{}.dcm", interpretation.to_lowercase());
         fs::copy(source, folder.join(&name)).expect("copied");
         names.good.push(name);
@@ -46,7 +47,7 @@ pub fn write_good_and_bad(folder: &Path, phantom: &Path) -> Names {
     let whole = fs::read(&jpeg).expect("read");
     fs::write(folder.join("truncated.jpg"), &whole[..whole.len() / 2]).expect("written");
     bad("truncated.jpg", "truncated");
-    fs::write(folder.join("text.png"), "this is no picture\n").expect("written");
+    fs::write(folder.join("text.png"), "this is text\n").expect("written");
     bad("text.png", "not_an_image");
     fs::write(folder.join("empty.dcm"), "").expect("written");
     bad("empty.dcm", "empty_file");
@@ -55,7 +56,7 @@ pub fn write_good_and_bad(folder: &Path, phantom: &Path) -> Names {
     let photo = RgbImage::from_fn(256, 256, |x, y| Rgb([x as u8, y as u8, 255 - x as u8]));
     photo.save_with_format(folder.join("photo.jpg"), ImageFormat::Jpeg).expect("written");
     bad("photo.jpg", "colour_photograph");
-    let mut object = dicom_object::open_file(&dicoms[0]).expect("a DICOM film of ours");
+    let mut object = dicom_object::open_file(&dicoms[0]).expect("a DICOM file of the phantom");
     object.remove_element(dicom_dictionary_std::tags::PIXEL_DATA);
     object.write_to_file(folder.join("no_pixels.dcm")).expect("written");
     bad("no_pixels.dcm", "no_pixel_data");
