@@ -101,6 +101,17 @@ impl Error {
         Self::BadData { place: place.to_string(), problem: problem.to_string() }
     }
 
+    /// The error for a file or folder that was looked for: [`Error::InputMissing`] when it does not exist,
+    /// [`Error::BadData`] when it is of another kind, and what the operating system says when it hides that.
+    pub fn missing(path: impl Into<PathBuf>, hint: impl Into<String>) -> Self {
+        let (path, hint) = (path.into(), hint.into());
+        match std::fs::metadata(&path) {
+            Ok(_) => Self::bad_data(path.display(), hint),
+            Err(e) if e.kind() == ErrorKind::NotFound => Self::InputMissing { path, hint },
+            Err(e) => Self::io("read", path, e),
+        }
+    }
+
     /// [`Error::InputMissing`] or [`Error::PermissionDenied`] where the kind is that, else [`Error::Io`].
     pub fn io(action: &'static str, path: impl AsRef<Path>, source: std::io::Error) -> Self {
         let path = path.as_ref().to_path_buf();
@@ -218,6 +229,17 @@ mod tests {
     }
 
     #[test]
+    fn a_path_of_another_kind_was_found_all_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        std::fs::write(&file, "x").unwrap();
+        let exit = |path: &Path| Error::missing(path, "expected a run").exit();
+        assert_eq!(exit(&folder.path().join("absent")), Exit::InputMissing);
+        assert_eq!(exit(folder.path()), Exit::BadData);
+        assert_eq!(exit(&file.join("below a file")), Exit::BadConfig);
+    }
+
+    #[test]
     fn a_lake_without_the_rows_was_found_all_the_same() {
         let error = Error::NoRows {
             lake: "demo/lake".into(),
@@ -234,6 +256,6 @@ mod tests {
         let torch = |text: &str| Error::from(tch::TchError::Torch(text.into()));
         assert_eq!(torch("CUDA out of memory. Tried to allocate 2 GiB\nframe #0").exit(), Exit::Temporary);
         assert_eq!(torch("shapes differ\nframe #0").exit(), Exit::Bug);
-        assert_eq!(torch("shapes differ\nframe #0").chain(), "libtorch: shapes differ");
+        assert_eq!(torch("shapes differ\nframe #0").chain(), "libtorch: Internal torch error: shapes differ");
     }
 }

@@ -32,13 +32,13 @@ Examples:
   d2r import-weights r2gen --weights r2gen.safetensors --vocabulary words.json --preset r2gen_mimic --runs runs
   d2r train-detector --init runs/detector-0123456789ab --dataset vindr --lake lake --preset vindr_mimic")]
 pub struct Args {
-    /// Whose names the file has
+    /// The project whose parameter names the file has
     #[arg(value_enum)]
     from: From,
     /// The safetensors file
     #[arg(long, value_name = "FILE")]
     weights: PathBuf,
-    /// Part of the model that starts fresh, by the beginning of its names; may be repeated
+    /// Parameters that keep their initial values, by the beginning of their names; may be repeated
     #[arg(long, value_name = "PREFIX")]
     fresh: Vec<String>,
     /// Of a checkpoint with teacher and student, take the student

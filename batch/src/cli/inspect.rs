@@ -39,7 +39,7 @@ enum What {
         /// A finished detector run.
         #[arg(long, value_name = "RUN")]
         detector: PathBuf,
-        /// `images`, f32 [B, 1 or 3, H, W], normalised, sides multiples of 32.
+        /// `images`, f32 [B, 1 or 3, H, W], normalised, H and W multiples of 32.
         #[arg(long, value_name = "FILE")]
         inputs: PathBuf,
         /// Written: boxes_i, scores_i, labels_i for each image.

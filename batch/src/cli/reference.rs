@@ -29,6 +29,9 @@ fn markdown(mut root: Command) -> String {
     for verb in verbs(&root) {
         section(&mut text, verb, 2, &every);
     }
+    while text.contains("\n\n\n") {
+        text = text.replace("\n\n\n", "\n\n");
+    }
     text
 }
 
@@ -39,11 +42,10 @@ fn section(text: &mut String, command: &Command, depth: usize, above: &BTreeSet<
         writeln!(text, "\n{} {title}\n\n{}\n\n{}", "#".repeat(depth), sentence(command.get_about()), examples(command));
     let (common, own): (Vec<&Arg>, Vec<&Arg>) =
         shown(command).filter(|a| !above.contains(a.get_id().as_str())).partition(|a| is_shared(a));
-    let gap = if own.is_empty() { "" } else { "\n" };
     table(text, own.into_iter());
     if !common.is_empty() {
         let names: Vec<String> = common.iter().map(|a| format!("`{}`", name(a))).collect();
-        let _ = writeln!(text, "{gap}Shared: {}.", names.join(", "));
+        let _ = writeln!(text, "\nShared: {}.", names.join(", "));
     }
     let mut above = above.clone();
     above.extend(common.iter().map(|a| a.get_id().as_str()));

@@ -29,7 +29,7 @@ pub struct Args {
     /// The bundle of a preview model instead: the browser's model, which finds its own boxes.
     #[arg(long, value_name = "DIR", conflicts_with_all = ["reporter", "explain"])]
     preview_model: Option<PathBuf>,
-    /// Where the reports for a folder go.
+    /// Receives the reports for a folder of images.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Receives a drawing of each report: the radiograph, its boxes, and which sentence is linked to which box (SVG).

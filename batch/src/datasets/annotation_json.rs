@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use crate::datasets::listing::{
-    Labels, ListedBox, ListedFailure, ListedImage, ListedStudy, Listing, ReportSource, Split, relative,
+    FrameSize, Labels, ListedBox, ListedFailure, ListedImage, ListedStudy, Listing, ReportSource, Split, relative,
     stays_below_root,
 };
 use crate::datasets::projection::Projection;
@@ -139,10 +139,7 @@ fn locate(root: &Path) -> Result<(PathBuf, PathBuf)> {
         .map(|name| root.join(name))
         .find(|p| p.is_file())
         .map(|p| (root.to_path_buf(), p))
-        .ok_or_else(|| Error::InputMissing {
-            path: root.join("annotation.json"),
-            hint: "give the folder that holds it".into(),
-        })
+        .ok_or_else(|| Error::missing(root.join("annotation.json"), "give the folder that holds it"))
 }
 
 struct EntryParser {
@@ -238,7 +235,7 @@ impl EntryParser {
                 split,
                 projection: Projection::Unknown,
                 path,
-                frame: width.zip(height),
+                frame: width.zip(height).map(|(width, height)| FrameSize { width, height }),
                 labels,
             });
         }

@@ -11,7 +11,7 @@ use d2r_contracts::report_text::CleaningRules;
 
 use crate::datasets::coco_document::{Annotation, Coco, CocoImage};
 use crate::datasets::listing::{
-    Labels, ListOptions, ListedBox, ListedFailure, ListedImage, Listing, Split, relative, stays_below_root,
+    FrameSize, Labels, ListOptions, ListedBox, ListedFailure, ListedImage, Listing, Split, relative, stays_below_root,
 };
 use crate::datasets::projection::Projection;
 use crate::error::{Error, Result};
@@ -52,8 +52,8 @@ fn json_files(root: &Path) -> Result<Vec<PathBuf>> {
     }
     files.sort();
     if files.is_empty() {
-        let hint = "nor is any .json there or in annotations/; give the folder that holds the COCO files".into();
-        return Err(Error::InputMissing { path: root.join("annotations/instances_train.json"), hint });
+        let hint = "nor is any .json there or in annotations/; give the folder that holds the COCO files";
+        return Err(Error::missing(root.join("annotations/instances_train.json"), hint));
     }
     Ok(files)
 }
@@ -153,7 +153,8 @@ impl Document<'_> {
             split,
             projection: image.view.as_deref().map_or(Projection::Unknown, Projection::parse),
             path,
-            frame: (image.width > 0 && image.height > 0).then_some((image.width as f32, image.height as f32)),
+            frame: (image.width > 0 && image.height > 0)
+                .then_some(FrameSize { width: image.width as f32, height: image.height as f32 }),
             // An image of which no annotation can be used is unannotated, never normal.
             labels: if labelled && !unusable { Labels::Consensus(boxes) } else { Labels::Unannotated },
         });

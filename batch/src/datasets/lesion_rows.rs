@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 
 use d2r_contracts::boxes::BoxXyxy;
 use d2r_contracts::labels::lesion_class_name;
-use d2r_contracts::space::Original;
+use d2r_contracts::space::{ImageSize, Original};
 use d2r_contracts::tables::LesionRow;
 
 use crate::datasets::fusion::{AnnotatedBox, Annotator, Fusion, fuse};
-use crate::datasets::listing::{Labels, ListedBox, ListedImage};
+use crate::datasets::listing::{FrameSize, Labels, ListedBox, ListedImage};
 
 /// How the annotators' boxes are fused.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -32,18 +32,20 @@ pub struct Lesions {
     pub outside: Vec<(String, BoxXyxy<Original>)>,
 }
 
-/// The rows of one image. `size` is the image's width and height; `None` when only labels are read.
-pub fn lesion_rows(image: &ListedImage, size: Option<(u32, u32)>, rule: &FusionRule) -> Lesions {
+/// The rows of one image; its `size` is `None` when only labels are read.
+pub fn lesion_rows(image: &ListedImage, size: Option<ImageSize>, rule: &FusionRule) -> Lesions {
     let mut lesions = Lesions::default();
-    let size = size.map(|(w, h)| (w as f32, h as f32));
+    let size = size.map(|s| FrameSize { width: s.width as f32, height: s.height as f32 });
     // Boxes in the pixels of a resized copy are scaled to the file's own pixels.
     let scale = match (image.frame, size) {
-        (Some((fw, fh)), Some((w, h))) if fw > 0.0 && fh > 0.0 => (w / fw, h / fh),
-        _ => (1.0, 1.0),
+        (Some(frame), Some(size)) if frame.width > 0.0 && frame.height > 0.0 => {
+            Scale { x: size.width / frame.width, y: size.height / frame.height }
+        }
+        _ => Scale { x: 1.0, y: 1.0 },
     };
     let mut inside = |who: &str, boxes: &[ListedBox]| -> Vec<ListedBox> {
         // Without the image's size only negative coordinates are known to lie outside.
-        let (width, height) = size.unwrap_or((f32::MAX, f32::MAX));
+        let FrameSize { width, height } = size.unwrap_or(FrameSize { width: f32::MAX, height: f32::MAX });
         let mut kept = Vec::with_capacity(boxes.len());
         for b in boxes {
             let full = scaled(&b.bbox, scale);
@@ -105,8 +107,15 @@ fn order(b: &ListedBox) -> (i32, [f32; 4], f32) {
     (b.class_id, b.bbox.to_array(), -b.score)
 }
 
-fn scaled(b: &BoxXyxy<Original>, (sx, sy): (f32, f32)) -> BoxXyxy<Original> {
-    BoxXyxy::new(b.x_min * sx, b.y_min * sy, b.x_max * sx, b.y_max * sy)
+/// Original pixels per pixel of the frame.
+#[derive(Debug, Clone, Copy)]
+struct Scale {
+    x: f32,
+    y: f32,
+}
+
+fn scaled(b: &BoxXyxy<Original>, scale: Scale) -> BoxXyxy<Original> {
+    BoxXyxy::new(b.x_min * scale.x, b.y_min * scale.y, b.x_max * scale.x, b.y_max * scale.y)
 }
 
 /// Fused boxes in a canonical order, each with its number of distinct annotators.
@@ -114,13 +123,13 @@ fn scaled(b: &BoxXyxy<Original>, (sx, sy): (f32, f32)) -> BoxXyxy<Original> {
 /// IoU has no unit, so without the image's size the largest coordinates serve as its extent.
 fn fused_boxes(
     annotators: &BTreeMap<&str, Vec<ListedBox>>,
-    size: Option<(f32, f32)>,
+    size: Option<FrameSize>,
     rule: &FusionRule,
 ) -> Vec<(ListedBox, i32)> {
     let all = || annotators.values().flatten();
     let extent = |get: fn(&ListedBox) -> f32| all().map(get).fold(1.0f32, f32::max);
-    let (width, height) = size.unwrap_or_else(|| (extent(|b| b.bbox.x_max), extent(|b| b.bbox.y_max)));
-    let (w, h) = (f64::from(width), f64::from(height));
+    let size = size.unwrap_or_else(|| FrameSize { width: extent(|b| b.bbox.x_max), height: extent(|b| b.bbox.y_max) });
+    let (w, h) = (f64::from(size.width), f64::from(size.height));
     let annotated = |b: &ListedBox| {
         let [x0, y0, x1, y1] = b.bbox.to_array().map(f64::from);
         AnnotatedBox { label: b.class_id, score: f64::from(b.score), xyxy: [x0 / w, y0 / h, x1 / w, y1 / h] }

@@ -65,6 +65,13 @@ pub struct ListedBox {
     pub score: f32,
 }
 
+/// Width and height of the frame that a label file's boxes refer to, pixels.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct FrameSize {
+    pub width: f32,
+    pub height: f32,
+}
+
 /// The annotation of one image.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Labels {
@@ -97,8 +104,8 @@ pub struct ListedImage {
     pub projection: Projection,
     /// Relative to the dataset's root.
     pub path: String,
-    /// Width and height of the frame that the boxes refer to; `None`: the image itself.
-    pub frame: Option<(f32, f32)>,
+    /// The frame that the boxes refer to; `None`: the image itself.
+    pub frame: Option<FrameSize>,
     pub labels: Labels,
 }
 

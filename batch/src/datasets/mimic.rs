@@ -55,9 +55,11 @@ fn find(root: &Path, suffix: &str) -> Result<PathBuf> {
     found.sort_by_key(|p| {
         (p.to_string_lossy().trim_end_matches(".gz").to_owned(), p.extension().is_none_or(|e| e != "gz"))
     });
-    found.pop().ok_or_else(|| Error::InputMissing {
-        path: root.join(format!("mimic-cxr-2.0.0-{suffix}.csv.gz")),
-        hint: format!("nor is any mimic-cxr-*-{suffix}.csv there; give the folder that holds the csv files"),
+    found.pop().ok_or_else(|| {
+        Error::missing(
+            root.join(format!("mimic-cxr-2.0.0-{suffix}.csv.gz")),
+            format!("nor is any mimic-cxr-*-{suffix}.csv there; give the folder that holds the csv files"),
+        )
     })
 }
 

@@ -73,10 +73,10 @@ pub fn list(root: &Path, options: &ListOptions) -> Result<Listing> {
     if let Some(disk) = &on_disk
         && disk.is_empty()
     {
-        return Err(Error::InputMissing {
-            path: folder.join("train/*.dicom"),
-            hint: "nor is any other image under train/ and test/; with the csv files alone, pass --labels-only".into(),
-        });
+        return Err(Error::missing(
+            folder.join("train/*.dicom"),
+            "nor is any other image under train/ and test/; with the csv files alone, pass --labels-only",
+        ));
     }
     list_images(splits, on_disk, options, &mut listing);
     Ok(listing.sorted())
@@ -104,10 +104,10 @@ fn detect(root: &Path, labels_only: bool) -> Result<LabelFiles> {
     if let Some(csv) = find_csv(root, "train") {
         return Ok(LabelFiles { layout: "vindr-kaggle", boxes: vec![(csv, Split::Train)], image_labels: Vec::new() });
     }
-    Err(Error::InputMissing {
-        path: root.join("annotations/annotations_train.csv"),
-        hint: "nor is train.csv (Kaggle's layout) in that folder; give the folder that holds one of them".into(),
-    })
+    Err(Error::missing(
+        root.join("annotations/annotations_train.csv"),
+        "nor is train.csv (Kaggle's layout) in that folder; give the folder that holds one of them",
+    ))
 }
 
 /// Collects the failures of one label file.

@@ -36,8 +36,7 @@ impl Lake {
     /// [`Error::InputMissing`] when there is none.
     pub fn open(root: &Path) -> Result<Self> {
         if !root.join(VERSION).is_dir() {
-            let hint = "no lake there; `d2r ingest` makes one".to_owned();
-            return Err(Error::InputMissing { path: root.to_path_buf(), hint });
+            return Err(Error::missing(root.join(VERSION), "no lake there; `d2r ingest` makes one"));
         }
         let lake = Self { root: root.to_path_buf() };
         lake.clear_temporary();

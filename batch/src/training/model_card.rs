@@ -58,7 +58,7 @@ impl<T: Serialize + DeserializeOwned> ModelCard<T> {
     pub fn read(dir: &Path, kind: &str) -> Result<Self> {
         let path = dir.join("card.json");
         if !path.is_file() {
-            return Err(Error::InputMissing { path, hint: format!("expected the folder of a finished {kind} run") });
+            return Err(Error::missing(path, format!("expected the folder of a finished {kind} run")));
         }
         let run = RunDir::at(dir, "");
         let head: ModelCard<serde_json::Value> = run.read_json("card.json")?;

@@ -50,7 +50,7 @@ fn write_error(path: &Path, source: tch::TchError) -> Error {
 /// [`Error::InputMissing`] or [`Error::BadData`] with the file's name.
 pub fn read_tensors(path: &Path) -> Result<NamedTensors> {
     if !path.is_file() {
-        return Err(Error::InputMissing { path: path.into(), hint: "expected weights in safetensors form".into() });
+        return Err(Error::missing(path, "expected weights in safetensors form"));
     }
     Tensor::read_safetensors(path)
         .map_err(|e| Error::bad_data(path.display(), format!("not a safetensors file: {}", first_line(&e))))

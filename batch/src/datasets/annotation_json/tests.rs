@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use d2r_contracts::space::ImageSize;
+
 use super::*;
 use crate::datasets::lesion_rows::{FusionRule, lesion_rows};
 
@@ -31,7 +33,11 @@ fn boxes_come_from_their_frame_into_original_pixels() {
     let image = &listing.images[0];
     assert_eq!((image.image_id.as_str(), image.study_id.as_str(), image.subject_id.as_str()), ("d1", "s50", "p10"));
     assert_eq!(image.path, "files/p10/d1.png");
-    let lesions = lesion_rows(image, Some((400, 400)), &FusionRule { iou_min: 0.5, min_annotators: 1 });
+    let lesions = lesion_rows(
+        image,
+        Some(ImageSize { width: 400, height: 400 }),
+        &FusionRule { iou_min: 0.5, min_annotators: 1 },
+    );
     let rows: Vec<_> =
         lesions.rows.iter().map(|r| (r.class_name.as_str(), r.x_min, r.y_min, r.x_max, r.y_max, r.accepted)).collect();
     assert_eq!(rows, [("Cardiomegaly", 40.0, 40.0, 120.0, 160.0, true), ("ILD", 0.0, 0.0, 101.0, 200.0, false)]);

@@ -3,6 +3,7 @@
 use std::fs;
 
 use d2r_contracts::labels::lesion_class_name;
+use d2r_contracts::space::ImageSize;
 
 use super::*;
 use crate::datasets::coco_dataset;
@@ -100,7 +101,7 @@ fn a_written_document_is_parsed_to_the_same_rows() {
     assert_eq!(listing.failures, []);
     assert_eq!(listing.images.len(), 2);
     assert!(listing.images.iter().all(|i| i.split == Split::Test));
-    let a = lesion_rows(&listing.images[0], Some((100, 80)), &RULE);
+    let a = lesion_rows(&listing.images[0], Some(ImageSize { width: 100, height: 80 }), &RULE);
     assert_eq!(a.rows, lesions[..2]);
     for (listed, row) in listing.images.iter().zip(&images) {
         assert_eq!(
@@ -108,7 +109,7 @@ fn a_written_document_is_parsed_to_the_same_rows() {
             (&row.image_id, &row.study_id, &row.subject_id, &row.path)
         );
         assert_eq!(listed.projection.as_str(), row.view);
-        assert_eq!(lesion_rows(listed, Some((100, 80)), &RULE).n_boxes, row.n_boxes);
+        assert_eq!(lesion_rows(listed, Some(ImageSize { width: 100, height: 80 }), &RULE).n_boxes, row.n_boxes);
     }
 }
 
@@ -168,6 +169,6 @@ fn a_bad_annotation_names_its_place_and_leaves_the_rest() {
     assert_eq!(ids, [("x", Split::Val, "val/x.png"), ("y", Split::Val, "val/y.png")]);
     assert_eq!(listing.images[1].labels, Labels::Unannotated, "no usable annotation is not a normal image");
     // Boxes refer to 50 x 40 pixels; the file may be a larger copy.
-    let lesions = lesion_rows(&listing.images[0], Some((100, 80)), &RULE);
+    let lesions = lesion_rows(&listing.images[0], Some(ImageSize { width: 100, height: 80 }), &RULE);
     assert_eq!((lesions.rows[0].x_max, lesions.rows[0].y_max), (20.0, 20.0));
 }

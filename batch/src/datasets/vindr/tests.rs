@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use d2r_contracts::space::ImageSize;
+
 use super::*;
 use crate::datasets::lesion_rows::{FusionRule, lesion_rows};
 
@@ -55,7 +57,7 @@ fn physionet_layout_whatever_the_order_of_columns() {
     ];
     assert_eq!(found, expected);
     let rule = FusionRule { iou_min: 0.5, min_annotators: 2 };
-    let a = lesion_rows(&listing.images[0], Some((100, 100)), &rule);
+    let a = lesion_rows(&listing.images[0], Some(ImageSize { width: 100, height: 100 }), &rule);
     assert_eq!(a.n_boxes, Some(1));
     let fused: Vec<_> = a.rows.iter().filter(|r| r.source == "fused").collect();
     assert_eq!(fused.len(), 1);
@@ -70,7 +72,7 @@ fn physionet_layout_whatever_the_order_of_columns() {
         "image labels add an annotator"
     );
     // The consensus is taken as it is: two boxes of one class that overlap stay two.
-    let t = lesion_rows(&listing.images[2], Some((100, 100)), &rule);
+    let t = lesion_rows(&listing.images[2], Some(ImageSize { width: 100, height: 100 }), &rule);
     assert_eq!((t.n_boxes, t.rows.len()), (Some(2), 2));
     assert!(t.rows.iter().all(|r| r.accepted && r.n_readers.is_none() && r.source == "fused"));
     assert_eq!(lesion_rows(&listing.images[3], None, &rule).n_boxes, Some(0));
@@ -86,7 +88,12 @@ fn kaggle_layout_has_unlabelled_test_images() {
     assert_eq!(listing.images[1].image_id, "q");
     assert_eq!((listing.images[1].split, &listing.images[1].labels), (Split::Test, &Labels::Unannotated));
     assert_eq!(
-        lesion_rows(&listing.images[1], Some((9, 9)), &FusionRule { iou_min: 0.5, min_annotators: 1 }).n_boxes,
+        lesion_rows(
+            &listing.images[1],
+            Some(ImageSize { width: 9, height: 9 }),
+            &FusionRule { iou_min: 0.5, min_annotators: 1 }
+        )
+        .n_boxes,
         None
     );
 }
@@ -193,7 +200,11 @@ fn boxes_beyond_the_edge_are_clipped_and_outside_ones_reported() {
     let csv = "image_id,rad_id,class_name,x_min,y_min,x_max,y_max\na,R1,ILD,-5,2,30,120\na,R1,ILD,200,200,300,300\n";
     let dir = folder(&[("train.csv", csv)]);
     let listing = list(dir.path(), &LABELS).unwrap();
-    let lesions = lesion_rows(&listing.images[0], Some((100, 80)), &FusionRule { iou_min: 0.5, min_annotators: 1 });
+    let lesions = lesion_rows(
+        &listing.images[0],
+        Some(ImageSize { width: 100, height: 80 }),
+        &FusionRule { iou_min: 0.5, min_annotators: 1 },
+    );
     let fused: Vec<_> = lesions.rows.iter().filter(|r| r.source == "fused").collect();
     assert_eq!(fused.len(), 1);
     assert_eq!((fused[0].x_min, fused[0].y_min, fused[0].x_max, fused[0].y_max), (0.0, 2.0, 30.0, 80.0));

@@ -43,8 +43,8 @@ pub struct Args {
 pub fn run(ctx: &Context, args: Args) -> Result<(StageResult, ImportReport)> {
     let start = Instant::now();
     if !args.weights.is_file() {
-        let hint = "expected a safetensors file; pickled weights are not read, convert them first".into();
-        return Err(Error::InputMissing { path: args.weights, hint });
+        let hint = "expected a safetensors file; pickled weights are not read, convert them first";
+        return Err(Error::missing(args.weights, hint));
     }
     let config = &ctx.config.detector.model;
     tch::manual_seed(ctx.config.run.seed as i64);

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use d2r_contracts::report_text::{CleaningRules, clean};
 use d2r_contracts::rows::Row;
+use d2r_contracts::space::ImageSize;
 use d2r_contracts::tables::{FailureRow, FindingRow, ImageRow, LesionRow, ReportRow};
 use rayon::prelude::*;
 
@@ -135,7 +136,7 @@ fn read_image(root: &Path, image: &ListedImage, settings: &Settings) -> ReadImag
             Err(reason) => return ReadImage { failures: vec![fail(reason)], ..ReadImage::default() },
             Ok(measured) => {
                 let radiograph = &measured.decoded.radiograph;
-                size = Some((radiograph.width, radiograph.height));
+                size = Some(ImageSize { width: radiograph.width, height: radiograph.height });
                 row.width = i32::try_from(radiograph.width).ok();
                 row.height = i32::try_from(radiograph.height).ok();
                 row.sha256 = Some(measured.sha256);
@@ -151,10 +152,9 @@ fn read_image(root: &Path, image: &ListedImage, settings: &Settings) -> ReadImag
     row.n_boxes = lesions.n_boxes;
     let mut failures = Vec::new();
     if !lesions.outside.is_empty() {
-        let (width, height) = size.unwrap_or_default();
+        let extent = size.map_or_else(|| "size unknown".to_owned(), |s| format!("{} x {}", s.width, s.height));
         let list = lesions.outside.iter().map(|(who, b)| format!("{who} {b:?}")).collect::<Vec<_>>().join(", ");
-        let message =
-            format!("outside the image ({width} x {height}) and left out: {list}; does the file belong to the labels?");
+        let message = format!("outside the image ({extent}) and left out: {list}; does the file belong to the labels?");
         failures.push(fail(SourceError { code: "box_outside_image", message }));
     }
     ReadImage { row: Some(row), lesions: lesions.rows, failures }
