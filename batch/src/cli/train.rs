@@ -115,7 +115,7 @@ pub fn run_distill(output: OutputFlags, args: &DistillArgs) -> Result<()> {
     let stage_args = distill::Args {
         lake: stage.lake(),
         dataset: args.dataset.clone(),
-        films: args.unreported.clone(),
+        unreported: args.unreported.clone(),
         reporter: args.reporter.clone(),
         runs: stage.runs(),
     };

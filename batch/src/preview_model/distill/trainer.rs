@@ -72,11 +72,7 @@ pub fn distill(model: &mut PreviewModel, run: &RunDir, job: &Distillation) -> Re
     if job.train.is_empty() {
         return Err(Error::NothingToDo("no study with a report and a radiograph to distil from".into()));
     }
-    let adapter_store = nn::VarStore::new(job.device);
-    let adapter = linear(&(adapter_store.root() / "adapter"), model.encoder.token_width, job.report_model.d_visual());
-    let optimizer = optimizer(model, &adapter_store, job.config)?;
-    let epochs = Epochs::new(job.train.len(), job.config.batch_size, job.config.epochs);
-    let trainer = PreviewTrainer { model, adapter, adapter_store, job, epochs, last: Tensor::new() };
+    let (trainer, optimizer) = PreviewTrainer::new(model, job)?;
     training_loop::train(trainer, optimizer, run, job.progress, job.stop)
 }
 
@@ -101,7 +97,16 @@ struct PreviewTrainer<'a> {
     last: Tensor,
 }
 
-impl PreviewTrainer<'_> {
+impl<'a> PreviewTrainer<'a> {
+    fn new(model: &'a mut PreviewModel, job: &'a Distillation<'a>) -> Result<(Self, Optimizer)> {
+        let adapter_store = nn::VarStore::new(job.device);
+        let (width, d_visual) = (model.encoder.token_width, job.report_model.d_visual());
+        let adapter = linear(&(adapter_store.root() / "adapter"), width, d_visual);
+        let optimizer = optimizer(model, &adapter_store, job.config)?;
+        let epochs = Epochs::new(job.train.len(), job.config.batch_size, job.config.epochs);
+        Ok((Self { model, adapter, adapter_store, job, epochs, last: Tensor::new() }, optimizer))
+    }
+
     fn lr_factor(&self, step: i64) -> f64 {
         let total = self.epochs.steps();
         warmup_then_cosine(step, (total as f64 * WARMUP).round() as i64, total, LR_FLOOR)
@@ -269,3 +274,6 @@ impl<'a> Trainer<'a> for PreviewTrainer<'a> {
         state.load(ADAPTER, &mut self.adapter_store)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,7 @@
 //! Training of the report model.
 
+#[cfg(test)]
+pub(crate) mod fixtures;
 pub mod optimizer;
 pub mod token_weights;
 pub mod trainer;

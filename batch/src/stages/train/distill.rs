@@ -1,4 +1,4 @@
-//! Distils a finished report model into the student for the browser.
+//! Distils a finished report model into a preview model.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -40,9 +40,9 @@ pub struct Args {
     pub lake: PathBuf,
     /// Its dataset with reports and annotated boxes.
     pub dataset: String,
-    /// A dataset whose films are learned from too; its reports, if any, are not read: the teacher writes about them.
-    pub films: Option<String>,
-    /// The teacher's run.
+    /// A second dataset whose images are used with generated reports alone; its own reports, if any, are not read.
+    pub unreported: Option<String>,
+    /// The report model's run.
     pub reporter: PathBuf,
     /// Where runs are kept.
     pub runs: PathBuf,
@@ -51,11 +51,11 @@ pub struct Args {
 /// Distils, or finds that the same was done.
 ///
 /// # Errors
-/// [`Error::InputMissing`] without teacher or reports; those of the loop.
+/// [`Error::InputMissing`] without report model or reports; those of the loop.
 pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
     let start = Instant::now();
     let lake = Lake::open(&args.lake)?;
-    let (teacher, card) = load_reporter(&args.reporter, ctx.device)?;
+    let (report_model, card) = load_reporter(&args.reporter, ctx.device)?;
     let key = key(ctx, &lake, &args, &card.model_sha256)?;
     let (dataset, runs) = (args.dataset.as_str(), args.runs.as_path());
     let stage = TrainingStage {
@@ -73,28 +73,28 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
     }
     let (run, _lock) = stage.open_run(ctx)?;
     let config = &ctx.config.preview;
-    let student_card = PreviewModelCard {
+    let preview_card = PreviewModelCard {
         config: config.model.clone(),
         input: input_spec(&config.model),
         vocabulary: card.model.vocabulary.clone(),
         report_model_sha256: card.model_sha256.clone(),
     };
-    let source = Source { ctx, lake: &lake, dataset: &args.dataset, teacher: &teacher, card: &card };
-    let (mut training, mut failures) = source.pairs("train", &student_card.input)?;
-    if let Some(films) = &args.films {
-        let (pairs, more) = source.films(films, &student_card.input)?;
+    let reader = PairReader { ctx, lake: &lake, report_model: &report_model, card: &card };
+    let (mut training, mut failures) = reader.reported(&Partition::new(dataset, "train"), &preview_card.input)?;
+    if let Some(unreported) = &args.unreported {
+        let (pairs, more) = reader.unreported(&Partition::new(unreported, "train"), &preview_card.input)?;
         training.extend(pairs);
         failures.extend(more);
     }
-    let (validation, more) = source.pairs("val", &student_card.input)?;
+    let (validation, more) = reader.reported(&Partition::new(dataset, "val"), &preview_card.input)?;
     failures.extend(more);
     tch::manual_seed(ctx.config.run.seed as i64);
-    let mut student = PreviewModel::new(&config.model, card.model.vocabulary.len() as i64 + 1, ctx.device)?;
-    let parameters = student.parameters();
+    let mut model = PreviewModel::new(&config.model, card.model.vocabulary.len() as i64 + 1, ctx.device)?;
+    let parameters = model.parameters();
     let job = Distillation {
-        report_model: &teacher,
+        report_model: &report_model,
         visual: card.model.visual,
-        same_frame: card.model.visual.image.fit == student_card.input.fit,
+        same_frame: card.model.visual.image.fit == preview_card.input.fit,
         train: &training,
         validation: &validation,
         config: &config.train,
@@ -103,21 +103,21 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
         progress: ctx.progress,
         stop: &ctx.stop,
     };
-    let outcome = distill(&mut student, &run, &job)?;
+    let outcome = distill(&mut model, &run, &job)?;
     let figures = [("parameters".to_owned(), parameters as f64)].into();
-    stage.finish_training(&run, student_card, outcome, failures, figures)
+    stage.finish_training(&run, preview_card, outcome, failures, figures)
 }
 
-fn key(ctx: &Context, lake: &Lake, args: &Args, teacher: &str) -> Result<String> {
+fn key(ctx: &Context, lake: &Lake, args: &Args, reporter_sha256: &str) -> Result<String> {
     let config = &ctx.config;
-    let student = (&config.preview.model, &config.preview.train);
-    let config = serde_json::to_string(&(student, &config.ingest.section, &config.generate))
+    let preview = (&config.preview.model, &config.preview.train);
+    let config = serde_json::to_string(&(preview, &config.ingest.section, &config.generate))
         .map_err(|e| Error::Internal(e.to_string()))?;
     let mut inputs = String::new();
     let tables = [ImageRow::TABLE, LesionRow::TABLE, ReportRow::TABLE];
     let both = ["train", "val"].map(|split| (Partition::new(&args.dataset, split), &tables[..]));
-    let films = args.films.iter().map(|films| (Partition::new(films, "train"), &tables[..2]));
-    for (partition, tables) in both.into_iter().chain(films) {
+    let unreported = args.unreported.iter().map(|dataset| (Partition::new(dataset, "train"), &tables[..2]));
+    for (partition, tables) in both.into_iter().chain(unreported) {
         for table in tables {
             inputs.push_str(&format!("{partition} {table} {}\n", lake.content_digest(table, &partition)?));
         }
@@ -127,27 +127,25 @@ fn key(ctx: &Context, lake: &Lake, args: &Args, teacher: &str) -> Result<String>
         ("config", &config),
         ("seed", &ctx.config.run.seed.to_string()),
         ("device", if ctx.device.is_cuda() { "cuda" } else { "cpu" }),
-        ("teacher", teacher),
+        ("teacher", reporter_sha256),
         ("inputs", &inputs),
     ]))
 }
 
-struct Source<'a> {
+/// Reads studies as examples of both models.
+struct PairReader<'a> {
     ctx: &'a Context,
     lake: &'a Lake,
-    dataset: &'a str,
-    teacher: &'a ReportModel,
+    report_model: &'a ReportModel,
     card: &'a ModelCard<ReporterCard>,
 }
 
-impl Source<'_> {
-    /// Each study as the teacher and as the student sees it.
-    fn pairs(&self, split: &str, input: &InputSpec) -> Result<(Vec<Pair>, Vec<FailureRow>)> {
-        let (ctx, card) = (self.ctx, &self.card.model);
-        let partition = Partition::new(self.dataset, split);
-        let (studies, failures) = examples(ctx, self.lake, &partition, card, None)?;
-        let boxes = accepted(self.lake.read(&partition)?);
-        let images: Vec<ImageRow> = self.lake.read(&partition)?;
+impl PairReader<'_> {
+    /// Studies with reports; those of the training split with generated reports as well.
+    fn reported(&self, partition: &Partition, input: &InputSpec) -> Result<(Vec<Pair>, Vec<FailureRow>)> {
+        let (studies, failures) = examples(self.ctx, self.lake, partition, &self.card.model, None)?;
+        let boxes = accepted(self.lake.read(partition)?);
+        let images: Vec<ImageRow> = self.lake.read(partition)?;
         let with_report: std::collections::BTreeSet<&str> = studies.iter().map(|s| s.study_id.as_str()).collect();
         let failed: std::collections::BTreeSet<&str> = failures.iter().filter_map(|f| f.image_id.as_deref()).collect();
         let used: Vec<&ImageRow> = images
@@ -155,43 +153,44 @@ impl Source<'_> {
             .filter(|i| with_report.contains(i.study_id.as_str()) && !failed.contains(i.image_id.as_str()))
             .collect();
         if used.len() != studies.len() {
-            let problem = format!("{} studies of {split} against {} films", studies.len(), used.len());
+            let problem = format!("{} studies of {partition} against {} images", studies.len(), used.len());
             return Err(Error::Internal(problem));
         }
-        let texts = if split == "train" { self.teacher_texts(&studies)? } else { vec![Vec::new(); studies.len()] };
-        // Threads share this, not the teacher's tensors.
-        let (root, decode) = (self.lake.dataset_root(self.dataset)?, self.decode());
+        let texts = match partition.split == "train" {
+            true => self.generated(&studies)?,
+            false => vec![Vec::new(); studies.len()],
+        };
+        // Threads share these; tensors cannot be shared.
+        let (root, decode) = (self.lake.dataset_root(&partition.dataset)?, self.decode());
         let made: Vec<Result<PreviewExample>> = studies
             .par_iter()
             .zip(used)
             .zip(texts)
-            .map(|((study, image), teacher_ids)| {
-                let film = read_radiograph(&root, image, &decode)
-                    .map_err(|_| Error::bad_data(&image.path, "the film changed while it was read; run it again"))?;
+            .map(|((study, image), generated_ids)| {
+                let radiograph = read_radiograph(&root, image, &decode)
+                    .map_err(|_| Error::bad_data(&image.path, "the file changed during the run; run it again"))?;
                 let lesions = boxes.get(&image.image_id).map_or(&[][..], Vec::as_slice);
-                let (film, boxes) = as_student_sees(&film, lesions, input);
-                Ok(preview_example(study, film, boxes, teacher_ids))
+                let (pixels, boxes) = preview_input(&radiograph, lesions, input);
+                Ok(preview_example(study, pixels, boxes, generated_ids))
             })
             .collect();
         let made = made.into_iter().collect::<Result<Vec<PreviewExample>>>()?;
         Ok((studies.into_iter().zip(made).collect(), failures))
     }
 
-    /// Films of the training split of `dataset` with the teacher's text as their only one; readers' boxes where no
-    /// detector has been.
-    fn films(&self, dataset: &str, input: &InputSpec) -> Result<(Vec<Pair>, Vec<FailureRow>)> {
-        let (ctx, card) = (self.ctx, &self.card.model);
-        let partition = Partition::new(dataset, "train");
-        let images: Vec<ImageRow> = self.lake.read_some(&partition, "run `d2r ingest`")?;
-        let boxes = accepted(self.lake.read(&partition)?);
-        let (root, decode) = (self.lake.dataset_root(dataset)?, self.decode());
+    /// Images whose only report is the generated one.
+    fn unreported(&self, partition: &Partition, input: &InputSpec) -> Result<(Vec<Pair>, Vec<FailureRow>)> {
+        let card = &self.card.model;
+        let images: Vec<ImageRow> = self.lake.read_some(partition, "run `d2r ingest`")?;
+        let boxes = accepted(self.lake.read(partition)?);
+        let (root, decode) = (self.lake.dataset_root(&partition.dataset)?, self.decode());
         let read: Vec<Result<_, FailureRow>> = images
             .par_iter()
             .map(|image| {
                 let failed = |e: SourceError| e.into_row(KIND, &image.path, Some(&image.image_id));
-                let film = read_radiograph(&root, image, &decode).map_err(failed)?;
+                let radiograph = read_radiograph(&root, image, &decode).map_err(failed)?;
                 let lesions = boxes.get(&image.image_id).map_or(&[][..], Vec::as_slice);
-                let (visual, _) = study_visual(&film, lesions, &card.visual);
+                let (visual, _) = study_visual(&radiograph, lesions, &card.visual);
                 let study_id = image.study_id.clone();
                 let study = ReportExample {
                     study_id,
@@ -201,26 +200,26 @@ impl Source<'_> {
                     reference: String::new(),
                     texts: EncodedTexts::default(),
                 };
-                Ok((study, as_student_sees(&film, lesions, input)))
+                Ok((study, preview_input(&radiograph, lesions, input)))
             })
             .collect();
-        ctx.stop.check()?;
-        let (mut studies, mut seen, mut failures) = (Vec::new(), Vec::new(), Vec::new());
+        self.ctx.stop.check()?;
+        let (mut studies, mut inputs, mut failures) = (Vec::new(), Vec::new(), Vec::new());
         for result in read {
             match result {
-                Ok((study, film)) => {
+                Ok((study, input)) => {
                     studies.push(study);
-                    seen.push(film);
+                    inputs.push(input);
                 }
                 Err(failure) => failures.push(failure),
             }
         }
-        let texts = self.teacher_texts(&studies)?;
-        let told = studies.into_iter().zip(seen).zip(texts).filter(|(_, ids)| ids.len() > 2);
-        let pairs = told.map(|((study, (film, boxes)), ids)| {
+        let texts = self.generated(&studies)?;
+        let with_text = studies.into_iter().zip(inputs).zip(texts).filter(|(_, ids)| ids.len() > 2);
+        let pairs = with_text.map(|((study, (pixels, boxes)), ids)| {
             let reference = card.vocabulary.decode(&ids[1..ids.len() - 1]);
             let study = ReportExample { ids: ids.clone(), reference, ..study };
-            let example = preview_example(&study, film, boxes, ids);
+            let example = preview_example(&study, pixels, boxes, ids);
             (study, example)
         });
         Ok((pairs.collect(), failures))
@@ -230,18 +229,20 @@ impl Source<'_> {
         ImageDecodeOptions { allow_phi: self.ctx.config.ingest.allow_phi, ..ImageDecodeOptions::default() }
     }
 
-    /// What the teacher writes about the training films.
-    fn teacher_texts(&self, studies: &[ReportExample]) -> Result<Vec<Vec<i64>>> {
+    /// Ids of the report that the report model generates for each study, with their boundaries; empty where it contradicts the
+    /// reference.
+    fn generated(&self, studies: &[ReportExample]) -> Result<Vec<Vec<i64>>> {
         let (ctx, card) = (self.ctx, &self.card.model);
         let options = generation_options(ctx, &card.vocabulary);
         let mirrored = swapped_tokens(ctx, &card.vocabulary)?;
-        let task = ctx.progress.task("teacher's reports", studies.len() as u64, "films");
+        let task = ctx.progress.task("generate reports", studies.len() as u64, "images");
         let mut texts = Vec::with_capacity(studies.len());
         for chunk in studies.chunks(ctx.config.generate.batch_size.max(1)) {
             ctx.stop.check()?;
             let visuals: Vec<&StudyVisual> = chunk.iter().map(|s| s.visual.as_ref()).collect();
             let batch = collate_visuals(&visuals, &card.visual, ctx.device)?;
-            for (report, study) in self.teacher.generate(&batch, mirrored.as_deref(), &options)?.into_iter().zip(chunk)
+            for (report, study) in
+                self.report_model.generate(&batch, mirrored.as_deref(), &options)?.into_iter().zip(chunk)
             {
                 let contradicts = !study.reference.is_empty()
                     && contradicts(&card.vocabulary.decode(&report.tokens), &study.reference);
@@ -254,38 +255,38 @@ impl Source<'_> {
     }
 }
 
-/// A film at the student's size with its boxes.
-fn as_student_sees(film: &Radiograph, lesions: &[LesionRow], input: &InputSpec) -> (Vec<u8>, Vec<TargetBox>) {
-    let seen = to_model_input(film, input);
+/// Pixels and boxes of a radiograph in the preview model's input.
+fn preview_input(radiograph: &Radiograph, lesions: &[LesionRow], input: &InputSpec) -> (Vec<u8>, Vec<TargetBox>) {
+    let resized = to_model_input(radiograph, input);
     let share = |row: &LesionRow| {
-        let edges = seen.letterbox.model_from_original(&box_of(row)).to_array().map(|v| v / input.size as f32);
+        let edges = resized.letterbox.model_from_original(&box_of(row)).to_array().map(|v| v / input.size as f32);
         TargetBox { class_id: row.class_id.max(0) as usize, score: row.score.clamp(0.0, 1.0), edges }
     };
     let boxes = lesions.iter().map(share).collect();
-    (seen.pixels, boxes)
+    (resized.pixels, boxes)
 }
 
-/// A label that the reference states is denied or not mentioned.
+/// Whether a label that is positive or uncertain in the reference is negative or blank in the text.
 fn contradicts(text: &str, reference: &str) -> bool {
     let stated = |s: LabelState| matches!(s, LabelState::Positive | LabelState::Uncertain);
-    label(reference).into_iter().zip(label(text)).any(|(told, said)| stated(told) && !stated(said))
+    label(reference).into_iter().zip(label(text)).any(|(theirs, ours)| stated(theirs) && !stated(ours))
 }
 
-/// Without a teacher's text the reference is taught.
+/// Without a generated text the reference takes its place.
 fn preview_example(
     study: &ReportExample,
-    film: Vec<u8>,
+    pixels: Vec<u8>,
     boxes: Vec<TargetBox>,
-    teacher_ids: Vec<i64>,
+    generated_ids: Vec<i64>,
 ) -> PreviewExample {
     let states = label(&study.reference);
     let stated = |s: &LabelState| matches!(s, LabelState::Positive | LabelState::Uncertain);
-    let teacher_ids = if teacher_ids.len() > 2 { teacher_ids } else { study.ids.clone() };
+    let generated_ids = if generated_ids.len() > 2 { generated_ids } else { study.ids.clone() };
     PreviewExample {
-        pixels: film,
+        pixels,
         boxes,
         labels: std::array::from_fn(|i| if stated(&states[i]) { 1.0 } else { 0.0 }),
         ids: study.ids.clone(),
-        generated_ids: teacher_ids,
+        generated_ids,
     }
 }

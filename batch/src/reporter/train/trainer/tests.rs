@@ -1,87 +1,9 @@
-//! Learning, exact resume, early stopping on drawn squares: the class of a box decides the words.
-
-use std::sync::Arc;
+//! Learning, exact resume and early stopping of the report model, on studies whose boxes determine the text.
 
 use super::*;
-use crate::config::report::AlignmentConfig;
-use crate::config::{Layers, resolve};
-use crate::reporter::batches::study::{NamedRegions, Region, square};
-use crate::reporter::batches::text_tokens::TextTokens;
+use crate::reporter::train::fixtures::{Fixture, fixture};
 use crate::training::fixtures::{interrupted, losses};
 use crate::training::named_tensors::read_tensors;
-
-const SPEC_SIZE: u32 = 32;
-
-struct Fixture {
-    examples: Vec<ReportExample>,
-    vocabulary: Vocabulary,
-    spec: VisualSpec,
-    model: crate::config::report::ReportModelConfig,
-    config: ReportTrainConfig,
-    align: AlignmentConfig,
-}
-
-/// Images whose first box is cardiomegaly or an effusion, and reports that name it.
-fn fixture(count: usize) -> Fixture {
-    let texts = ["the heart is enlarged . the lungs are clear .", "there is a left effusion . the heart is normal ."];
-    let vocabulary = Vocabulary::build(texts.iter().copied(), 1);
-    let tokens = TextTokens::words(&vocabulary);
-    let examples = (0..count)
-        .map(|i| {
-            let kind = i % 2;
-            let region = |class_id: i32, x: f32| Region {
-                crop: vec![(40 * class_id) as u8; 256],
-                class_id,
-                scored_box: [0.9, x, 0.6, 0.3, 0.2],
-            };
-            let regions = if kind == 0 { vec![region(3, 0.5), region(2, 0.2)] } else { vec![region(16, 0.8)] };
-            let pixels = (0..SPEC_SIZE * SPEC_SIZE).map(|p| (p as usize * 7 + i * 13 + kind * 60) as u8).collect();
-            ReportExample {
-                study_id: format!("s{i}"),
-                visual: Arc::new(StudyVisual { pixels, letterbox: square(SPEC_SIZE), regions }),
-                ids: vocabulary.encode(texts[kind], 40),
-                named: vec![NamedRegions { first: 0, end: 5, regions: vec![0] }],
-                reference: texts[kind].into(),
-                texts: tokens.report(texts[kind], 40),
-            }
-        })
-        .collect();
-    let layers = Layers { preset: Some("tiny".into()), ..Layers::default() };
-    let mut report = resolve(&layers).unwrap().config.report;
-    report.model.input_size = SPEC_SIZE;
-    report.model.region_size = 16;
-    report.train.log_every = 1;
-    let spec = VisualSpec::new(SPEC_SIZE, 4, 16, 0.0);
-    Fixture { examples, vocabulary, spec, model: report.model, config: report.train, align: report.align }
-}
-
-impl Fixture {
-    fn run(&self, dir: &std::path::Path, stop: &StopFlag) -> Result<Outcome> {
-        tch::manual_seed(1);
-        let words = self.vocabulary.len() as i64 + 1;
-        let mut model = ReportModel::new(&self.model, words, (0.449, 0.226), Device::Cpu)?;
-        let (train, validation) = self.examples.split_at(self.examples.len() - 2);
-        let job = ReportTraining {
-            train,
-            augment: None,
-            validation,
-            vocabulary: &self.vocabulary,
-            visual: self.spec,
-            config: &self.config,
-            decode: GenerationOptions::beam(1, 14),
-            seed: 7,
-            device: Device::Cpu,
-            progress: Progress::Quiet,
-            stop,
-        };
-        let text = TextTokens::words(&self.vocabulary);
-        let mut alignment = match self.align.is_on() {
-            true => Some(Alignment::new(&self.align, text.token_count(), model.d_visual(), Device::Cpu)?),
-            false => None,
-        };
-        super::train(&mut model, alignment.as_mut(), &RunDir::at(dir, "run"), &job)
-    }
-}
 
 #[test]
 fn the_model_learns_what_the_boxes_say() {
