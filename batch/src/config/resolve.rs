@@ -189,7 +189,11 @@ fn plain(message: &str) -> String {
     let integers = ["i64", "u64", "i32", "u32", "usize"];
     let message =
         integers.iter().fold(message.to_owned(), |m, t| m.replace(&format!("expected {t}"), "expected an integer"));
-    message.replace("expected f64", "expected a number").replace("unknown variant", "unknown value").trim_end().to_owned()
+    message
+        .replace("expected f64", "expected a number")
+        .replace("unknown variant", "unknown value")
+        .trim_end()
+        .to_owned()
 }
 
 /// Sets a value of a table that has its key.

@@ -267,7 +267,10 @@ fn check(config: &DetectorModelConfig) -> Result<()> {
         return Ok(());
     }
     if config.profile == Profile::Utv2 && config.min_level != 3 {
-        return wrong("network", "the utv2 profile has learned scales for the levels P3 to P7; `mini` begins at P2".into());
+        return wrong(
+            "network",
+            "the utv2 profile has learned scales for the levels P3 to P7; `mini` begins at P2".into(),
+        );
     }
     if config.head_groups < 1 || config.fpn_channels < 1 || config.fpn_channels % config.head_groups != 0 {
         let problem = format!("{} does not divide fpn_channels = {}", config.head_groups, config.fpn_channels);

@@ -168,7 +168,7 @@ fn read_reports(lake: &Lake, dataset: &str, set: &mut DetectionSet) -> Result<()
         example.report_classes = named.get(&example.image.study_id).map(|classes| classes.iter().copied().collect());
     }
     if set.examples.iter().all(|e| e.report_classes.is_none()) {
-        let problem = format!("no training image of dataset `{dataset}` has a report to read; set it to 0");
+        let problem = format!("no training image of dataset `{dataset}` has a report to read; set it to \"off\"");
         return Err(Error::Config { place: "semi.report_threshold".into(), problem });
     }
     Ok(())
