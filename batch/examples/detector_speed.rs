@@ -9,7 +9,7 @@ use d2r_batch::Result;
 use d2r_batch::config::detector::{DetectorTrainConfig, OptimizerKind};
 use d2r_batch::config::{Layers, resolve};
 use d2r_batch::detector::card::load_detector;
-use d2r_batch::detector::detector::BatchNormStatistics;
+use d2r_batch::detector::model::BatchNormStatistics;
 use d2r_batch::detector::rcnn::sampler::Draw;
 use d2r_batch::detector::target::{BatchTargets, Target};
 use d2r_batch::detector::train::supervised::optimizer;

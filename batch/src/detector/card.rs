@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use tch::Device;
 
 use crate::config::detector::DetectorModelConfig;
-use crate::detector::detector::Detector;
+use crate::detector::model::Detector;
 use crate::error::Result;
 use crate::training::model_card::ModelCard;
 use crate::training::named_tensors::load_strict;

@@ -4,8 +4,8 @@ use d2r_contracts::space::Original;
 
 use crate::detector::batches::loader::DetectionSet;
 use crate::detector::detection::Detection;
-use crate::detector::detector::Detector;
 use crate::detector::inference::{InferenceOptions, detect_set};
+use crate::detector::model::Detector;
 use crate::error::Result;
 use crate::eval::detection::average_precision::{CocoFigures, coco};
 use crate::eval::detection::image_boxes::{ImageBoxes, ScoredBox, TruthBox};

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use crate::detector::batches::collate::stack_images;
 use crate::detector::batches::loader::DetectionSet;
 use crate::detector::detection::Detection;
-use crate::detector::detector::Detector;
+use crate::detector::model::Detector;
 use crate::detector::test_time_augmentation::detect;
 use crate::error::Result;
 use crate::stop::StopFlag;

@@ -7,7 +7,7 @@ use d2r_contracts::space::Model;
 use tch::Tensor;
 
 use crate::detector::detection::{Detection, PseudoBoxes};
-use crate::detector::detector::Detector;
+use crate::detector::model::Detector;
 use crate::error::{Error, Result};
 
 /// Detections of one class with a larger IoU are merged.

@@ -7,7 +7,7 @@ use serde::Serialize;
 use tch::Tensor;
 
 use crate::config::detector::{Architecture, DetectorModelConfig};
-use crate::detector::detector::Detector;
+use crate::detector::model::Detector;
 use crate::error::{Error, Result};
 use crate::training::named_tensors::read_tensors;
 use crate::weights::detector_names::{Origin, TensorUse, shift_pyramid, tensor_use};

@@ -6,7 +6,7 @@ use crate::config::detector::{Architecture, DetectorTrainConfig};
 use crate::config::semi::SemiConfig;
 use crate::detector::batches::loader::{BatchPlan, DetectionSet, EpochSampler};
 use crate::detector::batches::semi_batch::SemiPlan;
-use crate::detector::detector::Detector;
+use crate::detector::model::Detector;
 use crate::progress::Progress;
 use crate::stop::StopFlag;
 

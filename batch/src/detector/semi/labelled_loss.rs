@@ -3,8 +3,8 @@
 
 use tch::Tensor;
 
-use crate::detector::detector::{BatchNormStatistics, Detector};
 use crate::detector::losses::DetectionLosses;
+use crate::detector::model::{BatchNormStatistics, Detector};
 use crate::detector::rcnn::sampler::Draw;
 use crate::detector::target::{BatchTargets, Target};
 use crate::error::Result;

@@ -11,7 +11,7 @@ use d2r_contracts::tables::{ImageRow, LesionRow};
 
 use crate::config::{Layers, RunConfig, resolve};
 use crate::detector::batches::loader::{DetectionSet, LoadOptions, RadiographSource};
-use crate::detector::detector::Detector;
+use crate::detector::model::Detector;
 use crate::detector::train::supervised::{DetectorTraining, train};
 use crate::error::Result;
 use crate::progress::Progress;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use crate::detector::card::DetectorCard;
-use crate::detector::detector::Detector;
+use crate::detector::model::Detector;
 use crate::error::{Error, Result};
 use crate::lake::digest::{file_digest, sha256_file};
 use crate::training::model_card::ModelCard;

@@ -14,9 +14,9 @@ use sha2::{Digest, Sha256};
 
 use crate::context::Context;
 use crate::detector::card::{DetectorCard, load_detector};
-use crate::detector::detector::Detector;
 use crate::detector::inference::{InferenceOptions, detect_radiographs};
 use crate::detector::lesion_row::{RowOrigin, lesion_rows};
+use crate::detector::model::Detector;
 use crate::error::{Error, Result};
 use crate::lake::{Lake, Partition};
 use crate::reporter::batches::collate::collate_visuals;
@@ -55,7 +55,7 @@ enum BoxSource {
     /// Accepted lesions of the lake by image, and the content digest of the table.
     Lake { lesions: BTreeMap<String, Vec<LesionRow>>, digest: String },
     /// The detector that the report model was trained with.
-    Detector { detector: Box<Detector>, card: ModelCard<DetectorCard> },
+    Detector { detector: Box<Detector>, card: Box<ModelCard<DetectorCard>> },
 }
 
 /// A report with its sentences' places and each sentence's weight on each box.
@@ -225,7 +225,7 @@ impl BoxSource {
             ImageSource::Folder { .. } => {
                 let floor = ctx.config.annotate.score_floor;
                 let (detector, card) = load_detector(&run.join("detector"), floor, ctx.device)?;
-                Ok(Self::Detector { detector: Box::new(detector), card })
+                Ok(Self::Detector { detector: Box::new(detector), card: Box::new(card) })
             }
         }
     }

@@ -13,7 +13,7 @@ use d2r_contracts::tables::{FailureRow, ImageRow, LesionRow, ReportRow};
 use crate::context::{Context, StageResult};
 use crate::detector::batches::loader::{DetectionSet, LoadOptions, RadiographSource};
 use crate::detector::card::{DetectorCard, input_spec, load_detector};
-use crate::detector::detector::Detector;
+use crate::detector::model::Detector;
 use crate::detector::semi::job::SemiTraining;
 use crate::detector::semi::trainer;
 use crate::detector::train::supervised::{DetectorTraining, train};

@@ -49,7 +49,7 @@ impl TrainingStage<'_> {
         let Some(result) = run.result()?.filter(|_| ctx.resume) else { return Ok(None) };
         let card = ModelCard::<T>::read(run.path(), self.kind);
         let wall_s = self.start.elapsed().as_secs_f64();
-        Ok(card.is_ok().then(|| StageResult { cached: true, wall_s, ..result }))
+        Ok(card.is_ok().then_some(StageResult { cached: true, wall_s, ..result }))
     }
 
     /// The folder of the run, and its lock.
