@@ -83,7 +83,7 @@ mod tests {
     fn published(width: i64, words: i64) -> Vec<(String, Tensor)> {
         let vs = tch::nn::VarStore::new(Device::Cpu);
         let shape = crate::reporter::align::bert::BertShape {
-            words,
+            token_count: words,
             positions: 512,
             width,
             layers: 1,

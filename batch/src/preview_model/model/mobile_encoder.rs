@@ -176,8 +176,8 @@ impl MobileEncoder {
         let mut blocks = Vec::new();
         let mut channels = second;
         let (mut at_stride_16, mut map_channels) = (0, second);
-        for (place, stage) in stages.into_iter().enumerate() {
-            if place == stages.len() - 1 {
+        for (index, stage) in stages.into_iter().enumerate() {
+            if index == stages.len() - 1 {
                 (at_stride_16, map_channels) = (blocks.len(), channels);
             }
             for repeat in 0..stage.repeats {

@@ -44,9 +44,9 @@ pub fn memory_attention(heads: i64, d_head: i64) -> FunctionWriter {
 }
 
 fn of_layer(f: &mut FunctionWriter, all: &str, output: &str) {
-    let place = format!("{output}_layer");
-    f.constant(&place, Attribute::Reference(LAYER));
-    f.node("Gather", &[all, &place], &[output], &[("axis", Attribute::Int(0))]);
+    let index = format!("{output}_layer");
+    f.constant(&index, Attribute::Reference(LAYER));
+    f.node("Gather", &[all, &index], &[output], &[("axis", Attribute::Int(0))]);
 }
 
 /// `scores` `[1, h, 1, s]` and `values` `[1, h, s, d]` to `weights` and `mixed`.

@@ -92,8 +92,8 @@ fn encoder(model: &PreviewModel) -> Result<GraphWriter> {
     let all = g.node("Concat", &[&labels, &maximum], &[("axis", Attribute::Int(1))]);
     let stated = projected(&mut g, &all, "stated", &model.stated)?;
     let place = g.weight("place", &model.place, 0, 1.0)?;
-    for more in [seen, stated, place] {
-        tokens = g.node("Add", &[&tokens, &more], &[]);
+    for part in [seen, stated, place] {
+        tokens = g.node("Add", &[&tokens, &part], &[]);
     }
     let tokens = normed(&mut g, &tokens, "token_norm", &model.token_norm)?;
     memory(&mut g, model, &tokens, cells)?;
@@ -154,8 +154,8 @@ fn step(model: &PreviewModel) -> Result<GraphWriter> {
     let embedded = g.node("Gather", &[&table, &token], &[("axis", Attribute::Int(0))]);
     let wide = projected(&mut g, &embedded, "widen", &decoder.widen)?;
     let positions = g.weight("positions", &decoder.positions, 0, 1.0)?;
-    let place = g.node("Gather", &[&positions, &pos], &[("axis", Attribute::Int(0))]);
-    let mut xs = g.node("Add", &[&wide, &place], &[]);
+    let position = g.node("Gather", &[&positions, &pos], &[("axis", Attribute::Int(0))]);
+    let mut xs = g.node("Add", &[&wide, &position], &[]);
     let (mut new_keys, mut new_values, mut attention) = (Vec::new(), Vec::new(), Vec::new());
     for (i, layer) in decoder.layers.iter().enumerate() {
         let at = [(LAYER, Attribute::Ints(vec![i as i64]))];

@@ -7,36 +7,34 @@ use crate::nn::mlp::linear;
 
 /// Added to the variance in layer norms.
 const EPS: f64 = 1e-12;
-/// Spread of initial embeddings.
-const SPREAD: f64 = 0.02;
-/// Score of a position that is not there.
-const HIDDEN: f64 = -1e9;
-/// Segments that the published weights know; texts here are always the first.
+/// Standard deviation of initial embeddings.
+const EMBEDDING_STD: f64 = 0.02;
+/// Attention score of padding.
+const MASKED: f64 = -1e9;
+/// Segments of the published weights; only the first is used.
 const SEGMENTS: i64 = 2;
 
-/// Sizes of an encoder.
+/// Hyper-parameters of an encoder.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct BertShape {
-    /// Rows of the word embedding.
-    pub words: i64,
+    /// Rows of the token embedding.
+    pub token_count: i64,
     /// Rows of the position embedding: the longest text.
     pub positions: i64,
-    /// Width.
     pub width: i64,
-    /// Layers.
     pub layers: i64,
     /// Attention heads, a divisor of `width`.
     pub heads: i64,
     /// Feed-forward width.
     pub d_ff: i64,
-    /// Dropout.
+    /// Dropout probability.
     pub dropout: f64,
 }
 
 /// The encoder; parameters `embeddings.*`, `encoder.layer.N.*`.
 #[derive(Debug)]
 pub struct Bert {
-    words: Tensor,
+    tokens: Tensor,
     positions: Tensor,
     segments: Tensor,
     norm: nn::LayerNorm,
@@ -81,12 +79,12 @@ impl Layer {
         }
     }
 
-    /// `hidden`: boolean `[n, 1, 1, T]`, positions that are not there.
-    fn forward_t(&self, xs: &Tensor, hidden: &Tensor, train: bool) -> Tensor {
+    /// `xs`: f32 `[n, T, width]`; `padding`: boolean `[n, 1, 1, T]`.
+    fn forward_t(&self, xs: &Tensor, padding: &Tensor, train: bool) -> Tensor {
         let [count, length, width] = [0, 1, 2].map(|axis| xs.size()[axis]);
         let split = |ys: Tensor| ys.view([count, length, self.heads, width / self.heads]).transpose(1, 2);
         let query = split(xs.apply(&self.query)) / ((width / self.heads) as f64).sqrt();
-        let scores = query.matmul(&split(xs.apply(&self.key)).transpose(-2, -1)).masked_fill(hidden, HIDDEN);
+        let scores = query.matmul(&split(xs.apply(&self.key)).transpose(-2, -1)).masked_fill(padding, MASKED);
         let weights = scores.softmax(-1, Kind::Float).dropout(self.dropout, train);
         let mixed = weights.matmul(&split(xs.apply(&self.value))).transpose(1, 2).reshape([count, length, width]);
         let xs = (xs + mixed.apply(&self.attended).dropout(self.dropout, train)).apply(&self.attended_norm);
@@ -96,12 +94,13 @@ impl Layer {
 }
 
 impl Bert {
-    /// An encoder of a given shape.
+    /// Random initial values.
     pub fn new(path: &nn::Path, shape: BertShape) -> Self {
         let embeddings = path / "embeddings";
-        let table = |name: &str, rows: i64| (&embeddings / name).randn("weight", &[rows, shape.width], 0.0, SPREAD);
+        let table =
+            |name: &str, rows: i64| (&embeddings / name).randn("weight", &[rows, shape.width], 0.0, EMBEDDING_STD);
         Self {
-            words: table("word_embeddings", shape.words),
+            tokens: table("word_embeddings", shape.token_count),
             positions: table("position_embeddings", shape.positions),
             segments: table("token_type_embeddings", SEGMENTS),
             norm: layer_norm(&(&embeddings / "LayerNorm"), shape.width),
@@ -110,15 +109,15 @@ impl Bert {
         }
     }
 
-    /// The last layer's states. `ids`: i64 `[n, T]`; `kept`: boolean `[n, T]`. Returns `[n, T, width]`.
-    pub fn forward_t(&self, ids: &Tensor, kept: &Tensor, train: bool) -> Tensor {
+    /// `ids`: i64 `[n, T]`; `present`: boolean `[n, T]`. Returns the last layer's states, f32 `[n, T, width]`.
+    pub fn forward_t(&self, ids: &Tensor, present: &Tensor, train: bool) -> Tensor {
         let length = ids.size()[1];
-        let words = Tensor::embedding(&self.words, ids, -1, false, false);
+        let tokens = Tensor::embedding(&self.tokens, ids, -1, false, false);
         let fixed = self.positions.narrow(0, 0, length) + self.segments.narrow(0, 0, 1);
-        let mut xs = (words + fixed).apply(&self.norm).dropout(self.dropout, train);
-        let hidden = kept.logical_not().unsqueeze(1).unsqueeze(1);
+        let mut xs = (tokens + fixed).apply(&self.norm).dropout(self.dropout, train);
+        let padding = present.logical_not().unsqueeze(1).unsqueeze(1);
         for layer in &self.layers {
-            xs = layer.forward_t(&xs, &hidden, train);
+            xs = layer.forward_t(&xs, &padding, train);
         }
         xs
     }

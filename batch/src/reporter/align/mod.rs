@@ -1,5 +1,5 @@
-//! Image-text alignment while the report model trains (D2R-Net's LAB and GAB): a text encoder, similarity of image tokens
-//! and words with negative-aware attention, ranking losses. Writing reports needs none of it.
+//! Image-text alignment (D2R-Net's LAB and GAB): a text encoder, similarity by negative-aware attention, ranking losses. Losses of
+//! training only; generation does not need them.
 
 pub mod alignment;
 pub mod bert;

@@ -1,109 +1,107 @@
-//! How well an image's tokens and a text's words go together: negative-aware attention (NAAF; Zhang et al. 2022,
-//! "Negative-Aware Attention Framework for Image-Text Matching", section 3).
-//! For every word: how much it misses every image token, how well the tokens that it matches add up to it, and how
-//! relevant the tokens are to it. All pairs of a batch at once; the context vector of a word is never built: its product with
-//! the word is a sum of similarities, its length a quadratic form of the tokens' Gram matrix.
+//! Image-text similarity by negative-aware attention (NAAF; Zhang et al. 2022, "Negative-Aware Attention Framework for
+//! Image-Text Matching", section 3). The score of a text token is the sum of its mismatch with all image tokens, its similarity to
+//! the context vector of the image tokens that it matches, and its similarity weighted by relevance.
+//! All pairs of a batch are computed at once without context vectors: the product of a text token with its context vector is a sum
+//! of similarities, the vector's length a quadratic form of the image tokens' Gram matrix.
 
 use tch::{Kind, Tensor};
 
-/// Keeps divisions from zero.
-const TINY: f64 = 1e-8;
-/// Similarity of a token or word that is not there.
+/// Lower bound of lengths and denominators.
+const EPSILON: f64 = 1e-8;
+/// Similarity of an absent token.
 const ABSENT: f64 = -1e4;
-/// Slope of the leaky rectifier below zero.
+/// Negative slope of the leaky ReLU.
 const SLOPE: f64 = 0.1;
 
-/// Vectors of unit length and which of them are there.
+/// Unit vectors of tokens, image or text.
 #[derive(Debug)]
 pub struct Tokens {
     /// f32 `[n, R, D]`.
     pub vectors: Tensor,
-    /// Boolean `[n, R]`.
+    /// Boolean `[n, R]`: tokens that are not padding.
     pub present: Tensor,
 }
 
 impl Tokens {
-    /// The same vectors at unit length, absent ones zero.
+    /// Normalises to unit length; absent tokens become zero.
     pub fn unit(vectors: &Tensor, present: &Tensor) -> Self {
         let vectors = unit(vectors) * present.unsqueeze(-1).to_kind(Kind::Float);
         Self { vectors, present: present.shallow_clone() }
     }
 
-    /// Mean of the present vectors, `[n, D]`; zero where none is.
+    /// Mean over present tokens, `[n, D]`; zero without any.
     pub fn mean(&self) -> Tensor {
         let count = self.present.sum_dim_intlist([1i64].as_slice(), true, Kind::Float).clamp_min(1.0);
         self.vectors.sum_dim_intlist([1i64].as_slice(), false, Kind::Float) / count
     }
 }
 
-/// Vectors of unit length along the last axis; the gradient of a zero vector is zero.
+/// Normalises along the last axis; the gradient of a zero vector is zero.
 pub fn unit(vectors: &Tensor) -> Tensor {
     let squares = vectors.square().sum_dim_intlist([-1i64].as_slice(), true, Kind::Float);
-    vectors * squares.clamp_min(TINY * TINY).rsqrt()
+    vectors * squares.clamp_min(EPSILON * EPSILON).rsqrt()
 }
 
-/// Similarity of every image and every text, `[B, C]`. `temperature` sharpens attention; a word counts as matched by the
-/// tokens whose similarity is above `boundary`, a number on the same device.
-///
-/// A text without words has similarity 0 to every image.
-pub fn scores(image: &Tokens, text: &Tokens, temperature: f64, boundary: &Tensor) -> Tensor {
-    let (similarity, no_token) = similarities(image, text);
-    let [images, texts, words, tokens] = [0, 1, 2, 3].map(|axis| similarity.size()[axis]);
-    let no_word = text.present.logical_not().view([1, texts, words, 1]);
+/// Similarity of every image and every text, `[B, C]`; 0 for a text without tokens. `temperature` multiplies logits of attention; a
+/// text token matches the image tokens whose cosine similarity is above `boundary`, a scalar on the same device.
+pub fn similarities(image: &Tokens, text: &Tokens, temperature: f64, boundary: &Tensor) -> Tensor {
+    let (similarity, absent) = token_similarities(image, text);
+    let [images, texts, length, tokens] = [0, 1, 2, 3].map(|axis| similarity.size()[axis]);
+    let padding = text.present.logical_not().view([1, texts, length, 1]);
 
-    let best = similarity.masked_fill(&no_token, ABSENT).amax([-1i64].as_slice(), false);
-    let missed = (best - boundary).clamp_max(0.0);
+    let mismatch = (max_over_image(&similarity, &absent) - boundary).clamp_max(0.0);
 
-    let weights = matched(&similarity, &no_token, temperature, boundary);
-    let along = (&weights * &similarity).sum_dim_intlist([-1i64].as_slice(), false, Kind::Float);
+    let weights = matched_attention(&similarity, &absent, temperature, boundary);
+    let product = (&weights * &similarity).sum_dim_intlist([-1i64].as_slice(), false, Kind::Float);
     let gram = image.vectors.matmul(&image.vectors.transpose(1, 2));
-    let flat = weights.reshape([images, texts * words, tokens]);
-    let squared = (flat.bmm(&gram) * &flat).sum_dim_intlist([-1i64].as_slice(), false, Kind::Float);
-    let fitting = along / squared.view([images, texts, words]).clamp_min(TINY * TINY).sqrt();
+    let flat = weights.reshape([images, texts * length, tokens]);
+    let squared_length = (flat.bmm(&gram) * &flat).sum_dim_intlist([-1i64].as_slice(), false, Kind::Float);
+    let context = product / squared_length.view([images, texts, length]).clamp_min(EPSILON * EPSILON).sqrt();
 
-    let rectified = (similarity.relu() + similarity.clamp_max(0.0) * SLOPE).masked_fill(&no_word, 0.0);
-    let over_words = rectified.square().sum_dim_intlist([2i64].as_slice(), true, Kind::Float);
-    let relative = &rectified * over_words.clamp_min(TINY * TINY).rsqrt();
-    let relevance = (relative * temperature).masked_fill(&no_token, ABSENT).softmax(-1, Kind::Float);
+    let rectified = (similarity.relu() + similarity.clamp_max(0.0) * SLOPE).masked_fill(&padding, 0.0);
+    let over_text = rectified.square().sum_dim_intlist([2i64].as_slice(), true, Kind::Float);
+    let relative = &rectified * over_text.clamp_min(EPSILON * EPSILON).rsqrt();
+    let relevance = (relative * temperature).masked_fill(&absent, ABSENT).softmax(-1, Kind::Float);
     let relevant = (relevance * &similarity).sum_dim_intlist([-1i64].as_slice(), false, Kind::Float);
 
-    let word = (missed + fitting + relevant) * text.present.unsqueeze(0).to_kind(Kind::Float);
+    let of_token = (mismatch + context + relevant) * text.present.unsqueeze(0).to_kind(Kind::Float);
     let count = text.present.sum_dim_intlist([1i64].as_slice(), false, Kind::Float).clamp_min(1.0);
-    word.sum_dim_intlist([2i64].as_slice(), false, Kind::Float) / count.unsqueeze(0)
+    of_token.sum_dim_intlist([2i64].as_slice(), false, Kind::Float) / count.unsqueeze(0)
 }
 
-/// Of every word with every token `[B, C, L, R]`, and which tokens are not there `[B, 1, 1, R]`.
-fn similarities(image: &Tokens, text: &Tokens) -> (Tensor, Tensor) {
+/// Cosine similarity of every text token to its most similar image token, `[B, C, L]`.
+pub fn max_similarities(image: &Tokens, text: &Tokens) -> Tensor {
+    let (similarity, absent) = token_similarities(image, text);
+    max_over_image(&similarity, &absent)
+}
+
+/// Cosine similarities of text tokens and image tokens, `[B, C, L, R]`, and a mask of absent image tokens, `[B, 1, 1, R]`.
+fn token_similarities(image: &Tokens, text: &Tokens) -> (Tensor, Tensor) {
     let [images, tokens, width] = [0, 1, 2].map(|axis| image.vectors.size()[axis]);
-    let [texts, words] = [0, 1].map(|axis| text.vectors.size()[axis]);
-    let all_words = text.vectors.reshape([texts * words, width]);
-    let similarity = image.vectors.matmul(&all_words.tr()).transpose(1, 2).reshape([images, texts, words, tokens]);
+    let [texts, length] = [0, 1].map(|axis| text.vectors.size()[axis]);
+    let flat = text.vectors.reshape([texts * length, width]);
+    let similarity = image.vectors.matmul(&flat.tr()).transpose(1, 2).reshape([images, texts, length, tokens]);
     (similarity, image.present.logical_not().view([images, 1, 1, tokens]))
 }
 
-/// How well each word of each text fits the token that it fits best, `[B, C, L]`.
-pub fn best_of_words(image: &Tokens, text: &Tokens) -> Tensor {
-    let (similarity, no_token) = similarities(image, text);
-    similarity.masked_fill(&no_token, ABSENT).amax([-1i64].as_slice(), false)
+fn max_over_image(similarity: &Tensor, absent: &Tensor) -> Tensor {
+    similarity.masked_fill(absent, ABSENT).amax([-1i64].as_slice(), false)
 }
 
-/// A word's attention to the tokens that it matches, as shares of 1; zero for a word that matches none. `similarity`: `[.., R]`;
-/// `no_token`: boolean, broadcast to it.
-fn matched(similarity: &Tensor, no_token: &Tensor, temperature: f64, boundary: &Tensor) -> Tensor {
-    let matched = similarity.gt_tensor(boundary).logical_and(&no_token.logical_not());
+/// Attention of a text token over the image tokens that it matches, as shares of 1; zero for a token that matches none. `similarity`:
+/// `[.., R]`; `absent`: boolean, broadcast to it.
+fn matched_attention(similarity: &Tensor, absent: &Tensor, temperature: f64, boundary: &Tensor) -> Tensor {
+    let matched = similarity.gt_tensor(boundary).logical_and(&absent.logical_not());
     let above = ((similarity - boundary) * temperature).exp() * matched.to_kind(Kind::Float);
-    &above / (above.sum_dim_intlist([-1i64].as_slice(), true, Kind::Float) + TINY)
+    &above / (above.sum_dim_intlist([-1i64].as_slice(), true, Kind::Float) + EPSILON)
 }
 
-/// How much each text attends to each token of its own image: the mean over its words, `[n, R]`. `image` and `text` hold `n` each.
-pub fn attended(image: &Tokens, text: &Tokens, temperature: f64, boundary: &Tensor) -> Tensor {
+/// Attention of each text over the tokens of its own image, mean over its tokens: `[n, R]`. `image` and `text` hold `n` each.
+pub fn attention(image: &Tokens, text: &Tokens, temperature: f64, boundary: &Tensor) -> Tensor {
     let similarity = text.vectors.bmm(&image.vectors.transpose(1, 2));
-    let no_token = image.present.logical_not().unsqueeze(1);
-    let words = text.present.unsqueeze(-1).to_kind(Kind::Float);
-    let sum = (matched(&similarity, &no_token, temperature, boundary) * &words).sum_dim_intlist(
-        [1i64].as_slice(),
-        false,
-        Kind::Float,
-    );
-    sum / words.sum_dim_intlist([1i64].as_slice(), false, Kind::Float).clamp_min(1.0)
+    let absent = image.present.logical_not().unsqueeze(1);
+    let present = text.present.unsqueeze(-1).to_kind(Kind::Float);
+    let weights = matched_attention(&similarity, &absent, temperature, boundary) * &present;
+    weights.sum_dim_intlist([1i64].as_slice(), false, Kind::Float)
+        / present.sum_dim_intlist([1i64].as_slice(), false, Kind::Float).clamp_min(1.0)
 }

@@ -1,23 +1,23 @@
-//! The ranking loss of image-text matching: a pair must be more similar than every mismatch by a margin, from either side.
-//! Margins shrink between reports that resemble each other, and reports that say the same are no mismatches of each other.
+//! Ranking loss of image-text matching: a pair must be more similar than every mismatch of its image and of its text by a margin.
+//! The margin is smaller between similar reports; equal reports are no mismatches of each other.
 
 use tch::{Kind, Tensor};
 
 use crate::reporter::align::negative_aware::unit;
 
-/// Violation of what does not count; below every margin.
+/// Cost of pairs that are no mismatch; below every margin.
 const IGNORED: f64 = -1e9;
 
-/// Which mismatches count.
+/// Which mismatches the loss uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Negatives {
-    /// The mean over all of them: kind to a model that knows nothing yet.
+    /// The mean over all; easier at the start of training.
     All,
-    /// The worst one of each image and each text.
+    /// The hardest one of each image and of each text.
     Hardest,
 }
 
-/// Pairs of a batch that are no mismatches, and the margin of those that are.
+/// Mismatched pairs of a batch and their margins.
 #[derive(Debug)]
 pub struct Pairs {
     /// Boolean `[B, B]`.
@@ -27,21 +27,20 @@ pub struct Pairs {
 }
 
 impl Pairs {
-    /// From the mean vectors of the texts, `[B, D]`, which learn nothing here. `same`: boolean `[B, B]`, pairs of texts known
-    /// to be equal; texts more alike than `same_report` count as equal too. What all texts of the batch have in common is left out
-    /// first: an encoder that knows nothing yet gives all texts nearly the same vector, and would have no mismatch to learn from.
+    /// From the mean vectors of the texts, `[B, D]`, without gradient. `same`: boolean `[B, B]`, pairs of equal texts; texts with a
+    /// cosine similarity above `same_report` count as equal too. The batch mean is subtracted first: an untrained encoder gives
+    /// nearly the same vector for all texts, which would leave no mismatch.
     pub fn new(texts: &Tensor, same: &Tensor, margin: f64, margin_ratio: f64, same_report: f64) -> Self {
         let texts = texts.detach();
         let texts = unit(&(&texts - texts.mean_dim([0i64].as_slice(), true, Kind::Float)));
-        let alike = texts.matmul(&texts.tr());
-        let eye = Tensor::eye(alike.size()[0], (Kind::Float, alike.device())).to_kind(Kind::Bool);
-        let equal = same.logical_or(&alike.gt(same_report)).logical_or(&eye);
-        Self { mismatched: equal.logical_not(), margin: (-alike + 1.0).clamp(margin_ratio, 1.0) * margin }
+        let similarity = texts.matmul(&texts.tr());
+        let eye = Tensor::eye(similarity.size()[0], (Kind::Float, similarity.device())).to_kind(Kind::Bool);
+        let equal = same.logical_or(&similarity.gt(same_report)).logical_or(&eye);
+        Self { mismatched: equal.logical_not(), margin: (-similarity + 1.0).clamp(margin_ratio, 1.0) * margin }
     }
 }
 
-/// The loss of a similarity matrix `[B, B]` (images by texts) whose diagonal holds the pairs: a scalar, the mean over pairs,
-/// or their sum.
+/// The loss of a similarity matrix `[B, B]` (images by texts) whose diagonal holds the pairs: a scalar, mean over pairs or their sum.
 pub fn ranking_loss(scores: &Tensor, pairs: &Pairs, negatives: Negatives, sum: bool) -> Tensor {
     let own = scores.diagonal(0, 0, 1);
     let of_images = &pairs.margin + scores - own.unsqueeze(1);
@@ -76,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn only_violations_of_the_margin_cost() {
+    fn only_violations_of_the_margin_have_a_loss() {
         let scores = Tensor::from_slice(&[0.9f32, 0.8, 0.0, 0.1, 0.5, 0.4, 0.0, 0.0, 1.0]).view([3, 3]);
         let all = [false, true, true, true, false, true, true, true, false];
         // Image 0: text 1 violates by 0.1. Image 1: text 2 by 0.1. Text 1: image 0 by 0.5. Text 0, text 2: none.
@@ -87,11 +86,11 @@ mod tests {
     }
 
     #[test]
-    fn what_all_texts_share_does_not_make_them_equal() {
+    fn a_common_component_does_not_make_texts_equal() {
         let texts = Tensor::from_slice(&[5f32, 0.1, 0.0, 5.0, 0.0, 0.1, 5.0, -0.1, -0.1]).view([3, 3]);
         let none = Tensor::zeros([3, 3], (Kind::Bool, tch::Device::Cpu));
-        let found = Pairs::new(&texts, &none, 0.2, 0.1, 0.95);
-        let mismatched = Vec::<bool>::try_from(found.mismatched.reshape([-1])).unwrap();
+        let batch = Pairs::new(&texts, &none, 0.2, 0.1, 0.95);
+        let mismatched = Vec::<bool>::try_from(batch.mismatched.reshape([-1])).unwrap();
         assert_eq!(mismatched, [false, true, true, true, false, true, true, true, false]);
     }
 
@@ -99,12 +98,12 @@ mod tests {
     fn equal_reports_are_no_mismatches() {
         let texts = Tensor::from_slice(&[1f32, 0.0, 1.0, 0.01, 0.0, 1.0]).view([3, 2]);
         let none = Tensor::zeros([3, 3], (Kind::Bool, tch::Device::Cpu));
-        let found = Pairs::new(&texts, &none, 0.2, 0.1, 0.95);
-        let mismatched = Vec::<bool>::try_from(found.mismatched.reshape([-1])).unwrap();
+        let batch = Pairs::new(&texts, &none, 0.2, 0.1, 0.95);
+        let mismatched = Vec::<bool>::try_from(batch.mismatched.reshape([-1])).unwrap();
         assert_eq!(mismatched, [false, false, true, false, false, true, true, true, false]);
-        assert!((found.margin.double_value(&[0, 2]) - 0.2).abs() < 1e-6);
-        assert!((found.margin.double_value(&[0, 1]) - 0.02).abs() < 1e-6, "like reports keep a tenth of the margin");
-        // A batch of one report only: nothing to rank, nothing to pay.
+        assert!((batch.margin.double_value(&[0, 2]) - 0.2).abs() < 1e-6);
+        assert!((batch.margin.double_value(&[0, 1]) - 0.02).abs() < 1e-6, "similar reports keep a tenth of the margin");
+        // A batch of equal reports has no mismatch and no loss.
         let scores = Tensor::from_slice(&[0.1f32, 0.9, 0.9, 0.1]).view([2, 2]);
         let same = Tensor::ones([2, 2], (Kind::Bool, tch::Device::Cpu));
         let twins = Pairs::new(&texts.narrow(0, 0, 2), &same, 0.2, 0.1, 0.95);

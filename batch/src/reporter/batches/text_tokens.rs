@@ -16,7 +16,7 @@ const MAX_WORD_CHARS: usize = 100;
 #[derive(Debug)]
 pub struct TextTokens {
     ids: HashMap<String, i64>,
-    pieces: bool,
+    word_pieces: bool,
     unknown: i64,
     begin: i64,
     end: i64,
@@ -34,17 +34,17 @@ pub struct EncodedTexts {
 
 impl TextTokens {
     /// The report model's vocabulary, with two more ids for begin and end.
-    pub fn words(vocabulary: &Vocabulary) -> Self {
+    pub fn from_vocabulary(vocabulary: &Vocabulary) -> Self {
         let ids: HashMap<String, i64> = vocabulary.words().iter().cloned().zip(1..).collect();
         let end = vocabulary.len() as i64 + 2;
-        Self { ids, pieces: false, unknown: vocabulary.unknown_id(), begin: end - 1, end, token_count: end + 1 }
+        Self { ids, word_pieces: false, unknown: vocabulary.unknown_id(), begin: end - 1, end, token_count: end + 1 }
     }
 
     /// The word pieces of a `vocab.txt`: one per line, the line number is the id.
     ///
     /// # Errors
     /// [`Error::Io`] when it cannot be read; [`Error::BadData`] without `[PAD]` first, `[UNK]`, `[CLS]` and `[SEP]`.
-    pub fn pieces(path: &Path) -> Result<Self> {
+    pub fn word_pieces(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(|e| Error::io("read", path, e))?;
         let ids: HashMap<String, i64> = text.lines().map(|l| l.trim_end().to_owned()).zip(0..).collect();
         let id = |name: &str| {
@@ -55,18 +55,18 @@ impl TextTokens {
             return Err(Error::bad_data(path.display(), "`[PAD]` is not its first line"));
         }
         let (unknown, begin, end) = (id("[UNK]")?, id("[CLS]")?, id("[SEP]")?);
-        Ok(Self { token_count: text.lines().count() as i64, ids, pieces: true, unknown, begin, end })
+        Ok(Self { token_count: text.lines().count() as i64, ids, word_pieces: true, unknown, begin, end })
     }
 
     /// The word pieces in `folder`, or the report model's vocabulary when `folder` is empty.
     ///
     /// # Errors
-    /// Those of [`Self::pieces`].
+    /// Those of [`Self::word_pieces`].
     pub fn configured(folder: &str, vocabulary: &Vocabulary) -> Result<Self> {
         if folder.is_empty() {
-            return Ok(Self::words(vocabulary));
+            return Ok(Self::from_vocabulary(vocabulary));
         }
-        Self::pieces(&Path::new(folder).join("vocab.txt"))
+        Self::word_pieces(&Path::new(folder).join("vocab.txt"))
     }
 
     /// Number of ids: rows of an embedding table.
@@ -96,7 +96,7 @@ impl TextTokens {
     fn encode(&self, text: &str, max_tokens: usize) -> Vec<i64> {
         let mut ids = vec![self.begin];
         for word in tokens(text) {
-            if self.pieces {
+            if self.word_pieces {
                 self.push_pieces(word, &mut ids);
             } else {
                 ids.push(self.ids.get(word).copied().unwrap_or(self.unknown));
@@ -151,7 +151,7 @@ mod tests {
     #[test]
     fn vocabulary_tokens_get_begin_and_end() {
         let vocabulary = Vocabulary::build(["the heart is large . no effusion ."].into_iter(), 1);
-        let tokens = TextTokens::words(&vocabulary);
+        let tokens = TextTokens::from_vocabulary(&vocabulary);
         let begin = vocabulary.len() as i64 + 1;
         let encoded = tokens.report("the heart is big . no effusion .", 100);
         assert_eq!(encoded.sentences.len(), 2);
@@ -172,11 +172,11 @@ mod tests {
         let lines =
             ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "card", "##iom", "##egaly", "-", "mid", "cardio", "##megaly", "."];
         std::fs::write(&path, lines.join("\n")).unwrap();
-        let tokens = TextTokens::pieces(&path).unwrap();
+        let tokens = TextTokens::word_pieces(&path).unwrap();
         // Greedy: `cardio` + `##megaly`, not `card` + `##iom` + `##egaly`.
         assert_eq!(tokens.report("cardiomegaly mid-card heart .", 100).report, [2, 9, 10, 8, 7, 4, 1, 11, 3]);
         assert_eq!(tokens.token_count(), 12);
         std::fs::write(&path, "a\nb").unwrap();
-        assert_eq!(TextTokens::pieces(&path).unwrap_err().exit().code(), 65);
+        assert_eq!(TextTokens::word_pieces(&path).unwrap_err().exit().code(), 65);
     }
 }

@@ -38,8 +38,8 @@ fn lesion_enhancement_in_both_forms() {
         let vs = nn::VarStore::new(Device::Cpu);
         let module = LesionEnhancement::new(&vs.root(), 3, filters, kind).unwrap();
         fill(&vs, "", &json!({}));
-        let found = module.forward_t(&image(12, &[2, 3, 16, 16]), false);
-        assert_sampled(&found, &golden()[key], TOLERANCE, key);
+        let ours = module.forward_t(&image(12, &[2, 3, 16, 16]), false);
+        assert_sampled(&ours, &golden()[key], TOLERANCE, key);
     }
 }
 
@@ -81,6 +81,6 @@ fn region_encoder_without_padding() {
         classes: none(&[2], Kind::Int64),
         scored_boxes: none(&[2, 5], Kind::Float),
     };
-    let found = encoder.forward_t(&image(11, &[2, 3, 96, 96]), &regions, false);
-    assert_close(&values(&found), &numbers(&golden()["region_network"]), TOLERANCE, "region encoder");
+    let ours = encoder.forward_t(&image(11, &[2, 3, 96, 96]), &regions, false);
+    assert_close(&values(&ours), &numbers(&golden()["region_network"]), TOLERANCE, "region encoder");
 }

@@ -36,7 +36,7 @@ pub struct Fixture {
 pub fn fixture(count: usize) -> Fixture {
     let texts = ["the heart is enlarged . the lungs are clear .", "there is a left effusion . the heart is normal ."];
     let vocabulary = Vocabulary::build(texts.iter().copied(), 1);
-    let tokens = TextTokens::words(&vocabulary);
+    let tokens = TextTokens::from_vocabulary(&vocabulary);
     let examples = (0..count)
         .map(|i| {
             let kind = i % 2;
@@ -90,7 +90,7 @@ impl Fixture {
             progress: Progress::Quiet,
             stop,
         };
-        let text = TextTokens::words(&self.vocabulary);
+        let text = TextTokens::from_vocabulary(&self.vocabulary);
         let mut alignment = match self.align.is_on() {
             true => Some(Alignment::new(&self.align, text.token_count(), model.d_visual(), Device::Cpu)?),
             false => None,

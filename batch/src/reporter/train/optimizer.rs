@@ -1,4 +1,4 @@
-//! The optimizer of the report model: Adam (AMSGrad) with a rate for what sees, one for what writes, one for the text encoder.
+//! Optimizer of the report model: Adam (AMSGrad) with separate learning rates for visual encoder, decoder and text encoder.
 
 use tch::Tensor;
 
@@ -9,20 +9,20 @@ use crate::reporter::model::report_model::ReportModel;
 use crate::training::named_tensors::named_tensors;
 use crate::training::optimizer::{Optimizer, ParamGroup, Rule, decay_split};
 
-/// Parameters that learn at the visual rate.
+/// Prefixes of the parameters with the learning rate `lr_visual`.
 const VISUAL: [&str; 2] = ["visual_extractor.", "region_encoder."];
 
-/// Visual, language and text parameters, each with and without decay.
+/// Visual, language and text parameters, each with and without weight decay.
 ///
 /// # Errors
 /// Those of [`Optimizer::new`].
 pub fn optimizer(model: &ReportModel, alignment: Option<&Alignment>, config: &ReportTrainConfig) -> Result<Optimizer> {
-    let learned = |vs| named_tensors(vs).into_iter().filter(|(_, t): &(String, Tensor)| t.requires_grad());
+    let trainable = |vs| named_tensors(vs).into_iter().filter(|(_, t): &(String, Tensor)| t.requires_grad());
     let (visual, language): (Vec<_>, Vec<_>) =
-        learned(model.variables()).partition(|(name, _)| VISUAL.iter().any(|v| name.starts_with(v)));
+        trainable(model.variables()).partition(|(name, _)| VISUAL.iter().any(|v| name.starts_with(v)));
     let mut sets = vec![("visual", visual, config.lr_visual), ("language", language, config.lr)];
     if let Some(alignment) = alignment {
-        sets.push(("text", learned(alignment.variables()).collect(), alignment.lr()));
+        sets.push(("text", trainable(alignment.variables()).collect(), alignment.lr()));
     }
     let mut groups = Vec::new();
     for (name, params, lr) in sets {

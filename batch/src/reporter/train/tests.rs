@@ -12,7 +12,7 @@ use crate::training::optimizer::{Optimizer, ParamGroup, Rule};
 
 /// Relative, of gradients.
 const GRADIENT: f64 = 1e-4;
-const LEARNED: [(&str, &str); 3] = [
+const TRAINED: [(&str, &str); 3] = [
     ("lut", "encoder_decoder.model.tgt_embed.0.lut.weight"),
     ("memory_gate", "encoder_decoder.model.rm.W.weight"),
     ("mlp_gamma", "encoder_decoder.model.decoder.layers.0.sublayer.0.norm.mlp_gamma.0.weight"),
@@ -23,14 +23,14 @@ fn numbers(tensor: &Tensor) -> Vec<f64> {
 }
 
 #[test]
-fn gradients_and_three_steps_are_pytorchs() {
+fn gradients_and_three_steps_equal_pytorch() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/reporter/r2gen_decoding.safetensors");
     let golden: BTreeMap<String, Tensor> = Tensor::read_safetensors(path).unwrap().into_iter().collect();
     let (vs, model, _) = golden_model();
     let (tokens, present) = tokens();
     let (present, ids) = (present.ones_like(), report_ids());
-    let kept = Tensor::ones([2, 11], (Kind::Float, tch::Device::Cpu));
-    let _ = kept.get(1).narrow(0, 9, 2).fill_(0.0);
+    let weights = Tensor::ones([2, 11], (Kind::Float, tch::Device::Cpu));
+    let _ = weights.get(1).narrow(0, 9, 2).fill_(0.0);
     let params = named_tensors(&vs);
     let groups = vec![ParamGroup { name: "all".into(), params, lr: 1e-2, weight_decay: 5e-3 }];
     let mut optimizer = Optimizer::new(Rule::ADAM_AMSGRAD, groups).unwrap();
@@ -38,12 +38,12 @@ fn gradients_and_three_steps_are_pytorchs() {
         let encoded = model.encode(&tokens, &present, true);
         let out = model.forward_t(&encoded, &present, &ids.narrow(1, 0, 11), true);
         let nll = -out.log_probs.gather(2, &ids.narrow(1, 1, 11).unsqueeze(-1), false).squeeze_dim(2);
-        let loss = (nll * &kept).sum(Kind::Float) / kept.sum(Kind::Float);
+        let loss = (nll * &weights).sum(Kind::Float) / weights.sum(Kind::Float);
         assert_close("loss", &loss, &numbers(&golden[&format!("loss.{step}")]), 2.0 * KERNEL);
         if step == 0 {
-            let learned = LEARNED.map(|(_, name)| vs.variables()[name].shallow_clone());
-            let gradients = Tensor::run_backward(&[&loss], &learned, true, false);
-            for ((short, _), ours) in LEARNED.iter().zip(gradients) {
+            let trained = TRAINED.map(|(_, name)| vs.variables()[name].shallow_clone());
+            let gradients = Tensor::run_backward(&[&loss], &trained, true, false);
+            for ((short, _), ours) in TRAINED.iter().zip(gradients) {
                 let theirs = &golden[&format!("gradient.{short}")];
                 let gap = f64::try_from((ours - theirs).abs().max()).unwrap();
                 let size = f64::try_from(theirs.abs().max()).unwrap();
@@ -54,7 +54,7 @@ fn gradients_and_three_steps_are_pytorchs() {
         optimizer.clip_value(0.1);
         optimizer.step(1.0);
     }
-    for (short, name) in LEARNED {
+    for (short, name) in TRAINED {
         // Adam divides by the gradient's size: where a gradient and its decay nearly cancel, rounding decides the direction.
         let gaps = (&vs.variables()[name] - &golden[&format!("stepped.{short}")]).abs();
         let close = f64::try_from(gaps.lt(KERNEL).to_kind(Kind::Double).mean(Kind::Double)).unwrap();

@@ -1,5 +1,5 @@
-//! What a word counts in the word loss: words that name a side may count more than others. They are a thirtieth of a report's words and the
-//! ones that matter most, and the loss of a model that takes sides at random is hardly larger than that of one that knows them.
+//! Per-token loss weights: laterality tokens are rare (about 1 in 30) and important, so they can have a larger weight. With equal
+//! weights the loss hardly changes when a model writes them at random.
 
 use d2r_contracts::report_text::{Lateralities, lateralities};
 use d2r_contracts::vocabulary::Vocabulary;
@@ -7,12 +7,12 @@ use tch::{Device, Tensor};
 
 use crate::error::{Error, Result};
 
-/// A weight for each word of the vocabulary; none where all count the same.
+/// f32 `[V]`: a weight for each token id; `None` when all are 1.
 #[derive(Debug)]
-pub struct WordWeights(Option<Tensor>);
+pub struct TokenWeights(Option<Tensor>);
 
-impl WordWeights {
-    /// Words that name a side count `laterality_weight`, others 1.
+impl TokenWeights {
+    /// Laterality tokens have weight `laterality_weight`, others 1.
     ///
     /// # Errors
     /// [`Error::Config`] for a weight that is not above 0.
@@ -26,18 +26,18 @@ impl WordWeights {
         }
         let weight =
             |word: &String| if lateralities(word) == Lateralities::default() { 1.0 } else { laterality_weight as f32 };
-        // The boundary has no word.
+        // The boundary has id 0 and no word.
         let weights: Vec<f32> = std::iter::once(1.0).chain(vocabulary.words().iter().map(weight)).collect();
         Ok(Self(Some(Tensor::f_from_slice(&weights)?.f_to_device(device)?)))
     }
 
-    /// The weight of each word that is written; `kept`: f32 `[B, T]`, 1 where there is one; `ids`: i64 `[B, T + 1]`.
-    pub fn of(&self, kept: Tensor, ids: &Tensor) -> Tensor {
+    /// Multiplies `mask` (f32 `[B, T]`, 1 for target tokens) by the weights of the tokens `ids[.., 1..]` (i64 `[B, T + 1]`).
+    pub fn apply(&self, mask: Tensor, ids: &Tensor) -> Tensor {
         match &self.0 {
-            None => kept,
+            None => mask,
             Some(weights) => {
-                let next = ids.narrow(1, 1, kept.size()[1]).reshape([-1]);
-                weights.index_select(0, &next).view_as(&kept) * kept
+                let next = ids.narrow(1, 1, mask.size()[1]).reshape([-1]);
+                weights.index_select(0, &next).view_as(&mask) * mask
             }
         }
     }
@@ -50,21 +50,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_that_name_a_side_count_more() {
+    fn laterality_tokens_have_a_larger_weight() {
         let vocabulary = Vocabulary::build(["small left effusion , bilateral nodules ."].into_iter(), 1);
         let ids = vocabulary.encode("small left nodules , bilateral effusion .", 20);
-        let (length, kept) = (ids.len() as i64, Tensor::ones([1, ids.len() as i64 - 1], (Kind::Float, Device::Cpu)));
-        let _ = kept.narrow(1, length - 2, 1).fill_(0.0);
+        let (length, mask) = (ids.len() as i64, Tensor::ones([1, ids.len() as i64 - 1], (Kind::Float, Device::Cpu)));
+        let _ = mask.narrow(1, length - 2, 1).fill_(0.0);
         let ids = Tensor::from_slice(&ids).view([1, length]);
         let of = |weight: f64| {
-            let weights = WordWeights::new(&vocabulary, weight, Device::Cpu).unwrap().of(kept.copy(), &ids);
+            let weights = TokenWeights::new(&vocabulary, weight, Device::Cpu).unwrap().apply(mask.copy(), &ids);
             Vec::<f32>::try_from(weights.view([-1])).unwrap()
         };
         assert_eq!(of(4.0)[..5], [1.0, 4.0, 1.0, 1.0, 4.0]);
-        assert_eq!(of(4.0).last(), Some(&0.0), "padding counts nothing");
+        assert_eq!(of(4.0).last(), Some(&0.0), "padding has weight 0");
         assert_eq!(of(1.0)[..5], [1.0; 5]);
         for weight in [0.0, -1.0, f64::NAN, f64::INFINITY] {
-            let refused = WordWeights::new(&vocabulary, weight, Device::Cpu).unwrap_err();
+            let refused = TokenWeights::new(&vocabulary, weight, Device::Cpu).unwrap_err();
             assert_eq!(refused.exit().code(), 78, "{weight}");
         }
     }

@@ -20,8 +20,8 @@ use crate::reporter::decode::generation_options::GenerationOptions;
 use crate::reporter::model::report_model::ReportModel;
 use crate::reporter::model::visual::VisualFeatures;
 use crate::reporter::train::optimizer::optimizer;
-use crate::reporter::train::token_weights::WordWeights;
-use crate::reporter::train::validation::score;
+use crate::reporter::train::token_weights::TokenWeights;
+use crate::reporter::train::validation::{ReportScore, score};
 use crate::stop::StopFlag;
 use crate::training::epochs::Epochs;
 use crate::training::lr_schedule::report_lr_factor;
@@ -49,7 +49,6 @@ pub struct ReportTraining<'a> {
     pub augment: Option<&'a StudyAugment<'a>>,
     /// Studies of the validation split; without any, the last epoch's weights are the best.
     pub validation: &'a [ReportExample],
-    /// Ids of words.
     pub vocabulary: &'a Vocabulary,
     /// How images and crops were prepared.
     pub visual: VisualSpec,
@@ -85,7 +84,7 @@ pub fn train(
     let trainer = ReportTrainer {
         epochs: Epochs::new(job.train.len(), job.config.batch_size, job.config.epochs),
         sums: RunningSums::new(LOSSES, job.device),
-        weights: WordWeights::new(job.vocabulary, job.config.laterality_weight, job.device)?,
+        weights: TokenWeights::new(job.vocabulary, job.config.laterality_weight, job.device)?,
         model,
         alignment,
         job,
@@ -99,7 +98,7 @@ struct ReportTrainer<'a> {
     job: &'a ReportTraining<'a>,
     epochs: Epochs,
     sums: RunningSums<4>,
-    weights: WordWeights,
+    weights: TokenWeights,
 }
 
 impl ReportTrainer<'_> {
@@ -107,12 +106,12 @@ impl ReportTrainer<'_> {
         report_lr_factor(self.job.config, step, self.epochs.steps_per_epoch(), self.epochs.steps())
     }
 
-    /// The chosen studies, augmented by (seed, step, place); none where nothing is augmented.
+    /// Augmented copies of the chosen studies, by (seed, step, index in the batch); empty without augmentation.
     fn augmented(&self, chosen: &[usize], step: i64) -> Vec<ReportExample> {
         let Some(augment) = self.job.augment else { return Vec::new() };
         let (studies, seed) = (self.job.train, self.job.seed);
         let one =
-            |(place, &i): (usize, &usize)| augment.apply(&studies[i], &mut sample_rng(seed, step as u64, place as u64));
+            |(index, &i): (usize, &usize)| augment.apply(&studies[i], &mut sample_rng(seed, step as u64, index as u64));
         chosen.par_iter().enumerate().map(one).collect()
     }
 
@@ -168,13 +167,13 @@ impl<'a> Trainer<'a> for ReportTrainer<'a> {
         // Dropout's random state cannot be saved; a seed per step can be made again.
         tch::manual_seed(mixed_seed(job.seed, "report dropout", step));
         let augmented = self.augmented(&chosen, step);
-        let shown = |(place, &i): (usize, &usize)| augmented.get(place).unwrap_or(&job.train[i]);
-        let examples: Vec<&ReportExample> = chosen.iter().enumerate().map(shown).collect();
+        let example = |(index, &i): (usize, &usize)| augmented.get(index).unwrap_or(&job.train[i]);
+        let examples: Vec<&ReportExample> = chosen.iter().enumerate().map(example).collect();
         let visuals: Vec<&StudyVisual> = examples.iter().map(|e| e.visual.as_ref()).collect();
         let visual = collate_visuals(&visuals, &job.visual, job.device)?;
         let mut targets = collate_targets(&examples, job.device)?;
         let features = self.model.features(&visual, true);
-        targets.weights = self.weights.of(targets.weights, &targets.ids);
+        targets.weights = self.weights.apply(targets.weights, &targets.ids);
         let losses = self.model.losses(&features, &targets, true);
         let aligned = self.aligned(&features, &examples, self.epochs.done(step))?;
         let mut total = &losses.token + &losses.grounding * job.config.grounding_weight;
@@ -222,7 +221,7 @@ impl<'a> Trainer<'a> for ReportTrainer<'a> {
     }
 
     fn validate(&mut self, _step: i64) -> Result<Validation> {
-        let (score, loss) = score(self.model, self.validation(), self.job)?;
+        let ReportScore { score, token_loss: loss } = score(self.model, self.validation(), self.job)?;
         let score = Some(score);
         let row = TrainLogRow { phase: VALIDATION.into(), loss, loss_word: Some(loss), score, ..TrainLogRow::blank() };
         Ok(Validation { rows: vec![row], score })

@@ -1,4 +1,7 @@
-//! How good a report model is on the validation split: what it writes, and the word loss.
+//! Validation of the report model: a score of generated reports, and the token loss.
+
+use d2r_contracts::report_labeler::label;
+use tch::Kind;
 
 use crate::config::report::Selection;
 use crate::error::Result;
@@ -8,17 +11,24 @@ use crate::reporter::batches::collate::{collate_targets, collate_visuals};
 use crate::reporter::batches::study::{ReportExample, StudyVisual};
 use crate::reporter::model::report_model::ReportModel;
 use crate::reporter::train::trainer::ReportTraining;
-use d2r_contracts::report_labeler::label;
-use tch::Kind;
 
-/// The configured score of the written reports, and the word loss.
+/// Result of a validation.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ReportScore {
+    /// The configured score of generated reports, in 0..1; larger is better.
+    pub score: f64,
+    /// Mean negative log-likelihood per token.
+    pub token_loss: f64,
+}
+
+/// Generates and scores the reports of `studies`.
 ///
 /// # Errors
-/// [`crate::error::Error::Stopped`] when asked to stop; those of writing.
-pub fn score(model: &ReportModel, studies: &[ReportExample], job: &ReportTraining) -> Result<(f64, f64)> {
+/// [`crate::error::Error::Stopped`] when asked to stop; those of generation.
+pub fn score(model: &ReportModel, studies: &[ReportExample], job: &ReportTraining) -> Result<ReportScore> {
     let _no_grad = tch::no_grad_guard();
     let options = if job.config.val_beam { job.decode.clone() } else { job.decode.greedy() };
-    let (mut written, mut references, mut pairs) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut generated, mut references, mut pairs) = (Vec::new(), Vec::new(), Vec::new());
     let (mut loss, mut tokens) = (0.0, 0.0);
     for chunk in studies.chunks(job.config.batch_size.max(1)) {
         job.stop.check()?;
@@ -28,7 +38,7 @@ pub fn score(model: &ReportModel, studies: &[ReportExample], job: &ReportTrainin
         for (report, example) in model.generate(&visual, None, &options)?.iter().zip(chunk) {
             let text = job.vocabulary.decode(&report.tokens);
             pairs.push((label(&example.reference), label(&text)));
-            written.push(text);
+            generated.push(text);
             references.push(vec![example.reference.clone()]);
         }
         let targets = collate_targets(&examples, job.device)?;
@@ -37,12 +47,12 @@ pub fn score(model: &ReportModel, studies: &[ReportExample], job: &ReportTrainin
         loss += f64::try_from(losses.token)? * count;
         tokens += count;
     }
-    let bleu4 = bleu(&written, &references)[3];
+    let bleu4 = bleu(&generated, &references)[3];
     let f1 = label_f1(&pairs, &MICRO, None).f1;
     let score = match job.config.selection {
         Selection::Mean => 0.5 * (bleu4 + f1),
         Selection::Bleu4 => bleu4,
         Selection::LabelF1 => f1,
     };
-    Ok((score, loss / f64::max(tokens, 1.0)))
+    Ok(ReportScore { score, token_loss: loss / f64::max(tokens, 1.0) })
 }

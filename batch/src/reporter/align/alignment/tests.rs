@@ -1,11 +1,11 @@
-//! Local and global alignment on small batches: what pulls together, what is no mismatch, images without regions.
+//! Local and global alignment on small batches: gradients, equal reports, images without regions.
 
 use super::*;
 use crate::config::report::AlignmentConfig;
 use crate::config::{Layers, resolve};
 
 const WIDTH: i64 = 8;
-const WORDS: i64 = 12;
+const TOKENS: i64 = 12;
 
 fn config(lab: f64, gab: f64) -> AlignmentConfig {
     let layers = Layers { preset: Some("tiny".into()), ..Layers::default() };
@@ -16,7 +16,7 @@ fn config(lab: f64, gab: f64) -> AlignmentConfig {
 
 fn alignment(config: &AlignmentConfig) -> Alignment {
     tch::manual_seed(3);
-    Alignment::new(config, WORDS, WIDTH, Device::Cpu).unwrap()
+    Alignment::new(config, TOKENS, WIDTH, Device::Cpu).unwrap()
 }
 
 fn random(size: &[i64]) -> Tensor {
@@ -41,30 +41,30 @@ fn number(t: &Tensor) -> f64 {
 }
 
 #[test]
-fn each_loss_has_a_switch_and_teaches_image_and_text() {
+fn each_loss_can_be_switched_off_and_trains_image_and_text() {
     tch::manual_seed(4);
     let patches = random(&[3, 9, WIDTH]).set_requires_grad(true);
     let regions = random(&[3, 2, WIDTH]).set_requires_grad(true);
     let present = Tensor::from_slice(&[true, true, true, false, false, false]).view([3, 2]);
     let image = || ImageTokens { patches: &patches, views: 1, regions: &regions, present: &present };
     for (lab, gab) in [(1.0, 0.0), (0.0, 1.0), (0.5, 2.0)] {
-        let found = alignment(&config(lab, gab)).losses(&image(), &texts(), 0, true);
-        assert_eq!((number(&found.local) > 0.0, number(&found.global) > 0.0), (lab > 0.0, gab > 0.0));
+        let losses = alignment(&config(lab, gab)).losses(&image(), &texts(), 0, true);
+        assert_eq!((number(&losses.local) > 0.0, number(&losses.global) > 0.0), (lab > 0.0, gab > 0.0));
     }
     let mut both = alignment(&config(1.0, 1.0));
-    let found = both.losses(&image(), &texts(), 5, true);
-    (found.local + found.global).backward();
-    let learned = |t: &Tensor| t.grad().defined() && number(&t.grad().abs().sum(Kind::Float)) > 0.0;
-    assert!(learned(&patches) && learned(&regions));
+    let losses = both.losses(&image(), &texts(), 5, true);
+    (losses.local + losses.global).backward();
+    let trained = |t: &Tensor| t.grad().defined() && number(&t.grad().abs().sum(Kind::Float)) > 0.0;
+    assert!(trained(&patches) && trained(&regions));
     let names = both.variables().variables();
-    assert!(learned(&names["text_extractor.fc.weight"]) && learned(&names["textlist_extractor.fc.weight"]));
-    // A region that is not there teaches nothing, and is taught nothing.
+    assert!(trained(&names["text_extractor.fc.weight"]) && trained(&names["textlist_extractor.fc.weight"]));
+    // An absent region has no gradient.
     let absent = regions.grad().get(1).get(1);
     assert_eq!(number(&absent.abs().sum(Kind::Float)), 0.0);
 }
 
 #[test]
-fn an_image_without_regions_speaks_through_its_pooled_patches() {
+fn an_image_without_regions_is_represented_by_pooled_patches() {
     let (patches, none) = (random(&[2, 16, WIDTH]), Tensor::zeros([2, 0], (Kind::Bool, Device::Cpu)));
     let empty = random(&[2, 0, WIDTH]);
     let pooled = regions_or_pooled(&ImageTokens { patches: &patches, views: 1, regions: &empty, present: &none });
@@ -82,25 +82,25 @@ fn an_image_without_regions_speaks_through_its_pooled_patches() {
 }
 
 #[test]
-fn a_batch_of_equal_or_empty_reports_costs_nothing() {
+fn a_batch_of_equal_or_empty_reports_has_no_loss() {
     let patches = random(&[3, 9, WIDTH]);
     let (regions, present) = (random(&[3, 0, WIDTH]), Tensor::zeros([3, 0], (Kind::Bool, Device::Cpu)));
     let same = Tensor::ones([3, 3], (Kind::Bool, Device::Cpu));
     let image = ImageTokens { patches: &patches, views: 1, regions: &regions, present: &present };
     for epoch in [0, 3] {
-        let found =
+        let losses =
             alignment(&config(1.0, 1.0)).losses(&image, &ReportTexts { same: same.copy(), ..texts() }, epoch, false);
-        assert_eq!((number(&found.local), number(&found.global)), (0.0, 0.0));
+        assert_eq!((number(&losses.local), number(&losses.global)), (0.0, 0.0));
     }
 }
 
 #[test]
-fn a_frozen_encoder_leaves_only_projections_to_learn() {
+fn with_a_frozen_encoder_only_projections_are_trained() {
     let mut frozen = config(1.0, 1.0);
     frozen.text.mode = TextEncoderMode::Frozen;
     let alignment = alignment(&frozen);
-    let learned = alignment.variables().variables().into_iter().filter(|(_, t)| t.requires_grad());
-    let names: Vec<String> = learned.map(|(n, _)| n).collect();
+    let trained = alignment.variables().variables().into_iter().filter(|(_, t)| t.requires_grad());
+    let names: Vec<String> = trained.map(|(n, _)| n).collect();
     assert_eq!(names.len(), 4);
     assert!(names.iter().all(|n| n.contains(".fc.")));
     assert_eq!(
@@ -109,7 +109,7 @@ fn a_frozen_encoder_leaves_only_projections_to_learn() {
                 text: crate::config::report::TextEncoderConfig { heads: 3, ..frozen.text.clone() },
                 ..frozen
             },
-            WORDS,
+            TOKENS,
             WIDTH,
             Device::Cpu
         )
@@ -132,7 +132,7 @@ fn a_sentence_attends_to_the_regions_of_its_own_image() {
     let rows: Vec<Vec<f32>> = (0..3).map(|u| Vec::try_from(weights.get(u)).unwrap()).collect();
     for row in &rows[..2] {
         let total: f32 = row.iter().sum();
-        // Shares of 1, or nothing where no word matches; a region that is not there gets none.
+        // Shares of 1, or all 0 where no token matches; an absent region has 0.
         assert!((total - 1.0).abs() < 1e-4 || total == 0.0, "{row:?}");
         assert_eq!(row[2], 0.0);
     }
@@ -149,24 +149,24 @@ fn a_sentence_attends_to_the_regions_of_its_own_image() {
 }
 
 #[test]
-fn boundaries_that_are_learnt_move_while_training_and_are_stored() {
+fn adaptive_boundaries_are_updated_in_training_and_stored() {
     tch::manual_seed(5);
     let patches = random(&[3, 9, WIDTH]);
     let regions = random(&[3, 2, WIDTH]);
     let present = Tensor::ones([3, 2], (Kind::Bool, Device::Cpu));
     let image = ImageTokens { patches: &patches, views: 1, regions: &regions, present: &present };
-    let mut learning = alignment(&AlignmentConfig { adaptive_boundary: true, boundary: 0.5, ..config(1.0, 1.0) });
+    let mut adaptive = alignment(&AlignmentConfig { adaptive_boundary: true, boundary: 0.5, ..config(1.0, 1.0) });
     let values =
         |a: &Alignment| ["lab", "gab"].map(|n| number(&a.variables().variables()[&format!("{n}_boundary.value")]));
     for _ in 0..3 {
-        let _ = learning.losses(&image, &texts(), 0, false);
+        let _ = adaptive.losses(&image, &texts(), 0, false);
     }
     let counted = |a: &Alignment| number(&a.variables().variables()["gab_boundary.seen"].sum(Kind::Float));
-    assert_eq!(counted(&learning), 0.0);
+    assert_eq!(counted(&adaptive), 0.0);
     for _ in 0..400 {
-        let _ = learning.losses(&image, &texts(), 0, true);
+        let _ = adaptive.losses(&image, &texts(), 0, true);
     }
-    for value in values(&learning) {
+    for value in values(&adaptive) {
         assert!((0.0..=1.0).contains(&value) && value != 0.5, "{value}");
     }
     assert!(!alignment(&config(1.0, 1.0)).variables().variables().keys().any(|n| n.contains("boundary")));

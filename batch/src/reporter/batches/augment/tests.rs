@@ -46,7 +46,7 @@ fn study() -> (ReportExample, VisualSpec, Vocabulary) {
     let (visual, _) = study_visual(&radiograph, &lesions, &spec);
     let text = "there is a nodule in the right lung . the left lung is clear .";
     let vocabulary = Vocabulary::build([text].into_iter(), 1);
-    let tokens = TextTokens::words(&vocabulary);
+    let tokens = TextTokens::from_vocabulary(&vocabulary);
     let example = ReportExample {
         study_id: "s".into(),
         visual: Arc::new(visual),
@@ -60,7 +60,7 @@ fn study() -> (ReportExample, VisualSpec, Vocabulary) {
 
 fn augmented(config: &AugmentConfig, index: u64) -> ReportExample {
     let (example, spec, vocabulary) = study();
-    let tokens = TextTokens::words(&vocabulary);
+    let tokens = TextTokens::from_vocabulary(&vocabulary);
     let augment = StudyAugment::new(config, spec, &vocabulary, Some(&tokens)).unwrap().unwrap();
     augment.apply(&example, &mut sample_rng(4, 0, index))
 }
@@ -115,7 +115,7 @@ fn a_flipped_image_has_flipped_crops_and_swapped_laterality() {
             flipped += 1;
             assert_eq!(text, "there is a nodule in the left lung . the right lung is clear .");
             assert_eq!(changed.reference, text);
-            assert_eq!(changed.texts, TextTokens::words(&vocabulary).report(&text, 40));
+            assert_eq!(changed.texts, TextTokens::from_vocabulary(&vocabulary).report(&text, 40));
             for (a, b) in changed.visual.regions[1].crop.chunks(16).zip(before.visual.regions[1].crop.chunks(16)) {
                 assert!(a.iter().eq(b.iter().rev()));
             }

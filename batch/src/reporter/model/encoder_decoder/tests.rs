@@ -220,9 +220,9 @@ fn teacher_forcing_equals_the_equations() {
     assert_close("log-probabilities", &out.log_probs, &golden().log_probs, KERNEL);
     assert_close("cross-attention", &out.attention.select(1, 10), &golden().cross_attention, KERNEL);
     let nll = -out.log_probs.gather(2, &ids.narrow(1, 1, 11).unsqueeze(-1), false).squeeze_dim(2);
-    let kept = Tensor::ones([2, 11], (Kind::Float, Device::Cpu));
-    let _ = kept.get(1).narrow(0, 9, 2).fill_(0.0);
-    let loss = (nll * &kept).sum(Kind::Float) / kept.sum(Kind::Float);
+    let weights = Tensor::ones([2, 11], (Kind::Float, Device::Cpu));
+    let _ = weights.get(1).narrow(0, 9, 2).fill_(0.0);
+    let loss = (nll * &weights).sum(Kind::Float) / weights.sum(Kind::Float);
     assert_close("loss", &loss, &[golden().loss], KERNEL);
 }
 

@@ -6,7 +6,7 @@ use crate::training::fixtures::{interrupted, losses};
 use crate::training::named_tensors::read_tensors;
 
 #[test]
-fn the_model_learns_what_the_boxes_say() {
+fn the_model_learns_reports_from_boxes() {
     let mut fixture = fixture(10);
     (fixture.config.epochs, fixture.config.lr, fixture.config.lr_visual) = (30, 5e-3, 2e-3);
     fixture.config.patience = 30;
@@ -44,7 +44,7 @@ fn a_stopped_run_goes_on_bit_for_bit() {
 }
 
 #[test]
-fn alignment_learns_resumes_and_is_kept_apart() {
+fn alignment_is_trained_resumed_and_stored_separately() {
     let mut fixture = fixture(10);
     (fixture.align.lab_weight, fixture.align.gab_weight) = (1.0, 1.0);
     (fixture.config.epochs, fixture.config.batch_size, fixture.config.log_every) = (12, 8, 1);
