@@ -40,15 +40,15 @@ pub struct GenerateConfig {
     pub ban_prior: bool,
     /// Words and phrases that are never written.
     pub banned: Vec<String>,
-    /// Flip test-time augmentation: word probabilities are means over the image and its mirror image, `left` and `right`
-    /// swapped in the latter. For models that were trained with flips.
+    /// Flip test-time augmentation: word probabilities are means over the image and its mirror image, `left` and
+    /// `right` swapped in the latter. For models that were trained with flips.
     pub flip_tta: bool,
     /// Images per batch.
     pub batch_size: usize,
     /// A link needs at least this share of a sentence's region attention.
     pub link_weight_min: f64,
-    /// Share of the similarity of regions and sentences (LAB) in a link's weight; the rest is attention. Used where the run
-    /// kept its text encoder.
+    /// Share of the similarity of regions and sentences (LAB) in a link's weight; the rest is attention. Used where the
+    /// run kept its text encoder.
     pub similarity_share: f64,
 }
 

@@ -1,8 +1,8 @@
 //! Configuration: the keys that a user sets, and the complete values that they stand for.
 //!
-//! `presets/default.toml` documents every key and is compiled in; [`resolve`] lays a preset, a file, the environment and
-//! `--set` over it. [`settings::Settings`] holds the keys; [`RunConfig`] is what stages, models and model cards are given.
-//! A value without a key stands in one place: a constructor of its struct, such as [`semi::GuardConfig::standard`].
+//! [`resolve`] lays a preset, a file, the environment and `--set` over `presets/default.toml`, which documents every
+//! key. The result is [`settings::Settings`], which expand to [`RunConfig`]: what stages, models and cards get. A value
+//! without a key has one place, such as [`semi::GuardConfig::standard`].
 
 pub mod detector;
 pub mod evaluate;

@@ -27,7 +27,8 @@ pub struct ReportModelConfig {
     pub trunk_width: i64,
     /// Size of the square input of the trunk, pixels.
     pub input_size: u32,
-    /// Views of a study in the model's input, their tokens one after the other. A study with fewer repeats its first one.
+    /// Views of a study in the model's input, their tokens one after the other. A study with fewer repeats its first
+    /// one.
     #[serde(default = "one_view")]
     pub views: usize,
     /// How an image becomes a square: with its proportions, or stretched as in R2Gen's evaluation.
@@ -36,7 +37,8 @@ pub struct ReportModelConfig {
     pub rgb: bool,
     /// CPCA (channel prior convolutional attention) after the trunk, as in D2R-Net.
     pub cpca: bool,
-    /// D2R-Net's 1x1 convolution to twice `d_model`; without it the decoder's source has the trunk's channels, as in R2Gen.
+    /// D2R-Net's 1x1 convolution to twice `d_model`; without it the decoder's source has the trunk's channels, as in
+    /// R2Gen.
     pub local_embedder: bool,
     /// Region tokens from crops of the original-resolution image.
     pub regions: bool,
@@ -116,8 +118,8 @@ impl ReportModelConfig {
 pub enum Lera {
     /// Crops go to the region network as they are.
     Off,
-    /// The reconstruction from HCF-Net's PPA with its two faults corrected: every patch is averaged over its own pixels,
-    /// and the hidden layer of a patch is at least 8 wide.
+    /// The reconstruction from HCF-Net's PPA with its two faults corrected: every patch is averaged over its own
+    /// pixels, and the hidden layer of a patch is at least 8 wide.
     Corrected,
     /// The reconstruction as HCF-Net's PPA is published, for comparison.
     Literal,
@@ -164,8 +166,8 @@ impl AlignmentConfig {
 pub struct TextEncoderConfig {
     /// One encoder for reports and sentences, one for each, or one with fixed weights.
     pub mode: TextEncoderMode,
-    /// Folder with `model.safetensors` and `vocab.txt` of a BERT (bert-base-uncased); empty trains one of the sizes below
-    /// from scratch on the report model's own words.
+    /// Folder with `model.safetensors` and `vocab.txt` of a BERT (bert-base-uncased); empty trains one of the sizes
+    /// below from scratch on the report model's own words.
     pub weights: String,
     /// Width.
     pub width: i64,

@@ -18,8 +18,8 @@ pub struct SemiConfig {
     pub threshold: f64,
     /// Boxes that score above this and are no pseudo-labels are ignored; 0 takes them as background, as published.
     pub ignore_min: f64,
-    /// Unlabelled images with reports: of a class that the image's report names, boxes above this score are pseudo-labels,
-    /// and without any the best box; of another class none is. 0 does not use reports, as published.
+    /// Unlabelled images with reports: of a class that the image's report names, boxes above this score are
+    /// pseudo-labels, and without any the best box; of another class none is. 0 does not use reports, as published.
     pub report_threshold: f64,
     /// Weight of the class losses on pseudo-labels.
     pub unlabelled_weight: f64,
