@@ -23,13 +23,11 @@ const KEEP: usize = 2;
 pub struct TrainState {
     /// Optimizer steps done.
     pub step: i64,
-    /// Epochs done.
-    pub epoch: i64,
     /// Best validation score so far.
     pub best_score: Option<f64>,
     /// The step it was reached at.
     pub best_step: i64,
-    /// Epochs, or evaluations, without a better one.
+    /// Validations since then.
     pub since_best: i64,
     /// The log so far, so that the tables of a resumed run are complete.
     pub log: Vec<TrainLogRow>,

@@ -10,7 +10,7 @@ use crate::stop::StopFlag;
 use crate::training::named_tensors::NamedTensors;
 use crate::training::optimizer::Optimizer;
 use crate::training::prefetch::Batches;
-use crate::training::training_loop::{Outcome, Schedule, Trainer, TrainerState, Validation};
+use crate::training::training_loop::{LoopSchedule, Outcome, Trainer, TrainerState, Validation};
 
 /// What two runs of the same training have in common: phase, step, loss and score of every row of the log.
 pub fn losses(outcome: &Outcome) -> Vec<(String, i64, f64, Option<f64>)> {
@@ -43,7 +43,7 @@ impl<'a, T: Trainer<'a>, F: FnMut(&mut T, i64)> Trainer<'a> for Disturbed<T, F> 
         self.trainer.step(step, batch, optimizer)
     }
 
-    fn schedule(&self) -> Schedule {
+    fn schedule(&self) -> LoopSchedule {
         self.trainer.schedule()
     }
 
@@ -53,14 +53,6 @@ impl<'a, T: Trainer<'a>, F: FnMut(&mut T, i64)> Trainer<'a> for Disturbed<T, F> 
 
     fn batches(&self, step: i64) -> Result<Batches<'a, T::Batch>> {
         self.trainer.batches(step)
-    }
-
-    fn epoch(&self, step: i64) -> i64 {
-        self.trainer.epoch(step)
-    }
-
-    fn log_is_due(&self, step: i64) -> bool {
-        self.trainer.log_is_due(step)
     }
 
     fn log(&mut self, step: i64) -> Result<(TrainLogRow, String)> {

@@ -25,15 +25,19 @@ pub const VALIDATION: &str = "validation";
 
 /// When the loop does what.
 #[derive(Debug, Clone, Copy)]
-pub struct Schedule {
+pub struct LoopSchedule {
     /// For the progress line.
     pub name: &'static str,
     /// What a validation scores, for the progress line.
     pub score: &'static str,
     /// Optimizer steps of the whole training.
     pub steps: i64,
-    /// Steps between two checkpoints.
+    /// Steps between two rows of the log; there is one after the last step too.
+    pub log_every: i64,
+    /// Steps between two checkpoints; there is one after the last step too.
     pub save_every: i64,
+    /// Whether a row is also written before each checkpoint.
+    pub log_before_saving: bool,
     /// Training ends after so many validations without a better score; `i64::MAX` where it never does.
     pub patience: i64,
 }
@@ -75,51 +79,31 @@ pub trait Trainer<'a> {
     type Batch;
 
     /// When the loop does what.
-    fn schedule(&self) -> Schedule;
+    fn schedule(&self) -> LoopSchedule;
 
     /// The batches after `step` steps, as long as [`Trainer::phase`] stays the same.
-    ///
-    /// # Errors
-    /// When no thread can be started.
     fn batches(&self, step: i64) -> Result<Batches<'a, Self::Batch>>;
 
     /// Takes the optimizer step number `step`, counted from 0. Returns the number of images that it learned from.
-    ///
-    /// # Errors
-    /// When a batch cannot be prepared or libtorch refuses.
     fn step(&mut self, step: i64, batch: Self::Batch, optimizer: &mut Optimizer) -> Result<usize>;
-
-    /// Epochs done.
-    fn epoch(&self, step: i64) -> i64;
 
     /// The phase of training rows in the log.
     fn phase(&self) -> &'static str {
         "train"
     }
 
-    /// Whether a row is written to the log.
-    fn log_is_due(&self, step: i64) -> bool;
-
-    /// A row with learning rate and mean losses since the last one, and a text for the progress line. Resets the sums.
-    ///
-    /// # Errors
-    /// [`Error::BadData`] when the loss is not finite.
+    /// A row with learning rate and mean losses since the last one, and a text for the progress line. Resets the sums; fails when
+    /// the loss is not finite.
     fn log(&mut self, step: i64) -> Result<(TrainLogRow, String)>;
 
     /// Whether the validation split is scored; never without images, except where the trainer changes its phase
     /// then.
     fn validation_is_due(&self, step: i64) -> bool;
 
-    /// Scores the validation split.
-    ///
-    /// # Errors
-    /// [`Error::Stopped`] after a signal: the loop saves, and validates after the resume.
+    /// Scores the validation split. After [`Error::Stopped`] the loop saves, and validates after the resume.
     fn validate(&mut self, step: i64) -> Result<Validation>;
 
     /// Called when the rows of a validation are written and the best weights are kept.
-    ///
-    /// # Errors
-    /// When libtorch refuses.
     fn after_validation(&mut self, _optimizer: &mut Optimizer) -> Result<()> {
         Ok(())
     }
@@ -128,15 +112,9 @@ pub trait Trainer<'a> {
     fn best(&self) -> Vec<(&'static str, NamedTensors)>;
 
     /// For a checkpoint.
-    ///
-    /// # Errors
-    /// When libtorch refuses.
     fn state(&self) -> Result<TrainerState>;
 
     /// Takes over the state of a checkpoint.
-    ///
-    /// # Errors
-    /// [`Error::BadData`] when it does not fit.
     fn restore(&mut self, state: TrainerState) -> Result<()>;
 }
 
@@ -195,7 +173,8 @@ struct Loop<'r, T> {
 
 impl<'a, T: Trainer<'a>> Loop<'_, T> {
     fn run_to_end(mut self, progress: Progress) -> Result<Outcome> {
-        let Schedule { name, score, steps, save_every, patience } = self.trainer.schedule();
+        let LoopSchedule { name, score, steps, log_every, save_every, log_before_saving, patience } =
+            self.trainer.schedule();
         let task = progress.task(name, steps as u64, "steps");
         task.advance(self.state.step as u64);
         if self.validation_is_owed() {
@@ -211,18 +190,20 @@ impl<'a, T: Trainer<'a>> Loop<'_, T> {
             let ended = || Error::Internal("the thread that prepares batches ended".into());
             self.step(batches.next().ok_or_else(ended)??)?;
             task.advance(1);
-            if self.trainer.log_is_due(self.state.step) {
+            let step = self.state.step;
+            let save = is_due(step, save_every, steps);
+            if is_due(step, log_every, steps) || (save && log_before_saving) {
                 let best = self.state.best_score.map(|s| format!(", best {score} {s:.3}")).unwrap_or_default();
                 task.message(self.write_log()? + &best);
             }
-            if self.trainer.validation_is_due(self.state.step) {
+            if self.trainer.validation_is_due(step) {
                 let before = self.trainer.phase();
                 self.validate()?;
                 if self.trainer.phase() != before {
-                    batches = self.trainer.batches(self.state.step)?;
+                    batches = self.trainer.batches(step)?;
                 }
             }
-            if is_due(self.state.step, save_every, steps) {
+            if save {
                 self.save()?;
             }
         }
@@ -238,7 +219,6 @@ impl<'a, T: Trainer<'a>> Loop<'_, T> {
     fn step(&mut self, batch: T::Batch) -> Result<()> {
         let images = self.trainer.step(self.state.step, batch, &mut self.optimizer)?;
         self.state.step += 1;
-        self.state.epoch = self.trainer.epoch(self.state.step);
         self.logged_images += images as u64;
         Ok(())
     }

@@ -8,7 +8,6 @@ use d2r_contracts::tables::TrainLogRow;
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
-use crate::config::detector::DetectorTrainConfig;
 use crate::config::semi::TeacherStart;
 use crate::detector::batches::collate::stack_images;
 use crate::detector::batches::semi_batch::{AugmentedImages, SemiBatch, SemiPlan, SemiSets};
@@ -26,7 +25,7 @@ use crate::detector::semi::pseudo_label::{PseudoLabels, select};
 use crate::detector::semi::running_means::{PseudoCounts, SemiSums};
 use crate::detector::target::Target;
 use crate::detector::test_time_augmentation::pseudo_boxes;
-use crate::detector::train::supervised::{optimizer, target, warmed_up};
+use crate::detector::train::supervised::{optimizer, schedule, target, warmed_up};
 use crate::error::{Error, Result};
 use crate::training::lr_schedule::lr_factor;
 use crate::training::named_tensors::{NamedTensors, assign_strict, copied, named_tensors, write_tensors};
@@ -35,7 +34,7 @@ use crate::training::prefetch::{Batches, prefetched};
 use crate::training::run_dir::RunDir;
 use crate::training::streams::{DRAW, sample_rng};
 use crate::training::training_loop;
-use crate::training::training_loop::{Outcome, Schedule, Trainer, TrainerState, VALIDATION, Validation, is_due};
+use crate::training::training_loop::{LoopSchedule, Outcome, Trainer, TrainerState, VALIDATION, Validation, is_due};
 
 /// Names of a checkpoint's models.
 const STUDENT: &str = "student";
@@ -179,10 +178,8 @@ impl<'a> SemiTrainer<'a> {
 impl<'a> Trainer<'a> for SemiTrainer<'a> {
     type Batch = SemiBatch;
 
-    fn schedule(&self) -> Schedule {
-        let DetectorTrainConfig { steps, save_every, .. } = *self.job.config;
-        let name = "train detector (semi-supervised)";
-        Schedule { name, score: "AP50", steps, save_every, patience: i64::MAX }
+    fn schedule(&self) -> LoopSchedule {
+        schedule(self.job.config, "train detector (semi-supervised)")
     }
 
     fn phase(&self) -> &'static str {
@@ -234,14 +231,6 @@ impl<'a> Trainer<'a> for SemiTrainer<'a> {
         }
         self.sums.add(&parts, [&pseudo, &bounded, &skipped], counts);
         Ok(batch.trained_images())
-    }
-
-    fn epoch(&self, step: i64) -> i64 {
-        step * self.plan.labelled.size as i64 / self.plan.labelled.sampler.epoch_length().max(1) as i64
-    }
-
-    fn log_is_due(&self, step: i64) -> bool {
-        is_due(step, self.job.config.log_every, self.job.config.steps)
     }
 
     fn log(&mut self, step: i64) -> Result<(TrainLogRow, String)> {

@@ -25,7 +25,7 @@ use crate::training::run_dir::RunDir;
 use crate::training::running_sums::RunningSums;
 use crate::training::streams::{DRAW, sample_rng};
 use crate::training::training_loop;
-use crate::training::training_loop::{Outcome, Schedule, Trainer, TrainerState, VALIDATION, Validation, is_due};
+use crate::training::training_loop::{LoopSchedule, Outcome, Trainer, TrainerState, VALIDATION, Validation, is_due};
 
 /// Adam's second decay and epsilon.
 const BETA2: f64 = 0.999;
@@ -86,9 +86,8 @@ struct Supervised<'a> {
 impl<'a> Trainer<'a> for Supervised<'a> {
     type Batch = PlainBatch;
 
-    fn schedule(&self) -> Schedule {
-        let DetectorTrainConfig { steps, save_every, .. } = *self.job.config;
-        Schedule { name: "train detector", score: "AP50", steps, save_every, patience: i64::MAX }
+    fn schedule(&self) -> LoopSchedule {
+        schedule(self.job.config, "train detector")
     }
 
     fn batches(&self, step: i64) -> Result<Batches<'a, PlainBatch>> {
@@ -112,14 +111,6 @@ impl<'a> Trainer<'a> for Supervised<'a> {
         let (mut average, model) = (named_tensors(self.average.variables()), named_tensors(self.model.variables()));
         ema_update(&mut average, &model, warmed_up(config.ema_keep_rate, step))?;
         Ok(batch.boxes.len())
-    }
-
-    fn epoch(&self, step: i64) -> i64 {
-        step * self.plan.size as i64 / self.plan.sampler.epoch_length().max(1) as i64
-    }
-
-    fn log_is_due(&self, step: i64) -> bool {
-        is_due(step, self.job.config.log_every, self.job.config.steps)
     }
 
     fn log(&mut self, step: i64) -> Result<(TrainLogRow, String)> {
@@ -177,6 +168,12 @@ pub fn warmed_up(keep_rate: f64, step: i64) -> f64 {
 /// An annotated box as a target.
 pub fn target(b: &LabelledBox) -> Target {
     Target::truth(b.class_id, b.region)
+}
+
+/// The schedule of both kinds of training: by steps, without early stopping.
+pub fn schedule(config: &DetectorTrainConfig, name: &'static str) -> LoopSchedule {
+    let DetectorTrainConfig { steps, log_every, save_every, .. } = *config;
+    LoopSchedule { name, score: "AP50", steps, log_every, save_every, log_before_saving: false, patience: i64::MAX }
 }
 
 /// The optimizer of a detector's learned variables; norms and biases do not decay.

@@ -26,7 +26,7 @@ use crate::training::prefetch::Batches;
 use crate::training::run_dir::RunDir;
 use crate::training::streams::{mixed_seed, purpose_rng};
 use crate::training::training_loop;
-use crate::training::training_loop::{Outcome, Schedule, Trainer, TrainerState, VALIDATION, Validation, is_due};
+use crate::training::training_loop::{LoopSchedule, Outcome, Trainer, TrainerState, VALIDATION, Validation};
 
 /// The schedule ends at this share of the peak rate; warm-up takes this share of the steps.
 const LR_FLOOR: f64 = 0.01;
@@ -164,9 +164,16 @@ impl<'a> Trainer<'a> for PreviewTrainer<'a> {
     /// Indices of studies, and whether the report model's text is the target.
     type Batch = Vec<(usize, bool)>;
 
-    fn schedule(&self) -> Schedule {
-        let (steps, save_every) = (self.epochs.steps(), self.epochs.steps_per_epoch());
-        Schedule { name: "distil", score: "log-likelihood", steps, save_every, patience: i64::MAX }
+    fn schedule(&self) -> LoopSchedule {
+        LoopSchedule {
+            name: "distil",
+            score: "log-likelihood",
+            steps: self.epochs.steps(),
+            log_every: self.job.config.log_every,
+            save_every: self.epochs.steps_per_epoch(),
+            log_before_saving: false,
+            patience: i64::MAX,
+        }
     }
 
     fn batches(&self, step: i64) -> Result<Batches<'a, Vec<(usize, bool)>>> {
@@ -199,14 +206,6 @@ impl<'a> Trainer<'a> for PreviewTrainer<'a> {
         optimizer.step(self.lr_factor(step));
         self.last = Tensor::stack(&[&total, &losses.token, &losses.cells], 0).detach();
         Ok(chosen.len())
-    }
-
-    fn epoch(&self, step: i64) -> i64 {
-        self.epochs.done(step)
-    }
-
-    fn log_is_due(&self, step: i64) -> bool {
-        is_due(step, self.job.config.log_every, self.epochs.steps())
     }
 
     /// Learning rate and losses of the last step alone.

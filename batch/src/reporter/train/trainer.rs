@@ -32,7 +32,7 @@ use crate::training::run_dir::RunDir;
 use crate::training::running_sums::RunningSums;
 use crate::training::streams::{mixed_seed, purpose_rng, sample_rng};
 use crate::training::training_loop;
-use crate::training::training_loop::{Outcome, Schedule, Trainer, TrainerState, VALIDATION, Validation};
+use crate::training::training_loop::{LoopSchedule, Outcome, Trainer, TrainerState, VALIDATION, Validation};
 
 /// Names of a checkpoint's models.
 const MODEL: &str = "model";
@@ -147,12 +147,14 @@ impl<'a> Trainer<'a> for ReportTrainer<'a> {
     /// Indices of studies.
     type Batch = Vec<usize>;
 
-    fn schedule(&self) -> Schedule {
-        Schedule {
+    fn schedule(&self) -> LoopSchedule {
+        LoopSchedule {
             name: "train reporter",
             score: "score",
             steps: self.epochs.steps(),
+            log_every: self.job.config.log_every,
             save_every: self.epochs.steps_per_epoch(),
+            log_before_saving: true,
             patience: self.job.config.patience.max(1),
         }
     }
@@ -186,14 +188,6 @@ impl<'a> Trainer<'a> for ReportTrainer<'a> {
         let parts = [&losses.token, &losses.grounding, &aligned.local, &aligned.global];
         self.sums.add(&Tensor::stack(&parts, 0).detach());
         Ok(chosen.len())
-    }
-
-    fn epoch(&self, step: i64) -> i64 {
-        self.epochs.done(step)
-    }
-
-    fn log_is_due(&self, step: i64) -> bool {
-        step % self.job.config.log_every.max(1) == 0 || self.epochs.end_at(step)
     }
 
     fn log(&mut self, step: i64) -> Result<(TrainLogRow, String)> {

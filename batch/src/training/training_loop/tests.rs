@@ -53,9 +53,16 @@ impl<'a> Toy<'a> {
 impl<'a> Trainer<'a> for Toy<'a> {
     type Batch = Vec<i64>;
 
-    fn schedule(&self) -> Schedule {
-        let (steps, save_every) = (self.epochs.steps(), self.epochs.steps_per_epoch());
-        Schedule { name: "toy", score: "score", steps, save_every, patience: self.patience }
+    fn schedule(&self) -> LoopSchedule {
+        LoopSchedule {
+            name: "toy",
+            score: "score",
+            steps: self.epochs.steps(),
+            log_every: 2,
+            save_every: self.epochs.steps_per_epoch(),
+            log_before_saving: false,
+            patience: self.patience,
+        }
     }
 
     fn batches(&self, step: i64) -> Result<Batches<'a, Vec<i64>>> {
@@ -72,14 +79,6 @@ impl<'a> Trainer<'a> for Toy<'a> {
         optimizer.step(1.0);
         self.sums.add(&loss.detach().reshape([1]));
         Ok(batch.len())
-    }
-
-    fn epoch(&self, step: i64) -> i64 {
-        self.epochs.done(step)
-    }
-
-    fn log_is_due(&self, step: i64) -> bool {
-        is_due(step, 2, self.epochs.steps())
     }
 
     fn log(&mut self, _step: i64) -> Result<(TrainLogRow, String)> {
