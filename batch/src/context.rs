@@ -17,7 +17,6 @@ pub struct Context {
     pub config: RunConfig,
     /// The configuration as TOML text, for run directories and work keys.
     pub config_toml: String,
-    /// Where models run.
     pub device: tch::Device,
     pub progress: Progress,
     /// Checked once per step or file.

@@ -1,6 +1,6 @@
 //! Rows and contexts of unit tests; a test changes what it is about.
 
-use d2r_contracts::labels::LESION_CLASSES;
+use d2r_contracts::labels::lesion_class_name;
 use d2r_contracts::tables::{ImageRow, LesionRow};
 
 use crate::config::{Layers, resolve};
@@ -14,7 +14,7 @@ pub fn lesion(image_id: &str, box_id: &str, class_id: i32, corners: [f32; 4]) ->
     LesionRow {
         image_id: image_id.into(),
         box_id: box_id.into(),
-        class_name: LESION_CLASSES[class_id as usize].into(),
+        class_name: lesion_class_name(class_id).unwrap_or("unknown").into(),
         class_id,
         x_min,
         y_min,

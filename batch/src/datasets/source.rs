@@ -82,10 +82,24 @@ pub struct OpenedImage {
     pub row: ImageRow,
     /// The image in original pixels.
     pub radiograph: Radiograph,
-    /// Time of reading the file, milliseconds.
+    pub times: FileTimes,
+}
+
+/// Thread time of opening files, milliseconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct FileTimes {
     pub read_ms: f64,
-    /// Time of decoding it, milliseconds.
+    /// Decoding, and resizing where an image is resized at once.
     pub decode_ms: f64,
+}
+
+impl std::iter::Sum for FileTimes {
+    fn sum<I: Iterator<Item = Self>>(times: I) -> Self {
+        times.fold(Self::default(), |sum, t| Self {
+            read_ms: sum.read_ms + t.read_ms,
+            decode_ms: sum.decode_ms + t.decode_ms,
+        })
+    }
 }
 
 /// As [`read_radiograph`], with the times that it took.
@@ -107,7 +121,7 @@ pub fn open_ingested(root: &Path, image: &ImageRow, options: &ImageDecodeOptions
         let message = format!("was {width} x {height} pixels at ingest and is {found} now; ingest the dataset again");
         return Err(SourceError { code: "changed_size", message });
     }
-    Ok(OpenedImage { row: image.clone(), radiograph, read_ms, decode_ms })
+    Ok(OpenedImage { row: image.clone(), radiograph, times: FileTimes { read_ms, decode_ms } })
 }
 
 /// Opens a file of [`list_folder`]: size, digest and projection become known.
@@ -128,7 +142,7 @@ pub fn open_listed(root: &Path, image: &ImageRow, options: &ImageDecodeOptions) 
         view: projection.unwrap_or_else(|| image.view.clone()),
         ..image.clone()
     };
-    Ok(OpenedImage { row, radiograph, read_ms, decode_ms })
+    Ok(OpenedImage { row, radiograph, times: FileTimes { read_ms, decode_ms } })
 }
 
 fn milliseconds(since: Instant) -> f64 {

@@ -32,17 +32,17 @@ pub struct LinkedSentence {
 /// Counts of one study, or their sum.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct LinkCounts {
-    /// Links written.
+    /// Number of links.
     pub links: u64,
     /// Links whose box overlaps a lesion that the sentence names.
     pub correct_links: u64,
-    /// Lesions drawn.
+    /// Number of drawn lesions.
     pub lesions: u64,
     /// Lesions that at least one sentence names.
     pub named: u64,
     /// Lesions with a correct link.
     pub grounded: u64,
-    /// Small lesions drawn.
+    /// Number of small drawn lesions.
     pub small: u64,
     /// Small lesions that a sentence names with their laterality; a midline lesion needs none.
     pub small_named: u64,

@@ -66,7 +66,6 @@ impl TemporaryFile {
         }
     }
 
-    /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
     }

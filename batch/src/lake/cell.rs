@@ -8,15 +8,10 @@ use arrow::datatypes::{DataType, Float32Type, Float64Type, Int32Type, Int64Type}
 /// A value of one of the contracts' types; 32-bit numbers are widened, which is exact.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Cell<'a> {
-    /// No value.
     Null,
-    /// Text.
     Text(&'a str),
-    /// True or false.
     Bool(bool),
-    /// An integer.
     Int(i64),
-    /// A float.
     Float(f64),
     /// A value of a type that no contract uses.
     Other,

@@ -11,7 +11,7 @@ use crate::lake::parquet_file::write_bytes;
 use crate::lake::partition::check_name;
 use crate::lake::store::Lake;
 
-/// A dataset's files.
+/// Where a dataset's files are.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DatasetRoot {
@@ -22,7 +22,7 @@ pub struct DatasetRoot {
 }
 
 impl Lake {
-    /// Remembers where a dataset's files are, replacing what was known of it.
+    /// Registers where a dataset's files are, replacing an earlier entry.
     ///
     /// # Errors
     /// When the registry cannot be read or written.
@@ -41,7 +41,7 @@ impl Lake {
         Ok(())
     }
 
-    /// All datasets on record.
+    /// All registered datasets.
     ///
     /// # Errors
     /// [`Error::BadData`] when the registry is damaged.

@@ -17,9 +17,8 @@ use crate::lake::cell::{Cell, cell};
 /// A file and its content's digest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileDigest {
-    /// Where it is.
     pub path: PathBuf,
-    /// Its size.
+    /// Size of the file.
     pub bytes: u64,
     /// Digest of its bytes, hexadecimal.
     pub sha256: String,

@@ -16,11 +16,8 @@ use crate::lake::partition::{Partition, Shard};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PartManifest {
-    /// Its table.
     pub table: String,
-    /// Its dataset.
     pub dataset: String,
-    /// Its split.
     pub split: String,
     /// Who owns it: a verb, or a run in tables keyed by run.
     pub producer: String,
@@ -30,9 +27,9 @@ pub struct PartManifest {
     pub generation: u64,
     /// The Parquet file, relative to the lake.
     pub file: String,
-    /// Its rows.
+    /// Number of rows.
     pub rows: u64,
-    /// Its size.
+    /// Size of the file.
     pub bytes: u64,
     /// Digest of its bytes.
     pub sha256: String,
@@ -42,7 +39,6 @@ pub struct PartManifest {
     pub work_key: String,
     /// The contract it obeys.
     pub contract_id: String,
-    /// That contract's version.
     pub contract_version: String,
     /// The run that wrote it.
     pub run_id: String,
@@ -53,7 +49,6 @@ pub struct PartManifest {
 }
 
 impl PartManifest {
-    /// Its partition.
     pub fn partition(&self) -> Partition {
         Partition::new(&self.dataset, &self.split)
     }

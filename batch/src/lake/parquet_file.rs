@@ -113,7 +113,6 @@ impl PartFile {
         u64::try_from(self.builder.metadata().file_metadata().num_rows()).unwrap_or(0)
     }
 
-    /// The columns.
     pub fn schema(&self) -> arrow::datatypes::SchemaRef {
         self.builder.schema().clone()
     }

@@ -61,7 +61,7 @@ const MAX_SHARDS: u32 = 100_000;
 /// Part `index` of `count` equal parts of the work; written `index/count`, counted from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Shard {
-    /// From 0.
+    /// Counted from 0.
     pub index: u32,
     /// At least 1.
     pub count: u32,

@@ -20,6 +20,7 @@ use crate::detector::model::Detector;
 use crate::error::{Error, Result};
 use crate::lake::digest::sha256_file;
 use crate::lake::{Lake, PartManifest, Partition, Provenance, Shard};
+use crate::stages::stage_times::{StageTimes, timed};
 use crate::stages::work_key::work_key;
 
 /// Images decoded in parallel at a time; bounds the memory.
@@ -89,11 +90,7 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
             ("shard", &args.shard.to_string()),
             ("images", &lake.content_digest(ImageRow::TABLE, &partition)?),
         ]);
-        let provenance = Provenance {
-            run_id: format!("annotate-{}", &key[..12]),
-            model_sha256: Some(card.model_sha256.clone()),
-            work_key: key,
-        };
+        let provenance = Provenance::of_work("annotate", key, Some(&card.model_sha256));
         let job = Job {
             lake: &lake,
             detector: &detector,
@@ -125,40 +122,30 @@ impl Job<'_> {
         }
         let images = self.shard.of(self.lake.read::<ImageRow>(partition)?);
         let (mut rows, mut failures) = (Vec::new(), Vec::new());
-        let (mut decode_ms, mut model_ms) = (0.0, 0.0);
-        let n = images.len() as i64;
+        let mut times = StageTimes::default();
         let task = ctx.progress.task(&format!("annotate {partition}"), images.len() as u64, "images");
         for chunk in images.chunks(CHUNK) {
-            let before = Instant::now();
+            let start = Instant::now();
             let options = LoadOptions { cache_bytes: u64::MAX, stage: "annotate", progress: &task, stop: &ctx.stop };
             let (set, failed) = DetectionSet::load(self.source.clone(), chunk.to_vec(), &[], options)?;
-            decode_ms += before.elapsed().as_secs_f64() * 1e3;
+            times.add_opening(start.elapsed().as_secs_f64() * 1e3, set.times);
             failures.extend(failed);
-            let before = Instant::now();
             let AnnotateConfig { batch_size, flip_tta, .. } = *self.config;
             let options = InferenceOptions { input: set.source.input, batch_size, flip_tta };
-            let found = detect_set(self.detector, &set, options, &ctx.stop)?;
-            let of_student = self.student.map(|s| detect_set(s, &set, options, &ctx.stop)).transpose()?;
-            model_ms += before.elapsed().as_secs_f64() * 1e3;
+            let mut detect = |detector| timed(&mut times.model_ms, || detect_set(detector, &set, options, &ctx.stop));
+            let found = detect(self.detector)?;
+            let of_student = self.student.map(detect).transpose()?;
             for (i, (example, detections)) in set.examples.iter().zip(&found).enumerate() {
                 let of_student = of_student.as_ref().map(|found| found[i].as_slice());
                 rows.extend(self.rows(&example.image.image_id, detections, of_student)?);
             }
         }
         task.finish();
-        let before = Instant::now();
+        let start = Instant::now();
         let lesions = self.lake.write(partition, self.shard, rows, &self.provenance)?;
         let failed = self.lake.write(partition, self.shard, failures, &self.provenance)?;
-        let timing = TimingRow {
-            run_id: self.provenance.run_id.clone(),
-            stage: "annotate".into(),
-            shard: self.shard.to_string(),
-            n,
-            read_ms: 0.0,
-            decode_ms,
-            model_ms,
-            write_ms: before.elapsed().as_secs_f64() * 1e3,
-        };
+        times.write_ms = start.elapsed().as_secs_f64() * 1e3;
+        let timing = times.row("annotate", &self.provenance, self.shard, images.len());
         let timings = self.lake.write(partition, self.shard, vec![timing], &self.provenance)?;
         Ok((vec![lesions, failed, timings], false))
     }

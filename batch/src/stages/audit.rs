@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::lake::Lake;
 use crate::lake::audit::audit;
 
-/// Leaks named in the error at most.
+/// Most leaks named in the error.
 const NAMED: usize = 5;
 
 /// What to audit.

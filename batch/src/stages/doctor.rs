@@ -1,4 +1,4 @@
-//! What is installed, which device will be used, and how to mend what is missing.
+//! `d2r doctor`: what is installed, which device is used, and remedies for what is missing.
 
 use std::path::{Path, PathBuf};
 
@@ -7,20 +7,19 @@ use serde::Serialize;
 use crate::config::RunConfig;
 use crate::lake::atomic_file;
 
-/// How a check came out.
+/// The result of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
-    /// As it should be.
     Ok,
-    /// Works, but not as well as it could.
+    /// Works, with a limitation.
     Warn,
     /// Does not work.
     Fail,
 }
 
 impl Level {
-    /// The word a person reads.
+    /// The word in the output.
     pub fn word(self) -> &'static str {
         match self {
             Self::Ok => "ok",
@@ -30,16 +29,13 @@ impl Level {
     }
 }
 
-/// One line of the doctor's finding.
+/// A check and its result.
 #[derive(Debug, Clone, Serialize)]
 pub struct Check {
-    /// What was looked at.
+    /// What is checked, for instance `libtorch`.
     pub subject: String,
-    /// How it came out.
     pub level: Level,
-    /// What was found.
     pub found: String,
-    /// What to do about it.
     pub remedy: Option<String>,
 }
 
@@ -56,7 +52,7 @@ fn version() -> Check {
     check("d2r", Level::Ok, format!("{}; research software, not a medical device", env!("CARGO_PKG_VERSION")), None)
 }
 
-/// The libtorch that this process has loaded, as the kernel knows it.
+/// The libtorch that this process has loaded, after the kernel's list of mapped files.
 fn loaded_libtorch() -> Option<PathBuf> {
     let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
     let line = maps.lines().find(|l| l.contains("libtorch_cpu.so"))?;

@@ -31,7 +31,6 @@ pub enum Kind {
         /// Read the label files alone; sizes and digests stay unknown.
         labels_only: bool,
     },
-    /// MIMIC-CXR-JPG.
     Mimic,
     /// IU X-Ray as R2Gen distributes it.
     IuXray,

@@ -1,4 +1,4 @@
-//! What a lake or a run holds, without touching it.
+//! `d2r inspect`: contents of a lake or of a run, read only.
 
 pub mod detect;
 pub mod forward;
@@ -11,18 +11,15 @@ use serde::Serialize;
 use crate::error::{Error, Result};
 use crate::lake::Lake;
 
-/// One partition of one table.
+/// A part of a partition of a table.
 #[derive(Debug, Clone, Serialize)]
 pub struct PartitionRows {
-    /// The table.
     pub table: String,
-    /// The dataset.
     pub dataset: String,
-    /// The split.
     pub split: String,
-    /// Its rows.
+    /// Number of rows.
     pub rows: u64,
-    /// Digest of its content without measurements.
+    /// Digest of the rows without measurements.
     pub content_sha256: String,
 }
 
@@ -49,10 +46,10 @@ pub fn lake(root: &Path) -> Result<Vec<PartitionRows>> {
     Ok(rows)
 }
 
-/// A run's model card, whatever its kind.
+/// The model card of a run, of any kind.
 ///
 /// # Errors
-/// When there is none or it is no JSON.
+/// When there is none or it is not JSON.
 pub fn card(run: &Path) -> Result<serde_json::Value> {
     let path = run.join("card.json");
     let text = std::fs::read(&path).map_err(|e| Error::io("read", &path, e))?;

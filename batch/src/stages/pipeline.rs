@@ -1,4 +1,4 @@
-//! Everything in one process: phantom, ingest, audit, train-detector, annotate, train-reporter, report, evaluate,
+//! `d2r pipeline`: all stages in one process: phantom, ingest, audit, train-detector, annotate, train-reporter, report, evaluate,
 //! validate, and the summary. Each stage is skipped when its work is done, so the same command continues.
 
 use std::collections::BTreeMap;
@@ -14,28 +14,28 @@ use crate::lake::{Shard, atomic_file};
 use crate::stages::report::{ImageSource, WritingModel};
 use crate::stages::train::{detector, reporter};
 
-/// Stages that only look.
+/// Stages that write nothing.
 const CHECKS: [&str; 2] = ["audit", "validate"];
 
-/// Where everything goes.
+/// What to run.
 #[derive(Debug, Clone)]
 pub struct Args {
     /// Receives `phantom/`, `lake/`, `runs/`, `stages/`, `report.html` and `summary.json`.
     pub out: PathBuf,
 }
 
-/// What the pipeline did.
+/// Results of the pipeline.
 #[derive(Debug, Clone)]
 pub struct Summary {
-    /// Rows, figures and wall time of the whole.
+    /// Rows, figures and wall time of all stages.
     pub result: StageResult,
-    /// Wall seconds by stage, as measured when the stage really ran.
+    /// Wall time by stage, seconds, of the run that did the work.
     pub wall_s: Vec<(String, f64)>,
     /// Highest resident memory of a process that ran a stage, MiB.
     pub peak_rss_mb: f64,
     /// The trained report model's run.
     pub reporter: PathBuf,
-    /// The page to open.
+    /// The evaluation page.
     pub page: PathBuf,
 }
 
@@ -145,7 +145,7 @@ pub fn run(ctx: &Context, args: &Args) -> Result<Summary> {
     let summary = Summary {
         result: StageResult {
             stage: "pipeline".into(),
-            // Checks write nothing, so they are made every time.
+            // Checks write nothing and run every time.
             cached: stages.done.iter().all(|(name, r)| r.result.cached || CHECKS.contains(&name.as_str())),
             rows: checked.rows,
             files: Vec::new(),
@@ -161,8 +161,8 @@ pub fn run(ctx: &Context, args: &Args) -> Result<Summary> {
     Ok(summary)
 }
 
-/// The run folder that a training stage names among its files; under `runs` as it is called now, not as it was called
-/// when the stage ran (the command may have been started elsewhere then).
+/// The run folder that a training stage names among its files. Only its name counts: `runs` may have moved since the stage
+/// ran.
 fn run_folder(runs: &Path, result: &StageResult, stage: &str) -> Result<PathBuf> {
     let weights = result.files.iter().find(|f| f.path.ends_with("best/model.safetensors"));
     weights
@@ -206,7 +206,7 @@ impl Summary {
         json
     }
 
-    /// The summary as a person reads it.
+    /// The summary as text.
     pub fn table(&self) -> String {
         let mut text = String::from("stage                    wall\n");
         for (name, seconds) in &self.wall_s {

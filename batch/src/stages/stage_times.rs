@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use d2r_contracts::tables::TimingRow;
 
+use crate::datasets::source::FileTimes;
 use crate::lake::{Provenance, Shard};
 
 /// Wall time by step, milliseconds.
@@ -16,11 +17,11 @@ pub struct StageTimes {
 }
 
 impl StageTimes {
-    /// Adds `wall_ms` of opening files. Threads read and decode side by side: the wall time is divided by the shares that both have
-    /// in the threads' time, `read_ms` and `decode_ms`.
-    pub fn add_opening(&mut self, wall_ms: f64, read_ms: f64, decode_ms: f64) {
-        let total = read_ms + decode_ms;
-        let read = if total > 0.0 { wall_ms * read_ms / total } else { 0.0 };
+    /// Adds `wall_ms` of opening files. Threads read and decode side by side: the wall time is divided by the shares that
+    /// both have in the threads' time.
+    pub fn add_opening(&mut self, wall_ms: f64, threads: FileTimes) {
+        let total = threads.read_ms + threads.decode_ms;
+        let read = if total > 0.0 { wall_ms * threads.read_ms / total } else { 0.0 };
         self.read_ms += read;
         self.decode_ms += wall_ms - read;
     }
@@ -55,8 +56,8 @@ mod tests {
     #[test]
     fn the_wall_time_of_opening_is_divided_by_the_threads_shares() {
         let mut times = StageTimes::default();
-        times.add_opening(100.0, 50.0, 150.0);
-        times.add_opening(8.0, 0.0, 0.0);
+        times.add_opening(100.0, FileTimes { read_ms: 50.0, decode_ms: 150.0 });
+        times.add_opening(8.0, FileTimes::default());
         assert_eq!(times, StageTimes { read_ms: 25.0, decode_ms: 83.0, ..StageTimes::default() });
     }
 

@@ -1,4 +1,4 @@
-//! Every table of the lake against its contract.
+//! `d2r validate`: checks the tables of a lake against their contracts.
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -10,22 +10,21 @@ use crate::error::{Error, Result};
 use crate::lake::Lake;
 use crate::lake::validate::violations;
 
-/// Violations named in the error at most.
+/// Most violations named in the error.
 const NAMED: usize = 10;
 
 /// What to check.
 #[derive(Debug, Clone)]
 pub struct Args {
-    /// The lake.
     pub lake: PathBuf,
-    /// Its tables; all when none is named.
+    /// Names of tables; all when empty.
     pub tables: Vec<String>,
 }
 
-/// Validates; rows count what was checked.
+/// Validates; `rows` counts what was checked.
 ///
 /// # Errors
-/// [`Error::BadData`] naming file, row and column of what breaks a contract; [`Error::Usage`] for an unknown table.
+/// [`Error::BadData`] naming file, row and column of each violation; [`Error::Usage`] for an unknown table.
 pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
     let start = Instant::now();
     ctx.stop.check()?;

@@ -1,6 +1,7 @@
 //! Selection, order and padding of boxes.
 
 use super::*;
+use crate::test_fixtures;
 
 fn image(id: &str, study: &str) -> ImageRow {
     ImageRow {
@@ -18,26 +19,12 @@ fn image(id: &str, study: &str) -> ImageRow {
 
 fn lesion(image_id: &str, box_id: &str, score: f32, source: &str, accepted: bool) -> LesionRow {
     LesionRow {
-        image_id: image_id.into(),
-        box_id: box_id.into(),
-        class_name: "ILD".into(),
-        class_id: 9,
-        x_min: 1.0,
-        y_min: 2.0,
-        x_max: 4.0,
-        y_max: 6.0,
         score,
         source: source.into(),
-        reader_id: None,
-        n_readers: None,
-        std_x_min: None,
-        std_y_min: None,
-        std_x_max: None,
-        std_y_max: None,
-        student_iou: None,
         accepted,
         threshold: (source == "pseudo").then_some(0.5),
         model_sha256: (source == "pseudo").then(|| "ab".into()),
+        ..test_fixtures::lesion(image_id, box_id, 9, [1.0, 2.0, 4.0, 6.0])
     }
 }
 

@@ -2,13 +2,13 @@
 
 use std::fs;
 
-use d2r_contracts::labels::lesion_class_name;
 use d2r_contracts::space::ImageSize;
 
 use super::*;
 use crate::datasets::coco_dataset;
 use crate::datasets::lesion_rows::{FusionRule, lesion_rows};
 use crate::datasets::listing::{Labels, ListOptions, Split};
+use crate::test_fixtures;
 
 const OPTIONS: ListOptions = ListOptions { seed: 1, val_share: 0.0, frontal_only: true, labels_only: false };
 const RULE: FusionRule = FusionRule { iou_min: 0.5, min_annotators: 1 };
@@ -27,35 +27,12 @@ fn image(id: &str, n_boxes: Option<i32>) -> ImageRow {
     }
 }
 
-fn lesion(
-    image_id: &str,
-    k: usize,
-    class_id: i32,
-    [x_min, y_min, x_max, y_max]: [f32; 4],
-    source: &str,
-    accepted: bool,
-) -> LesionRow {
+fn lesion(image_id: &str, k: usize, class_id: i32, corners: [f32; 4], source: &str, accepted: bool) -> LesionRow {
     LesionRow {
-        image_id: image_id.into(),
-        box_id: format!("{image_id}-{source}-{k:03}"),
-        class_name: lesion_class_name(class_id).unwrap().into(),
-        class_id,
-        x_min,
-        y_min,
-        x_max,
-        y_max,
         score: 1.0,
         source: source.into(),
-        reader_id: None,
-        n_readers: None,
-        std_x_min: None,
-        std_y_min: None,
-        std_x_max: None,
-        std_y_max: None,
-        student_iou: None,
         accepted,
-        threshold: None,
-        model_sha256: None,
+        ..test_fixtures::lesion(image_id, &format!("{image_id}-{source}-{k:03}"), class_id, corners)
     }
 }
 

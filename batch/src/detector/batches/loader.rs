@@ -3,10 +3,10 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
-use d2r_contracts::boxes::BoxXyxy;
 use d2r_contracts::decode::ImageDecodeOptions;
-use d2r_contracts::preprocess::{InputSpec, to_model_input};
+use d2r_contracts::preprocess::{InputSpec, ModelInput, to_model_input};
 use d2r_contracts::space::{Letterbox, Original};
 use d2r_contracts::tables::{FailureRow, ImageRow, LesionRow};
 use rand::RngExt;
@@ -14,7 +14,7 @@ use rand::seq::SliceRandom;
 use rayon::prelude::*;
 
 use crate::config::detector::AugmentConfig;
-use crate::datasets::source::{SourceError, read_radiograph};
+use crate::datasets::source::{FileTimes, SourceError, open_ingested};
 use crate::detector::batches::augment::{LabelledBox, augment};
 use crate::error::{Error, Result};
 use crate::progress::Task;
@@ -43,14 +43,16 @@ pub struct LoadOptions<'a> {
 }
 
 impl RadiographSource {
-    /// One radiograph at the model's size, grey levels and letterbox.
+    /// One radiograph at the model's size.
     ///
     /// # Errors
     /// [`SourceError`], which becomes a row of `failures`.
-    pub fn read(&self, image: &ImageRow) -> Result<(Vec<u8>, Letterbox), SourceError> {
-        let radiograph = read_radiograph(&self.root, image, &self.decode)?;
-        let input = to_model_input(&radiograph, &self.input);
-        Ok((input.pixels, input.letterbox))
+    fn read(&self, image: &ImageRow) -> Result<(ModelInput, FileTimes), SourceError> {
+        let opened = open_ingested(&self.root, image, &self.decode)?;
+        let start = Instant::now();
+        let input = to_model_input(&opened.radiograph, &self.input);
+        let FileTimes { read_ms, decode_ms } = opened.times;
+        Ok((input, FileTimes { read_ms, decode_ms: decode_ms + start.elapsed().as_secs_f64() * 1e3 }))
     }
 }
 
@@ -76,6 +78,8 @@ pub struct DetectionSet {
     pub source: RadiographSource,
     /// In the order of their rows.
     pub examples: Vec<Example>,
+    /// Thread time of opening the files.
+    pub times: FileTimes,
 }
 
 impl DetectionSet {
@@ -93,12 +97,12 @@ impl DetectionSet {
         let LoadOptions { cache_bytes, stage, progress, stop } = options;
         let mut truths: BTreeMap<&str, Vec<LabelledBox<Original>>> = BTreeMap::new();
         for row in lesions.iter().filter(|l| l.accepted && l.source == "fused") {
-            let region = BoxXyxy::new(row.x_min, row.y_min, row.x_max, row.y_max);
-            truths.entry(&row.image_id).or_default().push(LabelledBox { class_id: row.class_id, region });
+            let truth = LabelledBox { class_id: row.class_id, region: row.region() };
+            truths.entry(&row.image_id).or_default().push(truth);
         }
         let area = u64::from(source.input.size) * u64::from(source.input.size);
         let cached = usize::try_from(cache_bytes / area.max(1)).unwrap_or(usize::MAX);
-        let read: Vec<Option<Result<Example, FailureRow>>> = images
+        let read: Vec<Option<Result<(Example, FileTimes), FailureRow>>> = images
             .into_par_iter()
             .enumerate()
             .map(|(index, image)| {
@@ -109,22 +113,25 @@ impl DetectionSet {
                 let result = source.read(&image);
                 progress.advance(1);
                 Some(match result {
-                    Ok((pixels, letterbox)) => {
-                        Ok(example(image, truths, letterbox, (index < cached).then_some(pixels)))
+                    Ok((ModelInput { pixels, letterbox }, times)) => {
+                        Ok((example(image, truths, letterbox, (index < cached).then_some(pixels)), times))
                     }
                     Err(reason) => Err(reason.into_row(stage, &image.path, Some(&image.image_id))),
                 })
             })
             .collect();
         stop.check()?;
-        let (mut examples, mut failures) = (Vec::new(), Vec::new());
+        let (mut examples, mut times, mut failures) = (Vec::new(), Vec::new(), Vec::new());
         for result in read.into_iter().flatten() {
             match result {
-                Ok(example) => examples.push(example),
+                Ok((example, opening)) => {
+                    examples.push(example);
+                    times.push(opening);
+                }
                 Err(failure) => failures.push(failure),
             }
         }
-        Ok((Self { source, examples }, failures))
+        Ok((Self { source, examples, times: times.into_iter().sum() }, failures))
     }
 
     /// Keeps a share of the examples, at least one, chosen by the seed, in their order; returns the others as a second
@@ -144,7 +151,7 @@ impl DetectionSet {
             }
         }
         self.examples = taken;
-        Self { source: self.source.clone(), examples: rest }
+        Self { source: self.source.clone(), examples: rest, times: FileTimes::default() }
     }
 
     /// Grey levels of an example, from the cache or from its file.
@@ -157,8 +164,8 @@ impl DetectionSet {
             return Ok(pixels.into());
         }
         let path = || Path::new(&self.source.root).join(&example.image.path).display().to_string();
-        let (pixels, _) = self.source.read(&example.image).map_err(|e| Error::bad_data(path(), e))?;
-        Ok(pixels.into())
+        let (input, _) = self.source.read(&example.image).map_err(|e| Error::bad_data(path(), e))?;
+        Ok(input.pixels.into())
     }
 
     /// Repeat factors (LVIS, arXiv:1908.03195, section 5.2): how often each example is drawn, relative to the others.

@@ -16,6 +16,7 @@ use crate::detector::train::supervised::{DetectorTraining, train};
 use crate::error::Result;
 use crate::progress::Progress;
 use crate::stop::StopFlag;
+use crate::test_fixtures::lesion;
 use crate::training::run_dir::RunDir;
 use crate::training::training_loop::Outcome;
 
@@ -56,26 +57,10 @@ pub fn squares(folder: &Path, count: u32) -> DetectionSet {
             n_boxes: Some(1),
         });
         lesions.push(LesionRow {
-            image_id: i.to_string(),
-            box_id: i.to_string(),
-            class_name: "Nodule/Mass".into(),
-            class_id: 15,
-            x_min: region.x_min,
-            y_min: region.y_min,
-            x_max: region.x_max,
-            y_max: region.y_max,
-            score: 1.0,
             source: "fused".into(),
-            reader_id: None,
             n_readers: Some(3),
-            std_x_min: None,
-            std_y_min: None,
-            std_x_max: None,
-            std_y_max: None,
-            student_iou: None,
-            accepted: true,
-            threshold: None,
-            model_sha256: None,
+            score: 1.0,
+            ..lesion(&i.to_string(), &i.to_string(), 15, region.to_array())
         });
     }
     let source = RadiographSource {

@@ -40,21 +40,21 @@ fn grid<const N: usize>(start: f64, stop: f64) -> [f64; N] {
 pub struct CocoFigures {
     /// Mean over the IoU thresholds .50:.05:.95 and over the classes with truth boxes.
     pub ap: Option<f64>,
-    /// At IoU 0.5.
+    /// AP at IoU 0.5.
     pub ap50: Option<f64>,
-    /// At IoU 0.75.
+    /// AP at IoU 0.75.
     pub ap75: Option<f64>,
     /// Truth boxes below 32 x 32 pixels.
     pub ap_small: Option<f64>,
-    /// Truth boxes between.
+    /// Truth boxes of 32 x 32 to 96 x 96 pixels.
     pub ap_medium: Option<f64>,
     /// Truth boxes above 96 x 96 pixels.
     pub ap_large: Option<f64>,
     /// Mean recall with one detection per class and image.
     pub ar1: Option<f64>,
-    /// With ten.
+    /// Mean recall with 10 detections.
     pub ar10: Option<f64>,
-    /// With a hundred.
+    /// Mean recall with 100 detections.
     pub ar100: Option<f64>,
     /// One entry per class, in the order asked for.
     pub per_class: Vec<ClassAp>,
@@ -68,7 +68,7 @@ pub struct ClassAp {
     pub truths: usize,
     /// Mean over the IoU thresholds.
     pub ap: Option<f64>,
-    /// At IoU 0.5.
+    /// AP at IoU 0.5.
     pub ap50: Option<f64>,
     /// Share of the truth boxes found at IoU 0.5 by at most 100 detections per image.
     pub recall50: Option<f64>,

@@ -12,7 +12,6 @@ pub struct TruthBox {
     pub region: BoxXyxy<Original>,
 }
 
-/// A detection.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ScoredBox {
     pub class_id: i32,

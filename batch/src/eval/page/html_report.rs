@@ -11,7 +11,6 @@ use crate::eval::text::label_f1::LabelScore;
 /// Printed on every page.
 pub const NOTICE: &str = "Research software, not a medical device.";
 
-/// One figure.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FigureRow {
     pub name: String,

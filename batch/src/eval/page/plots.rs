@@ -8,7 +8,6 @@ use plotters::prelude::*;
 use crate::error::{Error, Result};
 use crate::eval::text::label_f1::LabelScore;
 
-/// A finished plot.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plot {
     pub title: String,

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 /// How different a set of reports is.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Diversity {
-    /// Reports.
+    /// Number of reports.
     pub n: usize,
     /// Distinct reports / reports.
     pub distinct_share: f64,
@@ -14,7 +14,7 @@ pub struct Diversity {
     pub most_frequent_share: f64,
     /// Distinct pairs of neighbouring words / all pairs.
     pub distinct_2: f64,
-    /// Words per report.
+    /// Mean number of words per report.
     pub mean_words: f64,
 }
 

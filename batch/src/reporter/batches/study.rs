@@ -178,30 +178,10 @@ pub fn square(size: u32) -> Letterbox {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::test_fixtures::lesion;
 
-    fn row(box_id: &str, score: f32, [x_min, y_min, x_max, y_max]: [f32; 4]) -> LesionRow {
-        LesionRow {
-            image_id: "i".into(),
-            box_id: box_id.into(),
-            class_name: "Cardiomegaly".into(),
-            class_id: 3,
-            x_min,
-            y_min,
-            x_max,
-            y_max,
-            score,
-            source: "pseudo".into(),
-            reader_id: None,
-            n_readers: None,
-            std_x_min: None,
-            std_y_min: None,
-            std_x_max: None,
-            std_y_max: None,
-            student_iou: None,
-            accepted: true,
-            threshold: None,
-            model_sha256: None,
-        }
+    fn row(box_id: &str, score: f32, corners: [f32; 4]) -> LesionRow {
+        LesionRow { score, ..lesion("i", box_id, 3, corners) }
     }
 
     #[test]

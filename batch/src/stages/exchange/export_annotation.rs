@@ -15,9 +15,7 @@ use crate::lake::{Lake, Partition, atomic_file};
 /// What to export.
 #[derive(Debug, Clone)]
 pub struct Args {
-    /// The lake.
     pub lake: PathBuf,
-    /// The dataset.
     pub dataset: String,
     /// The file to write; its image paths are relative to the dataset's root.
     pub out: PathBuf,

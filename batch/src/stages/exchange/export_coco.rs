@@ -1,5 +1,5 @@
-//! `d2r export coco`: a partition of the lake as a COCO detection file, for tools that read nothing else. The
-//! labelled export carries the accepted fused lesions and keeps normal images, whose absence would flatter a detector.
+//! `d2r export coco`: a partition of the lake as a COCO detection file. The labelled export has the accepted fused lesions, and
+//! also images without any: without them precision would be overestimated.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -16,11 +16,8 @@ use crate::lake::{Lake, Partition, atomic_file};
 /// What to export.
 #[derive(Debug, Clone)]
 pub struct Args {
-    /// The lake.
     pub lake: PathBuf,
-    /// The dataset.
     pub dataset: String,
-    /// Its split.
     pub split: String,
     /// Which images, with which boxes.
     pub content: Content,

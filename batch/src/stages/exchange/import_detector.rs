@@ -1,4 +1,4 @@
-//! `d2r import-weights`: weights of others as a detector run of ours.
+//! `d2r import-weights`: a detector's weights of another project as a detector run.
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -24,11 +24,11 @@ const VERB: &str = "detector";
 pub struct Args {
     /// A safetensors file.
     pub weights: PathBuf,
-    /// Whose names it has.
+    /// The project whose tensor names the file has.
     pub origin: Origin,
-    /// Of a checkpoint with teacher and student, the student.
+    /// Import the student of a checkpoint with teacher and student.
     pub student: bool,
-    /// Prefixes of our names that start fresh.
+    /// Prefixes of parameter names that keep their random initial values.
     pub fresh: Vec<String>,
     /// Number of lesion classes; the 22 of VinDr-CXR when absent.
     pub classes: Option<i64>,
@@ -36,10 +36,10 @@ pub struct Args {
     pub runs: PathBuf,
 }
 
-/// Imports into a new run with the model of the configuration.
+/// Imports into a new run with the configured model.
 ///
 /// # Errors
-/// [`Error::BadData`] with the names that do not fit; those of reading and writing.
+/// [`Error::BadData`] with the names that do not match; those of reading and writing.
 pub fn run(ctx: &Context, args: Args) -> Result<(StageResult, ImportReport)> {
     let start = Instant::now();
     if !args.weights.is_file() {

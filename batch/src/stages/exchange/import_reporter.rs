@@ -1,4 +1,4 @@
-//! `d2r import-weights r2gen`: a public R2Gen state dict and its words as a report model's run of ours.
+//! `d2r import-weights r2gen`: a public R2Gen state dict and its vocabulary as a report model's run.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -30,7 +30,7 @@ pub struct Args {
     pub runs: PathBuf,
 }
 
-/// Imports into a new run with the report model of the configuration.
+/// Imports into a new run with the configured report model.
 ///
 /// # Errors
 /// [`Error::BadData`] for a vocabulary or weights that do not fit; those of reading and writing.

@@ -104,20 +104,19 @@ impl ImageReader {
         let opened: Vec<_> = chunk.par_iter().map(|study| self.open(study)).collect();
         let wall_ms = start.elapsed().as_secs_f64() * 1e3;
         let (mut images, mut failures) = (Vec::new(), Vec::new());
-        let (mut read_ms, mut decode_ms) = (0.0, 0.0);
+        let mut threads = Vec::new();
         for study in opened {
             match study {
                 Err(failure) => failures.push(failure),
                 Ok(views) => {
-                    read_ms += views.iter().map(|v| v.read_ms).sum::<f64>();
-                    decode_ms += views.iter().map(|v| v.decode_ms).sum::<f64>();
+                    threads.extend(views.iter().map(|v| v.times));
                     let mut views = views.into_iter();
                     let Some(OpenedImage { row, radiograph, .. }) = views.next() else { continue };
                     images.push(ReportImage { row, radiograph, views: views.map(|v| v.radiograph).collect() });
                 }
             }
         }
-        times.add_opening(wall_ms, read_ms, decode_ms);
+        times.add_opening(wall_ms, threads.into_iter().sum());
         Some(OpenedImages { images, failures })
     }
 

@@ -46,7 +46,6 @@ pub struct ImageReports {
     pub reports: Vec<Report>,
 }
 
-/// A generated report.
 #[derive(Debug)]
 pub struct Report {
     pub text: String,

@@ -6,6 +6,7 @@ use d2r_contracts::preprocess::Fit;
 
 use super::*;
 use crate::progress::Progress;
+use crate::test_fixtures;
 use crate::training::prefetch::prefetched;
 
 fn image(id: &str) -> ImageRow {
@@ -23,28 +24,9 @@ fn image(id: &str) -> ImageRow {
 }
 
 fn lesion(image_id: &str, class_id: i32, source: &str, accepted: bool) -> LesionRow {
-    LesionRow {
-        image_id: image_id.into(),
-        box_id: format!("{image_id}-{class_id}-{source}"),
-        class_name: "Nodule/Mass".into(),
-        class_id,
-        x_min: 10.0,
-        y_min: 20.0,
-        x_max: 30.0,
-        y_max: 60.0,
-        score: 1.0,
-        source: source.into(),
-        reader_id: None,
-        n_readers: None,
-        std_x_min: None,
-        std_y_min: None,
-        std_x_max: None,
-        std_y_max: None,
-        student_iou: None,
-        accepted,
-        threshold: None,
-        model_sha256: None,
-    }
+    let box_id = format!("{image_id}-{class_id}-{source}");
+    let lesion = test_fixtures::lesion(image_id, &box_id, class_id, [10.0, 20.0, 30.0, 60.0]);
+    LesionRow { source: source.into(), accepted, score: 1.0, ..lesion }
 }
 
 /// A folder with the images a, b, c (128 x 64, grey ramps) and a damaged file.

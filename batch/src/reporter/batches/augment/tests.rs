@@ -5,6 +5,7 @@ use d2r_contracts::tables::LesionRow;
 
 use super::*;
 use crate::reporter::batches::study::study_visual;
+use crate::test_fixtures::lesion;
 use crate::training::streams::sample_rng;
 
 const OFF: AugmentConfig =
@@ -19,28 +20,7 @@ fn study() -> (ReportExample, VisualSpec, Vocabulary) {
         pixels[y * width as usize + 20..y * width as usize + 52].fill(250);
     }
     let radiograph = Radiograph::new(width, height, pixels).unwrap();
-    let row = |box_id: &str, [x_min, y_min, x_max, y_max]: [f32; 4], score| LesionRow {
-        image_id: "i".into(),
-        box_id: box_id.into(),
-        class_name: "Nodule/Mass".into(),
-        class_id: 15,
-        x_min,
-        y_min,
-        x_max,
-        y_max,
-        score,
-        source: "pseudo".into(),
-        reader_id: None,
-        n_readers: None,
-        std_x_min: None,
-        std_y_min: None,
-        std_x_max: None,
-        std_y_max: None,
-        student_iou: None,
-        accepted: true,
-        threshold: None,
-        model_sha256: None,
-    };
+    let row = |box_id: &str, corners: [f32; 4], score| LesionRow { score, ..lesion("i", box_id, 15, corners) };
     let lesions = [row("a", [1.0, 1.0, 12.0, 12.0], 0.9), row("b", [20.0, 30.0, 52.0, 60.0], 0.8)];
     let spec = VisualSpec::new(SIZE, 4, 16, 0.0);
     let (visual, _) = study_visual(&radiograph, &lesions, &spec);

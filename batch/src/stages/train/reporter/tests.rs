@@ -9,28 +9,13 @@ use image::{ExtendedColorType, ImageEncoder};
 use tempfile::TempDir;
 
 use super::*;
-use crate::config::resolve::{Layers, resolve};
 use crate::lake::{Provenance, Shard};
-use crate::progress::Progress;
 use crate::stages::report::{self, ImageSource, WritingModel};
-use crate::stop::StopFlag;
+use crate::test_fixtures::{self, context};
 
 const SIDE: u32 = 96;
 const NORMAL: &str = "the heart size is normal . the lungs are clear . no pneumothorax is seen .";
 const PRIOR: &str = "there is a nodule in the left lung . the effusion is unchanged . the heart is large .";
-
-fn context(set: &[&str]) -> Context {
-    let set = set.iter().map(|s| (*s).to_owned()).collect();
-    let resolved = resolve(&Layers { preset: Some("tiny".into()), set, ..Layers::default() }).unwrap();
-    Context {
-        config_toml: resolved.to_toml(),
-        config: resolved.config,
-        device: tch::Device::Cpu,
-        progress: Progress::Quiet,
-        stop: StopFlag::default(),
-        resume: true,
-    }
-}
 
 /// A lake whose films are drawn by `grey(x, y)`.
 struct Fixture {
@@ -80,27 +65,12 @@ impl Fixture {
         for i in 0..count {
             let (x, y) = (4.0 + (i % 8) as f32 * 10.0, 4.0 + (i / 8) as f32 * 10.0);
             let class_id = (i % LESION_CLASSES.len()) as i32;
+            let image_id = format!("{study}-0");
             self.lesions.entry(split).or_default().push(LesionRow {
-                image_id: format!("{study}-0"),
-                box_id: format!("{study}-0-p{i:03}"),
-                class_name: LESION_CLASSES[class_id as usize].into(),
-                class_id,
-                x_min: x,
-                y_min: y,
-                x_max: x + 12.0,
-                y_max: y + 12.0,
                 score: 0.9 - 0.01 * i as f32,
-                source: "pseudo".into(),
-                reader_id: None,
-                n_readers: None,
-                std_x_min: None,
-                std_y_min: None,
-                std_x_max: None,
-                std_y_max: None,
-                student_iou: None,
-                accepted: true,
                 threshold: Some(0.5),
                 model_sha256: Some("d".repeat(64)),
+                ..test_fixtures::lesion(&image_id, &format!("{image_id}-p{i:03}"), class_id, [x, y, x + 12.0, y + 12.0])
             });
         }
     }
