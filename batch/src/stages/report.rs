@@ -9,7 +9,6 @@ mod report_part;
 mod report_rows;
 mod report_writer;
 mod similarity;
-mod text_files;
 
 use std::path::PathBuf;
 use std::time::Instant;

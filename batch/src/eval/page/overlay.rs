@@ -77,7 +77,7 @@ pub fn render(overlay: &Overlay) -> String {
             rect width=(width) height=(height) fill="#14181d" {}
             g transform={ "translate(" (MARGIN) " " (MARGIN) ") scale(" (scale) ")" } {
                 image href={ "data:image/jpeg;base64," (base64(overlay.picture)) } width=(w) height=(h) preserveAspectRatio="none" {}
-                @for (i, b) in overlay.boxes.iter().enumerate() { (rectangle(b, i, (w, h), scale)) }
+                @for (i, b) in overlay.boxes.iter().enumerate() { (rectangle(b, i, overlay.size, scale)) }
             }
             @for text in &texts { (text) }
             text.note x=(MARGIN) y=(height - MARGIN) { (overlay.image_id) " · " (overlay.notice) }
@@ -86,8 +86,8 @@ pub fn render(overlay: &Overlay) -> String {
     .into_string()
 }
 
-fn rectangle(found: &CaseBox, index: usize, (w, h): (f32, f32), scale: f32) -> Markup {
-    let region = found.region.clip(w, h);
+fn rectangle(found: &CaseBox, index: usize, size: ImageSize, scale: f32) -> Markup {
+    let region = found.region.clip(size.width as f32, size.height as f32);
     let (colour, size) = (colour(found.class_id), 15.0 / scale);
     let y = (region.y_min - 4.0 / scale).max(size);
     html! {

@@ -25,6 +25,14 @@ pub struct GeneratedReport {
     pub attention: Vec<Vec<f32>>,
 }
 
+/// The reports on a batch of images and the features that they were generated from.
+#[derive(Debug)]
+pub struct GeneratedBatch {
+    pub features: VisualFeatures,
+    /// Of each image, the best report first.
+    pub reports: Vec<Vec<GeneratedReport>>,
+}
+
 impl ReportModel {
     /// Generates the best report of each image. `swapped_tokens`: for each token its laterality counterpart; `Some` turns flip
     /// test-time augmentation on.
@@ -37,13 +45,29 @@ impl ReportModel {
         swapped_tokens: Option<&[i64]>,
         options: &GenerationOptions,
     ) -> Result<Vec<GeneratedReport>> {
+        let keys: Vec<u64> = (0..visual.images.size()[0] as u64).collect();
+        let generated = self.generate_all(visual, swapped_tokens, options, &keys)?;
+        let best = generated.reports.into_iter().map(|reports| reports.into_iter().next());
+        best.map(|r| r.ok_or_else(|| Error::Internal("an image was left without a report".into()))).collect()
+    }
+
+    /// Generates for each image all reports that `options` ask for. `swapped_tokens`: as in [`Self::generate`]. `keys`: one
+    /// number per image; only sampling depends on it.
+    ///
+    /// # Errors
+    /// Those of [`write_reports`].
+    pub fn generate_all(
+        &self,
+        visual: &VisualInput,
+        swapped_tokens: Option<&[i64]>,
+        options: &GenerationOptions,
+        keys: &[u64],
+    ) -> Result<GeneratedBatch> {
         let _no_grad = tch::no_grad_guard();
         let features = self.features(visual, false);
         let flipped = self.flipped_input(visual, swapped_tokens);
-        let keys: Vec<u64> = (0..features.patches.size()[0] as u64).collect();
-        let reports = self.generate_from(&features, flipped.as_ref(), options, &keys)?;
-        let best = reports.into_iter().map(|reports| reports.into_iter().next());
-        best.map(|r| r.ok_or_else(|| Error::Internal("an image was left without a report".into()))).collect()
+        let reports = self.generate_from(&features, flipped.as_ref(), options, keys)?;
+        Ok(GeneratedBatch { features, reports })
     }
 
     /// Features of the mirror images; `None` without `swapped_tokens`.

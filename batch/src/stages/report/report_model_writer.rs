@@ -89,6 +89,7 @@ impl<'a> ReportModelWriter<'a> {
     /// Reports on a batch, image by image.
     fn write_batch(&self, batch: &[ReportImage], lesions: &[Vec<LesionRow>]) -> Result<Vec<ImageReports>> {
         self.ctx.stop.check()?;
+        let _no_grad = tch::no_grad_guard();
         let spec = &self.card.model.visual;
         let visuals: Vec<(StudyVisual, Vec<usize>)> = batch
             .par_iter()
@@ -102,15 +103,12 @@ impl<'a> ReportModelWriter<'a> {
             .collect();
         let studies: Vec<&StudyVisual> = visuals.iter().map(|(visual, _)| visual).collect();
         let tensors = collate_visuals(&studies, spec, self.ctx.device)?;
-        let _no_grad = tch::no_grad_guard();
-        let features = self.model.features(&tensors, false);
-        let flipped = self.model.flipped_input(&tensors, self.swapped_tokens.as_deref());
         let keys: Vec<u64> = batch.iter().map(|image| sampling_key(&image.row.image_id)).collect();
-        let generated = self.model.generate_from(&features, flipped.as_ref(), &self.options, &keys)?;
+        let generated = self.model.generate_all(&tensors, self.swapped_tokens.as_deref(), &self.options, &keys)?;
         let of_image = |(image, reports): (usize, Vec<GeneratedReport>)| reports.into_iter().map(move |r| (image, r));
-        let all = generated.into_iter().enumerate().flat_map(of_image);
+        let all = generated.reports.into_iter().enumerate().flat_map(of_image);
         let mut weighted: Vec<WeightedReport> = all.map(|(image, report)| self.weighted(image, report)).collect();
-        self.add_similarity(&features, &mut weighted)?;
+        self.add_similarity(&generated.features, &mut weighted)?;
         let boxes = visuals.into_iter().map(|(_, kept)| kept);
         let mut reports: Vec<ImageReports> = lesions
             .iter()

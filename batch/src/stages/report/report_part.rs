@@ -1,6 +1,6 @@
 //! Where the rows of one `d2r report` go: a part of each table, and text files where the images come from a folder.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use d2r_contracts::rows::Row;
 use d2r_contracts::tables::{
@@ -8,14 +8,14 @@ use d2r_contracts::tables::{
 };
 
 use crate::context::{Context, StageResult};
-use crate::error::Result;
-use crate::lake::{Lake, PartManifest, Partition, Provenance, Shard};
+use crate::error::{Error, Result};
+use crate::lake::{Lake, PartManifest, Partition, Provenance, Shard, atomic_file};
 use crate::stages::report::report_rows::ReportRows;
 use crate::stages::report::report_writer::ReportWriter;
-use crate::stages::report::text_files::write_text_files;
 use crate::stages::report::{Args, ImageSource};
 use crate::stages::stage_times::{StageTimes, timed};
 use crate::stages::work_key::work_key;
+use crate::training::model_card::NOTICE;
 
 const STAGE: &str = "report";
 /// Dataset and split of a folder's own lake.
@@ -104,4 +104,24 @@ impl ReportPart {
     fn put<R: Row>(&self, rows: Vec<R>) -> Result<PartManifest> {
         self.lake.write(&self.partition, self.shard, rows, &self.provenance)
     }
+}
+
+/// Reports outside Parquet: `reports/<image>.txt`, one file per report, and `reports.jsonl`, one line per report.
+fn write_text_files(out: &Path, reports: &[GeneratedReportRow]) -> Result<()> {
+    let write = |path: &Path, text: &str| {
+        atomic_file::write(path, |w| w.write_all(text.as_bytes()).map_err(|e| Error::io("write", path, e)))
+    };
+    let folder = out.join("reports");
+    atomic_file::create_folders(&folder)?;
+    let mut lines = String::new();
+    for report in reports {
+        // `<image>.txt`; `<image>-r1.txt` and so on for further reports.
+        let name = report.report_id.strip_suffix("-r").unwrap_or(&report.report_id);
+        let name = format!("{}.txt", name.replace(['/', '\\'], "_"));
+        write(&folder.join(name), &format!("{}\n\n{NOTICE}\n", report.text))?;
+        lines.push_str(&serde_json::to_string(report).map_err(|e| Error::Internal(e.to_string()))?);
+        lines.push('\n');
+    }
+    write(&out.join("reports.jsonl"), &lines)?;
+    Ok(())
 }

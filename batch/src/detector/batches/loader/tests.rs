@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use d2r_contracts::boxes::BoxXyxy;
 use d2r_contracts::preprocess::Fit;
 
 use super::*;
