@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# What the browser tests need: Node.js 20 or newer, Debian's Chromium, and the packages of tests/browser, locked.
+# Installs what the browser tests need: Node.js 20 or newer, Debian's Chromium, and the locked packages of tests/browser (or of
+# the folder given).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Serves the built viewer on this machine with the headers that a real server should send.
+"""Serves the built viewer on this machine, with the headers that a production server should send.
 
-`serve.py FOLDER [PORT]`. The policy lets the page load nothing from elsewhere; Brotli is sent where a `.br` stands beside a file.
+`serve.py FOLDER [PORT]`. The content security policy allows the page's own origin only. Where `FILE.br` exists, it is sent with
+Content-Encoding br.
 """
 
 import functools
@@ -39,7 +40,7 @@ class Handler(http.server.SimpleHTTPRequestHandler):
     }
 
     def send_head(self):
-        """Sends the compressed neighbour where there is one and the browser takes it."""
+        """Sends the compressed copy where there is one and the browser accepts it."""
         path = pathlib.Path(self.translate_path(self.path))
         self.encoding = None
         packed = path.with_name(path.name + ".br")
@@ -49,11 +50,11 @@ class Handler(http.server.SimpleHTTPRequestHandler):
         return super().send_head()
 
     def guess_type(self, path):
-        """The type of what is inside, not of its compression."""
+        """The type of the uncompressed file."""
         return super().guess_type(path.removesuffix(".br"))
 
     def end_headers(self):
-        """Adds the headers to every answer."""
+        """Adds the headers to every response."""
         for name, value in HEADERS.items():
             self.send_header(name, value)
         if getattr(self, "encoding", None):
@@ -61,25 +62,25 @@ class Handler(http.server.SimpleHTTPRequestHandler):
         super().end_headers()
 
     def log_message(self, *_):
-        """Says nothing: names of films never come here, but logs grow."""
+        """Writes no log."""
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """A thread for each connection."""
+    """One thread per connection."""
 
     def handle_error(self, request, client_address):
-        """A browser that hangs up is no error of the server's."""
+        """Ignores connections that the browser closes."""
         if not isinstance(sys.exc_info()[1], ConnectionError):
             super().handle_error(request, client_address)
 
 
 def main():
-    """Serves until it is stopped."""
+    """Serves until interrupted."""
     if len(sys.argv) not in (2, 3):
         sys.exit(__doc__)
     folder = pathlib.Path(sys.argv[1])
     if not (folder / "index.html").is_file():
-        sys.exit(f"serve: {folder} holds no page; make it with: make viewer")
+        sys.exit(f"serve: {folder} has no index.html; build the page with: make viewer")
     port = int(sys.argv[2]) if len(sys.argv) == 3 else 8000
     handler = functools.partial(Handler, directory=str(folder))
     with Server(("127.0.0.1", port), handler) as server:

@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
-# Puts the browser viewer together: `viewer.sh SITE [BUNDLE]` makes SITE/pkg (the library, npm-shaped) and around it the
-# page with BUNDLE (a folder of `d2r export preview`) as SITE/preview. `viewer.sh SITE BUNDLE packed` puts a Brotli-packed
-# copy beside each file, for servers that send such copies.
+# Builds the browser viewer. `viewer.sh SITE BUNDLE`: the library (an npm package) as SITE/pkg, the page as SITE, and BUNDLE (a
+# folder of `d2r export preview`) as SITE/preview. `viewer.sh SITE BUNDLE packed` adds a Brotli-compressed copy of each file.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

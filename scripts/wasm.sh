@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Builds the browser crate for wasm32 twice, with SIMD and with relaxed SIMD, and prints the two modules' paths. Two ways:
-# rustup's own target where it can be had; else Debian's rustc-web, cargo-web and rust-web-src, which carry the standard
-# library's source, and lld.
+# Builds the browser crate for wasm32 twice, with SIMD and with relaxed SIMD, and prints the paths of the two modules. Uses
+# Debian's rustc-web, cargo-web, rust-web-src (the standard library's source) and lld where they are installed, else rustup's
+# target, else installs Debian's packages.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -16,7 +16,7 @@ extra=()
 packages="rustc-web cargo-web rust-web-src lld-22"
 has_packages() { command -v dpkg >/dev/null && dpkg -s $packages >/dev/null 2>&1; }
 if has_packages; then
-  linker=/usr/bin/wasm-ld-22 # What is there already, before anything is downloaded.
+  linker=/usr/bin/wasm-ld-22
 elif has_target || { command -v rustup >/dev/null && timeout 120 rustup target add "$target" >/dev/null 2>&1 && has_target; }; then
   say "with rustup's $target"
   linker=$(rustc --print sysroot)/lib/rustlib/$(rustc --print host-tuple)/bin/rust-lld
@@ -41,7 +41,7 @@ if [ "$linker" = /usr/bin/wasm-ld-22 ]; then
   extra=(-Zbuild-std=std,panic_abort)
 fi
 
-# `cargo rustc` with one crate type: beside an rlib, cargo leaves link-time optimisation out.
+# `cargo rustc` with a single crate type: with an rlib beside it, cargo skips link-time optimisation.
 for kind in simd relaxed; do
   features=+simd128
   [ "$kind" = relaxed ] && features=+simd128,+relaxed-simd

@@ -1,4 +1,4 @@
-//! What must be the same in the batch job and in the browser: pixels, boxes, labels, words and tables.
+//! Code and contracts shared by the batch job and the browser: decoding, boxes, labels, report text and tables.
 //!
 //! The crate is pure: bytes and values in, values out. It opens no file, reads no clock, starts no thread
 //! and builds for `wasm32-unknown-unknown`.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::preprocess::InputSpec;
 use crate::vocabulary::Vocabulary;
 
-/// Version of the bundle's layout; a reader refuses any other.
+/// Version of the layout; bundles of another version are refused.
 pub const BUNDLE_VERSION: u32 = 4;
 /// File name of the card.
 pub const CARD: &str = "card.json";

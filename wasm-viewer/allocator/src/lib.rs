@@ -1,20 +1,20 @@
-//! The browser module's allocator: Rust's own, but giving back a null pointer does nothing, as in C. The JPEG 2000 decoder was
-//! translated from C and gives back null pointers; natively the C library lets that pass, while the allocator of wasm32 writes
-//! through them. Empty on other machines.
+//! Global allocator of the browser module: Rust's own, except that deallocating a null pointer does nothing, as in C. The JPEG
+//! 2000 decoder was translated from C and frees null pointers; the allocator of wasm32 would write through them. Empty on other
+//! targets.
 
 #[cfg(target_arch = "wasm32")]
-mod forgiving {
+mod null_safe {
     use std::alloc::{GlobalAlloc, Layout, System};
 
-    struct Forgiving;
+    struct NullSafe;
 
     #[global_allocator]
-    static ALLOCATOR: Forgiving = Forgiving;
+    static ALLOCATOR: NullSafe = NullSafe;
 
-    // SAFETY: every call but the one that gives back nothing is `System`'s own.
-    unsafe impl GlobalAlloc for Forgiving {
+    // SAFETY: all calls go to `System`, except the deallocation of a null pointer.
+    unsafe impl GlobalAlloc for NullSafe {
         unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-            // SAFETY: the caller's promises are those that `System` asks for.
+            // SAFETY: the caller upholds the contract of `System`.
             unsafe { System.alloc(layout) }
         }
 

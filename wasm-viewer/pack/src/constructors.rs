@@ -1,30 +1,30 @@
-//! Constructors that the browser does not need, taken out of an object file before it is linked.
+//! Removes constructors that the browser does not need from an object file before linking.
 //!
-//! tract registers its model transforms, a whole NNEF interpreter among them, by constructors that run when the module
-//! starts. Nothing in a preview asks for a transform, but a constructor is a root to the linker: with them in, the module
-//! holds every operator of tract and a Fourier transform. See the `linking` section of WebAssembly's tool conventions.
+//! tract registers its model transforms, an NNEF interpreter among them, by constructors that run when the module starts. The
+//! viewer uses no transform, but a constructor is a root for the linker, which would keep every operator of tract. See the
+//! `linking` section of WebAssembly's tool conventions.
 
 use anyhow::{Context, Result};
 use wasmparser::{BinaryReader, InitFuncMap, Parser, Payload, SymbolInfo, SymbolInfoMap};
 
-/// Parts of the symbols of what is not needed, crate and module as they are mangled.
+/// Parts of the mangled symbols (crate and module) of constructors that are not needed.
 const NOT_NEEDED: [&str; 4] =
     ["10tract_nnef9transform", "10tract_core9transform", "10tract_core8batchify", "4conv4nhwc"];
 
 const INIT_FUNCTIONS: u8 = 6;
 const SYMBOLS: u8 = 8;
 
-/// The object without the constructors that nothing needs, and how many those were; `None` where it has none of them.
+/// The object without these constructors, and their number; `None` where it has none.
 ///
 /// # Errors
-/// When the bytes are no WebAssembly object.
+/// When the bytes are not a WebAssembly object.
 pub fn without_constructors(object: &[u8]) -> Result<Option<(Vec<u8>, usize)>> {
     let mut start = 0;
     for payload in Parser::new(0).parse_all(object) {
-        let payload = payload.context("no WebAssembly object")?;
+        let payload = payload.context("not a WebAssembly object")?;
         if let Payload::CustomSection(section) = &payload {
             if section.name() == "linking" {
-                let Some((data, gone)) = pruned(section.data())? else { return Ok(None) };
+                let Some((data, removed)) = pruned(section.data())? else { return Ok(None) };
                 let mut body = Vec::new();
                 leb(section.name().len(), &mut body);
                 body.extend_from_slice(section.name().as_bytes());
@@ -34,7 +34,7 @@ pub fn without_constructors(object: &[u8]) -> Result<Option<(Vec<u8>, usize)>> {
                 leb(body.len(), &mut out);
                 out.extend_from_slice(&body);
                 out.extend_from_slice(&object[section.range().end..]);
-                return Ok(Some((out, gone)));
+                return Ok(Some((out, removed)));
             }
         }
         start = match &payload {
@@ -46,7 +46,7 @@ pub fn without_constructors(object: &[u8]) -> Result<Option<(Vec<u8>, usize)>> {
     Ok(None)
 }
 
-/// The section's data without them.
+/// The section's data without the constructors, and their number.
 fn pruned(data: &[u8]) -> Result<Option<(Vec<u8>, usize)>> {
     let mut reader = BinaryReader::new(data, 0);
     let version = reader.read_var_u32()?;
@@ -66,8 +66,8 @@ fn pruned(data: &[u8]) -> Result<Option<(Vec<u8>, usize)>> {
         _ => true,
     };
     let kept: Vec<_> = functions.iter().filter(|f| needed(f.symbol_index)).collect();
-    let gone = functions.len() - kept.len();
-    if gone == 0 {
+    let removed = functions.len() - kept.len();
+    if removed == 0 {
         return Ok(None);
     }
     let mut list = Vec::new();
@@ -84,7 +84,7 @@ fn pruned(data: &[u8]) -> Result<Option<(Vec<u8>, usize)>> {
         leb(bytes.len(), &mut out);
         out.extend_from_slice(bytes);
     }
-    Ok(Some((out, gone)))
+    Ok(Some((out, removed)))
 }
 
 /// Unsigned LEB128.

@@ -1,10 +1,10 @@
-//! Makes the browser's package and page out of what was compiled.
+//! Builds the viewer's package and page from the compiled modules.
 //!
 //! `d2r-viewer-pack glue PKG SIMD.wasm RELAXED.wasm`: JavaScript glue and declarations for both modules, and
 //! `modules.js` with their sizes.
-//! `d2r-viewer-pack site FOLDER`: writes the list of files to keep offline, and their version, into the service worker.
-//! `d2r-viewer-pack brotli FOLDER`: a packed copy beside each of its files. `d2r-viewer-pack link LINKER ARGUMENTS`: links
-//! without the constructors that nothing needs.
+//! `d2r-viewer-pack site FOLDER`: writes the list of files to cache, and its version, into the service worker.
+//! `d2r-viewer-pack brotli FOLDER`: a compressed copy of each file. `d2r-viewer-pack link LINKER ARGUMENTS`: links without the
+//! constructors that are not needed.
 
 mod constructors;
 
@@ -19,15 +19,15 @@ use wasm_bindgen_cli_support::Bindgen;
 
 const NAME: &str = "d2r_viewer";
 
-/// A larger module holds something that nobody asked for, as when a constructor that is left out has another name now.
-const LARGEST: u64 = 6_500_000;
+/// Largest expected module, bytes. A larger one contains unneeded code, for instance when a removed constructor was renamed.
+const MODULE_BYTES_MAX: u64 = 6_500_000;
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["glue", pkg, simd, relaxed] => glue(Path::new(pkg), [("simd", simd), ("relaxed", relaxed)]),
         ["site", folder] => site(Path::new(folder)),
-        ["brotli", folder] => pack(Path::new(folder)),
+        ["brotli", folder] => compress(Path::new(folder)),
         ["link", linker, ref rest @ ..] => link(linker, rest),
         _ => bail!(
             "usage: d2r-viewer-pack glue PKG SIMD.wasm RELAXED.wasm | site FOLDER | brotli FOLDER | link LINKER ARGUMENTS"
@@ -35,16 +35,16 @@ fn main() -> Result<()> {
     }
 }
 
-/// Runs the linker on objects without the constructors that nothing needs.
+/// Runs the linker on objects without the constructors that are not needed.
 fn link(linker: &str, arguments: &[&str]) -> Result<()> {
     let mut command = Command::new(linker);
     for argument in arguments {
         if argument.ends_with(".o") {
             let object = fs::read(argument).with_context(|| format!("cannot read {argument}"))?;
-            if let Some((smaller, gone)) =
+            if let Some((smaller, removed)) =
                 constructors::without_constructors(&object).with_context(|| (*argument).to_owned())?
             {
-                eprintln!("viewer: {gone} constructors left out");
+                eprintln!("viewer: {removed} constructors removed");
                 fs::write(argument, smaller).with_context(|| format!("cannot write {argument}"))?;
             }
         }
@@ -69,24 +69,24 @@ fn glue(pkg: &Path, modules: [(&str, &str); 2]) -> Result<()> {
             .with_context(|| format!("no glue for {module}"))?;
         let script = fs::read_to_string(out.join(format!("{NAME}.js")))?;
         if script.contains("from 'env'") || script.contains("from \"env\"") {
-            bail!("{module} calls C functions that nobody provides; see the imports from `env` in {}", out.display());
+            bail!("{module} calls C functions that are not provided; see the imports from `env` in {}", out.display());
         }
         let wasm = out.join(format!("{NAME}_bg.wasm"));
         let bytes = fs::metadata(&wasm)?.len();
         eprintln!("viewer: {kind} module {bytes} bytes");
-        if bytes > LARGEST {
-            bail!("the module has grown beyond {LARGEST} bytes; does constructors.rs still know the names?");
+        if bytes > MODULE_BYTES_MAX {
+            bail!("the module is larger than {MODULE_BYTES_MAX} bytes; are the names in constructors.rs still right?");
         }
         entries += &format!("  {kind}: {{ bytes: {bytes} }},\n");
     }
     let text = format!(
-        "// Written by the build: the modules' sizes, for the progress bar.\nexport const MODULES = {{\n{entries}}};\n"
+        "// Written by the build: sizes of the modules, for the progress bar.\nexport const MODULES = {{\n{entries}}};\n"
     );
     Ok(fs::write(pkg.join("modules.js"), text)?)
 }
 
-/// Of the bundle, what the page never asks for.
-const NOT_ASKED_FOR: [&str; 5] =
+/// Files that the page never requests.
+const NOT_REQUESTED: [&str; 5] =
     ["service-worker.js", "preview/LICENSE-DATA", "pkg/LICENSE", "pkg/package.json", "pkg/viewer.d.ts"];
 
 fn site(folder: &Path) -> Result<()> {
@@ -94,7 +94,7 @@ fn site(folder: &Path) -> Result<()> {
     for entry in WalkDir::new(folder).sort_by_file_name() {
         let entry = entry?;
         let name = entry.path().strip_prefix(folder)?.to_string_lossy().replace('\\', "/");
-        let kept = entry.file_type().is_file() && !name.ends_with(".d.ts") && !NOT_ASKED_FOR.contains(&name.as_str());
+        let kept = entry.file_type().is_file() && !name.ends_with(".d.ts") && !NOT_REQUESTED.contains(&name.as_str());
         if kept {
             digest.update(&name);
             digest.update(fs::read(entry.path())?);
@@ -106,13 +106,13 @@ fn site(folder: &Path) -> Result<()> {
     let path = folder.join("service-worker.js");
     let text = fs::read_to_string(&path)?;
     if !text.contains("__VERSION__") || !text.contains("__FILES__") {
-        bail!("{} has no place for the version and the files", path.display());
+        bail!("{} has no placeholders for the version and the files", path.display());
     }
     Ok(fs::write(path, text.replace("__VERSION__", &version).replace("__FILES__", &format!("[\n{list}]")))?)
 }
 
-/// Puts `NAME.br` beside each file that is worth it.
-fn pack(folder: &Path) -> Result<()> {
+/// Writes `NAME.br` beside each file that shrinks by a tenth or more.
+fn compress(folder: &Path) -> Result<()> {
     for entry in WalkDir::new(folder).sort_by_file_name() {
         let entry = entry?;
         let bytes = if entry.file_type().is_file() { fs::read(entry.path())? } else { continue };
