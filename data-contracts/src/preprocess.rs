@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::boxes::BoxXyxy;
 use crate::radiograph::Radiograph;
-use crate::space::{Letterbox, Original, PixelRect};
+use crate::space::{ImageSize, Letterbox, Original, PixelRect};
 
 /// How a radiograph of any shape becomes a square.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,21 +52,23 @@ const REGION_SIZE_MIN_PX: f32 = 8.0;
 /// Smallest area of a region as a share of the image.
 const REGION_AREA_MIN_SHARE: f32 = 0.0002;
 
-/// The radiograph at `width` x `height` pixels (at least 1 x 1), as Pillow's BILINEAR would give it.
-pub fn resize(radiograph: &Radiograph, width: u32, height: u32) -> Radiograph {
-    let whole = PixelRect { left: 0, top: 0, width: radiograph.width, height: radiograph.height };
-    resize_rect(radiograph, whole, width.max(1), height.max(1))
+/// The radiograph at another size (at least 1 x 1), as by Pillow's BILINEAR.
+pub fn resize(radiograph: &Radiograph, size: ImageSize) -> Radiograph {
+    resize_rect(radiograph, whole(radiograph), ImageSize { width: size.width.max(1), height: size.height.max(1) })
+}
+
+fn whole(radiograph: &Radiograph) -> PixelRect {
+    PixelRect { left: 0, top: 0, size: radiograph.size() }
 }
 
 /// The radiograph as a model sees it: `spec.size` squared, before normalisation.
 pub fn to_model_input(radiograph: &Radiograph, spec: &InputSpec) -> ModelInput {
     let size = spec.size.max(1);
-    let whole = PixelRect { left: 0, top: 0, width: radiograph.width, height: radiograph.height };
     let letterbox = match spec.fit {
-        Fit::Squash => Letterbox::stretched(radiograph.width, radiograph.height, size),
-        Fit::Letterbox => Letterbox::centred(radiograph.width, radiograph.height, size),
+        Fit::Squash => Letterbox::stretched(radiograph.size(), size),
+        Fit::Letterbox => Letterbox::centred(radiograph.size(), size),
     };
-    ModelInput { pixels: letterboxed(radiograph, whole, &letterbox), letterbox }
+    ModelInput { pixels: letterboxed(radiograph, whole(radiograph), &letterbox), letterbox }
 }
 
 /// A crop around a box as `size * size` grey levels: the box, clipped to the image and with a margin of `margin` times its
@@ -88,13 +90,11 @@ pub fn crop_region(radiograph: &Radiograph, region: &BoxXyxy<Original>, size: u3
     }
     let grown = inside.with_margin(margin.max(0.0)).clip(width, height);
     let (left, top) = (grown.x_min.floor() as u32, grown.y_min.floor() as u32);
-    let rect = PixelRect {
-        left,
-        top,
+    let cut = ImageSize {
         width: (grown.x_max.ceil() as u32).min(radiograph.width).checked_sub(left)?,
         height: (grown.y_max.ceil() as u32).min(radiograph.height).checked_sub(top)?,
     };
-    Some(letterboxed(radiograph, rect, &Letterbox::centred(rect.width, rect.height, size)))
+    Some(letterboxed(radiograph, PixelRect { left, top, size: cut }, &Letterbox::centred(cut, size)))
 }
 
 /// The radiograph flipped horizontally.
@@ -107,24 +107,26 @@ pub fn mirror(radiograph: &Radiograph) -> Radiograph {
 /// `source` resized to its place in the model's input, the rest black.
 fn letterboxed(radiograph: &Radiograph, source: PixelRect, letterbox: &Letterbox) -> Vec<u8> {
     let place = letterbox.image_rect();
-    let resized = resize_rect(radiograph, source, place.width, place.height);
-    let mut pixels = vec![0; letterbox.model_width as usize * letterbox.model_height as usize];
-    let rows = pixels.chunks_exact_mut(letterbox.model_width as usize).skip(place.top as usize);
-    for (row, resized_row) in rows.zip(resized.pixels.chunks_exact(place.width as usize)) {
+    let resized = resize_rect(radiograph, source, place.size);
+    let mut pixels = vec![0; letterbox.model.pixels() as usize];
+    let rows = pixels.chunks_exact_mut(letterbox.model.width as usize).skip(place.top as usize);
+    for (row, resized_row) in rows.zip(resized.pixels.chunks_exact(place.size.width as usize)) {
         let left = place.left as usize;
         row[left..left + resized_row.len()].copy_from_slice(resized_row);
     }
     pixels
 }
 
-fn resize_rect(radiograph: &Radiograph, source: PixelRect, width: u32, height: u32) -> Radiograph {
+fn resize_rect(radiograph: &Radiograph, source: PixelRect, size: ImageSize) -> Radiograph {
     let cut = cut_out(radiograph, source);
-    if (source.width, source.height) == (width, height) {
+    let ImageSize { width, height } = size;
+    if source.size == size {
         return Radiograph { width, height, pixels: cut.into_owned() };
     }
-    let mut pixels = vec![0; width as usize * height as usize];
+    let mut pixels = vec![0; size.pixels() as usize];
     let mut target = TypedImage::<U8>::from_buffer(width, height, &mut pixels).expect("the target has its own size");
-    let image = TypedImageRef::<U8>::from_buffer(source.width, source.height, &cut).expect("the cut has its own size");
+    let image = TypedImageRef::<U8>::from_buffer(source.size.width, source.size.height, &cut)
+        .expect("the cut has its own size");
     let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear)).use_alpha(false);
     // Of one pixel type: all of them would bring the browser's module a quarter of a megabyte of tables for alpha.
     Resizer::new().resize_typed(&image, &mut target, &options).expect("the whole image is inside itself");
@@ -132,10 +134,13 @@ fn resize_rect(radiograph: &Radiograph, source: PixelRect, width: u32, height: u
 }
 
 fn cut_out(radiograph: &Radiograph, rect: PixelRect) -> Cow<'_, [u8]> {
-    if (rect.width, rect.height) == (radiograph.width, radiograph.height) {
+    if rect.size == radiograph.size() {
         return Cow::Borrowed(&radiograph.pixels);
     }
     let rows = radiograph.pixels.chunks_exact(radiograph.width as usize);
-    let (left, right) = (rect.left as usize, rect.left as usize + rect.width as usize);
-    rows.skip(rect.top as usize).take(rect.height as usize).flat_map(|row| row[left..right].iter().copied()).collect()
+    let (left, right) = (rect.left as usize, rect.left as usize + rect.size.width as usize);
+    rows.skip(rect.top as usize)
+        .take(rect.size.height as usize)
+        .flat_map(|row| row[left..right].iter().copied())
+        .collect()
 }

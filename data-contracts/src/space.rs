@@ -17,8 +17,22 @@ pub enum Model {}
 /// Width and height of an image, pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageSize {
+    /// Columns.
     pub width: u32,
+    /// Rows.
     pub height: u32,
+}
+
+impl ImageSize {
+    /// A square of `size` by `size` pixels.
+    pub const fn square(size: u32) -> Self {
+        Self { width: size, height: size }
+    }
+
+    /// Number of pixels.
+    pub fn pixels(self) -> u64 {
+        u64::from(self.width) * u64::from(self.height)
+    }
 }
 
 /// The affine map between a radiograph's own pixels and a model's input:
@@ -33,14 +47,10 @@ pub struct Letterbox {
     pub pad_x: f32,
     /// Top padding, in model pixels.
     pub pad_y: f32,
-    /// Width of the radiograph, in original pixels.
-    pub original_width: u32,
-    /// Height of the radiograph, in original pixels.
-    pub original_height: u32,
-    /// Width of the model's input, in model pixels.
-    pub model_width: u32,
-    /// Height of the model's input, in model pixels.
-    pub model_height: u32,
+    /// Size of the radiograph, in original pixels.
+    pub original: ImageSize,
+    /// Size of the model's input, in model pixels.
+    pub model: ImageSize,
 }
 
 /// Whole pixels of a radiograph or of a model's input; width and height are at least 1.
@@ -50,10 +60,8 @@ pub struct PixelRect {
     pub left: u32,
     /// First row.
     pub top: u32,
-    /// Columns.
-    pub width: u32,
-    /// Rows.
-    pub height: u32,
+    /// Columns and rows.
+    pub size: ImageSize,
 }
 
 impl Letterbox {
@@ -61,43 +69,42 @@ impl Letterbox {
     ///
     /// The two margins of an axis are equal, so that a flipped image gives a flipped input; the shorter axis is rounded to a
     /// length that allows this.
-    pub fn centred(width: u32, height: u32, size: u32) -> Self {
-        let longest = u64::from(width.max(height));
+    pub fn centred(original: ImageSize, size: u32) -> Self {
+        let longest = u64::from(original.width.max(original.height));
         // Half up, in integers: the browser and the batch job cannot differ.
         let margin = |length: u32| {
             let spare = u64::from(size) * (longest - u64::from(length));
             (((spare + longest) / (2 * longest)) as u32).min((size - 1) / 2)
         };
-        Self::with_margins(width, height, size, (margin(width), margin(height)))
+        Self::with_margins(original, size, margin(original.width), margin(original.height))
     }
 
     /// Stretches an image to a square of `size` pixels.
-    pub fn stretched(width: u32, height: u32, size: u32) -> Self {
-        Self::with_margins(width, height, size, (0, 0))
+    pub fn stretched(original: ImageSize, size: u32) -> Self {
+        Self::with_margins(original, size, 0, 0)
     }
 
-    fn with_margins(width: u32, height: u32, size: u32, (left, top): (u32, u32)) -> Self {
+    fn with_margins(original: ImageSize, size: u32, left: u32, top: u32) -> Self {
         Self {
-            scale_x: (size - 2 * left) as f32 / width as f32,
-            scale_y: (size - 2 * top) as f32 / height as f32,
+            scale_x: (size - 2 * left) as f32 / original.width as f32,
+            scale_y: (size - 2 * top) as f32 / original.height as f32,
             pad_x: left as f32,
             pad_y: top as f32,
-            original_width: width,
-            original_height: height,
-            model_width: size,
-            model_height: size,
+            original,
+            model: ImageSize::square(size),
         }
     }
 
     /// Where the image lies in the model's input.
     pub fn image_rect(&self) -> PixelRect {
         let (left, top) = (self.pad_x as u32, self.pad_y as u32);
-        PixelRect { left, top, width: self.model_width - 2 * left, height: self.model_height - 2 * top }
+        let size = ImageSize { width: self.model.width - 2 * left, height: self.model.height - 2 * top };
+        PixelRect { left, top, size }
     }
 
     /// The whole model input in original pixels, beyond the radiograph where it is padded.
     pub fn model_extent(&self) -> BoxXyxy<Original> {
-        self.unclipped(&BoxXyxy::new(0.0, 0.0, self.model_width as f32, self.model_height as f32))
+        self.unclipped(&BoxXyxy::new(0.0, 0.0, self.model.width as f32, self.model.height as f32))
     }
 
     /// The box in model pixels.
@@ -112,7 +119,7 @@ impl Letterbox {
 
     /// The box in original pixels, clipped to the radiograph.
     pub fn original_from_model(&self, b: &BoxXyxy<Model>) -> BoxXyxy<Original> {
-        self.unclipped(b).clip(self.original_width as f32, self.original_height as f32)
+        self.unclipped(b).clip(self.original.width as f32, self.original.height as f32)
     }
 
     fn unclipped(&self, b: &BoxXyxy<Model>) -> BoxXyxy<Original> {
@@ -137,7 +144,7 @@ mod tests {
         ) {
             let map = Letterbox {
                 scale_x: scale, scale_y: scale, pad_x: 7.0, pad_y: 0.0,
-                original_width: 512, original_height: 512, model_width: 256, model_height: 256,
+                original: ImageSize::square(512), model: ImageSize::square(256),
             };
             let there = BoxXyxy::<Original>::new(x, y, x + w, y + h);
             let back = map.original_from_model(&map.model_from_original(&there));

@@ -18,6 +18,7 @@ use super::error::DecodeError;
 use super::options::ImageDecodeOptions;
 use super::raster::grey_from_rgb;
 use crate::radiograph::Radiograph;
+use crate::space::ImageSize;
 
 pub(super) use part_10::{Part10, part_10};
 
@@ -47,7 +48,8 @@ pub(super) fn decode(
         return Err(DecodeError::NoPixelData);
     }
     let format = PixelFormat::read(&data_set)?;
-    options.check_size(format.columns.into(), format.rows.into())?;
+    let size = ImageSize { width: format.columns.into(), height: format.rows.into() };
+    options.check_size(size)?;
     let photometric = data_set.text(tags::PHOTOMETRIC_INTERPRETATION).unwrap_or_default().to_ascii_uppercase();
     let pixels = match (photometric.as_str(), format.samples_per_pixel) {
         ("MONOCHROME1" | "MONOCHROME2", 1) => {
@@ -64,7 +66,7 @@ pub(super) fn decode(
         }
         _ => return Err(DecodeError::Unsupported { what: "a DICOM image that is neither grey nor RGB".into() }),
     };
-    let radiograph = Radiograph::new(format.columns.into(), format.rows.into(), pixels)
+    let radiograph = Radiograph::new(size.width, size.height, pixels)
         .ok_or(DecodeError::Corrupt { what: "the pixel data has another size than its header says" })?;
     Ok((radiograph, projection(&data_set)))
 }

@@ -4,14 +4,13 @@
 //! walked to the end of the image.
 
 use crate::decode::error::DecodeError;
+use crate::space::ImageSize;
 
-/// What the frame header says (T.81 B.2.2).
+/// The frame header (T.81 B.2.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct JpegFrame {
-    /// Columns.
-    pub width: u32,
-    /// Rows.
-    pub height: u32,
+    /// Columns and rows.
+    pub size: ImageSize,
     /// Bits per sample.
     pub precision: u8,
     /// Channels.
@@ -77,11 +76,11 @@ fn frame_header(code: u8, segment: &[u8]) -> Result<JpegFrame, DecodeError> {
     if process > 3 {
         return Err(DecodeError::Unsupported { what: "hierarchical or arithmetic-coded JPEG".into() });
     }
-    let (width, height) = (u16::from_be_bytes([w1, w0]).into(), u16::from_be_bytes([h1, h0]).into());
-    if height == 0 {
+    let size = ImageSize { width: u16::from_be_bytes([w1, w0]).into(), height: u16::from_be_bytes([h1, h0]).into() };
+    if size.height == 0 {
         return Err(DecodeError::Unsupported { what: "JPEG without a height in its header".into() });
     }
-    Ok(JpegFrame { width, height, precision, components, process, length: 0 })
+    Ok(JpegFrame { size, precision, components, process, length: 0 })
 }
 
 /// The position of the first marker after the entropy-coded data, in which 0xFF is followed by 0 (B.1.1.5) or

@@ -1,6 +1,7 @@
 //! What the caller of [`decode`](super::decode) allows.
 
 use super::error::{DecodeError, SIZE_MIN_PX};
+use crate::space::ImageSize;
 
 /// Limits on the files that are decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,11 +20,11 @@ impl Default for ImageDecodeOptions {
 
 impl ImageDecodeOptions {
     /// Refuses sizes outside the limits.
-    pub(super) fn check_size(&self, width: u32, height: u32) -> Result<(), DecodeError> {
-        let max_pixels = self.max_pixels;
+    pub(super) fn check_size(&self, size: ImageSize) -> Result<(), DecodeError> {
+        let (ImageSize { width, height }, max_pixels) = (size, self.max_pixels);
         if width < SIZE_MIN_PX || height < SIZE_MIN_PX {
             Err(DecodeError::TooSmall { width, height })
-        } else if u64::from(width) * u64::from(height) > max_pixels {
+        } else if size.pixels() > max_pixels {
             Err(DecodeError::TooLarge { width, height, max_pixels })
         } else {
             Ok(())

@@ -13,6 +13,7 @@ use super::error::{DecodeError, catch_codec_panic};
 use super::jpeg_frame;
 use super::options::ImageDecodeOptions;
 use crate::radiograph::Radiograph;
+use crate::space::ImageSize;
 
 /// The first bytes of every PNG file.
 pub(super) const PNG_SIGNATURE: [u8; 8] = [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n'];
@@ -51,33 +52,33 @@ fn luma(red: u32, green: u32, blue: u32) -> u32 {
 }
 
 pub(super) fn decode_png(bytes: &[u8], options: &ImageDecodeOptions) -> Result<Radiograph, DecodeError> {
-    let (width, height) = png_size(bytes)?;
-    options.check_size(width, height)?;
+    let size = png_size(bytes)?;
+    options.check_size(size)?;
     if !png_has_its_end(bytes) {
         return Err(DecodeError::Truncated { what: "the PNG has no end chunk" });
     }
     catch_codec_panic(|| {
-        let decoder = PngDecoder::with_limits(Cursor::new(bytes), limits(width, height)).map_err(codec_error)?;
+        let decoder = PngDecoder::with_limits(Cursor::new(bytes), limits(size)).map_err(codec_error)?;
         radiograph_from_image(DynamicImage::from_decoder(decoder).map_err(codec_error)?)
     })
 }
 
 pub(super) fn decode_jpeg(bytes: &[u8], options: &ImageDecodeOptions) -> Result<Radiograph, DecodeError> {
     let frame = jpeg_frame::read(bytes)?;
-    options.check_size(frame.width, frame.height)?;
+    options.check_size(frame.size)?;
     catch_codec_panic(|| {
         let mut decoder = JpegDecoder::new(Cursor::new(bytes)).map_err(codec_error)?;
-        decoder.set_limits(limits(frame.width, frame.height)).map_err(codec_error)?;
+        decoder.set_limits(limits(frame.size)).map_err(codec_error)?;
         radiograph_from_image(DynamicImage::from_decoder(decoder).map_err(codec_error)?)
     })
 }
 
 /// Room for the pixels at their widest (four channels of 16 bits) and the codec's own tables.
-fn limits(width: u32, height: u32) -> Limits {
+fn limits(size: ImageSize) -> Limits {
     let mut limits = Limits::no_limits();
-    limits.max_image_width = Some(width);
-    limits.max_image_height = Some(height);
-    limits.max_alloc = Some(u64::from(width) * u64::from(height) * 8 + (64 << 20));
+    limits.max_image_width = Some(size.width);
+    limits.max_image_height = Some(size.height);
+    limits.max_alloc = Some(size.pixels() * 8 + (64 << 20));
     limits
 }
 
@@ -147,13 +148,13 @@ fn level_at(counts: &[u64], rank: u64) -> u16 {
 }
 
 /// Width and height from the header chunk (PNG 11.2.2).
-fn png_size(bytes: &[u8]) -> Result<(u32, u32), DecodeError> {
+fn png_size(bytes: &[u8]) -> Result<ImageSize, DecodeError> {
     let header = bytes.get(8..24).ok_or(DecodeError::Truncated { what: "the PNG has no header chunk" })?;
     if &header[4..8] != b"IHDR" {
         return Err(DecodeError::Corrupt { what: "the PNG does not begin with its header chunk" });
     }
     let number = |at: usize| u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
-    Ok((number(8), number(12)))
+    Ok(ImageSize { width: number(8), height: number(12) })
 }
 
 /// Walks the chunks (PNG 5.3: length, type, data, CRC) to the end chunk. Decoders are content with the image

@@ -1,7 +1,7 @@
 use d2r_contracts::boxes::BoxXyxy;
 use d2r_contracts::preprocess::{Fit, InputSpec, crop_region, mirror, resize, to_model_input};
 use d2r_contracts::radiograph::Radiograph;
-use d2r_contracts::space::{Model, Original};
+use d2r_contracts::space::{ImageSize, Model, Original};
 use serde_json::Value;
 
 use crate::from_hex;
@@ -26,7 +26,7 @@ fn resizing_agrees_with_pillow() {
         .unwrap();
         for expected in case["resized"].as_array().unwrap() {
             let (width, height) = (number(&expected["width"]), number(&expected["height"]));
-            let ours = resize(&source, width, height);
+            let ours = resize(&source, ImageSize { width, height });
             let theirs = from_hex(expected["pixels"].as_str().unwrap());
             assert_eq!(ours.pixels.len(), theirs.len());
             let worst = ours.pixels.iter().zip(&theirs).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
@@ -41,7 +41,7 @@ fn resizing_agrees_with_pillow() {
 fn shrinking_averages_instead_of_skipping() {
     // Without a widened support every second column would survive: all black or all white.
     let stripes = Radiograph::new(64, 64, (0..64 * 64).map(|i| if i % 2 == 0 { 0 } else { 255 }).collect()).unwrap();
-    assert!(resize(&stripes, 8, 8).pixels.iter().all(|&p| (120..=136).contains(&p)));
+    assert!(resize(&stripes, ImageSize::square(8)).pixels.iter().all(|&p| (120..=136).contains(&p)));
 }
 
 fn spec(size: u32, fit: Fit) -> InputSpec {
@@ -72,7 +72,7 @@ fn squashing_fills_the_square() {
 fn an_image_of_the_models_size_is_unchanged() {
     let radiograph = Radiograph::new(40, 40, (0..1600).map(|i| (i % 251) as u8).collect()).unwrap();
     assert_eq!(to_model_input(&radiograph, &spec(40, Fit::Letterbox)).pixels, radiograph.pixels);
-    assert_eq!(resize(&radiograph, 40, 40), radiograph);
+    assert_eq!(resize(&radiograph, ImageSize::square(40)), radiograph);
 }
 
 #[test]
@@ -82,7 +82,7 @@ fn extreme_shapes_keep_pixels() {
     assert_eq!(input.pixels.iter().filter(|&&p| p == 200).count(), 64, "an even square has even margins");
     let input = to_model_input(&line, &spec(33, Fit::Letterbox));
     assert_eq!(input.pixels.iter().filter(|&&p| p == 200).count(), 33);
-    assert_eq!(resize(&line, 0, 0).pixels.len(), 1);
+    assert_eq!(resize(&line, ImageSize::square(0)).pixels.len(), 1);
 }
 
 #[test]

@@ -66,8 +66,8 @@ pub fn picture(radiograph: &Radiograph) -> Result<Vec<u8>> {
     let longest = radiograph.width.max(radiograph.height);
     let scale = (f64::from(PICTURE_SIZE) / f64::from(longest)).min(1.0);
     let size = |n: u32| ((f64::from(n) * scale).round() as u32).max(1);
-    let (w, h) = (size(radiograph.width), size(radiograph.height));
-    let small = if scale < 1.0 { resize(radiograph, w, h) } else { radiograph.clone() };
+    let target = ImageSize { width: size(radiograph.width), height: size(radiograph.height) };
+    let small = if scale < 1.0 { resize(radiograph, target) } else { radiograph.clone() };
     let mut bytes = Vec::new();
     JpegEncoder::new_with_quality(&mut bytes, JPEG_QUALITY)
         .encode(&small.pixels, small.width, small.height, ExtendedColorType::L8)

@@ -74,7 +74,7 @@ impl<'a> StudyAugment<'a> {
 
     /// The region after the augmentation; `None` when it leaves the image.
     fn transformed(&self, region: &Region, letterbox: &Letterbox, augmentation: &WeakAugmentation) -> Option<Region> {
-        let (width, height) = (letterbox.original_width as f32, letterbox.original_height as f32);
+        let (width, height) = (letterbox.original.width as f32, letterbox.original.height as f32);
         let [score, x, y, w, h] = region.scored_box;
         let in_original: BoxXyxy<Original> =
             BoxXyxy::new((x - w / 2.0) * width, (y - h / 2.0) * height, (x + w / 2.0) * width, (y + h / 2.0) * height);

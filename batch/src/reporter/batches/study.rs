@@ -163,16 +163,7 @@ pub struct ReportExample {
 /// The letterbox of a square image of `size` pixels that is not resized.
 #[cfg(test)]
 pub fn square(size: u32) -> Letterbox {
-    Letterbox {
-        scale_x: 1.0,
-        scale_y: 1.0,
-        pad_x: 0.0,
-        pad_y: 0.0,
-        original_width: size,
-        original_height: size,
-        model_width: size,
-        model_height: size,
-    }
+    Letterbox::stretched(d2r_contracts::space::ImageSize::square(size), size)
 }
 
 #[cfg(test)]

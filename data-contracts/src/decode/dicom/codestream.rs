@@ -165,8 +165,8 @@ fn check_jpeg(frame: &[u8], format: &PixelFormat) -> Result<u8, DecodeError> {
     if header.precision > 8 && !is_lossless {
         return Err(DecodeError::Unsupported { what: "lossy JPEG with 12 bits per sample in DICOM".into() });
     }
-    let fits = header.width == u32::from(format.columns)
-        && header.height == u32::from(format.rows)
+    let fits = header.size.width == u32::from(format.columns)
+        && header.size.height == u32::from(format.rows)
         && u16::from(header.components) == format.samples_per_pixel
         && u16::from(header.precision) <= format.bits_allocated
         && (2..=16).contains(&header.precision);

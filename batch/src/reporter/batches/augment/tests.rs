@@ -61,7 +61,7 @@ struct LetterboxShares {
 }
 
 fn shares(l: &Letterbox) -> LetterboxShares {
-    let scale = (l.scale_x * l.original_width as f32, l.scale_y * l.original_height as f32);
+    let scale = (l.scale_x * l.original.width as f32, l.scale_y * l.original.height as f32);
     LetterboxShares { scale, pad: (l.pad_x, l.pad_y) }
 }
 
