@@ -1,5 +1,5 @@
-//! A figure of an evaluation: a row of the table `metrics` and of the page. Its signature says how it was computed, so that two figures
-//! are compared only when they may be.
+//! A figure of an evaluation: a row of the table `metrics` and of the page. Its signature says how it was computed, so
+//! that two figures are compared only when they may be.
 
 use d2r_contracts::tables::MetricRow;
 

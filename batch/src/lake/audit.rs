@@ -1,5 +1,5 @@
-//! Defects of a dataset that falsify figures: patients or images in two splits, duplicate images, empty reports, reports
-//! that mention earlier examinations, boxes outside their image. Joins and groups are Polars'.
+//! Defects of a dataset that falsify figures: patients or images in two splits, duplicate images, empty reports,
+//! reports that mention earlier examinations, boxes outside their image. Joins and groups are Polars'.
 
 use d2r_contracts::report_text::mentions_prior;
 use d2r_contracts::tables::ReportRow;
@@ -16,7 +16,8 @@ const LEAKS: [&str; 2] = ["patient_in_two_splits", "image_in_two_splits"];
 /// A defect of the data.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct AuditIssue {
-    /// `patient_in_two_splits`, `image_in_two_splits`, `duplicate_image`, `empty_report`, `prior_mention` or `box_outside`.
+    /// `patient_in_two_splits`, `image_in_two_splits`, `duplicate_image`, `empty_report`, `prior_mention` or
+    /// `box_outside`.
     pub kind: &'static str,
     pub dataset: String,
     /// The subject, digest of an image, study or box.

@@ -1,5 +1,5 @@
-//! `d2r pipeline`: all stages in one process: phantom, ingest, audit, train-detector, annotate, train-reporter, report, evaluate,
-//! validate, and the summary. Each stage is skipped when its work is done, so the same command continues.
+//! `d2r pipeline`: all stages in one process: phantom, ingest, audit, train-detector, annotate, train-reporter, report,
+//! evaluate, validate, and the summary. Each stage is skipped when its work is done, so the same command continues.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -161,8 +161,8 @@ pub fn run(ctx: &Context, args: &Args) -> Result<Summary> {
     Ok(summary)
 }
 
-/// The run folder that a training stage names among its files. Only its name counts: `runs` may have moved since the stage
-/// ran.
+/// The run folder that a training stage names among its files. Only its name counts: `runs` may have moved since the
+/// stage ran.
 fn run_folder(runs: &Path, result: &StageResult, stage: &str) -> Result<PathBuf> {
     let weights = result.files.iter().find(|f| f.path.ends_with("best/model.safetensors"));
     weights

@@ -1,5 +1,6 @@
 //! `d2r report`: opens images, detects lesions, writes reports, and stores their rows.
-//! Images come from a split of a lake or from a folder; the report model or the browser's preview model writes about them.
+//! Images come from a split of a lake or from a folder; the report model or the browser's preview model writes about
+//! them.
 
 mod explanation;
 mod images;
@@ -54,8 +55,8 @@ pub struct Args {
 /// Writes reports, or finds that the same ones were written.
 ///
 /// # Errors
-/// [`crate::Error::NoRows`] for a split without images, [`crate::Error::InputMissing`] when a model is not there. An image that
-/// cannot be used becomes a row of `failures`.
+/// [`crate::Error::NoRows`] for a split without images, [`crate::Error::InputMissing`] when a model is not there. An
+/// image that cannot be used becomes a row of `failures`.
 pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
     let start = Instant::now();
     let result = match &args.model {

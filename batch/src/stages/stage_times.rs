@@ -17,8 +17,8 @@ pub struct StageTimes {
 }
 
 impl StageTimes {
-    /// Adds `wall_ms` of opening files. Threads read and decode side by side: the wall time is divided by the shares that
-    /// both have in the threads' time.
+    /// Adds `wall_ms` of opening files. Threads read and decode side by side: the wall time is divided by the shares
+    /// that both have in the threads' time.
     pub fn add_opening(&mut self, wall_ms: f64, threads: FileTimes) {
         let total = threads.read_ms + threads.decode_ms;
         let read = if total > 0.0 { wall_ms * threads.read_ms / total } else { 0.0 };

@@ -1,5 +1,5 @@
-//! The picture of a report: the radiograph with its boxes, and beside it each sentence with the boxes that it is linked to and
-//! the link's weight. A standalone SVG with the radiograph embedded; it loads nothing.
+//! The picture of a report: the radiograph with its boxes, and beside it each sentence with the boxes that it is linked
+//! to and the link's weight. A standalone SVG with the radiograph embedded; it loads nothing.
 
 use d2r_contracts::space::ImageSize;
 use maud::{Markup, PreEscaped, html};

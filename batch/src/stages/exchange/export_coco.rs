@@ -1,5 +1,5 @@
-//! `d2r export coco`: a partition of the lake as a COCO detection file. The labelled export has the accepted fused lesions, and
-//! also images without any: without them precision would be overestimated.
+//! `d2r export coco`: a partition of the lake as a COCO detection file. The labelled export has the accepted fused
+//! lesions, and also images without any: without them precision would be overestimated.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -51,8 +51,8 @@ pub struct Args {
 /// Writes the bundle; the card last, so that a half-written bundle has none.
 ///
 /// # Errors
-/// [`Error::InputMissing`] without a preview model or a lake; those of writing; [`Error::Internal`] when the written bundle
-/// cannot be read back.
+/// [`Error::InputMissing`] without a preview model or a lake; those of writing; [`Error::Internal`] when the written
+/// bundle cannot be read back.
 pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
     let start = Instant::now();
     let (model, card) = load_preview_model(&args.preview_model, tch::Device::Cpu)?;

@@ -18,7 +18,8 @@ pub struct Args {
     pub detector: PathBuf,
     /// A safetensors file with `images`, f32 `[B, 1 or 3, H, W]`, normalised, sides multiples of 32.
     pub inputs: PathBuf,
-    /// The safetensors file to write: `boxes_i` f32 `[N, 4]`, `scores_i` f32 `[N]`, `labels_i` i64 `[N]` for each image.
+    /// The safetensors file to write: `boxes_i` f32 `[N, 4]`, `scores_i` f32 `[N]`, `labels_i` i64 `[N]` for each
+    /// image.
     pub out: PathBuf,
     /// Keep boxes that score above this; the card's value when absent.
     pub score_min: Option<f64>,

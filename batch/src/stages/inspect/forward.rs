@@ -16,15 +16,16 @@ use crate::training::named_tensors::{NamedTensors, read_tensors, write_tensors};
 pub struct Args {
     /// A finished report model's run.
     pub reporter: PathBuf,
-    /// A safetensors file with `att_feats` f32 `[B, P, d_visual]`, optionally `att_mask` `[B, P]` (not 0: there), and `ids`
-    /// i64 `[B, T]`, a boundary (0) and then words.
+    /// A safetensors file with `att_feats` f32 `[B, P, d_visual]`, optionally `att_mask` `[B, P]` (not 0: there), and
+    /// `ids` i64 `[B, T]`, a boundary (0) and then words.
     pub inputs: PathBuf,
-    /// The safetensors file to write: `logprobs` f32 `[B, T - 1, V + 1]`, `beam_ids` i64 `[B, max_words]` padded with 0,
-    /// `beam_logprobs` f32 `[B, max_words]` of each of its words, `beam_sum` f32 `[B]`.
+    /// The safetensors file to write: `logprobs` f32 `[B, T - 1, V + 1]`, `beam_ids` i64 `[B, max_words]` padded with
+    /// 0, `beam_logprobs` f32 `[B, max_words]` of each of its words, `beam_sum` f32 `[B]`.
     pub out: PathBuf,
 }
 
-/// Teacher-forced log-probabilities, and beam search by the configuration's `generate`. Returns the length of each report.
+/// Teacher-forced log-probabilities, and beam search by the configuration's `generate`. Returns the length of each
+/// report.
 ///
 /// # Errors
 /// [`Error::BadData`] for tensors that are missing or of another shape, and for ids outside the vocabulary.

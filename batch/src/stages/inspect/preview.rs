@@ -1,5 +1,5 @@
-//! `d2r inspect preview`: the preview model's outputs for the images of a folder, by libtorch or by a bundle's graphs, for parity with
-//! other runtimes. Greedy decoding without `<unk>`, whatever the bundle's options are.
+//! `d2r inspect preview`: the preview model's outputs for the images of a folder, by libtorch or by a bundle's graphs,
+//! for parity with other runtimes. Greedy decoding without `<unk>`, whatever the bundle's options are.
 
 use std::path::PathBuf;
 
@@ -37,7 +37,8 @@ pub struct Args {
     /// A folder of PNG, JPEG and DICOM files, taken in the order of their paths.
     pub images: PathBuf,
     /// The safetensors file to write. For each image `i`: `pixels_i` u8 `[S, S]`, `heat_i` f32 `[classes, G, G]`,
-    /// `edges_i` `[4, G, G]`, `labels_i` `[14]`, `words_i` i64 `[N]` without boundaries, `log_probs_i` `[steps, V + 1]`.
+    /// `edges_i` `[4, G, G]`, `labels_i` `[14]`, `words_i` i64 `[N]` without boundaries, `log_probs_i` `[steps, V +
+    /// 1]`.
     pub out: PathBuf,
     /// Receives the viewer's analysis of each image, as JSON; a bundle only.
     pub analyses: Option<PathBuf>,

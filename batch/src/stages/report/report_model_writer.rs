@@ -1,4 +1,5 @@
-//! The report model as a writer: boxes from the lake or from the run's detector, then words, sentences, and links by attention.
+//! The report model as a writer: boxes from the lake or from the run's detector, then words, sentences, and links by
+//! attention.
 
 use std::collections::BTreeMap;
 use std::ops::Range;

@@ -1,5 +1,5 @@
-//! Similarity of sentences and regions by the text encoder that the report model was trained with (LAB): weights of links beside
-//! attention, where the run kept that encoder.
+//! Similarity of sentences and regions by the text encoder that the report model was trained with (LAB): weights of
+//! links beside attention, where the run kept that encoder.
 
 use std::path::Path;
 
@@ -34,8 +34,8 @@ impl Similarity {
         Ok(Some(Self { alignment, text, longest: config.text.max_tokens.max(0) as usize }))
     }
 
-    /// For each sentence its weight on each region of its image, as shares of 1 (or all 0). `sentences`: the image's index in
-    /// `features`, and the text.
+    /// For each sentence its weight on each region of its image, as shares of 1 (or all 0). `sentences`: the image's
+    /// index in `features`, and the text.
     ///
     /// # Errors
     /// When libtorch refuses.
