@@ -13,8 +13,8 @@ const AHEAD: usize = 3;
 /// One batch per step, in order.
 pub type Batches<'a, B> = Box<dyn Iterator<Item = Result<B>> + 'a>;
 
-/// Prepares the batches of `steps` on a thread, at most [`AHEAD`] of them before they are taken. The thread ends after an error and
-/// when the batches are dropped.
+/// Prepares the batches of `steps` on a thread, at most [`AHEAD`] of them before they are taken. The thread ends
+/// after an error and when the batches are dropped.
 ///
 /// # Errors
 /// [`Error::Temporary`] when no thread can be started.

@@ -1,6 +1,6 @@
-//! The loop of every training: resume, optimizer steps, log, validation, best weights, checkpoints, orderly stop after a
-//! signal. A [`Trainer`] is what one kind of training adds.
-//! All random numbers are functions of (seed, step), so that a resumed run takes the same steps, bit for bit on CPU.
+//! The loop of every training: resume, optimizer steps, log, validation, best weights, checkpoints, orderly stop
+//! after a signal. A [`Trainer`] is what one kind of training adds. All random numbers are functions of (seed, step),
+//! so that a resumed run takes the same steps, bit for bit on CPU.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -73,7 +73,8 @@ impl TrainerState {
     }
 }
 
-/// One kind of training. `step` is the number of optimizer steps done, except in [`Trainer::step`], which takes the next one.
+/// One kind of training. `step` is the number of optimizer steps done, except in [`Trainer::step`], which takes the
+/// next one.
 pub trait Trainer<'a> {
     /// What a step needs.
     type Batch;
@@ -92,8 +93,8 @@ pub trait Trainer<'a> {
         "train"
     }
 
-    /// A row with learning rate and mean losses since the last one, and a text for the progress line. Resets the sums; fails when
-    /// the loss is not finite.
+    /// A row with learning rate and mean losses since the last one, and a text for the progress line. Resets the
+    /// sums; fails when the loss is not finite.
     fn log(&mut self, step: i64) -> Result<(TrainLogRow, String)>;
 
     /// Whether the validation split is scored; never without images, except where the trainer changes its phase

@@ -8,6 +8,7 @@ use d2r_contracts::decode::ImageDecodeOptions;
 use d2r_contracts::preprocess::{Fit, InputSpec};
 use d2r_contracts::space::Original;
 use d2r_contracts::tables::{ImageRow, LesionRow};
+use image::{GrayImage, Luma};
 
 use crate::config::{Layers, RunConfig, resolve};
 use crate::detector::batches::loader::{DetectionSet, LoadOptions, RadiographSource};
@@ -16,7 +17,7 @@ use crate::detector::train::supervised::{DetectorTraining, train};
 use crate::error::Result;
 use crate::progress::Progress;
 use crate::stop::StopFlag;
-use crate::test_fixtures::lesion;
+use crate::test_fixtures::{image, lesion};
 use crate::training::run_dir::RunDir;
 use crate::training::training_loop::Outcome;
 
@@ -40,28 +41,15 @@ pub fn squares(folder: &Path, count: u32) -> DetectionSet {
     let (mut images, mut lesions) = (Vec::new(), Vec::new());
     for i in 0..count {
         let region = BoxXyxy::<Original>::new(8.0 + 6.0 * i as f32, 12.0, 32.0 + 6.0 * i as f32, 36.0);
-        let image = image::GrayImage::from_fn(SIZE, SIZE, |x, y| {
+        let picture = GrayImage::from_fn(SIZE, SIZE, |x, y| {
             let inside = (region.x_min..region.x_max).contains(&(x as f32)) && (12..36).contains(&y);
-            image::Luma([if inside { 230 } else { 20 + (x % 7) as u8 }])
+            Luma([if inside { 230 } else { 20 + (x % 7) as u8 }])
         });
-        image.save(folder.join(format!("{i}.png"))).unwrap();
-        images.push(ImageRow {
-            image_id: i.to_string(),
-            study_id: i.to_string(),
-            subject_id: i.to_string(),
-            view: "PA".into(),
-            path: format!("{i}.png"),
-            width: Some(SIZE as i32),
-            height: Some(SIZE as i32),
-            sha256: None,
-            n_boxes: Some(1),
-        });
-        lesions.push(LesionRow {
-            source: "fused".into(),
-            n_readers: Some(3),
-            score: 1.0,
-            ..lesion(&i.to_string(), &i.to_string(), 15, region.to_array())
-        });
+        picture.save(folder.join(format!("{i}.png"))).unwrap();
+        let (image_id, size) = (i.to_string(), Some(SIZE as i32));
+        let row = lesion(&image_id, &image_id, 15, region.to_array());
+        lesions.push(LesionRow { source: "fused".into(), score: 1.0, n_readers: Some(3), ..row });
+        images.push(ImageRow { width: size, height: size, ..image(&image_id) });
     }
     let source = RadiographSource {
         root: folder.to_path_buf(),

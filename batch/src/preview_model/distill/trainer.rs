@@ -1,5 +1,5 @@
-//! Distils the report model into the preview model: Adam, warm-up and cosine, the encoder alone first; the likelihood of
-//! the validation split's references selects the weights.
+//! Distils the report model into the preview model: Adam, warm-up and cosine, the encoder alone first; the likelihood
+//! of the validation split's references selects the weights.
 
 use d2r_contracts::tables::TrainLogRow;
 use rand::RngExt;
@@ -130,8 +130,8 @@ impl<'a> PreviewTrainer<'a> {
         collate_examples(&examples, generated, transforms, i64::from(config.input_size), max_words, self.job.device)
     }
 
-    /// The report model's outputs for the same images without augmentation; its feature map is transformed like the preview model's
-    /// images. `log_probs` is undefined without `tokens`.
+    /// The report model's outputs for the same images without augmentation; its feature map is transformed like the
+    /// preview model's images. `log_probs` is undefined without `tokens`.
     fn report_model_outputs(
         &self,
         pairs: &[&Pair],

@@ -22,7 +22,8 @@ use crate::reporter::card::ReporterCard;
 /// The split that models learn from.
 const TRAIN: &str = "train";
 
-/// The reports of the configured section; in the training split without sentences that `report.train.prior_mentions` leaves out.
+/// The reports of the configured section; in the training split without sentences that `report.train.prior_mentions`
+/// leaves out.
 ///
 /// # Errors
 /// Those of reading.
@@ -49,9 +50,9 @@ pub fn accepted(lesions: Vec<LesionRow>) -> BTreeMap<String, Vec<LesionRow>> {
     by_image
 }
 
-/// One example for each image whose study has a report, in the order of image ids; one for each such study where the model sees
-/// several views. `text`: the text encoder's tokens, where image and text are aligned. Images that cannot be read are rows of
-/// `failures`.
+/// One example for each image whose study has a report, in the order of image ids; one for each such study where the
+/// model sees several views. `text`: the text encoder's tokens, where image and text are aligned. Images that cannot
+/// be read are rows of `failures`.
 ///
 /// # Errors
 /// [`crate::Error::Stopped`] after a signal; those of reading tables.

@@ -1,4 +1,5 @@
-//! Optimizer of the report model: Adam (AMSGrad) with separate learning rates for visual encoder, decoder and text encoder.
+//! Optimizer of the report model: Adam (AMSGrad) with separate learning rates for visual encoder, decoder and text
+//! encoder.
 
 use tch::Tensor;
 

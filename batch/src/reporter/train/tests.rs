@@ -1,5 +1,5 @@
-//! The loss of R2Gen, its gradients and three optimizer steps against `tests/python/golden/r2gen_decoding.py`: PyTorch's own Adam
-//! (AMSGrad, coupled decay) in double precision.
+//! The loss of R2Gen, its gradients and three optimizer steps against `tests/python/golden/r2gen_decoding.py`:
+//! PyTorch's own Adam (AMSGrad, coupled decay) in double precision.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -55,7 +55,8 @@ fn gradients_and_three_steps_equal_pytorch() {
         optimizer.step(1.0);
     }
     for (short, name) in TRAINED {
-        // Adam divides by the gradient's size: where a gradient and its decay nearly cancel, rounding decides the direction.
+        // Adam divides by the gradient's size: where a gradient and its decay nearly cancel, rounding decides the
+        // direction.
         let gaps = (&vs.variables()[name] - &golden[&format!("stepped.{short}")]).abs();
         let close = f64::try_from(gaps.lt(KERNEL).to_kind(Kind::Double).mean(Kind::Double)).unwrap();
         let mean = f64::try_from(gaps.mean(Kind::Double)).unwrap();

@@ -1,5 +1,5 @@
-//! Per-token loss weights: laterality tokens are rare (about 1 in 30) and important, so they can have a larger weight. With equal
-//! weights the loss hardly changes when a model writes them at random.
+//! Per-token loss weights: laterality tokens are rare (about 1 in 30) and important, so they can have a larger
+//! weight. With equal weights the loss hardly changes when a model writes them at random.
 
 use d2r_contracts::report_text::{Lateralities, lateralities};
 use d2r_contracts::vocabulary::Vocabulary;
@@ -31,7 +31,8 @@ impl TokenWeights {
         Ok(Self(Some(Tensor::f_from_slice(&weights)?.f_to_device(device)?)))
     }
 
-    /// Multiplies `mask` (f32 `[B, T]`, 1 for target tokens) by the weights of the tokens `ids[.., 1..]` (i64 `[B, T + 1]`).
+    /// Multiplies `mask` (f32 `[B, T]`, 1 for target tokens) by the weights of the tokens `ids[.., 1..]` (i64 `[B, T
+    /// + 1]`).
     pub fn apply(&self, mask: Tensor, ids: &Tensor) -> Tensor {
         match &self.0 {
             None => mask,

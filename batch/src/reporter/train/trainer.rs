@@ -1,6 +1,6 @@
-//! Trains the report model: token loss, grounding loss and, on demand, alignment of image and text; Adam (AMSGrad) with a visual and
-//! a language group, value clipping, warm-up and cosine, generated reports of the validation split after each epoch, early
-//! stopping.
+//! Trains the report model: token loss, grounding loss and, on demand, alignment of image and text; Adam (AMSGrad)
+//! with a visual and a language group, value clipping, warm-up and cosine, generated reports of the validation split
+//! after each epoch, early stopping.
 
 use d2r_contracts::tables::TrainLogRow;
 use d2r_contracts::vocabulary::Vocabulary;
@@ -66,8 +66,8 @@ pub struct ReportTraining<'a> {
     pub stop: &'a StopFlag,
 }
 
-/// Trains `model` in `run`, from its newest checkpoint where there is one. `alignment`: its text encoder and losses, where
-/// image and text are aligned.
+/// Trains `model` in `run`, from its newest checkpoint where there is one. `alignment`: its text encoder and losses,
+/// where image and text are aligned.
 ///
 /// # Errors
 /// [`Error::NothingToDo`] without training studies; those of [`training_loop::train`].

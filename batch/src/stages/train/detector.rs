@@ -35,8 +35,8 @@ pub struct Args {
     pub lake: PathBuf,
     /// Its dataset with annotators' boxes.
     pub dataset: String,
-    /// A dataset whose images are used without boxes (semi-supervised training); the labelled one's name stands for those of its
-    /// images that `detector.train.labelled_share` leaves out.
+    /// A dataset whose images are used without boxes (semi-supervised training); the labelled one's name stands for
+    /// those of its images that `detector.train.labelled_share` leaves out.
     pub unlabelled: Option<String>,
     /// Finished detector runs whose ensemble gives the pseudo-labels; without any the run's own teacher does.
     pub labellers: Vec<PathBuf>,
@@ -157,7 +157,8 @@ fn key(ctx: &Context, lake: &Lake, args: &Args) -> Result<String> {
     Ok(work_key(&[("verb", VERB), ("config", &config), ("seed", &seed), ("device", device), ("inputs", &inputs)]))
 }
 
-/// Adds to each image the classes that the report of its study states as present. Images without a report stay as they are.
+/// Adds to each image the classes that the report of its study states as present. Images without a report stay as
+/// they are.
 fn read_reports(lake: &Lake, dataset: &str, set: &mut DetectionSet) -> Result<()> {
     let reports: Vec<ReportRow> = lake.read(&Partition::new(dataset, "train"))?;
     let mut named: BTreeMap<String, BTreeSet<i32>> = BTreeMap::new();

@@ -229,8 +229,8 @@ impl PairReader<'_> {
         ImageDecodeOptions { allow_phi: self.ctx.config.ingest.allow_phi, ..ImageDecodeOptions::default() }
     }
 
-    /// Ids of the report that the report model generates for each study, with their boundaries; empty where it contradicts the
-    /// reference.
+    /// Ids of the report that the report model generates for each study, with their boundaries; empty where it
+    /// contradicts the reference.
     fn generated(&self, studies: &[ReportExample]) -> Result<Vec<Vec<i64>>> {
         let (ctx, card) = (self.ctx, &self.card.model);
         let options = generation_options(ctx, &card.vocabulary);

@@ -62,7 +62,8 @@ impl TrainingStage<'_> {
         Ok((run, lock))
     }
 
-    /// Writes the card, the tables `train_log` and `failures`, and the run's manifest. `figures`: those beside steps and score.
+    /// Writes the card, the tables `train_log` and `failures`, and the run's manifest. `figures`: those beside steps
+    /// and score.
     ///
     /// # Errors
     /// Those of writing.

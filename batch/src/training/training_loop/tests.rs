@@ -1,4 +1,5 @@
-//! The loop on one parameter whose optimum is 1: a run that is stopped at any step and resumed equals an uninterrupted one.
+//! The loop on one parameter whose optimum is 1: a run that is stopped at any step and resumed equals an
+//! uninterrupted one.
 
 use std::path::Path;
 

@@ -1,4 +1,5 @@
-//! The stage on drawn films: odd reports and odd films, what is learnt from whom, several views, and that the test split stays out.
+//! The stage on drawn images: unusual reports and images, sources of boxes and texts, several views, and that the
+//! test split has no influence.
 
 use std::io::Cursor;
 use std::path::Path;
@@ -17,7 +18,7 @@ const SIDE: u32 = 96;
 const NORMAL: &str = "the heart size is normal . the lungs are clear . no pneumothorax is seen .";
 const PRIOR: &str = "there is a nodule in the left lung . the effusion is unchanged . the heart is large .";
 
-/// A lake whose films are drawn by `grey(x, y)`.
+/// A lake with images whose grey levels are `grey(x, y)`.
 struct Fixture {
     dir: TempDir,
     lake: Lake,
@@ -30,18 +31,18 @@ impl Fixture {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let lake = Lake::create(&dir.path().join("lake")).unwrap();
-        let root = dir.path().join("films");
+        let root = dir.path().join("images");
         std::fs::create_dir(&root).unwrap();
         lake.register_dataset("mimic", &root, "mimic").unwrap();
         Self { dir, lake, images: BTreeMap::new(), reports: BTreeMap::new(), lesions: BTreeMap::new() }
     }
 
-    fn film(&mut self, split: &'static str, study: &str, view: usize, grey: impl Fn(u32, u32) -> u8) {
+    fn image(&mut self, split: &'static str, study: &str, view: usize, grey: impl Fn(u32, u32) -> u8) {
         let image_id = format!("{study}-{view}");
         let pixels: Vec<u8> = (0..SIDE * SIDE).map(|p| grey(p % SIDE, p / SIDE)).collect();
         let mut png = Cursor::new(Vec::new());
         PngEncoder::new(&mut png).write_image(&pixels, SIDE, SIDE, ExtendedColorType::L8).unwrap();
-        std::fs::write(self.dir.path().join("films").join(format!("{image_id}.png")), png.get_ref()).unwrap();
+        std::fs::write(self.dir.path().join("images").join(format!("{image_id}.png")), png.get_ref()).unwrap();
         self.images.entry(split).or_default().push(ImageRow {
             path: format!("{image_id}.png"),
             image_id,
@@ -76,7 +77,7 @@ impl Fixture {
     }
 
     fn study(&mut self, split: &'static str, study: &str, text: &str, boxes: usize) {
-        self.film(split, study, 0, |x, y| (x * 2 + y) as u8);
+        self.image(split, study, 0, |x, y| (x * 2 + y) as u8);
         self.report(split, study, text);
         self.boxes(split, study, boxes);
     }
@@ -112,22 +113,22 @@ impl Fixture {
     }
 }
 
-/// Reports and films that a dataset holds sooner or later.
-fn odd() -> Fixture {
+/// Unusual reports and images.
+fn unusual() -> Fixture {
     let mut f = Fixture::new();
     f.study("train", "normal", NORMAL, 2);
     f.study("train", "empty", ".", 1);
     f.study("train", "nostop", "the lungs are clear", 1);
     f.study("train", "oneword", "normal .", 0);
     f.study("train", "many", NORMAL, 50);
-    f.film("train", "grey", 0, |_, _| 77);
+    f.image("train", "grey", 0, |_, _| 77);
     f.report("train", "grey", NORMAL);
     f.boxes("train", "grey", 1);
-    f.film("train", "black", 0, |_, _| 0);
+    f.image("train", "black", 0, |_, _| 0);
     f.report("train", "black", "");
     f.study("val", "v", NORMAL, 1);
     f.study("val", "w", "", 0);
-    f.film("test", "t", 0, |_, _| 255);
+    f.image("test", "t", 0, |_, _| 255);
     f.boxes("test", "t", 50);
     f.write();
     f
@@ -140,8 +141,8 @@ fn reporter_card(ctx: &Context) -> ReporterCard {
 }
 
 #[test]
-fn odd_reports_and_odd_films_are_learnt_from_and_written_about() {
-    let f = odd();
+fn unusual_reports_and_images_are_trained_on_and_reported() {
+    let f = unusual();
     for set in [&[][..], &["report.align.lab_weight=1", "report.align.gab_weight=1", "generate.similarity_share=0.5"]] {
         let ctx = context(set);
         let result = f.train(&ctx).unwrap();
@@ -161,8 +162,8 @@ fn odd_reports_and_odd_films_are_learnt_from_and_written_about() {
 }
 
 #[test]
-fn regions_are_the_surest_ones_and_none_is_fine() {
-    let (f, ctx) = (odd(), context(&[]));
+fn regions_are_the_highest_scoring_boxes_and_may_be_none() {
+    let (f, ctx) = (unusual(), context(&[]));
     let (examples, failures) =
         examples(&ctx, &f.lake, &Partition::new("mimic", "train"), &reporter_card(&ctx), None).unwrap();
     assert!(failures.is_empty());
@@ -185,7 +186,7 @@ fn references_stay_whole_where_targets_are_cut() {
 }
 
 #[test]
-fn mentions_of_earlier_films_leave_the_training_split_alone() {
+fn mentions_of_earlier_examinations_are_left_out_of_the_training_split() {
     let mut f = Fixture::new();
     f.study("train", "t", PRIOR, 1);
     f.study("train", "u", "unchanged .", 0);
@@ -209,12 +210,12 @@ fn a_study_of_several_views_is_one_example() {
     let mut f = Fixture::new();
     for (study, views) in [("a", 2), ("b", 1), ("c", 3)] {
         for view in 0..views {
-            f.film("train", study, view, move |_, _| 10 + 60 * view as u8);
+            f.image("train", study, view, move |_, _| 10 + 60 * view as u8);
         }
         f.report("train", study, NORMAL);
     }
     for study in ["x", "y", "z"] {
-        f.film("test", study, 0, |x, _| x as u8);
+        f.image("test", study, 0, |x, _| x as u8);
     }
     f.write();
     let ctx = context(&["report.model.views=2"]);
@@ -229,8 +230,8 @@ fn a_study_of_several_views_is_one_example() {
 }
 
 #[test]
-fn several_reports_of_a_film_are_rows_of_their_own() {
-    let f = odd();
+fn several_reports_of_an_image_are_separate_rows() {
+    let f = unusual();
     f.train(&context(&[])).unwrap();
     let ctx = context(&["generate.method=sample", "generate.reports=3", "generate.top_p=0.9"]);
     assert_eq!(f.report_on_test(&ctx, &f.only_run()).rows["generated_reports"], 3);
@@ -239,14 +240,14 @@ fn several_reports_of_a_film_are_rows_of_their_own() {
 }
 
 #[test]
-fn the_test_split_has_no_say_in_training() {
-    let mut f = odd();
+fn the_test_split_has_no_influence_on_training() {
+    let mut f = unusual();
     let ctx = context(&[]);
     let first = f.train(&ctx).unwrap();
     f.study("test", "another", PRIOR, 3);
     f.write();
     let again = f.train(&ctx).unwrap();
-    assert!(!first.cached && again.cached, "other test films are the same training");
+    assert!(!first.cached && again.cached, "other test images do not change the work key");
     assert_eq!(again.figures, first.figures);
     f.study("val", "more", PRIOR, 3);
     f.write();
@@ -254,9 +255,9 @@ fn the_test_split_has_no_say_in_training() {
 }
 
 #[test]
-fn a_damaged_film_is_a_row_and_not_the_end() {
-    let f = odd();
-    std::fs::write(Path::new(&f.path("films")).join("many-0.png"), b"no picture").unwrap();
+fn a_damaged_image_is_a_failure_row() {
+    let f = unusual();
+    std::fs::write(Path::new(&f.path("images")).join("many-0.png"), b"no picture").unwrap();
     let ctx = context(&[]);
     let (examples, failures) =
         examples(&ctx, &f.lake, &Partition::new("mimic", "train"), &reporter_card(&ctx), None).unwrap();
