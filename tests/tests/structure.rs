@@ -139,7 +139,7 @@ fn imports_follow_the_arrows() {
                 wrong.push(format!("the arrow {module} -> {target} leads upward"));
             }
             if !imports.contains_key(&((*module).to_owned(), (*target).to_owned())) {
-                wrong.push(format!("the arrow {module} -> {target} is used by nobody"));
+                wrong.push(format!("the arrow {module} -> {target} is used by no import"));
             }
         }
     }
