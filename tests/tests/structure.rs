@@ -24,7 +24,7 @@ const ARROWS: [(&str, &[&str]); 11] = [
     ("weights", &["reporter", "detector", "training", "nn"]),
     ("preview_model", &["reporter", "training", "nn"]),
     ("reporter", &["detector", "training", "eval", "datasets", "lake", "nn"]),
-    ("detector", &["training", "eval", "datasets", "lake", "nn"]),
+    ("detector", &["training", "eval", "datasets", "nn"]),
     ("training", &["lake"]),
     ("eval", &["lake"]),
     ("datasets", &[]),
@@ -63,10 +63,10 @@ fn name_in(folder: &Path, file: &Path) -> String {
     file.strip_prefix(folder).expect("listed under the folder").to_string_lossy().replace('\\', "/")
 }
 
-/// A file that holds nothing but unit tests (`x/tests.rs`, `x/tests/y.rs`).
+/// A file that holds nothing but unit tests or what they share (`x/tests.rs`, `x/tests/y.rs`, `fixtures.rs`).
 fn is_test_file(file: &Path) -> bool {
     let name = file.to_string_lossy().replace('\\', "/");
-    name.ends_with("tests.rs") || name.contains("/src/") && name.contains("/tests/")
+    name.ends_with("tests.rs") || name.ends_with("fixtures.rs") || name.contains("/src/") && name.contains("/tests/")
 }
 
 /// The part of a source file that ships: everything before its unit tests.
