@@ -47,7 +47,7 @@ pub struct StageResult {
     pub rows: BTreeMap<String, u64>,
     /// Files written (or found).
     pub files: Vec<FileDigest>,
-    /// Figures worth a line, for instance `ap50`.
+    /// Figures to print, for instance `ap50`.
     pub figures: BTreeMap<String, f64>,
     /// Wall time, seconds.
     pub wall_s: f64,

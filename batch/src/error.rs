@@ -1,4 +1,4 @@
-//! The one error type of the batch job: every variant says what failed, where, and how the process ends.
+//! The one error type of the batch job: every variant states what failed and where, and has an exit code.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -33,7 +33,6 @@ pub enum Error {
     /// A lake that exists and holds none of the rows that the work needs.
     #[error("{lake}: table {table} has no usable rows of {partition}; {hint}")]
     NoRows {
-        /// The lake's folder.
         lake: PathBuf,
         /// For instance `images`.
         table: &'static str,
@@ -50,13 +49,13 @@ pub enum Error {
         /// What is wrong and what to do.
         problem: String,
     },
-    /// Another process or a full device stands in the way; trying again later may help.
+    /// Another process holds a lock, or a device is full; trying again later may help.
     #[error("{0}")]
     Temporary(String),
     /// There was nothing to do.
     #[error("nothing to do: {0}")]
     NothingToDo(String),
-    /// A signal asked us to stop; work so far is saved.
+    /// Stopped by a signal; the work so far is saved.
     #[error("stopped by signal {signal}; run the same command again to resume")]
     Stopped {
         /// SIGINT (2) or SIGTERM (15).
@@ -75,7 +74,6 @@ pub enum Error {
     Io {
         /// What was tried, for instance `write`.
         action: &'static str,
-        /// The file.
         path: PathBuf,
         /// Why it failed.
         #[source]
@@ -122,7 +120,7 @@ impl Error {
         }
     }
 
-    /// How a process that meets this error ends.
+    /// The exit code of a process that ends with this error.
     pub fn exit(&self) -> Exit {
         match self {
             Self::Usage(_) => Exit::Usage,

@@ -1,4 +1,4 @@
-//! Signals: the first SIGTERM or SIGINT asks for a checkpoint and an orderly end, the second ends at once.
+//! Signals: the first SIGTERM or SIGINT requests a checkpoint and an orderly end, the second ends the process.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -7,7 +7,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::error::{Error, Result};
 
-/// Whether a signal asked the process to stop. Cheap to clone and to read.
+/// Whether a signal requested a stop. Cheap to clone and to read.
 #[derive(Debug, Clone, Default)]
 pub struct StopFlag {
     signal: Arc<AtomicUsize>,
@@ -23,7 +23,7 @@ impl StopFlag {
         let second = Arc::new(AtomicBool::new(false));
         for signal in [SIGTERM, SIGINT] {
             let install = || -> std::io::Result<()> {
-                // Order matters: the shutdown handler sees `second` as the first signal left it.
+                // Order matters: the shutdown handler reads `second` before the next handler sets it.
                 signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&second))?;
                 signal_hook::flag::register(signal, Arc::clone(&second))?;
                 signal_hook::flag::register_usize(signal, Arc::clone(&flag.signal), signal as usize)?;
@@ -34,7 +34,7 @@ impl StopFlag {
         Ok(flag)
     }
 
-    /// Asks for an orderly end, as `signal` does.
+    /// Requests an orderly end, as the signal of this number does.
     pub fn request(&self, signal: i32) {
         self.signal.store(signal as usize, Ordering::Relaxed);
     }

@@ -21,7 +21,7 @@ pub struct BoxXyxy<S> {
     space: PhantomData<S>,
 }
 
-// Derived impls would ask the marker type for the same traits; the marker has no values.
+// Derived impls would require the same traits of the marker type, which has no values.
 impl<S> Clone for BoxXyxy<S> {
     fn clone(&self) -> Self {
         *self

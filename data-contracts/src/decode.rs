@@ -36,14 +36,13 @@ impl FileKind {
     }
 }
 
-/// A decoded file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decoded {
     /// The image, bright = dense.
     pub radiograph: Radiograph,
     /// The file's format.
     pub kind: FileKind,
-    /// `PA`, `AP` or `LATERAL`, when a DICOM file says so in (0018,5101) ViewPosition.
+    /// `PA`, `AP` or `LATERAL`, when a DICOM file has one of them in (0018,5101) ViewPosition.
     pub projection: Option<String>,
 }
 

@@ -61,7 +61,7 @@ fn whole(radiograph: &Radiograph) -> PixelRect {
     PixelRect { left: 0, top: 0, size: radiograph.size() }
 }
 
-/// The radiograph as a model sees it: `spec.size` squared, before normalisation.
+/// The model's input: `spec.size` x `spec.size` pixels, before normalisation.
 pub fn to_model_input(radiograph: &Radiograph, spec: &InputSpec) -> ModelInput {
     let size = spec.size.max(1);
     let letterbox = match spec.fit {

@@ -57,7 +57,7 @@ fn clean_sentence(sentence: &str) -> String {
     unquoted.trim_matches(is_blank).to_lowercase().chars().filter(|&c| !is_dropped(c)).collect()
 }
 
-/// White space as the reference implementation's language sees it: Unicode's, and U+001C to U+001F.
+/// White space as Python defines it: Unicode's, and U+001C to U+001F.
 fn is_blank(c: char) -> bool {
     c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c)
 }

@@ -16,18 +16,11 @@ use arrow::datatypes::{DataType, Field, Schema};
 pub enum RowError {
     /// A column of the contract is absent.
     #[error("table {table}: column `{column}` is missing")]
-    MissingColumn {
-        /// Table name.
-        table: &'static str,
-        /// Column name.
-        column: &'static str,
-    },
+    MissingColumn { table: &'static str, column: &'static str },
     /// A column has another type than the contract's.
     #[error("table {table}: column `{column}` is {found}, expected {expected}")]
     WrongType {
-        /// Table name.
         table: &'static str,
-        /// Column name.
         column: &'static str,
         /// The contract's type.
         expected: String,
@@ -37,9 +30,7 @@ pub enum RowError {
     /// A null in a column that the contract requires.
     #[error("table {table}: column `{column}` is null in row {row}")]
     UnexpectedNull {
-        /// Table name.
         table: &'static str,
-        /// Column name.
         column: &'static str,
         /// Row index in the batch.
         row: usize,

@@ -29,7 +29,6 @@ impl ImageSize {
         Self { width: size, height: size }
     }
 
-    /// Number of pixels.
     pub fn pixels(self) -> u64 {
         u64::from(self.width) * u64::from(self.height)
     }

@@ -1,6 +1,7 @@
 //! The vocabulary of a report model: words and their ids.
 //!
-//! Ids as in R2Gen: 0 is padding, start and end at once; words follow from 1, sorted by code point, `<unk>` among them. In JSON a vocabulary is the sorted list of its words.
+//! Ids as in R2Gen: 0 is padding, start and end; words follow from 1, sorted by code point, `<unk>` among them. In
+//! JSON a vocabulary is the sorted list of its words.
 
 use std::collections::{BTreeMap, HashMap};
 

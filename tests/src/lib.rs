@@ -5,7 +5,7 @@ pub mod images;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// The workspace's root: the folder above the package that cargo runs a test in. Asked when the test runs, because one
+/// The workspace's root: the folder above the package that cargo runs a test in. Computed when the test runs, because one
 /// build folder may serve several checkouts.
 ///
 /// # Panics
@@ -15,7 +15,7 @@ pub fn root() -> PathBuf {
     package.parent().expect("the tests package lies in the workspace").to_path_buf()
 }
 
-/// The built `d2r`: it lies beside the folder of this test's own binary.
+/// The built `d2r`, in the folder above that of this test's binary.
 ///
 /// # Panics
 /// When it has not been built.

@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use d2r_acceptance::{outcome, root, run};
 use walkdir::WalkDir;
 
-/// Flags of other programs, with whose they are.
+/// Flags of other programs, with the program.
 const OTHERS: [(&str, &str); 6] = [
     ("--arms", "tests/bench/quality_report.py"),
     ("--folder", "tests/bench/quality_report.py"),
@@ -133,7 +133,7 @@ fn literals_and_comments(source: &str) -> Vec<(usize, String)> {
                     at += 1;
                     match text.get(at) {
                         Some('n') => piece.push('\n'),
-                        // The line goes on after the next line's indentation.
+                        // The line continues after the next line's indentation.
                         Some('\n') => {
                             line += 1;
                             while text.get(at + 1).is_some_and(|c| *c == ' ') {

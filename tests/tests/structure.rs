@@ -1,4 +1,4 @@
-//! The tree's own rules: who may import whom, where tensors may appear, how long a file may be, what the
+//! The rules of the source tree: which module may import which, where tensors may appear, how long a file may be, what the
 //! project must not mention.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,7 +16,7 @@ const FOLDER_CAP: usize = 18;
 /// Files at the root of the batch crate, and its configuration: every module may use them.
 const SHARED: [&str; 6] = ["error", "exit", "progress", "stop", "config", "context"];
 
-/// Who may import whom in the batch crate, from the top layer to the bottom one. An arrow leads to a later line only, so that
+/// Allowed imports in the batch crate, from the top layer to the bottom one. An arrow leads to a later line only, so that
 /// nothing imports upward; an arrow that no import uses is an error.
 const ARROWS: [(&str, &[&str]); 11] = [
     ("cli", &["stages", "lake", "weights"]),
@@ -32,7 +32,7 @@ const ARROWS: [(&str, &[&str]); 11] = [
     ("nn", &[]),
 ];
 
-/// Inside a model: networks and decoding know nothing of batches and training.
+/// Inside a model: networks and decoding do not import batches or training.
 const INNER: [(&str, &[&str]); 6] = [
     ("detector/fcos/", &["detector::batches", "detector::train", "detector::semi"]),
     ("detector/rcnn/", &["detector::batches", "detector::train", "detector::semi"]),

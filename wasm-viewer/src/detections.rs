@@ -14,7 +14,6 @@ use crate::graph::Encoded;
 pub struct Detection {
     /// VinDr-CXR class.
     pub class_id: i32,
-    /// Name of the class.
     pub class_name: String,
     /// 0 to 1.
     pub score: f32,

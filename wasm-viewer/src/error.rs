@@ -12,7 +12,6 @@ pub enum ViewerError {
     /// Size or digest of a file differs from the card.
     #[error("{name} is not the file that card.json names: {problem}; load the bundle again")]
     Digest {
-        /// Name of the file.
         name: String,
         /// Difference from the card.
         problem: String,

@@ -11,15 +11,12 @@ use crate::error::{Result, ViewerError};
 /// Columns, in this order: all are text but `image`, which is bytes.
 pub const COLUMNS: [&str; 5] = ["study_id", "image", "reference", "report_model", "boxes"];
 
-/// A sample study.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Sample {
-    /// Id of the study.
     pub study_id: String,
     /// Bytes of the image file.
     #[serde(skip)]
     pub image: Vec<u8>,
-    /// The reference report.
     pub reference: String,
     /// The report model's report.
     pub report_model: String,

@@ -68,7 +68,6 @@ pub struct Analysis {
     pub ended: bool,
     /// Log-probability of each word.
     pub log_probs: Vec<f32>,
-    /// The report's sentences.
     pub sentences: Vec<Sentence>,
     /// Research-use notice.
     pub notice: &'static str,

@@ -23,7 +23,7 @@ pub struct Boxed {
 pub struct Reading {
     /// `R1` to `R17`.
     pub reader_id: String,
-    /// Empty: the annotator's answer is "No finding".
+    /// Empty for the annotation "No finding".
     pub boxes: Vec<Boxed>,
 }
 
@@ -35,7 +35,7 @@ const MISSED: f64 = 0.08;
 const MISSED_SMALL: f64 = 0.2;
 /// Share of readings with a box where nothing is drawn.
 const EXTRA: f64 = 0.03;
-/// What is seen where nothing is.
+/// Classes of those false boxes.
 const EXTRA_CLASSES: [&str; 5] = ["Nodule/Mass", "Lung Opacity", "Infiltration", "Pleural thickening", "Other lesion"];
 
 /// The boxes of three different annotators of one film, `width` x `height` pixels, by annotator number.

@@ -48,11 +48,9 @@ impl LabelledSet {
 pub struct LabelledFilm {
     /// Position in its set.
     pub index: u64,
-    /// Its set.
     pub set: LabelledSet,
     /// Training or test; ingest takes the validation split out of the training films.
     pub split: Split,
-    /// The film.
     pub film: PlannedFilm,
 }
 
@@ -71,7 +69,7 @@ pub struct Visit {
     pub films: Vec<PlannedFilm>,
     /// Input of the grammar: the first film's lesions, in their order.
     pub facts: Vec<Fact>,
-    /// What it said.
+    /// Text and labels.
     pub report: Report,
 }
 

@@ -19,12 +19,9 @@ pub enum Error {
     /// The folder holds files that no phantom wrote.
     #[error("{0}: the folder is not empty and was not written by d2r phantom; name another one")]
     Occupied(PathBuf),
-    /// The observer asked to stop.
+    /// The observer reported a stop signal.
     #[error("stopped by signal {signal}")]
-    Stopped {
-        /// The signal's number.
-        signal: i32,
-    },
+    Stopped { signal: i32 },
     /// Reading or writing failed.
     #[error("{action} {path}")]
     Io {

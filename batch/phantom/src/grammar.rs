@@ -1,6 +1,6 @@
 //! Reports of phantoms: FINDINGS and IMPRESSION text from what was drawn, as a radiologist dictates it (lungs,
 //! pleura, heart and mediastinum, bones). Each sentence holds the lesions that it names and the labels that it
-//! denies. Nothing undrawn is named as present, nothing drawn is denied; nothing is hedged and no earlier
+//! negates. Nothing undrawn is named as present, nothing drawn is negated; nothing is uncertain and no earlier
 //! examination is mentioned. Wording follows severity and place more than chance, so that a film predicts it.
 
 mod absent;
@@ -51,7 +51,6 @@ pub struct Sentence {
     pub denies: &'static [&'static str],
 }
 
-/// A report.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
     /// The findings, in order; a sentence's index is its sentence id.
@@ -123,7 +122,7 @@ pub fn write(facts: &[Fact], rng: &mut ChaCha8Rng) -> Report {
 const CROWDED: usize = 4;
 /// The rank of a sentence that is never left out.
 const ALWAYS: u8 = 0;
-/// Ranks from here on are said only when the report would be too short without them.
+/// Statements with this rank or a later one are written only when the report would be too short without them.
 const FILLER: u8 = 10;
 
 /// A sentence with its place in the dictation.

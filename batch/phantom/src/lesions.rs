@@ -150,7 +150,6 @@ impl Severity {
 /// A lesion of a study.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PlacedLesion {
-    /// What it is.
     pub lesion: LesionKind,
     /// Index in the 22 labels.
     pub class_id: i32,
@@ -200,7 +199,6 @@ pub enum Shape {
     Nodule(focal::Nodule),
     /// Calcification.
     Specks(focal::Specks),
-    /// Cavity.
     Cavity(focal::Cavity),
     /// Fibrosis or interstitial disease.
     Net(reticular::Net),

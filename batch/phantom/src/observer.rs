@@ -12,7 +12,7 @@ pub trait Observer: Sync {
         let _ = name;
     }
 
-    /// The number of the signal that asks to stop; `None` to go on.
+    /// The number of the signal that requests a stop; `None` to continue.
     fn stop_signal(&self) -> Option<i32> {
         None
     }

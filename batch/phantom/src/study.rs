@@ -104,9 +104,8 @@ pub struct PhantomStudy {
     pub width: u32,
     /// Rows of the film.
     pub height: u32,
-    /// The body without lesions; a heart or knob that is enlarged stands in `findings`.
+    /// The body without lesions; an enlarged heart or aortic knob is in `findings`.
     pub anatomy: Anatomy,
-    /// The exposure.
     pub exposure: Exposure,
     /// The side that the lead marker names.
     pub marker: Laterality,

@@ -1,4 +1,4 @@
-//! What was drawn and what was said of it, as rows of the truth tables. Ids are those that ingest gives to the written
+//! What was drawn and reported, as rows of the truth tables. Ids are those that ingest gives to the written
 //! files. VinDr-CXR's training films stand under `split=train` whatever part of them ingest takes for validation:
 //! evaluation joins by image id over all splits of a dataset.
 

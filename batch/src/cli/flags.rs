@@ -111,7 +111,7 @@ pub struct ShardFlag {
     pub shard: Shard,
 }
 
-/// Whether interrupted training goes on.
+/// Whether interrupted training is continued.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Lake and runs")]
 pub struct ResumeFlag {

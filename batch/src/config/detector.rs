@@ -2,13 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The detector.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DetectorConfig {
-    /// The network.
     pub model: DetectorModelConfig,
-    /// Its training.
     pub train: DetectorTrainConfig,
 }
 
@@ -42,7 +39,7 @@ impl Architecture {
     }
 }
 
-/// Whose conventions a detector follows.
+/// The published code whose conventions a detector follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Profile {
@@ -127,7 +124,7 @@ pub enum Schedule {
 pub struct DetectorModelConfig {
     /// FCOS or Faster R-CNN.
     pub architecture: Architecture,
-    /// Whose conventions.
+    /// The published code whose conventions apply.
     pub profile: Profile,
     /// Depth of the ResNet: 18, 34, 50 or 101.
     pub depth: u32,

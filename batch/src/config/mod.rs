@@ -1,4 +1,4 @@
-//! Configuration: the keys that a user sets, and the complete values that they stand for.
+//! Configuration: the keys that a user sets, and the complete values that they expand to.
 //!
 //! [`resolve`] lays a preset, a file, the environment and `--set` over `presets/default.toml`, which documents every
 //! key. The result is [`settings::Settings`], which expand to [`RunConfig`]: what stages, models and cards get. A value

@@ -6,11 +6,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PreviewConfig {
-    /// The network.
     pub model: PreviewModelConfig,
-    /// Its training.
     pub train: DistillConfig,
-    /// The bundle.
     pub bundle: BundleConfig,
 }
 

@@ -5,15 +5,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::detector::AugmentConfig;
 
-/// The report model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReportConfig {
-    /// The network.
     pub model: ReportModelConfig,
     /// Image-text alignment, a loss of training alone.
     pub align: AlignmentConfig,
-    /// Its training.
     pub train: ReportTrainConfig,
 }
 
@@ -66,7 +63,6 @@ pub struct ReportModelConfig {
     pub heads: i64,
     /// Encoder layers, and decoder layers.
     pub layers: i64,
-    /// Dropout.
     pub dropout: f64,
     /// Dropout of the source tokens, once they are embedded.
     pub visual_dropout: f64,
@@ -169,9 +165,7 @@ pub struct TextEncoderConfig {
     /// Folder with `model.safetensors` and `vocab.txt` of a BERT (bert-base-uncased); empty trains one of the sizes
     /// below from scratch on the report model's own words.
     pub weights: String,
-    /// Width.
     pub width: i64,
-    /// Layers.
     pub layers: i64,
     /// Attention heads.
     pub heads: i64,
@@ -179,7 +173,6 @@ pub struct TextEncoderConfig {
     pub d_ff: i64,
     /// Longest text, tokens.
     pub max_tokens: i64,
-    /// Dropout.
     pub dropout: f64,
     /// Learning rate.
     pub lr: f64,
@@ -231,7 +224,6 @@ pub enum Selection {
     LabelF1,
 }
 
-/// Training.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReportTrainConfig {
@@ -273,7 +265,7 @@ pub struct ReportTrainConfig {
     pub patience: i64,
     /// Studies of the validation split that are decoded each epoch; 0 takes all.
     pub val_studies: usize,
-    /// Validation decodes as `[generate]` says instead of greedily.
+    /// Validation decodes by the settings of `[generate]` instead of greedily.
     pub val_beam: bool,
     /// The validation score that selects the weights.
     pub selection: Selection,

@@ -22,7 +22,7 @@ pub const PRESETS: [(&str, &str); 7] = [
     ("utv2_coco_fcos", include_str!("../../presets/utv2_coco_fcos.toml")),
 ];
 
-/// What the user asked for.
+/// The layers of configuration that the user gives.
 #[derive(Debug, Clone, Default)]
 pub struct Layers {
     /// A compiled-in preset.
@@ -163,7 +163,7 @@ impl Overlay {
             insert(&mut table, &key, value);
             self.settings = Settings::from_table(&table)
                 .map_err(|e| wrong(format!("`{key}`: {}; its default is {default}", plain(e.message()))))?;
-            // Written anew, so that an integer that stands for a float becomes one.
+            // Serialised again, so that an integer given for a float becomes one.
             self.table = self.settings.table();
             self.origin.insert(key, layer.to_owned());
         }

@@ -77,7 +77,7 @@ pub struct Annotation {
     /// `width * height`; COCO's evaluation by size uses it.
     #[serde(default)]
     pub area: f64,
-    /// 1 for a region that stands for many objects.
+    /// 1 for a region that covers many objects.
     #[serde(default)]
     pub iscrowd: u8,
     /// Share of annotators, or the detector's score.

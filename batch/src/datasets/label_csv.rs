@@ -132,7 +132,7 @@ impl LabelCsv {
     }
 }
 
-/// A torn gzip stream or malformed csv is the file's fault; what the file system refuses is not.
+/// A truncated gzip stream or malformed csv is bad data; an error of the file system is not.
 fn broken(path: &Path, error: csv::Error) -> Error {
     let text = error.to_string();
     match error.into_kind() {

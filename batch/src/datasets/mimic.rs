@@ -51,7 +51,7 @@ fn find(root: &Path, suffix: &str) -> Result<PathBuf> {
             stem.is_some_and(|s| s.starts_with("mimic-cxr") && s.ends_with(&format!("-{suffix}")))
         })
         .collect();
-    // An unpacked copy wins over its archive: `.csv` sorts after nothing else of the same stem.
+    // An unpacked copy is preferred to its archive: it sorts last among files of the same stem.
     found.sort_by_key(|p| {
         (p.to_string_lossy().trim_end_matches(".gz").to_owned(), p.extension().is_none_or(|e| e != "gz"))
     });

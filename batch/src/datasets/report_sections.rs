@@ -34,7 +34,7 @@ impl Section {
     }
 }
 
-/// Why a report has no text for the section asked for.
+/// Why a report has no text for the requested section.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NoSection {
     /// No heading names it.
@@ -43,12 +43,11 @@ pub enum NoSection {
     Empty,
 }
 
-/// A section's text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SectionText {
     /// As in the file, without the heading and without surrounding blanks.
     pub text: String,
-    /// [`Section::Both`] was asked for and only one of the two is there.
+    /// [`Section::Both`] was requested and only one of the two is there.
     pub partial: bool,
 }
 

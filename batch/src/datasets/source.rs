@@ -76,7 +76,6 @@ pub fn read_radiograph(root: &Path, image: &ImageRow, options: &ImageDecodeOptio
     Ok(open_ingested(root, image, options)?.radiograph)
 }
 
-/// An opened image.
 #[derive(Debug, Clone)]
 pub struct OpenedImage {
     pub row: ImageRow,

@@ -35,7 +35,7 @@ struct Annotated {
 }
 
 impl Annotated {
-    /// An image whose lesions all stand in rows that cannot be used counts as unannotated, never as normal.
+    /// An image whose lesions are all in rows that cannot be used counts as unannotated, never as normal.
     fn labels(self) -> Labels {
         let boxes = self.consensus.len() + self.annotators.values().map(Vec::len).sum::<usize>();
         match self {

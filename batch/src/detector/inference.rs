@@ -17,7 +17,6 @@ use crate::stop::StopFlag;
 /// How a detector is applied.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct InferenceOptions {
-    /// The detector's input.
     pub input: InputSpec,
     /// Images per forward pass.
     pub batch_size: usize,

@@ -88,7 +88,8 @@ impl DetectionLosses {
         Self::new(both)
     }
 
-    /// The parts as one tensor without gradients on the device, f32 `[5]`, 0 for missing ones; see [`read_parts`].
+    /// The parts in the order of [`Part::ALL`] as one tensor without gradients on the device, f32 `[5]`; 0 for missing
+    /// ones.
     pub fn parts(&self) -> Tensor {
         let first = self.parts.iter().flatten().next().expect("losses have a part");
         let zero = first.detach().zeros_like();

@@ -113,7 +113,6 @@ impl Detector {
         self.vs.device()
     }
 
-    /// Number of classes.
     pub fn classes(&self) -> i64 {
         self.classes
     }
@@ -156,7 +155,7 @@ impl Detector {
     /// Detections per image, best first, clipped to the image. `images` as for [`Detector::losses`].
     ///
     /// # Errors
-    /// [`Error::BadData`] when the network's output is not finite; [`Error::Torch`] when libtorch refuses.
+    /// [`Error::BadData`] when the network's output is not finite; [`Error::Torch`] when a libtorch operation fails.
     pub fn detect(&self, images: &Tensor) -> Result<Vec<Vec<Detection<Model>>>> {
         self.detect_sized(images, &unpadded_sizes(images)?)
     }

@@ -1,4 +1,4 @@
-//! A figure of an evaluation: a row of the table `metrics` and of the page. Its signature says how it was computed, so
+//! A figure of an evaluation: a row of the table `metrics` and of the page. Its signature states how it was computed, so
 //! that two figures are compared only when they may be.
 
 use d2r_contracts::tables::MetricRow;

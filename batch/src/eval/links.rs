@@ -10,7 +10,6 @@ use d2r_contracts::space::Original;
 
 use d2r_contracts::report_labeler::{SentenceLabels, label_sentence};
 
-/// A drawn lesion.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DrawnLesion {
     /// Index in the 22 classes.
@@ -32,7 +31,6 @@ pub struct LinkedSentence {
 /// Counts of one study, or their sum.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct LinkCounts {
-    /// Number of links.
     pub links: u64,
     /// Links whose box overlaps a lesion that the sentence names.
     pub correct_links: u64,
@@ -158,7 +156,7 @@ mod tests {
         let lesions = [lesion(NODULE, 0.0, "left", true), lesion(16, 100.0, "right", false)];
         let sentences = [
             sentence("a nodule is seen in the left lung .", &[at(1.0), at(100.0)]), // the second box is the effusion's
-            sentence("no pleural effusion .", &[at(100.0)]),                        // denied, not named
+            sentence("no pleural effusion .", &[at(100.0)]),                        // negated, not named
         ];
         let counts = LinkCounts::of(&sentences, &lesions, IOU_MIN);
         assert_eq!(

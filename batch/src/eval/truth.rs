@@ -1,5 +1,5 @@
-//! The phantoms' truth: what was drawn and which labels the reports carry. The only module of the program that reads
-//! it, so that nothing else can learn from it. Rows are joined by image and study id over all splits of a dataset.
+//! The phantoms' truth: what was drawn and which labels the reports have. The only module of the program that reads
+//! it, so that no training can use it. Rows are joined by image and study id over all splits of a dataset.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -2,7 +2,7 @@
 //!
 //! `LAKE/manifests/<table>/dataset=<d>/split=<s>/<producer>/<index>-of-<count>.json` holds the part's facts and
 //! their digest. When a producer changes its shard count, the new manifests carry the next generation and the
-//! older ones stop counting at once, so shards of two counts are never read together.
+//! older ones no longer count, so shards of two counts are never read together.
 
 use std::path::Path;
 
@@ -19,7 +19,7 @@ pub struct PartManifest {
     pub table: String,
     pub dataset: String,
     pub split: String,
-    /// Who owns it: a verb, or a run in tables keyed by run.
+    /// The producer: a verb, or a run in tables keyed by run.
     pub producer: String,
     /// Which share of the producer's work it is.
     pub shard: Shard,

@@ -1,7 +1,7 @@
 //! The lake: Parquet tables under contract, written atomically, read back typed.
 //!
-//! `LAKE/v1/<table>/dataset=<d>/split=<s>/part-*.parquet` holds the rows; `LAKE/manifests/` says which parts
-//! count. A part is owned by a producer (the verb that wrote it) and a shard; writing it again replaces it.
+//! `LAKE/v1/<table>/dataset=<d>/split=<s>/part-*.parquet` holds the rows; `LAKE/manifests/` lists the parts that
+//! count. A part belongs to a producer (the verb that wrote it) and a shard; writing it again replaces it.
 
 pub mod atomic_file;
 pub mod audit;

@@ -20,7 +20,7 @@ use crate::lake::digest::sha256_of;
 
 /// Rows in a row group at most; small groups let readers work in parallel.
 pub const ROW_GROUP_ROWS: usize = 128 * 1024;
-/// Rows turned into columns at once.
+/// Rows per batch of the conversion into columns.
 const BATCH_ROWS: usize = 16 * 1024;
 
 /// File-level metadata of every part, in the order in which it is written.
@@ -36,7 +36,7 @@ pub fn metadata_keys() -> [&'static str; 7] {
     ]
 }
 
-/// Rows as the bytes of a Parquet file; `each` sees every batch on the way.
+/// Rows as the bytes of a Parquet file; `each` is called with every batch.
 ///
 /// # Errors
 /// [`Error::Internal`]: valid rows can always be encoded.
@@ -87,7 +87,7 @@ impl PartFile {
     /// Opens a file; with `expected` (bytes, sha256) it must have that size and digest.
     ///
     /// # Errors
-    /// [`Error::BadData`] naming the file when it is not what the manifest says or not Parquet.
+    /// [`Error::BadData`] naming the file when its digest differs from the manifest's or it is not Parquet.
     pub fn open(path: &Path, expected: Option<(u64, &str)>) -> Result<Self> {
         let io = |e| Error::io("read", path, e);
         let mut file = File::open(path).map_err(io)?;

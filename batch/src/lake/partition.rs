@@ -1,4 +1,4 @@
-//! Where rows belong: the partition, the shard, and who wrote them.
+//! Where rows belong: the partition, the shard and the producer.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -28,7 +28,7 @@ impl Partition {
         PathBuf::from(format!("dataset={}", self.dataset)).join(format!("split={}", self.split))
     }
 
-    /// Refuses names that cannot stand in a folder name.
+    /// Rejects names that cannot be part of a folder name.
     ///
     /// # Errors
     /// [`Error::Usage`] naming the offending part.
@@ -55,7 +55,7 @@ pub(crate) fn check_name(what: &str, name: &str) -> Result<()> {
     )))
 }
 
-/// Shards that work can be dealt to; five digits stand in file names.
+/// Largest number of shards: file names have five digits for it.
 const MAX_SHARDS: u32 = 100_000;
 
 /// Part `index` of `count` equal parts of the work; written `index/count`, counted from 0.
@@ -117,7 +117,7 @@ impl FromStr for Shard {
     }
 }
 
-/// Who writes a part, and from what.
+/// What produced a part: run, model and inputs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Provenance {
     /// The run: `<verb>-<first 12 hex of the work key>`.
@@ -135,7 +135,7 @@ impl Provenance {
         Self { run_id, model_sha256: model_sha256.map(str::to_owned), work_key }
     }
 
-    /// The part's owner in a table. The verb, so that a stage run again replaces its own rows and leaves other
+    /// The part's producer in a table. The verb, so that a stage run again replaces its own rows and leaves other
     /// stages' alone; the run itself in tables keyed by run, whose rows are a history.
     pub fn producer(&self, key: &[&str]) -> &str {
         if key.first() == Some(&"run_id") {

@@ -11,7 +11,7 @@ use crate::lake::partition::{Partition, Shard};
 use crate::lake::store::Lake;
 use crate::lake::write::key_text;
 
-/// Tries of a reader that meets a writer.
+/// Tries of a reader while a writer replaces parts.
 const TRIES: usize = 5;
 
 impl Lake {
@@ -136,7 +136,7 @@ impl Lake {
     }
 }
 
-/// Every shard of every producer must be there: half a table looks like a whole one.
+/// Every shard of every producer must be there: rows alone do not show that a shard is missing.
 fn check_complete(parts: &[PartManifest]) -> Result<()> {
     for part in parts {
         let count = part.shard.count;

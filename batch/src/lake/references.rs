@@ -8,8 +8,8 @@ use crate::lake::scan::polars_error;
 use crate::lake::store::Lake;
 use crate::lake::violation::{Location, Violations};
 
-/// Adds a violation for every row that points at nothing. A table that was never written holds no row, so that
-/// every reference into it is broken.
+/// Adds a violation for every row whose foreign key has no counterpart. A table that was never written holds no row,
+/// so that every reference into it is broken.
 pub(crate) fn check(lake: &Lake, contract: &TableContract, found: &mut Violations) -> Result<()> {
     let table = contract.name.as_str();
     let fail = |e: PolarsError| polars_error(table, &e);

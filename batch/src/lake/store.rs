@@ -78,7 +78,7 @@ impl Lake {
         self.root.join("tmp")
     }
 
-    /// Held while a temporary file lives; any number of writers hold it together.
+    /// Held while a temporary file exists; shared by any number of writers.
     pub(crate) fn writers_lock(&self) -> Result<File> {
         atomic_file::create_folders(&self.temporary_folder())?;
         let (path, file) = self.lock_file("writers")?;
@@ -207,7 +207,7 @@ pub(crate) fn list(folder: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-// Some network file systems have no locks; there, one writer at a time is the user's promise.
+// Some network file systems have no locks; there the user must run one writer at a time.
 fn supported(locked: std::io::Result<()>) -> std::io::Result<()> {
     match locked {
         Err(e) if e.kind() == ErrorKind::Unsupported => Ok(()),

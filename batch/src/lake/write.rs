@@ -1,7 +1,7 @@
 //! Writing a part: sort and check rows, write and verify a temporary file, rename it into place, write the
 //! manifest (the commit), remove what it replaces. Killed at any point, readers see the old part or the new one.
 //!
-//! Temporary files live in `LAKE/tmp`, not beside the parts: a foreign file breaks scans of a table's folder.
+//! Temporary files are in `LAKE/tmp`, not beside the parts: a foreign file breaks scans of a table's folder.
 
 use std::path::{Path, PathBuf};
 
@@ -30,8 +30,8 @@ pub(crate) struct Staged {
 
 impl Lake {
     /// Writes a part of a table, replacing the producer's previous part of the same shard. No rows make a part
-    /// too, so that a scan of the table finds its columns. A changed shard count retires all parts of the old
-    /// count at once; readers ask for the missing shards until they are written.
+    /// too, so that a scan of the table finds its columns. A changed shard count replaces all parts of the old
+    /// count with the first new part; reading is an error until all new shards are written.
     ///
     /// # Errors
     /// [`Error::BadData`] for a repeated key or a float that is not finite; [`Error::Io`] when the disk is full

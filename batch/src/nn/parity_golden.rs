@@ -7,7 +7,6 @@ use d2r_contracts::space::ImageSize;
 use serde_json::Value;
 use tch::{Device, Kind, Tensor, nn};
 
-/// A golden file.
 pub fn golden(name: &str) -> Value {
     let path = format!("golden/detector/{name}.json");
     serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap()

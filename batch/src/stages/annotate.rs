@@ -28,7 +28,6 @@ const CHUNK: usize = 256;
 
 #[derive(Debug, Clone)]
 pub struct Args {
-    /// Folder of the lake.
     pub lake: PathBuf,
     pub dataset: String,
     /// Splits; all when empty.

@@ -12,7 +12,6 @@ use crate::lake::audit::audit;
 /// Most leaks named in the error.
 const NAMED: usize = 5;
 
-/// What to audit.
 #[derive(Debug, Clone)]
 pub struct Args {
     pub lake: PathBuf,

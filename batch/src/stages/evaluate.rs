@@ -23,7 +23,6 @@ use crate::lake::{Lake, Partition, Provenance, Shard, atomic_file};
 use d2r_contracts::report_labeler::label;
 use inputs::{DetectorInput, ReportsInput};
 
-/// What to evaluate.
 #[derive(Debug, Clone)]
 pub struct Args {
     pub lake: PathBuf,

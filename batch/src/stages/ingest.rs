@@ -1,6 +1,6 @@
 //! `d2r ingest`: a dataset's folder into the lake. Label files are listed, images are read, digested and measured
 //! in parallel (pixels are not kept), annotators' boxes are fused, reports are cut into sections and cleaned.
-//! What cannot be used becomes a row of `failures`; the loop goes on.
+//! What cannot be used becomes a row of `failures`; the loop continues.
 
 pub mod dataset_reader;
 pub mod ingest_parts;

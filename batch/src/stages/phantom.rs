@@ -38,7 +38,7 @@ pub struct Args {
 ///
 /// # Errors
 /// [`Error::Usage`] when the folder holds something else; [`Error::Config`] for settings that cannot be drawn;
-/// [`Error::Stopped`] after a signal; [`Error::Io`] when the file system refuses.
+/// [`Error::Stopped`] after a signal; [`Error::Io`] when a file cannot be written.
 pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
     let start = Instant::now();
     let (config, seed) = settings(ctx, &args)?;

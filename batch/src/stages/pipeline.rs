@@ -17,7 +17,6 @@ use crate::stages::train::{detector, reporter};
 /// Stages that write nothing.
 const CHECKS: [&str; 2] = ["audit", "validate"];
 
-/// What to run.
 #[derive(Debug, Clone)]
 pub struct Args {
     /// Receives `phantom/`, `lake/`, `runs/`, `stages/`, `report.html` and `summary.json`.
@@ -170,7 +169,7 @@ fn run_folder(runs: &Path, result: &StageResult, stage: &str) -> Result<PathBuf>
         .ok_or_else(|| Error::Internal(format!("{stage} names no weights among its files")))
 }
 
-/// Highest resident memory of this process so far, MiB; 0 where the kernel does not say.
+/// Highest resident memory of this process so far, MiB; 0 where the kernel does not report it.
 fn peak_rss_mb() -> f64 {
     let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let kib = text.lines().find_map(|l| l.strip_prefix("VmHWM:")?.trim().split(' ').next()?.parse::<f64>().ok());

@@ -13,7 +13,6 @@ use crate::lake::validate::violations;
 /// Most violations named in the error.
 const NAMED: usize = 10;
 
-/// What to check.
 #[derive(Debug, Clone)]
 pub struct Args {
     pub lake: PathBuf,

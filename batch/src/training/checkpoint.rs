@@ -18,7 +18,7 @@ use crate::training::run_dir::RunDir;
 /// Checkpoints kept on disk.
 const KEEP: usize = 2;
 
-/// Where a training run stands, beside its tensors.
+/// The progress of a training run, without its tensors.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct TrainState {
     /// Optimizer steps done.
@@ -33,7 +33,7 @@ pub struct TrainState {
     pub log: Vec<TrainLogRow>,
     /// Sums since the last logged step, by name.
     pub pending: BTreeMap<String, f64>,
-    /// What one kind of training remembers beside this.
+    /// Further state of one kind of training.
     pub extra: serde_json::Value,
 }
 
@@ -43,11 +43,9 @@ pub type Models = BTreeMap<String, NamedTensors>;
 /// A checkpoint read back.
 #[derive(Debug)]
 pub struct Loaded {
-    /// Its models.
     pub models: Models,
-    /// The optimizer's state.
     pub optimizer: NamedTensors,
-    /// Where training stood.
+    /// Progress at the checkpoint.
     pub state: TrainState,
 }
 

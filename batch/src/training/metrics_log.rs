@@ -67,7 +67,7 @@ impl MetricsLog {
             .into_iter()
             .filter_map(|(name, v)| Some(Value { tag: format!("{}/{name}", row.phase), simple_value: v? as f32 }))
             .collect();
-        // The step stands for the time: the log has no clock, so that equal runs give equal files.
+        // The step in place of the time: the log has no clock, so that equal runs give equal files.
         self.event(&Event {
             wall_time: row.step as f64,
             step: row.step,

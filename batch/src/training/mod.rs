@@ -1,5 +1,5 @@
 //! What every training shares: the loop, random streams, batches, optimizer, schedules, checkpoints, run directories,
-//! logs, model cards. It knows no model: a model's folder implements [`training_loop::Trainer`].
+//! logs, model cards. It contains no model: a model's folder implements [`training_loop::Trainer`].
 
 pub mod checkpoint;
 pub mod epochs;

@@ -1,5 +1,5 @@
 //! Tensors by name: a variable store as a list, safetensors files, and strict loading: no missing and no surplus
-//! name, same shapes, same kinds, which `tch`'s own loader does not check.
+//! name, same shapes, same kinds, which `tch`'s loader does not check.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -28,7 +28,7 @@ pub fn copied(tensors: &[(String, Tensor)]) -> NamedTensors {
 /// Writes tensors as safetensors; the caller makes the write atomic.
 ///
 /// # Errors
-/// [`Error::Torch`] when libtorch or the file system refuses.
+/// [`Error::Torch`] when a file or a tensor cannot be read or written.
 pub fn write_tensors(path: &Path, tensors: &[(String, Tensor)]) -> Result<()> {
     let _no_grad = tch::no_grad_guard();
     let plain: Vec<(&str, Tensor)> =
@@ -62,7 +62,7 @@ fn first_line(e: &tch::TchError) -> String {
 
 /// Copies `tensors` into the store's variables: no missing and no surplus name, same shapes, same kinds.
 ///
-/// `tch`'s own loader ignores surplus tensors and adopts the file's precision; this one refuses both.
+/// `tch`'s own loader ignores surplus tensors and adopts the file's precision; here both are errors.
 ///
 /// # Errors
 /// [`Error::BadData`] that lists missing, surplus and misshapen names.

@@ -22,7 +22,7 @@ pub enum Rule {
         beta2: f64,
         /// Added to the root.
         eps: f64,
-        /// Divide by the largest second moment seen.
+        /// Divide by the largest second moment so far (AMSGrad).
         amsgrad: bool,
     },
 }
@@ -138,7 +138,7 @@ impl Optimizer {
         }
     }
 
-    /// Forgets the momentum, as after a return to earlier weights.
+    /// Resets the momentum, as after a return to earlier weights.
     pub fn reset(&mut self) {
         self.steps = 0;
         for slot in &mut self.slots {

@@ -7,7 +7,7 @@ use crossbeam_channel::bounded;
 
 use crate::error::{Error, Result};
 
-/// Batches prepared before they are asked for.
+/// Largest number of batches prepared ahead.
 const AHEAD: usize = 3;
 
 /// One batch per step, in order.

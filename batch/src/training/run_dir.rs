@@ -94,12 +94,11 @@ impl RunDir {
             Err(fs::TryLockError::WouldBlock) => {
                 Err(Error::Temporary(format!("{}: another process works on this run", self.path.display())))
             }
-            // Some network file systems have no locks; there, one process at a time is the user's promise.
+            // Some network file systems have no locks; there the user must run one process at a time.
             _ => Ok(file),
         }
     }
 
-    /// The folder.
     pub fn path(&self) -> &Path {
         &self.path
     }

@@ -39,7 +39,7 @@ impl<const N: usize> RunningSums<N> {
     /// Sums over the steps. Waits for the device.
     ///
     /// # Errors
-    /// When libtorch refuses.
+    /// When a libtorch operation fails.
     pub fn sums(&self) -> Result<[f64; N]> {
         let mut values = [0.0; N];
         self.sums.f_to_device(Device::Cpu)?.f_copy_data(&mut values, N)?;
@@ -49,7 +49,7 @@ impl<const N: usize> RunningSums<N> {
     /// Means over the steps; sums where there was none. Waits for the device.
     ///
     /// # Errors
-    /// When libtorch refuses.
+    /// When a libtorch operation fails.
     pub fn means(&self) -> Result<[f64; N]> {
         Ok(self.sums()?.map(|sum| sum / self.steps.max(1.0)))
     }
@@ -63,7 +63,7 @@ impl<const N: usize> RunningSums<N> {
     /// The sums by name, for a checkpoint.
     ///
     /// # Errors
-    /// When libtorch refuses.
+    /// When a libtorch operation fails.
     pub fn state(&self) -> Result<BTreeMap<String, f64>> {
         let mut state: BTreeMap<String, f64> = self.names.iter().map(|n| (*n).to_owned()).zip(self.sums()?).collect();
         state.insert(STEPS.into(), self.steps);

@@ -130,7 +130,6 @@ pub struct Outcome {
     pub best_step: i64,
     /// Digest of the best weights.
     pub model_sha256: String,
-    /// The log.
     pub log: Vec<TrainLogRow>,
 }
 

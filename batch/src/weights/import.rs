@@ -12,7 +12,6 @@ use crate::error::{Error, Result};
 use crate::training::named_tensors::read_tensors;
 use crate::weights::detector_names::{Origin, TensorUse, shift_pyramid, tensor_use};
 
-/// What to import.
 #[derive(Debug, Clone)]
 pub struct Import<'a> {
     /// A safetensors file.

@@ -27,7 +27,7 @@ use data_set::{DataSet, Encoding};
 use grayscale::GrayscalePipeline;
 use pixel_format::{PixelFormat, StoredFormat};
 
-/// Decodes one DICOM file. Returns the radiograph and its projection (`PA`, `AP`, `LATERAL`), if the file says it.
+/// Decodes one DICOM file. Returns the radiograph and its projection (`PA`, `AP`, `LATERAL`), if the file has it.
 pub(super) fn decode(
     file: &Part10<'_>,
     options: &ImageDecodeOptions,
@@ -54,7 +54,7 @@ pub(super) fn decode(
     let pixels = match (photometric.as_str(), format.samples_per_pixel) {
         ("MONOCHROME1" | "MONOCHROME2", 1) => {
             let samples = codestream::samples(&data_set, &format, codec)?;
-            // Codecs give the stored bits at the low end of the sample, whatever High Bit says.
+            // Codecs give the stored bits at the low end of the sample, whatever the value of High Bit.
             let stored = match codec {
                 Codec::Native => format.stored,
                 _ => StoredFormat { high_bit: format.stored.bits_stored - 1, ..format.stored },

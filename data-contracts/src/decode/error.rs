@@ -50,7 +50,7 @@ pub enum DecodeError {
     /// A DICOM file without an image (a structured report, a presentation state).
     #[error("the DICOM file holds no pixel data; it is not an image object")]
     NoPixelData,
-    /// A DICOM file that does not say (0012,0062) PatientIdentityRemoved = YES.
+    /// A DICOM file without (0012,0062) PatientIdentityRemoved = YES.
     #[error("the DICOM file is not marked as de-identified (PatientIdentityRemoved, 0012,0062, is not YES)")]
     NotDeidentified,
     /// A variant of a format that is not read.

@@ -6,7 +6,7 @@ use crate::space::ImageSize;
 /// Limits on the files that are decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ImageDecodeOptions {
-    /// Accept DICOM files that do not say (0012,0062) PatientIdentityRemoved = YES.
+    /// Accept DICOM files without (0012,0062) PatientIdentityRemoved = YES.
     pub allow_phi: bool,
     /// Refuse images with more pixels than this, before decoding them.
     pub max_pixels: u64,

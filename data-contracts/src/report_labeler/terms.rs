@@ -14,7 +14,7 @@ pub(super) enum Assertion {
     Absent,
     /// Uncertain unless a cue negates it.
     Possible,
-    /// Looks like another term and asserts nothing ("pericardial effusion").
+    /// Contains another term and asserts nothing ("pericardial effusion").
     None,
 }
 
@@ -56,7 +56,7 @@ const DEVICES: &[&str] = &["Support Devices"];
 
 /// Terms by priority. `{heart}` and the like are replaced by the constants above.
 const TERMS: &[Term] = &[
-    // Words that only look like another term.
+    // Words that contain another term and mean something else.
     Term {
         pattern: r"pericardial (?:effusions?|calcifications?|fluid)|(?:knee|joint|hip) effusions?|(?:thoracic|chest|pleural|abdominal|peritoneal|nasal|oral) cavit(?:y|ies)|free air",
         labels: &[],
@@ -245,7 +245,7 @@ pub(super) fn terms_in(clause: &str) -> Vec<(&'static Term, usize, usize)> {
 /// Effect and direction of a cue: forward changes terms after it, backward terms before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Cue {
-    /// Looks like a negation and is none ("no change").
+    /// Contains a negation word and negates nothing ("no change").
     PseudoNegation,
     UncertaintyForward,
     UncertaintyBackward,

@@ -40,7 +40,7 @@ impl SmoothNoise {
     }
 }
 
-/// [`SmoothNoise`] that remembers the cell it is in, which makes a row of pixels cheap.
+/// [`SmoothNoise`] that caches its current cell, which makes a row of pixels fast.
 #[derive(Debug, Clone)]
 pub struct NoiseScan {
     noise: SmoothNoise,

@@ -45,7 +45,7 @@ const LUNG_CLASSES: usize = 13;
 
 const HEART_AND_MEDIASTINUM: &[&str] = &["Cardiomegaly", "Aortic enlargement", "Enlarged PA", "Mediastinal shift"];
 
-/// The first of each run that is true is said: a broad statement makes the narrow ones needless.
+/// The first true statement of each run is written: a broad statement makes the narrow ones unnecessary.
 const RUNS: [&[Statement]; 10] =
     [LUNGS, PNEUMOTHORAX_AND_EFFUSION, HEART, MEDIASTINUM, BONES, NODULE, EDEMA, ATELECTASIS, THICKENING, TRACHEA];
 
@@ -251,8 +251,8 @@ const TRACHEA: &[Statement] = &[Statement {
 pub(super) fn statements(facts: &[Fact], rng: &mut ChaCha8Rng) -> Vec<Stated> {
     let drawn =
         |names: &[&str]| facts.iter().any(|f| lesion_class_name(f.class_id).is_some_and(|n| names.contains(&n)));
-    // Habit follows where the eye was: the plainest words for a normal film, others where heart or mediastinum were
-    // looked at twice, others again for lungs.
+    // The wording depends on the lesions: the shortest for a normal film, others where heart or mediastinum are
+    // abnormal, others again for lungs.
     let preferred = match facts {
         [] => 0,
         _ if drawn(HEART_AND_MEDIASTINUM) => 2,

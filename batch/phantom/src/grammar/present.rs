@@ -5,7 +5,7 @@
 use super::{Sentence, Severity, Zone, capitalised, wording};
 use crate::grammar::group::{Group, GroupLaterality};
 
-/// The sentence of a group. `offset` counts wordings from the preferred one; `brief` asks for the shortest.
+/// The sentence of a group. `offset` counts wordings from the preferred one; `brief` selects the shortest.
 pub(super) fn sentence(group: &Group, offset: usize, brief: bool) -> Sentence {
     let (wordings, preferred) = wordings(group);
     let template = if brief {

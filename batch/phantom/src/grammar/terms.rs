@@ -2,7 +2,7 @@
 //!
 //! For rule-based labelers. In a sentence without `no` or `without`, a term below means that its class is
 //! present; the CheXpert label follows from [`label_of_lesion`](d2r_contracts::labels::finding_of_lesion). In a
-//! sentence with `no`, it means that the label is denied. Matching is on lower-case text, by substring.
+//! sentence with `no`, it means that the label is negative. Matching is on lower-case text, by substring.
 //!
 //! | CheXpert label | lesion classes | terms |
 //! |---|---|---|
@@ -73,7 +73,7 @@ pub const TERMS: [(&str, &[&str]); 22] = [
     ("Other lesion", &["nonspecific lesion"]),
 ];
 
-/// Classes that a lower-case sentence names, present or denied.
+/// Classes that a lower-case sentence names, present or negated.
 pub fn named_classes(sentence: &str) -> Vec<&'static str> {
     TERMS.iter().filter(|(_, terms)| terms.iter().any(|t| sentence.contains(t))).map(|(class, _)| *class).collect()
 }

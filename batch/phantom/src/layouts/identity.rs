@@ -81,7 +81,7 @@ impl SplitShares {
         Self { wanted: [1.0 - val - test, val, test], given: [0.0; 3] }
     }
 
-    /// The split of the next subject, who has `studies` studies.
+    /// The split of the next subject, which has `studies` studies.
     pub fn next(&mut self, studies: usize) -> Split {
         let total = self.given.iter().sum::<f64>() + studies as f64;
         let splits = [Split::Train, Split::Val, Split::Test];

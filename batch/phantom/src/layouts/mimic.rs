@@ -1,7 +1,7 @@
 //! The MIMIC-CXR-JPG layout: `files/pNN/pNNNNNNNN/sNNNNNNNN/<dicom_id>.jpg`, the three csv.gz tables of version 2.0.0,
 //! and the report of each study as `files/pNN/pNNNNNNNN/sNNNNNNNN.txt`.
 //!
-//! The CheXpert table holds the grammar's labels (1.0 stated, 0.0 denied, empty not mentioned), save for Pneumonia,
+//! The CheXpert table holds the grammar's labels (1.0 positive, 0.0 negative, empty not mentioned), save for Pneumonia,
 //! which is in doubt (-1.0) in one of twenty studies with a consolidation, as automatic labels are.
 
 mod report_file;

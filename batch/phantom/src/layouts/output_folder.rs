@@ -1,5 +1,5 @@
-//! The folder that a phantom is written into: a marker says that it is ours to replace, every file is written
-//! beside its place and renamed, and `manifest.json`, written last, lists them all with size and digest. A folder
+//! The folder that a phantom is written into: a marker file permits its replacement, every file is written
+//! under a temporary name and renamed, and `manifest.json`, written last, lists them all with size and digest. A folder
 //! whose manifest verifies holds a complete phantom; any other state is rewritten from the beginning.
 
 use std::collections::BTreeMap;
@@ -18,7 +18,6 @@ const MARKER: (&str, &str) = (
     ".d2r-phantom",
     "This folder was written by `d2r phantom`. Running it again with other settings replaces everything in it.\n",
 );
-/// The manifest's name.
 pub const MANIFEST: &str = "manifest.json";
 
 /// One written file.
@@ -35,7 +34,7 @@ pub struct WrittenFile {
 pub struct Manifest {
     /// Digest of everything that decides the content.
     pub work_key: String,
-    /// Counts worth knowing, for instance `vindr.images`.
+    /// Counts for display, for instance `vindr.images`.
     pub counts: BTreeMap<String, u64>,
     /// Files by path relative to the folder, with `/`.
     pub files: BTreeMap<String, WrittenFile>,
@@ -53,7 +52,7 @@ impl<'a> OutputFolder<'a> {
     ///
     /// # Errors
     /// [`Error::Occupied`] when the folder holds something and no phantom's marker: it is not ours to empty.
-    /// [`Error::Io`] when the file system refuses.
+    /// [`Error::Io`] when a file cannot be written.
     pub fn start(root: &Path, observer: &'a dyn Observer) -> Result<Self> {
         std::fs::create_dir_all(root).map_err(|e| Error::io("create", root, e))?;
         let marker = root.join(MARKER.0);
@@ -72,12 +71,11 @@ impl<'a> OutputFolder<'a> {
         Ok(Self { root: root.to_path_buf(), observer, files: Mutex::default() })
     }
 
-    /// The folder.
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// Who watches the writing.
+    /// Receives progress and gives the stop signal.
     pub fn observer(&self) -> &dyn Observer {
         self.observer
     }
@@ -89,7 +87,7 @@ impl<'a> OutputFolder<'a> {
     /// Writes one file. `path` is relative, with `/`.
     ///
     /// # Errors
-    /// [`Error::Stopped`] once a signal has come; [`Error::Io`] when the file system refuses.
+    /// [`Error::Stopped`] once a signal has come; [`Error::Io`] when a file cannot be written.
     pub fn put(&self, path: &str, bytes: &[u8]) -> Result<()> {
         self.check()?;
         let target = self.root.join(path);
@@ -119,7 +117,7 @@ impl<'a> OutputFolder<'a> {
     /// Writes the manifest and ends.
     ///
     /// # Errors
-    /// [`Error::Io`] when the file system refuses.
+    /// [`Error::Io`] when a file cannot be written.
     pub fn finish(self, work_key: &str, counts: BTreeMap<String, u64>) -> Result<Manifest> {
         self.check()?;
         let files =

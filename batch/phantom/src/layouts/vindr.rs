@@ -108,7 +108,7 @@ fn agreed(labelled: &LabelledFilm, seed: u64) -> Vec<Boxed> {
     consensus(&boxed(&labelled.film), width as f32, height as f32, &mut rng)
 }
 
-/// A annotator's boxes, or the one row that says that there are none.
+/// An annotator's boxes, or the one row for no finding.
 fn box_rows(key: &[&str], boxes: &[Boxed]) -> Vec<Vec<String>> {
     let key: Vec<String> = key.iter().map(|k| (*k).to_owned()).collect();
     let row = |class: &str, corners: [String; 4]| [key.clone(), vec![class.to_owned()], corners.to_vec()].concat();

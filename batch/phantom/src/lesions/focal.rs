@@ -11,7 +11,6 @@ use crate::lesions::opacity::masked;
 pub struct Nodule {
     /// Its middle.
     pub centre: Point,
-    /// Its radius.
     pub radius: f32,
     /// Its density.
     pub strength: f32,

@@ -1,6 +1,6 @@
 //! The keys of configuration files, one struct per section; `presets/default.toml` documents them.
 //!
-//! Each section's `config` gives the complete values that its keys stand for.
+//! Each section's `config` gives the complete values that its keys expand to.
 
 pub mod detector;
 pub mod evaluate;
@@ -63,7 +63,7 @@ impl Settings {
         Table::try_from(self).expect("settings that were read from TOML are TOML")
     }
 
-    /// The complete values that these keys stand for.
+    /// The complete values that these keys expand to.
     pub fn run_config(&self) -> RunConfig {
         let log_every = self.run.log_every;
         RunConfig {

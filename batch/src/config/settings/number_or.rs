@@ -1,4 +1,4 @@
-//! A positive number, or the word that stands for no limit.
+//! A positive number, or the word for no limit (`"off"`, `"all"`).
 
 use std::fmt;
 use std::marker::PhantomData;

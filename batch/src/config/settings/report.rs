@@ -10,7 +10,7 @@ use crate::config::report::{
     Selection, TextEncoderConfig, TextEncoderMode,
 };
 
-/// The value of `report.align.text.weights` that stands for random weights.
+/// The value of `report.align.text.weights` for random initial weights.
 const SCRATCH: &str = "scratch";
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

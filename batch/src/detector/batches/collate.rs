@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 /// f32 `[B, 1, S, S]` on `device`, normalised by the spec; `pixels` holds `B * S * S` grey levels.
 ///
 /// # Errors
-/// [`Error::Internal`] when the number of pixels does not fit, [`Error::Torch`] when libtorch refuses.
+/// [`Error::Internal`] when the number of pixels does not fit, [`Error::Torch`] when a libtorch operation fails.
 pub fn stack_images(pixels: &[u8], spec: &InputSpec, device: Device) -> Result<Tensor> {
     let size = i64::from(spec.size);
     let area = (size * size).max(1) as usize;

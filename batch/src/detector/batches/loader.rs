@@ -27,7 +27,6 @@ pub struct RadiographSource {
     /// The dataset's root folder.
     pub root: PathBuf,
     pub decode: ImageDecodeOptions,
-    /// The model's input.
     pub input: InputSpec,
 }
 

@@ -33,7 +33,6 @@ impl Predictions {
         }
     }
 
-    /// Number of classes.
     pub fn classes(&self) -> i64 {
         self.class_logits.size()[2]
     }

@@ -73,7 +73,6 @@ impl Tower {
     }
 }
 
-/// The head.
 #[derive(Debug)]
 pub struct FcosHead {
     class_tower: Tower,
@@ -100,7 +99,6 @@ pub struct HeadShape {
     pub convs: i64,
     /// Groups of each GroupNorm; a divisor of `channels`.
     pub groups: i64,
-    /// Number of classes.
     pub classes: i64,
     pub profile: Profile,
 }

@@ -32,7 +32,7 @@ pub struct SemiTraining<'a> {
     pub seed: u64,
     /// How progress is shown.
     pub progress: Progress,
-    /// Asked once per step and once per validation batch.
+    /// Read once per step and once per validation batch.
     pub stop: &'a StopFlag,
 }
 

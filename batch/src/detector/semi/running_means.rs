@@ -44,7 +44,6 @@ pub struct SemiMeans {
     pub boxes_per_image: f64,
     /// For the guard rails.
     pub signals: Signals,
-    /// Steps.
     pub steps: i64,
     /// None of the steps had a finite gradient.
     pub skipped_all: bool,
@@ -89,7 +88,7 @@ impl SemiSums {
     /// Means; waits for the device. `true_boxes`: per labelled image.
     ///
     /// # Errors
-    /// Those of [`finite_parts`]; when libtorch refuses.
+    /// Those of [`finite_parts`]; when a libtorch operation fails.
     pub fn means(&self, step: i64, true_boxes: f64) -> Result<SemiMeans> {
         let (sums, steps) = (self.losses.sums()?, self.losses.steps());
         let mean = |sum: f64| sum / steps.max(1.0);
@@ -121,7 +120,7 @@ impl SemiSums {
     /// The sums by name, for a checkpoint.
     ///
     /// # Errors
-    /// When libtorch refuses.
+    /// When a libtorch operation fails.
     pub fn state(&self) -> Result<BTreeMap<String, f64>> {
         let mut state = self.losses.state()?;
         state.extend(COUNTS.iter().map(|n| (*n).to_owned()).zip(self.counts));

@@ -46,7 +46,7 @@ const BURN_IN: &str = "burn_in";
 ///
 /// # Errors
 /// [`Error::NothingToDo`] without labelled or unlabelled images; [`Error::BadData`] when training diverges beyond what
-/// the guard rails mend; those of [`training_loop::train`].
+/// the guard rails correct; those of [`training_loop::train`].
 pub fn train(student: &mut Detector, teacher: &mut Detector, run: &RunDir, job: &SemiTraining) -> Result<Outcome> {
     let (trainer, optimizer) = SemiTrainer::new(student, teacher, job)?;
     let outcome = training_loop::train(trainer, optimizer, run, job.progress, job.stop)?;
@@ -73,7 +73,7 @@ struct SemiTrainer<'a> {
     burn_in: NamedTensors,
     /// Annotated boxes per labelled image.
     true_boxes: f64,
-    /// The last validation asks for a return to the end of the burn-in.
+    /// The last validation requires a return to the end of the burn-in.
     rolls_back: bool,
 }
 
@@ -156,7 +156,7 @@ impl<'a> SemiTrainer<'a> {
         Ok(Some(figures.ap50.unwrap_or(0.0)))
     }
 
-    /// Asks the guard; the mutual phase begins with a copy of the burn-in's weights.
+    /// Applies the guard; the mutual phase begins with a copy of the burn-in's weights.
     fn verdict(&mut self, step: i64, ap50: Option<f64>) -> Result<Verdict> {
         let (semi, before) = (self.job.semi, self.current_phase());
         let verdict = match (before, ap50) {

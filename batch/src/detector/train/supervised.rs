@@ -49,7 +49,7 @@ pub struct DetectorTraining<'a> {
     pub seed: u64,
     /// How progress is shown.
     pub progress: Progress,
-    /// Asked once per step and once per validation batch.
+    /// Read once per step and once per validation batch.
     pub stop: &'a StopFlag,
 }
 

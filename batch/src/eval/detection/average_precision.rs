@@ -56,7 +56,7 @@ pub struct CocoFigures {
     pub ar10: Option<f64>,
     /// Mean recall with 100 detections.
     pub ar100: Option<f64>,
-    /// One entry per class, in the order asked for.
+    /// One entry per class, in the order of the argument.
     pub per_class: Vec<ClassAp>,
 }
 
@@ -74,7 +74,7 @@ pub struct ClassAp {
     pub recall50: Option<f64>,
 }
 
-/// One detection after matching; bit `t` stands for IoU threshold `t`.
+/// One detection after matching; bit `t` belongs to IoU threshold `t`.
 struct Ranked {
     image: u32,
     /// Rank in its image, from 0.

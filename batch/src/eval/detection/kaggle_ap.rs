@@ -1,6 +1,6 @@
 //! Average precision of the VinBigData challenge on Kaggle: PASCAL VOC 2010 matching at one IoU threshold,
 //! overlap strictly greater, all-point or 101-point interpolation, optionally a 15th class "No finding".
-//! Same input as [`crate::eval::detection::average_precision`]; the signature of a figure says which variant it is.
+//! Same input as [`crate::eval::detection::average_precision`]; the signature of a figure names its variant.
 
 use crate::eval::detection::image_boxes::{ImageBoxes, iou};
 

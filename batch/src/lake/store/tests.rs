@@ -1,4 +1,4 @@
-//! The lake's promises: what is written is read, a killed or failed writer leaves the old part or the new one,
+//! The lake's guarantees: what is written is read, a killed or failed writer leaves the old part or the new one,
 //! damage is an error that names the file.
 
 use std::path::{Path, PathBuf};

@@ -44,7 +44,7 @@ pub struct PreviewBatch {
 /// boxes; `size`: image size; `max_words`: targets are truncated to this length.
 ///
 /// # Errors
-/// When libtorch refuses.
+/// When a libtorch operation fails.
 pub fn collate_examples(
     examples: &[&PreviewExample],
     generated: &[bool],

@@ -60,7 +60,7 @@ pub struct Distillation<'a> {
     pub device: Device,
     /// How progress is shown.
     pub progress: Progress,
-    /// Asked once per step and once per validation batch.
+    /// Read once per step and once per validation batch.
     pub stop: &'a StopFlag,
 }
 

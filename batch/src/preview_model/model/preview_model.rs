@@ -108,7 +108,6 @@ impl PreviewModel {
         })
     }
 
-    /// The variables.
     pub fn variables(&self) -> &nn::VarStore {
         &self.vs
     }

@@ -26,7 +26,7 @@ pub struct Graphs {
 /// Writes both graphs; `properties` become their metadata.
 ///
 /// # Errors
-/// When libtorch refuses to read a weight.
+/// When libtorch fails to read a weight.
 pub fn graphs(model: &PreviewModel, properties: &[(&str, &str)]) -> Result<Graphs> {
     let _no_grad = tch::no_grad_guard();
     Ok(Graphs { encoder: encoder(model)?.into_bytes(properties), step: step(model)?.into_bytes(properties) })

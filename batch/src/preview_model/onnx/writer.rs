@@ -144,7 +144,7 @@ impl GraphWriter {
     /// Adds a constant from a tensor, f32.
     ///
     /// # Errors
-    /// When libtorch refuses to read it.
+    /// When libtorch fails to read it.
     pub fn numbers(&mut self, name: &str, tensor: &Tensor) -> Result<Name> {
         let flat = tensor.detach().to_device(tch::Device::Cpu).to_kind(Kind::Float).contiguous().reshape([-1]);
         let bytes = Vec::<f32>::try_from(flat)?.iter().flat_map(|v| v.to_le_bytes()).collect();

@@ -97,7 +97,6 @@ impl Alignment {
         Ok(Self { vs, config: config.clone(), text: encoder, region_boundary, patch_boundary })
     }
 
-    /// The variables.
     pub fn variables(&self) -> &nn::VarStore {
         &self.vs
     }

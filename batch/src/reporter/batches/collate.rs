@@ -10,7 +10,7 @@ use crate::reporter::model::visual::{RegionInput, VisualInput};
 /// Stacks images and regions.
 ///
 /// # Errors
-/// When libtorch refuses, for instance for images that are not of the spec's size.
+/// When a libtorch operation fails, for instance for images that are not of the spec's size.
 pub fn collate_visuals(studies: &[&StudyVisual], spec: &VisualSpec, device: Device) -> Result<VisualInput> {
     let (size, region_size) = (i64::from(spec.image.size), i64::from(spec.region_size));
     let batch = studies.len() as i64;
@@ -50,7 +50,7 @@ fn most_regions(studies: &[&StudyVisual]) -> usize {
 /// Stacks token ids and the regions that sentences name. Every token has weight 1, padding 0.
 ///
 /// # Errors
-/// When libtorch refuses.
+/// When a libtorch operation fails.
 pub fn collate_targets(examples: &[&ReportExample], device: Device) -> Result<ReportTargets> {
     let width = examples.iter().map(|e| e.ids.len()).max().unwrap_or(0).max(2);
     let length = width - 1;

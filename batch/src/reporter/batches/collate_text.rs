@@ -13,7 +13,7 @@ use crate::reporter::batches::text_tokens::EncodedTexts;
 /// token ids are equal, or when one of them is empty.
 ///
 /// # Errors
-/// When libtorch refuses.
+/// When a libtorch operation fails.
 pub fn collate_texts(texts: &[&EncodedTexts], device: Device) -> Result<ReportTexts> {
     let mut rows: HashMap<&[i64], usize> = HashMap::new();
     let mut sentences: Vec<&[i64]> = Vec::new();

@@ -19,7 +19,7 @@ use crate::reporter::batches::study::{NamedRegions, ReportExample, box_of, study
 use crate::reporter::batches::text_tokens::{EncodedTexts, TextTokens};
 use crate::reporter::card::ReporterCard;
 
-/// The split that models learn from.
+/// The split that models are trained on.
 const TRAIN: &str = "train";
 
 /// The reports of the configured section; in the training split without sentences that `report.train.prior_mentions`

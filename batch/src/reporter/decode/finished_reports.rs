@@ -103,7 +103,7 @@ impl FinishedReports {
     /// Synchronises with the device.
     ///
     /// # Errors
-    /// When libtorch refuses.
+    /// When a libtorch operation fails.
     pub fn read(beams: &FinishedBeams) -> Result<Self> {
         let numbers = |t: &Tensor| Vec::<f32>::try_from(t.reshape([-1]));
         let integers = |t: &Tensor| Vec::<i64>::try_from(t.reshape([-1]));

@@ -12,7 +12,6 @@ use crate::reporter::model::encoder_decoder::{BOUNDARY, DecodeState, MAX_POSITIO
 use crate::reporter::model::report_model::{Encoded, ReportModel};
 use crate::reporter::model::visual::{VisualFeatures, VisualInput};
 
-/// A generated report.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GeneratedReport {
     /// Token ids, without boundaries.
@@ -51,7 +50,7 @@ impl ReportModel {
         best.map(|r| r.ok_or_else(|| Error::Internal("an image was left without a report".into()))).collect()
     }
 
-    /// Generates for each image all reports that `options` ask for. `swapped_tokens`: as in [`Self::generate`]. `keys`: one
+    /// Generates for each image all reports that `options` request. `swapped_tokens`: as in [`Self::generate`]. `keys`: one
     /// number per image; only sampling depends on it.
     ///
     /// # Errors
@@ -78,7 +77,8 @@ impl ReportModel {
         })
     }
 
-    /// Generates for each image the reports that `options` ask for. `flipped`: the mirror images, for flip test-time augmentation.
+    /// Generates for each image the reports that `options` request. `flipped`: the mirror images, for flip test-time
+    /// augmentation.
     /// `keys`: one number per image; only sampling depends on it.
     ///
     /// # Errors

@@ -11,7 +11,6 @@ const CHECK_INTERVAL: i64 = 8;
 
 /// Decoding of a batch of images, one token of every row per step.
 pub trait IncrementalDecoder {
-    /// Number of images.
     fn images(&self) -> i64;
 
     /// Where the tensors are.
@@ -20,7 +19,7 @@ pub trait IncrementalDecoder {
     /// Whether the encoder's output is finite. Synchronises with the device.
     ///
     /// # Errors
-    /// When libtorch refuses.
+    /// When a libtorch operation fails.
     fn is_finite(&self) -> Result<bool>;
 
     /// Appends a token to each row. `tokens`: i64 `[rows]`, the boundary first. Returns f32 log-probabilities of the next token,

@@ -88,7 +88,7 @@ fn sample(log_probs: &Tensor, sampling: Sampling, temperature: f64, generators: 
 
 /// Inverse transform sampling: the first token at which the cumulative probability exceeds `numbers`, f64 `[rows]` in [0, 1).
 /// Does not synchronise with the device: log-probabilities that are not finite give the end with such a log-probability, which
-/// [`collect`] refuses.
+/// [`collect`] reports as an error.
 fn sample_at(log_probs: &Tensor, sampling: Sampling, numbers: &Tensor) -> Tensor {
     let probs = filtered(&log_probs.to_kind(Kind::Double), sampling).softmax(-1, Kind::Double);
     let cumulative = probs.cumsum(1, Kind::Double);

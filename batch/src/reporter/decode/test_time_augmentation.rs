@@ -51,7 +51,7 @@ impl<'a> FlipDecoder<'a> {
     /// `swapped_tokens`: as in [`FlippedInput`].
     ///
     /// # Errors
-    /// When libtorch refuses.
+    /// When a libtorch operation fails.
     pub fn new(image: DecodeState<'a>, mirror: DecodeState<'a>, swapped_tokens: &[i64]) -> Result<Self> {
         let swapped_tokens = Tensor::f_from_slice(swapped_tokens)?.to_device(image.device());
         Ok(Self { image, mirror, swapped_tokens })

@@ -66,7 +66,7 @@ impl Source {
     /// Whether keys and values of the first layer are finite. Synchronises with the device.
     ///
     /// # Errors
-    /// When libtorch refuses.
+    /// When a libtorch operation fails.
     pub fn is_finite(&self) -> Result<bool> {
         let flag = |kv: &KeyValue| i64::try_from(kv.key.isfinite().all().logical_and(&kv.value.isfinite().all()));
         Ok(self.layers.first().map(flag).transpose()? != Some(0))

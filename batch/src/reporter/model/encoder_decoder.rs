@@ -58,7 +58,6 @@ pub struct DecodeState<'a> {
 }
 
 impl DecodeState<'_> {
-    /// Number of images.
     pub fn images(&self) -> i64 {
         self.images
     }
@@ -71,7 +70,7 @@ impl DecodeState<'_> {
     /// Whether the source's keys and values are finite. Synchronises with the device.
     ///
     /// # Errors
-    /// When libtorch refuses.
+    /// When a libtorch operation fails.
     pub fn is_finite(&self) -> Result<bool> {
         self.source.is_finite()
     }

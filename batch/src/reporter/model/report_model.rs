@@ -155,12 +155,10 @@ impl ReportModel {
         self.visual_extractor.d_visual()
     }
 
-    /// Its configuration.
     pub fn config(&self) -> &ReportModelConfig {
         &self.config
     }
 
-    /// The variables.
     pub fn variables(&self) -> &nn::VarStore {
         &self.vs
     }

@@ -62,7 +62,7 @@ pub struct ReportTraining<'a> {
     pub device: Device,
     /// How progress is shown.
     pub progress: Progress,
-    /// Asked once per step and once per validation batch.
+    /// Read once per step and once per validation batch.
     pub stop: &'a StopFlag,
 }
 

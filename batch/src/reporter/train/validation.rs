@@ -24,7 +24,7 @@ pub struct ReportScore {
 /// Generates and scores the reports of `studies`.
 ///
 /// # Errors
-/// [`crate::error::Error::Stopped`] when asked to stop; those of generation.
+/// [`crate::error::Error::Stopped`] after a signal; those of generation.
 pub fn score(model: &ReportModel, studies: &[ReportExample], job: &ReportTraining) -> Result<ReportScore> {
     let _no_grad = tch::no_grad_guard();
     let options = if job.config.val_beam { job.decode.clone() } else { job.decode.greedy() };

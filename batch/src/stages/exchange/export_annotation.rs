@@ -12,7 +12,6 @@ use crate::datasets::listing::Split;
 use crate::error::{Error, Result};
 use crate::lake::{Lake, Partition, atomic_file};
 
-/// What to export.
 #[derive(Debug, Clone)]
 pub struct Args {
     pub lake: PathBuf,

@@ -13,7 +13,6 @@ use crate::datasets::coco_export::document;
 use crate::error::{Error, Result};
 use crate::lake::{Lake, Partition, atomic_file};
 
-/// What to export.
 #[derive(Debug, Clone)]
 pub struct Args {
     pub lake: PathBuf,

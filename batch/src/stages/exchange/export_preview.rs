@@ -35,7 +35,6 @@ under that dataset's terms. Phantoms are drawn and free of any. A preview model 
 stays with the credentialed user: do not publish such a bundle.
 ";
 
-/// What to export.
 #[derive(Debug, Clone)]
 pub struct Args {
     /// A finished distillation run.
@@ -44,7 +43,6 @@ pub struct Args {
     pub lake: PathBuf,
     pub dataset: String,
     pub split: String,
-    /// The bundle's folder.
     pub out: PathBuf,
 }
 

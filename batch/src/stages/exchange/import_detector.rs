@@ -19,7 +19,6 @@ use crate::stages::work_key::work_key;
 /// The first word of the run's name.
 const VERB: &str = "detector";
 
-/// What to import.
 #[derive(Debug, Clone)]
 pub struct Args {
     /// A safetensors file.

@@ -19,7 +19,6 @@ use crate::weights::r2gen_names::import_r2gen;
 /// The first word of the run's name.
 const VERB: &str = "reporter";
 
-/// What to import.
 #[derive(Debug, Clone)]
 pub struct Args {
     /// A safetensors file.

@@ -160,7 +160,7 @@ fn read_image(root: &Path, image: &ListedImage, settings: &Settings) -> ReadImag
     ReadImage { row: Some(row), lesions: lesions.rows, failures }
 }
 
-/// A study's report; `None` when it has none (the listing says why).
+/// A study's report; `None` when it has none (the listing has the reason).
 fn read_report(
     root: &Path,
     study: &ListedStudy,

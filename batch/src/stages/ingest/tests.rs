@@ -156,7 +156,7 @@ fn the_same_folder_again_is_cached_and_a_changed_one_replaces_all() {
     let second = run(&ctx, args(VINDR, dir.path(), lake.path())).unwrap();
     assert!(second.cached);
     assert_eq!((&first.rows, &first.files), (&second.rows, &second.files));
-    // Elsewhere the same folder has the same key; the lake does not know where it was.
+    // A copy of the folder elsewhere has the same key: paths are no part of it.
     let elsewhere = vindr_folder();
     assert!(run(&ctx, args(VINDR, elsewhere.path(), lake.path())).unwrap().cached);
     put(
@@ -278,7 +278,7 @@ fn reports_are_cut_cleaned_and_labelled() {
     run(&both, args(Kind::Mimic, dir.path(), lake.path())).unwrap();
     assert_eq!(rows::<ReportRow>(lake.path()).len(), 3);
     assert!(rows::<FailureRow>(lake.path()).is_empty());
-    // An edit that keeps the size is seen.
+    // An edit that keeps the size is detected.
     put(dir.path(), "files/p10/p10000002/s50000003.txt", "FINDINGS: Clean lungs.\n");
     assert!(!run(&both, args(Kind::Mimic, dir.path(), lake.path())).unwrap().cached);
 }
@@ -327,7 +327,7 @@ fn out_as_coco_and_in_again() {
     let result = export_coco::run(&ctx, coco_args(lake.path(), &out, false)).unwrap();
     assert_eq!((result.rows["images"], result.rows["annotations"]), (2, 1));
     assert_eq!(result.files[0].path, out);
-    // The file lies in the dataset's folder, so that its paths hold.
+    // The file is in the dataset's folder, so that its relative paths are valid.
     fs::rename(&out, dir.path().join("vindr_train.json")).unwrap();
     run(&ctx, args(Kind::Coco, dir.path(), again.path())).unwrap();
     let before: Vec<ImageRow> = rows::<ImageRow>(lake.path()).into_iter().filter(|i| i.image_id != "t").collect();

@@ -21,7 +21,7 @@ const STAGE: &str = "report";
 /// Dataset and split of a folder's own lake.
 const FOLDER: (&str, &str) = ("folder", "test");
 
-/// The parts that a run of the stage owns.
+/// The parts that a run of the stage writes.
 pub struct ReportPart {
     lake: Lake,
     partition: Partition,

@@ -38,7 +38,7 @@ impl Similarity {
     /// index in `features`, and the text.
     ///
     /// # Errors
-    /// When libtorch refuses.
+    /// When a libtorch operation fails.
     pub fn weights(&self, features: &VisualFeatures, sentences: &[(usize, String)]) -> Result<Vec<Vec<f32>>> {
         let regions = features.regions.size()[1] as usize;
         if sentences.is_empty() || regions == 0 {

@@ -31,7 +31,6 @@ const VERB: &str = "detector";
 /// What to train on.
 #[derive(Debug, Clone)]
 pub struct Args {
-    /// The lake.
     pub lake: PathBuf,
     /// Its dataset with annotators' boxes.
     pub dataset: String,

@@ -33,10 +33,8 @@ use crate::stages::train::finish::TrainingStage;
 use crate::stages::work_key::work_key;
 use crate::training::model_card::ModelCard;
 
-/// What to distil.
 #[derive(Debug, Clone)]
 pub struct Args {
-    /// The lake.
     pub lake: PathBuf,
     /// Its dataset with reports and annotated boxes.
     pub dataset: String,

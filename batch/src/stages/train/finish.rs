@@ -27,13 +27,10 @@ pub struct TrainingStage<'a> {
     pub kind: &'static str,
     /// The figure that the validation score is.
     pub score: &'static str,
-    /// The lake.
     pub lake: &'a Lake,
-    /// Its dataset.
     pub dataset: &'a str,
     /// The folder of runs.
     pub runs: &'a Path,
-    /// The work key.
     pub key: String,
     /// When the stage began.
     pub start: Instant,

@@ -32,7 +32,6 @@ const INPUTS: [&str; 3] = [ImageRow::TABLE, LesionRow::TABLE, ReportRow::TABLE];
 /// What to train on.
 #[derive(Debug, Clone)]
 pub struct Args {
-    /// The lake.
     pub lake: PathBuf,
     /// Its dataset with reports and annotated boxes.
     pub dataset: String,

@@ -21,7 +21,7 @@ impl LookupTable {
     pub(super) fn read(item: &DataSet<'_>, is_signed: bool) -> Option<Self> {
         let descriptor = item.words(tags::LUT_DESCRIPTOR)?;
         let &[count, first, bits] = descriptor.get(..3)?.first_chunk::<3>()?;
-        // C.11.1.1: 0 stands for 2^16 entries.
+        // C.11.1.1: 0 means 2^16 entries.
         let count = if count == 0 { 1 << 16 } else { usize::from(count) };
         let words = item.words(tags::LUT_DATA)?;
         // Eight-bit entries may be packed two to a word, the first one in the lower byte (PS3.5 8.2).
@@ -35,7 +35,7 @@ impl LookupTable {
         }
         entries.truncate(count);
         let highest = entries.iter().copied().max()?;
-        // Some writers promise 8 bits and store 16.
+        // Some writers declare 8 bits and store 16.
         let entry_max = f64::from(((1u32 << bits) - 1).max(highest.into()));
         let first_mapped = if is_signed { i32::from(first as i16) } else { i32::from(first) };
         Some(Self { first_mapped, entries, entry_max })

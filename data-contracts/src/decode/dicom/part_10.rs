@@ -10,7 +10,7 @@ use crate::decode::error::DecodeError;
 /// Transfer syntax and data set of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::decode) struct Part10<'a> {
-    /// The UID that says how `body` is written.
+    /// The transfer syntax UID of `body`.
     pub transfer_syntax: &'a str,
     /// The data set.
     pub body: &'a [u8],

@@ -18,7 +18,6 @@ const INDICATIONS: [&str; 6] = [
     "___ year old patient after a fall on ___.",
 ];
 
-/// The file's text.
 pub(super) fn text(visit: &Visit, rng: &mut ChaCha8Rng) -> String {
     let lateral = visit.films.iter().any(|film| film.view_position() == "LATERAL");
     let frontal = visit.films.iter().find(|film| film.view_position() != "LATERAL");

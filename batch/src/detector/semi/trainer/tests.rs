@@ -97,7 +97,7 @@ fn both_phases_run_and_a_stopped_run_goes_on_bit_for_bit() {
     }
 }
 
-/// Settings under which squares are learnt well enough for a fall to be seen.
+/// Settings under which squares are learnt well enough for a fall of AP50 to be measured.
 const LEARNING: [&str; 8] = [
     "detector.train.steps=100",
     "detector.train.optimizer=adam",

@@ -35,7 +35,7 @@ fn a_stopped_run_goes_on_bit_for_bit() {
     let error = fixture.run(torn.path(), &stop).unwrap_err();
     assert_eq!(error.exit().code(), 143);
     assert!(torn.path().join("checkpoints/step-000000/MANIFEST.json").is_file());
-    // Another thread asks in the middle of the run, wherever that is.
+    // Another thread requests the stop at an arbitrary step of the run.
     let middle = interrupted(2, 60, |stop| fixture.run(torn.path(), stop));
     assert!(middle.is_ok() || middle.is_err_and(|e| e.exit().code() == 130));
     let resumed = fixture.run(torn.path(), &StopFlag::default()).unwrap();
