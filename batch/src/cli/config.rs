@@ -27,7 +27,7 @@ enum Verb {
         /// One line per key: its value and the layer that set it.
         #[arg(long, conflicts_with = "expanded")]
         origin: bool,
-        /// Every value of the run, with those that named sizes and recipes stand for.
+        /// Every value of the run, including those that named sizes and recipes set.
         #[arg(long)]
         expanded: bool,
     },

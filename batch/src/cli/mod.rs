@@ -81,7 +81,7 @@ enum Verb {
     Export(export::Args),
     /// Run everything from phantoms to the evaluated reports.
     Pipeline(pipeline::Args),
-    /// Say what is installed, which device will be used, and how to mend what is missing.
+    /// Say what is installed, which device will be used, and how to install what is missing.
     Doctor(doctor::Args),
     /// Show the configuration or its schema.
     Config(config::Args),

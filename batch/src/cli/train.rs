@@ -17,7 +17,7 @@ pub struct DetectorArgs {
     /// A dataset of the lake with annotators' boxes.
     #[arg(long, value_name = "NAME", default_value = "vindr")]
     dataset: String,
-    /// Learn from this dataset's images too, without their boxes (Unbiased Teacher v2); the name of --dataset stands for
+    /// Learn from this dataset's images too, without their boxes (Unbiased Teacher v2); the name of --dataset means
     /// the images that detector.train.labelled_share leaves out.
     #[arg(long, value_name = "NAME")]
     unlabelled: Option<String>,

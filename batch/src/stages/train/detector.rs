@@ -34,7 +34,7 @@ pub struct Args {
     pub lake: PathBuf,
     /// Its dataset with annotators' boxes.
     pub dataset: String,
-    /// A dataset whose images are used without boxes (semi-supervised training); the labelled one's name stands for
+    /// A dataset whose images are used without boxes (semi-supervised training); the labelled one's name means
     /// those of its images that `detector.train.labelled_share` leaves out.
     pub unlabelled: Option<String>,
     /// Finished detector runs whose ensemble gives the pseudo-labels; without any the run's own teacher does.
