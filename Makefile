@@ -47,7 +47,7 @@ deny:
 wasm:
 	scripts/wasm.sh
 
-## The page of the browser viewer, into site/, around the student of the demo (or of PREVIEW=FOLDER).
+## The page of the browser viewer, into site/, with the preview model of the demo (or of PREVIEW=FOLDER).
 viewer: $(PREVIEW)/card.json
 	scripts/viewer.sh site $(PREVIEW) packed
 
@@ -60,7 +60,7 @@ $(OUT)/preview/card.json: | build
 serve:
 	$(or $(wildcard $(PYTHON)),python3) scripts/serve.py site
 
-## The page in a real browser, on a student of a tiny pipeline.
+## The page in a real browser, with the preview model of a tiny pipeline.
 test-browser: build
 	scripts/browser.sh
 	D2R=$(D2R) node --test tests/browser/viewer.test.mjs
@@ -86,16 +86,16 @@ bench-decode: build parity-setup
 	cargo build --locked -p d2r-batch --example decode_speed
 	$(PYTHON) tests/bench/decode.py --d2r $(D2R) --speed $(CARGO_TARGET_DIR)/debug/examples/decode_speed --out bench-results/decode.json
 
-## What unlabelled films are worth, into bench-results/quality-semi.json; one to two hours on two cores.
+## What unlabelled images gain, into bench-results/quality-semi.json; one to two hours on two cores.
 bench-quality-semi: build parity-setup
 	$(PYTHON) tests/bench/quality_semi.py --d2r $(D2R) --out bench-results/quality-semi.json
 
-## What each part of the report model is worth, into bench-results/quality-report.json; hours on two cores.
+## What each part of the report model gains, into bench-results/quality-report.json; hours on two cores.
 bench-quality-report: build
 	cargo build --locked -p d2r-batch --example mirror_agreement
 	$(PYTHON) tests/bench/quality_report.py --d2r $(D2R) --mirror $(CARGO_TARGET_DIR)/debug/examples/mirror_agreement --out bench-results/quality-report.json
 
-## What the browser's student keeps of its teacher, into bench-results/quality-student.json; DEMO=... names a finished folder of
+## The preview model beside the report model, into bench-results/quality-student.json; DEMO=... names a finished folder of
 ## `d2r pipeline --config tests/bench/presets/preview_bench.toml`, else one is made first.
 bench-quality-student: build
 	$(PYTHON) tests/bench/quality_student.py --d2r $(D2R) --out bench-results/quality-student.json $(if $(DEMO),--demo $(DEMO))

@@ -88,7 +88,7 @@ pub enum Error {
         #[source]
         source: tch::TchError,
     },
-    /// A defect of ours.
+    /// A defect of the program.
     #[error("internal error: {0}")]
     Internal(String),
 }
@@ -100,7 +100,7 @@ impl Error {
     }
 
     /// The error for a file or folder that was looked for: [`Error::InputMissing`] when it does not exist,
-    /// [`Error::BadData`] when it is of another kind, and what the operating system says when it hides that.
+    /// [`Error::BadData`] when it is of another kind, and the operating system's message where the kind is lost.
     pub fn missing(path: impl Into<PathBuf>, hint: impl Into<String>) -> Self {
         let (path, hint) = (path.into(), hint.into());
         match std::fs::metadata(&path) {

@@ -13,7 +13,7 @@ pub enum Exit {
     BadData,
     /// An input is not there.
     InputMissing,
-    /// A defect of ours.
+    /// A defect of the program.
     Bug,
     /// Try again later: device busy, disk full, out of memory, file system out of reach.
     Temporary,

@@ -1,7 +1,7 @@
 //! Decodes the bytes of a PNG, JPEG or DICOM file to a [`Radiograph`].
 //!
 //! The format is found by magic numbers, never by a file name. Sizes are checked from headers before pixels are decoded, and no
-//! bytes make it panic. Every refusal carries a stable code ([`DecodeError::code`]).
+//! bytes make it panic. Every error has a stable code ([`DecodeError::code`]).
 
 mod dicom;
 mod error;

@@ -28,7 +28,7 @@ pub struct SentenceLabels {
     pub abnormal: bool,
 }
 
-/// The states of the 14 labels in a report. Of several mentions of a label, positive wins over uncertain, uncertain over
+/// The states of the 14 labels in a report. Of several mentions of a label, positive has precedence over uncertain, uncertain over
 /// negative. "No Finding" is positive when the text has words and no abnormality (devices do not count) is positive or
 /// uncertain, else blank. All labels of an empty text are blank.
 pub fn label(text: &str) -> [LabelState; 14] {

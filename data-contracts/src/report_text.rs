@@ -34,7 +34,7 @@ pub fn clean(report: &str, rules: CleaningRules) -> String {
             passes("..", ".", 8);
         }
     }
-    // List numbers. `1. ` goes wherever it stands, also at the end of `11. ` or `L1. `.
+    // List numbers. `1. ` is removed everywhere, also at the end of `11. ` or `L1. `.
     passes("1. ", "", 1);
     for digit in 2..=5 {
         passes(&format!(". {digit}. "), ". ", 1);
@@ -120,7 +120,7 @@ fn tokens_with_offsets(text: &str) -> Vec<(usize, &str)> {
     found
 }
 
-/// Words that compare with an earlier study; a model of single studies cannot know them.
+/// Words that compare with an earlier study; a model of single studies has no input for them.
 const PRIOR_WORDS: [&str; 32] = [
     "again",
     "changed",

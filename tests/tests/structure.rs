@@ -180,7 +180,7 @@ fn the_architecture_page_shows_these_arrows() {
     assert!(page.contains(&text), "ARCHITECTURE.md, section Arrows, must hold this block:\n{text}");
 }
 
-/// Whether a path that begins with `word` stands in the text, not as the end of a longer name.
+/// Whether a path that begins with `word` is in the text, not as the end of a longer name.
 fn names(text: &str, word: &str) -> bool {
     text.match_indices(word).any(|(i, _)| !text[..i].ends_with(|c: char| c.is_alphanumeric() || c == '_'))
 }

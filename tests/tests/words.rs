@@ -82,11 +82,11 @@ const PLACES: [&str; 12] = [
 ];
 const ENDINGS: [&str; 12] = ["rs", "toml", "md", "py", "js", "mjs", "ts", "html", "css", "yaml", "sh", "txt"];
 
-/// The glossary names what it retires; old names stand in the table of the changelog.
+/// The glossary names retired words; the changelog has a table of old names.
 const NOT_READ: [&str; 5] =
     ["docs/glossary.md", "tests/tests/words.rs", "node_modules", "/target/", "package-lock.json"];
 
-/// Whether `phrase` stands in `line` (both in lower case) between characters that are no letters.
+/// Whether `phrase` occurs in `line` (both in lower case) between characters that are no letters.
 fn holds(line: &str, phrase: &str) -> bool {
     line.match_indices(phrase).any(|(at, _)| {
         let letter = |c: Option<char>| c.is_some_and(char::is_alphabetic);

@@ -87,7 +87,7 @@ impl Viewer {
         }))
     }
 
-    /// Decodes a file: `{kind, width, height, projection}`. `allow_phi` accepts DICOM files that do not say that they were
+    /// Decodes a file: `{kind, width, height, projection}`. `allow_phi` accepts DICOM files that are not marked as
     /// de-identified.
     pub fn open(&mut self, file: &[u8], allow_phi: bool) -> String {
         to_json(self.try_open(file, allow_phi))

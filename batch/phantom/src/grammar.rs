@@ -47,7 +47,7 @@ pub struct Sentence {
     pub text: String,
     /// Indices of the facts that it states, ascending; empty for a normal statement.
     pub facts: Vec<usize>,
-    /// CheXpert labels that it denies.
+    /// CheXpert labels that it negates.
     pub denies: &'static [&'static str],
 }
 
@@ -78,7 +78,7 @@ impl Report {
     }
 
     /// The state of the 14 CheXpert labels, in their order: positive when a lesion of that label is drawn,
-    /// negative when a sentence denies it, else blank. "No Finding" is positive when nothing is drawn.
+    /// negative when a sentence negates it, else blank. "No Finding" is positive when nothing is drawn.
     pub fn labels(&self, facts: &[Fact]) -> [LabelState; 14] {
         let mut states = [LabelState::Blank; 14];
         for (state, label) in states.iter_mut().zip(CHEXPERT_LABELS) {

@@ -1,5 +1,5 @@
 //! What was drawn and reported, as rows of the truth tables. Ids are those that ingest gives to the written
-//! files. VinDr-CXR's training films stand under `split=train` whatever part of them ingest takes for validation:
+//! files. VinDr-CXR's training films are under `split=train` whatever part of them ingest takes for validation:
 //! evaluation joins by image id over all splits of a dataset.
 
 use d2r_contracts::labels::{CHEXPERT_LABELS, label_of_lesion, lesion_class_name};
@@ -22,7 +22,7 @@ pub struct Truth {
 }
 
 /// The truth of one split of a labelled set. A film is its own study; labels are positive or blank, since no report
-/// denies anything.
+/// negates anything.
 pub fn of_labelled(films: &[LabelledFilm], split: Split) -> Truth {
     let mut truth = Truth::default();
     for labelled in films.iter().filter(|f| f.split == split) {

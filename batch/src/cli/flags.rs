@@ -164,7 +164,7 @@ impl StageFlags {
         self.config.context_on(device, output)
     }
 
-    /// Prints a stage's result and writes its manifest where asked.
+    /// Prints a stage's result and, with `--manifest-out`, writes its manifest.
     ///
     /// # Errors
     /// When stdout or the manifest cannot be written.

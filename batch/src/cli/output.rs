@@ -21,7 +21,7 @@ pub fn lines(text: &str) -> Result<()> {
     }
 }
 
-/// Prints a stage's result as a table or as JSON, and writes the manifest where asked.
+/// Prints a stage's result as a table or as JSON and, with `--manifest-out`, writes the manifest.
 ///
 /// # Errors
 /// When stdout or the manifest cannot be written.

@@ -84,7 +84,7 @@ fn sentence(text: Option<&clap::builder::StyledStr>) -> String {
     if text.is_empty() || text.ends_with('.') { text } else { text + "." }
 }
 
-/// Usage and what follows the help, as it stands on a terminal.
+/// Usage and the text after the help, as on a terminal.
 fn examples(command: &Command) -> String {
     let usage = command.clone().render_usage().to_string();
     let usage = usage.strip_prefix("Usage: ").unwrap_or(&usage).trim().to_owned();

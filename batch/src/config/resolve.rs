@@ -91,7 +91,7 @@ pub fn resolve(layers: &Layers) -> Result<Resolved> {
     Ok(Resolved { config: overlay.settings.run_config(), settings: overlay.settings, origin: overlay.origin })
 }
 
-/// The variables that [`resolve`] reads: `D2R_` and a section with double underscores, nothing else of ours.
+/// The variables that [`resolve`] reads: `D2R_` and a section with double underscores.
 pub fn environment() -> Vec<(String, String)> {
     std::env::vars().filter(|(name, _)| environment_key(name).is_some()).collect()
 }

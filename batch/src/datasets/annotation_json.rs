@@ -303,7 +303,7 @@ impl EntryParser {
                     continue;
                 }
                 None => {
-                    // The published files carry no class: the one label that claims nothing.
+                    // The published files have no class: the least specific one.
                     self.listing.note("boxes_without_class");
                     lesion_class_id("Other lesion").unwrap_or_default()
                 }

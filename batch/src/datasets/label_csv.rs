@@ -1,5 +1,5 @@
 //! Label files: csv or csv.gz, read by column name, row after row, each row with its line number.
-//! What is wrong with one row concerns that row; what is wrong with the file (no header, a missing column, a torn
+//! What is wrong with one row concerns that row; what is wrong with the file (no header, a missing column, a truncated
 //! gzip stream) is an error.
 
 use std::collections::BTreeMap;

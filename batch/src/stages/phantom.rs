@@ -26,7 +26,7 @@ pub const TRUTH: &str = "truth";
 /// What to draw, and where.
 #[derive(Debug, Clone, Default)]
 pub struct Args {
-    /// The folder to write; made, or replaced where an earlier phantom stands.
+    /// The folder to write; created, or replaced where it holds an earlier phantom.
     pub out: PathBuf,
     /// Labelled images, and studies with reports, instead of the configured numbers.
     pub images: Option<u32>,

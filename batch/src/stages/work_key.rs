@@ -9,7 +9,7 @@ const GENERATION: u32 = 4;
 pub fn work_key(parts: &[(&str, &str)]) -> String {
     let mut text = format!("d2r {} generation {GENERATION}\n", env!("CARGO_PKG_VERSION"));
     for (label, value) in parts {
-        // Lengths keep parts apart whatever they hold.
+        // Lengths separate the parts for any content.
         text.push_str(&format!("{label} {}\n{value}\n", value.len()));
     }
     sha256_hex(text.as_bytes())

@@ -1,4 +1,4 @@
-//! Epochs of a training that walks through all its examples in a new order each time.
+//! Epochs of a training: each takes all examples once, in a new order.
 
 use crate::training::prefetch::Batches;
 

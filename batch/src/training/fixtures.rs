@@ -17,7 +17,7 @@ pub fn losses(outcome: &Outcome) -> Vec<(String, i64, f64, Option<f64>)> {
     outcome.log.iter().map(|r| (r.phase.clone(), r.step, r.loss, r.score)).collect()
 }
 
-/// Runs `work` with a flag that another thread sets after some milliseconds, wherever `work` is then.
+/// Runs `work` with a flag that another thread sets after some milliseconds, at an arbitrary point of `work`.
 pub fn interrupted<T>(signal: i32, after_ms: u64, work: impl FnOnce(&StopFlag) -> T) -> T {
     let stop = StopFlag::default();
     thread::scope(|scope| {

@@ -1,4 +1,4 @@
-//! The random streams of training. Each one is a pure function of the run's seed and of where training stands (step,
+//! The random streams of training. Each one is a pure function of the run's seed and of the position in training (step,
 //! epoch, place in the batch), so that a resumed run draws what an uninterrupted one draws.
 //! A label, a constant or an order of draws that changes here changes every trained model.
 //!

@@ -251,7 +251,7 @@ impl<'a, T: Trainer<'a>> Loop<'_, T> {
         step > 0 && self.trainer.validation_is_due(step) && !done()
     }
 
-    /// Scores the validation split and keeps the weights when they are the best so far; later ones win ties.
+    /// Scores the validation split and keeps the weights when they are the best so far (at equal scores: the later).
     fn validate(&mut self) -> Result<()> {
         let Validation { rows, score } = match self.trainer.validate(self.state.step) {
             // The step is done; its validation is made after the resume, before the next step.

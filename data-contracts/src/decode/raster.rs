@@ -157,8 +157,8 @@ fn png_size(bytes: &[u8]) -> Result<ImageSize, DecodeError> {
     Ok(ImageSize { width: number(8), height: number(12) })
 }
 
-/// Walks the chunks (PNG 5.3: length, type, data, CRC) to the end chunk. Decoders are content with the image
-/// data; a file that lost its tail shows here.
+/// Walks the chunks (PNG 5.3: length, type, data, CRC) to the end chunk. Decoders accept a file that ends
+/// after the image data; this function finds truncated files.
 fn png_has_its_end(bytes: &[u8]) -> bool {
     let mut rest = &bytes[PNG_SIGNATURE.len()..];
     while let Some((head, tail)) = rest.split_first_chunk::<8>() {

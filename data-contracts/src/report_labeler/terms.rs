@@ -10,7 +10,7 @@ use regex::Regex;
 pub(super) enum Assertion {
     /// Present unless a cue negates it or makes it uncertain.
     Present,
-    /// Absent whatever the cues ("heart size is normal").
+    /// Absent for all cues ("heart size is normal").
     Absent,
     /// Uncertain unless a cue negates it.
     Possible,

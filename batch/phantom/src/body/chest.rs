@@ -285,7 +285,7 @@ impl Chest {
     }
 }
 
-/// Ventricles, right atrium and waist of a heart as wide as its cardiothoracic ratio says.
+/// Ventricles, right atrium and waist of a heart with the width of its cardiothoracic ratio.
 fn heart(a: &Anatomy) -> [Ellipse; 3] {
     let width = a.heart_ctr * 2.0 * a.thorax_half_width;
     // Tilted by this angle, the ellipse is exactly `width` wide (0.545 cos, 0.36 sin: half width 0.5).

@@ -173,7 +173,7 @@ impl Layer {
         (right > 0).then(|| Window { left, top, width: right - left, height: bottom - top })
     }
 
-    /// Draws a stroke; where strokes meet, the stronger one stays, so that joints leave no beads.
+    /// Draws a stroke; where strokes overlap, the larger value is kept, so that joints are not brighter.
     pub fn stroke(&mut self, knots: &[Knot], profile: Profile) {
         let pixel = 1.0 / self.size as f32;
         for pair in knots.windows(2) {

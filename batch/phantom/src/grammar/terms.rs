@@ -1,4 +1,4 @@
-//! The words by which a report names a lesion class, and the phrases by which it denies a label.
+//! The words by which a report names a lesion class, and the phrases by which it negates a label.
 //!
 //! For rule-based labelers. In a sentence without `no` or `without`, a term below means that its class is
 //! present; the CheXpert label follows from [`label_of_lesion`](d2r_contracts::labels::finding_of_lesion). In a
@@ -32,9 +32,10 @@
 //! Normal statements deny without `no`: `lungs are ... clear` (Lung Opacity), `heart size is normal`, `heart is normal
 //! in size`, `cardiac silhouette is normal` (Cardiomegaly), `mediastinal contours are normal` or `unremarkable`,
 //! `mediastinum is normal` or `within normal limits` (Enlarged Cardiomediastinum). `The left lung is clear`, `the ribs
-//! are intact` or `unremarkable`, and the statements about the trachea deny no label. `no fracture` denies Fracture,
+//! are intact` or `unremarkable`, and the statements about the trachea negate no label. `no fracture` negates Fracture,
 //! `no nodule` or `no mass` Lung Lesion. An impression of `no acute ... abnormality`, `no acute cardiopulmonary
-//! process` or `normal chest radiograph` means No Finding. `costophrenic angle`, `volume loss` and `hyperinflated` accompany a class and name none.
+//! process` or `normal chest radiograph` means No Finding. `costophrenic angle`, `volume loss` and
+//! `hyperinflated` occur beside a class name and name no class.
 
 /// Class name and the terms that name it, lower case.
 pub const TERMS: [(&str, &[&str]); 22] = [

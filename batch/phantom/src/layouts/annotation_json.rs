@@ -1,5 +1,5 @@
 //! R2Gen's `annotation.json`: three lists of examples with `id`, `report` and `image_path` relative to `images/`; one
-//! example a film, so that the report of a study with two films stands there twice. The set is the first studies of
+//! example a film, so that the report of a study with two films is there twice. The set is the first studies of
 //! the MIMIC set, with image ids and relative paths kept, and extra fields that no parser needs.
 
 use rayon::prelude::*;

@@ -51,7 +51,7 @@ impl<'a> OutputFolder<'a> {
     /// Empties the folder, or makes it.
     ///
     /// # Errors
-    /// [`Error::Occupied`] when the folder holds something and no phantom's marker: it is not ours to empty.
+    /// [`Error::Occupied`] when the folder is not empty and has no phantom's marker: it may not be emptied.
     /// [`Error::Io`] when a file cannot be written.
     pub fn start(root: &Path, observer: &'a dyn Observer) -> Result<Self> {
         std::fs::create_dir_all(root).map_err(|e| Error::io("create", root, e))?;

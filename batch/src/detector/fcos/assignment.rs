@@ -1,7 +1,7 @@
 //! Assignment of points to target boxes (FCOS, arXiv:1904.01355, section 3.2): a point is a positive of a box if it
 //! lies strictly inside, its largest distance to an edge is within the level's range and, in torchvision's profile, it
 //! is near the box's centre (centre sampling); of several boxes it takes the smallest. Torchvision compares areas at a
-//! resolution of 8 square pixels; here they are exact, and the first box wins a tie.
+//! resolution of 8 square pixels; here they are exact, and of equal areas the first box is taken.
 
 use d2r_contracts::boxes::BoxXyxy;
 use d2r_contracts::space::Model;

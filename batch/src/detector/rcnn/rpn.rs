@@ -288,7 +288,7 @@ mod tests {
         let signs =
             |gradient: Vec<f32>| gradient.iter().map(|g| g.partial_cmp(&0.0).unwrap() as i8).collect::<Vec<_>>();
         assert_eq!(signs(gradient(None)), [-1, 1, 1, 1], "the first is foreground, the others are background");
-        // The first anchor's own target wins over an ignore region; the third overlaps b(20) by less than 0.3.
+        // The first anchor's own target has precedence over an ignore region; the third overlaps b(20) by less than 0.3.
         let ignored = PaddedTargets::new(&[vec![Target::truth(2, b(20.0)), Target::truth(2, b(0.0))]], Device::Cpu);
         assert_eq!(signs(gradient(Some(ignored))), [-1, 0, 1, 1]);
     }

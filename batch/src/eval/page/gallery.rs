@@ -61,7 +61,7 @@ const JPEG_QUALITY: u8 = 82;
 /// A small JPEG of the radiograph for the page.
 ///
 /// # Errors
-/// When encoding fails: a defect of ours.
+/// When encoding fails: a defect of the program.
 pub fn picture(radiograph: &Radiograph) -> Result<Vec<u8>> {
     let longest = radiograph.width.max(radiograph.height);
     let scale = (f64::from(PICTURE_SIZE) / f64::from(longest)).min(1.0);

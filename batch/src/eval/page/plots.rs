@@ -1,4 +1,4 @@
-//! Plots as SVG text for the HTML report: no font files, no background, colours for light and dark pages. Legends stand
+//! Plots as SVG text for the HTML report: no font files, no background, colours for light and dark pages. Legends are
 //! outside, in the page, as names with their colours.
 
 use d2r_contracts::tables::TrainLogRow;
@@ -136,7 +136,7 @@ fn lines(title: &str, x: &Axis, y: &Axis, series: &[Series]) -> Result<Option<Pl
 /// Precision over recall, one line per class; each curve has a precision for the recalls 0, 0.01 .. 1.
 ///
 /// # Errors
-/// When drawing fails: a defect of ours.
+/// When drawing fails: a defect of the program.
 pub fn precision_recall(curves: &[(String, Vec<f64>)]) -> Result<Option<Plot>> {
     let series: Vec<Series> = curves
         .iter()
@@ -152,7 +152,7 @@ pub fn precision_recall(curves: &[(String, Vec<f64>)]) -> Result<Option<Plot>> {
 /// Free-response curve: share of lesions found over false positives per image.
 ///
 /// # Errors
-/// When drawing fails: a defect of ours.
+/// When drawing fails: a defect of the program.
 pub fn froc(points: &[(f64, f64)]) -> Result<Option<Plot>> {
     const FALSE_POSITIVES_MAX: f64 = 4.0;
     let end = points.last().map_or(FALSE_POSITIVES_MAX, |p| p.0).clamp(0.5, FALSE_POSITIVES_MAX);
@@ -169,7 +169,7 @@ pub fn froc(points: &[(f64, f64)]) -> Result<Option<Plot>> {
 /// Loss over steps, one plot per run, training and validation apart; in the order of run ids.
 ///
 /// # Errors
-/// When drawing fails: a defect of ours.
+/// When drawing fails: a defect of the program.
 pub fn training(rows: &[TrainLogRow]) -> Result<Vec<Plot>> {
     let mut runs: Vec<&str> = rows.iter().map(|r| r.run_id.as_str()).collect();
     runs.sort_unstable();
@@ -198,7 +198,7 @@ pub fn training(rows: &[TrainLogRow]) -> Result<Vec<Plot>> {
 /// F1 of each label that a reference or a generated report states, as bars. `None` when there is none.
 ///
 /// # Errors
-/// When drawing fails: a defect of ours.
+/// When drawing fails: a defect of the program.
 pub fn label_bars(scores: &[LabelScore]) -> Result<Option<Plot>> {
     let shown: Vec<&LabelScore> = scores.iter().filter(|s| s.support + s.stated > 0).collect();
     if shown.is_empty() {

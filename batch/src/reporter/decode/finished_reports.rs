@@ -63,7 +63,7 @@ impl FinishedBeams {
         }
     }
 
-    /// Inserts the beams that have just ended, if they are among the best; the earlier report wins a tie.
+    /// Inserts the beams that have just ended, if they are among the best; at equal scores the earlier report is kept.
     /// `sums`: `[B, K]`; `ended`: boolean `[B, K]`; `tokens`, `log_probs`: `[B, K, n]`.
     pub fn insert(&mut self, sums: &Tensor, ended: &Tensor, tokens: &Tensor, log_probs: &Tensor, divisor: f64) {
         let (kept, longest) = (self.score.size()[1], self.tokens.size()[2]);

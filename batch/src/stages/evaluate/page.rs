@@ -50,7 +50,7 @@ pub(super) fn build(ctx: &Context, split: &EvaluatedSplit, args: &Args) -> Resul
         let computed = DetectionFigures::of(&input.boxes, input.truth, resampling(ctx));
         add_group(&mut page, "Detector", &computed.figures);
         let mut curves = computed.curves;
-        // The classes with most truth boxes; the mean stands first.
+        // The classes with most truth boxes; the mean is first.
         let truths =
             |name: &str| computed.classes.iter().find(|(n, _)| n == name).map_or(usize::MAX, |(_, c)| c.truths);
         curves.sort_by_key(|(name, _)| std::cmp::Reverse(truths(name)));

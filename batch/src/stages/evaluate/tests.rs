@@ -180,7 +180,7 @@ fn labels_of_generated_and_reference_reports_become_rows_once() {
         let rows: Vec<FindingRow> = EvaluatedSplit::open(&args).unwrap().read().unwrap();
         let count = |origin: &str| rows.iter().filter(|r| r.origin == origin).count();
         assert_eq!((count("generated"), count("reference")), (3 * 14, 3 * 14));
-        // The second round evaluates anew.
+        // The second call evaluates again.
         put(
             &Lake::open(&args.lake).unwrap(),
             "report",

@@ -30,7 +30,7 @@ impl IngestParts<'_> {
         Partition::new(self.dataset, split.as_str())
     }
 
-    /// The parts that stand already for this work; `None` when one is missing or damaged.
+    /// The existing parts of this work; `None` when one is missing or damaged.
     ///
     /// # Errors
     /// When the lake cannot be read.

@@ -1,4 +1,4 @@
-//! Phantoms written in every layout come back whole, under the ids that their truth tables use.
+//! Phantoms written in every layout are read back completely, under the ids of their truth tables.
 
 use std::collections::BTreeSet;
 use std::sync::OnceLock;

@@ -27,7 +27,7 @@ pub struct ReportPart {
     partition: Partition,
     shard: Shard,
     provenance: Provenance,
-    /// The folder of the text files; images and labels are rows of ours then.
+    /// The folder of the text files; with it, the rows of images and labels are written too.
     out: Option<PathBuf>,
     finds_lesions: bool,
 }

@@ -8,7 +8,7 @@ use crate::stages::report::images::ReportImage;
 
 /// A model that detects lesions and writes reports about them.
 pub trait ReportWriter {
-    /// The detections of one image, with whatever writing needs of them.
+    /// The detections of one image, with what the text generation needs of them.
     type Detections;
 
     /// Number of images of a study that one report is about.

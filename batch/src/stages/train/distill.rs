@@ -270,7 +270,7 @@ fn contradicts(text: &str, reference: &str) -> bool {
     label(reference).into_iter().zip(label(text)).any(|(theirs, ours)| stated(theirs) && !stated(ours))
 }
 
-/// Without a generated text the reference takes its place.
+/// The reference where there is no generated text.
 fn preview_example(
     study: &ReportExample,
     pixels: Vec<u8>,

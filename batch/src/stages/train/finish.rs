@@ -40,7 +40,7 @@ impl TrainingStage<'_> {
     /// The result of the same training, when it was finished before and its weights are those of its card.
     ///
     /// # Errors
-    /// [`crate::Error::BadData`] for a manifest that is not ours.
+    /// [`crate::Error::BadData`] for a file that is not a manifest of a run.
     pub fn finished<T: Serialize + DeserializeOwned>(&self, ctx: &Context) -> Result<Option<StageResult>> {
         let run = RunDir::at(self.runs.join(RunDir::name(self.kind, &self.key)), "");
         let Some(result) = run.result()?.filter(|_| ctx.resume) else { return Ok(None) };

@@ -204,7 +204,7 @@ fn value_end(bytes: &[u8], start: usize, header: &Header, encoding: Encoding) ->
 
 /// Walks a sequence of undefined length from its first item to behind its delimiter.
 fn sequence_end(bytes: &[u8], start: usize, encoding: Encoding) -> Result<usize, DecodeError> {
-    /// What the walk is inside of.
+    /// An open sequence or item.
     enum Level {
         Sequence(Encoding),
         Item(Encoding),

@@ -169,7 +169,7 @@ impl GrayscalePipeline {
     pub(super) fn read(data_set: &DataSet<'_>, stored: StoredFormat, is_monochrome1: bool) -> Self {
         let modality_lut = ModalityLut::read(data_set, stored.is_signed);
         let voi_lut = VoiLut::read(data_set, modality_lut.is_output_signed(stored.is_signed));
-        // C.11.6.1.2 and C.8.11.3.1.2: shape INVERSE goes with MONOCHROME1 and says the same thing again, so the
+        // C.11.6.1.2 and C.8.11.3.1.2: shape INVERSE accompanies MONOCHROME1 and means the same, so the
         // two together invert once.
         let shape = PresentationLutShape::parse(data_set.text(tags::PRESENTATION_LUT_SHAPE));
         let padding_value = |tag| data_set.u16(tag).map(|word| stored.attribute(word));

@@ -1,5 +1,5 @@
-//! Semi-supervised training on drawn squares: it resumes bit for bit, a spoilt teacher and a runaway loss do no harm,
-//! and a loss that is not a number skips its step.
+//! Semi-supervised training on drawn squares: it resumes bit for bit, the guard handles a damaged teacher and a
+//! diverging loss, and a loss that is not a number skips its step.
 
 use std::path::Path;
 
@@ -97,7 +97,7 @@ fn both_phases_run_and_a_stopped_run_goes_on_bit_for_bit() {
     }
 }
 
-/// Settings under which squares are learnt well enough for a fall of AP50 to be measured.
+/// Settings under which squares are learned well enough for a fall of AP50 to be measured.
 const LEARNING: [&str; 8] = [
     "detector.train.steps=100",
     "detector.train.optimizer=adam",

@@ -94,7 +94,7 @@ fn training_stops_when_the_score_no_longer_rises() {
 #[test]
 fn the_best_weights_are_kept_whichever_epoch_they_come_from() {
     let mut fixture = fixture(6);
-    // Only the batch norms' statistics move: epochs of two runs are the same whatever their number.
+    // Only the batch norms' statistics change: epochs of two runs are equal for any number of epochs.
     (fixture.config.epochs, fixture.config.patience) = (12, 2);
     (fixture.config.lr, fixture.config.lr_visual) = (0.0, 0.0);
     let long = tempfile::tempdir().unwrap();
