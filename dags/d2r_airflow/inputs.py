@@ -71,7 +71,7 @@ def choose(wanted: Sequence[str] = (), otherwise: Mapping[str, Any] | None = Non
     """The first task: a retry or a cleared shard later on works on the same inputs."""
     context = get_current_context()
     events = context["triggering_asset_events"]
-    # Airflow hands all events that arrived meanwhile to one run.
+    # Airflow gives all events that arrived meanwhile to one run.
     if others := other_projects(events):
         send("passed over", dag_id=context["dag"].dag_id, run_id=context["run_id"], projects=", ".join(others))
     return decide(context["params"], newest_extra(events), wanted, otherwise)

@@ -15,7 +15,7 @@ PROJECT = "project"
 
 
 def common() -> dict[str, Param]:
-    """What every DAG asks."""
+    """The fields that every DAG's trigger form has."""
     return {
         PROJECT: Param(
             None, type=["null", "string"], pattern=FOLDER, title="Project",

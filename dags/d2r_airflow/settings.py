@@ -13,7 +13,7 @@ LAUNCHERS = ("local", "docker", "kubernetes")
 
 @dataclass(frozen=True)
 class Settings:
-    """One field per variable `D2R_<FIELD>`; `dags/README.md` says what each is for."""
+    """One field per variable `D2R_<FIELD>`; `dags/README.md` describes each."""
 
     launcher: str = "local"
     bin: str = "d2r"

@@ -19,7 +19,7 @@ GRACE_S = 4
 
 
 class Pod(KubernetesPodOperator):
-    """The provider's pod, which also remembers the exit code."""
+    """The provider's pod, which also stores the exit code."""
 
     code: int | None = None
 

@@ -129,7 +129,7 @@ class Docker(Service):
         return subprocess.run(["docker", "-H", self.address, *arguments], check=True, stdout=subprocess.PIPE, text=True, **options).stdout
 
     def image_of(self, program: str, name: str) -> None:
-        """An image of a program and the libraries that it loads, each where it lies here."""
+        """An image of a program and the libraries that it loads, each at its path on this machine."""
         loaded = subprocess.run(["ldd", program], check=True, capture_output=True, text=True).stdout
         files = [program, *(word for word in loaded.split() if word.startswith("/"))]
         (self.folder / "root/tmp").mkdir(parents=True)
