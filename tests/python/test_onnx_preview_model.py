@@ -88,7 +88,7 @@ class OnnxPreviewModel(unittest.TestCase):
         d2r(folder, "pipeline", "--preset", "tiny", "--out", "demo", "--seed", "2")
         (reporter,) = folder.glob("demo/runs/reporter-*")
         # Enough epochs that the words are not all the same.
-        longer = ["--set", "preview.epochs=12", "--set", "preview.lr=0.01"]
+        longer = ["--set", "preview.epochs=24", "--set", "preview.lr=0.01"]
         d2r(folder, "distill", "--reporter", str(reporter), *longer, *common)
         (preview_model,) = folder.glob("demo/runs/preview-*")
         d2r(folder, "export", "preview", "--preview-model", str(preview_model), "--out", "preview", *common)
