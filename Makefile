@@ -7,7 +7,7 @@ OUT ?= demo
 
 PREVIEW ?= $(OUT)/preview
 
-.PHONY: setup parity-setup build demo test test-python test-browser check lint deny wasm viewer serve bench bench-viewer bench-pipeline bench-detector bench-decode bench-quality-semi bench-quality-report bench-quality-student clean d2r-path
+.PHONY: setup parity-setup build demo test test-python test-browser check lint deny wasm viewer serve bench bench-viewer bench-pipeline bench-detector bench-decode bench-quality-semi bench-quality-report bench-quality-preview clean d2r-path
 
 ## Install what is missing into this folder.
 setup:
@@ -95,10 +95,10 @@ bench-quality-report: build
 	cargo build --locked -p d2r-batch --example mirror_agreement
 	$(PYTHON) tests/bench/quality_report.py --d2r $(D2R) --mirror $(CARGO_TARGET_DIR)/debug/examples/mirror_agreement --out bench-results/quality-report.json
 
-## The preview model beside the report model, into bench-results/quality-student.json; DEMO=... names a finished folder of
+## The preview model beside the report model, into bench-results/quality-preview.json; DEMO=... names a finished folder of
 ## `d2r pipeline --config tests/bench/presets/preview_bench.toml`, else one is made first.
-bench-quality-student: build
-	$(PYTHON) tests/bench/quality_student.py --d2r $(D2R) --out bench-results/quality-student.json $(if $(DEMO),--demo $(DEMO))
+bench-quality-preview: build
+	$(PYTHON) tests/bench/quality_preview.py --d2r $(D2R) --out bench-results/quality-preview.json $(if $(DEMO),--demo $(DEMO))
 
 ## Times of every stage of the demo, into bench-results/pipeline.json.
 bench-pipeline: build

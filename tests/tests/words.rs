@@ -66,7 +66,7 @@ const RETIRED: &[Retired] = &[
 ];
 
 /// Folders and files that are read, and the endings of what is read in them.
-const PLACES: [&str; 12] = [
+const PLACES: [&str; 14] = [
     "batch/src",
     "batch/phantom",
     "batch/presets",

@@ -2,11 +2,10 @@
 
 Takes a finished folder of `d2r pipeline` (`--demo`) or makes one with `--config`, distils its report model, exports the bundle, writes
 reports of the test split with both and evaluates them with `d2r evaluate`. Shares have paired bootstrap intervals over studies.
-BLEU-4 and label F1 are computed here from the tables as well and must equal those of `d2r evaluate`. In the names of figures `teacher` is
-the report model and `student` the preview model. Writes bench-results/quality-student.json, prints a Markdown table, and ends with
-exit code 1 when a figure is below its required value.
+BLEU-4 and label F1 are computed here from the tables as well and must equal those of `d2r evaluate`. Writes
+bench-results/quality-preview.json, prints a Markdown table, and ends with exit code 1 when a figure is below its required value.
 
-    python tests/bench/quality_student.py --d2r D2R --out bench-results/quality-student.json [--demo DIR] [--bundle DIR]
+    python tests/bench/quality_preview.py --d2r D2R --out bench-results/quality-preview.json [--demo DIR] [--bundle DIR]
 """
 
 import argparse
@@ -104,11 +103,11 @@ def counts_of(lake: Path) -> dict[str, tuple[list[int], list[int]]]:
     return counts
 
 
-def paired(teacher: dict, student: dict, which: int, figure) -> tuple[dict[str, float], dict[str, list[float]]]:
+def paired(report_model: dict, preview_model: dict, which: int, figure) -> tuple[dict[str, float], dict[str, list[float]]]:
     """The figure of both models and its ratio, with 95 % intervals over studies."""
-    studies = sorted(teacher)
-    assert studies == sorted(student), "both models must have reports of the same studies"
-    of = [np.array([counts[s][which] for s in studies], float) for counts in (teacher, student)]
+    studies = sorted(report_model)
+    assert studies == sorted(preview_model), "both models must have reports of the same studies"
+    of = [np.array([counts[s][which] for s in studies], float) for counts in (report_model, preview_model)]
     rng = np.random.default_rng(9223)
     drawn = []
     for _ in range(DRAWS):
@@ -116,7 +115,7 @@ def paired(teacher: dict, student: dict, which: int, figure) -> tuple[dict[str, 
         theirs, ours = (figure(weights @ c) for c in of)
         drawn.append((theirs, ours, ours / theirs if theirs > 0 else 0.0))
     theirs, ours = (figure(c.sum(0)) for c in of)
-    names = ("teacher", "student", "kept")
+    names = ("report_model", "preview_model", "kept")
     low, high = np.percentile(drawn, [2.5, 97.5], axis=0)
     return dict(zip(names, (theirs, ours, ours / theirs), strict=True)), {
         name: [float(a), float(b)] for name, a, b in zip(names, low, high, strict=True)
@@ -179,15 +178,15 @@ def main() -> None:
         settings = [part for setting in args.set for part in ("--set", setting)]
         # Evaluated again, with references labelled by the rules, as generated reports are.
         anew = ("metrics", "findings")
-        of_teacher = ("lesions", "generated_reports", "report_sentences", "sentence_boxes")
-        teacher = demo.lake("teacher", anew)
-        student, boxes = (demo.lake(name, (*anew, *of_teacher)) for name in ("student", "boxes"))
+        of_report_model = ("lesions", "generated_reports", "report_sentences", "sentence_boxes")
+        report_model = demo.lake("report_model", anew)
+        preview_model, boxes = (demo.lake(name, (*anew, *of_report_model)) for name in ("preview_model", "boxes"))
         runs = (args.runs or work / "runs").absolute()
         given = ["--dataset", DATASET, "--unreported", UNREPORTED, "--reporter", reporter]
-        distilled = demo.run("distill", *given, "--lake", teacher, "--runs", runs, *settings)
+        distilled = demo.run("distill", *given, "--lake", report_model, "--runs", runs, *settings)
         weights = Path(distilled["files"][0]["path"])
         run = weights.parent.parent
-        export = ["export", "preview", "--preview-model", run, "--lake", teacher, "--dataset", DATASET, "--split", SPLIT]
+        export = ["export", "preview", "--preview-model", run, "--lake", report_model, "--dataset", DATASET, "--split", SPLIT]
         bundle = args.bundle.absolute() if args.bundle else work / "preview"
         exported = demo.run(*export, "--out", bundle)
         shutil.copytree(bundle, work / "all-boxes")
@@ -195,32 +194,32 @@ def main() -> None:
         card["options"]["score_min"] = SCORE_FLOOR
         (work / "all-boxes" / "card.json").write_text(json.dumps(card))
         place = ["--dataset", DATASET, "--split", SPLIT, "--lake"]
-        demo.run("report", "--reporter", reporter, *place, teacher)
-        demo.run("report", "--preview-model", bundle, *place, student)
+        demo.run("report", "--reporter", reporter, *place, report_model)
+        demo.run("report", "--preview-model", bundle, *place, preview_model)
         demo.run("report", "--preview-model", work / "all-boxes", *place, boxes)
-        of_reports = {name: demo.evaluate("reports", lake) for name, lake in (("teacher", teacher), ("student", student))}
-        of_boxes = {name: demo.evaluate("detector", lake) for name, lake in (("teacher", teacher), ("student", boxes))}
-        counts = {name: counts_of(lake) for name, lake in (("teacher", teacher), ("student", student))}
+        of_reports = {name: demo.evaluate("reports", lake) for name, lake in (("report_model", report_model), ("preview_model", preview_model))}
+        of_boxes = {name: demo.evaluate("detector", lake) for name, lake in (("report_model", report_model), ("preview_model", boxes))}
+        counts = {name: counts_of(lake) for name, lake in (("report_model", report_model), ("preview_model", preview_model))}
         figures: dict[str, float | list[float]] = {}
         for which, (name, metric, figure) in enumerate([("bleu4", "bleu4", bleu4), ("label_f1", "label_f1_micro", f1)]):
-            values, intervals = paired(counts["teacher"], counts["student"], which, figure)
-            for model in ("teacher", "student"):
+            values, intervals = paired(counts["report_model"], counts["preview_model"], which, figure)
+            for model in ("report_model", "preview_model"):
                 official = of_reports[model][f"reports.{metric}"]
                 assert abs(official - values[model]) < 1e-9, f"{metric} of the {model}: {values[model]} here, {official} there"
             for part, value in values.items():
                 figures[f"{name}_{part}"], figures[f"{name}_{part}_ci"] = value, intervals[part]
-        for model in ("teacher", "student"):
+        for model in ("report_model", "preview_model"):
             figures[f"rouge_l_{model}"] = of_reports[model]["reports.rouge_l"]
             figures[f"distinct_share_{model}"] = of_reports[model]["reports.distinct_share"]
             figures[f"link_precision_{model}"] = of_reports[model].get("links.precision", 0.0)
             figures[f"link_recall_{model}"] = of_reports[model].get("links.recall", 0.0)
             figures[f"ap50_{model}"] = of_boxes[model]["detector.ap50"]
-        figures["bleu4_constant"] = of_reports["teacher"]["reports.bleu4_constant"]
+        figures["bleu4_constant"] = of_reports["report_model"]["reports.bleu4_constant"]
         figures["pointing_hit_rate"], figures["pointing_hit_rate_ci"], figures["pointing_pairs"] = pointing(demo, bundle)
         figures["model_bytes"] = exported["figures"]["model_bytes"]
         figures["parameters"] = exported["figures"]["parameters"]
         figures["distil_s"] = distilled["wall_s"]
-        figures["images"] = len(counts["teacher"])
+        figures["images"] = len(counts["report_model"])
     print("\n| figure | value | 95 % interval |\n|---|---|---|")
     for name, value in figures.items():
         if not name.endswith("_ci"):
@@ -237,7 +236,7 @@ def main() -> None:
         "settings": args.set,
         "machine": machine(),
         "versions": {"libtorch": libtorch()},
-        "command": "make bench-quality-student",
+        "command": "make bench-quality-preview",
     }
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(json.dumps(result, indent=2) + "\n")
