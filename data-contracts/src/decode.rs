@@ -1,7 +1,7 @@
 //! Decodes the bytes of a PNG, JPEG or DICOM file to a [`Radiograph`].
 //!
-//! The format is found by magic numbers, never by a file name. Sizes are checked from headers before pixels are decoded, and no
-//! bytes make it panic. Every error has a stable code ([`DecodeError::code`]).
+//! The format is found by magic numbers, never by a file name. Sizes are checked from headers before pixels are
+//! decoded, and no bytes make it panic. Every error has a stable code ([`DecodeError::code`]).
 
 mod dicom;
 mod error;
@@ -48,12 +48,12 @@ pub struct Decoded {
 
 /// Decodes the bytes of one file.
 ///
-/// PNG and JPEG: grey images, or colour images whose channels are nearly equal. Alpha and EXIF rotation are ignored (boxes are
-/// measured on the stored pixels). 16-bit images are windowed to 8 bits: the grey levels at 0.5 % and 99.5 % of the sorted
-/// pixels become 0 and 255. 8-bit images keep their levels.
+/// PNG and JPEG: grey images, or colour images whose channels are nearly equal. Alpha and EXIF rotation are ignored
+/// (boxes are measured on the stored pixels). 16-bit images are windowed to 8 bits: the grey levels at 0.5 % and 99.5 %
+/// of the sorted pixels become 0 and 255. 8-bit images keep their levels.
 ///
-/// DICOM: modality LUT, VOI LUT and inversion, each at most once (PS3.3 C.11). The first frame of a multi-frame object is
-/// taken. Functional groups of enhanced objects, presentation states and palettes are not read.
+/// DICOM: modality LUT, VOI LUT and inversion, each at most once (PS3.3 C.11). The first frame of a multi-frame object
+/// is taken. Functional groups of enhanced objects, presentation states and palettes are not read.
 ///
 /// # Errors
 /// See [`DecodeError`].

@@ -80,8 +80,8 @@ impl SentenceFacts {
     }
 }
 
-/// Indices of the boxes that a sentence names: those of a class that it names and of no contradicted laterality; where there
-/// are none, those whose class has a label that it states.
+/// Indices of the boxes that a sentence names: those of a class that it names and of no contradicted laterality; where
+/// there are none, those whose class has a label that it states.
 pub fn boxes_named(sentence: &SentenceFacts, boxes: &[BoxFacts]) -> Vec<usize> {
     let matching = |matches: &dyn Fn(i32) -> bool| -> Vec<usize> {
         let chosen =
@@ -95,8 +95,8 @@ pub fn boxes_named(sentence: &SentenceFacts, boxes: &[BoxFacts]) -> Vec<usize> {
     matching(&|class| label_of_lesion(class).is_some_and(|label| sentence.labels.contains(&label)))
 }
 
-/// A sentence's weight on each box: `attention` of its words (each with one value per box), averaged and normalised to sum
-/// 1. Empty without words or boxes.
+/// A sentence's weight on each box: `attention` of its words (each with one value per box), averaged and normalised to
+/// sum 1. Empty without words or boxes.
 pub fn sentence_weights(attention: &[Vec<f32>]) -> Vec<f32> {
     let boxes = attention.first().map_or(0, Vec::len);
     let mut sums = vec![0f32; boxes];

@@ -71,11 +71,11 @@ pub fn to_model_input(radiograph: &Radiograph, spec: &InputSpec) -> ModelInput {
     ModelInput { pixels: letterboxed(radiograph, whole(radiograph), &letterbox), letterbox }
 }
 
-/// A crop around a box as `size * size` grey levels: the box, clipped to the image and with a margin of `margin` times its
-/// width and height, scaled to fit; the short axis is padded symmetrically with 0.
+/// A crop around a box as `size * size` grey levels: the box, clipped to the image and with a margin of `margin` times
+/// its width and height, scaled to fit; the short axis is padded symmetrically with 0.
 ///
-/// `None` for a box that is not finite or inverted, is narrower or lower than 8 px inside the image, or covers less than
-/// 0.02 % of it.
+/// `None` for a box that is not finite or inverted, is narrower or lower than 8 px inside the image, or covers less
+/// than 0.02 % of it.
 pub fn crop_region(radiograph: &Radiograph, region: &BoxXyxy<Original>, size: u32, margin: f32) -> Option<Vec<u8>> {
     let (width, height) = (radiograph.width as f32, radiograph.height as f32);
     if !region.is_proper() || size == 0 {

@@ -1,5 +1,5 @@
-//! The preview bundle, which `d2r export preview` writes and the browser reads: a folder with `card.json`, two ONNX graphs and
-//! sample studies. The card names every other file with its size and digest.
+//! The preview bundle, which `d2r export preview` writes and the browser reads: a folder with `card.json`, two ONNX
+//! graphs and sample studies. The card names every other file with its size and digest.
 
 use serde::{Deserialize, Serialize};
 

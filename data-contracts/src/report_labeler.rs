@@ -1,6 +1,6 @@
-//! Rule-based report labeler: the 14 CheXpert labels, and VinDr-CXR classes of a sentence. It is neither CheXbert nor the
-//! CheXpert labeler; its scores compare only with its own.
-//! Raw or cleaned text -> label states. Terms and cues are in `terms`; a cue's scope is its clause.
+//! Rule-based report labeler: the 14 CheXpert labels, and VinDr-CXR classes of a sentence. It is neither CheXbert nor
+//! the CheXpert labeler; its scores compare only with its own. Raw or cleaned text -> label states. Terms and cues are
+//! in `terms`; a cue's scope is its clause.
 
 mod terms;
 
@@ -28,9 +28,9 @@ pub struct SentenceLabels {
     pub abnormal: bool,
 }
 
-/// The states of the 14 labels in a report. Of several mentions of a label, positive has precedence over uncertain, uncertain over
-/// negative. "No Finding" is positive when the text has words and no abnormality (devices do not count) is positive or
-/// uncertain, else blank. All labels of an empty text are blank.
+/// The states of the 14 labels in a report. Of several mentions of a label, positive has precedence over uncertain,
+/// uncertain over negative. "No Finding" is positive when the text has words and no abnormality (devices do not count)
+/// is positive or uncertain, else blank. All labels of an empty text are blank.
 pub fn label(text: &str) -> [LabelState; 14] {
     let labels = label_sentence(text);
     let mut states = labels.states;
@@ -89,7 +89,8 @@ fn pattern(text: &str) -> Regex {
     Regex::new(text).expect("the patterns of this file are constants and tested")
 }
 
-/// Clause boundaries: ends of sentences (a point between digits is a decimal point) and conjunctions that end a cue's scope.
+/// Clause boundaries: ends of sentences (a point between digits is a decimal point) and conjunctions that end a cue's
+/// scope.
 static BREAK: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
         r"[!?;]|\.(?:\s|$)|\.\b|\s\.|\b(?:but|however|although|though|whereas|while|yet|except(?: for)?|aside from|apart from|other than|with the exception of|otherwise|which|there (?:is|are|has been|remains?))\b",

@@ -191,8 +191,8 @@ pub fn lateralities(text: &str) -> Lateralities {
     found
 }
 
-/// The text for the horizontally mirrored radiograph: the whole words `left` and `right` (and `leftward`, `rightward`) are
-/// swapped and keep lower case, Capitalised or UPPER CASE. Swapping twice gives the text back.
+/// The text for the horizontally mirrored radiograph: the whole words `left` and `right` (and `leftward`, `rightward`)
+/// are swapped and keep lower case, Capitalised or UPPER CASE. Swapping twice gives the text back.
 pub fn swap_laterality(text: &str) -> String {
     let mut swapped = String::with_capacity(text.len());
     let mut copied = 0;

@@ -1,6 +1,7 @@
 //! Pixel spaces as types, and the map between them.
 //!
-//! A box carries the space it is measured in, so that mixing spaces does not compile. Only [`Letterbox`] changes the space.
+//! A box carries the space it is measured in, so that mixing spaces does not compile. Only [`Letterbox`] changes the
+//! space.
 
 use serde::{Deserialize, Serialize};
 
@@ -66,8 +67,8 @@ pub struct PixelRect {
 impl Letterbox {
     /// Scales an image into the centre of a square of `size` pixels and keeps its proportions.
     ///
-    /// The two margins of an axis are equal, so that a flipped image gives a flipped input; the shorter axis is rounded to a
-    /// length that allows this.
+    /// The two margins of an axis are equal, so that a flipped image gives a flipped input; the shorter axis is rounded
+    /// to a length that allows this.
     pub fn centred(original: ImageSize, size: u32) -> Self {
         let longest = u64::from(original.width.max(original.height));
         // Half up, in integers: the browser and the batch job cannot differ.

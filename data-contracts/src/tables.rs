@@ -1,8 +1,8 @@
-//! Rows of the lake's tables, version 1. `dataset` and `split` are Hive partition columns of every table: they are in the
-//! folder names, not in the files.
+//! Rows of the lake's tables, version 1. `dataset` and `split` are Hive partition columns of every table: they are in
+//! the folder names, not in the files.
 //!
-//! Boxes are corners in original pixels, half-open. Columns with enumerated values (`source`, `origin`, `state`, `view`,
-//! `section`) are listed in the contracts.
+//! Boxes are corners in original pixels, half-open. Columns with enumerated values (`source`, `origin`, `state`,
+//! `view`, `section`) are listed in the contracts.
 
 use crate::boxes::BoxXyxy;
 use crate::space::Original;
@@ -293,8 +293,8 @@ table_row! {
         shard: String,
         /// Number of inputs.
         n: i64,
-        /// Time spent reading files, wall time as all times here; where threads read and decode side by side, their wall time is
-        /// divided by the shares of the threads' time.
+        /// Time spent reading files, wall time as all times here; where threads read and decode side by side, their
+        /// wall time is divided by the shares of the threads' time.
         read_ms: f64,
         /// Time spent decoding and resizing.
         decode_ms: f64,

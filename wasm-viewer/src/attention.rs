@@ -1,5 +1,5 @@
-//! The step's two attentions as one operation each, without a copy of keys and values. In the graph they are ONNX functions of
-//! standard operators, twenty per layer, which other runtimes inline.
+//! The step's two attentions as one operation each, without a copy of keys and values. In the graph they are ONNX
+//! functions of standard operators, twenty per layer, which other runtimes inline.
 
 use tract_onnx::pb::NodeProto;
 use tract_onnx::tract_hir::internal::*;
@@ -7,8 +7,9 @@ use tract_onnx::tract_hir::internal::*;
 /// The two attentions of a decoder layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
-    /// Self-attention of a word over the cached words and itself. In: `query_key_value` `[1, 3 h d]`, `k_cache` `[l, h, d, s]`,
-    /// `v_cache` `[l, h, s, d]`, `bias` `[s]`. Out: `mixed` `[1, h d]`, the word's `key` and `value` `[1, h, 1, d]`.
+    /// Self-attention of a word over the cached words and itself. In: `query_key_value` `[1, 3 h d]`, `k_cache` `[l, h,
+    /// d, s]`, `v_cache` `[l, h, s, d]`, `bias` `[s]`. Out: `mixed` `[1, h d]`, the word's `key` and `value` `[1, h, 1,
+    /// d]`.
     Cached,
     /// Cross-attention of a word over the image's tokens. In: `query` `[1, h d]`, `mem_k` `[l, h, d, s]`, `mem_v`
     /// `[l, h, s, d]`. Out: `mixed` `[1, h d]` and the mean of the heads' weights `[1, s]`.

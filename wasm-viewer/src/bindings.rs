@@ -1,5 +1,5 @@
-//! Interface for JavaScript: a session as an object whose methods take bytes and return JSON. They never throw; an error is
-//! `{"error": {"code", "message"}}`.
+//! Interface for JavaScript: a session as an object whose methods take bytes and return JSON. They never throw; an
+//! error is `{"error": {"code", "message"}}`.
 
 use d2r_contracts::decode::{ImageDecodeOptions, decode};
 use d2r_contracts::preview_bundle::SAMPLES;

@@ -141,7 +141,8 @@ impl Cache {
     }
 }
 
-/// One step of the decoder: log-probabilities of the next word, and the cross-attention over the patch tokens `[grid * grid]`.
+/// One step of the decoder: log-probabilities of the next word, and the cross-attention over the patch tokens `[grid *
+/// grid]`.
 ///
 /// # Errors
 /// When the graph is not the step, or the cache is full.

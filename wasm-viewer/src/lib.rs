@@ -1,7 +1,7 @@
 //! Browser side of D2R: the preview model on tract, natively and in WebAssembly. No image leaves the machine.
 //!
-//! [`session::PreviewSession`] runs a bundle's graphs on radiographs that the batch job's own code decodes and preprocesses;
-//! [`bindings`] is its interface for JavaScript. Research software, not a medical device.
+//! [`session::PreviewSession`] runs a bundle's graphs on radiographs that the batch job's own code decodes and
+//! preprocesses; [`bindings`] is its interface for JavaScript. Research software, not a medical device.
 
 mod attention;
 pub mod beam_search;

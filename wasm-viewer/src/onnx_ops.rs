@@ -17,8 +17,8 @@ use crate::layer_norm::LayerNormalization;
 
 type Built = TractResult<(Box<dyn InferenceOp>, Vec<String>)>;
 
-/// A parser of ONNX graphs, opset 17, for these operators. The attentions are functions of the graph; the operators here replace
-/// their bodies.
+/// A parser of ONNX graphs, opset 17, for these operators. The attentions are functions of the graph; the operators
+/// here replace their bodies.
 pub fn parser() -> Onnx {
     let mut operators = OnnxOpRegister::default();
     operators.insert("Add", |_, _| plain(math::Add.into_hir()));

@@ -20,7 +20,8 @@ pub struct Sample {
     pub reference: String,
     /// The report model's report.
     pub report_model: String,
-    /// The boxes given to the report model, JSON: a list of `{class_name, score, region}`, coordinates over the image's width.
+    /// The boxes given to the report model, JSON: a list of `{class_name, score, region}`, coordinates over the image's
+    /// width.
     pub boxes: String,
 }
 

@@ -51,8 +51,8 @@ pub struct ImageAnalysis {
     pub labels: Vec<(String, f32)>,
     /// The highest class score of each cell of the heat map, row by row, `[heat_grid * heat_grid]`.
     pub heat: Vec<f32>,
-    /// The square model input, `x_min y_min x_max y_max` in original pixels, beyond the radiograph where it is padded. The
-    /// heat map and every `attention` cover it.
+    /// The square model input, `x_min y_min x_max y_max` in original pixels, beyond the radiograph where it is padded.
+    /// The heat map and every `attention` cover it.
     pub input_extent: [f32; 4],
 }
 
@@ -126,8 +126,8 @@ impl PreviewSession {
         all
     }
 
-    /// Decodes and analyses a PNG, JPEG or DICOM file. `on_word` receives each word of a greedy report as it is generated;
-    /// returning `false` stops the report there.
+    /// Decodes and analyses a PNG, JPEG or DICOM file. `on_word` receives each word of a greedy report as it is
+    /// generated; returning `false` stops the report there.
     ///
     /// # Errors
     /// The file cannot be decoded, or a graph fails.

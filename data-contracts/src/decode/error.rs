@@ -1,4 +1,5 @@
-//! Reasons for refusing an image file, each with a stable code. Messages name no value of the file beyond sizes and formats.
+//! Reasons for refusing an image file, each with a stable code. Messages name no value of the file beyond sizes and
+//! formats.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -79,8 +80,8 @@ impl DecodeError {
     }
 }
 
-/// Runs a third-party codec on untrusted bytes. A panic inside it counts as damage to the file: one bad file must not end a
-/// batch. (In a browser a panic cannot be caught and ends the module.)
+/// Runs a third-party codec on untrusted bytes. A panic inside it counts as damage to the file: one bad file must not
+/// end a batch. (In a browser a panic cannot be caught and ends the module.)
 pub(super) fn catch_codec_panic<T>(codec: impl FnOnce() -> Result<T, DecodeError>) -> Result<T, DecodeError> {
     catch_unwind(AssertUnwindSafe(codec)).unwrap_or(Err(DecodeError::Corrupt { what: "its codec gave up" }))
 }

@@ -1,6 +1,6 @@
-//! Global allocator of the browser module: Rust's own, except that deallocating a null pointer does nothing, as in C. The JPEG
-//! 2000 decoder was translated from C and frees null pointers; the allocator of wasm32 would write through them. Empty on other
-//! targets.
+//! Global allocator of the browser module: Rust's own, except that deallocating a null pointer does nothing, as in C.
+//! The JPEG 2000 decoder was translated from C and frees null pointers; the allocator of wasm32 would write through
+//! them. Empty on other targets.
 
 #[cfg(target_arch = "wasm32")]
 mod null_safe {

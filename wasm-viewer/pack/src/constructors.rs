@@ -1,8 +1,8 @@
 //! Removes constructors that the browser does not need from an object file before linking.
 //!
-//! tract registers its model transforms, an NNEF interpreter among them, by constructors that run when the module starts. The
-//! viewer uses no transform, but a constructor is a root for the linker, which would keep every operator of tract. See the
-//! `linking` section of WebAssembly's tool conventions.
+//! tract registers its model transforms, an NNEF interpreter among them, by constructors that run when the module
+//! starts. The viewer uses no transform, but a constructor is a root for the linker, which would keep every operator of
+//! tract. See the `linking` section of WebAssembly's tool conventions.
 
 use anyhow::{Context, Result};
 use wasmparser::{BinaryReader, InitFuncMap, Parser, Payload, SymbolInfo, SymbolInfoMap};

@@ -3,8 +3,8 @@
 //! `d2r-viewer-pack glue PKG SIMD.wasm RELAXED.wasm`: JavaScript glue and declarations for both modules, and
 //! `modules.js` with their sizes.
 //! `d2r-viewer-pack site FOLDER`: writes the list of files to cache, and its version, into the service worker.
-//! `d2r-viewer-pack brotli FOLDER`: a compressed copy of each file. `d2r-viewer-pack link LINKER ARGUMENTS`: links without the
-//! constructors that are not needed.
+//! `d2r-viewer-pack brotli FOLDER`: a compressed copy of each file. `d2r-viewer-pack link LINKER ARGUMENTS`: links
+//! without the constructors that are not needed.
 
 mod constructors;
 
@@ -19,7 +19,8 @@ use wasm_bindgen_cli_support::Bindgen;
 
 const NAME: &str = "d2r_viewer";
 
-/// Largest expected module, bytes. A larger one contains unneeded code, for instance when a removed constructor was renamed.
+/// Largest expected module, bytes. A larger one contains unneeded code, for instance when a removed constructor was
+/// renamed.
 const MODULE_BYTES_MAX: u64 = 6_500_000;
 
 fn main() -> Result<()> {
@@ -30,7 +31,8 @@ fn main() -> Result<()> {
         ["brotli", folder] => compress(Path::new(folder)),
         ["link", linker, ref rest @ ..] => link(linker, rest),
         _ => bail!(
-            "usage: d2r-viewer-pack glue PKG SIMD.wasm RELAXED.wasm | site FOLDER | brotli FOLDER | link LINKER ARGUMENTS"
+            "usage: d2r-viewer-pack glue PKG SIMD.wasm RELAXED.wasm | site FOLDER | brotli FOLDER \
+             | link LINKER ARGUMENTS"
         ),
     }
 }

@@ -1,6 +1,7 @@
 //! The grayscale transformations of PS3.3 C.11: stored values -> modality LUT -> VOI LUT -> presentation LUT -> 8 bits.
 //!
-//! A stored value has 16 bits at most, so the whole chain is computed once per possible value, in `f64`, and kept as a table.
+//! A stored value has 16 bits at most, so the whole chain is computed once per possible value, in `f64`, and kept as a
+//! table.
 
 use std::ops::RangeInclusive;
 
