@@ -79,6 +79,8 @@ const PLACES: [&str; 14] = [
     "scripts",
     "README.md",
     "ARCHITECTURE.md",
+    "CONTRIBUTING.md",
+    "Makefile",
 ];
 const ENDINGS: [&str; 12] = ["rs", "toml", "md", "py", "js", "mjs", "ts", "html", "css", "yaml", "sh", "txt"];
 
@@ -109,7 +111,7 @@ fn retired_in(name: &str, text: &str) -> Vec<String> {
 
 fn is_read(path: &Path, name: &str) -> bool {
     let ending = path.extension().map(|e| e.to_string_lossy().into_owned()).unwrap_or_default();
-    ENDINGS.contains(&ending.as_str()) && !NOT_READ.iter().any(|n| name.contains(n))
+    (ENDINGS.contains(&ending.as_str()) || name == "Makefile") && !NOT_READ.iter().any(|n| name.contains(n))
 }
 
 #[test]
