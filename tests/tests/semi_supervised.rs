@@ -89,7 +89,7 @@ fn a_teacher_labels_unlabelled_images() {
     let half = ["--set", "detector.train.labelled_share=0.5"];
     let (code, _, err) =
         outcome(&run(folder, &[&without_reports[..], &read[..], &half[..], &quick[..], &settings[..]].concat()));
-    assert!(code == 78 && err.contains("of dataset `vindr` has a report"), "{code} {err}");
+    assert!(code == 78 && err.contains("no training image of dataset `vindr` has a report"), "{code} {err}");
 
     let (code, _, err) = outcome(&run(folder, &[&["train-detector", "--unlabelled", "nowhere"], &quick[..]].concat()));
     assert!(code == 99 || code == 66, "{code} {err}");

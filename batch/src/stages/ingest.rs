@@ -133,9 +133,6 @@ fn settings(config: &IngestConfig, seed: u64, kind: Kind) -> Result<Settings> {
     if !(0.0..=1.0).contains(&config.val_share) {
         return Err(wrong("val_share", "a share lies between 0 and 1"));
     }
-    if !(0.0..1.0).contains(&config.fusion_iou) {
-        return Err(wrong("fusion_iou", "an IoU threshold lies between 0 and 1, 1 excluded"));
-    }
     if config.min_annotators < 1 {
         return Err(wrong("min_annotators", "a box needs at least one annotator"));
     }

@@ -224,11 +224,6 @@ impl EpochSampler {
         Self { seed, sums, epoch_length }
     }
 
-    /// Number of draws per epoch.
-    pub fn epoch_length(&self) -> usize {
-        self.epoch_length
-    }
-
     /// Indices of the examples of a step: a function of the seed, the step and the batch size.
     pub fn batch(&self, step: u64, size: usize) -> Vec<usize> {
         if self.epoch_length == 0 {

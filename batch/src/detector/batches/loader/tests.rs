@@ -89,7 +89,7 @@ fn a_full_cache_does_not_change_pixels() {
 #[test]
 fn every_epoch_draws_every_example_once() {
     let sampler = EpochSampler::new(7, &[1.0; 10]);
-    assert_eq!(sampler.epoch_length(), 10);
+    assert_eq!(sampler.epoch_length, 10);
     let drawn: Vec<usize> = (0..10).flat_map(|step| sampler.batch(step, 3)).collect();
     for epoch in drawn.chunks(10) {
         let mut sorted = epoch.to_vec();
@@ -104,7 +104,7 @@ fn every_epoch_draws_every_example_once() {
 #[test]
 fn rare_examples_are_drawn_more_often() {
     let sampler = EpochSampler::new(1, &[1.0, 3.0, 1.0, 1.0]);
-    assert_eq!(sampler.epoch_length(), 6);
+    assert_eq!(sampler.epoch_length, 6);
     let drawn: Vec<usize> = (0..100).flat_map(|step| sampler.batch(step, 6)).collect();
     let share = drawn.iter().filter(|i| **i == 1).count() as f64 / drawn.len() as f64;
     assert!((share - 0.5).abs() < 0.02, "{share}");

@@ -6,6 +6,7 @@ use std::path::Path;
 use super::*;
 use crate::config::RunConfig;
 use crate::config::detector::RcnnConfig;
+use crate::detector::semi::mutual_loss::PSEUDO_FACTOR;
 use crate::detector::train::fixtures;
 use crate::detector::train::fixtures::squares;
 use crate::progress::Progress;
@@ -135,11 +136,19 @@ fn a_spoilt_teacher_costs_nothing() {
     assert!(alarms.iter().any(|a| a.contains("reset to that step")), "{alarms:?}");
 }
 
+/// Runs with the loss on pseudo-labels multiplied by `factor`.
+fn with_pseudo_factor<T>(factor: f64, run: impl FnOnce() -> T) -> T {
+    PSEUDO_FACTOR.set(factor);
+    let result = run();
+    PSEUDO_FACTOR.set(1.0);
+    result
+}
+
 #[test]
 fn a_runaway_pseudo_loss_is_bounded_and_named() {
     let folder = tempfile::tempdir().unwrap();
-    let set: Vec<&str> = LEARNING.into_iter().chain(["semi.unlabelled_weight=1000", "semi.threshold=0.2"]).collect();
-    let outcome = run(folder.path(), &config(&set)).unwrap();
+    let set: Vec<&str> = LEARNING.into_iter().chain(["semi.threshold=0.2"]).collect();
+    let outcome = with_pseudo_factor(1000.0, || run(folder.path(), &config(&set))).unwrap();
     let (burn_in, best) = scores(&outcome);
     assert!(best >= burn_in - 0.005, "{best} against {burn_in}");
     let alarms: Vec<&str> = outcome.log.iter().filter_map(|r| r.alarm.as_deref()).collect();
@@ -150,14 +159,13 @@ fn a_runaway_pseudo_loss_is_bounded_and_named() {
 fn a_loss_that_is_no_number_skips_its_step() {
     let folder = tempfile::tempdir().unwrap();
     let mut config = config(&[]);
-    config.semi.unlabelled_weight = f64::NAN;
-    let outcome = run(folder.path(), &config).unwrap();
+    let outcome = with_pseudo_factor(f64::NAN, || run(folder.path(), &config)).unwrap();
     let mutual: Vec<&TrainLogRow> = outcome.log.iter().filter(|r| r.phase == "mutual").collect();
     assert!(mutual.iter().all(|r| r.alarm.as_deref().is_some_and(|a| a.contains("2 steps skipped"))), "{mutual:?}");
     assert!(outcome.log.iter().all(|r| r.loss.is_finite()));
     config.semi.guard.skipped_max = 4;
     let folder = tempfile::tempdir().unwrap();
-    let error = run(folder.path(), &config).unwrap_err();
+    let error = with_pseudo_factor(f64::NAN, || run(folder.path(), &config)).unwrap_err();
     assert!(error.to_string().contains("diverged"), "{error}");
 }
 
