@@ -77,7 +77,7 @@ fn a_teacher_labels_unlabelled_images() {
     assert_eq!(by_another["cached"], Value::Bool(false), "the labeller is part of the work key");
     let larger = [&labeller[..], &["--set", "detector.model.input_size=96"]].concat();
     let (code, _, err) = outcome(&run(folder, &larger));
-    assert!(code == 65 && err.contains("another size"), "{code} {err}");
+    assert!(code == 65 && err.contains("input or classes of this labeller differ"), "{code} {err}");
     let absent = [&train[..], &["--labeller", "runs/absent"], &quick[..]].concat();
     let (code, _, err) = outcome(&run(folder, &absent));
     assert!(code == 66 && err.contains("absent"), "{code} {err}");
