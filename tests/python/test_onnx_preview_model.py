@@ -84,11 +84,10 @@ class OnnxPreviewModel(unittest.TestCase):
         cls.addClassCleanup(cls.temporary.cleanup)
         folder = Path(cls.temporary.name)
         common = ["--preset", "tiny", "--lake", "demo/lake", "--runs", "demo/runs"]
-        # A seed whose report model, after two epochs, does not repeat one word.
-        d2r(folder, "pipeline", "--preset", "tiny", "--out", "demo", "--seed", "2")
+        # A seed and a number of epochs after which the tiny preview model writes several different reports.
+        d2r(folder, "pipeline", "--preset", "tiny", "--out", "demo", "--seed", "7")
         (reporter,) = folder.glob("demo/runs/reporter-*")
-        # Enough epochs that the words are not all the same.
-        longer = ["--set", "preview.epochs=24", "--set", "preview.lr=0.01"]
+        longer = ["--set", "preview.epochs=80", "--set", "preview.lr=0.01"]
         d2r(folder, "distill", "--reporter", str(reporter), *longer, *common)
         (preview_model,) = folder.glob("demo/runs/preview-*")
         d2r(folder, "export", "preview", "--preview-model", str(preview_model), "--out", "preview", *common)
