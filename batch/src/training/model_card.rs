@@ -15,7 +15,7 @@ pub const NOTICE: &str = "Research software, not a medical device. Not for diagn
 /// A card: fields of all models, and `model` with those of one kind.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ModelCard<T> {
-    /// `detector` or `reporter`.
+    /// `detector`, `reporter` or `preview`.
     pub kind: String,
     /// The run that trained it.
     pub run_id: String,
@@ -53,8 +53,8 @@ impl<T: Serialize + DeserializeOwned> ModelCard<T> {
     /// Reads the card of a model's folder and checks its kind and the weights' digest.
     ///
     /// # Errors
-    /// [`Error::InputMissing`] when there is no card, [`Error::BadData`] when it is of another kind or the
-    /// digest of the weights differs.
+    /// [`Error::InputMissing`] when there is no card, [`Error::BadData`] when it is of another kind, of a version whose
+    /// fields differ, or when the digest of the weights differs.
     pub fn read(dir: &Path, kind: &str) -> Result<Self> {
         let path = dir.join("card.json");
         if !path.is_file() {
@@ -65,10 +65,52 @@ impl<T: Serialize + DeserializeOwned> ModelCard<T> {
         if head.kind != kind {
             return Err(Error::bad_data(path.display(), format!("this is a {}, expected a {kind}", head.kind)));
         }
-        let card: Self = run.read_json("card.json")?;
+        let card: Self = run.read_json("card.json").map_err(|error| head.unreadable(&path, error))?;
         if sha256_file(&run.best())? != card.model_sha256 {
             return Err(Error::bad_data(run.best().display(), "its digest differs from the one in card.json"));
         }
         Ok(card)
+    }
+}
+
+impl ModelCard<serde_json::Value> {
+    /// Names the version that wrote a card where another version explains why its fields do not fit.
+    fn unreadable(&self, path: &Path, error: Error) -> Error {
+        let (theirs, ours) = (&self.code_version, env!("CARGO_PKG_VERSION"));
+        if theirs == ours {
+            return error;
+        }
+        let problem =
+            format!("d2r {theirs} wrote this model, d2r {ours} cannot read it; train or import the model again");
+        Error::bad_data(path.display(), problem)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Fields {
+        size: u32,
+    }
+
+    fn message(code_version: &str) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        let card = serde_json::json!({
+            "kind": "detector", "run_id": "r", "code_version": code_version, "model_sha256": "", "notice": NOTICE,
+            "model": { "side": 64 },
+        });
+        std::fs::write(folder.path().join("card.json"), card.to_string()).unwrap();
+        ModelCard::<Fields>::read(folder.path(), "detector").unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_card_of_another_version_is_named_as_that() {
+        let other = message("0.0.1");
+        assert!(other.contains("d2r 0.0.1 wrote this model") && other.contains("train or import"), "{other}");
+        let own = message(env!("CARGO_PKG_VERSION"));
+        assert!(own.contains("side") && !own.contains("wrote this model"), "{own}");
     }
 }
