@@ -1,5 +1,4 @@
-# Everything project-local except the build folder, which outlives a clone: a cold native build takes 15 to 25 minutes
-# on two cores.
+# Everything project-local except the build folder, which outlives a clone.
 export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/d2r/target
 D2R := $(CARGO_TARGET_DIR)/debug/d2r
 PYTHON := .venv/bin/python
@@ -7,9 +6,11 @@ OUT ?= demo
 
 PREVIEW ?= $(OUT)/preview
 
-.PHONY: setup parity-setup build demo test test-python test-browser check lint deny wasm viewer serve bench bench-viewer bench-pipeline bench-detector bench-decode bench-quality-semi bench-quality-report bench-quality-preview clean d2r-path
+PREFIX ?= $(HOME)/.local
 
-## Install what is missing into this folder.
+.PHONY: install dist test-dist setup parity-setup build demo test test-python test-browser check lint deny wasm viewer serve bench bench-viewer bench-pipeline bench-detector bench-decode bench-quality-semi bench-quality-report bench-quality-preview clean d2r-path
+
+## Install what is missing into this folder; TORCH=cpu takes the CPU build of PyTorch, LIBTORCH=FOLDER a libtorch that is there.
 setup:
 	@scripts/setup.sh
 
@@ -20,6 +21,18 @@ build: setup
 ## Everything on drawn radiographs, in 12 to 25 minutes on two cores; open demo/report.html afterwards.
 demo: build
 	$(D2R) pipeline --preset demo --out $(OUT)
+
+## The optimised d2r with its libtorch, manual pages, completions and presets, into PREFIX.
+install: setup
+	scripts/install.sh $(PREFIX)
+
+## The Airflow wheel, the browser library, bills of materials and checksums, into dist/.
+dist: setup
+	scripts/dist.sh
+
+## The wheel in a clean environment: its DAGs parse.
+test-dist: airflow-setup
+	tests/airflow/wheel.sh
 
 ## All tests; no GPU, no network beyond the package registries.
 test: build

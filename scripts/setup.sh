@@ -1,6 +1,10 @@
 #!/usr/bin/env bash
-# Puts everything that building and testing need into this folder: a virtual environment with libtorch (the PyTorch
-# wheel) and the test tools, and the link .libtorch that cargo builds against. Does nothing when it is all there.
+# Puts everything that building and testing need into this folder: a virtual environment with the test tools, libtorch,
+# and the link .libtorch that cargo builds against. Does nothing when it is all there. libtorch is, in this order:
+# - the one that LIBTORCH names (a folder with lib/ and include/, version 2.11);
+# - a PyTorch 2.11 of the active Python environment (VIRTUAL_ENV or CONDA_PREFIX);
+# - the PyTorch wheel. TORCH=cpu: the CPU build, where your package index serves it (UV_INDEX, PIP_INDEX_URL);
+#   TORCH=cuda, the default: the wheel of the lock file, which has CUDA on Linux.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -30,19 +34,67 @@ done
 [ -n "$python" ] || debian python3
 [ -n "$python" ] || python=python3
 
-lock=requirements/locked.txt
-stamp=.venv/installed-$(sha256sum "$lock" | cut -c1-16)
+version=2.11
+# The version of the libtorch in a folder; empty when there is none.
+version_of() {
+  [ -e "$1/lib/libtorch_cpu.so" ] || [ -e "$1/lib/libtorch_cpu.dylib" ] || return 0
+  { sed -n "s/^__version__ = '\(.*\)'/\1/p" "$1/version.py" 2>/dev/null || cat "$1/build-version" 2>/dev/null; } | head -n 1
+}
+torch_of() { "$1" -c 'import importlib.util as u, pathlib; s = u.find_spec("torch"); print(pathlib.Path(s.origin).parent if s else "")' 2>/dev/null; }
+
+torch=""
+if [ -n "${LIBTORCH:-}" ] && [ "$(realpath -m "$LIBTORCH")" != "$(realpath -m .libtorch)" ]; then
+  torch=$(realpath -m "$LIBTORCH")
+  found=$(version_of "$torch")
+  [ -n "$found" ] || fail "LIBTORCH=$LIBTORCH holds no libtorch with a version; unset it, or name a folder with lib/libtorch_cpu.so"
+  case $found in $version.*) ;; *) fail "LIBTORCH=$LIBTORCH is $found, D2R needs $version; unset it to install the wheel" ;; esac
+else
+  for environment in "${VIRTUAL_ENV:-}" "${CONDA_PREFIX:-}"; do
+    [ -n "$environment" ] && [ -x "$environment/bin/python" ] && [ "$environment" != "$PWD/.venv" ] || continue
+    candidate=$(torch_of "$environment/bin/python")
+    [ -n "$candidate" ] || continue
+    case $(version_of "$candidate") in
+      $version.*) torch=$candidate; say "PyTorch of $environment is used"; break ;;
+      *) say "PyTorch of $environment is $(version_of "$candidate"), not $version: the wheel is installed" ;;
+    esac
+  done
+fi
+
+kind=${TORCH:-cuda}
+case $kind in cpu | cuda) ;; *) fail "TORCH=$kind: it is cpu or cuda" ;; esac
+if [ -n "$torch" ]; then
+  lock=requirements/tools-locked.txt
+  stamp=.venv/installed-tools-$(sha256sum "$lock" | cut -c1-16)
+else
+  lock=requirements/locked.txt
+  stamp=.venv/installed-$(sha256sum "$lock" | cut -c1-16)
+  [ "$kind" = cuda ] || stamp=$stamp-cpu
+  # A CPU build that was asked for once stays until TORCH=cuda is asked for.
+  if [ -z "${TORCH:-}" ] && [ -f "$stamp-cpu" ]; then stamp=$stamp-cpu; fi
+fi
 if [ ! -f "$stamp" ]; then
   "$python" -c 'import ensurepip, venv' 2>/dev/null || debian python3-venv
   [ -x .venv/bin/python ] || "$python" -m venv .venv
-  say "installing libtorch and the test tools (about 5 GB, a few minutes)"
   .venv/bin/python -m pip install -q --disable-pip-version-check uv==0.13.9
-  .venv/bin/uv pip install -q --python .venv/bin/python --require-hashes -r "$lock"
+  install() { .venv/bin/uv pip install -q --python .venv/bin/python "$@"; }
+  if [ -n "$torch" ]; then
+    say "downloading the test tools (about 80 MB) into .venv"
+    install --require-hashes -r "$lock"
+  elif [ "$kind" = cpu ]; then
+    say "downloading the CPU build of PyTorch (about 200 MB) and the test tools (80 MB) into .venv"
+    install --require-hashes -r requirements/tools-locked.txt
+    install "torch==$version.0+cpu" ||
+      fail "your package index has no CPU build of PyTorch $version.0; name one that has (UV_INDEX), or run without TORCH=cpu"
+  else
+    say "downloading PyTorch with CUDA and the test tools into .venv: about 2.5 GB, 5 GB on disk; TORCH=cpu takes the CPU build"
+    install --require-hashes -r "$lock"
+  fi
+  rm -f .venv/installed-*
   touch "$stamp"
 fi
 
-torch=$(.venv/bin/python -c 'import importlib.util, pathlib; print(pathlib.Path(importlib.util.find_spec("torch").origin).parent)')
+[ -n "$torch" ] || torch=$(torch_of .venv/bin/python)
 if [ "$(readlink .libtorch 2>/dev/null)" != "$torch" ]; then
   ln -sfn "$torch" .libtorch
 fi
-say "ready: libtorch $(cat .libtorch/version.py | sed -n "s/^__version__ = '\(.*\)'/\1/p") in .venv"
+say "ready: libtorch $(version_of .libtorch) at $torch"

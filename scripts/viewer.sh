@@ -11,14 +11,11 @@ build=${CARGO_TARGET_DIR:-target}
 say() { printf 'viewer: %s\n' "$*" >&2; }
 
 [ -f "$bundle/card.json" ] || { say "no bundle at $bundle; make one with: d2r export preview"; exit 66; }
-modules=$(scripts/wasm.sh)
 pack=$build/pack/release/d2r-viewer-pack
 
 fresh=$site.new-$$
 trap 'rm -rf "$fresh"' EXIT
-mkdir -p "$fresh/pkg"
-cp wasm-viewer/npm/* LICENSE "$fresh/pkg/"
-"$pack" glue "$fresh/pkg" $modules
+scripts/viewer_package.sh "$fresh/pkg"
 cp wasm-viewer/www/* "$fresh/"
 mkdir "$fresh/preview"
 cp "$bundle"/* "$fresh/preview/"

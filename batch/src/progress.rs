@@ -20,6 +20,14 @@ pub enum Progress {
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
 impl Progress {
+    /// A line of its own.
+    pub fn line(self, text: &str) {
+        if self == Self::Shown {
+            // A closed stderr is no reason to stop working.
+            let _ = writeln!(std::io::stderr(), "{text}");
+        }
+    }
+
     /// Starts a task of `total` steps. `unit` names a step, for instance `images`.
     pub fn task(self, name: &str, total: u64, unit: &'static str) -> Task {
         let bar = match self {

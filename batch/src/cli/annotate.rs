@@ -42,5 +42,6 @@ pub fn run(output: OutputFlags, args: &Args) -> Result<()> {
         student: args.student,
         shard: args.shard.shard,
     };
-    args.stage.print(output, &annotate::run(&ctx, stage_args)?)
+    let next = format!("train-reporter --dataset {} --detector {}", args.dataset, args.detector.display());
+    args.stage.print_with_next(output, &annotate::run(&ctx, stage_args)?, &next)
 }

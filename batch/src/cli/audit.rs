@@ -14,5 +14,6 @@ pub struct Args {
 
 pub fn run(output: OutputFlags, args: &Args) -> Result<()> {
     let ctx = args.stage.context(output)?;
-    args.stage.print(output, &audit::run(&ctx, audit::Args { lake: args.stage.lake() })?)
+    let next = "train-detector --dataset NAME";
+    args.stage.print_with_next(output, &audit::run(&ctx, audit::Args { lake: args.stage.lake() })?, next)
 }

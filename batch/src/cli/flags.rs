@@ -169,7 +169,23 @@ impl StageFlags {
     /// # Errors
     /// When stdout or the manifest cannot be written.
     pub fn print(&self, output: OutputFlags, result: &StageResult) -> Result<()> {
-        super::output::result(output, &self.manifest, result)
+        super::output::result(output, &self.manifest, result, None)
+    }
+
+    /// As [`Self::print`], for people with the command that comes next: a verb and its flags, to which the lake, the
+    /// runs and the configuration of this one are added.
+    ///
+    /// # Errors
+    /// When stdout or the manifest cannot be written.
+    pub fn print_with_next(&self, output: OutputFlags, result: &StageResult, next: &str) -> Result<()> {
+        let mut next = format!("d2r {next} --lake {}", self.lake.lake.display());
+        if let Some(preset) = &self.config.preset {
+            next.push_str(&format!(" --preset {preset}"));
+        }
+        if let Some(file) = &self.config.config {
+            next.push_str(&format!(" --config {}", file.display()));
+        }
+        super::output::result(output, &self.manifest, result, Some(&next))
     }
 }
 

@@ -84,5 +84,5 @@ pub fn run(output: OutputFlags, args: &Args) -> Result<()> {
         lake: args.stage.lake(),
         shard: args.shard.shard,
     };
-    args.stage.print(output, &ingest::run(&ctx, stage_args)?)
+    args.stage.print_with_next(output, &ingest::run(&ctx, stage_args)?, "audit")
 }

@@ -12,6 +12,7 @@ mod flags;
 mod import_weights;
 mod ingest;
 mod inspect;
+mod man_pages;
 mod output;
 mod phantom;
 mod pipeline;
@@ -19,6 +20,7 @@ mod reference;
 mod report;
 mod train;
 mod validate;
+mod version;
 
 use std::process::ExitCode;
 
@@ -36,6 +38,7 @@ Examples:
   d2r report --images images --reporter RUN --out out  reports for a folder of PNG, JPEG or DICOM files
   d2r ingest vindr --root vindr-cxr --lake lake        a real dataset into the lake
   d2r config show --preset demo --origin               every key, its value and where it came from
+  d2r --version --verbose                              versions of this program, libtorch, CUDA; digest of the sources
 
 Exit codes:
   0 done   99 nothing to do   2 usage   65 bad data   66 input missing   70 our bug
@@ -87,12 +90,18 @@ enum Verb {
     Config(config::Args),
     /// Print a completion script for a shell.
     Completions(completions::Args),
+    /// Write the manual pages, one per verb.
+    #[command(hide = true)]
+    ManPages(man_pages::Args),
     #[command(hide = true)]
     CliReference,
 }
 
 /// Parses, runs, prints; the only place where an error becomes an exit code.
 pub fn main() -> ExitCode {
+    if version::is_asked_in_full(std::env::args_os().skip(1)) {
+        return version::print();
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(e) => {
@@ -132,6 +141,7 @@ fn run(cli: &Cli) -> Result<()> {
         Verb::Doctor(a) => doctor::run(output, a),
         Verb::Config(a) => config::run(output, a),
         Verb::Completions(a) => completions::run(a),
+        Verb::ManPages(a) => man_pages::run(a),
         Verb::CliReference => reference::run(),
     }
 }

@@ -21,16 +21,17 @@ pub fn lines(text: &str) -> Result<()> {
     }
 }
 
-/// Prints a stage's result as a table or as JSON and, with `--manifest-out`, writes the manifest.
+/// Prints a stage's result as a table (with the command that comes next) or as JSON and, with `--manifest-out`, writes
+/// the manifest.
 ///
 /// # Errors
 /// When stdout or the manifest cannot be written.
-pub fn result(output: OutputFlags, manifest: &ManifestFlag, result: &StageResult) -> Result<()> {
+pub fn result(output: OutputFlags, manifest: &ManifestFlag, result: &StageResult, next: Option<&str>) -> Result<()> {
     let json = serde_json::to_string(result).map_err(|e| Error::Internal(e.to_string()))?;
     if output.json {
         lines(&json)?;
     } else if !output.quiet {
-        lines(&table(result))?;
+        lines(&table(result, next))?;
     }
     if let Some(path) = &manifest.manifest_out {
         write_manifest(path, &json)?;
@@ -47,16 +48,39 @@ fn write_manifest(path: &Path, json: &str) -> Result<()> {
 }
 
 /// The result as a person reads it.
-fn table(result: &StageResult) -> String {
+fn table(result: &StageResult, next: Option<&str>) -> String {
     let how = if result.cached { "already done".to_owned() } else { format!("done in {:.1} s", result.wall_s) };
-    let mut text = format!("{}: {how}\n", result.stage);
+    let made = made(result).map(|made| format!(", {made}")).unwrap_or_default();
+    let mut text = format!("{}: {how}{made}\n", result.stage);
     for (name, rows) in &result.rows {
         text.push_str(&format!("  {name:<28} {rows:>10} rows\n"));
     }
     for (name, value) in &result.figures {
         text.push_str(&format!("  {name:<28} {value:>10.4}\n"));
     }
+    if let Some(next) = next {
+        text.push_str(&format!("next: {next}\n"));
+    }
     text
+}
+
+/// The file that was made, or the number of files.
+fn made(result: &StageResult) -> Option<String> {
+    match &result.files[..] {
+        [] => None,
+        [file] => Some(format!("made {}", file.path.display())),
+        files => {
+            let model = files.iter().find(|f| f.path.ends_with("best/model.safetensors"));
+            let names = model.map_or_else(|| format!("{} files", files.len()), |f| f.path.display().to_string());
+            Some(format!("made {names}"))
+        }
+    }
+}
+
+/// The folder of the run whose best weights are among a stage's files.
+pub fn run_folder(result: &StageResult) -> Option<std::path::PathBuf> {
+    let weights = result.files.iter().find(|f| f.path.ends_with("best/model.safetensors"))?;
+    Some(weights.path.parent()?.parent()?.to_path_buf())
 }
 
 /// Prints an error to stderr, once.

@@ -23,5 +23,6 @@ pub struct Args {
 pub fn run(output: OutputFlags, args: &Args) -> Result<()> {
     let ctx = args.stage.context(output)?;
     let stage_args = phantom::Args { out: args.out.clone(), images: args.images, seed: args.stage.config.seed };
-    args.stage.print(output, &phantom::run(&ctx, stage_args)?)
+    let next = format!("ingest vindr --root {}", args.out.join("vindr").display());
+    args.stage.print_with_next(output, &phantom::run(&ctx, stage_args)?, &next)
 }

@@ -36,5 +36,5 @@ pub fn run(flags: OutputFlags, args: &Args) -> Result<()> {
     if !flags.json && !flags.quiet {
         output::lines(&summary.table())?;
     }
-    output::result(flags, &args.manifest, &summary.result)
+    output::result(flags, &args.manifest, &summary.result, None)
 }

@@ -58,5 +58,11 @@ pub fn run(output: OutputFlags, args: &Args) -> Result<()> {
         (None, None) => return Err(Error::Usage("give --reporter RUN or --preview-model DIR".into())),
     };
     let result = report::run(&ctx, report::Args { source, model, shard: args.shard.shard })?;
-    args.stage.print(output, &result)
+    match (&args.out, &args.dataset) {
+        (None, Some(dataset)) => {
+            let next = format!("evaluate reports --dataset {dataset} --split {}", args.split);
+            args.stage.print_with_next(output, &result, &next)
+        }
+        _ => args.stage.print(output, &result),
+    }
 }

@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
+use super::output;
 use crate::cli::flags::{DeviceFlags, OutputFlags, ResumeFlag, StageFlags};
-use crate::context::Context;
+use crate::context::{Context, StageResult};
 use crate::error::Result;
 use crate::stages::train::{detector, distill, reporter};
 
@@ -82,8 +83,8 @@ impl TrainingFlags {
     }
 }
 
-pub fn run_detector(output: OutputFlags, args: &DetectorArgs) -> Result<()> {
-    let ctx = args.training.context(output)?;
+pub fn run_detector(flags: OutputFlags, args: &DetectorArgs) -> Result<()> {
+    let ctx = args.training.context(flags)?;
     let stage = &args.training.stage;
     let stage_args = detector::Args {
         lake: stage.lake(),
@@ -93,11 +94,14 @@ pub fn run_detector(output: OutputFlags, args: &DetectorArgs) -> Result<()> {
         init: args.init.clone(),
         runs: stage.runs(),
     };
-    stage.print(output, &detector::run(&ctx, stage_args)?)
+    let result = detector::run(&ctx, stage_args)?;
+    let next =
+        format!("annotate --dataset {} --detector {}", args.unlabelled.as_deref().unwrap_or("NAME"), run(&result));
+    stage.print_with_next(flags, &result, &next)
 }
 
-pub fn run_reporter(output: OutputFlags, args: &ReporterArgs) -> Result<()> {
-    let ctx = args.training.context(output)?;
+pub fn run_reporter(flags: OutputFlags, args: &ReporterArgs) -> Result<()> {
+    let ctx = args.training.context(flags)?;
     let stage = &args.training.stage;
     let stage_args = reporter::Args {
         lake: stage.lake(),
@@ -105,12 +109,14 @@ pub fn run_reporter(output: OutputFlags, args: &ReporterArgs) -> Result<()> {
         detector: args.detector.clone(),
         runs: stage.runs(),
     };
-    stage.print(output, &reporter::run(&ctx, stage_args)?)
+    let result = reporter::run(&ctx, stage_args)?;
+    let next = format!("report --dataset {} --split test --reporter {}", args.dataset, run(&result));
+    stage.print_with_next(flags, &result, &next)
 }
 
 /// Distils the report model.
-pub fn run_distill(output: OutputFlags, args: &DistillArgs) -> Result<()> {
-    let ctx = args.training.context(output)?;
+pub fn run_distill(flags: OutputFlags, args: &DistillArgs) -> Result<()> {
+    let ctx = args.training.context(flags)?;
     let stage = &args.training.stage;
     let stage_args = distill::Args {
         lake: stage.lake(),
@@ -119,5 +125,12 @@ pub fn run_distill(output: OutputFlags, args: &DistillArgs) -> Result<()> {
         reporter: args.reporter.clone(),
         runs: stage.runs(),
     };
-    stage.print(output, &distill::run(&ctx, stage_args)?)
+    let result = distill::run(&ctx, stage_args)?;
+    let next = format!("export preview --preview-model {} --out preview", run(&result));
+    stage.print_with_next(flags, &result, &next)
+}
+
+/// The run of a training, for a command line.
+fn run(result: &StageResult) -> String {
+    output::run_folder(result).map_or_else(|| "RUN".to_owned(), |folder| folder.display().to_string())
 }

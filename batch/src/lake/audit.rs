@@ -1,13 +1,14 @@
 //! Defects of a dataset that falsify figures: patients or images in two splits, duplicate images, empty reports,
-//! reports that mention earlier examinations, boxes outside their image. Joins and groups are Polars'.
+//! reports that mention earlier examinations, boxes outside their image.
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use d2r_contracts::report_text::mentions_prior;
-use d2r_contracts::tables::ReportRow;
-use polars::prelude::*;
+use d2r_contracts::tables::{ImageRow, LesionRow, ReportRow};
 use serde::Serialize;
 
 use crate::error::Result;
-use crate::lake::scan::polars_error;
+use crate::lake::partition::Partition;
 use crate::lake::store::Lake;
 
 /// Kinds of issues that mix training and test data.
@@ -37,39 +38,38 @@ impl AuditIssue {
 /// When a table cannot be read.
 pub fn audit(lake: &Lake) -> Result<Vec<AuditIssue>> {
     let mut found = Vec::new();
-    if let Some(images) = lake.scan("images")? {
-        let splits = |by: &str| {
-            images
-                .clone()
-                .filter(col(by).is_not_null())
-                .group_by([col("dataset"), col(by)])
-                .agg([col("split").n_unique().alias("splits"), col("image_id").n_unique().alias("images")])
-        };
-        let over = |name: &str| col(name).gt(lit(1u32));
-        found.extend(rows("patient_in_two_splits", splits("subject_id").filter(over("splits")), "subject_id")?);
-        found.extend(rows("image_in_two_splits", splits("sha256").filter(over("splits")), "sha256")?);
-        found.extend(rows(
-            "duplicate_image",
-            splits("sha256").filter(over("images").and(over("splits").not())),
-            "sha256",
-        )?);
-        if let Some(lesions) = lake.scan("lesions")? {
-            let keys = [col("dataset"), col("image_id")];
-            let outside = lesions
-                .join(
-                    images.select([col("dataset"), col("image_id"), col("width"), col("height")]),
-                    keys.clone(),
-                    keys,
-                    JoinArgs::new(JoinType::Inner),
-                )
-                .filter(
-                    col("x_min")
-                        .lt(lit(0.0f32))
-                        .or(col("y_min").lt(lit(0.0f32)))
-                        .or(col("x_max").gt(col("width").cast(DataType::Float32)))
-                        .or(col("y_max").gt(col("height").cast(DataType::Float32))),
-                );
-            found.extend(rows("box_outside", outside, "box_id")?);
+    for (dataset, images) in by_dataset(lake.read_all::<ImageRow>()?) {
+        let issue = |kind, id: &str| AuditIssue { kind, dataset: dataset.clone(), id: id.to_owned() };
+        let mut subjects: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        let mut digests: BTreeMap<&str, (BTreeSet<&str>, BTreeSet<&str>)> = BTreeMap::new();
+        for (split, image) in &images {
+            subjects.entry(&image.subject_id).or_default().insert(split);
+            if let Some(digest) = &image.sha256 {
+                let (splits, ids) = digests.entry(digest).or_default();
+                splits.insert(split);
+                ids.insert(&image.image_id);
+            }
+        }
+        found.extend(
+            subjects.iter().filter(|(_, splits)| splits.len() > 1).map(|(id, _)| issue("patient_in_two_splits", id)),
+        );
+        for (digest, (splits, ids)) in &digests {
+            if splits.len() > 1 {
+                found.push(issue("image_in_two_splits", digest));
+            } else if ids.len() > 1 {
+                found.push(issue("duplicate_image", digest));
+            }
+        }
+        let sizes: BTreeMap<&str, (i32, i32)> =
+            images.iter().filter_map(|(_, i)| Some((i.image_id.as_str(), (i.width?, i.height?)))).collect();
+        for (_, lesions) in lake.read_all::<LesionRow>()?.into_iter().filter(|(p, _)| p.dataset == dataset) {
+            for lesion in lesions {
+                let Some(&(width, height)) = sizes.get(lesion.image_id.as_str()) else { continue };
+                let over = lesion.x_max > width as f32 || lesion.y_max > height as f32;
+                if lesion.x_min < 0.0 || lesion.y_min < 0.0 || over {
+                    found.push(issue("box_outside", &lesion.box_id));
+                }
+            }
         }
     }
     for (partition, reports) in lake.read_all::<ReportRow>()? {
@@ -88,22 +88,18 @@ pub fn audit(lake: &Lake) -> Result<Vec<AuditIssue>> {
     Ok(found)
 }
 
-/// The rows of a query as issues.
-fn rows(kind: &'static str, query: LazyFrame, id: &str) -> Result<Vec<AuditIssue>> {
-    let fail = |e: PolarsError| polars_error(kind, &e);
-    let frame = query.select([col("dataset"), col(id)]).collect().map_err(fail)?;
-    let text = |name: &str| -> Result<Vec<String>> {
-        let column = frame.column(name).map_err(fail)?;
-        Ok(column.str().map_err(fail)?.iter().map(|v| v.unwrap_or_default().to_owned()).collect())
-    };
-    let (datasets, ids) = (text("dataset")?, text(id)?);
-    Ok(datasets.into_iter().zip(ids).map(|(dataset, id)| AuditIssue { kind, dataset, id }).collect())
+/// Rows with their split, dataset by dataset.
+fn by_dataset<R>(partitions: Vec<(Partition, Vec<R>)>) -> BTreeMap<String, Vec<(String, R)>> {
+    let mut all: BTreeMap<String, Vec<(String, R)>> = BTreeMap::new();
+    for (partition, rows) in partitions {
+        let of = all.entry(partition.dataset).or_default();
+        of.extend(rows.into_iter().map(|row| (partition.split.clone(), row)));
+    }
+    all
 }
 
 #[cfg(test)]
 mod tests {
-    use d2r_contracts::tables::ImageRow;
-
     use super::*;
     use crate::lake::store::tests::{lake, provenance};
     use crate::lake::{Partition, Shard};

@@ -8,8 +8,8 @@ use std::path::Path;
 use arrow::array::RecordBatch;
 use d2r_contracts::contract::TableContract;
 use d2r_contracts::rows::Row;
-use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::arrow::{ArrowWriter, ProjectionMask};
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::metadata::{KeyValue, SortingColumn};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
@@ -138,6 +138,16 @@ impl PartFile {
         let wrong = |e: String| Error::bad_data(&name, format!("cannot be decoded: {e}"));
         let reader = self.builder.with_batch_size(BATCH_ROWS).build().map_err(|e| wrong(e.to_string()))?;
         reader.map(|batch| batch.map_err(|e| wrong(e.to_string()))).collect()
+    }
+
+    /// Batches of the named top-level columns only, in file order; a column that the file lacks is left out.
+    ///
+    /// # Errors
+    /// [`Error::BadData`] naming the file.
+    pub fn columns(mut self, names: &[String]) -> Result<Vec<RecordBatch>> {
+        let mask = ProjectionMask::columns(self.builder.parquet_schema(), names.iter().map(String::as_str));
+        self.builder = self.builder.with_projection(mask);
+        self.batches()
     }
 
     /// All rows in file order.

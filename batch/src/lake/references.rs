@@ -4,7 +4,7 @@ use d2r_contracts::contract::TableContract;
 use polars::prelude::*;
 
 use crate::error::Result;
-use crate::lake::scan::polars_error;
+use crate::lake::key_frame::polars_error;
 use crate::lake::store::Lake;
 use crate::lake::violation::{Location, Violations};
 
@@ -13,24 +13,20 @@ use crate::lake::violation::{Location, Violations};
 pub(crate) fn check(lake: &Lake, contract: &TableContract, found: &mut Violations) -> Result<()> {
     let table = contract.name.as_str();
     let fail = |e: PolarsError| polars_error(table, &e);
-    // A damaged part is reported by its own rule; there is nothing to join then.
-    let Ok(Some(rows)) = lake.scan(table) else { return Ok(()) };
     for key in &contract.foreign_keys {
-        let names = |columns: &[String]| -> Vec<Expr> {
-            ["dataset", "split"].into_iter().chain(columns.iter().map(String::as_str)).map(col).collect()
+        // A damaged part is reported by its own rule; there is nothing to join then.
+        let Ok(Some(ours)) = lake.key_frame(table, &key.columns) else { continue };
+        let names = |columns: &[String]| -> Vec<String> {
+            ["dataset", "split"].into_iter().map(str::to_owned).chain(columns.iter().cloned()).collect()
         };
-        let ours = rows.clone().select(names(&key.columns));
-        let lost = match lake.scan(&key.table) {
-            Ok(Some(other)) => ours.join(
-                other.select(names(&key.referenced)),
-                names(&key.columns),
-                names(&key.referenced),
-                JoinArgs::new(JoinType::Anti),
-            ),
+        let lost = match lake.key_frame(&key.table, &key.referenced) {
+            Ok(Some(other)) => {
+                let (left, right) = (names(&key.columns), names(&key.referenced));
+                ours.join(&other, left, right, JoinArgs::new(JoinType::Anti), None).map_err(fail)?
+            }
             Ok(None) => ours,
             Err(_) => continue,
         };
-        let Ok(lost) = lost.collect() else { continue };
         let at = |name: &str, row: usize| -> Result<String> {
             Ok(lost.column(name).map_err(fail)?.get(row).map_err(fail)?.str_value().into_owned())
         };

@@ -59,10 +59,22 @@ fn loaded_libtorch() -> Option<PathBuf> {
     Some(PathBuf::from(&line[line.find('/')?..]))
 }
 
+/// The version of the loaded libtorch as its wheel states it, else the version that this program was built for; where
+/// it lies.
+pub fn libtorch_version() -> (String, Option<PathBuf>) {
+    let linked = crate::training::run_dir::LIBTORCH;
+    let path = loaded_libtorch();
+    // The wheel keeps its version beside `lib/`.
+    let version = path.as_deref().and_then(Path::parent).and_then(Path::parent).map(|torch| torch.join("version.py"));
+    let text = version.and_then(|p| std::fs::read_to_string(p).ok()).unwrap_or_default();
+    let version = text.lines().find_map(|l| l.strip_prefix("__version__ = ")).unwrap_or(linked);
+    (version.trim_matches(['\'', '"']).to_owned(), path)
+}
+
 fn libtorch() -> Check {
     let sum = f64::try_from(tch::Tensor::from_slice(&[1.0f64, 2.0]).sum(tch::Kind::Double)).unwrap_or(0.0);
     let linked = crate::training::run_dir::LIBTORCH;
-    let Some(path) = loaded_libtorch() else {
+    let (version, Some(path)) = libtorch_version() else {
         return check(
             "libtorch",
             Level::Warn,
@@ -70,11 +82,6 @@ fn libtorch() -> Check {
             None,
         );
     };
-    // The wheel keeps its version beside `lib/`.
-    let version = path.parent().and_then(Path::parent).map(|torch| torch.join("version.py"));
-    let text = version.and_then(|p| std::fs::read_to_string(p).ok()).unwrap_or_default();
-    let version =
-        text.lines().find_map(|l| l.strip_prefix("__version__ = ")).unwrap_or(linked).trim_matches(['\'', '"']);
     if sum != 3.0 {
         return check(
             "libtorch",

@@ -20,6 +20,7 @@ use crate::eval::text::label_f1::States;
 use crate::eval::text::report_figures::{ReportFigures, link_figures};
 use crate::lake::digest::sha256_hex;
 use crate::lake::{Lake, Partition, Provenance, Shard, atomic_file};
+use crate::stages::work_key::SOURCE_SHA256;
 use d2r_contracts::report_labeler::label;
 use inputs::{DetectorInput, ReportsInput};
 
@@ -34,9 +35,6 @@ pub struct Args {
 
 /// The whole partition in one part.
 const WHOLE: Shard = Shard { index: 0, count: 1 };
-/// Raised when the same input gives other figures than before.
-const CONTENT_VERSION: u32 = 1;
-
 fn resampling(ctx: &Context) -> Resampling {
     Resampling { draws: ctx.config.evaluate.bootstrap_draws, seed: ctx.config.run.seed }
 }
@@ -46,8 +44,7 @@ fn evaluation(ctx: &Context, stage: &str, args: &Args, digests: &[String]) -> Pr
     let config = &ctx.config;
     let settings = serde_json::json!({
         "stage": stage,
-        "content_version": CONTENT_VERSION,
-        "code_version": env!("CARGO_PKG_VERSION"),
+        "sources": SOURCE_SHA256,
         "dataset": args.dataset,
         "split": args.split,
         "seed": config.run.seed,

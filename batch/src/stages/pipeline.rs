@@ -1,6 +1,8 @@
 //! `d2r pipeline`: all stages in one process: phantom, ingest, audit, train-detector, annotate, train-reporter, report,
 //! evaluate, validate, and the summary. Each stage is skipped when its work is done, so the same command continues.
 
+mod stage_list;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -54,6 +56,9 @@ struct Stages<'a> {
 impl Stages<'_> {
     fn run(&mut self, name: &str, stage: impl FnOnce(&Context) -> Result<StageResult>) -> Result<StageResult> {
         self.ctx.stop.check()?;
+        let ran =
+            |(name, record): &(String, Record)| (!record.result.cached).then(|| (name.clone(), record.result.wall_s));
+        self.ctx.progress.line(&stage_list::line(name, &self.done.iter().filter_map(ran).collect::<Vec<_>>()));
         let result = stage(self.ctx)?;
         let path = self.records.join(format!("{name}.json"));
         let before: Option<Record> = std::fs::read(&path).ok().and_then(|text| serde_json::from_slice(&text).ok());

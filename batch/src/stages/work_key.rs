@@ -2,12 +2,12 @@
 
 use crate::lake::digest::sha256_hex;
 
-/// Raised when the same configuration and inputs give other results than before.
-const GENERATION: u32 = 4;
+/// SHA-256 of the sources that this program was built from, without tests; made by `build.rs`.
+pub const SOURCE_SHA256: &str = env!("D2R_SOURCE_SHA256");
 
-/// The digest of labelled parts (configuration that matters, digests of inputs) and of the code's version.
+/// The digest of labelled parts (configuration that matters, digests of inputs) and of the program's sources.
 pub fn work_key(parts: &[(&str, &str)]) -> String {
-    let mut text = format!("d2r {} generation {GENERATION}\n", env!("CARGO_PKG_VERSION"));
+    let mut text = format!("d2r {} sources {SOURCE_SHA256}\n", env!("CARGO_PKG_VERSION"));
     for (label, value) in parts {
         // Lengths separate the parts for any content.
         text.push_str(&format!("{label} {}\n{value}\n", value.len()));

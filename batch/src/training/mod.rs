@@ -13,5 +13,6 @@ pub mod optimizer;
 pub mod prefetch;
 pub mod run_dir;
 pub mod running_sums;
+mod sparkline;
 pub mod streams;
 pub mod training_loop;

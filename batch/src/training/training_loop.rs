@@ -19,6 +19,7 @@ use crate::training::named_tensors::{NamedTensors, assign_strict};
 use crate::training::optimizer::Optimizer;
 use crate::training::prefetch::Batches;
 use crate::training::run_dir::RunDir;
+use crate::training::sparkline::sparkline;
 
 /// Phase of the rows that hold a validation score.
 pub const VALIDATION: &str = "validation";
@@ -193,8 +194,8 @@ impl<'a, T: Trainer<'a>> Loop<'_, T> {
             let step = self.state.step;
             let save = is_due(step, save_every, steps);
             if is_due(step, log_every, steps) || (save && log_before_saving) {
-                let best = self.state.best_score.map(|s| format!(", best {score} {s:.3}")).unwrap_or_default();
-                task.message(self.write_log()? + &best);
+                let line = self.write_log()?;
+                task.message(self.courses(&line, score));
             }
             if self.trainer.validation_is_due(step) {
                 let before = self.trainer.phase();
@@ -231,6 +232,15 @@ impl<'a, T: Trainer<'a>> Loop<'_, T> {
         self.push(TrainLogRow { phase: self.trainer.phase().into(), images_per_s, ..row })?;
         self.restart_clock();
         Ok(line)
+    }
+
+    /// The progress line: what the trainer says, with the courses of loss and validation score.
+    fn courses(&self, line: &str, score: &str) -> String {
+        let rows = |validation: bool| self.state.log.iter().filter(move |r| (r.phase == VALIDATION) == validation);
+        let loss = sparkline(rows(false).map(|row| row.loss));
+        let scores = sparkline(rows(true).filter_map(|row| row.score));
+        let best = self.state.best_score.map(|best| format!(", best {score} {best:.3} {scores}")).unwrap_or_default();
+        format!("{line} {loss}{best}").trim_end().to_owned()
     }
 
     fn push(&mut self, row: TrainLogRow) -> Result<()> {

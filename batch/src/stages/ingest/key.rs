@@ -10,9 +10,7 @@ use crate::config::ingest::IngestConfig;
 use crate::datasets::listing::{Listing, ReportSource, relative};
 use crate::error::{Error, Result};
 use crate::lake::digest::{sha256_file, sha256_hex};
-
-/// Raised when the same input comes to give other rows.
-const CONTENT_VERSION: u32 = 1;
+use crate::stages::work_key::SOURCE_SHA256;
 
 /// The work key of an ingest. Two folders with the same files have the same key, wherever they are.
 ///
@@ -47,8 +45,7 @@ pub fn work_key(listing: &Listing, root: &Path, config: &IngestConfig, args: &Ar
     let config = serde_json::to_value(config).map_err(|e| Error::Internal(format!("configuration as JSON: {e}")))?;
     let key = json!({
         "stage": "ingest",
-        "content_version": CONTENT_VERSION,
-        "code_version": env!("CARGO_PKG_VERSION"),
+        "sources": SOURCE_SHA256,
         "kind": format!("{:?}", args.kind),
         "layout": listing.layout,
         "dataset": args.dataset,
