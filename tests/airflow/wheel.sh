@@ -22,7 +22,7 @@ from airflow.providers_manager import ProvidersManager
 assert "d2r-airflow" in ProvidersManager().providers, sorted(ProvidersManager().providers)
 subprocess.run([str(pathlib.Path(sys.executable).parent / "airflow"), "db", "migrate"], check=True, capture_output=True)
 from airflow.dag_processing.dagbag import DagBag
-bag = DagBag(dag_folder=sys.argv[1], include_examples=False)
+bag = DagBag(dag_folder=sys.argv[1])
 expected = {path.stem for path in pathlib.Path(sys.argv[2], "dags").glob("d2r_*.py")}
 assert not bag.import_errors, bag.import_errors
 assert set(bag.dags) == expected, set(bag.dags) ^ expected
