@@ -7,12 +7,15 @@ mod dicom;
 mod error;
 mod jpeg_frame;
 mod options;
+mod orientation;
 mod raster;
 
 use crate::radiograph::Radiograph;
+use crate::space::ImageSize;
 
 pub use error::{DecodeError, SIZE_MIN_PX};
 pub use options::ImageDecodeOptions;
+pub use orientation::Orientation;
 
 /// The format of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -36,10 +39,15 @@ impl FileKind {
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A decoded file.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Decoded {
-    /// The image, bright = dense.
+    /// The image as it is shown, bright = dense.
     pub radiograph: Radiograph,
+    /// Size of the image as it is stored, before `orientation` turned it.
+    pub stored_size: ImageSize,
+    /// The EXIF orientation by which the stored image was turned; upright for DICOM.
+    pub orientation: Orientation,
     /// The file's format.
     pub kind: FileKind,
     /// `PA`, `AP` or `LATERAL`, when a DICOM file has one of them in (0018,5101) ViewPosition.
@@ -48,8 +56,8 @@ pub struct Decoded {
 
 /// Decodes the bytes of one file.
 ///
-/// PNG and JPEG: grey images, or colour images whose channels are nearly equal. Alpha and EXIF rotation are ignored
-/// (boxes are measured on the stored pixels). 16-bit images are windowed to 8 bits: the grey levels at 0.5 % and 99.5 %
+/// PNG and JPEG: grey images, or colour images whose channels are nearly equal. Alpha is ignored. An EXIF orientation
+/// is applied: the radiograph is the image as it is shown, and [`Decoded`] says how it is stored. 16-bit images are windowed to 8 bits: the grey levels at 0.5 % and 99.5 %
 /// of the sorted pixels become 0 and 255. 8-bit images keep their levels.
 ///
 /// DICOM: modality LUT, VOI LUT and inversion, each at most once (PS3.3 C.11). The first frame of a multi-frame object
@@ -62,17 +70,16 @@ pub fn decode(bytes: &[u8], options: &ImageDecodeOptions) -> Result<Decoded, Dec
         return Err(DecodeError::EmptyFile);
     }
     if bytes.starts_with(&raster::PNG_SIGNATURE) {
-        let radiograph = raster::decode_png(bytes, options)?;
-        return Ok(Decoded { radiograph, kind: FileKind::Png, projection: None });
+        return raster::decode_png(bytes, options);
     }
     if bytes.starts_with(&raster::JPEG_START) {
-        let radiograph = raster::decode_jpeg(bytes, options)?;
-        return Ok(Decoded { radiograph, kind: FileKind::Jpeg, projection: None });
+        return raster::decode_jpeg(bytes, options);
     }
     match dicom::part_10(bytes) {
         Some(part_10) => {
             let (radiograph, projection) = dicom::decode(&part_10, options)?;
-            Ok(Decoded { radiograph, kind: FileKind::Dicom, projection })
+            let (stored_size, orientation) = (radiograph.size(), Orientation::Upright);
+            Ok(Decoded { radiograph, stored_size, orientation, kind: FileKind::Dicom, projection })
         }
         None => Err(DecodeError::NotAnImage),
     }

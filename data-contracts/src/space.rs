@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::boxes::BoxXyxy;
 
-/// Pixels of the radiograph as it is stored in its file.
+/// Pixels of the decoded radiograph: the image of the file, turned as its EXIF orientation says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Original {}
 

@@ -97,3 +97,16 @@ fn end_of_scan(bytes: &[u8], mut at: usize) -> Result<usize, DecodeError> {
         }
     }
 }
+
+/// The segments before the first scan, each with its marker's code.
+pub(super) fn segments(bytes: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
+    let mut rest = bytes.get(2..).unwrap_or_default();
+    std::iter::from_fn(move || {
+        let code_at = rest.iter().position(|&b| b != 0xff).filter(|&at| at > 0)?;
+        let code = rest[code_at];
+        let length = usize::from(u16::from_be_bytes(*rest.get(code_at + 1..)?.first_chunk()?));
+        let segment = rest.get(code_at + 3..code_at + 1 + length).filter(|_| code != 0xda)?;
+        rest = &rest[code_at + 1 + length..];
+        Some((code, segment))
+    })
+}

@@ -12,6 +12,8 @@ use image::{DynamicImage, ImageDecoder, Limits};
 use super::error::{DecodeError, catch_codec_panic};
 use super::jpeg_frame;
 use super::options::ImageDecodeOptions;
+use super::orientation::{EXIF_HEAD, Orientation};
+use super::{Decoded, FileKind};
 use crate::radiograph::Radiograph;
 use crate::space::ImageSize;
 
@@ -51,26 +53,37 @@ fn luma(red: u32, green: u32, blue: u32) -> u32 {
     (299 * red + 587 * green + 114 * blue + 500) / 1000
 }
 
-pub(super) fn decode_png(bytes: &[u8], options: &ImageDecodeOptions) -> Result<Radiograph, DecodeError> {
+pub(super) fn decode_png(bytes: &[u8], options: &ImageDecodeOptions) -> Result<Decoded, DecodeError> {
     let size = png_size(bytes)?;
     options.check_size(size)?;
-    if !png_has_its_end(bytes) {
-        return Err(DecodeError::Truncated { what: "the PNG has no end chunk" });
-    }
-    catch_codec_panic(|| {
+    let chunks = PngChunks::read(bytes).ok_or(DecodeError::Truncated { what: "the PNG has no end chunk" })?;
+    let stored = catch_codec_panic(|| {
         let decoder = PngDecoder::with_limits(Cursor::new(bytes), limits(size)).map_err(codec_error)?;
         radiograph_from_image(DynamicImage::from_decoder(decoder).map_err(codec_error)?)
-    })
+    })?;
+    shown(stored, FileKind::Png, chunks.exif.map_or(Orientation::Upright, Orientation::of_exif_block))
 }
 
-pub(super) fn decode_jpeg(bytes: &[u8], options: &ImageDecodeOptions) -> Result<Radiograph, DecodeError> {
+pub(super) fn decode_jpeg(bytes: &[u8], options: &ImageDecodeOptions) -> Result<Decoded, DecodeError> {
     let frame = jpeg_frame::read(bytes)?;
     options.check_size(frame.size)?;
-    catch_codec_panic(|| {
+    let stored = catch_codec_panic(|| {
         let mut decoder = JpegDecoder::new(Cursor::new(bytes)).map_err(codec_error)?;
         decoder.set_limits(limits(frame.size)).map_err(codec_error)?;
         radiograph_from_image(DynamicImage::from_decoder(decoder).map_err(codec_error)?)
-    })
+    })?;
+    let exif =
+        jpeg_frame::segments(bytes).find_map(|(code, data)| data.strip_prefix(EXIF_HEAD).filter(|_| code == 0xe1));
+    shown(stored, FileKind::Jpeg, exif.map_or(Orientation::Upright, Orientation::of_exif_block))
+}
+
+/// The stored image, turned as its file says.
+fn shown(stored: Radiograph, kind: FileKind, orientation: Orientation) -> Result<Decoded, DecodeError> {
+    let stored_size = stored.size();
+    let ImageSize { width, height } = orientation.shown_size(stored_size);
+    let radiograph = Radiograph::new(width, height, orientation.turn_pixels(stored.pixels, stored_size))
+        .ok_or(DecodeError::Corrupt { what: "pixels are missing" })?;
+    Ok(Decoded { radiograph, stored_size, orientation, kind, projection: None })
 }
 
 /// Room for the pixels at their widest (four channels of 16 bits) and the codec's own tables.
@@ -157,17 +170,28 @@ fn png_size(bytes: &[u8]) -> Result<ImageSize, DecodeError> {
     Ok(ImageSize { width: number(8), height: number(12) })
 }
 
-/// Walks the chunks (PNG 5.3: length, type, data, CRC) to the end chunk. Decoders accept a file that ends
-/// after the image data; this function finds truncated files.
-fn png_has_its_end(bytes: &[u8]) -> bool {
-    let mut rest = &bytes[PNG_SIGNATURE.len()..];
-    while let Some((head, tail)) = rest.split_first_chunk::<8>() {
-        let length = u32::from_be_bytes([head[0], head[1], head[2], head[3]]) as usize;
-        let Some(after) = length.checked_add(4).and_then(|skip| tail.get(skip..)) else { return false };
-        if &head[4..] == b"IEND" {
-            return true;
+/// What the chunks of a whole PNG file hold beside the pixels.
+struct PngChunks<'a> {
+    /// The EXIF block, before or behind the pixels.
+    exif: Option<&'a [u8]>,
+}
+
+impl<'a> PngChunks<'a> {
+    /// Walks the chunks (PNG 5.3: length, type, data, CRC) to the end chunk; `None` without one. Decoders accept a file
+    /// that ends after the image data; this function finds truncated files.
+    fn read(bytes: &'a [u8]) -> Option<Self> {
+        let mut exif = None;
+        let mut rest = &bytes[PNG_SIGNATURE.len()..];
+        while let Some((head, tail)) = rest.split_first_chunk::<8>() {
+            let length = u32::from_be_bytes([head[0], head[1], head[2], head[3]]) as usize;
+            let after = tail.get(length.checked_add(4)?..)?;
+            match &head[4..] {
+                b"IEND" => return Some(Self { exif }),
+                b"eXIf" => exif = exif.or(tail.get(..length)),
+                _ => {}
+            }
+            rest = after;
         }
-        rest = after;
+        None
     }
-    false
 }

@@ -8,6 +8,8 @@ mod decode_dicom;
 #[cfg(feature = "decode")]
 mod decode_golden;
 #[cfg(feature = "decode")]
+mod decode_orientation;
+#[cfg(feature = "decode")]
 mod decode_raster;
 #[cfg(feature = "decode")]
 mod decode_robustness;
