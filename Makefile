@@ -4,11 +4,14 @@ D2R := $(CARGO_TARGET_DIR)/debug/d2r
 PYTHON := .venv/bin/python
 OUT ?= demo
 
-PREVIEW ?= $(OUT)/preview
+PREVIEW ?= batch/models/preview
 
 PREFIX ?= $(HOME)/.local
+# A report model and a preview model that the demo trained; batch/models/README.md names the commands.
+SHIPPED := batch/models/reporter
+QUICKSTART_IMAGES := 12
 
-.PHONY: install dist test-dist setup parity-setup build demo test test-python test-browser check lint deny wasm viewer serve bench bench-viewer bench-pipeline bench-detector bench-decode bench-quality-semi bench-quality-report bench-quality-preview clean d2r-path
+.PHONY: quickstart shipped-models install dist test-dist setup parity-setup build demo test test-python test-browser check lint deny wasm viewer serve bench bench-viewer bench-pipeline bench-detector bench-decode bench-quality-semi bench-quality-report bench-quality-preview clean d2r-path
 
 ## Install what is missing into this folder; TORCH=cpu takes the CPU build of PyTorch, LIBTORCH=FOLDER a libtorch that is there.
 setup:
@@ -18,8 +21,15 @@ setup:
 build: setup
 	cargo build --locked -p d2r-batch
 
+## Reports, boxes and links for drawn radiographs by the shipped model, without training; open quickstart/report.html afterwards.
+quickstart: build
+	$(D2R) phantom --images $(QUICKSTART_IMAGES) --seed 1000 --out quickstart/phantom
+	$(D2R) report --preset demo --images quickstart/phantom/mimic/files --reporter $(SHIPPED) --out quickstart
+	@echo "open quickstart/report.html in a browser; boxes that were drawn: quickstart/phantom/truth"
+
 ## Everything on drawn radiographs, in 12 to 25 minutes on two cores; open demo/report.html afterwards.
 demo: build
+	@echo "two models are trained now; 'make quickstart' in another terminal shows reports of a shipped model meanwhile"
 	$(D2R) pipeline --preset demo --out $(OUT)
 
 ## The optimised d2r with its libtorch, manual pages, completions and presets, into PREFIX.
@@ -60,14 +70,14 @@ deny:
 wasm:
 	scripts/wasm.sh
 
-## The page of the browser viewer, into site/, with the preview model of the demo (or of PREVIEW=FOLDER).
-viewer: $(PREVIEW)/card.json
+## The page of the browser viewer, into site/, with the shipped preview model (or PREVIEW=FOLDER).
+viewer:
 	scripts/viewer.sh site $(PREVIEW) packed
 
-$(OUT)/preview/card.json: | build
+## The shipped models anew, from a finished demo (or OUT=FOLDER) into batch/models.
+shipped-models: build
 	test -f $(OUT)/summary.json || $(MAKE) demo
-	$(D2R) distill --preset demo --lake $(OUT)/lake --runs $(OUT)/runs --reporter $$(ls -d $(OUT)/runs/reporter-* | tail -n 1)
-	$(D2R) export preview --preset demo --lake $(OUT)/lake --preview-model $$(ls -d $(OUT)/runs/preview-* | tail -n 1) --out $(OUT)/preview
+	scripts/shipped_models.sh $(D2R) $(OUT)
 
 ## The built page on this machine's loopback, with the headers that it should be served with.
 serve:

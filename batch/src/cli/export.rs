@@ -7,7 +7,7 @@ use clap::Subcommand;
 use crate::cli::flags::{OutputFlags, StageFlags};
 use crate::error::Result;
 use crate::stages::exchange::export_coco::Content;
-use crate::stages::exchange::{export_annotation, export_coco, export_preview};
+use crate::stages::exchange::{export_annotation, export_coco, export_model, export_preview};
 
 /// Which format.
 #[derive(Debug, clap::Args)]
@@ -17,6 +17,7 @@ Examples:
   d2r export coco --dataset mimic --split train --unlabelled --out mimic_unlabelled.json
   d2r export coco --dataset mimic --split train --pseudo --out mimic_pseudo.json
   d2r export annotation-json --dataset mimic --out annotation.json
+  d2r export model --reporter runs/reporter-0123456789ab --out model
   d2r export preview --preview-model runs/preview-0123456789ab --lake lake --out preview")]
 pub struct Args {
     #[command(subcommand)]
@@ -60,6 +61,15 @@ enum Format {
         #[arg(long, value_name = "DIR")]
         out: PathBuf,
     },
+    /// A report model with its detector as a small folder to pass on: weights in float16 and cards.
+    Model {
+        /// A finished run of `d2r train-reporter`.
+        #[arg(long, value_name = "RUN")]
+        reporter: PathBuf,
+        /// The folder to write.
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+    },
     /// D2R-Net's annotation.json: reports, image paths, padded boxes, scores and labels.
     AnnotationJson {
         /// A dataset of the lake.
@@ -99,6 +109,9 @@ pub fn run(output: OutputFlags, args: &Args) -> Result<()> {
                 out: out.clone(),
             },
         )?,
+        Format::Model { reporter, out } => {
+            export_model::run(&ctx, &export_model::Args { reporter: reporter.clone(), out: out.clone() })?
+        }
         Format::AnnotationJson { dataset, out } => {
             export_annotation::run(&ctx, export_annotation::Args { lake, dataset: dataset.clone(), out: out.clone() })?
         }

@@ -11,18 +11,19 @@ mod report_rows;
 mod report_writer;
 mod similarity;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use self::images::ImageReader;
 use self::preview_model_writer::PreviewModelWriter;
 use self::report_model_writer::ReportModelWriter;
-use self::report_part::ReportPart;
+use self::report_part::{FOLDER, ReportPart};
 use self::report_rows::ReportRows;
 use self::report_writer::ReportWriter;
 use crate::context::{Context, StageResult};
 use crate::error::Result;
-use crate::lake::Shard;
+use crate::lake::{Lake, Shard};
+use crate::stages::evaluate;
 use crate::stages::stage_times::{StageTimes, timed};
 
 /// Where the images come from.
@@ -30,7 +31,8 @@ use crate::stages::stage_times::{StageTimes, timed};
 pub enum ImageSource {
     /// A split of a lake; its rows go into the same partition.
     Lake { lake: PathBuf, dataset: String, split: String },
-    /// A folder of PNG, JPEG and DICOM files; `out` receives a lake of their own, `reports/*.txt` and `reports.jsonl`.
+    /// A folder of PNG, JPEG and DICOM files; `out` receives a lake of their own, `reports/*.txt`,
+    /// `reports.jsonl` and, unless the work is divided into shards, `report.html`.
     Folder { images: PathBuf, out: PathBuf },
 }
 
@@ -67,7 +69,21 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
             write_reports(ctx, &args, &PreviewModelWriter::load(ctx, &args.source, bundle)?)
         }
     }?;
+    if let ImageSource::Folder { images, out } = &args.source
+        && args.shard == Shard::default()
+    {
+        write_page(ctx, images, out)?;
+    }
     Ok(StageResult { wall_s: start.elapsed().as_secs_f64(), ..result })
+}
+
+/// `report.html` beside the tables of a folder's reports: radiographs, boxes, reports and links.
+fn write_page(ctx: &Context, images: &Path, out: &Path) -> Result<()> {
+    let (dataset, split) = FOLDER;
+    Lake::open(out)?.register_dataset(dataset, images, dataset)?;
+    let (dataset, split) = (dataset.to_owned(), split.to_owned());
+    let page = evaluate::Args { lake: out.to_path_buf(), dataset, split, truth: None };
+    evaluate::write_report_html(ctx, &page, &out.join("report.html"))
 }
 
 /// Opened images, detections, written reports, rows: chunk by chunk.

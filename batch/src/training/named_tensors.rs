@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use tch::{Tensor, nn};
+use tch::{Kind, Tensor, nn};
 
 use crate::error::{Error, Result};
 
@@ -60,7 +60,8 @@ fn first_line(e: &tch::TchError) -> String {
     e.to_string().lines().next().unwrap_or_default().to_owned()
 }
 
-/// Copies `tensors` into the store's variables: no missing and no surplus name, same shapes, same kinds.
+/// Copies `tensors` into the store's variables: no missing and no surplus name, same shapes, same kinds; float16 widens
+/// to float32.
 ///
 /// `tch`'s own loader ignores surplus tensors and adopts the file's precision; here both are errors.
 ///
@@ -76,7 +77,8 @@ pub fn assign_strict(vs: &mut nn::VarStore, tensors: &[(String, Tensor)], place:
             Some(v) if v.size() != tensor.size() => {
                 problems.push(format!("`{name}` is {:?}, the model wants {:?}", tensor.size(), v.size()));
             }
-            Some(v) if v.kind() != tensor.kind() => {
+            // Float16 widens to float32 without loss: a model that was exported small.
+            Some(v) if v.kind() != tensor.kind() && (v.kind(), tensor.kind()) != (Kind::Float, Kind::Half) => {
                 problems.push(format!("`{name}` is {:?}, the model wants {:?}", tensor.kind(), v.kind()));
             }
             Some(mut v) => v.copy_(tensor),
@@ -123,6 +125,10 @@ mod tests {
         assert!(message.contains("surplus `extra`") && message.contains("`fc.bias` is [3]"), "{message}");
         let kinds = vec![("fc.bias".to_owned(), Tensor::from_slice(&[1.0f64, 2.0]))];
         let message = assign_strict(&mut vs, &kinds, "x").unwrap_err().to_string();
+        let halves =
+            copied(&named_tensors(&vs)).into_iter().map(|(n, t)| (n, t.to_kind(Kind::Half))).collect::<Vec<_>>();
+        assign_strict(&mut vs, &halves, "x").unwrap();
+        assert!(vs.variables().values().all(|v| v.kind() == Kind::Float));
         assert!(message.contains("Double") && message.contains("missing `fc.weight`"), "{message}");
     }
 }

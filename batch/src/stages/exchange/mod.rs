@@ -2,6 +2,7 @@
 
 pub mod export_annotation;
 pub mod export_coco;
+pub mod export_model;
 pub mod export_preview;
 pub mod import_detector;
 pub mod import_reporter;

@@ -19,7 +19,7 @@ use crate::training::model_card::NOTICE;
 
 const STAGE: &str = "report";
 /// Dataset and split of a folder's own lake.
-const FOLDER: (&str, &str) = ("folder", "test");
+pub const FOLDER: (&str, &str) = ("folder", "test");
 
 /// The parts that a run of the stage writes.
 pub struct ReportPart {
