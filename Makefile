@@ -11,7 +11,7 @@ PREFIX ?= $(HOME)/.local
 SHIPPED := batch/models/reporter
 QUICKSTART_IMAGES := 12
 
-.PHONY: quickstart shipped-models install dist test-dist setup parity-setup build demo test test-python test-browser check lint deny wasm viewer serve bench bench-viewer bench-pipeline bench-detector bench-decode bench-quality-semi bench-quality-report bench-quality-preview clean d2r-path
+.PHONY: bench-first-hour bench-speedrun quickstart shipped-models install dist test-dist setup parity-setup build demo test test-python test-browser check lint deny wasm viewer serve bench bench-viewer bench-pipeline bench-detector bench-decode bench-quality-semi bench-quality-report bench-quality-preview clean d2r-path
 
 ## Install what is missing into this folder; TORCH=cpu takes the CPU build of PyTorch, LIBTORCH=FOLDER a libtorch that is there.
 setup:
@@ -122,6 +122,14 @@ bench-quality-report: build
 ## `d2r pipeline --config tests/bench/presets/preview_bench.toml`, else one is made first.
 bench-quality-preview: build
 	$(PYTHON) tests/bench/quality_preview.py --d2r $(D2R) --out bench-results/quality-preview.json $(if $(DEMO),--demo $(DEMO))
+
+## Setup, build, quickstart and demo in a fresh clone, each alone, into bench-results/first-hour.json.
+bench-first-hour:
+	python3 tests/bench/first_hour.py --out bench-results/first-hour.json
+
+## Minutes from phantoms to a stated quality, median of three seeds, into bench-results/speedrun.json; CONFIG=FILE: other settings.
+bench-speedrun: build
+	$(PYTHON) tests/bench/speedrun.py --d2r $(D2R) --out bench-results/speedrun.json $(if $(CONFIG),--config $(CONFIG))
 
 ## Times of every stage of the demo, into bench-results/pipeline.json.
 bench-pipeline: build
