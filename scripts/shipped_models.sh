@@ -10,4 +10,6 @@ rm -rf batch/models/reporter batch/models/preview
 "$d2r" export model --reporter "$reporter" --out batch/models/reporter
 "$d2r" distill --preset demo --lake "$out/lake" --runs "$out/runs" --reporter "$reporter"
 "$d2r" export preview --preset demo --lake "$out/lake" --preview-model "$(ls -d "$out"/runs/preview-* | tail -n 1)" --out batch/models/preview
-du -sb batch/models/reporter batch/models/preview
+
+"$d2r" --version --verbose | grep -E '^(d2r|sources|libtorch)' | sed 's| at /.*||' > batch/models/MADE_BY.txt
+cp "$out/summary.json" batch/models/demo-summary.json
