@@ -2,6 +2,8 @@
 //! the CheXpert labeler; its scores compare only with its own. Raw or cleaned text -> label states. Terms and cues are
 //! in `terms`; a cue's scope is its clause.
 
+mod clauses;
+mod structured;
 mod terms;
 
 use std::collections::BTreeSet;
@@ -12,6 +14,8 @@ use regex::Regex;
 
 use crate::labels::{CHEXPERT_LABELS, LabelState, lesion_class_id};
 
+use clauses::{IS, clauses};
+use structured::{structured_mentions, without_colon};
 use terms::{Assertion, Cue, cues_in, terms_in};
 
 /// Index of "No Finding" in the labels.
@@ -85,28 +89,27 @@ struct Mention {
     state: LabelState,
 }
 
-fn pattern(text: &str) -> Regex {
-    Regex::new(text).expect("the patterns of this file are constants and tested")
+impl Mention {
+    /// Whether two mentions have a label or a class in common.
+    fn shares_subject(&self, other: &Self) -> bool {
+        self.labels.iter().any(|label| other.labels.contains(label))
+            || (self.class.is_some() && self.class == other.class)
+    }
 }
 
-/// Clause boundaries: ends of sentences (a point between digits is a decimal point) and conjunctions that end a cue's
-/// scope.
-static BREAK: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(
-        r"[!?;]|\.(?:\s|$)|\.\b|\s\.|\b(?:but|however|although|though|whereas|while|yet|except(?: for)?|aside from|apart from|other than|with the exception of|otherwise|which|there (?:is|are|has been|remains?))\b",
-    )
-});
-static DECIMAL: LazyLock<Regex> = LazyLock::new(|| pattern(r"(\d)\.(\d)"));
-
-/// Lower-case clauses with single blanks.
-fn clauses(text: &str) -> Vec<String> {
-    let lower = text.to_lowercase();
-    let joined = lower.split_whitespace().collect::<Vec<_>>().join(" ");
-    let joined = DECIMAL.replace_all(&joined, "$1 $2");
-    BREAK.split(&joined).map(|c| c.trim().to_owned()).filter(|c| !c.is_empty()).collect()
+fn pattern(text: &str) -> Regex {
+    Regex::new(text).expect("the patterns of these files are constants and tested")
 }
 
 fn mentions(clause: &str) -> Vec<Mention> {
+    match clause.split_once(IS).or_else(|| without_colon(clause)) {
+        Some((subject, value)) => structured_mentions(subject, value),
+        None => plain_mentions(clause),
+    }
+}
+
+/// The mentions of a clause without subject and value.
+fn plain_mentions(clause: &str) -> Vec<Mention> {
     let terms = terms_in(clause);
     if terms.is_empty() {
         return Vec::new();
@@ -119,6 +122,11 @@ fn mentions(clause: &str) -> Vec<Mention> {
                 matches!(t.assertion, Assertion::Absent | Assertion::Possible) && s <= start && end <= e
             })
         })
+        .map(|(cue, start, end)| match cue {
+            // "pneumonia is difficult to exclude", not "difficult to exclude pneumonia"
+            Cue::NotExcluded if !has_object(&clause[end..]) => (Cue::NotExcludedBackward, start, end),
+            other => (other, start, end),
+        })
         .collect();
     let mut found: Vec<(usize, usize, Mention)> = Vec::new();
     for (term, start, end) in terms {
@@ -127,6 +135,7 @@ fn mentions(clause: &str) -> Vec<Mention> {
             Assertion::Absent => LabelState::Negative,
             Assertion::Possible if is_negated(clause, &cues, start, end) => LabelState::Negative,
             Assertion::Possible => LabelState::Uncertain,
+            Assertion::Present if is_not_excluded(clause, &cues, start, end) => LabelState::Uncertain,
             Assertion::Present if is_negated(clause, &cues, start, end) => LabelState::Negative,
             Assertion::Present if is_uncertain(clause, &cues, start, end) => LabelState::Uncertain,
             Assertion::Present => LabelState::Positive,
@@ -137,19 +146,51 @@ fn mentions(clause: &str) -> Vec<Mention> {
     found.into_iter().map(|(_, _, mention)| mention).collect()
 }
 
-static ALTERNATIVE: LazyLock<Regex> = LazyLock::new(|| pattern(r"^ ?(?:or|versus|vs\.?|and/or)(?: [a-z-]+){0,3} ?$"));
+/// Whether an object follows "exclude", and no place, means or conjunction.
+fn has_object(rest: &str) -> bool {
+    let word = rest.trim_start().split(' ').next().unwrap_or_default();
+    let other = ["on", "in", "at", "with", "by", "given", "due", "because", "from", "and", "or", "without", "as"];
+    rest.starts_with(' ') && word.starts_with(char::is_alphanumeric) && !other.contains(&word)
+}
 
-/// Both parts of "atelectasis or pneumonia" are uncertain.
+/// Between two terms of which one is true.
+static ALTERNATIVE: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(
+        r"^(?: (?:in|at|of|within|on|with)(?: [a-z-]+){1,4})?(?:, [a-z-]+){0,2},? ?\(?(?:or|vs|and/?or)(?: [a-z0-9-]+){0,5} ?\(?$",
+    )
+});
+/// "vs" with what stands between it and the term before.
+static VERSUS: LazyLock<Regex> = LazyLock::new(|| pattern(r"^(?: [a-z-]+){0,4},? ?\(?vs\b"));
+
+/// Both parts of "atelectasis or pneumonia" are uncertain, also where the labeler knows only one ("scar vs. artifact").
 fn mark_alternatives(clause: &str, found: &mut [(usize, usize, Mention)]) {
-    for i in 1..found.len() {
-        let between = clause.get(found[i - 1].1..found[i].0).unwrap_or_default();
-        let both_stated =
-            [i - 1, i].iter().all(|&k| matches!(found[k].2.state, LabelState::Positive | LabelState::Uncertain));
-        if both_stated && ALTERNATIVE.is_match(between) {
-            found[i - 1].2.state = LabelState::Uncertain;
+    let stated = |mention: &Mention| matches!(mention.state, LabelState::Positive | LabelState::Uncertain);
+    for i in 0..found.len() {
+        let next = found.get(i + 1).map_or(clause.len(), |next| next.0);
+        let between = clause.get(found[i].1..next).unwrap_or_default();
+        let alternative = i + 1 < found.len() && ALTERNATIVE.is_match(between) && stated(&found[i + 1].2);
+        if stated(&found[i].2) && (alternative || VERSUS.is_match(between)) {
             found[i].2.state = LabelState::Uncertain;
+            if alternative {
+                found[i + 1].2.state = LabelState::Uncertain;
+            }
         }
     }
+}
+
+/// Whether "cannot exclude" or "cannot be excluded" is the nearest cue.
+fn is_not_excluded(clause: &str, cues: &[(Cue, usize, usize)], start: usize, end: usize) -> bool {
+    if !is_in_scope(clause, cues, start..end, Cue::NotExcluded, Cue::NotExcludedBackward) {
+        return false;
+    }
+    // "no effusion and pneumonia cannot be excluded": only the pneumonia
+    let between = |at: usize, cue_start: usize| clause.get(at..cue_start).unwrap_or_default();
+    let direct = |gap: &str| !gap.contains(',') && !gap.contains(" and ");
+    let last_forward =
+        cues.iter().filter(|&&(cue, _, e)| e <= start && matches!(cue, Cue::NotExcluded | Cue::NegationForward)).last();
+    !is_negated(clause, cues, start, end)
+        || last_forward.is_some_and(|&(cue, _, _)| cue == Cue::NotExcluded)
+        || cues.iter().any(|&(cue, s, _)| cue == Cue::NotExcludedBackward && s >= end && direct(between(end, s)))
 }
 
 fn is_negated(clause: &str, cues: &[(Cue, usize, usize)], start: usize, end: usize) -> bool {
@@ -204,7 +245,9 @@ fn reaches_forward(gap: &str, rest: &str) -> bool {
 fn reaches_backward(gap: &str, cue: &str) -> bool {
     let singular = ["is ", "was ", "has "].iter().any(|verb| cue.starts_with(verb));
     let list = OR.is_match(gap) || gap.contains(" and ");
-    !(PREDICATE.is_match(gap) || (gap.contains(',') && !list) || (singular && gap.contains(" and ")))
+    // "pneumonia, in particular at the base, cannot be excluded"
+    let aside = gap.matches(',').count() == 2 && gap.trim_end().ends_with(',');
+    !(PREDICATE.is_match(gap) || (gap.contains(',') && !list && !aside) || (singular && gap.contains(" and ")))
 }
 
 #[cfg(test)]

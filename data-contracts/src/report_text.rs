@@ -107,6 +107,44 @@ pub fn sentences(text: &str) -> Vec<SentenceSpan> {
     found
 }
 
+/// The sentences of a cleaned text, each with the stretch of the source text that it was cleaned from.
+///
+/// Cleaning removes characters and changes none but their case, so a sentence's letters stand in the source in order. A
+/// sentence whose letters do not is its own source, as in texts that were generated.
+pub fn sentences_with_source(text_clean: &str, source: &str) -> Vec<(SentenceSpan, String)> {
+    let mut letters: Vec<(Range<usize>, char)> = Vec::new();
+    for (at, c) in source.char_indices() {
+        let place = at..at + c.len_utf8();
+        letters.extend(c.to_lowercase().filter(|l| l.is_alphabetic()).map(|letter| (place.clone(), letter)));
+    }
+    let mut from = 0;
+    let with_source = |span: SentenceSpan| {
+        let wanted: Vec<char> = span.text.chars().flat_map(char::to_lowercase).filter(|c| c.is_alphabetic()).collect();
+        let holds =
+            |start: &usize| letters[*start..].iter().map(|(_, letter)| letter).take(wanted.len()).eq(wanted.iter());
+        let last_start = letters.len().checked_sub(wanted.len());
+        let found = last_start.filter(|_| !wanted.is_empty()).and_then(|last| (from..=last).find(holds));
+        let Some(start) = found else {
+            let own = span.text.clone();
+            return (span, own);
+        };
+        from = start + wanted.len();
+        let stretch = letters[start].0.start..letters[from - 1].0.end;
+        let stretch = with_signs(source, stretch);
+        (span, source[stretch].to_owned())
+    };
+    sentences(text_clean).into_iter().map(with_source).collect()
+}
+
+/// The stretch of a text with the signs and digits that are attached to it ("(5", "?").
+fn with_signs(text: &str, stretch: Range<usize>) -> Range<usize> {
+    let attached = |c: char| !c.is_whitespace() && !c.is_alphabetic();
+    let before = text[..stretch.start].char_indices().rev().take_while(|&(_, c)| attached(c)).last();
+    let after = text[stretch.end..].char_indices().take_while(|&(_, c)| attached(c)).last();
+    let start = before.map_or(stretch.start, |(at, _)| at);
+    start..after.map_or(stretch.end, |(at, c)| stretch.end + at + c.len_utf8())
+}
+
 fn tokens_with_offsets(text: &str) -> Vec<(usize, &str)> {
     let mut char_offset = 0;
     let mut found = Vec::new();

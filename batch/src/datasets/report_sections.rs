@@ -1,7 +1,14 @@
 //! Sections of a free-text radiology report: which lines are headings, and the text under FINDINGS and IMPRESSION.
-//! Headings vary (misspelt, joined, or the projections instead of FINDINGS); text is never logged.
+//! Sub-headings of organs stay in their section; of repeated sections the last with text counts, as in the section
+//! parser of MIMIC-CXR's authors. Text is never logged.
+
+mod headings;
+mod text_file;
 
 use serde::Deserialize;
+
+use headings::{Head, is_banner, is_rule, opening};
+pub use text_file::{NotText, text_of};
 
 /// The section of a report that is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -45,22 +52,31 @@ pub enum NoSection {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SectionText {
-    /// As in the file, without the heading and without surrounding blanks.
+    /// As in the file, without the heading, lines of signs and surrounding blanks.
     pub text: String,
     /// [`Section::Both`] was requested and only one of the two is there.
     pub partial: bool,
 }
 
-/// What a heading opens.
+/// What a stretch of a report is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Heading {
+enum Part {
     Findings,
     Impression,
-    /// `FINDINGS AND IMPRESSION`: serves as either.
-    FindingsAndImpression,
-    /// The projections as a title over the findings, in reports without a FINDINGS heading.
+    /// Under `FINDINGS AND IMPRESSION`: serves as either.
+    Joint,
+    /// Under the projections as a title (`CHEST, TWO VIEWS`): findings.
     Projections,
+    /// Organs as headings of a report that has neither FINDINGS nor projections: findings.
+    Organs,
     Other,
+}
+
+impl Part {
+    /// Whether organs and the like are sub-headings here.
+    fn is_section(self) -> bool {
+        matches!(self, Self::Findings | Self::Impression | Self::Joint | Self::Projections)
+    }
 }
 
 /// The text of a section.
@@ -68,183 +84,93 @@ enum Heading {
 /// # Errors
 /// [`NoSection`].
 pub fn section(report: &str, wanted: Section) -> Result<SectionText, NoSection> {
-    let parts = split(report);
-    let whole = |text: String| SectionText { text, partial: false };
+    let parts = split(&text_file::plain_lines(report));
+    let whole = |(_, text): (usize, String)| SectionText { text, partial: false };
     match wanted {
         Section::Findings => findings(&parts).map(whole),
         Section::Impression => impression(&parts).map(whole),
-        Section::Both => {
+        Section::Both => match (findings(&parts), impression(&parts)) {
             // One paragraph under a joint heading is both already.
-            if let Ok(joint) = under(&parts, &[Heading::FindingsAndImpression]) {
-                return Ok(whole(joint));
-            }
-            match (findings(&parts), impression(&parts)) {
-                (Ok(f), Ok(i)) => Ok(whole(format!("{f}\n{i}"))),
-                (Ok(text), Err(_)) | (Err(_), Ok(text)) => Ok(SectionText { text, partial: true }),
-                (Err(NoSection::Missing), Err(NoSection::Missing)) => Err(NoSection::Missing),
-                (Err(_), Err(_)) => Err(NoSection::Empty),
-            }
-        }
+            (Ok(f), Ok(i)) if f.0 == i.0 => Ok(whole(f)),
+            (Ok((_, f)), Ok((_, i))) => Ok(SectionText { text: format!("{f}\n{i}"), partial: false }),
+            (Ok((_, text)), Err(_)) | (Err(_), Ok((_, text))) => Ok(SectionText { text, partial: true }),
+            (Err(NoSection::Missing), Err(NoSection::Missing)) => Err(NoSection::Missing),
+            (Err(_), Err(_)) => Err(NoSection::Empty),
+        },
     }
 }
 
-fn findings(parts: &[(Heading, String)]) -> Result<String, NoSection> {
-    let named = under(parts, &[Heading::Findings, Heading::FindingsAndImpression]);
-    if named == Err(NoSection::Missing) { under(parts, &[Heading::Projections]) } else { named }
+/// Number and text of the part that is the findings section.
+fn findings(parts: &[(Part, String)]) -> Result<(usize, String), NoSection> {
+    let named = last(parts, &[Part::Findings, Part::Joint, Part::Projections]);
+    named.or_else(|reason| last(parts, &[Part::Organs]).map_err(|_| reason))
 }
 
-fn impression(parts: &[(Heading, String)]) -> Result<String, NoSection> {
-    under(parts, &[Heading::Impression, Heading::FindingsAndImpression])
+fn impression(parts: &[(Part, String)]) -> Result<(usize, String), NoSection> {
+    last(parts, &[Part::Impression, Part::Joint])
 }
 
-/// The text under the headings of these kinds; an addendum may repeat one.
-fn under(parts: &[(Heading, String)], kinds: &[Heading]) -> Result<String, NoSection> {
-    let mut found = parts.iter().filter(|(h, _)| kinds.contains(h)).peekable();
-    if found.peek().is_none() {
+/// The last part of these kinds that has text: an addendum may repeat a section, and a heading may stand empty.
+fn last(parts: &[(Part, String)], kinds: &[Part]) -> Result<(usize, String), NoSection> {
+    let mut named = parts.iter().enumerate().filter(|(_, (part, _))| kinds.contains(part)).peekable();
+    if named.peek().is_none() {
         return Err(NoSection::Missing);
     }
-    let text = found.map(|(_, text)| text.trim()).filter(|t| !t.is_empty()).collect::<Vec<_>>().join("\n");
-    if text.is_empty() { Err(NoSection::Empty) } else { Ok(text) }
+    let with_text = named.map(|(i, (_, text))| (i, text.trim())).filter(|(_, text)| !text.is_empty());
+    with_text.last().map(|(i, text)| (i, text.to_owned())).ok_or(NoSection::Empty)
 }
 
-/// The report as headings with the text up to the next one.
-fn split(report: &str) -> Vec<(Heading, String)> {
-    let mut parts: Vec<(Heading, String)> = vec![(Heading::Other, String::new())];
-    for line in report.lines() {
-        let rest = match heading(line) {
-            Some((kind, rest)) => {
-                parts.push((kind, String::new()));
+/// The report as parts with the text up to the next one.
+fn split(report: &str) -> Vec<(Part, String)> {
+    let mut parts: Vec<(Part, String)> = vec![(Part::Other, String::new())];
+    for line in report.lines().map(str::trim) {
+        if is_rule(line) {
+            continue;
+        }
+        let (current, empty) = parts.last().map_or((Part::Other, true), |(p, text)| (*p, text.trim().is_empty()));
+        let opened = if is_banner(line) { Some((Part::Other, "")) } else { opened_by(line, current, empty) };
+        let text = match opened {
+            Some((part, rest)) => {
+                parts.push((part, String::new()));
                 rest
             }
             None => line,
         };
-        if let Some((_, text)) = parts.last_mut() {
-            text.push_str(rest.trim());
-            text.push('\n');
+        if let Some((_, part)) = parts.last_mut() {
+            part.push_str(text.trim());
+            part.push('\n');
         }
     }
     parts
 }
 
-/// A line's heading and what follows its colon. Words in capitals are a heading; in other letters only the known
-/// names are, so that `Heart: normal size` stays text.
-fn heading(line: &str) -> Option<(Heading, &str)> {
-    let (head, rest) = line.trim_start().split_once(':')?;
-    let head = head.trim();
-    let wordy = |c: char| c.is_ascii_alphabetic() || matches!(c, ' ' | '(' | ')' | '/' | ',' | '-' | '&' | '.' | '_');
-    if !(3..=90).contains(&head.len()) || !head.chars().all(wordy) || !head.contains(|c: char| c.is_ascii_alphabetic())
-    {
-        return None;
-    }
-    let capitals = !head.contains(|c: char| c.is_ascii_lowercase());
-    let kind = kind(&head.to_ascii_uppercase());
-    let known = matches!(kind, Some(Heading::Findings | Heading::Impression | Heading::FindingsAndImpression))
-        || OTHERS.contains(&head.to_ascii_uppercase().as_str());
-    (capitals || known).then_some((kind.unwrap_or(Heading::Other), rest))
-}
-
-/// Headings that end a section also when they are not written in capitals.
-const OTHERS: [&str; 9] = [
-    "INDICATION",
-    "COMPARISON",
-    "COMPARISONS",
-    "TECHNIQUE",
-    "HISTORY",
-    "EXAMINATION",
-    "RECOMMENDATION",
-    "RECOMMENDATIONS",
-    "NOTIFICATION",
-];
-
-fn kind(head: &str) -> Option<Heading> {
-    let words: Vec<&str> = head.split(|c: char| !c.is_ascii_alphabetic()).filter(|w| !w.is_empty()).collect();
-    let near =
-        |word: &str, name: &str| word == name || (word.len() >= 6 && strsim::damerau_levenshtein(word, name) <= 2);
-    let names_findings = words.iter().any(|w| near(w, "FINDINGS") || *w == "FINDING");
-    let names_impression =
-        words.iter().any(|w| near(w, "IMPRESSION") || matches!(*w, "CONCLUSION" | "CONCLUSIONS" | "OPINION"));
-    // A sentence before a colon is no heading, whatever words it has.
-    let short = words.len() <= 4;
-    match (names_findings && short, names_impression && short) {
-        (true, true) => Some(Heading::FindingsAndImpression),
-        (true, false) => Some(Heading::Findings),
-        (false, true) => Some(Heading::Impression),
-        (false, false) => {
-            let has = |name: &str| words.contains(&name);
-            let projection = has("VIEW")
-                || has("VIEWS")
-                || has("PA")
-                || has("AP")
-                || has("PORTABLE")
-                || has("FRONTAL")
-                || has("RADIOGRAPH");
-            (has("CHEST") && projection && !has("EXAM") && !has("EXAMINATION") && !has("COMPARISON"))
-                .then_some(Heading::Projections)
-        }
-    }
+/// The part that a line opens, and its text on that line; `None` for a line of the current part, which is `empty` so
+/// far or not.
+fn opened_by(line: &str, current: Part, empty: bool) -> Option<(Part, &str)> {
+    let opening = opening(line)?;
+    let part = match opening.head {
+        Head::Findings => Part::Findings,
+        Head::Impression => Part::Impression,
+        Head::FindingsAndImpression => Part::Joint,
+        // `OTHER FINDINGS` continues the findings and opens them where none are.
+        Head::FurtherFindings if current.is_section() => return None,
+        Head::FurtherFindings => Part::Findings,
+        // Two views described one after the other are one section; so is a title under an empty heading.
+        Head::Projections { .. } if matches!(current, Part::Findings | Part::Joint) => return None,
+        Head::Projections { title: false } if current == Part::Projections => return None,
+        Head::Projections { .. } if current.is_section() && (empty || !opening.capitals) => return None,
+        Head::Projections { .. } => Part::Projections,
+        Head::Chest if current.is_section() => return None,
+        Head::Chest => Part::Projections,
+        Head::Organ if current.is_section() || current == Part::Organs => return None,
+        Head::Organ => return Some((Part::Organs, line)),
+        Head::OtherSection => Part::Other,
+        // The line after an empty heading is text whatever its capitals say.
+        Head::Unknown if current.is_section() && current != Part::Projections && empty => return None,
+        Head::Unknown => Part::Other,
+    };
+    Some((part, opening.rest))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const FULL: &str = "                                 FINAL REPORT\n EXAMINATION:  CHEST (PA AND LAT)\n \n INDICATION:  cough\n \n FINDINGS: \n \n The heart is large.\n Lungs: clear.\n \n IMPRESSION: \n \n Large heart.\n";
-
-    fn text(report: &str, wanted: Section) -> Result<String, NoSection> {
-        section(report, wanted).map(|s| s.text)
-    }
-
-    #[test]
-    fn sections_of_a_full_report() {
-        assert_eq!(text(FULL, Section::Findings).unwrap(), "The heart is large.\nLungs: clear.");
-        assert_eq!(text(FULL, Section::Impression).unwrap(), "Large heart.");
-        let both = section(FULL, Section::Both).unwrap();
-        assert_eq!(both.text, "The heart is large.\nLungs: clear.\nLarge heart.");
-        assert!(!both.partial);
-    }
-
-    #[test]
-    fn headings_vary() {
-        for head in ["FINDINGS:", " FINDING:", "FINDNGS:", "FIDNINGS:", "Findings:", "CHEST FINDINGS:", "FINDINGS :"] {
-            assert_eq!(
-                text(&format!("{head} one.\nIMPRESSION: two."), Section::Findings).as_deref(),
-                Ok("one."),
-                "{head}"
-            );
-        }
-        for head in ["IMPRESSION:", "IMPRESSIONS:", "IMPRESSON:", "Impression:", "CONCLUSION:", "OPINION:"] {
-            assert_eq!(
-                text(&format!("FINDINGS: one.\n{head} two."), Section::Impression).as_deref(),
-                Ok("two."),
-                "{head}"
-            );
-        }
-        let joint = "FINDINGS AND IMPRESSION: one.";
-        for wanted in [Section::Findings, Section::Impression, Section::Both] {
-            assert_eq!(text(joint, wanted).as_deref(), Ok("one."));
-        }
-        let views = "HISTORY: pain.\nPA AND LATERAL VIEWS OF THE CHEST: one.\nIMPRESSION: two.";
-        assert_eq!(text(views, Section::Findings).as_deref(), Ok("one."));
-    }
-
-    #[test]
-    fn missing_and_empty_sections_differ() {
-        assert_eq!(text("IMPRESSION: two.", Section::Findings), Err(NoSection::Missing));
-        assert_eq!(text("FINDINGS:\n \nIMPRESSION: two.", Section::Findings), Err(NoSection::Empty));
-        assert_eq!(text("", Section::Both), Err(NoSection::Missing));
-        assert_eq!(text("no heading here", Section::Impression), Err(NoSection::Missing));
-        assert_eq!(text("FINDINGS:\nIMPRESSION:", Section::Both), Err(NoSection::Empty));
-        let one = section("IMPRESSION: two.", Section::Both).unwrap();
-        assert_eq!((one.text.as_str(), one.partial), ("two.", true));
-    }
-
-    #[test]
-    fn text_with_colons_stays_text_and_capitals_end_a_section() {
-        let report = "FINDINGS: Tubes: none.\nIn summary the findings are these: small.\nWET READ: ABC\nsigned";
-        assert_eq!(
-            text(report, Section::Findings).as_deref(),
-            Ok("Tubes: none.\nIn summary the findings are these: small.")
-        );
-        assert_eq!(text("FINDINGS: a.\r\nRecommendation: b.\r\n", Section::Findings).as_deref(), Ok("a."));
-    }
-}
+mod tests;

@@ -169,7 +169,7 @@ impl EvaluatedSplit {
             CHEXPERT_LABELS.into_iter().zip(states).map(row).collect::<Vec<_>>()
         };
         let mut references: Vec<FindingRow> =
-            input.references.iter().flat_map(|(study, text)| rows_of(study, None, label(text))).collect();
+            input.references.iter().flat_map(|(study, text)| rows_of(study, None, text.labels())).collect();
         references.sort_by(Row::key_cmp);
         let parts = self.lake.parts(FindingRow::TABLE, &self.partition)?;
         let write_references = !parts.iter().any(|p| p.producer == "ingest" && p.rows > 0);

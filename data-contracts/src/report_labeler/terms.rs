@@ -36,16 +36,27 @@ const fn absent(pattern: &'static str, labels: &'static [&'static str]) -> Term 
 }
 
 /// Verbs and adverbs between a subject and its predicate.
-const BETWEEN: &str = r"(?: (?:is|are|was|were|appears?|remains?|seems?|size|silhouette|shadow|contours?|borders?|knob|arch|again|now|still|to be|not|no longer|at|in|the|mildly|minimally|slightly|moderately|markedly|severely|massively|mild|moderate|grossly|overall|stable|stably|diffusely|somewhat|upper|limits of|has been|and|unchanged))*";
-const HEART: &str = r"(?:heart|cardiac|cardio-?pericardial)(?: (?:size|silhouette|shadow|contours?|borders?))*";
-const MEDIASTINUM: &str = r"(?:cardio-?mediastinal|superior mediastinal|mediastinal|mediastinum)(?: and hilar)?(?: (?:silhouette|contours?|borders?|shadow|structures|width))*";
+const BETWEEN: &str = r"(?: (?:is|are|was|were|appears?|remains?|seems?|size|silhouettes?|shadows?|contours?|borders?|knob|arch|again|now|still|to be|not|no longer|at|in|the|mildly|minimally|slightly|moderately|markedly|severely|massively|mild|moderate|grossly|overall|stable|stably|diffusely|somewhat|upper|limits of|has been|and|unchanged|all|both|otherwise|essentially|relatively|generally|also|of))*";
+const HEART: &str = r"(?:heart|cardiac|cardio-?pericardial)(?: (?:size|silhouettes?|shadows?|contours?|borders?))*";
+const MEDIASTINUM: &str = r"(?:cardio-?mediastinal|cardio-?mediastinum|superior mediastinal|mediastinal|mediastinum)(?: (?:silhouettes?|contours?|borders?|shadows?|structures|width))*";
+/// Heart and mediastinum in one word.
+const CARDIOMEDIASTINUM: &str =
+    r"(?:cardio-?mediastinal|cardio-?mediastinum)(?: (?:silhouettes?|contours?|borders?|shadows?|structures|size))*";
+/// Between two subjects of a predicate.
+const JOINED: &str = r"(?:,? and (?:the )?|, (?:the )?| ?/ ?| & )";
+/// Further subjects of a predicate on heart or mediastinum.
+const WITH_OTHERS: &str = r"(?:(?:,? and (?:the )?|, (?:the )?| ?/ ?| & )(?:hila|hilum|hilar(?: (?:contours?|structures|shadows?|silhouettes?|regions?))?|(?:pulmonary )?(?:vasculature|vascularity|vessels)|aorta|aortic contours?|great vessels|trachea|lungs?|pleural (?:contours?|surfaces)|contours?|silhouettes?|size))*";
 const AORTA: &str = r"(?:thoracic |descending |ascending )?(?:aorta|aortic (?:arch|knob|root|contour|shadow))";
 const LARGE: &str = r"(?:enlarged|large|dilated|prominent|tortuous|ectatic|elongated|unfolded|widened|increased)";
 const NORMAL: &str =
     r"(?:top[- ]normal|normal|unremarkable|within normal limits|within the normal range|not enlarged|not widened)";
 
+/// What collapses without being lung.
+const NO_LUNG: &str = r"vertebra[a-z]*|(?:thoracic|lumbar) (?:spine|body|bodies)|end-?plates?|dis[ck]s?|spine|spinal|[tlcs]-?[0-9]{1,2}|trachea|tracheal|airways?|bronch(?:us|i|ial)|tracheobronchial|(?:humeral|femoral) heads?|veins?|ivc|balloons?";
+
 const ECM: &[&str] = &["Enlarged Cardiomediastinum"];
 const HEART_LABEL: &[&str] = &["Cardiomegaly"];
+const HEART_AND_MEDIASTINUM: &[&str] = &["Cardiomegaly", "Enlarged Cardiomediastinum"];
 const OPACITY: &[&str] = &["Lung Opacity"];
 const LESION: &[&str] = &["Lung Lesion"];
 const EDEMA: &[&str] = &["Edema"];
@@ -69,16 +80,26 @@ const TERMS: &[Term] = &[
         class: None,
         assertion: Assertion::None,
     },
-    // Heart.
+    // Collapse of what is no lung.
     Term {
-        pattern: r"cardiomediastinal (?:silhouette|contours?)(?: (?:size|and hila))*{between} {normal}|{normal} cardiomediastinal (?:silhouette|contours?)",
-        labels: &["Cardiomegaly", "Enlarged Cardiomediastinum"],
+        pattern: r"(?:{no_lung})(?: (?:bod(?:y|ies)|space|height|level|segment|compression|and|is|are|was|were|has|have|partial(?:ly)?|complete(?:ly)?|mild(?:ly)?|severe(?:ly)?|anterior|wedge|[0-9]+))* (?:collaps(?:e|es|ed|ing))|collaps(?:e|es|ed|ing)(?: (?:of|in|at|involving|the|a|an|several|multiple|mid|lower|upper|thoracic|lumbar|cervical|dorsal|superior|inferior|anterior|known|old|chronic|partial))* (?:{no_lung})",
+        labels: &[],
         class: None,
-        assertion: Assertion::Absent,
+        assertion: Assertion::None,
     },
+    // Heart and mediastinum together, then the heart.
     absent(
-        r"{heart}(?: and (?:the )?(?:mediastinum|mediastinal contours?|mediastinal silhouette|pulmonary vascularity|vascularity))?{between} {normal}|(?:\bnormal|unremarkable)(?: size| sized)?(?: of)?(?: the)? (?:heart|cardiac)(?: (?:size|silhouette))?",
+        r"(?:{cardiomediastinum}|{heart}{others}{joined}{mediastinum}|{mediastinum}{others}{joined}{heart}){others}{between} {normal}|{normal}(?: size| sized)?(?: appearance)?(?: of)?(?: the)? (?:{cardiomediastinum}|{heart}{others}{joined}{mediastinum}|{mediastinum}{others}{joined}{heart})",
+        HEART_AND_MEDIASTINUM,
+    ),
+    absent(
+        r"{heart}{others}{between} {normal}|(?:\bnormal|unremarkable)(?: size| sized)?(?: of)?(?: the)? (?:heart|cardiac)(?: (?:size|silhouette))?",
         HEART_LABEL,
+    ),
+    present(
+        r"(?:{heart}{others}{joined}{mediastinum}|{mediastinum}{others}{joined}{heart}){others}{between} (?:enlarged|widened|prominent)",
+        HEART_AND_MEDIASTINUM,
+        Some("Cardiomegaly"),
     ),
     Term {
         pattern: r"borderline(?: enlarged| in size)? (?:heart|cardiac)(?: (?:size|silhouette))?|{heart}{between} borderline(?: enlarged| in size| enlargement)?|borderline cardiomegaly",
@@ -93,7 +114,7 @@ const TERMS: &[Term] = &[
     ),
     // Mediastinum and great vessels.
     absent(
-        r"{mediastinum}(?: and (?:the )?(?:hila|hilar contours?|heart|cardiac silhouette))?{between} {normal}|(?:\bnormal|unremarkable) (?:mediastinum|mediastinal (?:contours?|silhouette))",
+        r"{mediastinum}{others}{between} {normal}|(?:\bnormal|unremarkable) (?:mediastinum|mediastinal (?:contours?|silhouette))",
         ECM,
     ),
     present(
@@ -112,7 +133,7 @@ const TERMS: &[Term] = &[
         Some("Aortic enlargement"),
     ),
     present(
-        r"{mediastinum}{between} (?:enlarged|widened|wide|prominent)|widened mediastinum|(?:mediastinal|cardiomediastinal) (?:widening|enlargement)|widening of (?:the )?mediastinum|(?:widened|enlarged|prominent) (?:mediastinum|mediastinal (?:contours?|silhouette))",
+        r"{mediastinum}{others}{between} (?:enlarged|widened|wide|prominent)|widened mediastinum|(?:mediastinal|cardiomediastinal) (?:widening|enlargement)|widening of (?:the )?mediastinum|(?:widened|enlarged|prominent) (?:mediastinum|mediastinal (?:contours?|silhouette))",
         ECM,
         None,
     ),
@@ -128,12 +149,12 @@ const TERMS: &[Term] = &[
     ),
     present(r"consolidat(?:ions?|ive|ed)", &["Consolidation"], Some("Consolidation")),
     present(
-        r"(?:broncho)?pneumonias?|infectious (?:process|infiltrates?)|pneumonic (?:process|infiltrates?)",
+        r"(?:broncho)?pneumonias?|pna|infections?|infectious(?: (?:process|infiltrates?|etiology))?|pneumonic (?:process|infiltrates?)",
         &["Pneumonia"],
         None,
     ),
-    present(r"atelecta(?:sis|ses|tic)|(?:lobar|lung|lobe) collapse", &["Atelectasis"], Some("Atelectasis")),
-    present(r"(?:hydro)?pneumothora(?:x|ces)", &["Pneumothorax"], Some("Pneumothorax")),
+    present(r"atelecta(?:sis|ses|tic)|collaps(?:e|es|ed|ing)", &["Atelectasis"], Some("Atelectasis")),
+    present(r"(?:hydro)?pneumothora(?:x|ces)|ptx", &["Pneumothorax"], Some("Pneumothorax")),
     present(
         r"calcified (?:lung |pulmonary |pleural )?(?:granulomas?|granulomata|nodules?|lesions?|foci|focus)|granulomas?|granulomata|calcifications?|calcified",
         LESION,
@@ -234,6 +255,10 @@ static COMPILED_TERMS: LazyLock<Compiled> = LazyLock::new(|| {
             .replace("{aorta}", AORTA)
             .replace("{large}", LARGE)
             .replace("{normal}", NORMAL)
+            .replace("{cardiomediastinum}", CARDIOMEDIASTINUM)
+            .replace("{others}", WITH_OTHERS)
+            .replace("{joined}", JOINED)
+            .replace("{no_lung}", NO_LUNG)
     }))
 });
 
@@ -247,13 +272,20 @@ pub(super) fn terms_in(clause: &str) -> Vec<(&'static Term, usize, usize)> {
 pub(super) enum Cue {
     /// Contains a negation word and negates nothing ("no change").
     PseudoNegation,
+    /// Uncertainty that has precedence over a negation farther away ("cannot exclude"). Forward where an object follows,
+    /// else backward ("difficult to exclude").
+    NotExcluded,
+    /// The same of terms before ("cannot be excluded").
+    NotExcludedBackward,
     UncertaintyForward,
     UncertaintyBackward,
     NegationForward,
     NegationBackward,
 }
 
-const SEEN: &str = r"(?:seen|identified|demonstrated|visuali[sz]ed|present|evident|apparent|appreciated|noted|observed|found|detected|shown)";
+pub(super) const SEEN: &str = r"(?:seen|identified|demonstrated|visuali[sz]ed|present|evident|apparent|appreciated|noted|observed|found|detected|shown)";
+/// Adverbs and auxiliaries between a negation and "exclude".
+pub(super) const FULLY: &str = r"(?: (?:entirely|completely|definitely|definitively|totally|fully|wholly|confidently|reliably|absolutely|necessarily|safely|clearly|easily|readily|adequately|convincingly|radiographically|currently|yet|also|be|been|with certainty))*";
 
 const CUES: &[(Cue, &str)] = &[
     (
@@ -261,25 +293,33 @@ const CUES: &[(Cue, &str)] = &[
         r"(?:no|without|not)(?: any)?(?: (?:significant|definite|appreciable|substantial|interval|obvious|other))*(?: (?:change|changes|changed|improvement|worsening|progression|increase|decrease))|no longer any change|not only|not necessarily",
     ),
     (
+        Cue::NotExcluded,
+        r"(?:(?:is|are|was|were|remains?|it is|would be) )?(?:cannot|could not|may not|not|unable to|impossible to|difficult to|hard to|not possible to|insufficient to){fully} (?:exclude|rule out)",
+    ),
+    (
+        Cue::NotExcludedBackward,
+        r"(?:(?:is|are|was|were|has|have|remains?) )?(?:cannot|could not|may not|should not|not|never|incompletely){fully} (?:excluded|ruled out)|(?:should|must|needs? to|has to|have to|to|can|may|might|could) be (?:excluded|ruled out)",
+    ),
+    (
         Cue::UncertaintyBackward,
-        r"(?:cannot|can not|could not)(?: be)? (?:entirely |completely |definitely )?(?:excluded|ruled out)|(?:is|are|was|were) (?:not|difficult to) (?:entirely |completely )?(?:excluded|exclude|ruled out)|(?:is|are|was|were) (?:possible|suspected|questioned|questionable|probable|likely|suggested|considered|a consideration|a possibility|equivocal|of concern)|not excluded",
+        r"(?:is|are|was|were) (?:possible|suspected|questioned|questionable|probable|likely|suggested|considered|a consideration|a possibility|equivocal|of concern)",
     ),
     (
         Cue::NegationBackward,
-        r"(?:(?:is|are|was|were|has|have) )?(?:been )?(?:not|no longer)(?: clearly| definitely| well| currently| otherwise)? {seen}|(?:(?:has|have|is|are) )?(?:now |since |completely |largely |nearly |been )*(?:resolved|cleared|removed)|(?:is|are|was|were) (?:absent|excluded|ruled out|unlikely)|unlikely",
+        r"(?:(?:is|are|was|were|has|have) )?(?:been )?(?:not|no longer)(?: clearly| definitely| well| currently| otherwise)? {seen}|(?:(?:has|have|is|are) )?(?:now |since |completely |largely |nearly |been )*(?:resolved|cleared|removed)|(?:(?:is|are|was|were|has|have) )?(?:been )?(?:absent|excluded|ruled out|unlikely)|none|nil",
     ),
     (
         Cue::UncertaintyForward,
-        r"(?:cannot|can not|could not|difficult to|not) (?:entirely |completely |definitely )?(?:exclude|rule out)|(?:may|might|could|would)(?: also)?(?: \w+)?|possib(?:le|ly)|probab(?:le|ly)|(?:less |most |more )?likely|suspicious for|suspicion (?:of|for)|suspected|suspect|concern(?:ing)? for|worrisome for|suggest(?:s|ed|ing|ive of)?|question(?:able)?(?: of)?|questioned|equivocal|presumed|presumably|potential(?:ly)?|versus|vs|differential (?:diagnosis )?includes|(?:evaluate|evaluation|assess|assessment) for|rule out|borderline",
+        r"(?:may|might|could|would)(?: also)?(?: \w+)?|possib(?:le|ly)|probab(?:le|ly)|(?:less |most |more )?likely|suspicious for|suspicion (?:of|for)|suspected|suspect|concern(?:ing)? for|worrisome for|suggest(?:s|ed|ing|ive of)?|question(?:able)?(?: of)?|questioned|equivocal|presumed|presumably|potential(?:ly)?|vs|differential (?:diagnosis )?includes|(?:evaluate|evaluation|assess|assessment) for|rule out|exclude|borderline",
     ),
     (
         Cue::NegationForward,
-        r"(?:no|without)(?: (?:definite|definitive|convincing|radiographic|focal|acute|obvious|clear))* (?:evidence|signs?|suggestion|findings?) (?:of|for|to suggest)|negative for|(?:free|clear) (?:of|from)|(?:absence|lack|resolution|clearing|removal) of|resolved|rather than|denies|neither|nor|without|w/o|no|not|never|fails to (?:show|demonstrate)",
+        r"(?:no|without)(?: (?:definite|definitive|convincing|radiographic|focal|acute|obvious|clear))* (?:evidence|signs?|suggestion|findings?) (?:of|for|to suggest)|negative for|(?:free|clear) (?:of|from)|(?:absence|lack|resolution|clearing|removal|re-?expansion) of|resolved|rather than|denies|neither|nor|without|w/o|no|not|never|fails to (?:show|demonstrate)",
     ),
 ];
 
 static COMPILED_CUES: LazyLock<Compiled> =
-    LazyLock::new(|| Compiled::new(CUES.iter().map(|(_, p)| p.replace("{seen}", SEEN))));
+    LazyLock::new(|| Compiled::new(CUES.iter().map(|(_, p)| p.replace("{seen}", SEEN).replace("{fully}", FULLY))));
 
 /// Cues in a clause, from the left.
 pub(super) fn cues_in(clause: &str) -> Vec<(Cue, usize, usize)> {

@@ -1,5 +1,6 @@
 use d2r_contracts::report_text::{
-    CleaningRules, Lateralities, clean, lateralities, mentions_prior, sentences, swap_laterality, tokens,
+    CleaningRules, Lateralities, clean, lateralities, mentions_prior, sentences, sentences_with_source,
+    swap_laterality, tokens,
 };
 use d2r_contracts::vocabulary::Vocabulary;
 use serde_json::Value;
@@ -33,6 +34,31 @@ fn sentences_are_the_text_between_stops() {
     assert_eq!((found[1].char_start, found[1].char_end), (22, 33));
     assert_eq!((found[0].tokens.clone(), found[1].tokens.clone()), (0..4, 5..7));
     assert_eq!(&tokens(text)[5..7], ["no", "effusion"]);
+}
+
+#[test]
+fn sentences_know_their_source() {
+    let source =
+        "1. The HEART\nis normal. 2. Opacities/atelectasis (5 mm); ?pneumonia.  No caf\u{c9} \u{130}.\n\nEffusion: no";
+    for rules in [CleaningRules::IuXray, CleaningRules::MimicCxr] {
+        let found = sentences_with_source(&clean(source, rules), source);
+        let sources: Vec<&str> = found.iter().map(|(_, source)| source.as_str()).collect();
+        let expected = [
+            "The HEART\nis normal.",
+            "Opacities/atelectasis (5 mm); ?pneumonia.",
+            "No caf\u{c9} \u{130}.\n\nEffusion: no",
+        ];
+        assert_eq!(sources, expected);
+        assert_eq!(found[1].0.text, "opacitiesatelectasis 5 mm ?pneumonia".replace('?', ""));
+    }
+    // Left-out sentences do not shift the others; text of another origin is its own source.
+    let found = sentences_with_source("b c . d .", "A a. B/c. C c. D!");
+    assert_eq!(found.iter().map(|(_, s)| s.as_str()).collect::<Vec<_>>(), ["B/c.", "D!"]);
+    for other in ["", "something else", "the"] {
+        let found = sentences_with_source("the heart is normal . 25 .", other);
+        assert_eq!(found.iter().map(|(_, s)| s.as_str()).collect::<Vec<_>>(), ["the heart is normal", "25"]);
+    }
+    assert!(sentences_with_source("", "text").is_empty());
 }
 
 #[test]

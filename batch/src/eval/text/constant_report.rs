@@ -17,15 +17,15 @@ const REFERENCES: usize = 400;
 
 /// The training report with the highest BLEU-4 against the (sampled) training reports; the first in alphabetical
 /// order in a tie. `None` without training reports that have words.
-pub fn best_constant_report(train: &[String], seed: u64) -> Option<String> {
+pub fn best_constant_report(train: &[&str], seed: u64) -> Option<String> {
     let mut times: BTreeMap<&str, usize> = BTreeMap::new();
     for report in train.iter().filter(|r| !r.trim().is_empty()) {
         *times.entry(report).or_default() += 1;
     }
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let mut sample: Vec<&String> = train.iter().collect();
+    let mut sample: Vec<&str> = train.to_vec();
     sample.shuffle(&mut rng);
-    let references: Vec<Vec<String>> = sample.into_iter().take(REFERENCES).map(|r| vec![r.clone()]).collect();
+    let references: Vec<Vec<String>> = sample.into_iter().take(REFERENCES).map(|r| vec![r.to_owned()]).collect();
     // Frequent reports come first, the rest in drawn order: an alphabetical cut would favour one wording.
     let mut candidates: Vec<&str> = times.keys().copied().collect();
     candidates.shuffle(&mut rng);
@@ -48,14 +48,14 @@ mod tests {
     fn the_choice_scores_at_least_as_well_as_any_other_training_report() {
         let normal = "the heart is normal in size . the lungs are clear . no pneumothorax is seen .";
         let mut train = vec![
-            "a nodule is seen in the left lung . the heart is normal in size .".to_owned(),
-            "the lungs are clear .".to_owned(),
-            "the heart is enlarged . no pneumothorax is seen .".to_owned(),
-            String::new(),
+            "a nodule is seen in the left lung . the heart is normal in size .",
+            "the lungs are clear .",
+            "the heart is enlarged . no pneumothorax is seen .",
+            "",
         ];
-        train.extend(vec![normal.to_owned(); 6]);
+        train.extend([normal; 6]);
         let best = best_constant_report(&train, 9223).unwrap();
-        let references: Vec<Vec<String>> = train.iter().map(|r| vec![r.clone()]).collect();
+        let references: Vec<Vec<String>> = train.iter().map(|r| vec![(*r).to_owned()]).collect();
         let score = |text: &str| bleu(&vec![text.to_owned(); train.len()], &references)[3];
         for other in &train {
             assert!(score(&best) >= score(other), "{best} against {other}");
@@ -66,8 +66,8 @@ mod tests {
 
     #[test]
     fn one_report_is_its_own_baseline_and_none_has_none() {
-        assert_eq!(best_constant_report(&["clear .".to_owned()], 0).as_deref(), Some("clear ."));
+        assert_eq!(best_constant_report(&["clear ."], 0).as_deref(), Some("clear ."));
         assert_eq!(best_constant_report(&[], 0), None);
-        assert_eq!(best_constant_report(&[" ".to_owned()], 0), None);
+        assert_eq!(best_constant_report(&[" "], 0), None);
     }
 }

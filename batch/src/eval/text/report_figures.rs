@@ -15,11 +15,29 @@ use crate::eval::text::label_f1::{LabelScore, MACRO, MICRO, States, UncertainAs,
 use crate::eval::text::rouge::rouge_l_one;
 use d2r_contracts::report_labeler::label;
 
-/// A generated report and its reference, both cleaned.
+/// A reference report. Figures of words compare cleaned texts; labels come from the text as it stands in its source,
+/// because cleaning joins words ("opacities/atelectasis").
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ReferenceReport {
+    /// As in the source.
+    pub text: String,
+    /// After text cleaning.
+    pub text_clean: String,
+}
+
+impl ReferenceReport {
+    /// States of the labels, by the rule labeler.
+    pub fn labels(&self) -> States {
+        label(&self.text)
+    }
+}
+
+/// A generated report and its reference.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ReportPair {
+    /// As the model wrote it, in the form of cleaned texts.
     pub generated: String,
-    pub reference: String,
+    pub reference: ReferenceReport,
     /// States of the labels in the truth, where there is one.
     pub truth: Option<States>,
 }
@@ -41,14 +59,17 @@ const CONSTANT: &str = "constant report";
 impl ReportFigures {
     /// Of pairs; `train` holds the training split's reports, from which the constant report is chosen. Figures
     /// without anything to rest on are left out.
-    pub fn of(pairs: &[ReportPair], train: &[String], resampling: Resampling) -> Self {
-        let states: Vec<(States, States)> = pairs.iter().map(|p| (label(&p.reference), label(&p.generated))).collect();
+    pub fn of(pairs: &[ReportPair], train: &[ReferenceReport], resampling: Resampling) -> Self {
+        let states: Vec<(States, States)> = pairs.iter().map(|p| (p.reference.labels(), label(&p.generated))).collect();
         let labels = per_label(&states, UncertainAs::Positive);
         let mut figures = Vec::new();
         if !pairs.is_empty() {
-            let constant = best_constant_report(train, resampling.seed);
+            let cleaned: Vec<&str> = train.iter().map(|report| report.text_clean.as_str()).collect();
+            let constant = best_constant_report(&cleaned, resampling.seed);
+            // A report of the training split, so that its labels are a reference's.
+            let labels = train.iter().find(|r| Some(&r.text_clean) == constant.as_ref()).map(ReferenceReport::labels);
             figures.extend(text_figures(pairs, constant.as_deref(), resampling));
-            figures.extend(label_figures(pairs, &states, constant.as_deref(), resampling));
+            figures.extend(label_figures(pairs, &states, labels, resampling));
             figures.extend(diversity_figures(pairs, &states));
         }
         Self { figures, labels, states }
@@ -59,7 +80,7 @@ fn text_figures(pairs: &[ReportPair], constant: Option<&str>, resampling: Resamp
     let n = pairs.len();
     let figure = |metric: &str, name: &str, value: f64| Figure::new("reports", metric, name, value, n, &TOKENS);
     let texts: Vec<String> = pairs.iter().map(|p| p.generated.clone()).collect();
-    let references: Vec<Vec<String>> = pairs.iter().map(|p| vec![p.reference.clone()]).collect();
+    let references: Vec<Vec<String>> = pairs.iter().map(|p| vec![p.reference.text_clean.clone()]).collect();
     let same = |text: &str| vec![text.to_owned(); n];
     let counts = bleu_counts(&texts, &references);
     let constant_counts = constant.map(|c| bleu_counts(&same(c), &references));
@@ -103,11 +124,10 @@ fn text_figures(pairs: &[ReportPair], constant: Option<&str>, resampling: Resamp
 fn label_figures(
     pairs: &[ReportPair],
     states: &[(States, States)],
-    constant: Option<&str>,
+    constant: Option<States>,
     resampling: Resampling,
 ) -> Vec<Figure> {
     let n = pairs.len();
-    let constant = constant.map(label);
     let mut figures = Vec::new();
     for variant in &VARIANTS {
         let (metric, name) = match variant.name {
@@ -143,12 +163,13 @@ fn abnormal(reference: &States) -> bool {
     reference.last() != Some(&LabelState::Positive)
 }
 
-fn diversity_figures(pairs: &[ReportPair], states: &[(States, States)]) -> Vec<Figure> {
+fn diversity_figures<'a>(pairs: &'a [ReportPair], states: &[(States, States)]) -> Vec<Figure> {
     let all = Diversity::of(pairs.iter().map(|p| p.generated.as_str()));
-    let references = Diversity::of(pairs.iter().map(|p| p.reference.as_str()));
+    let references = Diversity::of(pairs.iter().map(|p| p.reference.text_clean.as_str()));
     let among = |reference: bool| {
         let chosen = pairs.iter().zip(states).filter(|(_, (r, _))| abnormal(r));
-        Diversity::of(chosen.map(|(p, _)| if reference { p.reference.as_str() } else { p.generated.as_str() }))
+        let text = |p: &'a ReportPair| if reference { p.reference.text_clean.as_str() } else { p.generated.as_str() };
+        Diversity::of(chosen.map(|(p, _)| text(p)))
     };
     let mut figures = Vec::new();
     let mut push = |metric: &str,

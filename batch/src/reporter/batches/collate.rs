@@ -106,6 +106,7 @@ mod tests {
             ids: ids.into(),
             named,
             reference: String::new(),
+            labels: d2r_contracts::report_labeler::label(""),
             texts: EncodedTexts::default(),
         }
     }

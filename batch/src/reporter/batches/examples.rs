@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use d2r_contracts::decode::ImageDecodeOptions;
 use d2r_contracts::grounding::{BoxFacts, SentenceFacts, boxes_named};
-use d2r_contracts::report_text::sentences;
+use d2r_contracts::report_labeler::label;
+use d2r_contracts::report_text::sentences_with_source;
 use d2r_contracts::tables::{FailureRow, ImageRow, LesionRow, ReportRow};
 use rayon::prelude::*;
 
@@ -34,9 +35,7 @@ pub fn reference_reports(ctx: &Context, lake: &Lake, partition: &Partition) -> R
         return Ok(rows.collect());
     }
     let rule = ctx.config.report.train.prior_mentions;
-    Ok(rows
-        .filter_map(|row| Some(ReportRow { text_clean: without_prior_mentions(&row.text_clean, rule)?, ..row }))
-        .collect())
+    Ok(rows.filter_map(|row| without_prior_mentions(row, rule)).collect())
 }
 
 /// Accepted boxes by image: the detector's, or the annotators' where the table has none of a detector.
@@ -126,12 +125,12 @@ impl ExampleReader<'_> {
         let width = views[0].width as f32;
         let facts = |&i: &usize| BoxFacts::of(lesions[i].class_id, &box_of(&lesions[i]), width);
         let boxes: Vec<BoxFacts> = kept.iter().map(facts).collect();
-        let named = sentences(&report.text_clean)
+        let named = sentences_with_source(&report.text_clean, &report.text)
             .into_iter()
-            .map(|s| NamedRegions {
-                first: s.tokens.start,
-                end: s.tokens.end,
-                regions: boxes_named(&SentenceFacts::of(&s.text), &boxes),
+            .map(|(sentence, source)| NamedRegions {
+                first: sentence.tokens.start,
+                end: sentence.tokens.end,
+                regions: boxes_named(&SentenceFacts::of(&source), &boxes),
             })
             .filter(|n| !n.regions.is_empty())
             .collect();
@@ -141,6 +140,7 @@ impl ExampleReader<'_> {
             ids: self.card.vocabulary.encode(&report.text_clean, self.max_tokens),
             named,
             reference: report.text_clean.clone(),
+            labels: label(&report.text),
             texts: EncodedTexts::default(),
         })
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use d2r_contracts::boxes::BoxXyxy;
+use d2r_contracts::labels::LabelState;
 use d2r_contracts::preprocess::{Fit, InputSpec, crop_region, to_model_input};
 use d2r_contracts::radiograph::Radiograph;
 use d2r_contracts::space::{Letterbox, Original};
@@ -156,6 +157,8 @@ pub struct ReportExample {
     pub named: Vec<NamedRegions>,
     /// The cleaned reference report, not truncated.
     pub reference: String,
+    /// Labels of the reference as it stands in its source.
+    pub labels: [LabelState; 14],
     /// The reference for the text encoder; empty without alignment.
     pub texts: EncodedTexts,
 }

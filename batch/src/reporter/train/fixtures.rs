@@ -53,6 +53,7 @@ pub fn fixture(count: usize) -> Fixture {
                 ids: vocabulary.encode(texts[kind], 40),
                 named: vec![NamedRegions { first: 0, end: 5, regions: vec![0] }],
                 reference: texts[kind].into(),
+                labels: d2r_contracts::report_labeler::label(texts[kind]),
                 texts: tokens.report(texts[kind], 40),
             }
         })

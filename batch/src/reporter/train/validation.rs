@@ -37,7 +37,7 @@ pub fn score(model: &ReportModel, studies: &[ReportExample], job: &ReportTrainin
         let visual = collate_visuals(&visuals, &job.visual, job.device)?;
         for (report, example) in model.generate(&visual, None, &options)?.iter().zip(chunk) {
             let text = job.vocabulary.decode(&report.tokens);
-            pairs.push((label(&example.reference), label(&text)));
+            pairs.push((example.labels, label(&text)));
             generated.push(text);
             references.push(vec![example.reference.clone()]);
         }

@@ -12,7 +12,7 @@ use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::eval::detection::image_boxes::{ImageBoxes, ScoredBox, TruthBox, by_image};
 use crate::eval::links::{LinkCounts, LinkedSentence};
-use crate::eval::text::report_figures::ReportPair;
+use crate::eval::text::report_figures::{ReferenceReport, ReportPair};
 use crate::eval::truth::Truth;
 use crate::lake::Partition;
 
@@ -91,12 +91,12 @@ impl DetectorInput {
 pub(super) struct ReportsInput {
     /// The first generated report of each image of the split.
     pub generated: Vec<GeneratedReportRow>,
-    /// Cleaned references by study, of the configured section.
-    pub references: BTreeMap<String, String>,
+    /// References by study, of the configured section.
+    pub references: BTreeMap<String, ReferenceReport>,
     /// Generated reports that have a reference, with it; in the order of image ids.
     pub pairs: Vec<ReportPair>,
-    /// Cleaned reports of the training split.
-    pub train: Vec<String>,
+    /// Reports of the training split.
+    pub train: Vec<ReferenceReport>,
     /// Link counts of every generated report; `None` without truth.
     pub links: Option<Vec<LinkCounts>>,
     /// Digest of the report model's weights.
@@ -130,7 +130,7 @@ impl ReportsInput {
             return Err(missing(split, GeneratedReportRow::TABLE, "run `d2r report`"));
         }
         let section = &ctx.config.ingest.section;
-        let references = cleaned(split.read()?, section);
+        let references = reference_reports(split.read()?, section);
         let truth = args.truth.as_ref().map(|folder| Truth::read(folder, &args.dataset)).transpose()?;
         let pair = |g: &GeneratedReportRow| {
             let reference = references.get(&g.study_id)?.clone();
@@ -145,7 +145,7 @@ impl ReportsInput {
                 "no generated report has a reference: run `d2r ingest` on a dataset with reports",
             ));
         }
-        let train: Vec<String> = cleaned(split.lake.read(&train_of(split))?, section).into_values().collect();
+        let train = reference_reports(split.lake.read(&train_of(split))?, section).into_values().collect();
         let links = match &truth {
             None => None,
             Some(truth) => {
@@ -167,12 +167,12 @@ fn train_of(split: &EvaluatedSplit) -> Partition {
     Partition { dataset: split.partition.dataset.clone(), split: "train".into() }
 }
 
-/// Cleaned text by study: the configured section, else whichever the study has.
-pub(super) fn cleaned(rows: Vec<ReportRow>, section: &str) -> BTreeMap<String, String> {
+/// References by study: the configured section, else whichever the study has.
+pub(super) fn reference_reports(rows: Vec<ReportRow>, section: &str) -> BTreeMap<String, ReferenceReport> {
     let mut texts = BTreeMap::new();
     for row in rows {
         if row.section == section || !texts.contains_key(&row.study_id) {
-            texts.insert(row.study_id, row.text_clean);
+            texts.insert(row.study_id, ReferenceReport { text: row.text, text_clean: row.text_clean });
         }
     }
     texts

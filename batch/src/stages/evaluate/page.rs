@@ -24,11 +24,12 @@ use crate::eval::page::html_report::{FailureCount, FigureGroup, Page, Timing};
 use crate::eval::page::plots;
 use crate::eval::text::bleu::BleuCounts;
 use crate::eval::text::label_f1::{MICRO, label_f1};
-use crate::eval::text::report_figures::{ReportFigures, link_figures};
+use crate::eval::text::report_figures::{ReferenceReport, ReportFigures, link_figures};
 use crate::eval::text::rouge::rouge_l_one;
 use crate::eval::truth::Truth;
-use crate::stages::evaluate::inputs::{DetectorInput, ReportsInput, cleaned};
+use crate::stages::evaluate::inputs::{DetectorInput, ReportsInput, reference_reports};
 use d2r_contracts::report_labeler::label;
+use d2r_contracts::report_text::{sentences_with_source, tokens};
 
 /// Curves in the precision-recall plot; more could not be distinguished.
 const CURVES: usize = 9;
@@ -131,10 +132,10 @@ fn chosen(
 }
 
 fn cases(ctx: &Context, split: &EvaluatedSplit, args: &Args) -> Result<Vec<Case>> {
-    let references = cleaned(split.read::<ReportRow>()?, &ctx.config.ingest.section);
+    let references = reference_reports(split.read::<ReportRow>()?, &ctx.config.ingest.section);
     let abnormal = |g: &GeneratedReportRow| {
-        let text = references.get(&g.study_id).unwrap_or(&g.text);
-        label(text).last() != Some(&d2r_contracts::labels::LabelState::Positive)
+        let labels = references.get(&g.study_id).map_or_else(|| label(&g.text), ReferenceReport::labels);
+        labels.last() != Some(&d2r_contracts::labels::LabelState::Positive)
     };
     let reports = chosen(ctx, split.read()?, abnormal);
     if reports.is_empty() {
@@ -173,7 +174,7 @@ struct Tables {
 }
 
 impl Tables {
-    fn case(&self, report: &GeneratedReportRow, reference: Option<&String>) -> Case {
+    fn case(&self, report: &GeneratedReportRow, reference: Option<&ReferenceReport>) -> Case {
         let class_name = |id: i32| lesion_class_name(id).unwrap_or("unknown class").to_owned();
         let boxes: Vec<CaseBox> = self
             .lesions
@@ -211,20 +212,22 @@ impl Tables {
             generated: sentences
                 .map(|s| CaseSentence { text: s.text.clone(), box_ids: links_of(s.sentence_id) })
                 .collect(),
-            reference: reference.map(|text| sentences_of(text)).unwrap_or_default(),
-            scores: reference.map(|text| scores(&report.text, text)).unwrap_or_default(),
+            reference: reference.map(source_sentences).unwrap_or_default(),
+            scores: reference.map(|reference| scores(&report.text, reference)).unwrap_or_default(),
             flags: flags(report),
         }
     }
 }
 
-fn sentences_of(text: &str) -> Vec<String> {
-    d2r_contracts::report_text::sentences(text).into_iter().map(|s| s.text).collect()
+/// The sentences of a reference as they stand in its source, in one line each.
+fn source_sentences(reference: &ReferenceReport) -> Vec<String> {
+    let sentences = sentences_with_source(&reference.text_clean, &reference.text);
+    sentences.into_iter().map(|(_, source)| tokens(&source).join(" ")).collect()
 }
 
-fn scores(generated: &str, reference: &str) -> Vec<(String, String)> {
-    let references = [reference.to_owned()];
-    let labels = [(label(reference), label(generated))];
+fn scores(generated: &str, reference: &ReferenceReport) -> Vec<(String, String)> {
+    let references = [reference.text_clean.clone()];
+    let labels = [(reference.labels(), label(generated))];
     [
         ("BLEU-4", BleuCounts::of(generated, &references).score()[3]),
         ("ROUGE-L", rouge_l_one(generated, &references)),

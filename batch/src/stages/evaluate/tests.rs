@@ -191,6 +191,37 @@ fn labels_of_generated_and_reference_reports_become_rows_once() {
 }
 
 #[test]
+fn labels_of_references_come_from_the_text_as_it_stands_in_the_source() {
+    let (_dir, args) = lake_with_truth();
+    let reports = [
+        (0, "Bibasilar opacities/atelectasis.", "bibasilar opacitiesatelectasis ."),
+        (
+            1,
+            "Pneumothorax: None.\nCan\u{2019}t exclude pneumonia.",
+            "pneumothorax none . can\u{2019}t exclude pneumonia .",
+        ),
+        (2, "Atelectasis vs. pneumonia.", "atelectasis vs . pneumonia ."),
+    ];
+    let rows = reports.map(|(i, text, clean)| ReportRow { text_clean: clean.into(), ..report(i, text) });
+    put(&Lake::open(&args.lake).unwrap(), "ingest", "test", rows.to_vec());
+    run_reports(&context(), args.clone()).unwrap();
+    let rows: Vec<FindingRow> = EvaluatedSplit::open(&args).unwrap().read().unwrap();
+    let state = |study: &str, label: &str| {
+        let mut found = rows.iter().filter(|r| r.origin == "reference" && r.study_id == study && r.label == label);
+        found.next().map(|r| r.state.clone()).unwrap_or_default()
+    };
+    for (study, label, expected) in [
+        ("s0", "Lung Opacity", "positive"),
+        ("s0", "Atelectasis", "positive"),
+        ("s1", "Pneumothorax", "negative"),
+        ("s1", "Pneumonia", "uncertain"),
+        ("s2", "Atelectasis", "uncertain"),
+    ] {
+        assert_eq!(state(study, label), expected, "{study} {label}");
+    }
+}
+
+#[test]
 fn labels_that_ingest_read_stay_as_they_are() {
     let (_dir, args) = lake_with_truth();
     let from_csv = FindingRow {

@@ -16,7 +16,7 @@ use crate::context::Context;
 use crate::datasets::lesion_rows::lesion_rows;
 use crate::datasets::listing::{ListedImage, ListedStudy, Listing, ReportSource, Split};
 use crate::datasets::projection::Projection;
-use crate::datasets::report_sections::{NoSection, Section, SectionText, section};
+use crate::datasets::report_sections::{NoSection, NotText, Section, SectionText, section, text_of};
 use crate::datasets::source::{SourceError, measure};
 use crate::error::Result;
 
@@ -197,8 +197,9 @@ fn read_report(
 fn read_section(path: &Path, wanted: Section) -> Result<SectionText, (&'static str, String)> {
     let bytes =
         std::fs::read(path).map_err(|e| ("unreadable", format!("{}; check the file's permissions", e.kind())))?;
-    let report =
-        String::from_utf8(bytes).map_err(|_| ("not_utf8", "not UTF-8 text; save the file as UTF-8".to_owned()))?;
+    let report = text_of(&bytes).map_err(|NotText| {
+        ("not_text", "neither UTF-8 nor UTF-16 nor Windows-1252 text; save the file as UTF-8".to_owned())
+    })?;
     let name = wanted.as_str();
     match section(&report, wanted) {
         Ok(found) => Ok(found),

@@ -196,6 +196,7 @@ impl PairReader<'_> {
                     ids: Vec::new(),
                     named: Vec::new(),
                     reference: String::new(),
+                    labels: [LabelState::Blank; 14],
                     texts: EncodedTexts::default(),
                 };
                 Ok((study, preview_input(&radiograph, lesions, input)))
@@ -216,7 +217,8 @@ impl PairReader<'_> {
         let with_text = studies.into_iter().zip(inputs).zip(texts).filter(|(_, ids)| ids.len() > 2);
         let pairs = with_text.map(|((study, (pixels, boxes)), ids)| {
             let reference = card.vocabulary.decode(&ids[1..ids.len() - 1]);
-            let study = ReportExample { ids: ids.clone(), reference, ..study };
+            let labels = label(&reference);
+            let study = ReportExample { ids: ids.clone(), reference, labels, ..study };
             let example = preview_example(&study, pixels, boxes, ids);
             (study, example)
         });
@@ -242,8 +244,8 @@ impl PairReader<'_> {
             for (report, study) in
                 self.report_model.generate(&batch, mirrored.as_deref(), &options)?.into_iter().zip(chunk)
             {
-                let contradicts = !study.reference.is_empty()
-                    && contradicts(&card.vocabulary.decode(&report.tokens), &study.reference);
+                let contradicts =
+                    !study.reference.is_empty() && contradicts(&card.vocabulary.decode(&report.tokens), &study.labels);
                 texts.push(if contradicts { Vec::new() } else { [&[0], report.tokens.as_slice(), &[0]].concat() });
             }
             task.advance(chunk.len() as u64);
@@ -265,9 +267,9 @@ fn preview_input(radiograph: &Radiograph, lesions: &[LesionRow], input: &InputSp
 }
 
 /// Whether a label that is positive or uncertain in the reference is negative or blank in the text.
-fn contradicts(text: &str, reference: &str) -> bool {
+fn contradicts(text: &str, reference: &[LabelState; 14]) -> bool {
     let stated = |s: LabelState| matches!(s, LabelState::Positive | LabelState::Uncertain);
-    label(reference).into_iter().zip(label(text)).any(|(theirs, ours)| stated(theirs) && !stated(ours))
+    reference.iter().zip(label(text)).any(|(&theirs, ours)| stated(theirs) && !stated(ours))
 }
 
 /// The reference where there is no generated text.
@@ -277,7 +279,7 @@ fn preview_example(
     boxes: Vec<TargetBox>,
     generated_ids: Vec<i64>,
 ) -> PreviewExample {
-    let states = label(&study.reference);
+    let states = &study.labels;
     let stated = |s: &LabelState| matches!(s, LabelState::Positive | LabelState::Uncertain);
     let generated_ids = if generated_ids.len() > 2 { generated_ids } else { study.ids.clone() };
     PreviewExample {

@@ -4,8 +4,12 @@ use super::*;
 
 const FEW: Resampling = Resampling { draws: 30, seed: 9223 };
 
-fn pair(generated: &str, reference: &str) -> ReportPair {
-    ReportPair { generated: generated.into(), reference: reference.into(), truth: None }
+fn reference(text: &str) -> ReferenceReport {
+    ReferenceReport { text: text.into(), text_clean: text.into() }
+}
+
+fn pair(generated: &str, text: &str) -> ReportPair {
+    ReportPair { generated: generated.into(), reference: reference(text), truth: None }
 }
 
 fn values(figures: &[Figure]) -> BTreeMap<&str, f64> {
@@ -18,7 +22,7 @@ const SICK: &str = "the heart is enlarged . a nodule is seen in the left lung . 
 #[test]
 fn copies_of_the_reference_are_perfect_and_beat_the_constant_report() {
     let pairs = [pair(NORMAL, NORMAL), pair(SICK, SICK), pair(NORMAL, NORMAL)];
-    let found = ReportFigures::of(&pairs, &[NORMAL.to_owned(), SICK.to_owned(), NORMAL.to_owned()], FEW);
+    let found = ReportFigures::of(&pairs, &[NORMAL, SICK, NORMAL].map(reference), FEW);
     let v = values(&found.figures);
     assert!((v["bleu4"] - 1.0).abs() < 1e-6 && (v["rouge_l"] - 1.0).abs() < 1e-9);
     assert!(v["bleu4_constant"] < 1.0 && v["bleu4_over_constant"] > 0.0);
@@ -32,11 +36,28 @@ fn copies_of_the_reference_are_perfect_and_beat_the_constant_report() {
 #[test]
 fn a_collapsed_model_scores_as_the_constant_report_does() {
     let pairs = [pair(NORMAL, NORMAL), pair(NORMAL, SICK), pair(NORMAL, NORMAL)];
-    let v_figures = ReportFigures::of(&pairs, &[NORMAL.to_owned()], FEW).figures;
+    let v_figures = ReportFigures::of(&pairs, &[reference(NORMAL)], FEW).figures;
     let v = values(&v_figures);
     assert_eq!(v["bleu4"], v["bleu4_constant"]);
     assert_eq!(v["bleu4_over_constant"], 0.0);
     assert_eq!(v["most_frequent_share"], 1.0);
+}
+
+#[test]
+fn labels_of_references_and_of_the_constant_report_come_from_their_source() {
+    let joined = ReferenceReport {
+        text: "Bibasilar opacities/atelectasis.".into(),
+        text_clean: "bibasilar opacitiesatelectasis .".into(),
+    };
+    let written = "bibasilar opacities . bibasilar atelectasis .";
+    let pairs = [ReportPair { generated: written.into(), reference: joined.clone(), truth: None }];
+    let found = ReportFigures::of(&pairs, std::slice::from_ref(&joined), FEW);
+    assert_eq!(found.states[0].0, found.states[0].1);
+    let f1 = found.figures.iter().find(|f| f.metric == "label_f1_micro").unwrap();
+    assert_eq!((f1.value, f1.baseline.clone()), (1.0, Some((CONSTANT.to_owned(), 1.0))));
+    let bleu4_constant = values(&found.figures)["bleu4_constant"];
+    assert!((bleu4_constant - 1.0).abs() < 1e-6 || bleu4_constant == 0.0, "words are compared cleaned");
+    assert!(values(&found.figures)["rouge_l"] < 1.0);
 }
 
 #[test]

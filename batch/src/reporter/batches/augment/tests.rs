@@ -33,6 +33,7 @@ fn study() -> (ReportExample, VisualSpec, Vocabulary) {
         ids: vocabulary.encode(text, 40),
         named: vec![NamedRegions { first: 0, end: 8, regions: vec![1] }],
         reference: text.into(),
+        labels: d2r_contracts::report_labeler::label(text),
         texts: tokens.report(text, 40),
     };
     (example, spec, vocabulary)
