@@ -3,7 +3,11 @@
 //! Cleaning follows R2Gen (Chen et al., EMNLP 2020) rule by rule, its defects included, because vocabularies and
 //! published metrics depend on them. A cleaned text is its tokens with one blank between two of them.
 
+mod readable;
+
 use std::ops::Range;
+
+pub use readable::{readable, readable_sentences};
 
 /// The dataset whose cleaning rules apply; they differ only before the text is split into sentences.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]

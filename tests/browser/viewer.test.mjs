@@ -58,6 +58,7 @@ describe("the viewer", { timeout: 3_600_000 }, () => {
         const theirs = analyses.find((analysis) => analysis.file === name);
         assert.ok(theirs, `${name} is missing in the command's analyses`);
         assert.equal(ours.report, theirs.report, name);
+        assert.equal(ours.readable, theirs.readable, name);
         near(ours.log_probs, theirs.log_probs, 1e-3, `${name}: log-probabilities`);
         near(ours.labels.map((l) => l[1]), theirs.labels.map((l) => l[1]), 1e-3, `${name}: labels`);
         assert.deepEqual(ours.detections.map((f) => f.class_name), theirs.detections.map((f) => f.class_name), name);
@@ -203,6 +204,7 @@ describe("the viewer", { timeout: 3_600_000 }, () => {
     const { page } = await ready(browserContext, server.url, { offline: false });
     await opened(page, { name: "ramp.png", mimeType: "image/png", buffer: greyImage() });
     const highlighted = (selector) => page.locator(selector).evaluateAll((all) => all.map((e) => e.classList.contains("highlighted")));
+    assert.equal((await page.textContent("#draft")).trim(), "A nodule in the left upper lobe. The heart is enlarged.");
     await page.hover(".sentence >> nth=1");
     assert.deepEqual([await highlighted("#boxes .box"), await highlighted(".detection")], [[true, false], [true, false]]);
     await page.locator("#boxes .box").nth(1).focus();
@@ -282,10 +284,11 @@ function mockWorker() {
     heat: [0, 1, 0, 0],
     input_extent: [0, 0, 64, 64],
   };
-  const sentence = (text, links) => ({ text, links, log_prob: -1, attention: [0.25, 0.25, 0.25, 0.25] });
-  const sentences = [sentence("a nodule in the left upper lobe .", [[1, 1]]), sentence("the heart is enlarged .", [[0, 1]])];
+  const sentence = (text, links) => ({ text, readable: `${text[0].toUpperCase()}${text.slice(1)}.`, links, log_prob: -1, attention: [0.25, 0.25, 0.25, 0.25] });
+  const sentences = [sentence("a nodule in the left upper lobe", [[1, 1]]), sentence("the heart is enlarged", [[0, 1]])];
   const timings = { decode_ms: 1, encoder_ms: 1, words_ms: 1, words: 12, total_ms: 3 };
-  const report = sentences.map((s) => s.text).join(" ");
+  const report = sentences.map((s) => `${s.text} .`).join(" ");
+  const readable = sentences.map((s) => s.readable).join(" ");
   self.onmessage = ({ data: { id, verb } }) => {
     const decoded = { kind: "png", width: 64, height: 64, projection: null, pixels: new Uint8Array(64 * 64) };
     if (verb === "analyze") {
@@ -293,7 +296,7 @@ function mockWorker() {
       self.postMessage({ id, event: "detections", value: image });
     }
     const loaded = { card: { run_id: "r", code_version: "0" }, samples: [], kernels: [], module: "simd", timings: {} };
-    self.postMessage({ id, result: verb === "load" ? loaded : { ...image, sentences, report, timings, ended: true, log_probs: [], notice: "" } });
+    self.postMessage({ id, result: verb === "load" ? loaded : { ...image, sentences, report, readable, timings, ended: true, log_probs: [], notice: "" } });
   };
 }
 

@@ -60,7 +60,10 @@ export interface ImageAnalysis {
 }
 
 export interface Sentence {
+  /** As its tokens: "the heart is normal". */
   text: string;
+  /** As a person writes it: "The heart is normal." */
+  readable: string;
   /** Sum of the words' log-probabilities. */
   log_prob: number;
   /** Index of a detection, and its share of the sentence's attention among the detections that the sentence names. */
@@ -79,7 +82,10 @@ export interface Timings {
 }
 
 export interface Analysis extends ImageAnalysis {
+  /** As its tokens: "the heart is normal ." */
   report: string;
+  /** As a person writes it: "The heart is normal." */
+  readable: string;
   /** The model wrote the end of the report. */
   ended: boolean;
   log_probs: number[];
@@ -92,7 +98,7 @@ export interface Analysis extends ImageAnalysis {
 export interface AnalyzeOptions {
   onImage?: (image: DecodedImage) => void;
   onDetections?: (image: ImageAnalysis) => void;
-  onWord?: (progress: { text: string; words: number; done: boolean }) => void;
+  onWord?: (progress: { text: string; readable: string; words: number; done: boolean }) => void;
   signal?: AbortSignal;
   /** Accept DICOM files that do not say that they were de-identified; nothing leaves the machine either way. */
   allowPhi?: boolean;
@@ -101,9 +107,9 @@ export interface AnalyzeOptions {
 /** A sample study of the bundle; `boxes` is JSON: a list of `{class_name, score, region}`, coordinates over the image's width. */
 export interface Sample {
   study_id: string;
-  /** The reference report. */
+  /** The reference report, as a person writes it. */
   reference: string;
-  /** The report of the model that the preview model was distilled from. */
+  /** The report of the model that the preview model was distilled from, as a person writes it. */
   report_model: string;
   boxes: string;
 }

@@ -4,6 +4,7 @@
 use d2r_contracts::decode::{ImageDecodeOptions, decode};
 use d2r_contracts::preview_bundle::SAMPLES;
 use d2r_contracts::radiograph::Radiograph;
+use d2r_contracts::report_text::readable;
 use serde::Serialize;
 use serde_json::json;
 use wasm_bindgen::prelude::wasm_bindgen;
@@ -66,7 +67,7 @@ impl Viewer {
         let continues = generation.advance()?;
         let words = generation.words().to_vec();
         let text = self.session()?.card().vocabulary.decode(&words);
-        Ok(json!({ "done": !continues, "words": words.len(), "text": text }))
+        Ok(json!({ "done": !continues, "words": words.len(), "readable": readable(&text), "text": text }))
     }
 }
 
@@ -103,7 +104,7 @@ impl Viewer {
         to_json(self.try_detect())
     }
 
-    /// Generates one more word: `{done, words, text}`, `text` being the most probable text so far.
+    /// Generates one more word: `{done, words, text, readable}`, `text` being the most probable text so far.
     pub fn advance(&mut self) -> String {
         to_json(self.try_advance())
     }

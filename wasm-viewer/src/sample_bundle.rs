@@ -4,6 +4,7 @@ use std::io::Cursor;
 
 use arrow2::array::{BinaryArray, Utf8Array};
 use arrow2::io::ipc::read::{FileReader, read_file_metadata};
+use d2r_contracts::report_text::readable;
 use serde::Serialize;
 
 use crate::error::{Result, ViewerError};
@@ -17,8 +18,9 @@ pub struct Sample {
     /// Bytes of the image file.
     #[serde(skip)]
     pub image: Vec<u8>,
+    /// The reference report as a person writes it.
     pub reference: String,
-    /// The report model's report.
+    /// The report model's report as a person writes it.
     pub report_model: String,
     /// The boxes given to the report model, JSON: a list of `{class_name, score, region}`, coordinates over the image's
     /// width.
@@ -53,8 +55,8 @@ pub fn read_samples(bytes: &[u8]) -> Result<Vec<Sample>> {
         samples.extend((0..chunk.len()).map(|i| Sample {
             study_id: study.value(i).into(),
             image: images.value(i).to_vec(),
-            reference: reference.value(i).into(),
-            report_model: report_model.value(i).into(),
+            reference: readable(reference.value(i)),
+            report_model: readable(report_model.value(i)),
             boxes: boxes.value(i).into(),
         }));
     }

@@ -6,7 +6,7 @@ use d2r_contracts::grounding::{BoxFacts, SentenceFacts, boxes_named, sentence_we
 use d2r_contracts::preprocess::to_model_input;
 use d2r_contracts::preview_bundle::{ENCODER, PreviewCard, STEP};
 use d2r_contracts::radiograph::Radiograph;
-use d2r_contracts::report_text::sentences;
+use d2r_contracts::report_text::{readable, readable_sentences, sentences};
 use d2r_contracts::space::{Model, Original};
 use serde::Serialize;
 
@@ -28,8 +28,10 @@ pub struct PreviewSession {
 /// A sentence with its attention and links.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Sentence {
-    /// Text of the sentence.
+    /// Text of the sentence, as its tokens.
     pub text: String,
+    /// The text as a person writes it.
+    pub readable: String,
     /// Sum of the words' log-probabilities.
     pub log_prob: f32,
     /// Index of a detection, and its share of the sentence's attention among the detections that the sentence names.
@@ -62,8 +64,10 @@ pub struct Analysis {
     /// Results of the encoder.
     #[serde(flatten)]
     pub image: ImageAnalysis,
-    /// Text of the report.
+    /// Text of the report, as its tokens.
     pub report: String,
+    /// The report as a person writes it.
+    pub readable: String,
     /// The model wrote the end of the report.
     pub ended: bool,
     /// Log-probability of each word.
@@ -195,15 +199,18 @@ impl PreviewSession {
             })
             .collect();
         let count = hypothesis.words.len();
-        let sentences = sentences(&report).into_iter().map(|span| {
+        let written = readable_sentences(&report);
+        let sentences = sentences(&report).into_iter().zip(written).map(|(span, readable)| {
             let words = span.tokens.start.min(count)..span.tokens.end.min(count);
             let attention = mean(&hypothesis.attention[words.clone()]);
             let links = self.links(&span.text, &attention, &facts, &model_boxes);
-            Sentence { log_prob: hypothesis.log_probs[words].iter().sum(), text: span.text, links, attention }
+            let log_prob = hypothesis.log_probs[words].iter().sum();
+            Sentence { log_prob, text: span.text, readable, links, attention }
         });
         let sentences = sentences.collect();
         let (ended, log_probs) = (hypothesis.ended, hypothesis.log_probs);
-        Analysis { image, report, ended, log_probs, sentences, notice: NOTICE }
+        let readable = readable(&report);
+        Analysis { image, report, readable, ended, log_probs, sentences, notice: NOTICE }
     }
 
     /// The detections that a sentence names, each with its share of the sentence's attention among them.

@@ -137,7 +137,7 @@ async function analyse(source, name, sample = null, allowPhi = false) {
         report.showDetections(image);
         drawMap(null);
       },
-      onWord: ({ text }) => current() && report.showWords(text),
+      onWord: ({ readable }) => current() && report.showWords(readable),
     });
     if (!current()) return;
     shown.analysis = analysis;
@@ -174,7 +174,7 @@ function compare() {
   if (!sample) return;
   const which = document.querySelector('input[name="other"]:checked').value;
   const title = which === "report_model" ? "Report model" : "Reference report";
-  report.showComparison(title, analysis.report, sample[which]);
+  report.showComparison(title, analysis.readable, sample[which]);
 }
 
 function highlightSentence(index) {
@@ -217,7 +217,7 @@ $("file").addEventListener("change", (event) => {
 $("stop").addEventListener("click", () => running?.abort(new DOMException("stopped", "AbortError")));
 $("copy").addEventListener("click", async () => {
   try {
-    await navigator.clipboard.writeText(shown.analysis.report);
+    await navigator.clipboard.writeText(shown.analysis.readable);
     setStatus("The text was copied.");
   } catch {
     setStatus("The browser did not allow copying; select the text instead.");

@@ -51,7 +51,7 @@ export class ReportView {
 
   showAnalysis({ report, sentences, timings, ended }) {
     this.#sentences = sentences.map((sentence, index) => {
-      const item = hoverable("span", "sentence", capital(sentence.text), (on) => this.onSentence(on ? index : null));
+      const item = hoverable("span", "sentence", sentence.readable, (on) => this.onSentence(on ? index : null));
       item.tabIndex = 0;
       item.classList.toggle("linked", sentence.links.length > 0);
       return item;
@@ -94,8 +94,6 @@ function hoverable(tag, kind, text, hover) {
   }
   return element;
 }
-
-const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
 function listed(content) {
   const item = document.createElement("li");

@@ -1,6 +1,6 @@
 use d2r_contracts::report_text::{
-    CleaningRules, Lateralities, clean, lateralities, mentions_prior, sentences, sentences_with_source,
-    swap_laterality, tokens,
+    CleaningRules, Lateralities, clean, lateralities, mentions_prior, readable, readable_sentences, sentences,
+    sentences_with_source, swap_laterality, tokens,
 };
 use d2r_contracts::vocabulary::Vocabulary;
 use serde_json::Value;
@@ -37,19 +37,54 @@ fn sentences_are_the_text_between_stops() {
 }
 
 #[test]
+fn tokenised_text_is_written_as_a_person_does() {
+    for (tokens, written) in [
+        ("the heart is normal . no effusion .", "The heart is normal. No effusion."),
+        ("the tip of the picc is in the svc .", "The tip of the PICC is in the SVC."),
+        ("ap view . t8 is collapsed , l1 is not .", "AP view. T8 is collapsed, L1 is not."),
+        ("picc line and two piccs .", "PICC line and two PICCs."),
+        ("a 2 . 5 cm nodule ( 1 . 5 x 2 cm before ) .", "A 2.5 cm nodule (1.5 x 2 cm before)."),
+        ("nodules of t8 and 5 . 2 nodules are small .", "Nodules of T8 and 5. 2 nodules are small."),
+        ("atelectasis and / or pneumonia .", "Atelectasis and/or pneumonia."),
+        ("post-cabg changes ; pa/lateral views .", "Post-CABG changes; PA/lateral views."),
+        ("atelectasis vs . pneumonia .", "Atelectasis vs. pneumonia."),
+        (
+            "the patient 's et tube , swan-ganz and kerley b lines .",
+            "The patient's ET tube, Swan-Ganz and Kerley B lines.",
+        ),
+        ("here i see findings et al .", "Here I see findings et al."),
+        ("is there a nodule ? no .", "Is there a nodule? No."),
+        (". . the lungs . . are clear", "The lungs. Are clear"),
+        ("\u{e9}panchement .", "\u{c9}panchement."),
+        ("3 nodules .", "3 nodules."),
+        ("", ""),
+        (" . ", ""),
+    ] {
+        assert_eq!(readable(tokens), written, "{tokens}");
+        assert_eq!(readable(written), written, "what is written stays");
+    }
+    let kept = "The tube ends 3.2 cm above the carina (T4). Seen by Dr. Smith, e.g. at 8:15; 50% wider, L1-L2: 1.5 mm.";
+    assert_eq!(readable(kept), kept);
+    assert_eq!(readable_sentences("the heart is large . no t8 . the"), ["The heart is large.", "No T8.", "The"]);
+    assert_eq!(readable_sentences("clear . large ."), ["Clear.", "Large."]);
+    assert!(readable_sentences(" . ").is_empty());
+}
+
+#[test]
 fn sentences_know_their_source() {
     let source =
-        "1. The HEART\nis normal. 2. Opacities/atelectasis (5 mm); ?pneumonia.  No caf\u{c9} \u{130}.\n\nEffusion: no";
+        "1. The HEART\nis normal. 2. Opacities/atelectasis (5 mm); ?pneumonia.  No caf\u{c9} \u{130}. Effusion: no";
     for rules in [CleaningRules::IuXray, CleaningRules::MimicCxr] {
         let found = sentences_with_source(&clean(source, rules), source);
         let sources: Vec<&str> = found.iter().map(|(_, source)| source.as_str()).collect();
         let expected = [
             "The HEART\nis normal.",
             "Opacities/atelectasis (5 mm); ?pneumonia.",
-            "No caf\u{c9} \u{130}.\n\nEffusion: no",
+            "No caf\u{c9} \u{130}.",
+            "Effusion: no",
         ];
         assert_eq!(sources, expected);
-        assert_eq!(found[1].0.text, "opacitiesatelectasis 5 mm ?pneumonia".replace('?', ""));
+        assert_eq!(found[1].0.text, "opacitiesatelectasis 5 mm pneumonia");
     }
     // Left-out sentences do not shift the others; text of another origin is its own source.
     let found = sentences_with_source("b c . d .", "A a. B/c. C c. D!");

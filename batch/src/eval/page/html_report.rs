@@ -1,4 +1,4 @@
-//! The evaluation as one HTML page: figures with intervals and baselines, tables, plots, studies, timings, failures.
+//! The evaluation as one HTML page: studies, figures with intervals and baselines, tables, plots, timings, failures.
 //! Self-contained (it loads nothing); styles for print, small screens, dark mode and screen readers.
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
@@ -84,11 +84,11 @@ impl Page {
     /// The page as text.
     pub fn html(&self) -> String {
         let sections: [(&str, &str, bool, Markup); 6] = [
+            ("studies", "Studies", !self.cases.is_empty(), self.gallery()),
             ("figures", "Figures", !self.groups.is_empty(), self.figures()),
             ("classes", "Lesion classes", !self.classes.is_empty(), self.class_table()),
             ("labels", "Report labels", !self.labels.is_empty(), self.label_table()),
             ("plots", "Plots", !self.plots.is_empty(), self.plot_grid()),
-            ("studies", "Studies", !self.cases.is_empty(), self.gallery()),
             ("run", "Run", true, self.run()),
         ];
         html! {
@@ -104,7 +104,7 @@ impl Page {
                     style { (PreEscaped(STYLE)) }
                 }
                 body {
-                    a.skip href="#main" { "Skip to the figures" }
+                    a.skip href="#main" { "Skip to the content" }
                     header.top {
                         div.wrap {
                             p.kicker { "D2R evaluation" }

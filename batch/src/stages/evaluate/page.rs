@@ -29,7 +29,7 @@ use crate::eval::text::rouge::rouge_l_one;
 use crate::eval::truth::Truth;
 use crate::stages::evaluate::inputs::{DetectorInput, ReportsInput, reference_reports};
 use d2r_contracts::report_labeler::label;
-use d2r_contracts::report_text::{sentences_with_source, tokens};
+use d2r_contracts::report_text::{readable, readable_sentences, sentences_with_source};
 
 /// Curves in the precision-recall plot; more could not be distinguished.
 const CURVES: usize = 9;
@@ -201,6 +201,11 @@ impl Tables {
             own.map(|l| l.box_id.clone()).collect()
         };
         let sentences = self.sentences.iter().filter(|s| s.report_id == report.report_id);
+        let texts = readable_sentences(&report.text);
+        let text_of = |s: &ReportSentenceRow| {
+            let text = usize::try_from(s.sentence_id).ok().and_then(|i| texts.get(i)).cloned();
+            text.unwrap_or_else(|| readable(&s.text))
+        };
         let image = self.images.get(&report.image_id);
         let size = |n: Option<i32>| n.and_then(|n| u32::try_from(n).ok()).unwrap_or(512);
         Case {
@@ -209,9 +214,7 @@ impl Tables {
             picture: None,
             boxes,
             truths: truths.collect(),
-            generated: sentences
-                .map(|s| CaseSentence { text: s.text.clone(), box_ids: links_of(s.sentence_id) })
-                .collect(),
+            generated: sentences.map(|s| CaseSentence { text: text_of(s), box_ids: links_of(s.sentence_id) }).collect(),
             reference: reference.map(source_sentences).unwrap_or_default(),
             scores: reference.map(|reference| scores(&report.text, reference)).unwrap_or_default(),
             flags: flags(report),
@@ -219,10 +222,10 @@ impl Tables {
     }
 }
 
-/// The sentences of a reference as they stand in its source, in one line each.
+/// The sentences of a reference as they stand in its source, one line each.
 fn source_sentences(reference: &ReferenceReport) -> Vec<String> {
     let sentences = sentences_with_source(&reference.text_clean, &reference.text);
-    sentences.into_iter().map(|(_, source)| tokens(&source).join(" ")).collect()
+    sentences.into_iter().map(|(_, source)| readable(&source)).collect()
 }
 
 fn scores(generated: &str, reference: &ReferenceReport) -> Vec<(String, String)> {

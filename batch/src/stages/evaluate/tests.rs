@@ -284,6 +284,10 @@ fn the_page_shows_studies_and_survives_an_empty_lake() {
         assert!(page.contains(words), "{words}");
     }
     assert!(LESION_CLASSES.iter().all(|c| page.contains(c)));
+    assert!(page.contains("There is a small nodule in the left lung."), "reports are written as a person writes them");
+    assert!(!page.contains("in the left lung ."));
+    let place = |words: &str| page.find(words).unwrap_or_else(|| panic!("{words}"));
+    assert!(place("class=\"case\"") < place("id=\"figures\""), "pictures come first");
     let empty = Args { lake: dir.path().join("empty"), truth: None, ..args };
     Lake::create(Path::new(&empty.lake)).unwrap();
     write_report_html(&context(), &empty, &path).unwrap();

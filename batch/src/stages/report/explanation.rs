@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use d2r_contracts::report_text::readable_sentences;
+
 use crate::error::{Error, Result};
 use crate::eval::page::gallery::{CaseBox, picture};
 use crate::eval::page::overlay::{Overlay, OverlaySentence, render};
@@ -23,11 +25,9 @@ pub fn write_explanation(folder: &Path, image: &ReportImage, reports: &ImageRepo
             region: row.region(),
         })
         .collect();
-    let sentences: Vec<OverlaySentence> = report
-        .sentences
-        .iter()
-        .map(|s| OverlaySentence { text: s.span.text.clone(), links: s.links.clone() })
-        .collect();
+    let texts = readable_sentences(&report.text);
+    let sentences: Vec<OverlaySentence> =
+        report.sentences.iter().zip(texts).map(|(s, text)| OverlaySentence { text, links: s.links.clone() }).collect();
     let overlay = Overlay {
         image_id: &image.row.image_id,
         picture: &picture(&image.radiograph)?,

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use d2r_contracts::report_text::readable;
 use d2r_contracts::rows::Row;
 use d2r_contracts::tables::{
     FailureRow, FindingRow, GeneratedReportRow, ImageRow, LesionRow, ReportSentenceRow, SentenceBoxRow, TimingRow,
@@ -106,7 +107,8 @@ impl ReportPart {
     }
 }
 
-/// Reports outside Parquet: `reports/<image>.txt`, one file per report, and `reports.jsonl`, one line per report.
+/// Reports outside Parquet: `reports/<image>.txt`, one file per report as a person writes it, and `reports.jsonl`, one
+/// row of the table per line.
 fn write_text_files(out: &Path, reports: &[GeneratedReportRow]) -> Result<()> {
     let write = |path: &Path, text: &str| {
         atomic_file::write(path, |w| w.write_all(text.as_bytes()).map_err(|e| Error::io("write", path, e)))
@@ -118,7 +120,7 @@ fn write_text_files(out: &Path, reports: &[GeneratedReportRow]) -> Result<()> {
         // `<image>.txt`; `<image>-r1.txt` and so on for further reports.
         let name = report.report_id.strip_suffix("-r").unwrap_or(&report.report_id);
         let name = format!("{}.txt", name.replace(['/', '\\'], "_"));
-        write(&folder.join(name), &format!("{}\n\n{NOTICE}\n", report.text))?;
+        write(&folder.join(name), &format!("{}\n\n{NOTICE}\n", readable(&report.text)))?;
         lines.push_str(&serde_json::to_string(report).map_err(|e| Error::Internal(e.to_string()))?);
         lines.push('\n');
     }
