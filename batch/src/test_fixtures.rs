@@ -47,6 +47,7 @@ pub fn image(image_id: &str) -> ImageRow {
         height: Some(80),
         sha256: None,
         n_boxes: None,
+        burned_in_annotation: None,
     }
 }
 

@@ -3,17 +3,23 @@
 //! The format is found by magic numbers, never by a file name. Sizes are checked from headers before pixels are
 //! decoded, and no bytes make it panic. Every error has a stable code ([`DecodeError::code`]).
 
+mod colour;
 mod dicom;
 mod error;
+mod jpeg_2000_frame;
 mod jpeg_frame;
+pub mod notes;
 mod options;
 mod orientation;
+mod other_file;
 mod raster;
+mod tint;
 
 use crate::radiograph::Radiograph;
 use crate::space::ImageSize;
 
 pub use error::{DecodeError, SIZE_MIN_PX};
+use notes::{Colour, DicomNotes};
 pub use options::ImageDecodeOptions;
 pub use orientation::Orientation;
 
@@ -48,15 +54,29 @@ pub struct Decoded {
     pub stored_size: ImageSize,
     /// The EXIF orientation by which the stored image was turned; upright for DICOM.
     pub orientation: Orientation,
+    /// Where the grey levels come from.
+    pub colour: Colour,
+    /// The grey levels of a 16-bit PNG that became 0 and 255.
+    pub window: Option<[u16; 2]>,
     /// The file's format.
     pub kind: FileKind,
     /// `PA`, `AP` or `LATERAL`, when a DICOM file has one of them in (0018,5101) ViewPosition.
     pub projection: Option<String>,
+    /// What a DICOM header says and what was applied.
+    pub dicom: Option<DicomNotes>,
+}
+
+impl Decoded {
+    /// (0028,0301) Burned In Annotation: true for YES, false for NO; `None` when the header does not say, and for other
+    /// formats.
+    pub fn burned_in_annotation(&self) -> Option<bool> {
+        self.dicom.as_ref()?.burned_in_annotation
+    }
 }
 
 /// Decodes the bytes of one file.
 ///
-/// PNG and JPEG: grey images, or colour images whose channels are nearly equal. Alpha is ignored. An EXIF orientation
+/// PNG and JPEG: grey images, and colour images whose channels are nearly equal or whose colour is a tint. Alpha is ignored. An EXIF orientation
 /// is applied: the radiograph is the image as it is shown, and [`Decoded`] says how it is stored. 16-bit images are windowed to 8 bits: the grey levels at 0.5 % and 99.5 %
 /// of the sorted pixels become 0 and 255. 8-bit images keep their levels.
 ///
@@ -76,11 +96,7 @@ pub fn decode(bytes: &[u8], options: &ImageDecodeOptions) -> Result<Decoded, Dec
         return raster::decode_jpeg(bytes, options);
     }
     match dicom::part_10(bytes) {
-        Some(part_10) => {
-            let (radiograph, projection) = dicom::decode(&part_10, options)?;
-            let (stored_size, orientation) = (radiograph.size(), Orientation::Upright);
-            Ok(Decoded { radiograph, stored_size, orientation, kind: FileKind::Dicom, projection })
-        }
-        None => Err(DecodeError::NotAnImage),
+        Some(part_10) => dicom::decode(&part_10, options),
+        None => Err(other_file::recognised(bytes).unwrap_or(DecodeError::NotAnImage)),
     }
 }

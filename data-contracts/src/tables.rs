@@ -29,6 +29,9 @@ table_row! {
         sha256: Option<String>,
         /// Number of annotated lesions; null when no annotator read the image.
         n_boxes: Option<i32>,
+        /// The DICOM header says that text is burned into the pixels (0028,0301); null when it does not say, and for other
+        /// formats.
+        burned_in_annotation: Option<bool>,
     }
 }
 

@@ -56,6 +56,10 @@ pub struct ConfigFlags {
     /// Seed of every random stream.
     #[arg(long, global = true, value_name = "N")]
     pub seed: Option<u64>,
+    /// Accept DICOM files that are not marked as de-identified (PatientIdentityRemoved, 0012,0062): for data that were
+    /// de-identified without the mark, as VinDr-CXR was. The same as --set ingest.allow_phi=true.
+    #[arg(long, global = true)]
+    allow_phi: bool,
 }
 
 fn preset_help() -> String {
@@ -198,6 +202,9 @@ impl ConfigFlags {
         let mut set = self.set.clone();
         if let Some(seed) = self.seed {
             set.push(format!("run.seed={seed}"));
+        }
+        if self.allow_phi {
+            set.push("ingest.allow_phi=true".to_owned());
         }
         if let Some(name) = device.and_then(|d| d.device.as_ref()) {
             set.push(format!("run.device=\"{name}\""));

@@ -3,13 +3,14 @@
 use std::path::PathBuf;
 
 use clap::Subcommand;
+use d2r_contracts::decode::ImageDecodeOptions;
 
 use super::output;
 use crate::cli::flags::{ConfigFlags, DeviceFlags, LakeFlag, OutputFlags};
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::stages::inspect;
-use crate::stages::inspect::{detect, forward, preview};
+use crate::stages::inspect::{detect, forward, image, preview};
 
 /// What to show.
 #[derive(Debug, clap::Args)]
@@ -17,6 +18,7 @@ use crate::stages::inspect::{detect, forward, preview};
 Examples:
   d2r inspect lake --lake demo/lake
   d2r inspect run runs/detector-0123456789ab
+  d2r inspect image chest.dcm --out chest.png
   d2r inspect detect --detector RUN --inputs in.safetensors --out out.safetensors
   d2r inspect forward --reporter RUN --inputs in.safetensors --out out.safetensors
   d2r inspect preview --bundle preview --images images --out out.safetensors --analyses out.json")]
@@ -33,6 +35,16 @@ enum What {
     Run {
         /// The folder of a run.
         run: PathBuf,
+    },
+    /// One image file as the stages see it: what was applied and flagged, and the 8-bit image as PNG.
+    Image {
+        /// A PNG, JPEG or DICOM file.
+        file: PathBuf,
+        /// Written: the decoded image, bright is dense.
+        #[arg(long, value_name = "PNG")]
+        out: Option<PathBuf>,
+        #[command(flatten)]
+        config: ConfigFlags,
     },
     /// A detector's boxes for tensors of a safetensors file, as tensors.
     Detect {
@@ -122,6 +134,15 @@ pub fn run(flags: OutputFlags, args: &Args) -> Result<()> {
                 })
                 .collect();
             output::lines(&text.join("\n"))
+        }
+        What::Image { file, out, config } => {
+            let allow_phi = config.resolve(None)?.config.ingest.allow_phi;
+            let options = ImageDecodeOptions { allow_phi, ..ImageDecodeOptions::default() };
+            let found = image::run(&image::Args { file: file.clone(), out: out.clone() }, &options)?;
+            if flags.json {
+                return output::lines(&serde_json::to_string(&found).map_err(|e| Error::Internal(e.to_string()))?);
+            }
+            output::lines(&found.text())
         }
         What::Detect { detector, inputs, out, score_min, model } => {
             let args = detect::Args {

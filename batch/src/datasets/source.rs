@@ -45,7 +45,7 @@ impl SourceError {
     /// Adds the remedy that this command has.
     fn of_decoding(error: &DecodeError) -> Self {
         let remedy = match error {
-            DecodeError::NotDeidentified => "; de-identify it, or pass --set ingest.allow_phi=true if you may read it",
+            DecodeError::NotDeidentified => "; de-identify it, or pass --allow-phi if you may read it",
             _ => "",
         };
         Self { code: error.code(), message: format!("{error}{remedy}") }
@@ -132,13 +132,16 @@ pub fn open_listed(root: &Path, image: &ImageRow, options: &ImageDecodeOptions) 
     let bytes = read_bytes(&root.join(&image.path), options)?;
     let read_ms = milliseconds(start);
     let start = Instant::now();
-    let Decoded { radiograph, projection, .. } = decode_bytes(&bytes, options)?;
+    let decoded = decode_bytes(&bytes, options)?;
+    let burned_in_annotation = decoded.burned_in_annotation();
+    let Decoded { radiograph, projection, .. } = decoded;
     let decode_ms = milliseconds(start);
     let row = ImageRow {
         width: Some(radiograph.width as i32),
         height: Some(radiograph.height as i32),
         sha256: Some(format!("{:x}", Sha256::digest(&bytes))),
         view: projection.unwrap_or_else(|| image.view.clone()),
+        burned_in_annotation,
         ..image.clone()
     };
     Ok(OpenedImage { row, radiograph, times: FileTimes { read_ms, decode_ms } })
@@ -281,6 +284,7 @@ pub fn list_folder(folder: &Path, stage: &str) -> Result<Folder> {
             height: None,
             sha256: None,
             n_boxes: None,
+            burned_in_annotation: None,
         });
     }
     for (path, reason) in found.unreadable {

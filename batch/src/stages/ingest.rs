@@ -3,6 +3,7 @@
 //! What cannot be used becomes a row of `failures`; the loop continues.
 
 pub mod dataset_reader;
+pub mod header_flags;
 pub mod ingest_parts;
 pub mod key;
 
@@ -90,12 +91,13 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
         None => {
             let rows = dataset_reader::read(ctx, &folder, &listing, &settings)?;
             ctx.stop.check()?;
+            header_flags::warn_of(&rows);
             (target.write(rows)?, false)
         }
     };
     lake.register_dataset(&args.dataset, &folder, listing.layout)?;
     let result = StageResult::of_parts("ingest", &lake, &parts);
-    check_used(&result.rows, &listing, &args)?;
+    check_used(&lake, &result.rows, &listing, &args)?;
     let mut figures: BTreeMap<String, f64> =
         listing.notes.iter().map(|(name, n)| ((*name).to_owned(), *n as f64)).collect();
     figures.insert("listed_images".into(), listing.images.len() as f64);
@@ -104,7 +106,7 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
 }
 
 /// An ingest that used no image is an error, whatever it wrote.
-fn check_used(rows: &BTreeMap<String, u64>, listing: &Listing, args: &Args) -> Result<()> {
+fn check_used(lake: &Lake, rows: &BTreeMap<String, u64>, listing: &Listing, args: &Args) -> Result<()> {
     let count = |table: &str| rows.get(table).copied().unwrap_or(0);
     if count("images") > 0 || args.shard.count > 1 {
         return Ok(());
@@ -118,11 +120,7 @@ fn check_used(rows: &BTreeMap<String, u64>, listing: &Listing, args: &Args) -> R
         };
         return Err(Error::NothingToDo(format!("{} lists no images{hint}", args.root.display())));
     }
-    let problem = format!(
-        "none of its images can be used; the table `failures` (dataset {}) holds {} reasons",
-        args.dataset,
-        count("failures")
-    );
+    let problem = format!("none of its images can be used: {}", header_flags::reasons(lake, &args.dataset)?);
     Err(Error::bad_data(args.root.display(), problem))
 }
 

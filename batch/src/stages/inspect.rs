@@ -1,7 +1,8 @@
-//! `d2r inspect`: contents of a lake or of a run, read only.
+//! `d2r inspect`: contents of a lake, of a run or of an image file, read only.
 
 pub mod detect;
 pub mod forward;
+pub mod image;
 pub mod preview;
 
 use std::path::Path;

@@ -24,6 +24,7 @@ use crate::context::{Context, StageResult};
 use crate::error::Result;
 use crate::lake::{Lake, Shard};
 use crate::stages::evaluate;
+use crate::stages::ingest::header_flags;
 use crate::stages::stage_times::{StageTimes, timed};
 
 /// Where the images come from.
@@ -97,9 +98,11 @@ fn write_reports<W: ReportWriter>(ctx: &Context, args: &Args, writer: &W) -> Res
     }
     let mut rows = ReportRows { failures: reader.take_failures(), ..ReportRows::default() };
     let (studies, mut times) = (reader.count(), StageTimes::default());
+    let mut burned_in = 0;
     let task = ctx.progress.task("report", studies as u64, "images");
     while let Some(opened) = reader.next_chunk(&mut times) {
         ctx.stop.check()?;
+        burned_in += header_flags::burned_in(opened.images.iter().map(|i| &i.row));
         let done = (opened.images.len() + opened.failures.len()) as u64;
         let detections = timed(&mut times.model_ms, || writer.detect(&opened.images))?;
         let reports = timed(&mut times.model_ms, || writer.write(&opened.images, detections))?;
@@ -107,5 +110,6 @@ fn write_reports<W: ReportWriter>(ctx: &Context, args: &Args, writer: &W) -> Res
         task.advance(done);
     }
     task.finish();
+    header_flags::warn_of_burned_in(burned_in);
     part.write(rows, studies, times)
 }

@@ -6,42 +6,43 @@
 
 mod codestream;
 mod data_set;
+mod encoding;
+mod frame;
 mod grayscale;
 mod lookup_table;
+mod modality_lut;
 mod part_10;
 mod pixel_format;
 mod rle;
+mod transfer_syntax;
+mod voi_lut;
 
-use dicom_dictionary_std::{tags, uids};
+use dicom_dictionary_std::tags;
 
+use super::colour::grey_from_rgb;
 use super::error::DecodeError;
+use super::notes::{Colour, DicomNotes};
 use super::options::ImageDecodeOptions;
-use super::raster::grey_from_rgb;
+use super::{Decoded, FileKind, Orientation};
 use crate::radiograph::Radiograph;
 use crate::space::ImageSize;
 
 pub(super) use part_10::{Part10, part_10};
 
-use codestream::Codec;
-use data_set::{DataSet, Encoding};
+use data_set::DataSet;
+use frame::Frame;
 use grayscale::GrayscalePipeline;
 use pixel_format::{PixelFormat, StoredFormat};
+use transfer_syntax::{Codec, Found, TransferSyntax};
 
-/// Decodes one DICOM file. Returns the radiograph and its projection (`PA`, `AP`, `LATERAL`), if the file has it.
-pub(super) fn decode(
-    file: &Part10<'_>,
-    options: &ImageDecodeOptions,
-) -> Result<(Radiograph, Option<String>), DecodeError> {
-    let (encoding, codec) = encoding_and_codec(file.transfer_syntax)?;
-    let inflated;
-    let body = if file.transfer_syntax == uids::DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN {
-        inflated = part_10::inflate(file.body, options.max_pixels)?;
-        &inflated
-    } else {
-        file.body
-    };
-    let data_set = DataSet::parse(body, encoding)?;
-    if !options.allow_phi && !says_deidentified(&data_set) {
+/// Decodes one DICOM file.
+pub(super) fn decode(file: &Part10<'_>, options: &ImageDecodeOptions) -> Result<Decoded, DecodeError> {
+    let declared = TransferSyntax::declared(file.transfer_syntax)?;
+    let (body, is_deflated) = part_10::plain_body(file.body, &declared, options.max_pixels)?;
+    let encoding = declared.encoding.found_in(&body);
+    let data_set = DataSet::parse(&body, encoding)?;
+    let patient_identity_removed = yes_or_no(&data_set, tags::PATIENT_IDENTITY_REMOVED);
+    if !options.allow_phi && patient_identity_removed != Some(true) {
         return Err(DecodeError::NotDeidentified);
     }
     if !data_set.has(tags::PIXEL_DATA) {
@@ -51,53 +52,57 @@ pub(super) fn decode(
     let size = ImageSize { width: format.columns.into(), height: format.rows.into() };
     options.check_size(size)?;
     let photometric = data_set.text(tags::PHOTOMETRIC_INTERPRETATION).unwrap_or_default().to_ascii_uppercase();
-    let pixels = match (photometric.as_str(), format.samples_per_pixel) {
+    let frame = Frame::first(&data_set, &format, &declared)?;
+    let (pixels, colour, grayscale) = match (photometric.as_str(), format.samples_per_pixel) {
         ("MONOCHROME1" | "MONOCHROME2", 1) => {
-            let samples = codestream::samples(&data_set, &format, codec)?;
+            let samples = codestream::samples(&frame, &format)?;
             // Codecs give the stored bits at the low end of the sample, whatever the value of High Bit.
-            let stored = match codec {
+            let stored = match frame.codec {
                 Codec::Native => format.stored,
                 _ => StoredFormat { high_bit: format.stored.bits_stored - 1, ..format.stored },
             };
-            GrayscalePipeline::read(&data_set, stored, photometric == "MONOCHROME1").apply(&samples)
+            let pipeline = GrayscalePipeline::read(&data_set, stored, photometric == "MONOCHROME1")?;
+            let (pixels, notes) = pipeline.apply(&samples);
+            (pixels, Colour::Grey, Some(notes))
         }
         ("RGB" | "YBR_FULL" | "YBR_FULL_422" | "YBR_ICT" | "YBR_RCT", 3) => {
-            grey_from_rgb(&codestream::rgb(&data_set, &format, codec, &photometric)?)?
+            let (pixels, colour) = grey_from_rgb(&codestream::rgb(&frame, &format, &photometric)?, size)?;
+            (pixels, colour, None)
         }
         _ => return Err(DecodeError::Unsupported { what: "a DICOM image that is neither grey nor RGB".into() }),
     };
     let radiograph = Radiograph::new(size.width, size.height, pixels)
         .ok_or(DecodeError::Corrupt { what: "the pixel data has another size than its header says" })?;
-    Ok((radiograph, projection(&data_set)))
-}
-
-/// PS3.5 annex A: encoding of the data set and of the pixels.
-fn encoding_and_codec(transfer_syntax: &str) -> Result<(Encoding, Codec), DecodeError> {
-    let explicit = Encoding { has_vr: true, is_big_endian: false };
-    Ok(match transfer_syntax {
-        uids::IMPLICIT_VR_LITTLE_ENDIAN => (Encoding { has_vr: false, is_big_endian: false }, Codec::Native),
-        uids::EXPLICIT_VR_LITTLE_ENDIAN
-        | uids::DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN
-        | uids::ENCAPSULATED_UNCOMPRESSED_EXPLICIT_VR_LITTLE_ENDIAN => (explicit, Codec::Native),
-        "1.2.840.10008.1.2.2" => (Encoding { has_vr: true, is_big_endian: true }, Codec::Native),
-        uids::RLE_LOSSLESS => (explicit, Codec::Rle),
-        uids::JPEG_BASELINE8_BIT | uids::JPEG_EXTENDED12_BIT | uids::JPEG_LOSSLESS | uids::JPEG_LOSSLESS_SV1 => {
-            (explicit, Codec::Jpeg)
-        }
-        uids::JPEG2000_LOSSLESS | uids::JPEG2000 => (explicit, Codec::Jpeg2000),
-        other => {
-            // A UID is a registered number; anything else in its place is not repeated.
-            let is_uid = other.len() <= 64 && other.bytes().all(|b| b.is_ascii_digit() || b == b'.');
-            let what =
-                if is_uid { format!("DICOM transfer syntax {other}") } else { "this DICOM transfer syntax".into() };
-            return Err(DecodeError::Unsupported { what });
-        }
+    let notes = DicomNotes {
+        transfer_syntax: declared.notes(&Found { encoding, codec: frame.codec, is_deflated }),
+        photometric_interpretation: photometric,
+        bits_stored: format.stored.bits_stored,
+        frames: format.frames,
+        grayscale,
+        padding_bytes: frame.padding,
+        burned_in_annotation: yes_or_no(&data_set, tags::BURNED_IN_ANNOTATION),
+        patient_identity_removed,
+    };
+    Ok(Decoded {
+        radiograph,
+        stored_size: size,
+        orientation: Orientation::Upright,
+        colour,
+        window: None,
+        kind: FileKind::Dicom,
+        projection: projection(&data_set),
+        dicom: Some(notes),
     })
 }
 
-/// C.7.1.1: (0012,0062) Patient Identity Removed.
-fn says_deidentified(data_set: &DataSet<'_>) -> bool {
-    data_set.text(tags::PATIENT_IDENTITY_REMOVED).is_some_and(|v| v.eq_ignore_ascii_case("YES"))
+/// The value of an attribute that is YES or NO, for instance (0012,0062) Patient Identity Removed (C.7.1.1) or (0028,0301)
+/// Burned In Annotation (C.7.6.1).
+fn yes_or_no(data_set: &DataSet<'_>, tag: dicom_core::Tag) -> Option<bool> {
+    match data_set.text(tag)?.to_ascii_uppercase().as_str() {
+        "YES" => Some(true),
+        "NO" => Some(false),
+        _ => None,
+    }
 }
 
 /// C.8.11.5.1 (DX) and C.8.1.2 (CR): (0018,5101) View Position.

@@ -15,6 +15,14 @@ pub enum DecodeError {
     /// Neither PNG, JPEG nor DICOM.
     #[error("not a PNG, JPEG or DICOM file (judged by its first bytes, not by its name)")]
     NotAnImage,
+    /// Neither PNG, JPEG nor DICOM, but something known.
+    #[error("this is {what}, no PNG, JPEG or DICOM file; {remedy}")]
+    OtherFile {
+        /// With its article.
+        what: &'static str,
+        /// What to do.
+        remedy: &'static str,
+    },
     /// The file ends before its last marker or element.
     #[error("the file ends early ({what}); copy it again from its source")]
     Truncated {
@@ -54,6 +62,20 @@ pub enum DecodeError {
     /// A DICOM file without (0012,0062) PatientIdentityRemoved = YES.
     #[error("the DICOM file is not marked as de-identified (PatientIdentityRemoved, 0012,0062, is not YES)")]
     NotDeidentified,
+    /// The declared transfer syntax and the data contradict each other, and the data do not say what they are.
+    #[error("the file contradicts itself: it declares {declared}, but {found}; export it again from its source")]
+    Contradiction {
+        /// What the meta information says.
+        declared: String,
+        /// What the data are.
+        found: String,
+    },
+    /// A number that decides how the image is shown and cannot be read.
+    #[error("{attribute} is not a number, and without it another image would be shown; correct the header")]
+    NotANumber {
+        /// Name and tag.
+        attribute: &'static str,
+    },
     /// A variant of a format that is not read.
     #[error("{what} is not supported; convert the file to an uncompressed or losslessly compressed form")]
     Unsupported {
@@ -67,7 +89,7 @@ impl DecodeError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::EmptyFile => "empty_file",
-            Self::NotAnImage => "not_an_image",
+            Self::NotAnImage | Self::OtherFile { .. } => "not_an_image",
             Self::Truncated { .. } => "truncated",
             Self::Corrupt { .. } => "corrupt",
             Self::TooSmall { .. } => "too_small",
@@ -75,7 +97,8 @@ impl DecodeError {
             Self::ColourPhotograph => "colour_photograph",
             Self::NoPixelData => "no_pixel_data",
             Self::NotDeidentified => "not_deidentified",
-            Self::Unsupported { .. } => "unsupported",
+            Self::NotANumber { .. } => "corrupt",
+            Self::Contradiction { .. } | Self::Unsupported { .. } => "unsupported",
         }
     }
 }

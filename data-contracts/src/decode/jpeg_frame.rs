@@ -110,3 +110,10 @@ pub(super) fn segments(bytes: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
         Some((code, segment))
     })
 }
+
+/// True for a JPEG-LS codestream (ITU-T T.87), which has a frame header of its own.
+pub(super) fn is_jpeg_ls(bytes: &[u8]) -> bool {
+    segments(bytes)
+        .find(|(code, _)| (0xc0..=0xcf).contains(code) || *code == 0xf7)
+        .is_some_and(|(code, _)| code == 0xf7)
+}

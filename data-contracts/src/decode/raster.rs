@@ -9,8 +9,10 @@ use image::codecs::{jpeg::JpegDecoder, png::PngDecoder};
 use image::error::ImageError;
 use image::{DynamicImage, ImageDecoder, Limits};
 
+use super::colour::{GreySource, grey_from_rgb};
 use super::error::{DecodeError, catch_codec_panic};
 use super::jpeg_frame;
+use super::notes::Colour;
 use super::options::ImageDecodeOptions;
 use super::orientation::{EXIF_HEAD, Orientation};
 use super::{Decoded, FileKind};
@@ -22,36 +24,8 @@ pub(super) const PNG_SIGNATURE: [u8; 8] = [0x89, b'P', b'N', b'G', b'\r', b'\n',
 /// The first bytes of every JPEG file: start of image, then another marker.
 pub(super) const JPEG_START: [u8; 3] = [0xff, 0xd8, 0xff];
 
-/// Channels of a grey image that went through colour JPEG differ by less than this.
-const CHANNEL_SPREAD_MAX: u8 = 40;
-/// Coloured marks (an arrow, a caption) may cover this share of an image.
-const COLOURED_SHARE_MAX: f64 = 0.05;
-
 /// The share of pixels that the 16-bit window cuts at each end.
 const WINDOW_TAIL: f64 = 0.005;
-
-/// True for a colour photograph: more than 5 % of the pixels have channels that differ by more than 40 levels.
-///
-/// `rgb`: interleaved red, green, blue. A tinted scan or a radiograph with a coloured arrow is no photograph.
-fn is_colour(rgb: &[u8]) -> bool {
-    let pixels = rgb.chunks_exact(3);
-    let total = pixels.len();
-    let coloured = pixels.filter(|p| p[0].max(p[1]).max(p[2]) - p[0].min(p[1]).min(p[2]) > CHANNEL_SPREAD_MAX).count();
-    coloured as f64 > COLOURED_SHARE_MAX * total as f64
-}
-
-/// Grey levels of interleaved red, green, blue: the luma of ITU-R BT.601. Refuses colour photographs.
-pub(super) fn grey_from_rgb(rgb: &[u8]) -> Result<Vec<u8>, DecodeError> {
-    if is_colour(rgb) {
-        return Err(DecodeError::ColourPhotograph);
-    }
-    Ok(rgb.chunks_exact(3).map(|p| luma(p[0].into(), p[1].into(), p[2].into()) as u8).collect())
-}
-
-/// BT.601 luma with integer weights that sum to 1000: equal channels keep their value.
-fn luma(red: u32, green: u32, blue: u32) -> u32 {
-    (299 * red + 587 * green + 114 * blue + 500) / 1000
-}
 
 pub(super) fn decode_png(bytes: &[u8], options: &ImageDecodeOptions) -> Result<Decoded, DecodeError> {
     let size = png_size(bytes)?;
@@ -59,7 +33,7 @@ pub(super) fn decode_png(bytes: &[u8], options: &ImageDecodeOptions) -> Result<D
     let chunks = PngChunks::read(bytes).ok_or(DecodeError::Truncated { what: "the PNG has no end chunk" })?;
     let stored = catch_codec_panic(|| {
         let decoder = PngDecoder::with_limits(Cursor::new(bytes), limits(size)).map_err(codec_error)?;
-        radiograph_from_image(DynamicImage::from_decoder(decoder).map_err(codec_error)?)
+        Stored::from_image(DynamicImage::from_decoder(decoder).map_err(codec_error)?)
     })?;
     shown(stored, FileKind::Png, chunks.exif.map_or(Orientation::Upright, Orientation::of_exif_block))
 }
@@ -70,7 +44,7 @@ pub(super) fn decode_jpeg(bytes: &[u8], options: &ImageDecodeOptions) -> Result<
     let stored = catch_codec_panic(|| {
         let mut decoder = JpegDecoder::new(Cursor::new(bytes)).map_err(codec_error)?;
         decoder.set_limits(limits(frame.size)).map_err(codec_error)?;
-        radiograph_from_image(DynamicImage::from_decoder(decoder).map_err(codec_error)?)
+        Stored::from_image(DynamicImage::from_decoder(decoder).map_err(codec_error)?)
     })?;
     let exif =
         jpeg_frame::segments(bytes).find_map(|(code, data)| data.strip_prefix(EXIF_HEAD).filter(|_| code == 0xe1));
@@ -78,12 +52,14 @@ pub(super) fn decode_jpeg(bytes: &[u8], options: &ImageDecodeOptions) -> Result<
 }
 
 /// The stored image, turned as its file says.
-fn shown(stored: Radiograph, kind: FileKind, orientation: Orientation) -> Result<Decoded, DecodeError> {
-    let stored_size = stored.size();
-    let ImageSize { width, height } = orientation.shown_size(stored_size);
-    let radiograph = Radiograph::new(width, height, orientation.turn_pixels(stored.pixels, stored_size))
+fn shown(stored: Stored, kind: FileKind, orientation: Orientation) -> Result<Decoded, DecodeError> {
+    let Stored { size, pixels, colour, window } = stored;
+    let ImageSize { width, height } = orientation.shown_size(size);
+    let radiograph = (pixels.len() as u64 == size.pixels())
+        .then(|| orientation.turn_pixels(pixels, size))
+        .and_then(|pixels| Radiograph::new(width, height, pixels))
         .ok_or(DecodeError::Corrupt { what: "pixels are missing" })?;
-    Ok(Decoded { radiograph, stored_size, orientation, kind, projection: None })
+    Ok(Decoded { radiograph, stored_size: size, orientation, colour, window, kind, projection: None, dicom: None })
 }
 
 /// Room for the pixels at their widest (four channels of 16 bits) and the codec's own tables.
@@ -105,31 +81,49 @@ fn codec_error(error: ImageError) -> DecodeError {
     }
 }
 
-fn radiograph_from_image(image: DynamicImage) -> Result<Radiograph, DecodeError> {
-    let (width, height) = (image.width(), image.height());
-    let pixels = match image {
-        DynamicImage::ImageLuma8(grey) => grey.into_raw(),
-        DynamicImage::ImageLumaA8(grey) => grey.into_raw().chunks_exact(2).map(|p| p[0]).collect(),
-        DynamicImage::ImageLuma16(grey) => window_16_bit(&grey.into_raw()),
-        DynamicImage::ImageLumaA16(grey) => {
-            window_16_bit(&grey.into_raw().chunks_exact(2).map(|p| p[0]).collect::<Vec<_>>())
-        }
-        deep @ (DynamicImage::ImageRgb16(_) | DynamicImage::ImageRgba16(_)) => {
-            let rgb = deep.into_rgb16().into_raw();
-            if is_colour(&rgb.iter().map(|v| (v >> 8) as u8).collect::<Vec<_>>()) {
-                return Err(DecodeError::ColourPhotograph);
-            }
-            let grey = rgb.chunks_exact(3).map(|p| luma(p[0].into(), p[1].into(), p[2].into()) as u16);
-            window_16_bit(&grey.collect::<Vec<_>>())
-        }
-        // `into_rgb8` drops alpha.
-        other => grey_from_rgb(other.into_rgb8().as_raw())?,
-    };
-    Radiograph::new(width, height, pixels).ok_or(DecodeError::Corrupt { what: "pixels are missing" })
+/// Grey levels as they are stored, and where they come from.
+struct Stored {
+    size: ImageSize,
+    pixels: Vec<u8>,
+    colour: Colour,
+    /// The grey levels of a 16-bit image that became 0 and 255.
+    window: Option<[u16; 2]>,
 }
 
-/// 16-bit grey levels to 8 bits, see the module's header. A constant image becomes black.
-fn window_16_bit(levels: &[u16]) -> Vec<u8> {
+impl Stored {
+    fn from_image(image: DynamicImage) -> Result<Self, DecodeError> {
+        let size = ImageSize { width: image.width(), height: image.height() };
+        let shallow = |pixels, colour| Ok(Self { size, pixels, colour, window: None });
+        let deep = |levels: Vec<u16>, colour| {
+            let (pixels, window) = window_16_bit(&levels);
+            Ok(Self { size, pixels, colour, window: Some(window) })
+        };
+        match image {
+            DynamicImage::ImageLuma8(grey) => shallow(grey.into_raw(), Colour::Grey),
+            DynamicImage::ImageLumaA8(grey) => {
+                shallow(grey.into_raw().as_chunks::<2>().0.iter().map(|p| p[0]).collect(), Colour::Grey)
+            }
+            DynamicImage::ImageLuma16(grey) => deep(grey.into_raw(), Colour::Grey),
+            DynamicImage::ImageLumaA16(grey) => {
+                deep(grey.into_raw().as_chunks::<2>().0.iter().map(|p| p[0]).collect(), Colour::Grey)
+            }
+            image @ (DynamicImage::ImageRgb16(_) | DynamicImage::ImageRgba16(_)) => {
+                let rgb = image.into_rgb16().into_raw();
+                let source = GreySource::of(&rgb.iter().map(|v| (v >> 8) as u8).collect::<Vec<_>>(), size)?;
+                deep(rgb.as_chunks::<3>().0.iter().map(|p| source.grey(p) as u16).collect(), source.colour)
+            }
+            // `into_rgb8` drops alpha.
+            other => {
+                let (pixels, colour) = grey_from_rgb(other.into_rgb8().as_raw(), size)?;
+                shallow(pixels, colour)
+            }
+        }
+    }
+}
+
+/// 16-bit grey levels to 8 bits, see the module's header, and the two levels that became 0 and 255. A constant image
+/// becomes black.
+fn window_16_bit(levels: &[u16]) -> (Vec<u8>, [u16; 2]) {
     let mut counts = vec![0u64; 1 << 16];
     for &level in levels {
         counts[usize::from(level)] += 1;
@@ -147,7 +141,7 @@ fn window_16_bit(levels: &[u16]) -> Vec<u8> {
     let table: Vec<u8> = (0..=u16::MAX)
         .map(|level| ((u32::from(level.clamp(low, high) - low) * 255 * 2 + width) / (2 * width)) as u8)
         .collect();
-    levels.iter().map(|&level| table[usize::from(level)]).collect()
+    (levels.iter().map(|&level| table[usize::from(level)]).collect(), [low, high])
 }
 
 /// The grey level of the pixel at `rank` (from 0) in ascending order.

@@ -98,3 +98,51 @@ impl DicomFile {
         bytes
     }
 }
+
+/// The data set of a file that [`DicomFile::build`] made.
+pub fn data_set(file: &[u8]) -> &[u8] {
+    let group_length = u32::from_le_bytes(*file[140..].first_chunk().unwrap()) as usize;
+    &file[144 + group_length..]
+}
+
+/// A file whose meta information declares a transfer syntax, right or wrong, or none.
+pub fn declared(transfer_syntax: Option<&str>, data_set: &[u8]) -> Vec<u8> {
+    let mut file = [vec![0; 128], b"DICM".to_vec()].concat();
+    let mut element = |tag: [u8; 4], vr: &[u8; 2], value: &str| {
+        let padding = value.len() % 2;
+        file.extend([tag.as_slice(), vr, &((value.len() + padding) as u16).to_le_bytes(), value.as_bytes()].concat());
+        file.extend(vec![0; padding]);
+    };
+    element([2, 0, 3, 0], b"UI", "1.2.3");
+    if let Some(uid) = transfer_syntax {
+        element([2, 0, 0x10, 0], b"UI", uid);
+    }
+    element([2, 0, 0x12, 0], b"UI", "1.2.4");
+    [file, data_set.to_vec()].concat()
+}
+
+/// An RLE frame (PS3.5 annex G) of 16-bit samples: the upper bytes, then the lower ones, copied in runs.
+pub fn rle(samples: &[u16]) -> Vec<u8> {
+    let pack = |plane: Vec<u8>| -> Vec<u8> {
+        plane.chunks(128).flat_map(|run| [&[(run.len() - 1) as u8], run].concat()).collect()
+    };
+    let planes = [8, 0].map(|shift| pack(samples.iter().map(|v| (v >> shift) as u8).collect()));
+    let mut header = vec![2u32, 64, 64 + planes[0].len() as u32];
+    header.resize(16, 0);
+    [header.into_iter().flat_map(u32::to_le_bytes).collect(), planes.concat()].concat()
+}
+
+/// The JPEG or JPEG 2000 codestream of a golden file with one fragment.
+pub fn golden_codestream(name: &str) -> Vec<u8> {
+    let file = std::fs::read(format!("golden/dicom/{name}.dcm")).unwrap();
+    let pixel_data = file.windows(8).position(|w| w == b"\xe0\x7f\x10\0OB\0\0").unwrap();
+    // After the element's header an empty offset table, then the fragment's length.
+    let item = &file[pixel_data + 12..];
+    let table = u32::from_le_bytes(*item[4..].first_chunk().unwrap()) as usize;
+    let fragment = &item[8 + table..];
+    let length = u32::from_le_bytes(*fragment[4..].first_chunk().unwrap()) as usize;
+    let stream = &fragment[8..8 + length];
+    // Without padding: to the end marker, which JPEG and JPEG 2000 share.
+    let end = stream.windows(2).rposition(|w| w == [0xff, 0xd9]).unwrap() + 2;
+    stream[..end].to_vec()
+}

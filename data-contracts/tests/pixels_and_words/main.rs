@@ -6,13 +6,23 @@ mod report_text;
 #[cfg(feature = "decode")]
 mod decode_dicom;
 #[cfg(feature = "decode")]
+mod decode_dicom_encoding;
+#[cfg(feature = "decode")]
+mod decode_dicom_padding;
+#[cfg(feature = "decode")]
+mod decode_dicom_tables;
+#[cfg(feature = "decode")]
 mod decode_golden;
 #[cfg(feature = "decode")]
 mod decode_orientation;
 #[cfg(feature = "decode")]
+mod decode_other_files;
+#[cfg(feature = "decode")]
 mod decode_raster;
 #[cfg(feature = "decode")]
 mod decode_robustness;
+#[cfg(feature = "decode")]
+mod decode_tint;
 #[cfg(feature = "decode")]
 mod dicom_file;
 #[cfg(feature = "decode")]

@@ -14,6 +14,7 @@ fn image(id: &str, study: &str) -> ImageRow {
         height: Some(10),
         sha256: None,
         n_boxes: None,
+        burned_in_annotation: None,
     }
 }
 

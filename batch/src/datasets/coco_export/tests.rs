@@ -24,6 +24,7 @@ fn image(id: &str, n_boxes: Option<i32>) -> ImageRow {
         height: Some(80),
         sha256: None,
         n_boxes,
+        burned_in_annotation: None,
     }
 }
 

@@ -27,6 +27,7 @@ fn row(path: &str) -> ImageRow {
         height: None,
         sha256: None,
         n_boxes: None,
+        burned_in_annotation: None,
     }
 }
 
@@ -110,9 +111,7 @@ fn files_longer_than_any_radiograph_are_not_read() {
 fn a_refused_dicom_file_names_the_override_that_exists() {
     let error = SourceError::of_decoding(&DecodeError::NotDeidentified);
     assert_eq!(error.code, "not_deidentified");
-    assert!(
-        error.message.contains("not marked as de-identified") && error.message.contains("--set ingest.allow_phi=true")
-    );
+    assert!(error.message.contains("not marked as de-identified") && error.message.contains("--allow-phi"));
     let other = DecodeError::EmptyFile;
     assert_eq!(SourceError::of_decoding(&other).message, other.to_string());
 }

@@ -128,6 +128,7 @@ fn read_image(root: &Path, image: &ListedImage, settings: &Settings) -> ReadImag
         height: None,
         sha256: None,
         n_boxes: None,
+        burned_in_annotation: None,
     };
     let mut size = None;
     let fail = |reason: SourceError| reason.into_row(STAGE, &image.path, Some(&image.image_id));
@@ -140,6 +141,7 @@ fn read_image(root: &Path, image: &ListedImage, settings: &Settings) -> ReadImag
                 row.width = i32::try_from(radiograph.width).ok();
                 row.height = i32::try_from(radiograph.height).ok();
                 row.sha256 = Some(measured.sha256);
+                row.burned_in_annotation = measured.decoded.burned_in_annotation();
                 // The projection in the file's header takes precedence over the dataset's tables.
                 match measured.decoded.projection.as_deref().map_or(Projection::Unknown, Projection::parse) {
                     Projection::Unknown => {}

@@ -12,33 +12,25 @@ use dicom_dictionary_std::{tags, uids};
 use dicom_object::{FileMetaTableBuilder, InMemDicomObject};
 use dicom_pixeldata::PixelDecoder;
 
-use super::data_set::DataSet;
+use super::frame::Frame;
 use super::pixel_format::PixelFormat;
 use super::rle;
+use super::transfer_syntax::Codec;
 use crate::decode::error::{DecodeError, catch_codec_panic};
-use crate::decode::jpeg_frame;
-
-/// Compression of the pixel data.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Codec {
-    Native,
-    Rle,
-    Jpeg,
-    Jpeg2000,
-}
+use crate::decode::{jpeg_2000_frame, jpeg_frame};
 
 const SHORT: DecodeError = DecodeError::Truncated { what: "pixel data is missing" };
 const MISFIT: DecodeError =
     DecodeError::Corrupt { what: "the compressed image has another shape than its header says" };
 
 /// The samples of a grey frame, as written (sign and spare bits untouched).
-pub(super) fn samples(data_set: &DataSet<'_>, format: &PixelFormat, codec: Codec) -> Result<Vec<u16>, DecodeError> {
+pub(super) fn samples(frame: &Frame<'_>, format: &PixelFormat) -> Result<Vec<u16>, DecodeError> {
     let pixels = format.pixels();
-    let frame = first_frame(data_set, format, codec)?;
-    let (bytes, bytes_per_sample) = match codec {
-        Codec::Native => (frame, format.bytes_per_sample()),
+    let stored = &*frame.bytes;
+    let (bytes, bytes_per_sample) = match frame.codec {
+        Codec::Native => (Cow::Borrowed(stored), format.bytes_per_sample()),
         Codec::Rle => {
-            let planes = rle::planes(&frame, pixels, format.bytes_per_sample())?;
+            let planes = rle::planes(stored, pixels, format.bytes_per_sample())?;
             return Ok(match planes.as_slice() {
                 [low] => low.iter().map(|&b| b.into()).collect(),
                 [high, low] => high.iter().zip(low).map(|(&h, &l)| u16::from_be_bytes([h, l])).collect(),
@@ -46,14 +38,15 @@ pub(super) fn samples(data_set: &DataSet<'_>, format: &PixelFormat, codec: Codec
             });
         }
         Codec::Jpeg => {
-            let precision = check_jpeg(&frame, format)?;
+            let precision = check_jpeg(stored, format)?;
             // The codec gives whole bytes by the stream's own precision, not by Bits Allocated.
-            (decoded(&frame, format, codec)?, if precision > 8 { 2 } else { 1 })
+            (decoded(frame, format)?, if precision > 8 { 2 } else { 1 })
         }
         Codec::Jpeg2000 => {
-            check_jpeg_2000(&frame, format)?;
-            (decoded(&frame, format, codec)?, format.bytes_per_sample())
+            check_jpeg_2000(stored, format)?;
+            (decoded(frame, format)?, format.bytes_per_sample())
         }
+        Codec::JpegLs | Codec::Other => return Err(undecoded(frame.codec)),
     };
     let bytes = bytes.get(..pixels * bytes_per_sample).ok_or(SHORT)?;
     Ok(match bytes_per_sample {
@@ -63,43 +56,39 @@ pub(super) fn samples(data_set: &DataSet<'_>, format: &PixelFormat, codec: Codec
 }
 
 /// Interleaved red, green and blue of a colour frame, 8 bits.
-pub(super) fn rgb(
-    data_set: &DataSet<'_>,
-    format: &PixelFormat,
-    codec: Codec,
-    photometric: &str,
-) -> Result<Vec<u8>, DecodeError> {
+pub(super) fn rgb(frame: &Frame<'_>, format: &PixelFormat, photometric: &str) -> Result<Vec<u8>, DecodeError> {
     let unsupported = |what: &str| Err(DecodeError::Unsupported { what: what.into() });
     if format.bits_allocated != 8 {
         return unsupported("colour DICOM with more than 8 bits per sample");
     }
     let pixels = format.pixels();
-    let frame = first_frame(data_set, format, codec)?;
-    let interleaved = match codec {
+    let stored = &*frame.bytes;
+    let interleaved = match frame.codec {
         Codec::Native if photometric == "YBR_FULL_422" => return unsupported("uncompressed YBR_FULL_422 DICOM"),
         Codec::Native => {
-            let bytes = frame.get(..3 * pixels).ok_or(SHORT)?;
+            let bytes = stored.get(..3 * pixels).ok_or(SHORT)?;
             if format.is_planar {
                 interleave([&bytes[..pixels], &bytes[pixels..2 * pixels], &bytes[2 * pixels..]])
             } else {
                 bytes.to_vec()
             }
         }
-        Codec::Rle => match rle::planes(&frame, pixels, 3)?.as_slice() {
+        Codec::Rle => match rle::planes(stored, pixels, 3)?.as_slice() {
             [first, second, third] => interleave([first, second, third]),
             _ => return Err(MISFIT),
         },
         Codec::Jpeg => {
-            check_jpeg(&frame, format)?;
-            decoded(&frame, format, codec)?.get(..3 * pixels).ok_or(SHORT)?.to_vec()
+            check_jpeg(stored, format)?;
+            decoded(frame, format)?.get(..3 * pixels).ok_or(SHORT)?.to_vec()
         }
         Codec::Jpeg2000 => {
-            check_jpeg_2000(&frame, format)?;
-            decoded(&frame, format, codec)?.get(..3 * pixels).ok_or(SHORT)?.to_vec()
+            check_jpeg_2000(stored, format)?;
+            decoded(frame, format)?.get(..3 * pixels).ok_or(SHORT)?.to_vec()
         }
+        Codec::JpegLs | Codec::Other => return Err(undecoded(frame.codec)),
     };
     // Codecs undo their own colour transform; written-out YBR_FULL is still to be converted (C.7.6.3.1.2).
-    let is_ybr = photometric == "YBR_FULL" && matches!(codec, Codec::Native | Codec::Rle);
+    let is_ybr = photometric == "YBR_FULL" && matches!(frame.codec, Codec::Native | Codec::Rle);
     Ok(if is_ybr {
         interleaved.as_chunks::<3>().0.iter().flat_map(|&ybr| rgb_of_ybr(ybr)).collect()
     } else {
@@ -117,42 +106,8 @@ fn rgb_of_ybr([y, cb, cr]: [u8; 3]) -> [u8; 3] {
     [y + 1.402 * cr, y - 0.344_136 * cb - 0.714_136 * cr, y + 1.772 * cb].map(|v| v.round().clamp(0.0, 255.0) as u8)
 }
 
-/// The bytes of the first frame: little-endian samples when native, one codestream when compressed.
-fn first_frame<'a>(data_set: &DataSet<'a>, format: &PixelFormat, codec: Codec) -> Result<Cow<'a, [u8]>, DecodeError> {
-    let tag = tags::PIXEL_DATA;
-    let Some((offsets, fragments)) = data_set.fragments(tag) else {
-        let bytes = data_set.bytes(tag).unwrap_or_default();
-        if codec != Codec::Native {
-            return Err(DecodeError::Corrupt { what: "a compressed transfer syntax with uncompressed pixel data" });
-        }
-        if bytes.is_empty() {
-            return Err(DecodeError::NoPixelData);
-        }
-        // OW is written word by word; two 8-bit samples share a word, the first one in its lower byte.
-        return Ok(match data_set.is_big_endian() {
-            true => data_set.words(tag).unwrap_or_default().into_iter().flat_map(u16::to_le_bytes).collect(),
-            false => Cow::Borrowed(bytes),
-        });
-    };
-    match fragments.as_slice() {
-        [] => Err(DecodeError::NoPixelData),
-        [only] => Ok(Cow::Borrowed(only)),
-        [first, ..] if fragments.len() as u64 == u64::from(format.frames) => Ok(Cow::Borrowed(first)),
-        several => {
-            // Offsets count from the first fragment's item header (A.4).
-            let next_frame = offsets.get(1).map_or(usize::MAX, |&offset| offset as usize);
-            let mut position = 0;
-            let mut frame = Vec::new();
-            for fragment in several {
-                if position >= next_frame {
-                    break;
-                }
-                frame.extend_from_slice(fragment);
-                position += fragment.len() + 8;
-            }
-            Ok(Cow::Owned(frame))
-        }
-    }
+fn undecoded(codec: Codec) -> DecodeError {
+    DecodeError::Unsupported { what: format!("{} in DICOM", codec.name()) }
 }
 
 /// Compares the frame header of a JPEG with the data set; returns its precision in bits.
@@ -173,46 +128,25 @@ fn check_jpeg(frame: &[u8], format: &PixelFormat) -> Result<u8, DecodeError> {
     if fits { Ok(header.precision) } else { Err(MISFIT) }
 }
 
-/// Compares the SIZ segment (ITU-T T.800 A.5.1) with the data set and looks for the end of the codestream.
+/// Compares the SIZ segment (ITU-T T.800 A.5.1) with the data set.
 fn check_jpeg_2000(frame: &[u8], format: &PixelFormat) -> Result<(), DecodeError> {
-    // Some writers wrap the codestream in JP2 boxes, so its start is searched.
-    let start = frame
-        .windows(4)
-        .position(|w| w == [0xff, 0x4f, 0xff, 0x51])
-        .ok_or(DecodeError::Corrupt { what: "the JPEG 2000 pixel data has no codestream" })?;
-    let siz = frame.get(start + 4..).ok_or(SHORT)?;
-    let number = |at: usize| siz.get(at..).and_then(|b| b.first_chunk()).map(|&b| u32::from_be_bytes(b)).ok_or(SHORT);
-    let short = |at: usize| siz.get(at..).and_then(|b| b.first_chunk()).map(|&b| u16::from_be_bytes(b)).ok_or(SHORT);
-    let fits = number(4)? == u32::from(format.columns)
-        && number(8)? == u32::from(format.rows)
-        && (number(12)?, number(16)?) == (0, 0)
-        && short(36)? == format.samples_per_pixel;
-    let components = siz.get(38..38 + 3 * usize::from(format.samples_per_pixel)).ok_or(SHORT)?;
-    let is_plain = components
-        .as_chunks::<3>()
-        .0
-        .iter()
-        .all(|&[depth, dx, dy]| u16::from(depth & 0x7f) < format.bits_allocated && (dx, dy) == (1, 1));
-    if !fits || !is_plain {
-        return Err(MISFIT);
-    }
-    // Fragments are padded to even length with zeros.
-    let padding = frame.iter().rev().take_while(|&&b| b == 0).count();
-    if frame[..frame.len() - padding].ends_with(&[0xff, 0xd9]) {
-        Ok(())
-    } else {
-        Err(DecodeError::Truncated { what: "the JPEG 2000 codestream has no end marker" })
-    }
+    let header = jpeg_2000_frame::read(frame)?;
+    let fits = header.size.width == u32::from(format.columns)
+        && header.size.height == u32::from(format.rows)
+        && header.offset == (0, 0)
+        && header.components.len() == usize::from(format.samples_per_pixel);
+    let is_plain = |&(depth, steps): &(u8, [u8; 2])| u16::from(depth) <= format.bits_allocated && steps == [1, 1];
+    if fits && header.components.iter().all(is_plain) { Ok(()) } else { Err(MISFIT) }
 }
 
 /// Runs the codec on one checked codestream, wrapped in an object of its own.
-fn decoded<'a>(frame: &[u8], format: &PixelFormat, codec: Codec) -> Result<Cow<'a, [u8]>, DecodeError> {
+fn decoded<'a>(frame: &Frame<'_>, format: &PixelFormat) -> Result<Cow<'a, [u8]>, DecodeError> {
     let damaged = |_| DecodeError::Corrupt { what: "the compressed pixel data cannot be decoded" };
-    let transfer_syntax = if codec == Codec::Jpeg { uids::JPEG_LOSSLESS } else { uids::JPEG2000 };
+    let transfer_syntax = if frame.codec == Codec::Jpeg { uids::JPEG_LOSSLESS } else { uids::JPEG2000 };
     catch_codec_panic(|| {
         let us = |tag, value: u16| DataElement::new(tag, VR::US, PrimitiveValue::from(value));
         let photometric = if format.samples_per_pixel == 1 { "MONOCHROME2" } else { "RGB" };
-        let pixel_data = PixelFragmentSequence::new(Vec::new(), smallvec![frame.to_vec()]);
+        let pixel_data = PixelFragmentSequence::new(Vec::new(), smallvec![frame.bytes.to_vec()]);
         let object = InMemDicomObject::from_element_iter([
             us(tags::SAMPLES_PER_PIXEL, format.samples_per_pixel),
             DataElement::new(tags::PHOTOMETRIC_INTERPRETATION, VR::CS, PrimitiveValue::from(photometric)),

@@ -7,18 +7,8 @@ use std::collections::BTreeMap;
 
 use dicom_core::Tag;
 
+use super::encoding::Encoding;
 use crate::decode::error::DecodeError;
-
-/// How elements are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Encoding {
-    /// Value representations are written out (Explicit VR).
-    pub has_vr: bool,
-    /// Most significant byte first.
-    pub is_big_endian: bool,
-}
-
-const IMPLICIT: Encoding = Encoding { has_vr: false, is_big_endian: false };
 
 impl Encoding {
     fn u16(self, b: [u8; 2]) -> u16 {
@@ -44,10 +34,10 @@ pub(super) struct Header {
     is_unknown_vr: bool,
 }
 
-const ITEM: u32 = 0xFFFE_E000;
+pub(super) const ITEM: u32 = 0xFFFE_E000;
 const ITEM_END: u32 = 0xFFFE_E00D;
 const SEQUENCE_END: u32 = 0xFFFE_E0DD;
-const PIXEL_DATA: u32 = 0x7FE0_0010;
+pub(super) const PIXEL_DATA: u32 = 0x7FE0_0010;
 const UNDEFINED_LENGTH: u32 = u32::MAX;
 /// Real radiographs nest four deep at most.
 const NESTING_MAX: usize = 64;
@@ -103,15 +93,18 @@ impl<'a> DataSet<'a> {
         let mut values = BTreeMap::new();
         let mut at = 0;
         while at < bytes.len() {
-            let header = read_header(&bytes[at..], encoding).ok_or(CUT)?;
+            let mut header = read_header(&bytes[at..], encoding).ok_or(CUT)?;
             if header.tag == ITEM_END {
                 break;
             }
+            let mut written = encoding;
             if encoding.has_vr && !header.has_known_vr {
-                return Err(DAMAGED);
+                // Some programs add elements without VR to a data set that has them.
+                header = implicit_element(&bytes[at..], encoding).ok_or(DAMAGED)?;
+                written = Encoding::IMPLICIT;
             }
             let start = at + header.size;
-            let end = value_end(bytes, start, &header, encoding)?;
+            let end = value_end(bytes, start, &header, written)?;
             values.insert(header.tag, Value { bytes: &bytes[start..end], is_delimited: header.length.is_none() });
             at = end;
             if header.tag == PIXEL_DATA {
@@ -137,9 +130,24 @@ impl<'a> DataSet<'a> {
         (!text.is_empty()).then_some(text)
     }
 
-    /// The first value of a decimal string (DS), if it is a finite number.
-    pub(super) fn decimal(&self, tag: Tag) -> Option<f64> {
-        self.text(tag)?.parse().ok().filter(|v: &f64| v.is_finite())
+    /// The first value of a decimal string (DS); `None` when the element is absent or empty. A comma, which is no
+    /// character of a decimal string, is read as the point of a writer in a locale with decimal commas.
+    ///
+    /// # Errors
+    /// For a value that is no finite number, with the attribute's name.
+    pub(super) fn decimal(&self, tag: Tag, attribute: &'static str) -> Result<Option<f64>, DecodeError> {
+        let Some(value) = self.value(tag) else { return Ok(None) };
+        let first = value.bytes.split(|&b| b == b'\\').next().unwrap_or_default();
+        let text = String::from_utf8_lossy(first);
+        let text = text.trim_matches(|c: char| c == '\0' || c.is_whitespace());
+        if text.is_empty() {
+            return Ok(None);
+        }
+        // With a point too, the comma separates thousands, or the point does: which one is unknown.
+        let is_decimal_comma = text.matches(',').count() == 1 && !text.contains('.');
+        let text = if is_decimal_comma { text.replace(',', ".") } else { text.to_owned() };
+        let number = text.parse().ok().filter(|v: &f64| v.is_finite());
+        number.map(Some).ok_or(DecodeError::NotANumber { attribute })
     }
 
     /// The first value of a US or SS element, its 16 bits as they are.
@@ -164,22 +172,30 @@ impl<'a> DataSet<'a> {
     }
 
     /// The first item of a sequence (7.5), `None` when there is none.
-    pub(super) fn first_item(&self, tag: Tag) -> Option<DataSet<'a>> {
-        let bytes = self.value(tag)?.bytes;
-        let header = read_header(bytes, self.encoding).filter(|header| header.tag == ITEM)?;
+    pub(super) fn first_item(&self, tag: Tag) -> Result<Option<DataSet<'a>>, DecodeError> {
+        let Some(bytes) = self.value(tag).map(|value| value.bytes) else { return Ok(None) };
+        let Some(header) = read_header(bytes, self.encoding).filter(|header| header.tag == ITEM) else {
+            return Ok(None);
+        };
         let body = &bytes[header.size..];
         let body = match header.length {
-            Some(length) => body.get(..length)?,
+            Some(length) => body.get(..length).ok_or(CUT)?,
             None => body,
         };
-        DataSet::parse(body, self.encoding).ok()
+        // A sequence of VR UN is written without VRs inside (6.2.2 note 2).
+        DataSet::parse(body, self.encoding.found_in(body)).map(Some)
     }
 
     /// Offset table and fragments of encapsulated pixel data (A.4); `None` for native pixel data.
     pub(super) fn fragments(&self, tag: Tag) -> Option<(Vec<u32>, Vec<&'a [u8]>)> {
         let value = self.value(tag).filter(|value| value.is_delimited)?;
+        self.fragments_of(value.bytes)
+    }
+
+    /// As [`Self::fragments`], for items in a value of defined length.
+    pub(super) fn fragments_of(&self, bytes: &'a [u8]) -> Option<(Vec<u32>, Vec<&'a [u8]>)> {
         let mut fragments = Vec::new();
-        let mut rest = value.bytes;
+        let mut rest = bytes;
         while let Some(header) = read_header(rest, self.encoding).filter(|header| header.tag == ITEM) {
             let end = header.size.checked_add(header.length?)?;
             fragments.push(rest.get(header.size..end)?);
@@ -193,12 +209,26 @@ impl<'a> DataSet<'a> {
     }
 }
 
+/// The header of an element without VR in a data set that has VRs: its value ends within `bytes`, where another element
+/// begins.
+fn implicit_element(bytes: &[u8], encoding: Encoding) -> Option<Header> {
+    let header = read_header(bytes, Encoding::IMPLICIT).filter(|_| !encoding.is_big_endian)?;
+    let rest = bytes.get(header.size.checked_add(header.length?)?..)?;
+    let next = read_header(rest, encoding)?;
+    (next.tag > header.tag && (next.has_known_vr || next.tag == ITEM_END)).then_some(header)
+}
+
+/// Where the element at `at` ends; `None` when `bytes` end before.
+pub(super) fn element_end(bytes: &[u8], at: usize, header: &Header, encoding: Encoding) -> Option<usize> {
+    value_end(bytes, at + header.size, header, encoding).ok()
+}
+
 /// Where the value that starts at `start` ends; past its delimiter when its length is undefined.
 fn value_end(bytes: &[u8], start: usize, header: &Header, encoding: Encoding) -> Result<usize, DecodeError> {
     match header.length {
         Some(length) => start.checked_add(length).filter(|&end| end <= bytes.len()).ok_or(CUT),
         // An undefined-length UN value is a sequence in Implicit VR Little Endian (6.2.2 note 2).
-        None => sequence_end(bytes, start, if header.is_unknown_vr { IMPLICIT } else { encoding }),
+        None => sequence_end(bytes, start, if header.is_unknown_vr { Encoding::IMPLICIT } else { encoding }),
     }
 }
 
@@ -223,7 +253,8 @@ fn sequence_end(bytes: &[u8], start: usize, encoding: Encoding) -> Result<usize,
             (Level::Sequence(_), ITEM, None) => levels.push(Level::Item(encoding)),
             (Level::Sequence(_), tag, _) if tag != ITEM => return Err(DAMAGED),
             (Level::Item(_), _, None) => {
-                levels.push(Level::Sequence(if header.is_unknown_vr { IMPLICIT } else { encoding }));
+                let inner = if header.is_unknown_vr { Encoding::IMPLICIT } else { encoding };
+                levels.push(Level::Sequence(inner));
             }
             (_, _, Some(length)) => at = at.checked_add(length).filter(|&end| end <= bytes.len()).ok_or(CUT)?,
             (Level::Sequence(_), _, None) => return Err(DAMAGED),

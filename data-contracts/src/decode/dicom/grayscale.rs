@@ -8,139 +8,11 @@ use std::ops::RangeInclusive;
 use dicom_dictionary_std::tags;
 
 use super::data_set::DataSet;
-use super::lookup_table::LookupTable;
+use super::modality_lut::ModalityLut;
 use super::pixel_format::StoredFormat;
-
-/// C.11.1: the modality LUT, stored values to manufacturer-independent values.
-#[derive(Debug)]
-enum ModalityLut {
-    Rescale { slope: f64, intercept: f64 },
-    Table(LookupTable),
-}
-
-impl ModalityLut {
-    fn read(data_set: &DataSet<'_>, is_signed: bool) -> Self {
-        let item = data_set.first_item(tags::MODALITY_LUT_SEQUENCE);
-        if let Some(table) = item.and_then(|item| LookupTable::read(&item, is_signed)) {
-            return Self::Table(table);
-        }
-        let slope = data_set.decimal(tags::RESCALE_SLOPE).filter(|slope| *slope != 0.0).unwrap_or(1.0);
-        Self::Rescale { slope, intercept: data_set.decimal(tags::RESCALE_INTERCEPT).unwrap_or(0.0) }
-    }
-
-    fn apply(&self, stored_value: i32) -> f64 {
-        match self {
-            Self::Rescale { slope, intercept } => f64::from(stored_value) * slope + intercept,
-            Self::Table(table) => table.get(stored_value.into()),
-        }
-    }
-
-    /// Whether outputs can be negative, which decides how a VOI LUT's descriptor is read (C.11.2.1.1).
-    fn is_output_signed(&self, is_signed: bool) -> bool {
-        match self {
-            Self::Table(_) => false,
-            Self::Rescale { slope, intercept } => is_signed || *intercept < 0.0 || *slope < 0.0,
-        }
-    }
-}
-
-/// C.11.2.1.2: Window Center and Window Width, in outputs of the modality LUT.
-#[derive(Debug, Clone, Copy)]
-struct WindowLevel {
-    center: f64,
-    width: f64,
-}
-
-/// C.11.2.1.3: VOI LUT Function, (0028,1056).
-#[derive(Debug, Clone, Copy)]
-enum VoiLutFunction {
-    Linear,
-    LinearExact,
-    Sigmoid,
-}
-
-impl VoiLutFunction {
-    /// LINEAR is the default, also for unknown names.
-    fn parse(name: Option<&str>) -> Self {
-        match name {
-            Some("LINEAR_EXACT") => Self::LinearExact,
-            Some("SIGMOID") => Self::Sigmoid,
-            _ => Self::Linear,
-        }
-    }
-
-    /// LINEAR needs a width of 1 or more (C.11.2.1.2.1), the others a positive one.
-    fn allows(self, window: WindowLevel) -> bool {
-        match self {
-            Self::Linear => window.width >= 1.0,
-            Self::LinearExact | Self::Sigmoid => window.width > 0.0,
-        }
-    }
-
-    /// The output for `x`, with `y_min` = 0 and `y_max` = 1.
-    fn apply(self, WindowLevel { center, width }: WindowLevel, x: f64) -> f64 {
-        match self {
-            // C.11.2.1.2.1.
-            Self::Linear => {
-                if x <= center - 0.5 - (width - 1.0) / 2.0 {
-                    0.0
-                } else if x > center - 0.5 + (width - 1.0) / 2.0 {
-                    1.0
-                } else {
-                    (x - (center - 0.5)) / (width - 1.0) + 0.5
-                }
-            }
-            // C.11.2.1.3.2.
-            Self::LinearExact => ((x - center) / width + 0.5).clamp(0.0, 1.0),
-            // C.11.2.1.3.1.
-            Self::Sigmoid => 1.0 / (1.0 + (-4.0 * (x - center) / width).exp()),
-        }
-    }
-}
-
-/// C.11.2: the VOI LUT, outputs of the modality LUT to 0..1. The first window or table of several is taken.
-#[derive(Debug)]
-enum VoiLut {
-    Table(LookupTable),
-    Window {
-        window: WindowLevel,
-        function: VoiLutFunction,
-    },
-    /// Without a usable VOI LUT in the file: the range of the values that occur, padding left out.
-    MinMax {
-        min: f64,
-        max: f64,
-    },
-}
-
-impl VoiLut {
-    fn read(data_set: &DataSet<'_>, is_input_signed: bool) -> Option<Self> {
-        let item = data_set.first_item(tags::VOILUT_SEQUENCE);
-        if let Some(table) = item.and_then(|item| LookupTable::read(&item, is_input_signed)) {
-            return Some(Self::Table(table));
-        }
-        let window = WindowLevel {
-            center: data_set.decimal(tags::WINDOW_CENTER)?,
-            width: data_set.decimal(tags::WINDOW_WIDTH)?,
-        };
-        let function = VoiLutFunction::parse(data_set.text(tags::VOILUT_FUNCTION));
-        function.allows(window).then_some(Self::Window { window, function })
-    }
-
-    fn apply(&self, x: f64) -> f64 {
-        match *self {
-            Self::Table(ref table) => table.get(x) / table.entry_max,
-            Self::Window { window, function } => function.apply(window, x),
-            Self::MinMax { min, max } => {
-                if max > min {
-                    ((x - min) / (max - min)).clamp(0.0, 1.0)
-                } else {
-                    0.0
-                }
-            }
-        }
-    }
-}
+use super::voi_lut::VoiLut;
+use crate::decode::error::DecodeError;
+use crate::decode::notes::GrayscaleNotes;
 
 /// C.11.6.1.2: Presentation LUT Shape, (2050,0020).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -164,12 +36,20 @@ pub(super) struct GrayscalePipeline {
     is_inverted: bool,
     /// Stored values that fill the area outside the image (Pixel Padding, C.7.5.1.1.2).
     padding: Option<RangeInclusive<i32>>,
+    ignored: Vec<&'static str>,
 }
 
 impl GrayscalePipeline {
-    pub(super) fn read(data_set: &DataSet<'_>, stored: StoredFormat, is_monochrome1: bool) -> Self {
-        let modality_lut = ModalityLut::read(data_set, stored.is_signed);
-        let voi_lut = VoiLut::read(data_set, modality_lut.is_output_signed(stored.is_signed));
+    /// # Errors
+    /// When a table or a number of the file cannot be read: another image would be shown without it.
+    pub(super) fn read(
+        data_set: &DataSet<'_>,
+        stored: StoredFormat,
+        is_monochrome1: bool,
+    ) -> Result<Self, DecodeError> {
+        let mut ignored = Vec::new();
+        let modality_lut = ModalityLut::read(data_set, stored.is_signed, &mut ignored)?;
+        let voi_lut = VoiLut::read(data_set, modality_lut.is_output_signed(stored.is_signed), &mut ignored)?;
         // C.11.6.1.2 and C.8.11.3.1.2: shape INVERSE accompanies MONOCHROME1 and means the same, so the
         // two together invert once.
         let shape = PresentationLutShape::parse(data_set.text(tags::PRESENTATION_LUT_SHAPE));
@@ -179,11 +59,11 @@ impl GrayscalePipeline {
             value.min(limit)..=value.max(limit)
         });
         let is_inverted = is_monochrome1 || shape == PresentationLutShape::Inverse;
-        Self { stored, modality_lut, voi_lut, is_inverted, padding }
+        Ok(Self { stored, modality_lut, voi_lut, is_inverted, padding, ignored })
     }
 
-    /// Grey levels of the samples, bright = dense.
-    pub(super) fn apply(&self, samples: &[u16]) -> Vec<u8> {
+    /// Grey levels of the samples, bright = dense, and what was applied.
+    pub(super) fn apply(self, samples: &[u16]) -> (Vec<u8>, GrayscaleNotes) {
         let min_max;
         let voi_lut = match &self.voi_lut {
             Some(voi_lut) => voi_lut,
@@ -199,7 +79,9 @@ impl GrayscalePipeline {
                 if self.is_inverted { 255 - level } else { level }
             })
             .collect();
-        samples.iter().map(|&sample| table[usize::from(sample)]).collect()
+        let levels = samples.iter().map(|&sample| table[usize::from(sample)]).collect();
+        let (modality, voi) = (self.modality_lut.notes(), voi_lut.notes());
+        (levels, GrayscaleNotes { modality, voi, is_inverted: self.is_inverted, ignored: self.ignored })
     }
 
     fn min_max(&self, samples: &[u16]) -> VoiLut {

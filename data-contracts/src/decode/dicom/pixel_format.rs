@@ -59,6 +59,11 @@ impl PixelFormat {
         usize::from(self.rows) * usize::from(self.columns)
     }
 
+    /// Bytes of an uncompressed frame.
+    pub(super) fn frame_bytes(&self) -> u64 {
+        self.pixels() as u64 * u64::from(self.samples_per_pixel) * self.bytes_per_sample() as u64
+    }
+
     pub(super) fn bytes_per_sample(&self) -> usize {
         usize::from(self.bits_allocated / 8)
     }

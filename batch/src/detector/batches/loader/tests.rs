@@ -21,6 +21,7 @@ fn image(id: &str) -> ImageRow {
         height: None,
         sha256: None,
         n_boxes: None,
+        burned_in_annotation: None,
     }
 }
 

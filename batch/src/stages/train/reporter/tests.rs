@@ -53,6 +53,7 @@ impl Fixture {
             height: Some(SIDE as i32),
             sha256: None,
             n_boxes: None,
+            burned_in_annotation: None,
         });
     }
 
