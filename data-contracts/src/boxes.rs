@@ -115,6 +115,11 @@ impl<S> BoxXyxy<S> {
         Self::new(self.x_min - mx, self.y_min - my, self.x_max + mx, self.y_max + my)
     }
 
+    /// The box in an image whose width and height are multiplied by `x` and `y`.
+    pub fn scaled(&self, x: f32, y: f32) -> Self {
+        Self::new(self.x_min * x, self.y_min * y, self.x_max * x, self.y_max * y)
+    }
+
     /// The box after a horizontal flip of an image `width` pixels wide.
     pub fn mirrored(&self, width: f32) -> Self {
         Self::new(width - self.x_max, self.y_min, width - self.x_min, self.y_max)

@@ -8,6 +8,7 @@
 
 pub mod boxes;
 pub mod grounding;
+pub mod label_map;
 pub mod labels;
 pub mod nms;
 pub mod preprocess;

@@ -7,7 +7,8 @@ use rayon::prelude::*;
 use super::grammar;
 use crate::config::PhantomConfig;
 use crate::grammar::{Fact, Report};
-use crate::layouts::identity::{Split, SplitShares, dicom_id, hex_id, stream, study_number, subject_number};
+use crate::layouts::Layout;
+use crate::layouts::identity::{Split, SplitShares, dicom_id, hex_id, stream, study_number, subject_number, uuid};
 use crate::planned_film::PlannedFilm;
 use crate::study::{PhantomStudy, PlanOptions, Projection};
 
@@ -17,13 +18,16 @@ pub const SMALL_SET: u32 = 24;
 /// Share of the lateral films that are their study's only film.
 const LATERAL_ALONE: f64 = 0.25;
 
-/// Which of the two labelled sets a film belongs to.
+/// Which of the labelled sets a film belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LabelledSet {
     /// The PhysioNet layout.
     Physionet,
     /// The Kaggle layout.
     Kaggle,
+    Nih,
+    Rsna,
+    ChestxDet,
 }
 
 impl LabelledSet {
@@ -31,14 +35,25 @@ impl LabelledSet {
         match self {
             Self::Physionet => "vindr",
             Self::Kaggle => "vindr_kaggle",
+            Self::Nih => "nih",
+            Self::Rsna => "rsna",
+            Self::ChestxDet => "chestx_det",
         }
     }
 
     /// The random stream of the annotators.
-    pub fn readings(self) -> &'static str {
+    pub fn readings(self) -> String {
+        format!("{} readings", self.drawing())
+    }
+
+    /// The id of a film, in the shape of the set's ids.
+    fn image_id(self, seed: u64, plan: &PhantomStudy) -> String {
+        let purpose = self.drawing();
         match self {
-            Self::Physionet => "vindr readings",
-            Self::Kaggle => "vindr_kaggle readings",
+            Self::Physionet | Self::Kaggle => hex_id(seed, purpose, plan.index),
+            Self::Nih => format!("{:08}_{:03}", plan.subject + 1, plan.visit),
+            Self::Rsna => uuid(seed, purpose, plan.index),
+            Self::ChestxDet => format!("{}", 36_199 + plan.index),
         }
     }
 }
@@ -73,9 +88,10 @@ pub struct Visit {
     pub report: Report,
 }
 
-/// All sets of a phantom.
-#[derive(Debug, Clone)]
+/// The sets of a phantom; those whose layout is not written are empty.
+#[derive(Debug, Clone, Default)]
 pub struct Catalogue {
+    layouts: Vec<Layout>,
     /// VinDr-CXR, PhysioNet layout.
     pub vindr: Vec<LabelledFilm>,
     /// VinDr-CXR, Kaggle layout.
@@ -86,27 +102,91 @@ pub struct Catalogue {
     pub annotation: Vec<Visit>,
     /// IU X-Ray layout.
     pub iu_xray: Vec<Visit>,
+    /// NIH ChestX-ray14 layout.
+    pub nih: Vec<LabelledFilm>,
+    /// RSNA layout.
+    pub rsna: Vec<LabelledFilm>,
+    /// ChestX-Det layout.
+    pub chestx_det: Vec<LabelledFilm>,
+    /// Open-i layout.
+    pub openi: Vec<Visit>,
+}
+
+/// The films of one layout.
+#[derive(Debug, Clone, Copy)]
+pub enum PlannedSet<'a> {
+    Labelled(&'a [LabelledFilm]),
+    Visits(&'a [Visit]),
 }
 
 impl Catalogue {
-    /// Plans a phantom.
+    /// Plans the usual layouts of a phantom.
     pub fn plan(config: &PhantomConfig, seed: u64) -> Self {
-        let mimic = mimic(config, seed);
+        Self::of_layouts(config, seed, &Layout::USUAL)
+    }
+
+    /// Plans a phantom in some layouts.
+    pub fn of_layouts(config: &PhantomConfig, seed: u64, layouts: &[Layout]) -> Self {
+        let mut catalogue = Self { layouts: layouts.to_vec(), ..Self::default() };
+        catalogue.layouts.sort_unstable();
+        catalogue.layouts.dedup();
         let small = |of: u32| SMALL_SET.min(of.div_ceil(4));
-        Self {
-            vindr: labelled(config, seed, LabelledSet::Physionet, config.labelled_images),
-            vindr_kaggle: labelled(config, seed, LabelledSet::Kaggle, small(config.labelled_images)),
-            annotation: mimic.iter().take(small(config.report_studies) as usize).cloned().collect(),
-            iu_xray: iu_xray(config, seed),
-            mimic,
+        let all = config.labelled_images;
+        for layout in catalogue.layouts.clone() {
+            match layout {
+                Layout::Vindr => catalogue.vindr = labelled(config, seed, LabelledSet::Physionet, all),
+                Layout::VindrKaggle => {
+                    catalogue.vindr_kaggle = labelled(config, seed, LabelledSet::Kaggle, small(all));
+                }
+                Layout::Mimic => catalogue.mimic = mimic(config, seed),
+                Layout::Annotation => {
+                    let first = small(config.report_studies) as usize;
+                    catalogue.annotation = if catalogue.mimic.is_empty() {
+                        mimic(config, seed).into_iter().take(first).collect()
+                    } else {
+                        catalogue.mimic.iter().take(first).cloned().collect()
+                    };
+                }
+                Layout::IuXray => catalogue.iu_xray = iu_xray(config, seed),
+                Layout::Nih => catalogue.nih = labelled(config, seed, LabelledSet::Nih, all),
+                Layout::Rsna => catalogue.rsna = labelled(config, seed, LabelledSet::Rsna, all),
+                Layout::ChestxDet => catalogue.chestx_det = labelled(config, seed, LabelledSet::ChestxDet, all),
+                Layout::Openi => catalogue.openi = openi(config, seed),
+            }
         }
+        catalogue
+    }
+
+    /// The layouts that are written, in order.
+    pub fn layouts(&self) -> &[Layout] {
+        &self.layouts
+    }
+
+    /// The films of each layout.
+    pub fn sets(&self) -> impl Iterator<Item = (Layout, PlannedSet<'_>)> {
+        self.layouts.iter().map(|&layout| {
+            let set = match layout {
+                Layout::Vindr => PlannedSet::Labelled(&self.vindr),
+                Layout::VindrKaggle => PlannedSet::Labelled(&self.vindr_kaggle),
+                Layout::Mimic => PlannedSet::Visits(&self.mimic),
+                Layout::Annotation => PlannedSet::Visits(&self.annotation),
+                Layout::IuXray => PlannedSet::Visits(&self.iu_xray),
+                Layout::Nih => PlannedSet::Labelled(&self.nih),
+                Layout::Rsna => PlannedSet::Labelled(&self.rsna),
+                Layout::ChestxDet => PlannedSet::Labelled(&self.chestx_det),
+                Layout::Openi => PlannedSet::Visits(&self.openi),
+            };
+            (layout, set)
+        })
     }
 
     /// Films to be written.
     pub fn images(&self) -> u64 {
-        let of_visits = |visits: &[Visit]| visits.iter().map(|v| v.films.len()).sum::<usize>();
-        let labelled = self.vindr.len() + self.vindr_kaggle.len();
-        (labelled + of_visits(&self.mimic) + of_visits(&self.annotation) + of_visits(&self.iu_xray)) as u64
+        let of_set = |(_, set)| match set {
+            PlannedSet::Labelled(films) => films.len(),
+            PlannedSet::Visits(visits) => visits.iter().map(|v| v.films.len()).sum(),
+        };
+        self.sets().map(of_set).sum::<usize>() as u64
     }
 }
 
@@ -140,10 +220,11 @@ fn labelled(config: &PhantomConfig, seed: u64, set: LabelledSet, count: u32) -> 
     // The training films are all written as such; validation is ingest's choice.
     let shares = SplitShares::new(0.0, config.test_share);
     let films = plans(config, seed, set.drawing(), count, shares).into_iter().map(|(split, mut plan)| {
-        // VinDr-CXR holds PA films only.
-        plan.view = Projection::Pa;
-        let index = plan.index;
-        LabelledFilm { index, set, split, film: PlannedFilm::new(hex_id(seed, set.drawing(), index), plan) }
+        if matches!(set, LabelledSet::Physionet | LabelledSet::Kaggle) {
+            // VinDr-CXR holds PA films only.
+            plan.view = Projection::Pa;
+        }
+        LabelledFilm { index: plan.index, set, split, film: PlannedFilm::new(set.image_id(seed, &plan), plan) }
     });
     films.collect()
 }
@@ -182,6 +263,20 @@ fn iu_xray(config: &PhantomConfig, seed: u64) -> Vec<Visit> {
         Visit::new(seed, "iu_xray report", index, (study.clone(), study), split, films)
     };
     plans(config, seed, "iu_xray", config.two_view_studies, shares).into_iter().map(visit).collect()
+}
+
+/// Open-i's: a frontal film and a lateral one, no published split.
+fn openi(config: &PhantomConfig, seed: u64) -> Vec<Visit> {
+    let visit = |(split, frontal): (Split, PhantomStudy)| {
+        let index = frontal.index;
+        let study = format!("CXR{}", index + 1);
+        let lateral = frontal.lateral();
+        let name = |number| format!("{study}_IM-{:04}-{number}", 1 + index);
+        let films = vec![PlannedFilm::new(name(1001), frontal), PlannedFilm::new(name(2001), lateral)];
+        Visit::new(seed, "openi report", index, (study.clone(), study), split, films)
+    };
+    let shares = SplitShares::new(0.0, 0.0);
+    plans(config, seed, "openi", config.report_studies, shares).into_iter().map(visit).collect()
 }
 
 impl Visit {

@@ -1,10 +1,13 @@
-//! A film that is planned: its id, its lesions, and, on demand, its pixels as drawn, as JPEG or as DICOM. Every
+//! A film that is planned: its id, its lesions, and, on demand, its pixels as drawn, as PNG, JPEG or DICOM. Every
 //! call draws anew; the same plan gives the same bytes.
 
 use std::io::Cursor;
 
-use image::ExtendedColorType;
+use d2r_contracts::boxes::BoxXyxy;
+use d2r_contracts::space::Original;
 use image::codecs::jpeg::JpegEncoder;
+use image::codecs::png::PngEncoder;
+use image::{ExtendedColorType, ImageEncoder};
 
 use crate::drawing::film;
 use crate::error::{Error, Result};
@@ -47,6 +50,18 @@ impl PlannedFilm {
         self.plan.view.as_str()
     }
 
+    /// The patient, age, visit and projection.
+    pub fn plan(&self) -> &PhantomStudy {
+        &self.plan
+    }
+
+    /// A lesion's box in a frame of `side` x `side` pixels, which some datasets' boxes refer to.
+    pub fn box_in_frame(&self, lesion: &PlannedLesion, side: f32) -> BoxXyxy<Original> {
+        let (x, y) = (side / self.plan.width as f32, side / self.plan.height as f32);
+        let b = &lesion.placed.box_;
+        BoxXyxy::new(b.x_min * x, b.y_min * y, b.x_max * x, b.y_max * y)
+    }
+
     /// Columns and rows.
     pub fn size(&self) -> (u32, u32) {
         (self.plan.width, self.plan.height)
@@ -67,6 +82,19 @@ impl PlannedFilm {
         JpegEncoder::new_with_quality(&mut bytes, quality)
             .encode(&self.pixels(), width, height, ExtendedColorType::L8)
             .map_err(|e| Error::Internal(format!("{}: JPEG: {e}", self.image_id)))?;
+        Ok(bytes.into_inner())
+    }
+
+    /// Draws the film as a PNG file.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] when it cannot be encoded.
+    pub fn png(&self) -> Result<Vec<u8>> {
+        let (width, height) = self.size();
+        let mut bytes = Cursor::new(Vec::new());
+        PngEncoder::new(&mut bytes)
+            .write_image(&self.pixels(), width, height, ExtendedColorType::L8)
+            .map_err(|e| Error::Internal(format!("{}: PNG: {e}", self.image_id)))?;
         Ok(bytes.into_inner())
     }
 

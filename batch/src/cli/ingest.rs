@@ -16,7 +16,11 @@ Examples:
   d2r ingest vindr --root vindr-cxr-1.0.0 --lake lake
   d2r ingest vindr --root train.csv --labels-only --lake lake
   d2r ingest mimic --root mimic-cxr-jpg-2.1.0 --lake lake
-  d2r ingest annotation-json --root r2gen/annotation.json --dataset r2gen --lake lake")]
+  d2r ingest annotation-json --root r2gen/annotation.json --dataset r2gen --lake lake
+  d2r ingest nih --root ChestX-ray14 --lake lake
+  d2r ingest rsna --root rsna-pneumonia --lake lake --allow-phi
+  d2r ingest coco --root TBX11K --dataset tbx11k --lake lake
+What is read, refused and flagged is in docs/inputs.md.")]
 pub struct Args {
     #[command(subcommand)]
     layout: Layout,
@@ -36,15 +40,31 @@ struct DatasetFolder {
     dataset: Option<String>,
 }
 
+#[derive(Debug, Clone, Copy, Default, clap::Args)]
+struct LabelsOnly {
+    /// Read the label files alone; no image is opened.
+    #[arg(long)]
+    labels_only: bool,
+}
+
+#[derive(Debug, Clone, Default, clap::Args)]
+struct OriginalSize {
+    /// A csv with the size of the image that the boxes refer to, for resized copies: image_id and width, height (or dim0,
+    /// dim1: rows, columns).
+    #[arg(long, value_name = "FILE")]
+    original_size: Option<PathBuf>,
+}
+
 #[derive(Debug, Subcommand)]
 enum Layout {
     /// VinDr-CXR: the PhysioNet layout or the Kaggle (VinBigData) layout.
     Vindr {
         #[command(flatten)]
         folder: DatasetFolder,
-        /// Read the csv alone; no image is opened.
-        #[arg(long)]
-        labels_only: bool,
+        #[command(flatten)]
+        labels: LabelsOnly,
+        #[command(flatten)]
+        size: OriginalSize,
     },
     /// MIMIC-CXR-JPG with the report files of MIMIC-CXR.
     Mimic {
@@ -55,34 +75,98 @@ enum Layout {
     IuXray {
         #[command(flatten)]
         folder: DatasetFolder,
+        #[command(flatten)]
+        labels: LabelsOnly,
     },
     /// An annotation.json of R2Gen or D2R-Net.
     AnnotationJson {
         #[command(flatten)]
         folder: DatasetFolder,
+        #[command(flatten)]
+        labels: LabelsOnly,
+        #[command(flatten)]
+        size: OriginalSize,
     },
-    /// A COCO detection dataset.
+    /// A COCO detection dataset; TBX11K is one.
     Coco {
         #[command(flatten)]
         folder: DatasetFolder,
+        #[command(flatten)]
+        size: OriginalSize,
     },
+    /// NIH ChestX-ray14: labels of all images, boxes of some.
+    Nih {
+        #[command(flatten)]
+        folder: DatasetFolder,
+        #[command(flatten)]
+        labels: LabelsOnly,
+    },
+    /// RSNA Pneumonia Detection Challenge.
+    Rsna {
+        #[command(flatten)]
+        folder: DatasetFolder,
+        #[command(flatten)]
+        labels: LabelsOnly,
+    },
+    /// ChestX-Det or ChestX-Det10: boxes on images of NIH ChestX-ray14.
+    ChestxDet {
+        #[command(flatten)]
+        folder: DatasetFolder,
+        #[command(flatten)]
+        labels: LabelsOnly,
+    },
+    /// Open-i's Indiana University collection as published: XML reports and PNG images.
+    Openi {
+        #[command(flatten)]
+        folder: DatasetFolder,
+        #[command(flatten)]
+        labels: LabelsOnly,
+    },
+}
+
+impl Layout {
+    /// The kind, and the name of the dataset where none is given.
+    fn kind(&self) -> (Kind, &'static str) {
+        match self {
+            Self::Vindr { .. } => (Kind::Vindr, "vindr"),
+            Self::Mimic { .. } => (Kind::Mimic, "mimic"),
+            Self::IuXray { .. } => (Kind::IuXray, "iu_xray"),
+            Self::AnnotationJson { .. } => (Kind::AnnotationJson, "annotation"),
+            Self::Coco { .. } => (Kind::Coco, "coco"),
+            Self::Nih { .. } => (Kind::Nih, "nih"),
+            Self::Rsna { .. } => (Kind::Rsna, "rsna"),
+            Self::ChestxDet { .. } => (Kind::ChestxDet, "chestx_det"),
+            Self::Openi { .. } => (Kind::Openi, "openi"),
+        }
+    }
+
+    fn flags(&self) -> (&DatasetFolder, bool, Option<PathBuf>) {
+        match self {
+            Self::Mimic { folder } => (folder, false, None),
+            Self::Coco { folder, size } => (folder, false, size.original_size.clone()),
+            Self::Vindr { folder, labels, size } | Self::AnnotationJson { folder, labels, size } => {
+                (folder, labels.labels_only, size.original_size.clone())
+            }
+            Self::IuXray { folder, labels }
+            | Self::Nih { folder, labels }
+            | Self::Rsna { folder, labels }
+            | Self::ChestxDet { folder, labels }
+            | Self::Openi { folder, labels } => (folder, labels.labels_only, None),
+        }
+    }
 }
 
 pub fn run(output: OutputFlags, args: &Args) -> Result<()> {
     let ctx = args.stage.context(output)?;
-    let (kind, folder, name) = match &args.layout {
-        Layout::Vindr { folder, labels_only } => (Kind::Vindr { labels_only: *labels_only }, folder, "vindr"),
-        Layout::Mimic { folder } => (Kind::Mimic, folder, "mimic"),
-        Layout::IuXray { folder } => (Kind::IuXray, folder, "iu_xray"),
-        Layout::AnnotationJson { folder } => (Kind::AnnotationJson, folder, "annotation"),
-        Layout::Coco { folder } => (Kind::Coco, folder, "coco"),
-    };
+    let ((kind, name), (folder, labels_only, original_size)) = (args.layout.kind(), args.layout.flags());
     let stage_args = ingest::Args {
         kind,
         root: folder.root.clone(),
         dataset: folder.dataset.clone().unwrap_or_else(|| name.to_owned()),
         lake: args.stage.lake(),
         shard: args.shard.shard,
+        labels_only,
+        original_size,
     };
     args.stage.print_with_next(output, &ingest::run(&ctx, stage_args)?, "audit")
 }

@@ -1,6 +1,6 @@
 //! From the annotation of an image to rows of the `lesions` table: the annotators' boxes, and the lesions fused from
-//! them. All boxes are clipped to the image, as the detector's training clips its targets; a box wholly outside is left
-//! out and reported.
+//! them. All boxes are clipped to the image, as the detector's training clips its targets; boxes outside it are left out
+//! and reported, and an image of which no box can be used is unread, never normal.
 
 use std::collections::BTreeMap;
 
@@ -9,8 +9,12 @@ use d2r_contracts::labels::lesion_class_name;
 use d2r_contracts::space::{ImageSize, Original};
 use d2r_contracts::tables::LesionRow;
 
+use crate::datasets::frames::box_fit::BoxFit;
 use crate::datasets::fusion::{AnnotatedBox, Annotator, Fusion, fuse};
 use crate::datasets::listing::{FrameSize, Labels, ListedBox, ListedImage};
+
+/// Code of the `failures` table for a box outside its image.
+pub const BOX_OUTSIDE: &str = "box_outside";
 
 /// How the annotators' boxes are fused.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -26,34 +30,41 @@ pub struct FusionRule {
 pub struct Lesions {
     /// Rows, by box id.
     pub rows: Vec<LesionRow>,
-    /// Number of fused lesions; `None` for an image without annotators.
+    /// Number of fused lesions; `None` for an image without annotators, and where no box can be used.
     pub n_boxes: Option<i32>,
-    /// Boxes that lie wholly outside the image, as `(annotator, box)` for the `failures` table; they are left out.
-    pub outside: Vec<(String, BoxXyxy<Original>)>,
+    /// Boxes outside the image, for the `failures` table; they are left out.
+    pub outside: Vec<OutsideBox>,
+}
+
+/// A box that does not belong to the pixels of its image.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OutsideBox {
+    /// Row of the label file.
+    pub place: String,
+    pub annotator: String,
+    /// In the pixels of the image.
+    pub bbox: BoxXyxy<Original>,
+    /// As listed.
+    pub listed: BoxXyxy<Original>,
 }
 
 /// The rows of one image; its `size` is `None` when only labels are read.
 pub fn lesion_rows(image: &ListedImage, size: Option<ImageSize>, rule: &FusionRule) -> Lesions {
     let mut lesions = Lesions::default();
-    let size = size.map(|s| FrameSize { width: s.width as f32, height: s.height as f32 });
-    // Boxes in the pixels of a resized copy are scaled to the file's own pixels.
-    let scale = match (image.frame, size) {
-        (Some(frame), Some(size)) if frame.width > 0.0 && frame.height > 0.0 => {
-            Scale { x: size.width / frame.width, y: size.height / frame.height }
-        }
-        _ => Scale { x: 1.0, y: 1.0 },
-    };
+    let scale = scale(image.frame, size);
+    let size = size.map(frame_of);
+    let boxes: Vec<BoxXyxy<Original>> =
+        image.labels.boxes().into_iter().map(|(_, b)| b.bbox.scaled(scale.x, scale.y)).collect();
+    // Without the image's size only the frame's edges are known, or nothing but that coordinates are not negative.
+    let edges = size.or(image.frame).unwrap_or(FrameSize { width: f32::MAX, height: f32::MAX });
+    let fit = BoxFit::of(boxes.iter(), edges);
     let mut inside = |who: &str, boxes: &[ListedBox]| -> Vec<ListedBox> {
-        // Without the image's size only negative coordinates are known to lie outside.
-        let FrameSize { width, height } = size.unwrap_or(FrameSize { width: f32::MAX, height: f32::MAX });
         let mut kept = Vec::with_capacity(boxes.len());
         for b in boxes {
-            let full = scaled(&b.bbox, scale);
-            let bbox = full.clip(width, height);
-            if bbox.is_proper() {
-                kept.push(ListedBox { bbox, ..*b });
-            } else {
-                lesions.outside.push((who.to_owned(), full));
+            let full = b.bbox.scaled(scale.x, scale.y);
+            match fit.clipped(&full).filter(|_| !is_share(&b.bbox)) {
+                Some(bbox) => kept.push(ListedBox { bbox, ..b.clone() }),
+                None => lesions.outside.push(outside(who, b, full)),
             }
         }
         // A canonical order, so that the order of rows in the file has no effect.
@@ -99,23 +110,63 @@ pub fn lesion_rows(image: &ListedImage, size: Option<ImageSize>, rule: &FusionRu
             }
         }
     }
+    if fit.wrong_frame || (lesions.n_boxes == Some(0) && !lesions.outside.is_empty()) {
+        lesions.n_boxes = None;
+        lesions.rows.clear();
+    }
     lesions.rows.sort_by(|a, b| a.box_id.cmp(&b.box_id));
     lesions
+}
+
+/// The lesions of an image whose set has its boxes in another frame: none, and all boxes are reported.
+pub fn in_another_frame(image: &ListedImage, size: Option<ImageSize>) -> Lesions {
+    let scale = scale(image.frame, size);
+    let boxes = image.labels.boxes();
+    let outside = boxes.into_iter().map(|(who, b)| outside(who, b, b.bbox.scaled(scale.x, scale.y))).collect();
+    Lesions { outside, ..Lesions::default() }
+}
+
+/// Whether the boxes of an image are taken as they are: no larger frame is known for them.
+pub fn is_in_own_frame(image: &ListedImage, size: Option<ImageSize>) -> bool {
+    scale(image.frame, size) == Scale::ONE
+}
+
+/// Whether a box has coordinates between 0 and 1, shares of the image instead of pixels.
+pub fn is_share(b: &BoxXyxy<Original>) -> bool {
+    b.x_max <= 1.0 && b.y_max <= 1.0
+}
+
+fn outside(who: &str, listed: &ListedBox, bbox: BoxXyxy<Original>) -> OutsideBox {
+    OutsideBox { place: listed.place.clone(), annotator: who.to_owned(), bbox, listed: listed.bbox }
+}
+
+fn frame_of(size: ImageSize) -> FrameSize {
+    FrameSize { width: size.width as f32, height: size.height as f32 }
 }
 
 fn order(b: &ListedBox) -> (i32, [f32; 4], f32) {
     (b.class_id, b.bbox.to_array(), -b.score)
 }
 
-/// Original pixels per pixel of the frame.
-#[derive(Debug, Clone, Copy)]
+/// Pixels of the file per pixel of the frame.
+#[derive(Debug, Clone, Copy, PartialEq)]
 struct Scale {
     x: f32,
     y: f32,
 }
 
-fn scaled(b: &BoxXyxy<Original>, scale: Scale) -> BoxXyxy<Original> {
-    BoxXyxy::new(b.x_min * scale.x, b.y_min * scale.y, b.x_max * scale.x, b.y_max * scale.y)
+impl Scale {
+    const ONE: Self = Self { x: 1.0, y: 1.0 };
+}
+
+/// Boxes in the pixels of a larger original, or of a smaller copy, are scaled to the file's own pixels.
+fn scale(frame: Option<FrameSize>, size: Option<ImageSize>) -> Scale {
+    match (frame, size.map(frame_of)) {
+        (Some(frame), Some(size)) if frame.width > 0.0 && frame.height > 0.0 => {
+            Scale { x: size.width / frame.width, y: size.height / frame.height }
+        }
+        _ => Scale::ONE,
+    }
 }
 
 /// Fused boxes in a canonical order, each with its number of distinct annotators.
@@ -143,7 +194,7 @@ fn fused_boxes(
         .map(|f| {
             let [x0, y0, x1, y1] = f.xyxy;
             let bbox = BoxXyxy::new((x0 * w) as f32, (y0 * h) as f32, (x1 * w) as f32, (y1 * h) as f32);
-            (ListedBox { class_id: f.label, bbox, score: f.score as f32 }, f.n_annotators as i32)
+            (ListedBox { class_id: f.label, bbox, score: f.score as f32, place: String::new() }, f.n_annotators as i32)
         })
         .collect();
     fused.sort_by(|a, b| order(&a.0).partial_cmp(&order(&b.0)).unwrap_or(std::cmp::Ordering::Equal));

@@ -13,12 +13,10 @@ use d2r_contracts::tables::{FailureRow, ImageRow};
 use sha2::{Digest, Sha256};
 use walkdir::WalkDir;
 
+use crate::datasets::file_name::{EXTENSIONS, image_extension, is_no_data, without_extension};
 use crate::datasets::listing::relative;
 use crate::datasets::projection::Projection;
 use crate::error::{Error, Result};
-
-/// File names that are taken for radiographs, whatever their first bytes; in order of preference.
-pub const EXTENSIONS: [&str; 5] = ["dicom", "dcm", "png", "jpg", "jpeg"];
 
 /// Why a radiograph cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -190,16 +188,15 @@ pub struct ImageFiles {
 }
 
 /// Finds the PNG, JPEG and DICOM files of a folder and of the folders below it, by extension or by their first
-/// bytes. Hidden files and folders are left out.
+/// bytes. Hidden files and folders are left out, and what macOS leaves beside them.
 ///
 /// # Errors
 /// [`Error::InputMissing`] when there is no such folder.
 pub fn image_files(folder: &Path) -> Result<ImageFiles> {
     std::fs::read_dir(folder).map_err(|e| Error::io("list", folder, e))?;
-    let hidden = |name: &std::ffi::OsStr| name.to_string_lossy().starts_with('.');
     let mut found = ImageFiles::default();
     let walk = WalkDir::new(folder).follow_links(true).into_iter();
-    for entry in walk.filter_entry(|e| e.depth() == 0 || !hidden(e.file_name())) {
+    for entry in walk.filter_entry(|e| e.depth() == 0 || !is_no_data(e.file_name())) {
         let entry = match entry {
             Ok(entry) => entry,
             Err(error) => {
@@ -219,14 +216,19 @@ pub fn image_files(folder: &Path) -> Result<ImageFiles> {
             Err(reason) => found.unreadable.push((path, reason)),
         }
     }
-    found.files.sort_by_cached_key(|path| (path.with_extension(""), extension_rank(path), path.clone()));
+    found.files.sort_by_cached_key(|path| {
+        (path.with_file_name(without_extension(&name(path))), extension_rank(path), path.clone())
+    });
     found.unreadable.sort_by(|a, b| a.0.cmp(&b.0));
     Ok(found)
 }
 
+fn name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
 fn extension_rank(path: &Path) -> usize {
-    let extension = path.extension().map(|e| e.to_string_lossy().to_ascii_lowercase());
-    extension.and_then(|e| EXTENSIONS.iter().position(|known| *known == e)).unwrap_or(EXTENSIONS.len())
+    image_extension(&name(path)).unwrap_or(EXTENSIONS.len())
 }
 
 /// By extension, and otherwise by the first bytes.
@@ -252,19 +254,19 @@ pub struct Folder {
     pub ignored: u64,
 }
 
-/// Lists a folder of PNG, JPEG and DICOM files. The image id is the path without its extension; where two files
-/// share it, the path.
+/// Lists a folder of PNG, JPEG and DICOM files. The image id is the path without its extension (a UID has none);
+/// where two files share it, the path.
 ///
 /// # Errors
 /// [`Error::InputMissing`] when there is no such folder; [`Error::BadData`] for a file name that is not UTF-8.
 pub fn list_folder(folder: &Path, stage: &str) -> Result<Folder> {
     let found = image_files(folder)?;
-    let name = |path: &Path| {
+    let inside = |path: &Path| {
         relative(folder, path).ok_or_else(|| Error::bad_data(path.display(), "the file's name is not UTF-8; rename it"))
     };
     let mut listed = Folder { ignored: found.ignored, ..Folder::default() };
-    let paths = found.files.iter().map(|p| name(p)).collect::<Result<Vec<String>>>()?;
-    let stem = |path: &str| Path::new(path).with_extension("").to_string_lossy().into_owned();
+    let paths = found.files.iter().map(|p| inside(p)).collect::<Result<Vec<String>>>()?;
+    let stem = |path: &str| without_extension(path).to_owned();
     let mut uses: BTreeMap<String, u32> = BTreeMap::new();
     for path in &paths {
         *uses.entry(stem(path)).or_default() += 1;
@@ -288,7 +290,7 @@ pub fn list_folder(folder: &Path, stage: &str) -> Result<Folder> {
         });
     }
     for (path, reason) in found.unreadable {
-        listed.failures.push(reason.into_row(stage, &name(&path)?, None));
+        listed.failures.push(reason.into_row(stage, &inside(&path)?, None));
     }
     Ok(listed)
 }

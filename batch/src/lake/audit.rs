@@ -1,10 +1,10 @@
 //! Defects of a dataset that falsify figures: patients or images in two splits, duplicate images, empty reports,
-//! reports that mention earlier examinations, boxes outside their image.
+//! reports that mention earlier examinations, boxes outside their image, images that they left unread.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use d2r_contracts::report_text::mentions_prior;
-use d2r_contracts::tables::{ImageRow, LesionRow, ReportRow};
+use d2r_contracts::tables::{FailureRow, ImageRow, LesionRow, ReportRow};
 use serde::Serialize;
 
 use crate::error::Result;
@@ -17,11 +17,11 @@ const LEAKS: [&str; 2] = ["patient_in_two_splits", "image_in_two_splits"];
 /// A defect of the data.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct AuditIssue {
-    /// `patient_in_two_splits`, `image_in_two_splits`, `duplicate_image`, `empty_report`, `prior_mention` or
-    /// `box_outside`.
+    /// `patient_in_two_splits`, `image_in_two_splits`, `duplicate_image`, `empty_report`, `prior_mention`,
+    /// `box_outside` or `image_unread`.
     pub kind: &'static str,
     pub dataset: String,
-    /// The subject, digest of an image, study or box.
+    /// The subject, digest of an image, study, box (or its row in a label file) or image.
     pub id: String,
 }
 
@@ -72,6 +72,7 @@ pub fn audit(lake: &Lake) -> Result<Vec<AuditIssue>> {
             }
         }
     }
+    found.extend(boxes_left_out(lake)?);
     for (partition, reports) in lake.read_all::<ReportRow>()? {
         let dataset = || partition.dataset.clone();
         for report in reports {
@@ -85,6 +86,34 @@ pub fn audit(lake: &Lake) -> Result<Vec<AuditIssue>> {
     }
     found.sort();
     found.dedup();
+    Ok(found)
+}
+
+/// Codes of failures that cost an image its boxes.
+const UNREAD: [&str; 2] = ["box_outside", "turned_frame"];
+
+/// Boxes that ingest left out because they are outside their image, and the images that are unread for it.
+fn boxes_left_out(lake: &Lake) -> Result<Vec<AuditIssue>> {
+    let mut found = Vec::new();
+    let mut hit = BTreeSet::new();
+    for (partition, failures) in lake.read_all::<FailureRow>()? {
+        for failure in failures.into_iter().filter(|f| UNREAD.contains(&f.code.as_str())) {
+            let dataset = partition.dataset.clone();
+            hit.extend(failure.image_id.map(|id| (dataset.clone(), id)));
+            if failure.code == "box_outside" {
+                let id = failure.path.unwrap_or_default();
+                found.push(AuditIssue { kind: "box_outside", dataset, id });
+            }
+        }
+    }
+    if hit.is_empty() {
+        return Ok(found);
+    }
+    for (partition, images) in lake.read_all::<ImageRow>()? {
+        let unread = images.into_iter().filter(|i| i.n_boxes.is_none());
+        let keys = unread.map(|i| (partition.dataset.clone(), i.image_id)).filter(|key| hit.contains(key));
+        found.extend(keys.map(|(dataset, id)| AuditIssue { kind: "image_unread", dataset, id }));
+    }
     Ok(found)
 }
 
@@ -155,6 +184,36 @@ mod tests {
             vec![lesion("a", "in", 3, [1.0, 2.0, 100.0, 80.0]), lesion("a", "out", 3, [1.0, 2.0, 100.5, 80.0])],
         );
         assert_eq!(kinds(&lake), [("box_outside", "out".to_owned())]);
+    }
+
+    #[test]
+    fn boxes_that_ingest_left_out_are_counted_and_so_are_the_images_without_others() {
+        let (_folder, lake) = lake();
+        let of = |id: &str, n_boxes| ImageRow { n_boxes, ..image(id, id, id) };
+        write(&lake, "train", vec![of("a", None), of("b", Some(1)), of("c", None), of("d", None)]);
+        let failure = |image: &str, path: &str, code: &str| FailureRow {
+            stage: "ingest".into(),
+            path: Some(path.into()),
+            image_id: Some(image.into()),
+            code: code.into(),
+            message: "m".into(),
+        };
+        let rows = vec![
+            failure("a", "t.csv:2", "box_outside"),
+            failure("a", "t.csv:3", "box_outside"),
+            failure("b", "t.csv:4", "box_outside"),
+            failure("c", "c.jpg", "turned_frame"),
+            failure("d", "d.png", "truncated"),
+        ];
+        write(&lake, "train", rows);
+        let expected = [
+            ("box_outside", "t.csv:2"),
+            ("box_outside", "t.csv:3"),
+            ("box_outside", "t.csv:4"),
+            ("image_unread", "a"),
+            ("image_unread", "c"),
+        ];
+        assert_eq!(kinds(&lake), expected.map(|(k, id)| (k, id.to_owned())));
     }
 
     #[test]

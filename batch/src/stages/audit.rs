@@ -1,4 +1,5 @@
-//! Patient leakage, duplicate images, empty reports, mentions of earlier examinations, boxes outside their image.
+//! Patient leakage, duplicate images, empty reports, mentions of earlier examinations, boxes outside their image and
+//! images that they left unread.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -33,7 +34,7 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
         let problem = format!("{} leaks between splits: {named}; split by patient and ingest again", leaks.len());
         return Err(Error::bad_data(args.lake.display(), problem));
     }
-    let kinds = ["empty_report", "prior_mention", "duplicate_image", "box_outside"];
+    let kinds = ["empty_report", "prior_mention", "duplicate_image", "box_outside", "image_unread"];
     let count = |kind: &str| found.iter().filter(|f| f.kind == kind).count() as f64;
     let figures: BTreeMap<String, f64> = kinds.iter().map(|k| ((*k).to_owned(), count(k))).collect();
     let rows = [("images".to_owned(), lake.rows("images")?), ("reports".to_owned(), lake.rows("reports")?)].into();

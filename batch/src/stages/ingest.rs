@@ -6,6 +6,7 @@ pub mod dataset_reader;
 pub mod header_flags;
 pub mod ingest_parts;
 pub mod key;
+pub mod outcome;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -16,10 +17,11 @@ use d2r_contracts::report_text::CleaningRules;
 
 use crate::config::ingest::IngestConfig;
 use crate::context::{Context, StageResult};
+use crate::datasets::frames::original_size;
+use crate::datasets::layouts::{annotation_json, chestx_det, coco, iu_xray, mimic, nih, openi, rsna, vindr};
 use crate::datasets::lesion_rows::FusionRule;
 use crate::datasets::listing::{ListOptions, Listing, Split};
 use crate::datasets::report_sections::Section;
-use crate::datasets::{annotation_json, coco_dataset, iu_xray, mimic, vindr};
 use crate::error::{Error, Result};
 use crate::lake::{Lake, Partition, Shard};
 use crate::stages::ingest::ingest_parts::IngestParts;
@@ -28,10 +30,7 @@ use crate::stages::ingest::ingest_parts::IngestParts;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// VinDr-CXR, PhysioNet's layout or Kaggle's.
-    Vindr {
-        /// Read the label files alone; sizes and digests stay unknown.
-        labels_only: bool,
-    },
+    Vindr,
     Mimic,
     /// IU X-Ray as R2Gen distributes it.
     IuXray,
@@ -39,6 +38,21 @@ pub enum Kind {
     AnnotationJson,
     /// COCO detection files.
     Coco,
+    /// NIH ChestX-ray14.
+    Nih,
+    /// RSNA Pneumonia Detection Challenge.
+    Rsna,
+    ChestxDet,
+    /// Open-i's Indiana University collection, as published.
+    Openi,
+}
+
+impl Kind {
+    /// Whether tables of original sizes are looked for in the root: the layouts whose boxes are in the pixels of files that
+    /// circulate as resized copies.
+    fn has_tables_of_sizes(self) -> bool {
+        matches!(self, Self::Vindr | Self::Coco)
+    }
 }
 
 /// What to read, and where to.
@@ -52,6 +66,10 @@ pub struct Args {
     pub lake: PathBuf,
     /// The part of the studies that this process reads.
     pub shard: Shard,
+    /// Read the label files alone; sizes and digests stay unknown.
+    pub labels_only: bool,
+    /// A table with the sizes of the images that the boxes refer to, where the files are resized copies.
+    pub original_size: Option<PathBuf>,
 }
 
 /// The settings of an ingest, checked.
@@ -71,15 +89,19 @@ pub struct Settings {
 ///
 /// # Errors
 /// [`Error::InputMissing`] and [`Error::BadData`] of the layout's parser; [`Error::BadData`] when no image at all can
-/// be used (the failures are written before); [`Error::NothingToDo`] when the folder lists none;
+/// be used, or most boxes are outside their images (the rows are written before); [`Error::NothingToDo`] when the folder
+/// lists none;
 /// [`Error::Stopped`] after a signal, with nothing written.
 pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
     let start = Instant::now();
-    let settings = settings(&ctx.config.ingest, ctx.config.run.seed, args.kind)?;
+    let settings = settings(&ctx.config.ingest, ctx.config.run.seed, args.labels_only)?;
     Partition::new(&args.dataset, Split::Train.as_str()).check()?;
     let root = args.root.canonicalize().map_err(|e| Error::io("read", &args.root, e))?;
     let mut listing = list(&root, args.kind, &settings.list)?;
     let folder = if root.is_file() { root.parent().map_or_else(|| root.clone(), Path::to_path_buf) } else { root };
+    if args.original_size.is_some() || args.kind.has_tables_of_sizes() {
+        original_size::apply(&mut listing, &folder, args.original_size.as_deref())?;
+    }
     ingest_parts::drop_repeated_images(&mut listing);
     ingest_parts::keep_shard(&mut listing, args.shard);
     let work_key = key::work_key(&listing, &folder, &ctx.config.ingest, &args, ctx.config.run.seed)?;
@@ -97,7 +119,8 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
     };
     lake.register_dataset(&args.dataset, &folder, listing.layout)?;
     let result = StageResult::of_parts("ingest", &lake, &parts);
-    check_used(&lake, &result.rows, &listing, &args)?;
+    outcome::check_used(&lake, &result.rows, &listing, &args)?;
+    outcome::check_boxes(&lake, &args)?;
     let mut figures: BTreeMap<String, f64> =
         listing.notes.iter().map(|(name, n)| ((*name).to_owned(), *n as f64)).collect();
     figures.insert("listed_images".into(), listing.images.len() as f64);
@@ -105,26 +128,7 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
     Ok(StageResult { cached, figures, wall_s: start.elapsed().as_secs_f64(), ..result })
 }
 
-/// An ingest that used no image is an error, whatever it wrote.
-fn check_used(lake: &Lake, rows: &BTreeMap<String, u64>, listing: &Listing, args: &Args) -> Result<()> {
-    let count = |table: &str| rows.get(table).copied().unwrap_or(0);
-    if count("images") > 0 || args.shard.count > 1 {
-        return Ok(());
-    }
-    if listing.images.is_empty() && count("failures") == 0 {
-        let left_out = listing.notes.get("views_left_out").copied().unwrap_or(0);
-        let hint = if left_out > 0 {
-            format!(" ({left_out} are no frontal images: ingest.frontal_only)")
-        } else {
-            String::new()
-        };
-        return Err(Error::NothingToDo(format!("{} lists no images{hint}", args.root.display())));
-    }
-    let problem = format!("none of its images can be used: {}", header_flags::reasons(lake, &args.dataset)?);
-    Err(Error::bad_data(args.root.display(), problem))
-}
-
-fn settings(config: &IngestConfig, seed: u64, kind: Kind) -> Result<Settings> {
+fn settings(config: &IngestConfig, seed: u64, labels_only: bool) -> Result<Settings> {
     let wrong = |key: &str, problem: &str| Error::Config { place: format!("ingest.{key}"), problem: problem.into() };
     let section =
         Section::parse(&config.section).ok_or_else(|| wrong("section", "one of findings, impression, both"))?;
@@ -134,7 +138,6 @@ fn settings(config: &IngestConfig, seed: u64, kind: Kind) -> Result<Settings> {
     if config.min_annotators < 1 {
         return Err(wrong("min_annotators", "a box needs at least one annotator"));
     }
-    let labels_only = kind == Kind::Vindr { labels_only: true };
     Ok(Settings {
         list: ListOptions { seed, val_share: config.val_share, frontal_only: config.frontal_only, labels_only },
         decode: ImageDecodeOptions { allow_phi: config.allow_phi, ..ImageDecodeOptions::default() },
@@ -145,11 +148,15 @@ fn settings(config: &IngestConfig, seed: u64, kind: Kind) -> Result<Settings> {
 
 fn list(root: &Path, kind: Kind, options: &ListOptions) -> Result<Listing> {
     match kind {
-        Kind::Vindr { .. } => vindr::list(root, options),
+        Kind::Vindr => vindr::list(root, options),
         Kind::Mimic => mimic::list(root, options),
-        Kind::IuXray => iu_xray::list(root),
-        Kind::AnnotationJson => annotation_json::list(root, "annotation-json", CleaningRules::MimicCxr),
-        Kind::Coco => coco_dataset::list(root, options),
+        Kind::IuXray => iu_xray::list(root, options),
+        Kind::AnnotationJson => annotation_json::list(root, "annotation-json", CleaningRules::MimicCxr, options),
+        Kind::Coco => coco::list(root, options),
+        Kind::Nih => nih::list(root, options),
+        Kind::Rsna => rsna::list(root, options),
+        Kind::ChestxDet => chestx_det::list(root, options),
+        Kind::Openi => openi::list(root, options),
     }
 }
 
@@ -158,3 +165,6 @@ mod tests;
 
 #[cfg(test)]
 mod phantom_tests;
+
+#[cfg(test)]
+mod frame_tests;

@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use d2r_contracts::rows::Row;
-use d2r_phantom::catalogue::Catalogue;
+use d2r_phantom::catalogue::{Catalogue, PlannedSet};
+use d2r_phantom::layouts::Layout;
 use d2r_phantom::layouts::identity::Split;
 use d2r_phantom::layouts::output_folder::{MANIFEST, Manifest, OutputFolder, sha256_hex};
-use d2r_phantom::truth::{Truth, of_labelled, of_visits};
+use d2r_phantom::truth::{of_labelled, of_visits};
 use d2r_phantom::{Observer, PhantomConfig, layouts};
 use walkdir::WalkDir;
 
@@ -32,6 +33,8 @@ pub struct Args {
     pub images: Option<u32>,
     /// Seed instead of the configured one.
     pub seed: Option<u64>,
+    /// The layouts that are written; empty: [`Layout::USUAL`].
+    pub layouts: Vec<Layout>,
 }
 
 /// Writes the phantom.
@@ -42,10 +45,12 @@ pub struct Args {
 pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
     let start = Instant::now();
     let (config, seed) = settings(ctx, &args)?;
-    let work_key = key(&config, seed)?;
+    let catalogue =
+        Catalogue::of_layouts(&config, seed, if args.layouts.is_empty() { &Layout::USUAL } else { &args.layouts });
+    let work_key = key(&config, seed, catalogue.layouts())?;
     let (manifest, cached) = match Manifest::verified(&args.out, &work_key) {
         Some(manifest) => (manifest, true),
-        None => (write(ctx, &args.out, &config, seed, &work_key)?, false),
+        None => (write(ctx, &args.out, &catalogue, seed, &work_key)?, false),
     };
     result(&args.out, manifest, cached, start)
 }
@@ -60,9 +65,10 @@ fn settings(ctx: &Context, args: &Args) -> Result<(PhantomConfig, u64)> {
     Ok((config, args.seed.unwrap_or(ctx.config.run.seed)))
 }
 
-fn key(config: &PhantomConfig, seed: u64) -> Result<String> {
+fn key(config: &PhantomConfig, seed: u64, layouts: &[Layout]) -> Result<String> {
     let settings = serde_json::to_string(config).map_err(|e| Error::Internal(e.to_string()))?;
-    Ok(work_key(&[("stage", "phantom"), ("phantom", &settings), ("seed", &seed.to_string())]))
+    let layouts = layouts.iter().map(|l| l.name()).collect::<Vec<_>>().join(" ");
+    Ok(work_key(&[("stage", "phantom"), ("phantom", &settings), ("seed", &seed.to_string()), ("layouts", &layouts)]))
 }
 
 /// Progress and stop signal of a phantom's writing.
@@ -85,22 +91,16 @@ impl Observer for Watch {
     }
 }
 
-fn write(ctx: &Context, out: &Path, config: &PhantomConfig, seed: u64, work_key: &str) -> Result<Manifest> {
-    let catalogue = Catalogue::plan(config, seed);
+fn write(ctx: &Context, out: &Path, catalogue: &Catalogue, seed: u64, work_key: &str) -> Result<Manifest> {
     let watch = Watch { task: ctx.progress.task("phantom", catalogue.images(), "images"), stop: ctx.stop.clone() };
     let folder = OutputFolder::start(out, &watch)?;
-    layouts::write(&folder, &catalogue, seed)?;
+    layouts::write(&folder, catalogue, seed)?;
     watch.layout("truth tables");
-    let mut counts = write_truth(&folder, &catalogue, work_key)?;
-    for (name, count) in [
-        ("vindr.images", catalogue.vindr.len()),
-        ("vindr_kaggle.images", catalogue.vindr_kaggle.len()),
-        ("mimic.studies", catalogue.mimic.len()),
-        ("annotation.studies", catalogue.annotation.len()),
-        ("iu_xray.studies", catalogue.iu_xray.len()),
-    ] {
-        counts.insert(name.to_owned(), count as u64);
-    }
+    let mut counts = write_truth(&folder, catalogue, work_key)?;
+    counts.extend(catalogue.sets().map(|(layout, set)| match set {
+        PlannedSet::Labelled(films) => (format!("{}.images", layout.name()), films.len() as u64),
+        PlannedSet::Visits(visits) => (format!("{}.studies", layout.name()), visits.len() as u64),
+    }));
     let manifest = folder.finish(work_key, counts)?;
     watch.task.finish();
     Ok(manifest)
@@ -113,15 +113,12 @@ fn write_truth(folder: &OutputFolder, catalogue: &Catalogue, work_key: &str) -> 
     let provenance = Provenance::of_work("phantom", work_key.to_owned(), None);
     let mut counts = BTreeMap::new();
     for split in [Split::Train, Split::Val, Split::Test] {
-        let sets: [(&str, Truth); 5] = [
-            ("vindr", of_labelled(&catalogue.vindr, split)),
-            ("vindr_kaggle", of_labelled(&catalogue.vindr_kaggle, split)),
-            ("mimic", of_visits(&catalogue.mimic, split)),
-            ("annotation", of_visits(&catalogue.annotation, split)),
-            ("iu_xray", of_visits(&catalogue.iu_xray, split)),
-        ];
-        for (dataset, truth) in sets {
-            let partition = Partition::new(dataset, split.name());
+        for (layout, set) in catalogue.sets() {
+            let truth = match set {
+                PlannedSet::Labelled(films) => of_labelled(films, split),
+                PlannedSet::Visits(visits) => of_visits(visits, split),
+            };
+            let partition = Partition::new(layout.name(), split.name());
             put(&lake, &partition, truth.lesions, &provenance, &mut counts)?;
             put(&lake, &partition, truth.links, &provenance, &mut counts)?;
             put(&lake, &partition, truth.findings, &provenance, &mut counts)?;

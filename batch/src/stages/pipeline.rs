@@ -85,14 +85,21 @@ pub fn run(ctx: &Context, args: &Args) -> Result<Summary> {
     let all = Shard::default();
     let mut stages = Stages { ctx, records: out.join("stages"), done: Vec::new() };
 
-    stages.run("phantom", |c| phantom::run(c, phantom::Args { out: phantoms.clone(), images: None, seed: None }))?;
+    stages.run("phantom", |c| phantom::run(c, phantom::Args { out: phantoms.clone(), ..phantom::Args::default() }))?;
     for (kind, folder, dataset) in [
-        (ingest::Kind::Vindr { labels_only: false }, "vindr", "vindr"),
+        (ingest::Kind::Vindr, "vindr", "vindr"),
         (ingest::Kind::Mimic, "mimic", "mimic"),
         (ingest::Kind::IuXray, "iu_xray", "iu_xray"),
     ] {
-        let args =
-            ingest::Args { kind, root: phantoms.join(folder), dataset: dataset.into(), lake: lake.clone(), shard: all };
+        let args = ingest::Args {
+            kind,
+            root: phantoms.join(folder),
+            dataset: dataset.into(),
+            lake: lake.clone(),
+            shard: all,
+            labels_only: false,
+            original_size: None,
+        };
         stages.run(&format!("ingest-{dataset}"), |c| ingest::run(c, args))?;
     }
     stages.run("audit", |c| audit::run(c, audit::Args { lake: lake.clone() }))?;

@@ -21,6 +21,12 @@ pub fn hex_id(seed: u64, purpose: &str, index: u64) -> String {
     hex(&digest(seed, purpose, index)[..16])
 }
 
+/// RSNA: a UUID's groups of hexadecimal digits.
+pub fn uuid(seed: u64, purpose: &str, index: u64) -> String {
+    let d = hex_id(seed, purpose, index);
+    [&d[..8], &d[8..12], &d[12..16], &d[16..20], &d[20..]].join("-")
+}
+
 /// MIMIC-CXR: five groups of eight hexadecimal digits.
 pub fn dicom_id(seed: u64, purpose: &str, index: u64) -> String {
     let digits = hex(&digest(seed, purpose, index)[..20]);

@@ -1,14 +1,10 @@
 //! R2Gen's layout of IU X-Ray: `annotation.json` and `images/CXRn_IM-nnnn/{0,1}.png`, a frontal film and a lateral one.
 
-use std::io::Cursor;
-
-use image::codecs::png::PngEncoder;
-use image::{ExtendedColorType, ImageEncoder};
 use rayon::prelude::*;
 use serde_json::json;
 
 use crate::catalogue::Visit;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::layouts::annotation_json::by_split;
 use crate::layouts::output_folder::OutputFolder;
 
@@ -19,12 +15,7 @@ use crate::layouts::output_folder::OutputFolder;
 pub fn write(folder: &OutputFolder, root: &str, visits: &[Visit]) -> Result<()> {
     visits.par_iter().try_for_each(|visit| -> Result<()> {
         for (place, film) in visit.films.iter().enumerate() {
-            let (width, height) = film.size();
-            let mut png = Cursor::new(Vec::new());
-            PngEncoder::new(&mut png)
-                .write_image(&film.pixels(), width, height, ExtendedColorType::L8)
-                .map_err(|e| Error::Internal(format!("{}: PNG: {e}", film.image_id)))?;
-            folder.put(&format!("{root}/images/{}/{place}.png", visit.study_id), png.get_ref())?;
+            folder.put(&format!("{root}/images/{}/{place}.png", visit.study_id), &film.png()?)?;
             folder.observer().written(1);
         }
         Ok(())

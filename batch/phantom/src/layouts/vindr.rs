@@ -98,13 +98,13 @@ fn boxed(film: &PlannedFilm) -> Vec<Boxed> {
 
 fn readings(labelled: &LabelledFilm, seed: u64) -> Vec<Reading> {
     let (width, height) = labelled.film.size();
-    let mut rng = stream(seed, labelled.set.readings(), labelled.index);
+    let mut rng = stream(seed, &labelled.set.readings(), labelled.index);
     three_readings(&boxed(&labelled.film), width as f32, height as f32, &mut rng)
 }
 
 fn agreed(labelled: &LabelledFilm, seed: u64) -> Vec<Boxed> {
     let (width, height) = labelled.film.size();
-    let mut rng = stream(seed, labelled.set.readings(), labelled.index);
+    let mut rng = stream(seed, &labelled.set.readings(), labelled.index);
     consensus(&boxed(&labelled.film), width as f32, height as f32, &mut rng)
 }
 

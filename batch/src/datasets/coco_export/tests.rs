@@ -5,7 +5,7 @@ use std::fs;
 use d2r_contracts::space::ImageSize;
 
 use super::*;
-use crate::datasets::coco_dataset;
+use crate::datasets::layouts::coco;
 use crate::datasets::lesion_rows::{FusionRule, lesion_rows};
 use crate::datasets::listing::{Labels, ListOptions, Split};
 use crate::test_fixtures;
@@ -75,7 +75,7 @@ fn a_written_document_is_parsed_to_the_same_rows() {
     assert_eq!(annotations[0].category_id, 4);
 
     let dir = write(&coco, "instances_test2017.json", &images);
-    let listing = coco_dataset::list(dir.path(), &OPTIONS).unwrap();
+    let listing = coco::list(dir.path(), &OPTIONS).unwrap();
     assert_eq!(listing.failures, []);
     assert_eq!(listing.images.len(), 2);
     assert!(listing.images.iter().all(|i| i.split == Split::Test));
@@ -98,7 +98,7 @@ fn images_only_have_no_annotations_key_and_stay_unannotated() {
     assert_eq!(coco.images.len(), 3);
     assert!(!serde_json::to_string(&coco).unwrap().contains("annotations"));
     let dir = write(&coco, "unlabelled.json", &images);
-    let listing = coco_dataset::list(dir.path(), &OPTIONS).unwrap();
+    let listing = coco::list(dir.path(), &OPTIONS).unwrap();
     assert_eq!(listing.images.len(), 3);
     assert!(listing.images.iter().all(|i| i.labels == Labels::Unannotated && i.split == Split::Train));
 }
@@ -127,7 +127,7 @@ fn a_bad_annotation_names_its_place_and_leaves_the_rest() {
     for name in ["x.png", "y.png"] {
         fs::write(dir.path().join("val").join(name), "x").unwrap();
     }
-    let listing = coco_dataset::list(dir.path(), &OPTIONS).unwrap();
+    let listing = coco::list(dir.path(), &OPTIONS).unwrap();
     let found: Vec<_> = listing
         .failures
         .iter()

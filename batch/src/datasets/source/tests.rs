@@ -46,13 +46,22 @@ fn folders_are_listed_by_extension_or_content() {
     put("a.png", &png());
     put("a.dcm", &dicom);
     put("scan", &png());
+    put("1.2.840.113.7", &dicom);
+    put("1.2.840.113.8", &dicom);
+    put("1.2.840.113.9.DCM", &dicom);
     put("notes.txt", b"text");
+    put("._a.png", b"resource fork");
+    put("__MACOSX/a.png", b"resource fork");
+    put(".DS_Store", b"x");
     put(".hidden.png", &png());
     put(".cache/y.png", &png());
     put("empty", b"");
     let listed = list_folder(dir.path(), "report").unwrap();
     let found: Vec<_> = listed.images.iter().map(|i| (i.image_id.as_str(), i.path.as_str())).collect();
     let expected = [
+        ("1.2.840.113.7", "1.2.840.113.7"),
+        ("1.2.840.113.8", "1.2.840.113.8"),
+        ("1.2.840.113.9", "1.2.840.113.9.DCM"),
         ("a.dcm", "a.dcm"),
         ("a.png", "a.png"),
         ("b/IM0001", "b/IM0001"),

@@ -1,6 +1,7 @@
 //! From a listing to rows: every image and every report is opened, in parallel. A worker holds one file at a time,
-//! so memory is bounded by the rows.
+//! so memory is bounded by the rows. Boxes are judged when the sizes of all images are known.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,12 +14,15 @@ use rayon::prelude::*;
 
 use super::Settings;
 use crate::context::Context;
-use crate::datasets::lesion_rows::lesion_rows;
-use crate::datasets::listing::{ListedImage, ListedStudy, Listing, ReportSource, Split};
+use crate::datasets::frames::turned_boxes::in_shown_frame;
+use crate::datasets::lesion_rows::{
+    BOX_OUTSIDE, Lesions, OutsideBox, in_another_frame, is_in_own_frame, is_share, lesion_rows,
+};
+use crate::datasets::listing::{Labels, ListedImage, ListedStudy, Listing, ReportSource, Split};
 use crate::datasets::projection::Projection;
 use crate::datasets::report_sections::{NoSection, NotText, Section, SectionText, section, text_of};
 use crate::datasets::source::{SourceError, measure};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// The stage's name in the `failures` table.
 pub const STAGE: &str = "ingest";
@@ -55,17 +59,23 @@ pub fn read(ctx: &Context, root: &Path, listing: &Listing, settings: &Settings) 
             task.advance(1);
             Ok(read)
         })
-        .collect::<Result<Vec<ReadImage>>>()?;
+        .collect::<Result<Vec<Result<ReadImage, FailureRow>>>>()?;
     task.finish();
     let mut usable: BTreeSet<(Split, &str)> = BTreeSet::new();
-    for (listed, read) in listing.images.iter().zip(images) {
+    check_scaled_already(&images)?;
+    let lesions = lesions_of(&images, settings);
+    for ((listed, read), lesions) in listing.images.iter().zip(images).zip(lesions) {
         let part = rows.entry(listed.split).or_default();
-        if read.row.is_some() {
-            usable.insert((listed.split, &listed.study_id));
+        match read {
+            Err(failure) => part.failures.push(failure),
+            Ok(ReadImage { row, size, failure, .. }) => {
+                usable.insert((listed.split, &listed.study_id));
+                part.failures.extend(failure);
+                part.failures.extend(outside_rows(listed, size, &lesions));
+                part.images.push(ImageRow { n_boxes: lesions.n_boxes, ..row });
+                part.lesions.extend(lesions.rows);
+            }
         }
-        part.images.extend(read.row);
-        part.lesions.extend(read.lesions);
-        part.failures.extend(read.failures);
     }
     // A report without a usable radiograph is no training example.
     let studies: Vec<&ListedStudy> =
@@ -109,15 +119,19 @@ pub fn read(ctx: &Context, root: &Path, listing: &Listing, settings: &Settings) 
     Ok(rows)
 }
 
-/// One image as far as it can be used.
-#[derive(Debug, Default)]
-struct ReadImage {
-    row: Option<ImageRow>,
-    lesions: Vec<LesionRow>,
-    failures: Vec<FailureRow>,
+/// An image that was opened.
+#[derive(Debug)]
+struct ReadImage<'a> {
+    row: ImageRow,
+    /// `None` when only labels are read.
+    size: Option<ImageSize>,
+    /// As listed, with boxes in the frame of the image as it is shown.
+    annotated: Cow<'a, ListedImage>,
+    /// Why its boxes cannot be used.
+    failure: Option<FailureRow>,
 }
 
-fn read_image(root: &Path, image: &ListedImage, settings: &Settings) -> ReadImage {
+fn read_image<'a>(root: &Path, image: &'a ListedImage, settings: &Settings) -> Result<ReadImage<'a>, FailureRow> {
     let mut row = ImageRow {
         image_id: image.image_id.clone(),
         study_id: image.study_id.clone(),
@@ -130,36 +144,104 @@ fn read_image(root: &Path, image: &ListedImage, settings: &Settings) -> ReadImag
         n_boxes: None,
         burned_in_annotation: None,
     };
-    let mut size = None;
+    if settings.list.labels_only {
+        return Ok(ReadImage { row, size: None, annotated: Cow::Borrowed(image), failure: None });
+    }
     let fail = |reason: SourceError| reason.into_row(STAGE, &image.path, Some(&image.image_id));
-    if !settings.list.labels_only {
-        match measure(&root.join(&image.path), &settings.decode) {
-            Err(reason) => return ReadImage { failures: vec![fail(reason)], ..ReadImage::default() },
-            Ok(measured) => {
-                let radiograph = &measured.decoded.radiograph;
-                size = Some(ImageSize { width: radiograph.width, height: radiograph.height });
-                row.width = i32::try_from(radiograph.width).ok();
-                row.height = i32::try_from(radiograph.height).ok();
-                row.sha256 = Some(measured.sha256);
-                row.burned_in_annotation = measured.decoded.burned_in_annotation();
-                // The projection in the file's header takes precedence over the dataset's tables.
-                match measured.decoded.projection.as_deref().map_or(Projection::Unknown, Projection::parse) {
-                    Projection::Unknown => {}
-                    projection => row.view = projection.as_str().into(),
-                }
-            }
+    let measured = measure(&root.join(&image.path), &settings.decode).map_err(fail)?;
+    let radiograph = &measured.decoded.radiograph;
+    let size = ImageSize { width: radiograph.width, height: radiograph.height };
+    row.width = i32::try_from(radiograph.width).ok();
+    row.height = i32::try_from(radiograph.height).ok();
+    row.sha256 = Some(measured.sha256);
+    row.burned_in_annotation = measured.decoded.burned_in_annotation();
+    // The projection in the file's header takes precedence over the dataset's tables.
+    match measured.decoded.projection.as_deref().map_or(Projection::Unknown, Projection::parse) {
+        Projection::Unknown => {}
+        projection => row.view = projection.as_str().into(),
+    }
+    let (annotated, failure) = match in_shown_frame(image, measured.decoded.stored_size, measured.decoded.orientation) {
+        Ok(annotated) => (annotated, None),
+        // Boxes that cannot be placed leave the image unread, never normal.
+        Err(reason) => (Cow::Owned(ListedImage { labels: Labels::Unannotated, ..image.clone() }), Some(fail(reason))),
+    };
+    Ok(ReadImage { row, size: Some(size), annotated, failure })
+}
+
+/// Images with boxes outside them are evidence of another frame from this number on.
+const FRAME_EVIDENCE: usize = 10;
+
+/// Sizes of larger originals contradict boxes which all fit the copies: from this number of images on it is no chance.
+const COPY_EVIDENCE: usize = 20;
+/// An original that is larger than its copy.
+const LARGER: f32 = 1.5;
+
+/// Boxes that were scaled to the copies are not scaled again.
+fn check_scaled_already(images: &[Result<ReadImage, FailureRow>]) -> Result<()> {
+    let mut copies = images.iter().flatten().filter_map(|image| {
+        let (frame, size) = (image.annotated.frame?, image.size?);
+        let boxes = image.annotated.labels.boxes();
+        let larger = frame.width >= LARGER * size.width as f32 && frame.height >= LARGER * size.height as f32;
+        let fit = boxes.iter().all(|(_, b)| b.bbox.x_max <= size.width as f32 && b.bbox.y_max <= size.height as f32);
+        (larger && !boxes.is_empty()).then_some(fit)
+    });
+    let (mut n, mut all_fit) = (0, true);
+    for fit in copies.by_ref() {
+        n += 1;
+        all_fit &= fit;
+    }
+    if n < COPY_EVIDENCE || !all_fit {
+        return Ok(());
+    }
+    let problem = "the sizes of the originals are given, but all boxes fit the resized copies: they were scaled already; remove \
+                   the table of sizes, or correct width and height";
+    Err(Error::bad_data(format!("{n} images with boxes"), problem))
+}
+
+/// The lesions of every image. Where boxes of most images are outside them, the boxes that happen to fit are in the same
+/// wrong frame: all of these images are unread.
+fn lesions_of(images: &[Result<ReadImage, FailureRow>], settings: &Settings) -> Vec<Lesions> {
+    let mut lesions: Vec<Lesions> = images
+        .par_iter()
+        .map(|image| match image {
+            Ok(ReadImage { annotated, size, .. }) => lesion_rows(annotated, *size, &settings.fusion),
+            Err(_) => Lesions::default(),
+        })
+        .collect();
+    let in_own_frame: Vec<(usize, &ReadImage)> = images
+        .iter()
+        .enumerate()
+        .filter_map(|(i, image)| Some((i, image.as_ref().ok()?)))
+        .filter(|(_, i)| i.size.is_some() && !i.annotated.labels.boxes().is_empty())
+        .filter(|(_, i)| is_in_own_frame(&i.annotated, i.size))
+        .collect();
+    let hit = in_own_frame.iter().filter(|(i, _)| !lesions[*i].outside.is_empty()).count();
+    if hit >= FRAME_EVIDENCE && hit * 2 > in_own_frame.len() {
+        for (i, image) in in_own_frame {
+            lesions[i] = in_another_frame(&image.annotated, image.size);
         }
     }
-    let lesions = lesion_rows(image, size, &settings.fusion);
-    row.n_boxes = lesions.n_boxes;
-    let mut failures = Vec::new();
-    if !lesions.outside.is_empty() {
-        let extent = size.map_or_else(|| "size unknown".to_owned(), |s| format!("{} x {}", s.width, s.height));
-        let list = lesions.outside.iter().map(|(who, b)| format!("{who} {b:?}")).collect::<Vec<_>>().join(", ");
-        let message = format!("outside the image ({extent}) and left out: {list}; does the file belong to the labels?");
-        failures.push(fail(SourceError { code: "box_outside_image", message }));
-    }
-    ReadImage { row: Some(row), lesions: lesions.rows, failures }
+    lesions
+}
+
+/// A row for every box outside its image.
+fn outside_rows(image: &ListedImage, size: Option<ImageSize>, lesions: &Lesions) -> Vec<FailureRow> {
+    let extent = size.map_or_else(|| "of unknown size".to_owned(), |s| format!("of {} x {} pixels", s.width, s.height));
+    let unread = if lesions.n_boxes.is_none() { "; the image stays unread" } else { "" };
+    let row = |outside: &OutsideBox| {
+        let OutsideBox { annotator, bbox, listed, place } = outside;
+        let message = if is_share(listed) {
+            format!("{annotator}'s {listed:?} has shares of the image as coordinates; pixels are needed{unread}")
+        } else {
+            format!(
+                "{annotator}'s {bbox:?} is outside its image {extent}: coordinates of a larger image need its size \
+                 (train_meta.csv in the folder, or --original-size FILE){unread}"
+            )
+        };
+        let place = if place.is_empty() { &image.path } else { place };
+        SourceError { code: BOX_OUTSIDE, message }.into_row(STAGE, place, Some(&image.image_id))
+    };
+    lesions.outside.iter().map(row).collect()
 }
 
 /// A study's report; `None` when it has none (the listing has the reason).
@@ -175,6 +257,12 @@ fn read_report(
     let (place, text) = match study.report.as_ref()? {
         // The file does not name the section of its text: it counts as the configured one.
         ReportSource::Text(text) => (study.study_id.as_str(), Ok(text.trim().to_owned())),
+        ReportSource::Sections { path, findings, impression } => {
+            let found = chosen(findings, impression, wanted).inspect(|found| {
+                partial.fetch_add(u64::from(found.partial), Ordering::Relaxed);
+            });
+            (path.as_str(), found.map(|found| found.text).map_err(|reason| no_section(reason, wanted)))
+        }
         ReportSource::File(path) => {
             let found = read_section(&root.join(path), wanted).inspect(|found| {
                 partial.fetch_add(u64::from(found.partial), Ordering::Relaxed);
@@ -202,15 +290,31 @@ fn read_section(path: &Path, wanted: Section) -> Result<SectionText, (&'static s
     let report = text_of(&bytes).map_err(|NotText| {
         ("not_text", "neither UTF-8 nor UTF-16 nor Windows-1252 text; save the file as UTF-8".to_owned())
     })?;
+    section(&report, wanted).map_err(|reason| no_section(reason, wanted))
+}
+
+/// The wanted one of two sections that a file holds apart.
+fn chosen(findings: &str, impression: &str, wanted: Section) -> Result<SectionText, NoSection> {
+    let whole = |text: &str| SectionText { text: text.to_owned(), partial: false };
+    match (wanted, findings.is_empty(), impression.is_empty()) {
+        (Section::Findings, false, _) => Ok(whole(findings)),
+        (Section::Impression, _, false) => Ok(whole(impression)),
+        (Section::Both, false, false) => Ok(whole(&format!("{findings}\n{impression}"))),
+        (Section::Both, false, true) => Ok(SectionText { partial: true, ..whole(findings) }),
+        (Section::Both, true, false) => Ok(SectionText { partial: true, ..whole(impression) }),
+        _ => Err(NoSection::Missing),
+    }
+}
+
+fn no_section(reason: NoSection, wanted: Section) -> (&'static str, String) {
     let name = wanted.as_str();
-    match section(&report, wanted) {
-        Ok(found) => Ok(found),
-        Err(NoSection::Missing) => Err((
+    match reason {
+        NoSection::Missing => (
             "missing_section",
             format!("no heading for {name}; ingest.section = \"both\" takes whichever section is there"),
-        )),
-        Err(NoSection::Empty) => {
-            Err(("empty_section", format!("nothing under the heading for {name}; the study is kept without a report")))
+        ),
+        NoSection::Empty => {
+            ("empty_section", format!("nothing under the heading for {name}; the study is kept without a report"))
         }
     }
 }

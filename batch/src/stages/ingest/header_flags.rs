@@ -1,14 +1,9 @@
 //! What headers of DICOM files say about privacy, in one line for all images: text burned into the pixels, files that
 //! are not marked as de-identified.
 
-use std::collections::BTreeMap;
+use d2r_contracts::tables::ImageRow;
 
-use d2r_contracts::tables::{FailureRow, ImageRow};
-
-use super::dataset_reader::{Rows, STAGE};
-use crate::datasets::listing::Split;
-use crate::error::Result;
-use crate::lake::{Lake, Partition};
+use super::dataset_reader::Rows;
 
 /// The code of a file that is not marked as de-identified.
 const NOT_DEIDENTIFIED: &str = "not_deidentified";
@@ -40,26 +35,4 @@ pub fn warn_of_burned_in(images: usize) {
              see burned_in_annotation in the table `images`"
         );
     }
-}
-
-/// Why no image of an ingested dataset can be used, for a message: the codes with their numbers, and what to do.
-///
-/// # Errors
-/// When the table `failures` cannot be read.
-pub fn reasons(lake: &Lake, dataset: &str) -> Result<String> {
-    let mut codes: BTreeMap<String, u64> = BTreeMap::new();
-    for split in Split::ALL {
-        let failures: Vec<FailureRow> = lake.read(&Partition::new(dataset, split.as_str()))?;
-        for failure in failures.into_iter().filter(|f| f.stage == STAGE) {
-            *codes.entry(failure.code).or_default() += 1;
-        }
-    }
-    let is_refused = codes.contains_key(NOT_DEIDENTIFIED);
-    let counts: Vec<String> = codes.into_iter().map(|(code, count)| format!("{count} {code}")).collect();
-    let remedy = if is_refused {
-        "; DICOM files that are not marked as de-identified are read with --allow-phi, if you may read them"
-    } else {
-        ""
-    };
-    Ok(format!("{}; see the table `failures`, dataset {dataset}{remedy}", counts.join(", ")))
 }

@@ -36,7 +36,7 @@ pub fn work_key(listing: &Listing, root: &Path, config: &IngestConfig, args: &Ar
         .studies
         .par_iter()
         .filter_map(|study| match &study.report {
-            Some(ReportSource::File(path)) => Some(path),
+            Some(ReportSource::File(path) | ReportSource::Sections { path, .. }) => Some(path),
             _ => None,
         })
         .map(|path| format!("{path} {}\n", sha256_file(&root.join(path)).unwrap_or_default()))
@@ -47,6 +47,7 @@ pub fn work_key(listing: &Listing, root: &Path, config: &IngestConfig, args: &Ar
         "stage": "ingest",
         "sources": SOURCE_SHA256,
         "kind": format!("{:?}", args.kind),
+        "labels_only": args.labels_only,
         "layout": listing.layout,
         "dataset": args.dataset,
         "shard": [args.shard.index, args.shard.count],

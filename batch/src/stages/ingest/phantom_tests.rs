@@ -5,6 +5,8 @@ use std::sync::OnceLock;
 
 use d2r_contracts::tables::{FailureRow, FindingRow, ImageRow, LesionRow, ReportRow, TruthFindingRow, TruthLesionRow};
 
+use d2r_phantom::layouts::Layout;
+
 use super::*;
 use crate::stages::ingest::tests::{args_of, context, rows_of};
 use crate::stages::phantom;
@@ -19,7 +21,8 @@ fn phantom() -> &'static Path {
             let dir = tempfile::tempdir().unwrap();
             let out = dir.path().join("phantom");
             let ctx = context(&[SIZE, "phantom.lateral_share=0.4", "phantom.two_view_studies=3"]);
-            phantom::run(&ctx, phantom::Args { out, images: Some(16), seed: Some(5) }).unwrap();
+            phantom::run(&ctx, phantom::Args { out, images: Some(16), seed: Some(5), layouts: Layout::ALL.to_vec() })
+                .unwrap();
             dir
         })
         .path()
@@ -43,7 +46,7 @@ fn ids(rows: &[ImageRow]) -> BTreeSet<&str> {
 #[test]
 fn both_vindr_layouts() {
     for folder in ["vindr", "vindr_kaggle"] {
-        let (lake, result) = ingest(Kind::Vindr { labels_only: false }, folder, &[]);
+        let (lake, result) = ingest(Kind::Vindr, folder, &[]);
         assert_eq!(rows_of::<FailureRow>(lake.path(), folder), [], "{folder}");
         let images: Vec<ImageRow> = rows_of(lake.path(), folder);
         assert_eq!(result.rows["images"], images.len() as u64);
@@ -113,5 +116,137 @@ fn the_layouts_of_r2gen() {
         if kind == Kind::IuXray {
             assert_eq!((studies.len(), images.len()), (3, 6), "two views a study");
         }
+    }
+}
+
+/// Boxes of a set, by image, class and rounded corners.
+fn corners(rows: &[LesionRow], source: &str) -> BTreeSet<(String, i32, [i32; 4])> {
+    let of = |l: &LesionRow| [l.x_min, l.y_min, l.x_max, l.y_max].map(|v| v.round() as i32);
+    rows.iter().filter(|l| l.source == source).map(|l| (l.image_id.clone(), l.class_id, of(l))).collect()
+}
+
+/// What was drawn, as [`corners`] has it.
+fn drawn(folder: &str) -> BTreeSet<(String, i32, [i32; 4])> {
+    let of = |l: &TruthLesionRow| [l.x_min, l.y_min, l.x_max, l.y_max].map(|v| v.round() as i32);
+    truth::<TruthLesionRow>(folder).iter().map(|l| (l.image_id.clone(), l.class_id, of(l))).collect()
+}
+
+/// Every box is a drawn one, within a pixel, of a class that passes.
+fn assert_drawn(found: &BTreeSet<(String, i32, [i32; 4])>, folder: &str, same: impl Fn(i32, i32) -> bool) {
+    assert!(!found.is_empty(), "{folder}");
+    let drawn = drawn(folder);
+    for (image, class, b) in found {
+        let near = |o: &[i32; 4]| o.iter().zip(b).all(|(a, b)| (a - b).abs() <= 1);
+        assert!(
+            drawn.iter().any(|(i, c, o)| i == image && same(*c, *class) && near(o)),
+            "{folder}: {image} {class} {b:?}"
+        );
+    }
+}
+
+#[test]
+fn the_nih_layout() {
+    let (lake, result) = ingest(Kind::Nih, "nih", &["ingest.val_share=0.0"]);
+    assert_eq!(rows_of::<FailureRow>(lake.path(), "nih"), []);
+    let images: Vec<ImageRow> = rows_of(lake.path(), "nih");
+    assert_eq!((images.len(), result.figures["listed_studies"]), (16, 16.0));
+    // Boxes refer to 1024 pixels and the images have 96.
+    let found = corners(&rows_of(lake.path(), "nih"), "reader");
+    assert_drawn(&found, "nih", |a, b| a == b);
+    let boxed: BTreeSet<&str> = found.iter().map(|(image, _, _)| image.as_str()).collect();
+    for i in &images {
+        assert_eq!(i.n_boxes.is_some(), boxed.contains(i.image_id.as_str()), "{}: no box, no annotator", i.image_id);
+        assert!(i.image_id.starts_with(&i.subject_id), "{}", i.image_id);
+    }
+    let positive: Vec<FindingRow> =
+        rows_of(lake.path(), "nih").into_iter().filter(|f: &FindingRow| f.state == "positive").collect();
+    let known: BTreeSet<(String, String)> = truth::<TruthFindingRow>("nih")
+        .into_iter()
+        .filter(|f| f.state == "positive")
+        .map(|f| (f.study_id, f.label))
+        .collect();
+    assert!(!positive.is_empty());
+    for f in positive.iter().filter(|f| f.label != "No Finding" && f.label != "Pneumonia") {
+        assert!(known.contains(&(f.study_id.clone(), f.label.clone())), "{} {}", f.study_id, f.label);
+    }
+    let (labels, _) = {
+        let lake = tempfile::tempdir().unwrap();
+        let root = phantom().join("phantom/nih");
+        let args = Args { labels_only: true, ..args_of(Kind::Nih, &root, lake.path(), "nih") };
+        let result = run(&context(&[]), args).unwrap();
+        (rows_of::<ImageRow>(lake.path(), "nih"), result)
+    };
+    assert_eq!(ids(&labels), ids(&images));
+}
+
+#[test]
+fn the_rsna_layout() {
+    let root = phantom().join("phantom/rsna");
+    let lake = tempfile::tempdir().unwrap();
+    let refused = run(&context(&[]), args_of(Kind::Rsna, &root, lake.path(), "rsna")).unwrap_err();
+    assert_eq!(refused.exit().code(), 65);
+    assert!(refused.to_string().contains("not_deidentified"), "{refused}");
+    let (lake, _) = ingest(Kind::Rsna, "rsna", &["ingest.allow_phi=true"]);
+    assert_eq!(rows_of::<FailureRow>(lake.path(), "rsna"), []);
+    let images: Vec<ImageRow> = rows_of(lake.path(), "rsna");
+    assert_eq!(images.len(), 16);
+    let opacity = d2r_contracts::labels::lesion_class_id("Lung Opacity").unwrap();
+    let opacities = ["Lung Opacity", "Consolidation", "Infiltration"].map(d2r_contracts::labels::lesion_class_id);
+    let found = corners(&rows_of(lake.path(), "rsna"), "fused");
+    assert!(found.iter().all(|(_, class, _)| *class == opacity));
+    assert_drawn(&found, "rsna", |drawn, _| opacities.contains(&Some(drawn)));
+    // Normal is what was drawn without any lesion; another disease is unread.
+    let with_lesion: BTreeSet<String> = drawn("rsna").into_iter().map(|(image, _, _)| image).collect();
+    let test: Vec<ImageRow> =
+        Lake::open(lake.path()).unwrap().read(&Partition::new("rsna", Split::Test.as_str())).unwrap();
+    for i in &images {
+        let boxes = found.iter().filter(|(image, _, _)| *image == i.image_id).count() as i32;
+        let expected = match (boxes, with_lesion.contains(&i.image_id)) {
+            _ if ids(&test).contains(i.image_id.as_str()) => None,
+            (0, false) => Some(0),
+            (0, true) => None,
+            (n, _) => Some(n),
+        };
+        assert_eq!(i.n_boxes, expected, "{}", i.image_id);
+    }
+}
+
+#[test]
+fn the_chestx_det_layout() {
+    let (lake, _) = ingest(Kind::ChestxDet, "chestx_det", &[]);
+    assert_eq!(rows_of::<FailureRow>(lake.path(), "chestx_det"), []);
+    let images: Vec<ImageRow> = rows_of(lake.path(), "chestx_det");
+    assert!(images.len() == 16 && images.iter().all(|i| i.n_boxes.is_some()));
+    let fractures = ["Rib fracture", "Clavicle fracture"].map(d2r_contracts::labels::lesion_class_id);
+    let both = |a: i32, b: i32| fractures.contains(&Some(a)) && fractures.contains(&Some(b));
+    let found = corners(&rows_of(lake.path(), "chestx_det"), "fused");
+    assert_drawn(&found, "chestx_det", |a, b| a == b || both(a, b));
+}
+
+#[test]
+fn the_openi_layout() {
+    for (section, of_impression) in [("findings", false), ("impression", true)] {
+        let (lake, _) = ingest(Kind::Openi, "openi", &[&format!("ingest.section={section}")]);
+        assert_eq!(rows_of::<FailureRow>(lake.path(), "openi"), []);
+        let images: Vec<ImageRow> = rows_of(lake.path(), "openi");
+        assert_eq!(images.len(), 32, "two views a study");
+        let reports: Vec<ReportRow> = rows_of(lake.path(), "openi");
+        assert_eq!(reports.len(), 16);
+        let file = phantom().join("phantom/openi/ecgen-radiology/1.xml");
+        let text = std::fs::read_to_string(file).unwrap();
+        let one = reports.iter().find(|r| r.study_id == "CXR1").unwrap();
+        assert!(text.contains(&format!("Label=\"{}\">{}<", section.to_uppercase(), one.text)), "{}", one.text);
+        assert!(of_impression || one.text_clean.split(' ').count() > 20);
+        let positive: BTreeSet<_> = rows_of::<FindingRow>(lake.path(), "openi")
+            .into_iter()
+            .filter(|f| f.state == "positive")
+            .map(|f| (f.study_id, f.label))
+            .collect();
+        let known: BTreeSet<_> = truth::<TruthFindingRow>("openi")
+            .into_iter()
+            .filter(|f| f.state == "positive")
+            .map(|f| (f.study_id, f.label))
+            .collect();
+        assert!(!positive.is_empty() && positive.is_subset(&known));
     }
 }

@@ -14,23 +14,23 @@ use crate::stages::exchange::{export_annotation, export_coco};
 
 pub(super) use crate::test_fixtures::context;
 
-fn grey_image(width: u32, height: u32) -> GrayImage {
+pub(super) fn grey_image(width: u32, height: u32) -> GrayImage {
     GrayImage::from_fn(width, height, |x, y| Luma([((x * 3 + y * 5) % 251) as u8]))
 }
 
-fn put(root: &Path, path: &str, text: &str) {
+pub(super) fn put(root: &Path, path: &str, text: &str) {
     let path = root.join(path);
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     fs::write(path, text).unwrap();
 }
 
-fn put_image(root: &Path, path: &str, width: u32, height: u32) {
+pub(super) fn put_image(root: &Path, path: &str, width: u32, height: u32) {
     let path = root.join(path);
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     grey_image(width, height).save(path).unwrap();
 }
 
-fn put_dicom(root: &Path, path: &str, width: u16, height: u16, view: &str) {
+pub(super) fn put_dicom(root: &Path, path: &str, width: u16, height: u16, view: &str) {
     let mut object = InMemDicomObject::new_empty();
     let text = |object: &mut InMemDicomObject, tag, vr, value: &str| {
         object.put(dicom_core::DataElement::new(tag, vr, PrimitiveValue::from(value)));
@@ -89,14 +89,22 @@ d,R1,No finding,,,,
 }
 
 pub(super) fn args_of(kind: Kind, root: &Path, lake: &Path, dataset: &str) -> Args {
-    Args { kind, root: root.into(), dataset: dataset.into(), lake: lake.into(), shard: Shard::default() }
+    Args {
+        kind,
+        root: root.into(),
+        dataset: dataset.into(),
+        lake: lake.into(),
+        shard: Shard::default(),
+        labels_only: false,
+        original_size: None,
+    }
 }
 
 fn args(kind: Kind, root: &Path, lake: &Path) -> Args {
     args_of(kind, root, lake, "set")
 }
 
-const VINDR: Kind = Kind::Vindr { labels_only: false };
+const VINDR: Kind = Kind::Vindr;
 
 /// A dataset's rows of all splits.
 pub(super) fn rows_of<R: Row>(lake: &Path, dataset: &str) -> Vec<R> {
@@ -139,7 +147,7 @@ fn a_labelled_folder_goes_in_whole() {
     let brief: Vec<_> = failures.iter().map(|f| (f.code.as_str(), f.path.as_deref().unwrap_or_default())).collect();
     let expected = [
         ("unknown_class", "annotations/annotations_train.csv:7"),
-        ("box_outside_image", "train/a.dicom"),
+        ("box_outside", "annotations/annotations_train.csv:5"),
         ("not_an_image", "train/c.png"),
         ("missing_file", "train/d.dicom"),
     ];
@@ -178,7 +186,7 @@ fn labels_alone_need_no_image() {
     let (dir, lake) = (vindr_folder(), tempfile::tempdir().unwrap());
     fs::remove_dir_all(dir.path().join("train")).unwrap();
     let csv = dir.path().join("annotations/annotations_train.csv");
-    run(&context(&[]), args(Kind::Vindr { labels_only: true }, &csv, lake.path())).unwrap();
+    run(&context(&[]), Args { labels_only: true, ..args(VINDR, &csv, lake.path()) }).unwrap();
     let images: Vec<ImageRow> = rows(lake.path());
     assert_eq!(images.len(), 4);
     assert!(images.iter().all(|i| i.width.is_none() && i.sha256.is_none()));
@@ -214,8 +222,8 @@ fn a_folder_of_which_nothing_can_be_used_is_bad_data_every_time() {
     assert!(rows::<FailureRow>(lake.path()).len() >= 5);
     put(dir.path(), "annotations/annotations_train.csv", "image_id,rad_id,class_name,x_min,y_min,x_max,y_max\n");
     put(dir.path(), "annotations/annotations_test.csv", "image_id,class_name,x_min,y_min,x_max,y_max\n");
-    let labels = Kind::Vindr { labels_only: true };
-    assert_eq!(run(&context(&[]), args(labels, dir.path(), lake.path())).unwrap_err().exit().code(), 99);
+    let labels = Args { labels_only: true, ..args(VINDR, dir.path(), lake.path()) };
+    assert_eq!(run(&context(&[]), labels).unwrap_err().exit().code(), 99);
 }
 
 fn mimic_folder() -> tempfile::TempDir {

@@ -14,7 +14,7 @@ fn context() -> Context {
 }
 
 fn args(out: &Path) -> Args {
-    Args { out: out.to_path_buf(), images: Some(10), seed: Some(5) }
+    Args { out: out.to_path_buf(), images: Some(10), seed: Some(5), ..Args::default() }
 }
 
 /// Path and digest of every file below a folder.

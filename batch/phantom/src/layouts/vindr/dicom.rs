@@ -1,6 +1,7 @@
 //! One film as a DICOM file (Digital X-Ray Image Storage, for presentation): 12 to 16 bits, MONOCHROME1 or
-//! MONOCHROME2, a VOI window that shows the film as drawn, marked as de-identified. UIDs follow from the image id.
+//! MONOCHROME2, a VOI window that shows the film as drawn, marked as de-identified or not. UIDs follow from the image id.
 
+use dicom_core::header::Header;
 use dicom_core::{DataElement, PrimitiveValue, Tag, VR};
 use dicom_dictionary_std::{tags, uids};
 use dicom_object::{FileMetaTableBuilder, InMemDicomObject};
@@ -40,6 +41,8 @@ pub struct Storage {
     pub inverted: bool,
     /// Implicit VR little endian instead of explicit.
     pub implicit_vr: bool,
+    /// (0012,0062) PatientIdentityRemoved is there and YES.
+    pub marked_deidentified: bool,
 }
 
 /// Bits of a film's samples.
@@ -49,7 +52,12 @@ impl Storage {
     /// The storage of the `index`-th film: photometric interpretations alternate, depths go around, every eighth
     /// file has implicit value representations.
     pub fn of(index: usize) -> Self {
-        Self { bits: [12, 14, 16, 12, 13][index % 5], inverted: index % 2 == 1, implicit_vr: index % 8 == 7 }
+        Self {
+            bits: [12, 14, 16, 12, 13][index % 5],
+            inverted: index % 2 == 1,
+            implicit_vr: index % 8 == 7,
+            marked_deidentified: true,
+        }
     }
 }
 
@@ -78,7 +86,7 @@ impl Place {
 /// # Errors
 /// [`Error::Internal`] when the film cannot be encoded.
 pub fn encode(film: &DicomFilm) -> Result<Vec<u8>> {
-    let Storage { bits, inverted, implicit_vr } = film.storage;
+    let Storage { bits, inverted, implicit_vr, marked_deidentified } = film.storage;
     let highest = (1u32 << bits) - 1;
     let place = Place::of(bits);
     let flip = |value: u32| if inverted { highest - value } else { value };
@@ -92,7 +100,7 @@ pub fn encode(film: &DicomFilm) -> Result<Vec<u8>> {
     let sop_instance = uid("image", film.image_id);
     let text = |tag: Tag, vr: VR, value: &str| DataElement::new(tag, vr, PrimitiveValue::from(value));
     let number = |tag: Tag, value: u16| DataElement::new(tag, VR::US, PrimitiveValue::from(value));
-    let object = InMemDicomObject::from_element_iter([
+    let elements = [
         text(tags::SPECIFIC_CHARACTER_SET, VR::CS, "ISO_IR 100"),
         text(tags::IMAGE_TYPE, VR::CS, "DERIVED\\PRIMARY"),
         text(tags::SOP_CLASS_UID, VR::UI, sop_class),
@@ -126,7 +134,10 @@ pub fn encode(film: &DicomFilm) -> Result<Vec<u8>> {
         text(tags::RESCALE_SLOPE, VR::DS, "1"),
         text(tags::RESCALE_TYPE, VR::LO, "US"),
         DataElement::new(tags::PIXEL_DATA, VR::OW, PrimitiveValue::U16(stored.into())),
-    ]);
+    ];
+    let marks = [tags::PATIENT_IDENTITY_REMOVED, tags::DEIDENTIFICATION_METHOD];
+    let written = elements.into_iter().filter(|e| marked_deidentified || !marks.contains(&e.tag()));
+    let object = InMemDicomObject::from_element_iter(written);
     let syntax = if implicit_vr { uids::IMPLICIT_VR_LITTLE_ENDIAN } else { uids::EXPLICIT_VR_LITTLE_ENDIAN };
     let meta = FileMetaTableBuilder::new()
         .transfer_syntax(syntax)
@@ -203,6 +214,16 @@ mod tests {
                 assert!((shown - f64::from(sample) / 4095.0).abs() < 1e-6, "{storage:?}: {sample} shows as {shown}");
             }
         }
+    }
+
+    #[test]
+    fn a_file_without_the_mark_has_neither_of_its_attributes() {
+        let storage = Storage { marked_deidentified: false, ..Storage::of(0) };
+        let bytes = encode(&film(&[0, 1, 2, 3], storage)).unwrap();
+        let object = from_reader(&bytes[..]).unwrap();
+        assert!(object.element(tags::PATIENT_IDENTITY_REMOVED).is_err());
+        assert!(object.element(tags::DEIDENTIFICATION_METHOD).is_err());
+        assert!(object.element(tags::PATIENT_AGE).is_ok());
     }
 
     #[test]

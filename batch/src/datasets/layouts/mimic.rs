@@ -8,12 +8,13 @@ use std::path::{Path, PathBuf};
 use d2r_contracts::labels::{CHEXPERT_LABELS, LabelState};
 use d2r_contracts::report_text::CleaningRules;
 
-use crate::datasets::label_csv::{BadRow, LabelCsv};
+use crate::datasets::file_name::{EXTENSIONS, image_id_of, is_no_data};
+use crate::datasets::label_files::label_csv::{BadRow, LabelCsv};
+use crate::datasets::label_files::record_id::{spellings, whole_number};
 use crate::datasets::listing::{
     Labels, ListOptions, ListedFailure, ListedImage, ListedStudy, Listing, ReportSource, Split, relative,
 };
 use crate::datasets::projection::Projection;
-use crate::datasets::source::EXTENSIONS;
 use crate::error::{Error, Result};
 
 /// Folders, relative to the root, in which the tree `p10/p10000032/...` may start.
@@ -44,6 +45,7 @@ fn find(root: &Path, suffix: &str) -> Result<PathBuf> {
     let entries = std::fs::read_dir(root).map_err(|e| Error::io("list", root, e))?;
     let mut found: Vec<PathBuf> = entries
         .flatten()
+        .filter(|e| !is_no_data(&e.file_name()))
         .map(|e| e.path())
         .filter(|p| {
             let name = p.file_name().map(|n| n.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
@@ -88,7 +90,7 @@ fn read_splits(path: &Path, root: &Path, listing: &mut Listing) -> Result<BTreeM
         Err(bad) => listing.failures.push(bad_row(&file, bad)),
         Ok(row) => match Split::parse(row.get(split)) {
             Some(known) => {
-                splits.insert(row.get(image).to_owned(), known);
+                splits.insert(image_id_of(row.get(image)).to_owned(), known);
             }
             None => {
                 let message = format!("split `{}` is none of train, validate, test; repair the row", row.get(split));
@@ -96,7 +98,7 @@ fn read_splits(path: &Path, root: &Path, listing: &mut Listing) -> Result<BTreeM
                     Split::Train,
                     &file,
                     row.line,
-                    Some(row.get(image)),
+                    Some(image_id_of(row.get(image))).filter(|id| !id.is_empty()),
                     "unknown_split",
                     message,
                 ));
@@ -109,7 +111,7 @@ fn read_splits(path: &Path, root: &Path, listing: &mut Listing) -> Result<BTreeM
 /// Study to its labels.
 type StudyLabels = BTreeMap<String, Vec<(&'static str, LabelState)>>;
 
-/// Study (with its `s`) to its 14 labels: 1 positive, 0 negative, -1 uncertain, empty blank.
+/// Study (its number) to its 14 labels: 1 positive, 0 negative, -1 uncertain, empty blank.
 fn read_chexpert(path: &Path, root: &Path, listing: &mut Listing) -> Result<StudyLabels> {
     let csv = LabelCsv::open(path)?;
     let study = csv.column("study_id")?;
@@ -125,7 +127,7 @@ fn read_chexpert(path: &Path, root: &Path, listing: &mut Listing) -> Result<Stud
         for (label, column) in &columns {
             let word = row.get(*column);
             let state = match word.parse::<f32>() {
-                _ if word.is_empty() => LabelState::Blank,
+                _ if word.is_empty() || word.eq_ignore_ascii_case("nan") => LabelState::Blank,
                 Ok(1.0) => LabelState::Positive,
                 Ok(0.0) => LabelState::Negative,
                 Ok(-1.0) => LabelState::Uncertain,
@@ -143,7 +145,11 @@ fn read_chexpert(path: &Path, root: &Path, listing: &mut Listing) -> Result<Stud
             };
             states.push((*label, state));
         }
-        labels.insert(study_name(row.get(study)), states);
+        let Some(study_id) = whole_number(row.get(study), 's') else {
+            let message = format!("study_id is `{}`, not a whole number; repair or remove the row", row.get(study));
+            return listing.failures.push(failure(Split::Train, &file, row.line, None, "bad_id", message));
+        };
+        labels.insert(study_id, states);
     })?;
     Ok(labels)
 }
@@ -165,20 +171,24 @@ fn read_metadata(
             Ok(row) => row,
             Err(bad) => return listing.failures.push(bad_row(&file, bad)),
         };
-        let image_id = row.get(image);
+        let image_id = image_id_of(row.get(image));
         let mut bad = |code, message: String| {
             let known = (!image_id.is_empty()).then_some(image_id);
             let split = splits.get(image_id).copied().unwrap_or(Split::Train);
             listing.failures.push(failure(split, &file, row.line, known, code, message));
         };
-        let digits = |id: &str| id.len() >= 2 && id.bytes().all(|b| b.is_ascii_digit());
-        let (subject_id, study_id) = (row.get(subject), row.get(study));
-        if image_id.is_empty() || image_id.contains(['/', '\\']) {
+        if image_id.is_empty() {
             return bad("missing_image_id", "no usable dicom_id; repair or remove the row".into());
         }
-        if !digits(subject_id) || !digits(study_id) {
-            return bad("bad_id", "subject_id or study_id is not a number; repair or remove the row".into());
-        }
+        let number = |column, letter, name: &str| {
+            whole_number(row.get(column), letter)
+                .ok_or_else(|| format!("{name} is `{}`, not a whole number; repair or remove the row", row.get(column)))
+        };
+        let ids = number(subject, 'p', "subject_id").and_then(|p| Ok((p, number(study, 's', "study_id")?)));
+        let (subject_id, study_id) = match ids {
+            Ok(ids) => ids,
+            Err(message) => return bad("bad_id", message),
+        };
         let Some(&split) = splits.get(image_id) else {
             return bad("no_split", "not in the split file; use metadata and split files of one version".into());
         };
@@ -189,13 +199,14 @@ fn read_metadata(
         if options.frontal_only && !projection.is_frontal() {
             return listing.note("views_left_out");
         }
-        let folder = format!("p{}/p{subject_id}/s{study_id}", &subject_id[..2]);
-        let Some(path) = existing(root, &folder, image_id) else {
+        let folders = study_folders(&subject_id, &study_id);
+        let found = folders.iter().find_map(|f| existing(root, &f.path(), image_id).map(|path| (f, path)));
+        let Some((folder, path)) = found else {
             let message =
                 "in the metadata, but there is no such file; download it again, or read a smaller metadata file";
             return listing.failures.push(ListedFailure {
                 split,
-                path: format!("files/{folder}/{image_id}.jpg"),
+                path: format!("files/{}/{image_id}.jpg", folders[0].path()),
                 image_id: Some(image_id.to_owned()),
                 code: "missing_file",
                 message: message.into(),
@@ -203,8 +214,8 @@ fn read_metadata(
         };
         listing.images.push(ListedImage {
             image_id: image_id.to_owned(),
-            study_id: format!("s{study_id}"),
-            subject_id: format!("p{subject_id}"),
+            study_id: folder.study.clone(),
+            subject_id: folder.subject.clone(),
             split,
             projection,
             path,
@@ -214,16 +225,37 @@ fn read_metadata(
     })
 }
 
-/// `50414267` and `50414267.0` (as some tools rewrite it) to `s50414267`.
-fn study_name(id: &str) -> String {
-    format!("s{}", id.strip_suffix(".0").unwrap_or(id))
+/// A study's folder, `p10/p10000032/s50414267`.
+struct StudyFolder {
+    subject: String,
+    study: String,
+}
+
+impl StudyFolder {
+    fn path(&self) -> String {
+        let Self { subject, study } = self;
+        format!("{}/{subject}/{study}", subject.get(..3).unwrap_or(subject))
+    }
+}
+
+/// The folders that a study may have: tables may have lost the zeros that its ids begin with.
+fn study_folders(subject: &str, study: &str) -> Vec<StudyFolder> {
+    let of = |subject: &String| {
+        let subject = format!("p{subject}");
+        spellings(study)
+            .into_iter()
+            .map(move |study| StudyFolder { subject: subject.clone(), study: format!("s{study}") })
+    };
+    spellings(subject).iter().flat_map(of).collect()
 }
 
 /// The image's file: JPEG as published, or another known kind.
 fn existing(root: &Path, folder: &str, image_id: &str) -> Option<String> {
-    let published_first = ["jpg"].iter().chain(EXTENSIONS.iter());
+    let published_first = [".jpg"].into_iter().map(str::to_owned).chain(EXTENSIONS.iter().map(|e| format!(".{e}")));
+    // A DICOM file may have no extension.
     published_first
-        .flat_map(|ext| TREES.iter().map(move |tree| below(tree, &format!("{folder}/{image_id}.{ext}"))))
+        .chain([String::new()])
+        .flat_map(|ext| TREES.iter().map(move |tree| below(tree, &format!("{folder}/{image_id}{ext}"))))
         .find(|path| root.join(path).is_file())
 }
 
@@ -237,7 +269,7 @@ fn list_studies(root: &Path, mut labels: StudyLabels, listing: &mut Listing) {
         listing.images.iter().map(|i| ((i.study_id.clone(), i.subject_id.clone()), i.split)).collect();
     let has_labels = !labels.is_empty();
     for ((study_id, subject_id), split) in studies {
-        let file = format!("{}/{subject_id}/{study_id}.txt", &subject_id[..3]);
+        let file = format!("{}/{subject_id}/{study_id}.txt", subject_id.get(..3).unwrap_or(&subject_id));
         let report = TREES.iter().map(|tree| below(tree, &file)).find(|path| root.join(path).is_file());
         if report.is_none() {
             listing.failures.push(ListedFailure {
@@ -248,7 +280,7 @@ fn list_studies(root: &Path, mut labels: StudyLabels, listing: &mut Listing) {
                 message: "the study has no report file; unpack mimic-cxr-reports.zip into the folder".into(),
             });
         }
-        let labels = labels.remove(&study_id).unwrap_or_default();
+        let labels = whole_number(&study_id, 's').and_then(|n| labels.remove(&n)).unwrap_or_default();
         if has_labels && labels.is_empty() {
             listing.note("studies_without_labels");
         }

@@ -4,12 +4,13 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Cursor};
 use std::path::{Path, PathBuf};
 
 use csv::ByteRecord;
 use flate2::bufread::MultiGzDecoder;
 
+use crate::datasets::label_files::text_encoding::utf8;
 use crate::error::{Error, Result};
 use crate::exit::Exit;
 
@@ -17,9 +18,11 @@ use crate::exit::Exit;
 pub struct LabelCsv {
     path: PathBuf,
     columns: BTreeMap<String, usize>,
+    /// Of the columns, in their order, lower case.
+    names: Vec<String>,
     /// Added to the parser's line numbers: between CR and LF it counts the line as not ended yet.
     line_offset: u64,
-    reader: csv::Reader<Box<dyn Read>>,
+    reader: csv::Reader<Box<dyn BufRead>>,
 }
 
 /// A row's place and fields.
@@ -45,6 +48,13 @@ pub struct BadRow {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Column(usize);
 
+impl Column {
+    /// The column `n` places to the right.
+    pub fn right(self, n: usize) -> Self {
+        Self(self.0 + n)
+    }
+}
+
 impl CsvRow {
     /// The field in a column, without surrounding blanks; empty when the row ends before it.
     pub fn get(&self, column: Column) -> &str {
@@ -58,29 +68,31 @@ impl CsvRow {
 }
 
 impl LabelCsv {
-    /// Opens a csv file; gzip is recognised by content. Header names are matched whatever their case; a byte
-    /// order mark is skipped.
+    /// Opens a csv file; gzip is recognised by content, so are semicolons or tabs between the fields and UTF-16.
+    /// Header names are matched whatever their case; a byte order mark is skipped.
     ///
     /// # Errors
     /// [`Error::InputMissing`] without the file, [`Error::BadData`] without a header.
     pub fn open(path: &Path) -> Result<Self> {
-        let mut buffered = BufReader::new(File::open(path).map_err(|e| Error::io("read", path, e))?);
-        let start = buffered.fill_buf().map_err(|e| Error::io("read", path, e))?;
-        let gzip = start.starts_with(&[0x1f, 0x8b]);
-        let source: Box<dyn Read> = if gzip { Box::new(MultiGzDecoder::new(buffered)) } else { Box::new(buffered) };
-        let mut reader = csv::ReaderBuilder::new().flexible(true).has_headers(true).from_reader(source);
+        let mut source = plain_text(path)?;
+        let start = source.fill_buf().map_err(|e| broken(path, e.into()))?;
+        let delimiter = delimiter(start);
+        let mut reader =
+            csv::ReaderBuilder::new().flexible(true).has_headers(true).delimiter(delimiter).from_reader(source);
         let header = reader.byte_headers().map_err(|e| broken(path, e))?.clone();
         let mut columns = BTreeMap::new();
+        let mut names = Vec::with_capacity(header.len());
         for (i, name) in header.iter().enumerate() {
             let name = String::from_utf8_lossy(name);
             let name = name.trim_start_matches('\u{feff}').trim().trim_matches('"').to_ascii_lowercase();
-            columns.entry(name).or_insert(i);
+            columns.entry(name.clone()).or_insert(i);
+            names.push(name);
         }
         if columns.keys().all(String::is_empty) {
             return Err(Error::bad_data(path.display(), "the file is empty; download it again"));
         }
         let line_offset = u64::from(reader.position().line() == 1);
-        Ok(Self { path: path.to_path_buf(), columns, line_offset, reader })
+        Ok(Self { path: path.to_path_buf(), columns, names, line_offset, reader })
     }
 
     pub fn path(&self) -> &Path {
@@ -106,16 +118,35 @@ impl LabelCsv {
         self.columns.get(&name.to_ascii_lowercase()).map(|&i| Column(i))
     }
 
-    /// Calls `each` for every row, readable or not.
+    /// The first column whose name begins with `prefix`, for headers whose name spreads over several columns
+    /// (`Bbox [x,y,w,h],,,`).
+    pub fn beginning_with(&self, prefix: &str) -> Option<Column> {
+        let prefix = prefix.to_ascii_lowercase();
+        self.names.iter().position(|name| name.starts_with(&prefix)).map(Column)
+    }
+
+    /// The first of several names that a column may have.
+    pub fn any_of(&self, names: &[&str]) -> Option<Column> {
+        names.iter().find_map(|name| self.optional(name))
+    }
+
+    /// Calls `each` for every row, readable or not. Rows without any content are left out, and so are empty fields
+    /// beyond the last named column.
     ///
     /// # Errors
     /// When the file ends in the middle of its gzip stream or cannot be read on.
     pub fn for_each(mut self, mut each: impl FnMut(Result<CsvRow, BadRow>)) -> Result<()> {
-        let expected = self.reader.byte_headers().map_err(|e| broken(&self.path, e))?.len();
+        let expected = self.names.len();
+        let named = self.names.iter().rposition(|name| !name.is_empty()).map_or(0, |i| i + 1);
         let mut record = ByteRecord::new();
         while self.reader.read_byte_record(&mut record).map_err(|e| broken(&self.path, e))? {
             let line = record.position().map_or(0, csv::Position::line) + self.line_offset;
-            if record.len() != expected {
+            let blank = |field: &[u8]| field.iter().all(u8::is_ascii_whitespace);
+            if record.iter().all(blank) {
+                continue;
+            }
+            let too_long = record.iter().skip(expected).any(|field| !blank(field));
+            if record.len() < named || too_long {
                 let message =
                     format!("{} fields where the header has {expected}; repair or remove the line", record.len());
                 each(Err(BadRow { line, code: "wrong_field_count", message }));
@@ -130,6 +161,28 @@ impl LabelCsv {
         }
         Ok(())
     }
+}
+
+/// A file's text: unpacked, without a byte order mark, UTF-16 as UTF-8.
+fn plain_text(path: &Path) -> Result<Box<dyn BufRead>> {
+    let mut file = BufReader::new(File::open(path).map_err(|e| Error::io("read", path, e))?);
+    let gzip = file.fill_buf().map_err(|e| Error::io("read", path, e))?.starts_with(&[0x1f, 0x8b]);
+    let mut text: Box<dyn BufRead> =
+        if gzip { Box::new(BufReader::new(MultiGzDecoder::new(file))) } else { Box::new(file) };
+    let start = text.fill_buf().map_err(|e| broken(path, e.into()))?;
+    if !start.starts_with(&[0xff, 0xfe]) && !start.starts_with(&[0xfe, 0xff]) {
+        return Ok(text);
+    }
+    let mut bytes = Vec::new();
+    text.read_to_end(&mut bytes).map_err(|e| broken(path, e.into()))?;
+    let bytes = utf8(&bytes).map_err(|e| Error::bad_data(path.display(), e))?.into_owned();
+    Ok(Box::new(Cursor::new(bytes)))
+}
+
+/// What separates the fields of a file that begins with `start`: a header without commas has semicolons or tabs.
+fn delimiter(start: &[u8]) -> u8 {
+    let header = start.split(|b| *b == b'\n' || *b == b'\r').find(|line| !line.is_empty()).unwrap_or_default();
+    [b',', b';', b'\t'].into_iter().find(|d| header.contains(d)).unwrap_or(b',')
 }
 
 /// A truncated gzip stream or malformed csv is bad data; an error of the file system is not.
@@ -183,6 +236,31 @@ mod tests {
         assert_eq!(rows[1].as_ref().unwrap_err().line, 3);
         assert_eq!(rows[2].as_ref().unwrap_err().code, "not_utf8");
         assert_eq!(rows[3], Ok((5, "y".into())));
+    }
+
+    #[test]
+    fn empty_rows_and_empty_columns_at_the_end_are_no_rows_and_no_columns() {
+        let (_dir, path) = file(b"a,B,[x,y,,\n1,x,3,4\n2,y,3,4,,\n,,,,,\n  ,\n3,z,3,4,,,\n4,w,3,4,5,6,7\n5,v\n\n,,,\n");
+        let rows = rows(&path);
+        assert_eq!(rows[..3], [Ok((2, "x".into())), Ok((3, "y".into())), Ok((6, "z".into()))]);
+        let codes: Vec<_> = rows[3..].iter().map(|r| r.as_ref().map_err(|bad| (bad.line, bad.code))).collect();
+        assert_eq!(codes, [Err((7, "wrong_field_count")), Err((8, "wrong_field_count"))]);
+        let csv = LabelCsv::open(&path).unwrap();
+        let x = csv.beginning_with("[X").unwrap();
+        let mut fields = Vec::new();
+        csv.for_each(|row| fields.extend(row.map(|r| r.get(x.right(1)).to_owned()))).unwrap();
+        assert_eq!(fields, ["4", "4", "4"]);
+    }
+
+    #[test]
+    fn semicolons_tabs_and_utf_16_are_recognised() {
+        for text in ["a;B\n1;x, y\n", "a\tB\n1\tx, y\n"] {
+            let (_dir, path) = file(text.as_bytes());
+            assert_eq!(rows(&path), [Ok((2, "x, y".into()))]);
+        }
+        let wide: Vec<u8> = "\u{feff}a,B\r\n1,x\r\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let (_dir, path) = file(&wide);
+        assert_eq!(rows(&path), [Ok((2, "x".into()))]);
     }
 
     #[test]

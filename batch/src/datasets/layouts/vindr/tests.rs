@@ -197,7 +197,7 @@ fn the_order_of_rows_has_no_effect() {
 
 #[test]
 fn boxes_beyond_the_edge_are_clipped_and_outside_ones_reported() {
-    let csv = "image_id,rad_id,class_name,x_min,y_min,x_max,y_max\na,R1,ILD,-5,2,30,120\na,R1,ILD,200,200,300,300\n";
+    let csv = "image_id,rad_id,class_name,x_min,y_min,x_max,y_max\na,R1,ILD,-5,2,30,120\na,R1,ILD,200,200,300,300\na,R1,Edema,40,40,60,60\n";
     let dir = folder(&[("train.csv", csv)]);
     let listing = list(dir.path(), &LABELS).unwrap();
     let lesions = lesion_rows(
@@ -206,14 +206,14 @@ fn boxes_beyond_the_edge_are_clipped_and_outside_ones_reported() {
         &FusionRule { iou_min: 0.5, min_annotators: 1 },
     );
     let fused: Vec<_> = lesions.rows.iter().filter(|r| r.source == "fused").collect();
-    assert_eq!(fused.len(), 1);
-    assert_eq!((fused[0].x_min, fused[0].y_min, fused[0].x_max, fused[0].y_max), (0.0, 2.0, 30.0, 80.0));
-    let drawn = lesions.rows.iter().find(|r| r.source == "reader").unwrap();
+    let ild = fused.iter().find(|r| r.class_name == "ILD").unwrap();
+    assert_eq!((ild.x_min, ild.y_min, ild.x_max, ild.y_max), (0.0, 2.0, 30.0, 80.0));
+    let drawn = lesions.rows.iter().find(|r| r.source == "reader" && r.class_name == "ILD").unwrap();
     assert_eq!((drawn.x_min, drawn.y_max), (0.0, 80.0));
-    assert_eq!(lesions.outside.len(), 1);
-    assert_eq!((lesions.n_boxes, lesions.rows.len()), (Some(1), 2));
+    assert_eq!(lesions.outside.iter().map(|o| o.place.as_str()).collect::<Vec<_>>(), ["train.csv:3"]);
+    assert_eq!((lesions.n_boxes, lesions.rows.len()), (Some(2), 4));
     let unsized_ = lesion_rows(&listing.images[0], None, &FusionRule { iou_min: 0.5, min_annotators: 1 });
-    assert_eq!((unsized_.rows.len(), unsized_.outside.len()), (4, 0), "outside is known only with the size");
+    assert_eq!((unsized_.rows.len(), unsized_.outside.len()), (6, 0), "outside is known only with the size");
     assert!(unsized_.rows.iter().all(|r| r.x_min >= 0.0));
 }
 

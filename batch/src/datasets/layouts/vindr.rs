@@ -6,11 +6,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use d2r_contracts::boxes::BoxXyxy;
-use d2r_contracts::labels::{NO_FINDING, lesion_class_id};
+use d2r_contracts::label_map::lesion_class_of;
+use d2r_contracts::labels::NO_FINDING;
 use d2r_contracts::report_text::CleaningRules;
 
-use crate::datasets::label_csv::{BadRow, Column, CsvRow, LabelCsv, find_csv};
-use crate::datasets::listing::{Labels, ListOptions, ListedBox, ListedFailure, ListedImage, Listing, Split, relative};
+use crate::datasets::file_name::{image_id_of, without_extension};
+use crate::datasets::label_files::label_csv::{BadRow, Column, CsvRow, LabelCsv, find_csv};
+use crate::datasets::listing::{
+    FrameSize, Labels, ListOptions, ListedBox, ListedFailure, ListedImage, Listing, Split, relative,
+};
 use crate::datasets::projection::Projection;
 use crate::datasets::source::image_files;
 use crate::error::{Error, Result};
@@ -32,6 +36,8 @@ struct Annotated {
     consensus: Vec<ListedBox>,
     /// Rows that name a lesion and cannot be used.
     bad_rows: u32,
+    /// The size of the original, where the rows state it (tables that come with resized copies).
+    frame: Option<FrameSize>,
 }
 
 impl Annotated {
@@ -119,13 +125,7 @@ struct LabelFile<'a> {
 
 impl LabelFile<'_> {
     fn bad(&mut self, line: u64, image_id: &str, code: &'static str, message: impl Into<String>) {
-        self.listing.failures.push(ListedFailure {
-            split: self.split,
-            path: format!("{}:{line}", self.name),
-            image_id: (!image_id.is_empty()).then(|| image_id.to_owned()),
-            code,
-            message: message.into(),
-        });
+        self.listing.fail_row(self.split, (&self.name, line), image_id, code, message);
     }
 
     fn unreadable(&mut self, row: BadRow) {
@@ -139,6 +139,7 @@ fn read_boxes(path: &Path, root: &Path, split: Split, into: &mut Annotations, li
     // Only the consensus of the test set has no annotators.
     let annotator = if split == Split::Test { csv.optional("rad_id") } else { Some(csv.column("rad_id")?) };
     let corners = [csv.column("x_min")?, csv.column("y_min")?, csv.column("x_max")?, csv.column("y_max")?];
+    let size = csv.optional("width").zip(csv.optional("height"));
     let mut file = LabelFile { name: relative(root, path).unwrap_or_default(), split, listing };
     let mut seen: BTreeSet<(String, String, i32, [u32; 4])> = BTreeSet::new();
     csv.for_each(|row| {
@@ -146,14 +147,15 @@ fn read_boxes(path: &Path, root: &Path, split: Split, into: &mut Annotations, li
             Ok(row) => row,
             Err(bad) => return file.unreadable(bad),
         };
-        let (image_id, annotator_id) = (row.get(image), row.get_optional(annotator));
+        let (image_id, annotator_id) = (image_id_of(row.get(image)), row.get_optional(annotator));
         if image_id.is_empty() {
             return file.bad(row.line, "", "missing_image_id", "no image_id; repair or remove the row");
         }
         if annotator.is_some() && annotator_id.is_empty() {
             return file.bad(row.line, image_id, "missing_reader", "no rad_id; repair or remove the row");
         }
-        let parsed = match parse_box(&row, class, corners) {
+        let place = format!("{}:{}", file.name, row.line);
+        let parsed = match parse_box(&row, class, corners, place) {
             Ok(parsed) => parsed,
             Err((code, message)) => {
                 let annotated = into.entry(image_id.to_owned()).or_default();
@@ -172,6 +174,11 @@ fn read_boxes(path: &Path, root: &Path, split: Split, into: &mut Annotations, li
             return file.bad(row.line, image_id, "duplicate_row", "repeats an earlier row, which is kept");
         }
         let annotated = into.entry(image_id.to_owned()).or_default();
+        if let Some((width, height)) = size {
+            let pixels = |column| row.get(column).parse().ok().filter(|v: &f32| v.is_finite() && *v >= 1.0);
+            let stated = pixels(width).zip(pixels(height));
+            annotated.frame = annotated.frame.or(stated.map(|(width, height)| FrameSize { width, height }));
+        }
         let list = match annotator {
             Some(_) => annotated.annotators.entry(annotator_id.to_owned()).or_default(),
             None => &mut annotated.consensus,
@@ -181,17 +188,22 @@ fn read_boxes(path: &Path, root: &Path, split: Split, into: &mut Annotations, li
 }
 
 /// A row's box; `None` for "No finding".
-fn parse_box(row: &CsvRow, class: Column, corners: [Column; 4]) -> Result<Option<ListedBox>, (&'static str, String)> {
+fn parse_box(
+    row: &CsvRow,
+    class: Column,
+    corners: [Column; 4],
+    place: String,
+) -> Result<Option<ListedBox>, (&'static str, String)> {
     let name = row.get(class);
     let fields = corners.map(|c| row.get(c));
     if name.eq_ignore_ascii_case(NO_FINDING) {
         // Kaggle's competitors write the whole-image box 0 0 1 1 here; annotators never drew one.
         return Ok(None);
     }
-    let Some(class_id) = lesion_class_id(name) else {
+    let Some(class_id) = lesion_class_of(name) else {
         return Err((
             "unknown_class",
-            format!("class `{name}` is not one of the 22 VinDr-CXR labels; map or remove the row"),
+            format!("class `{name}` stands for none of the 22 VinDr-CXR labels; map or remove the row"),
         ));
     };
     if fields.iter().all(|f| f.is_empty()) {
@@ -208,7 +220,7 @@ fn parse_box(row: &CsvRow, class: Column, corners: [Column; 4]) -> Result<Option
     if !bbox.is_proper() {
         return Err(("inverted_box", format!("{bbox:?} has no area; are the corners swapped?")));
     }
-    Ok(Some(ListedBox { class_id, bbox, score: 1.0 }))
+    Ok(Some(ListedBox { class_id, bbox, score: 1.0, place }))
 }
 
 /// Adds the annotators that gave an image labels only: they drew no box.
@@ -225,11 +237,11 @@ fn read_image_labels(
     let mut file = LabelFile { name: relative(root, path).unwrap_or_default(), split, listing };
     csv.for_each(|row| match row {
         Err(bad) => file.unreadable(bad),
-        Ok(row) if row.get(image).is_empty() => {
+        Ok(row) if image_id_of(row.get(image)).is_empty() => {
             file.bad(row.line, "", "missing_image_id", "no image_id; repair or remove the row");
         }
         Ok(row) => {
-            let annotated = into.entry(row.get(image).to_owned()).or_default();
+            let annotated = into.entry(image_id_of(row.get(image)).to_owned()).or_default();
             let annotator_id = row.get_optional(annotator);
             if !annotator_id.is_empty() && annotated.consensus.is_empty() {
                 annotated.annotators.entry(annotator_id.to_owned()).or_default();
@@ -264,9 +276,10 @@ fn files_on_disk(root: &Path) -> Result<BTreeMap<(Split, String), String>> {
             continue;
         }
         for path in image_files(&folder)?.files {
-            let Some(stem) = path.file_stem().and_then(|s| s.to_str()) else { continue };
+            let Some(name) = path.file_name().and_then(|s| s.to_str()) else { continue };
+            let stem = without_extension(name).to_owned();
             let Some(path) = relative(root, &path) else { continue };
-            found.entry((split, stem.to_owned())).or_insert(path);
+            found.entry((split, stem)).or_insert(path);
         }
     }
     Ok(found)
@@ -282,7 +295,7 @@ fn list_images(
         Split::Train => Split::of_train_patient(options.seed, image_id, options.val_share),
         other => other,
     };
-    let image = |image_id: String, split: Split, path: String, labels: Labels| ListedImage {
+    let image = |image_id: String, split: Split, path: String, frame, labels: Labels| ListedImage {
         study_id: image_id.clone(),
         subject_id: image_id.clone(),
         image_id,
@@ -290,7 +303,7 @@ fn list_images(
         // The whole collection is postero-anterior.
         projection: Projection::Pa,
         path,
-        frame: None,
+        frame,
         labels,
     };
     for (source, annotations) in splits {
@@ -311,17 +324,18 @@ fn list_images(
                 });
                 continue;
             };
+            let frame = annotated.frame;
             let labels = annotated.labels();
             if labels == Labels::Unannotated {
                 listing.note("images_without_a_usable_row");
             }
-            listing.images.push(image(image_id, split, path, labels));
+            listing.images.push(image(image_id, split, path, frame, labels));
         }
     }
     for ((source, image_id), path) in on_disk.into_iter().flatten() {
         let split = final_split(source, &image_id);
         listing.note("images_without_labels");
-        listing.images.push(image(image_id, split, path, Labels::Unannotated));
+        listing.images.push(image(image_id, split, path, None, Labels::Unannotated));
     }
     for failure in &mut listing.failures {
         if let Some(image_id) = &failure.image_id {

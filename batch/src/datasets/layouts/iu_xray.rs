@@ -6,15 +6,15 @@ use std::path::Path;
 use d2r_contracts::report_text::CleaningRules;
 
 use super::annotation_json;
-use crate::datasets::listing::Listing;
+use crate::datasets::listing::{ListOptions, Listing};
 use crate::error::Result;
 
 /// Lists an IU X-Ray folder.
 ///
 /// # Errors
 /// Those of [`annotation_json::list`].
-pub fn list(root: &Path) -> Result<Listing> {
-    annotation_json::list(root, "iu-xray", CleaningRules::IuXray)
+pub fn list(root: &Path, options: &ListOptions) -> Result<Listing> {
+    annotation_json::list(root, "iu-xray", CleaningRules::IuXray, options)
 }
 
 #[cfg(test)]
@@ -35,7 +35,8 @@ mod tests {
             "val": [{"id": "CXR2", "report": "b .", "image_path": ["CXR2/0.png"]}],
             "test": [{"id": "CXR3", "report": "c .", "image_path": ["CXR3/0.png", "CXR3/1.png", "CXR3/2.png"]}]}"#;
         std::fs::write(dir.path().join("annotation.json"), json).unwrap();
-        let listing = list(dir.path()).unwrap();
+        let options = ListOptions { seed: 1, val_share: 0.1, frontal_only: true, labels_only: false };
+        let listing = list(dir.path(), &options).unwrap();
         assert_eq!(listing.failures, []);
         let ids: Vec<_> = listing.images.iter().map(|i| (i.image_id.as_str(), i.split)).collect();
         let expected = [

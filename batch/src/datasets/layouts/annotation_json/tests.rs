@@ -7,6 +7,8 @@ use d2r_contracts::space::ImageSize;
 use super::*;
 use crate::datasets::lesion_rows::{FusionRule, lesion_rows};
 
+const OPTIONS: ListOptions = ListOptions { seed: 1, val_share: 0.1, frontal_only: true, labels_only: false };
+
 fn folder(json: &str, images: &[&str]) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("annotation.json"), json).unwrap();
@@ -19,7 +21,7 @@ fn folder(json: &str, images: &[&str]) -> tempfile::TempDir {
 }
 
 fn read(json: &str, images: &[&str]) -> Listing {
-    list(folder(json, images).path(), "annotation-json", CleaningRules::MimicCxr).unwrap()
+    list(folder(json, images).path(), "annotation-json", CleaningRules::MimicCxr, &OPTIONS).unwrap()
 }
 
 #[test]
@@ -101,12 +103,15 @@ fn a_bad_entry_names_its_place_and_leaves_the_rest() {
 fn files_that_are_something_else() {
     let code = |json: &str| {
         let dir = folder(json, &[]);
-        list(dir.path(), "annotation-json", CleaningRules::MimicCxr).err().map(|e| e.exit().code())
+        list(dir.path(), "annotation-json", CleaningRules::MimicCxr, &OPTIONS).err().map(|e| e.exit().code())
     };
     assert_eq!(code("{}"), Some(65));
     assert_eq!(code("[1, 2"), Some(65));
     assert_eq!(code(""), Some(65));
     assert_eq!(code(r#"{"train": []}"#), None);
     let empty = tempfile::tempdir().unwrap();
-    assert_eq!(list(empty.path(), "annotation-json", CleaningRules::MimicCxr).err().map(|e| e.exit().code()), Some(66));
+    assert_eq!(
+        list(empty.path(), "annotation-json", CleaningRules::MimicCxr, &OPTIONS).err().map(|e| e.exit().code()),
+        Some(66)
+    );
 }
