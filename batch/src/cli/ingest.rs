@@ -13,7 +13,7 @@ use crate::stages::ingest::Kind;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  d2r ingest vindr --root vindr-cxr-1.0.0 --lake lake
+  d2r ingest vindr --root vindr-cxr-1.0.0 --lake lake --allow-phi
   d2r ingest vindr --root train.csv --labels-only --lake lake
   d2r ingest mimic --root mimic-cxr-jpg-2.1.0 --lake lake
   d2r ingest annotation-json --root r2gen/annotation.json --dataset r2gen --lake lake

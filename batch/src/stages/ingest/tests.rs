@@ -146,8 +146,8 @@ fn a_labelled_folder_goes_in_whole() {
     let failures: Vec<FailureRow> = rows(lake.path());
     let brief: Vec<_> = failures.iter().map(|f| (f.code.as_str(), f.path.as_deref().unwrap_or_default())).collect();
     let expected = [
-        ("unknown_class", "annotations/annotations_train.csv:7"),
         ("box_outside", "annotations/annotations_train.csv:5"),
+        ("unknown_class", "annotations/annotations_train.csv:7"),
         ("not_an_image", "train/c.png"),
         ("missing_file", "train/d.dicom"),
     ];
