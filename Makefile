@@ -11,7 +11,7 @@ PREFIX ?= $(HOME)/.local
 SHIPPED := batch/models/reporter
 QUICKSTART_IMAGES := 12
 
-.PHONY: bench-first-hour bench-speedrun quickstart shipped-models install dist test-dist setup parity-setup build demo test test-python test-browser check lint deny wasm viewer serve bench bench-viewer bench-pipeline bench-detector bench-decode bench-quality-semi bench-quality-report bench-quality-preview clean d2r-path
+.PHONY: book bench-first-hour bench-speedrun quickstart shipped-models install dist test-dist setup parity-setup build demo test test-python test-browser check lint deny wasm viewer serve bench bench-viewer bench-pipeline bench-detector bench-decode bench-quality-semi bench-quality-report bench-quality-preview clean d2r-path
 
 ## Install what is missing into this folder; TORCH=cpu takes the CPU build of PyTorch, LIBTORCH=FOLDER a libtorch that is there.
 setup:
@@ -134,6 +134,10 @@ bench-speedrun: build
 ## Times of every stage of the demo, into bench-results/pipeline.json.
 bench-pipeline: build
 	$(PYTHON) tests/bench/pipeline.py --d2r $(D2R) --out bench-results/pipeline.json
+
+## The pages of docs/ as a site with search, into book/.
+book:
+	@scripts/book.sh
 
 d2r-path:
 	@echo $(D2R)
