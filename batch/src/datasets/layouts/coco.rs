@@ -193,8 +193,12 @@ impl CocoFile<'_> {
         // One id for several files: it is not known to which of them an annotation belongs.
         let ambiguous: BTreeSet<String> =
             names.into_iter().filter(|(_, n)| n.len() > 1).map(|(id, _)| id.to_owned()).collect();
-        // Files that differ by their extension only have their paths as ids.
-        let path = |image: &Image| image.file_name.replace('\\', "/").trim_start_matches("./").to_owned();
+        // Files that differ by their extension only have their paths as ids. `images/a.png` and `a.png` are one file.
+        let path = |image: &Image| {
+            let path = image.file_name.replace('\\', "/");
+            let path = path.trim_start_matches("./");
+            path.strip_prefix("images/").unwrap_or(path).to_owned()
+        };
         let mut paths: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         for (_, image) in &images {
             let path = path(image);

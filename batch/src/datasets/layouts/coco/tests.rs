@@ -240,6 +240,25 @@ fn names_without_extension_are_ids() {
 }
 
 #[test]
+fn an_image_has_one_id_however_its_file_is_named() {
+    for prefix in ["", "images/", "images\\", "./images/", ".\\images\\"] {
+        let mut document = document();
+        for image in document["images"].as_array_mut().unwrap() {
+            image["file_name"] = json!(format!("{prefix}{}", image["file_name"].as_str().unwrap()));
+        }
+        let dir = folder(&[
+            (FILE, document.to_string().as_bytes()),
+            ("images/a.png", b"x"),
+            ("images/b.png", b"x"),
+            ("images/c.png", b"x"),
+        ]);
+        let listing = list(dir.path(), &OPTIONS).unwrap();
+        assert_eq!(codes(&listing), [], "{prefix}");
+        assert_eq!(listing.images.iter().map(|i| i.image_id.as_str()).collect::<Vec<_>>(), ["a", "b", "c"], "{prefix}");
+    }
+}
+
+#[test]
 fn files_that_differ_by_their_extension_are_two_images() {
     let mut document = document();
     document["images"][1]["file_name"] = json!("a.jpg");
