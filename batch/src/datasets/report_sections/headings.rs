@@ -85,10 +85,10 @@ fn head_and_rest(line: &str) -> Option<(&str, &str)> {
 }
 
 /// Words beside the name of a section in a heading that is not in capitals.
-const BESIDE: [&str; 9] = ["AND", "CHEST", "FINAL", "THE", "RADIOGRAPHIC", "RADIOLOGICAL", "X", "RAY", "OR"];
+const BESIDE: &[&str] = &["AND", "CHEST", "FINAL", "THE", "RADIOGRAPHIC", "RADIOLOGICAL", "X", "RAY", "OR"];
 
 /// Sections that also end another one when they are not written in capitals; `(s)` is a word of its own.
-const OTHERS: [&str; 21] = [
+const OTHERS: &[&str] = &[
     "INDICATION",
     "INDICATIONS",
     "COMPARISON",
@@ -128,7 +128,7 @@ fn head_of(words: &[&str]) -> Head {
         (false, true) => Head::Impression,
         (false, false) if words == ["CHEST"] => Head::Chest,
         (false, false) if is_projections(words) => Head::Projections { title: has(&["CHEST", "PORTABLE"]) },
-        (false, false) if has(&SECTION_WORDS) || words.iter().any(|w| near(w, "COMPARISON")) => Head::OtherSection,
+        (false, false) if has(SECTION_WORDS) || words.iter().any(|w| near(w, "COMPARISON")) => Head::OtherSection,
         (false, false) if words.iter().any(|w| is_organ(w)) => Head::Organ,
         (false, false) => Head::Unknown,
     }
@@ -153,7 +153,7 @@ fn names_section(word: &str) -> bool {
 
 /// Words of which the title of an examination consists.
 #[rustfmt::skip]
-const PROJECTION_WORDS: [&str; 64] = [
+const PROJECTION_WORDS: &[&str] = &[
     "PA", "AP", "LAT", "LATERAL", "LATERALS", "VIEW", "VIEWS", "FRONTAL", "PORTABLE", "CHEST", "UPRIGHT", "ERECT",
     "SEMI", "SEMIUPRIGHT", "SEMIERECT", "SUPINE", "SEATED", "SITTING", "STANDING", "DECUBITUS", "LORDOTIC", "APICAL",
     "OBLIQUE", "INSPIRATORY", "EXPIRATORY", "SINGLE", "ONE", "TWO", "THREE", "FOUR", "DUAL", "MULTIPLE", "BEDSIDE",
@@ -164,7 +164,7 @@ const PROJECTION_WORDS: [&str; 64] = [
 
 /// One of these makes words of [`PROJECTION_WORDS`] a title.
 #[rustfmt::skip]
-const PROJECTIONS: [&str; 19] = [
+const PROJECTIONS: &[&str] = &[
     "PA", "AP", "VIEW", "VIEWS", "FRONTAL", "PORTABLE", "CHEST", "RADIOGRAPH", "RADIOGRAPHS", "RADIOGRAPHY", "XRAY",
     "XRAYS", "CXR", "FILM", "FILMS", "RAY", "RAYS", "LATERAL", "UPRIGHT",
 ];
@@ -179,7 +179,7 @@ fn is_projections(words: &[&str]) -> bool {
 
 /// A heading with one of these is another section.
 #[rustfmt::skip]
-const SECTION_WORDS: [&str; 56] = [
+const SECTION_WORDS: &[&str] = &[
     "EXAM", "EXAMINATION", "EXAMINATIONS", "EXAMS", "STUDY", "PROCEDURE", "INDICATION", "INDICATIONS", "REASON",
     "HISTORY", "CLINICAL", "INFORMATION", "PATIENT", "COMPARISON", "COMPARISONS", "REFERENCE", "TECHNIQUE", "DOSE",
     "CONTRAST", "RECOMMENDATION", "RECOMMENDATIONS", "NOTIFICATION", "NOTIFICATIONS", "COMMUNICATION", "ADDENDUM",
@@ -191,21 +191,23 @@ const SECTION_WORDS: [&str; 56] = [
 
 /// How words for parts of the body, devices and abnormalities begin.
 #[rustfmt::skip]
-const ORGAN_STEMS: [&str; 72] = [
-    "LUNG", "HEART", "CARDI", "PERICARD", "PLEUR", "BONE", "BONY", "OSSEOUS", "SKELET", "MUSCULO", "MEDIASTIN",
-    "HILA", "HILUM", "HILAR", "PULMON", "VASCUL", "VESSEL", "AORT", "TRACHEA", "AIRWAY", "BRONCH", "DIAPHRAGM",
-    "HEMIDIAPHRAGM", "COSTOPHRENIC", "SUPPORT", "DEVICE", "LINE", "TUBE", "CATHETER", "HARDWARE", "PACEMAKER",
-    "PICC", "ETT", "IMPLANT", "SURGICAL", "POSTSURGICAL", "POSTOPERATIVE", "SOFT", "TISSUE", "WALL", "THORA",
-    "PARENCHYM", "AIRSPACE", "INTERSTITI", "SPINE", "SPINAL", "VERTEBR", "RIB", "CLAVIC", "SHOULDER", "STERN",
-    "NECK", "THYROID", "LYMPH", "ESOPHAG", "GASTR", "STOMACH", "BOWEL", "ABDOM", "LIVER", "SPLEEN", "BREAST",
-    "OTHER", "MISC", "PNEUMO", "EFFUSION", "ATELECT", "EDEMA", "CONSOLID", "OPACIT", "NODUL", "MASS",
+const ORGAN_STEMS: &[&str] = &[
+    "LUNG", "LOBE", "LOBAR", "LINGULA", "ZONE", "BASE", "BASAL", "APIC", "FISSUR", "VOLUME", "HEART", "CARDI",
+    "PERICARD", "SILHOUETTE", "CONTOUR", "PLEUR", "COSTOPHRENIC", "ANGLE", "SULC", "BONE", "BONY", "OSSEOUS", "SKELET",
+    "MUSCULO", "MEDIASTIN", "HILA", "HILUM", "HILAR", "PULMON", "VASCUL", "VESSEL", "AORT", "TRACHEA", "AIRWAY",
+    "BRONCH", "DIAPHRAGM", "HEMIDIAPHRAGM", "SUPPORT", "DEVICE", "LINE", "TUBE", "CATHETER", "HARDWARE", "PACE",
+    "PICC", "ETT", "LEAD", "DEFIB", "DRAIN", "CLIP", "STENT", "VALVE", "WIRE", "SWAN", "FOREIGN", "IMPLANT",
+    "SURGICAL", "POSTSURGICAL", "POSTOPERATIVE", "SOFT", "TISSUE", "SUBCUT", "SKIN", "WALL", "THORA", "PARENCHYM",
+    "AIRSPACE", "INTERSTITI", "SPINE", "SPINAL", "VERTEBR", "SCOLIO", "DEGENERAT", "RIB", "CLAVIC", "SHOULDER",
+    "STERN", "JOINT", "NECK", "THYROID", "LYMPH", "ESOPHAG", "GASTR", "STOMACH", "BOWEL", "ABDOM", "LIVER", "SPLEEN",
+    "BREAST", "HERNIA", "OTHER", "MISC", "ADDITIONAL", "PNEUMO", "EFFUSION", "ATELECT", "EDEMA", "CONSOLID", "OPACIT",
+    "INFILTRAT", "NODUL", "MASS", "LESION", "CAVIT", "CYST", "GRANULOM", "CALCIF", "EMPHYSEM", "HYPERINFL", "FIBRO",
+    "SCAR", "FRACTUR", "DEFORM",
 ];
 
 fn is_organ(word: &str) -> bool {
     ORGAN_STEMS.iter().any(|stem| word.starts_with(stem))
-        || word.starts_with("FRACTUR")
-        || word.starts_with("INFILTRAT")
-        || matches!(word, "APEX" | "APICES" | "FISSURES" | "VOLUMES" | "ADDITIONAL" | "DEGENERATIVE" | "EMPHYSEMA")
+        || matches!(word, "RUL" | "RML" | "RLL" | "LUL" | "LLL" | "RIGHT" | "LEFT" | "BILATERAL" | "PORT" | "FREE")
 }
 
 /// A line of signs that separates: `_____`, `-----`, `=====`. Three underscores are a de-identified word.
@@ -217,15 +219,15 @@ pub(super) fn is_rule(line: &str) -> bool {
 
 /// Words of which banners consist, and those that make them one.
 #[rustfmt::skip]
-const BANNER_WORDS: [&str; 29] = [
+const BANNER_WORDS: &[&str] = &[
     "FINAL", "PRELIMINARY", "PROVISIONAL", "INTERIM", "REVISED", "AMENDED", "CORRECTED", "ORIGINAL", "UNOFFICIAL",
     "SIGNED", "UNSIGNED", "RADIOLOGY", "VERSION", "NUMBER", "BEGIN", "START", "END", "OF", "TO", "THE", "AND",
     "WITH", "WET", "IMPRESSION", "FINDINGS", "CHEST", "FOR", "EXAM", "ATTENDING",
 ];
-const BANNER_NAMES: [&str; 7] = ["REPORT", "ADDENDUM", "ADDENDA", "READ", "READING", "WETREAD", "END"];
+const BANNER_NAMES: &[&str] = &["REPORT", "ADDENDUM", "ADDENDA", "READ", "READING", "WETREAD", "END"];
 
 /// How a banner begins that has more text in its line.
-const BANNER_STARTS: [&str; 8] = [
+const BANNER_STARTS: &[&str] = &[
     "WET READ",
     "WETREAD",
     "ADDENDUM",

@@ -1,6 +1,7 @@
 use super::*;
 
-const FULL: &str = "                                 FINAL REPORT\n EXAMINATION:  CHEST (PA AND LAT)\n \n INDICATION:  cough\n \n FINDINGS: \n \n The heart is large.\n Lungs: clear.\n \n IMPRESSION: \n \n Large heart.\n";
+const FULL: &str = "                                 FINAL REPORT\n EXAMINATION:  CHEST (PA AND LAT)\n \n INDICATION:  \
+    cough\n \n FINDINGS: \n \n The heart is large.\n Lungs: clear.\n \n IMPRESSION: \n \n Large heart.\n";
 
 fn text(report: &str, wanted: Section) -> Result<String, NoSection> {
     section(report, wanted).map(|s| s.text)
@@ -118,6 +119,10 @@ fn organs_are_sub_headings() {
         "RIGHT LUNG",
         "DIAPHRAGM",
         "VISUALIZED UPPER ABDOMEN",
+        "RLL",
+        "LEFT",
+        "SWAN-GANZ CATHETER",
+        "FREE AIR",
     ];
     for (first, second) in organs.iter().zip(organs.iter().rev()) {
         for space in ["\n", "\n \n"] {
@@ -159,7 +164,9 @@ fn other_sections_end_the_findings() {
 
 #[test]
 fn the_last_section_of_a_name_counts() {
-    let report = "FINAL REPORT\n ADDENDUM\n \n ______________\n FINDINGS:  The nodule is benign.\n \n IMPRESSION:  Benign nodule.\n \n ______________\n FINAL REPORT\n EXAMINATION:  CHEST (PA AND LAT)\n \n FINDINGS:  There is a nodule.\n \n IMPRESSION:  Nodule, suspicious.\n";
+    let report = "FINAL REPORT\n ADDENDUM\n \n ______________\n FINDINGS:  The nodule is benign.\n \n \
+        IMPRESSION:  Benign nodule.\n \n ______________\n FINAL REPORT\n EXAMINATION:  CHEST (PA AND LAT)\n \n \
+        FINDINGS:  There is a nodule.\n \n IMPRESSION:  Nodule, suspicious.\n";
     assert_findings(report, "There is a nodule.");
     assert_impression(report, "Nodule, suspicious.");
     assert_eq!(text(report, Section::Both).as_deref(), Ok("There is a nodule.\nNodule, suspicious."));
