@@ -98,7 +98,7 @@ fn write(ctx: &Context, out: &Path, catalogue: &Catalogue, seed: u64, work_key: 
     watch.layout("truth tables");
     let mut counts = write_truth(&folder, catalogue, work_key)?;
     counts.extend(catalogue.sets().map(|(layout, set)| match set {
-        PlannedSet::Labelled(films) => (format!("{}.images", layout.name()), films.len() as u64),
+        PlannedSet::Labelled(images) => (format!("{}.images", layout.name()), images.len() as u64),
         PlannedSet::Visits(visits) => (format!("{}.studies", layout.name()), visits.len() as u64),
     }));
     let manifest = folder.finish(work_key, counts)?;
@@ -115,7 +115,7 @@ fn write_truth(folder: &OutputFolder, catalogue: &Catalogue, work_key: &str) -> 
     for split in [Split::Train, Split::Val, Split::Test] {
         for (layout, set) in catalogue.sets() {
             let truth = match set {
-                PlannedSet::Labelled(films) => of_labelled(films, split),
+                PlannedSet::Labelled(images) => of_labelled(images, split),
                 PlannedSet::Visits(visits) => of_visits(visits, split),
             };
             let partition = Partition::new(layout.name(), split.name());
