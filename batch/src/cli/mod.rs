@@ -3,7 +3,6 @@
 
 mod annotate;
 mod audit;
-mod completions;
 mod config;
 mod doctor;
 mod evaluate;
@@ -12,20 +11,19 @@ mod flags;
 mod import_weights;
 mod ingest;
 mod inspect;
-mod man_pages;
 mod output;
 mod phantom;
 mod pipeline;
-mod reference;
+mod program;
 mod report;
 mod train;
 mod validate;
-mod version;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use self::program::{completions, man_pages, reference, version};
 use crate::error::Result;
 use crate::exit::Exit;
 

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::config::RunConfig;
 use crate::lake::atomic_file;
+use crate::stages::work_key::SOURCE_SHA256;
 
 /// The result of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -61,7 +62,7 @@ fn loaded_libtorch() -> Option<PathBuf> {
 
 /// The version of the loaded libtorch as its wheel states it, else the version that this program was built for; where
 /// it lies.
-pub fn libtorch_version() -> (String, Option<PathBuf>) {
+fn libtorch_version() -> (String, Option<PathBuf>) {
     let linked = crate::training::run_dir::LIBTORCH;
     let path = loaded_libtorch();
     // The wheel keeps its version beside `lib/`.
@@ -69,6 +70,25 @@ pub fn libtorch_version() -> (String, Option<PathBuf>) {
     let text = version.and_then(|p| std::fs::read_to_string(p).ok()).unwrap_or_default();
     let version = text.lines().find_map(|l| l.strip_prefix("__version__ = ")).unwrap_or(linked);
     (version.trim_matches(['\'', '"']).to_owned(), path)
+}
+
+/// What this program was built from and runs on, one `name value` per line.
+pub fn program_text() -> String {
+    let (version, path) = libtorch_version();
+    let path = path.map_or_else(|| "not found in this process".into(), |p| p.display().to_string());
+    let cuda = match tch::Cuda::device_count() {
+        0 => "no device".to_owned(),
+        n if tch::Cuda::cudnn_is_available() => format!("{n} devices, with cuDNN"),
+        n => format!("{n} devices, without cuDNN"),
+    };
+    let profile = if cfg!(debug_assertions) { "development" } else { "release" };
+    format!(
+        "d2r {}\nsources sha256 {SOURCE_SHA256}\nprofile {profile}\nlibtorch {version} (built for {}) at {path}\n\
+         cuda {cuda}\ncontracts {} tables\nResearch software, not a medical device.\n",
+        env!("CARGO_PKG_VERSION"),
+        crate::training::run_dir::LIBTORCH,
+        d2r_contracts::contract::contracts().len(),
+    )
 }
 
 fn libtorch() -> Check {

@@ -4,9 +4,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use crate::exit::Exit;
-use crate::stages::doctor::libtorch_version;
-use crate::stages::work_key::SOURCE_SHA256;
-use crate::training::run_dir::LIBTORCH;
+use crate::stages::doctor;
 
 /// Whether the command line is `--version --verbose` in some order: the parser ends at `--version`.
 pub fn is_asked_in_full(arguments: impl Iterator<Item = OsString>) -> bool {
@@ -18,21 +16,7 @@ pub fn is_asked_in_full(arguments: impl Iterator<Item = OsString>) -> bool {
 
 /// Prints one `name value` per line.
 pub fn print() -> ExitCode {
-    let (version, path) = libtorch_version();
-    let path = path.map_or_else(|| "not found in this process".into(), |p| p.display().to_string());
-    let cuda = match tch::Cuda::device_count() {
-        0 => "no device".to_owned(),
-        n if tch::Cuda::cudnn_is_available() => format!("{n} devices, with cuDNN"),
-        n => format!("{n} devices, without cuDNN"),
-    };
-    let profile = if cfg!(debug_assertions) { "development" } else { "release" };
-    let text = format!(
-        "d2r {}\nsources sha256 {SOURCE_SHA256}\nprofile {profile}\nlibtorch {version} (built for {LIBTORCH}) at {path}\n\
-         cuda {cuda}\ncontracts {} tables\nResearch software, not a medical device.\n",
-        env!("CARGO_PKG_VERSION"),
-        d2r_contracts::contract::contracts().len(),
-    );
-    let printed = super::output::lines(&text);
+    let printed = crate::cli::output::lines(&doctor::program_text());
     ExitCode::from(printed.map_or_else(|e| e.exit().code(), |()| Exit::Done.code()))
 }
 

@@ -15,7 +15,7 @@ Made by `d2r cli-reference > docs/cli.md` from the parser; a test compares the t
 ";
 
 pub fn run() -> Result<()> {
-    crate::cli::output::lines(&markdown(super::Cli::command()))
+    crate::cli::output::lines(&markdown(crate::cli::Cli::command()))
 }
 
 fn markdown(mut root: Command) -> String {

@@ -18,7 +18,7 @@ pub struct Args {
 /// Writes `d2r.1` and one page per verb.
 pub fn run(args: &Args) -> Result<()> {
     std::fs::create_dir_all(&args.out).map_err(|e| Error::io("create", &args.out, e))?;
-    let mut root = super::Cli::command();
+    let mut root = crate::cli::Cli::command();
     root.build();
     pages(&root, &args.out)
 }

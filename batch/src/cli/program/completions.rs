@@ -13,6 +13,6 @@ pub struct Args {
 
 pub fn run(args: &Args) -> Result<()> {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut super::Cli::command(), "d2r", &mut script);
+    clap_complete::generate(args.shell, &mut crate::cli::Cli::command(), "d2r", &mut script);
     crate::cli::output::lines(&String::from_utf8_lossy(&script))
 }

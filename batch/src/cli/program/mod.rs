@@ -1,0 +1,6 @@
+//! Verbs about the program itself: its version, completions, manual pages and the reference of its command line.
+
+pub mod completions;
+pub mod man_pages;
+pub mod reference;
+pub mod version;
