@@ -11,6 +11,7 @@ pub mod grounding;
 pub mod label_map;
 pub mod labels;
 pub mod nms;
+pub mod picture;
 pub mod preprocess;
 pub mod preview_bundle;
 pub mod radiograph;

@@ -117,7 +117,8 @@ fn letterboxed(radiograph: &Radiograph, source: PixelRect, letterbox: &Letterbox
     pixels
 }
 
-fn resize_rect(radiograph: &Radiograph, source: PixelRect, size: ImageSize) -> Radiograph {
+/// A part of the radiograph at another size.
+pub(crate) fn resize_rect(radiograph: &Radiograph, source: PixelRect, size: ImageSize) -> Radiograph {
     let cut = cut_out(radiograph, source);
     let ImageSize { width, height } = size;
     if source.size == size {
