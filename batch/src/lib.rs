@@ -1,6 +1,7 @@
 //! The batch job of D2R: trains the lesion detector and the report model, annotates, reports, evaluates, and
 //! writes its datasets and reports as Parquet. Research software, not a medical device.
 
+pub mod audit;
 pub mod cli;
 pub mod config;
 pub mod context;

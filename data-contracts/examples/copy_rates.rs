@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use d2r_contracts::decode::{ImageDecodeOptions, decode};
-use d2r_contracts::picture::copy_search::{CopySearch, Picture, confirmed, measured};
+use d2r_contracts::picture::copy_search::{COPY_MIN, Comparison, CopySearch, Picture, measured};
 use d2r_contracts::picture::hash_index::Scratch;
 use d2r_contracts::preprocess::resize;
 use d2r_contracts::radiograph::Radiograph;
@@ -102,7 +102,7 @@ fn pairs(images: &[Image]) {
     for number in 0..search.len() {
         for suspect in search.suspects(number, &mut scratch) {
             let [first, second] = suspect.images.map(|i| read(&images[i].radiograph).expect("was read before"));
-            let (_, similarity) = confirmed(&first, &second, &suspect);
+            let similarity = Comparison::of(&first, &second, &suspect).similarity;
             let mut pair = suspect.images;
             pair.sort_unstable();
             let found = best.entry(pair).or_insert((0.0, 0.0));
@@ -149,12 +149,12 @@ fn copies(images: &[Image]) {
                     continue;
                 }
                 let [first, second] = if at == 1 { [original, copy] } else { [copy, original] };
-                let (_, similarity) = confirmed(first, second, &suspect);
+                let similarity = Comparison::of(first, second, &suspect).similarity;
                 let found = &mut best[suspect.images[at] - images.len()];
                 *found = (found.0.max(suspect.similarity), found.1.max(similarity));
             }
         }
-        let found = best.iter().filter(|(_, detail)| *detail >= d2r_contracts::picture::copy_search::COPY_MIN).count();
+        let found = best.iter().filter(|(_, detail)| *detail >= COPY_MIN).count();
         let mut coarse: Vec<f32> = best.iter().map(|b| b.0).collect();
         let mut fine: Vec<f32> = best.iter().map(|b| b.1).collect();
         coarse.sort_by(f32::total_cmp);

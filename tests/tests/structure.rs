@@ -18,13 +18,14 @@ const SHARED: [&str; 6] = ["error", "exit", "progress", "stop", "config", "conte
 
 /// Allowed imports in the batch crate, from the top layer to the bottom one. An arrow leads to a later line only, so that
 /// nothing imports upward; an arrow that no import uses is an error.
-const ARROWS: [(&str, &[&str]); 11] = [
+const ARROWS: [(&str, &[&str]); 12] = [
     ("cli", &["stages", "lake", "weights"]),
-    ("stages", &["weights", "preview_model", "reporter", "detector", "training", "eval", "datasets", "lake"]),
+    ("stages", &["weights", "preview_model", "reporter", "detector", "audit", "training", "eval", "datasets", "lake"]),
     ("weights", &["reporter", "detector", "training", "nn"]),
     ("preview_model", &["reporter", "training", "nn"]),
     ("reporter", &["detector", "training", "eval", "datasets", "lake", "nn"]),
     ("detector", &["training", "eval", "datasets", "nn"]),
+    ("audit", &["eval", "datasets", "lake"]),
     ("training", &["lake"]),
     ("eval", &["lake"]),
     ("datasets", &[]),
@@ -46,8 +47,8 @@ const INNER: [(&str, &[&str]); 6] = [
 const BACKBONE: &str = "detector::resnet";
 
 /// Folders whose files never touch a tensor, and the exceptions: the files where plain data become tensors.
-const TENSOR_FREE: [&str; 7] =
-    ["cli/", "config/", "eval/", "lake/", "datasets/", "detector/batches/", "reporter/batches/"];
+const TENSOR_FREE: [&str; 8] =
+    ["audit/", "cli/", "config/", "eval/", "lake/", "datasets/", "detector/batches/", "reporter/batches/"];
 const BORDER: [&str; 4] =
     ["detector/batches/collate.rs", "reporter/batches/collate.rs", "reporter/batches/collate_text.rs", "cli/flags.rs"];
 

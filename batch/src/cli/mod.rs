@@ -58,7 +58,7 @@ enum Verb {
     Phantom(phantom::Args),
     /// Read a dataset into the lake.
     Ingest(ingest::Args),
-    /// Search for patient leakage, duplicate pixels, empty reports and boxes outside the image; 65 on leakage.
+    /// Search for leakage between splits, copies, defective boxes, reports and pictures, odd label shares; 65 on leakage.
     Audit(audit::Args),
     /// Take over weights of torchvision, detectron2 or Unbiased Teacher v2 as a detector run.
     ImportWeights(import_weights::Args),

@@ -4,7 +4,6 @@
 //! count. A part belongs to a producer (the verb that wrote it) and a shard; writing it again replaces it.
 
 pub mod atomic_file;
-pub mod audit;
 pub mod cell;
 pub mod datasets;
 pub mod digest;

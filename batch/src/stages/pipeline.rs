@@ -102,7 +102,7 @@ pub fn run(ctx: &Context, args: &Args) -> Result<Summary> {
         };
         stages.run(&format!("ingest-{dataset}"), |c| ingest::run(c, args))?;
     }
-    stages.run("audit", |c| audit::run(c, audit::Args { lake: lake.clone() }))?;
+    stages.run("audit", |c| audit::run(c, audit::Args { lake: lake.clone(), ..audit::Args::default() }))?;
     let trained = stages.run("train-detector", |c| {
         detector::run(
             c,

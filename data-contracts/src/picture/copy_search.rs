@@ -2,7 +2,7 @@
 //!
 //! 1. [`CopySearch::suspects`]: pictures whose hash nearly agrees with that of a window of the picture, whose blocks are
 //!    found in it, and whose thumbnails correlate after alignment. It needs what [`Picture`] keeps, 6.5 kB.
-//! 2. [`confirmed`]: larger thumbnails of the two pictures correlate. Two exposures of one patient in the same
+//! 2. [`Comparison`]: larger thumbnails of the two pictures correlate. Two exposures of one patient in the same
 //!    position pass the first step now and then, and fail here.
 
 use super::alignment::{Placement, aligned};
@@ -12,8 +12,10 @@ use super::hash::{HASHED_SIZE, WINDOWS, Window, hash, window_hashes};
 use super::hash_index::{HashIndex, Scratch};
 use super::statistics::Statistics;
 use super::structure::{Scale, structure};
-use super::thumbnail::{Extent, Thumbnail, part, thumbnails};
+use super::thumbnail::{Extent, Thumbnail, rect, thumbnails};
+use crate::boxes::BoxXyxy;
 use crate::radiograph::Radiograph;
+use crate::space::Original;
 
 /// Bits of two hashes that may differ.
 const DISTANCE_MAX: u32 = 9;
@@ -117,9 +119,36 @@ impl CopySearch {
     }
 }
 
-/// Whether two radiographs of a suspected pair are copies, and the correlation of their larger thumbnails.
-pub fn confirmed(first: &Radiograph, second: &Radiograph, suspect: &Suspect) -> (bool, f32) {
-    let [a, b] = [(first, suspect.extents[0]), (second, suspect.extents[1])].map(|(r, e)| part(r, e, DETAIL));
-    let (similarity, _) = aligned(&a, &b, suspect.placement, FINE);
-    (similarity >= COPY_MIN, similarity)
+/// Two radiographs of a suspected pair, compared by larger thumbnails.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Comparison {
+    /// Correlation of the thumbnails.
+    pub similarity: f32,
+    /// Where the second picture, without its border where it was compared so, lies in the first one. It may reach beyond
+    /// it.
+    pub region: BoxXyxy<Original>,
+}
+
+impl Comparison {
+    /// Compares the radiographs of a suspected pair.
+    pub fn of(first: &Radiograph, second: &Radiograph, suspect: &Suspect) -> Self {
+        let [extent_a, extent_b] = suspect.extents;
+        let (rect, other) = (rect(first, extent_a), rect(second, extent_b));
+        let (a, b) = (Thumbnail::of(first, rect, DETAIL), Thumbnail::of(second, other, DETAIL));
+        let (similarity, Placement { x, y }) = aligned(&a, &b, suspect.placement, FINE);
+        let at = |share: f64, start: u32, length: u32| (f64::from(start) + share * f64::from(length)) as f32;
+        let (left, top, size) = (rect.left, rect.top, rect.size);
+        let region = BoxXyxy::new(
+            at(x[0], left, size.width),
+            at(y[0], top, size.height),
+            at(x[1], left, size.width),
+            at(y[1], top, size.height),
+        );
+        Self { similarity, region }
+    }
+
+    /// Whether the two are copies of one exposure.
+    pub fn is_copy(&self) -> bool {
+        self.similarity >= COPY_MIN
+    }
 }

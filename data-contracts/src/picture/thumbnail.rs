@@ -42,16 +42,15 @@ pub fn thumbnails(radiograph: &Radiograph, inside: PixelRect, size: usize) -> Ve
     let lost = lost.max((h - f64::from(inside.size.height)) / h);
     let mut found = vec![(Extent::Content, Thumbnail::of(radiograph, inside, size))];
     if lost >= BORDER_SHARE_MIN {
-        found.push((Extent::Whole, part(radiograph, Extent::Whole, size)));
+        found.push((Extent::Whole, Thumbnail::of(radiograph, rect(radiograph, Extent::Whole), size)));
     }
     found
 }
 
-/// One of the thumbnails of a radiograph.
-pub fn part(radiograph: &Radiograph, extent: Extent, size: usize) -> Thumbnail {
-    let rect = match extent {
+/// The part of a radiograph that a thumbnail of this extent shows.
+pub fn rect(radiograph: &Radiograph, extent: Extent) -> PixelRect {
+    match extent {
         Extent::Whole => PixelRect { left: 0, top: 0, size: radiograph.size() },
         Extent::Content => content(radiograph),
-    };
-    Thumbnail::of(radiograph, rect, size)
+    }
 }

@@ -63,8 +63,16 @@ const JPEG_QUALITY: u8 = 82;
 /// # Errors
 /// When encoding fails: a defect of the program.
 pub fn picture(radiograph: &Radiograph) -> Result<Vec<u8>> {
+    picture_of_size(radiograph, PICTURE_SIZE)
+}
+
+/// As [`picture`], with the longest side at most `side_max` pixels.
+///
+/// # Errors
+/// When encoding fails: a defect of the program.
+pub fn picture_of_size(radiograph: &Radiograph, side_max: u32) -> Result<Vec<u8>> {
     let longest = radiograph.width.max(radiograph.height);
-    let scale = (f64::from(PICTURE_SIZE) / f64::from(longest)).min(1.0);
+    let scale = (f64::from(side_max) / f64::from(longest)).min(1.0);
     let size = |n: u32| ((f64::from(n) * scale).round() as u32).max(1);
     let target = ImageSize { width: size(radiograph.width), height: size(radiograph.height) };
     let small = if scale < 1.0 { resize(radiograph, target) } else { radiograph.clone() };

@@ -77,7 +77,8 @@ pub struct Page {
     pub failures: Vec<FailureCount>,
 }
 
-const STYLE: &str = include_str!("html_report/style.css");
+/// The style of this page, which other pages share.
+pub const STYLE: &str = include_str!("html_report/style.css");
 const SCRIPT: &str = include_str!("html_report/highlight_boxes.js");
 
 impl Page {
@@ -261,7 +262,7 @@ fn tile(row: &FigureRow) -> Markup {
 }
 
 /// A table in a box that scrolls by itself on narrow screens, reachable by keyboard.
-fn table(caption: &str, heads: &[&str], body: Markup) -> Markup {
+pub fn table(caption: &str, heads: &[&str], body: Markup) -> Markup {
     html! {
         div.scroll role="region" aria-label=(caption) tabindex="0" {
             table {
