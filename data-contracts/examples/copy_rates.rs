@@ -85,6 +85,11 @@ fn main() {
     println!("unusual: {unusual:?}");
     let at = |share: f64| frontal[((frontal.len() - 1) as f64 * share) as usize];
     println!("agreement with a frontal chest: lowest {:.3}, 1 % {:.3}, median {:.3}", at(0.0), at(0.01), at(0.5));
+    for limit in [0.05, 0.1, 0.15, 0.2] {
+        let inverted = frontal.iter().filter(|v| **v < -limit).count();
+        let found = frontal.iter().filter(|v| **v > limit).count();
+        println!("  limit {limit}: {inverted} called inverted as they are, {found} of their inverted copies");
+    }
     pairs(&images);
     copies(&images);
 }

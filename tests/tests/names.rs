@@ -9,10 +9,13 @@ use d2r_acceptance::{outcome, root, run};
 use walkdir::WalkDir;
 
 /// Flags of other programs, with the program.
-const OTHERS: [(&str, &str); 9] = [
+const OTHERS: [(&str, &str); 12] = [
     ("--verbose", "d2r itself, beside --version only"),
     ("--locked", "cargo"),
     ("--all-features", "cargo"),
+    ("--tests", "cargo"),
+    ("--lib", "cargo"),
+    ("--all", "cargo"),
     ("--arms", "tests/bench/quality_report.py"),
     ("--folder", "tests/bench/quality_report.py"),
     ("--pdeathsig", "setpriv"),

@@ -18,6 +18,8 @@ pub mod planned_film;
 pub mod study;
 pub mod truth;
 
+pub use planned_film::PlannedFilm as PlannedImage;
+
 pub use config::PhantomConfig;
 pub use error::{Error, Result};
 pub use observer::Observer;

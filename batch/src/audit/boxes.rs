@@ -164,8 +164,11 @@ mod tests {
             code: code.into(),
             message: "outside".into(),
         };
-        let failures =
-            vec![failure("box_outside_image", Some("a")), failure("box_outside", None), failure("truncated", Some("b"))];
+        let failures = vec![
+            failure("box_outside_image", Some("a")),
+            failure("box_outside", None),
+            failure("truncated", Some("b")),
+        ];
         assert_eq!(found(Vec::new(), failures), ["box_left_out d/train a", "box_left_out d/train train/a.dicom"]);
     }
 }

@@ -80,6 +80,9 @@ fn compare(images: &Images, suspect: &Suspect, options: &ImageDecodeOptions) -> 
         other: Some(second.subject()),
         similarity: Some(comparison.similarity),
         region: Some(comparison.region.to_array()),
-        ..Issue::new(kind_of_pair(&first, &second, [Kind::NearDuplicateImage, Kind::NearDuplicateInTwoSplits]), first.subject())
+        ..Issue::new(
+            kind_of_pair(&first, &second, [Kind::NearDuplicateImage, Kind::NearDuplicateInTwoSplits]),
+            first.subject(),
+        )
     })
 }

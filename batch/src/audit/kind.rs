@@ -40,13 +40,7 @@ struct Words {
     remedy: &'static str,
 }
 
-const fn words(
-    kind: Kind,
-    name: &'static str,
-    title: &'static str,
-    rule: &'static str,
-    remedy: &'static str,
-) -> Words {
+const fn words(kind: Kind, name: &'static str, title: &'static str, rule: &'static str, remedy: &'static str) -> Words {
     Words { kind, name, title, rule, remedy }
 }
 

@@ -125,7 +125,8 @@ pub fn label_shares(lake: &Lake, images: &Images, datasets: &[String]) -> Result
 pub fn issues(shares: &[LabelShare]) -> Vec<Issue> {
     let issue = |share: &LabelShare| {
         let published = share.published.filter(|_| share.differs)?;
-        let numbers = format!("{:.1} % of {}, published {:.1} %", 100.0 * share.share(), share.total, 100.0 * published);
+        let numbers =
+            format!("{:.1} % of {}, published {:.1} %", 100.0 * share.share(), share.total, 100.0 * published);
         let subject =
             Subject { dataset: share.dataset.clone(), split: share.split.clone(), id: share.label.to_owned() };
         Some(Issue { detail: Some(numbers), ..Issue::new(Kind::LabelShare, subject) })
@@ -164,8 +165,7 @@ fn sum(splits: &[(String, Counted)]) -> Counted {
 fn boxes(partition: &Partition, lesions: &[LesionRow], images: &Images) -> Counted {
     let mut counts = Counted::default();
     let annotated = |i: &str| images.find(partition, i).is_some_and(|i| i.row.n_boxes.is_some());
-    counts.total =
-        images.iter().filter(|i| i.partition == partition && i.row.n_boxes.is_some()).count();
+    counts.total = images.iter().filter(|i| i.partition == partition && i.row.n_boxes.is_some()).count();
     let source = if lesions.iter().any(|l| l.source == "reader") { "reader" } else { "fused" };
     let mut seen: BTreeSet<(&str, i32)> = BTreeSet::new();
     for lesion in lesions.iter().filter(|l| l.source == source && annotated(&l.image_id)) {
@@ -224,9 +224,8 @@ mod tests {
         lake.write(&train, Shard::default(), lesions, &provenance("t")).unwrap();
 
         let shares = label_shares(&lake, &Images::read(&lake, &[]).unwrap(), &[]).unwrap();
-        let of = |label: &str, split: &str| {
-            shares.iter().find(|s| s.label == label && s.split == split).cloned().unwrap()
-        };
+        let of =
+            |label: &str, split: &str| shares.iter().find(|s| s.label == label && s.split == split).cloned().unwrap();
         let aorta = of("Aortic enlargement", "train");
         assert_eq!((aorta.positives, aorta.total, aorta.differs), (60, 300, false));
         assert!((aorta.published.unwrap() - 0.2045).abs() < 1e-3);

@@ -131,7 +131,8 @@ mod tests {
         write(&lake, "one", "train", vec![image("a", "p1", "s1"), image("b", "p2", "s2")]);
         write(&lake, "two", "test", vec![image("x", "q1", "s1"), image("y", "p2", "s9")]);
         write(&lake, "two", "train", vec![image("z", "q3", "s2")]);
-        let expected = ["image_in_two_splits two/test x and one/train a", "duplicate_image one/train b and two/train z"];
+        let expected =
+            ["image_in_two_splits two/test x and one/train a", "duplicate_image one/train b and two/train z"];
         // The common files belong to other patients: `p2` of one dataset is not `p2` of the other.
         assert_eq!(found(&lake, &[]), expected);
         assert!(found(&lake, &["one"]).is_empty());

@@ -68,11 +68,7 @@ pub fn read_all(images: &Images, options: &ImageDecodeOptions, task: &Task, stop
 ///
 /// # Errors
 /// Why it cannot be read.
-pub fn read(
-    images: &Images,
-    image: AuditedImage<'_>,
-    options: &ImageDecodeOptions,
-) -> Result<Radiograph, SourceError> {
+pub fn read(images: &Images, image: AuditedImage<'_>, options: &ImageDecodeOptions) -> Result<Radiograph, SourceError> {
     let Some(root) = images.root(image) else {
         let message = "datasets.json does not name the dataset; run `d2r ingest`".to_owned();
         return Err(SourceError { code: "missing_file", message });

@@ -129,8 +129,7 @@ mod tests {
     #[test]
     fn labels_are_the_lakes_and_counts_are_parts_of_the_total() {
         for set in PUBLISHED {
-            let known: &[&str] =
-                if set.unit == Unit::ImagesWithBox { &LESION_CLASSES } else { &CHEXPERT_LABELS };
+            let known: &[&str] = if set.unit == Unit::ImagesWithBox { &LESION_CLASSES } else { &CHEXPERT_LABELS };
             for (label, count) in set.counts {
                 assert!(known.contains(label), "{} {label}", set.layout);
                 assert!(*count > 0 && *count < set.total, "{} {label}", set.layout);

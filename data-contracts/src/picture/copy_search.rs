@@ -26,7 +26,7 @@ const SHIFT: isize = 2;
 /// Correlation of thumbnails from which a pair is suspected.
 pub const SUSPECT_MIN: f32 = 0.7;
 /// Correlation of larger thumbnails from which a suspected pair is a copy.
-pub const COPY_MIN: f32 = 0.78;
+pub const COPY_MIN: f32 = 0.75;
 const COARSE: Scale = Scale { size: HASHED_SIZE, blur: 1.5, noise: 2.0 };
 const FINE: Scale = Scale { size: 128, blur: 2.0, noise: 2.0 };
 /// Columns and rows of the larger thumbnails.

@@ -17,7 +17,7 @@ const CONTRAST_MIN: u8 = 64;
 /// Share of the area from which a border is wide.
 const BORDER_SHARE_MAX: f32 = 0.25;
 /// [`Statistics::frontal`] below which a picture is inverted.
-const FRONTAL_MIN: f32 = -0.1;
+const FRONTAL_MIN: f32 = -0.15;
 
 /// Frequencies along y and x whose sign nearly all frontal chest radiographs share, and that sign: dark beside the body
 /// and in both lungs, bright in the middle and below.

@@ -1,6 +1,6 @@
 //! The fine structure of a picture: what a Gaussian blur removes, divided by its local standard deviation.
 //!
-//! The coarse structure of two chest radiographs correlates highly whoever was examined, and so does that of two
+//! The coarse structure of two patients' chest radiographs correlates highly, and so does that of two
 //! examinations of one patient. Ribs, vessels, markers and noise lie in the same places in one exposure only.
 
 use super::thumbnail::Thumbnail;

@@ -51,9 +51,7 @@ pub fn cards(images: &Images, issues: &[Issue], options: &ImageDecodeOptions) ->
 }
 
 fn card(images: &Images, issue: &Issue, options: &ImageDecodeOptions) -> Result<Card> {
-    let of = |subject: &Subject, id: &str| {
-        images.find(&Partition::new(&subject.dataset, &subject.split), id)
-    };
+    let of = |subject: &Subject, id: &str| images.find(&Partition::new(&subject.dataset, &subject.split), id);
     let image_id = issue.image_id.as_deref().unwrap_or(&issue.subject.id);
     let first = of(&issue.subject, image_id);
     // The other one of a pair of boxes is in the same image.

@@ -1,7 +1,7 @@
 //! Whole audits of small lakes whose pictures are phantoms.
 
 use d2r_contracts::tables::ImageRow;
-use d2r_phantom::planned_film::PlannedFilm;
+use d2r_phantom::PlannedImage;
 use d2r_phantom::study::{PhantomStudy, PlanOptions};
 use image::{GrayImage, imageops};
 
@@ -19,7 +19,7 @@ fn drawn(index: u64, lateral: bool) -> (GrayImage, String) {
     let options = PlanOptions { size: SIZE, lateral, ..PlanOptions::default() };
     let plan = PhantomStudy::draw_plan(11, "audit", index, &options);
     let patient = format!("p{}", plan.subject);
-    let pixels = PlannedFilm::new(index.to_string(), plan).pixels();
+    let pixels = PlannedImage::new(index.to_string(), plan).pixels();
     (GrayImage::from_raw(SIZE, SIZE, pixels).unwrap(), patient)
 }
 
@@ -73,7 +73,8 @@ impl Fixture {
 
     /// The lines of all issues in the written list.
     fn listed(&self) -> Vec<String> {
-        let list: serde_json::Value = serde_json::from_slice(&std::fs::read(self.path("out/audit.json")).unwrap()).unwrap();
+        let list: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(self.path("out/audit.json")).unwrap()).unwrap();
         let word = |v: &serde_json::Value, key: &str| v[key].as_str().unwrap_or_default().to_owned();
         let line = |i: &serde_json::Value| {
             let other = if i["other"].is_object() { format!(" {}", word(&i["other"], "id")) } else { String::new() };
@@ -130,8 +131,11 @@ fn a_cropped_and_a_brightened_copy_in_the_test_split_are_leaks() {
         *line = words.join(" ");
     }
     listed.sort();
-    let expected =
-        ["image_inverted inverted", "near_duplicate_in_two_splits crop one", "near_duplicate_in_two_splits inverted two"];
+    let expected = [
+        "image_inverted inverted",
+        "near_duplicate_in_two_splits crop one",
+        "near_duplicate_in_two_splits inverted two",
+    ];
     assert_eq!(listed, expected);
     let page = std::fs::read_to_string(fixture.path("out/audit.html")).unwrap();
     assert_eq!(page.matches("data:image/jpeg").count(), 5, "two pairs and the inverted one");
