@@ -187,7 +187,7 @@ fn is_not_excluded(clause: &str, cues: &[(Cue, usize, usize)], start: usize, end
     let between = |at: usize, cue_start: usize| clause.get(at..cue_start).unwrap_or_default();
     let direct = |gap: &str| !gap.contains(',') && !gap.contains(" and ");
     let last_forward =
-        cues.iter().filter(|&&(cue, _, e)| e <= start && matches!(cue, Cue::NotExcluded | Cue::NegationForward)).last();
+        cues.iter().rfind(|&&(cue, _, e)| e <= start && matches!(cue, Cue::NotExcluded | Cue::NegationForward));
     !is_negated(clause, cues, start, end)
         || last_forward.is_some_and(|&(cue, _, _)| cue == Cue::NotExcluded)
         || cues.iter().any(|&(cue, s, _)| cue == Cue::NotExcludedBackward && s >= end && direct(between(end, s)))

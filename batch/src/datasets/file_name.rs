@@ -7,8 +7,8 @@ pub const EXTENSIONS: [&str; 5] = ["dicom", "dcm", "png", "jpg", "jpeg"];
 /// The place of a name's extension in [`EXTENSIONS`], whatever its case; `None` for any other ending.
 pub fn image_extension(name: &str) -> Option<usize> {
     let (stem, extension) = name.rsplit_once('.')?;
-    let known = |known: &&str| extension.eq_ignore_ascii_case(known);
-    EXTENSIONS.iter().position(|e| known(&e)).filter(|_| !stem.is_empty() && !stem.ends_with('/'))
+    let known = |known: &str| extension.eq_ignore_ascii_case(known);
+    EXTENSIONS.iter().position(|e| known(e)).filter(|_| !stem.is_empty() && !stem.ends_with('/'))
 }
 
 /// A file's name or path without a known image extension. Every other ending belongs to the name: PACS exports are

@@ -116,8 +116,8 @@ fn last(parts: &[(Part, String)], kinds: &[Part]) -> Result<(usize, String), NoS
     if named.peek().is_none() {
         return Err(NoSection::Missing);
     }
-    let with_text = named.map(|(i, (_, text))| (i, text.trim())).filter(|(_, text)| !text.is_empty());
-    with_text.last().map(|(i, text)| (i, text.to_owned())).ok_or(NoSection::Empty)
+    let mut with_text = named.map(|(i, (_, text))| (i, text.trim())).filter(|(_, text)| !text.is_empty());
+    with_text.next_back().map(|(i, text)| (i, text.to_owned())).ok_or(NoSection::Empty)
 }
 
 /// The report as parts with the text up to the next one.

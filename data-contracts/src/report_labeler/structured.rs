@@ -104,19 +104,19 @@ pub(super) fn structured_mentions(subject: &str, value: &str) -> Vec<Mention> {
     let denied = inner.iter().all(|other| other.state == LabelState::Negative);
     let mut found = Vec::new();
     for mention in own {
+        let healthy = heading && inner.is_empty() && HEALTHY.is_match(value);
         let state = if mention.state == LabelState::Negative {
             LabelState::Negative
         } else if NOT_ASSESSED.is_match(value) {
             continue;
         } else if inner.is_empty() && UNCERTAIN.is_match(value) {
             LabelState::Uncertain
-        } else if NEGATIVE.is_match(value)
-            && !UNCHANGED.is_match(value)
-            && !(inner.is_empty() && ONE_SIDE.is_match(value))
-            && (inner.is_empty() || heading || shared(&mention))
+        } else if healthy
+            || (NEGATIVE.is_match(value)
+                && !UNCHANGED.is_match(value)
+                && !(inner.is_empty() && ONE_SIDE.is_match(value))
+                && (inner.is_empty() || heading || shared(&mention)))
         {
-            LabelState::Negative
-        } else if heading && inner.is_empty() && HEALTHY.is_match(value) {
             LabelState::Negative
         } else if heading && !inner.is_empty() && (denied || shared(&mention)) {
             // The value decides.

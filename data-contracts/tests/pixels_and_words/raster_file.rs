@@ -22,8 +22,8 @@ pub fn jpeg(image: impl Into<DynamicImage>) -> Vec<u8> {
 
 /// An EXIF block with an orientation, most significant byte first or last.
 pub fn exif(orientation: u16, big_endian: bool) -> Vec<u8> {
-    let (u16s, u32s): (fn(u16) -> [u8; 2], fn(u32) -> [u8; 4]) =
-        if big_endian { (u16::to_be_bytes, u32::to_be_bytes) } else { (u16::to_le_bytes, u32::to_le_bytes) };
+    let u16s = if big_endian { u16::to_be_bytes } else { u16::to_le_bytes };
+    let u32s = if big_endian { u32::to_be_bytes } else { u32::to_le_bytes };
     let mut block = if big_endian { b"MM\0*".to_vec() } else { b"II*\0".to_vec() };
     block.extend(u32s(8));
     block.extend(u16s(2));

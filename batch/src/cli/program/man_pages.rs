@@ -29,6 +29,6 @@ fn pages(command: &Command, folder: &std::path::Path) -> Result<()> {
     let path = folder.join(format!("{name}.1"));
     let page = clap_mangen::Man::new(command.clone().disable_help_subcommand(true));
     atomic_file::write(&path, |w| page.render(w).map_err(|e| Error::io("write", &path, e)))?;
-    let below = command.get_subcommands().filter(|c| !c.is_hide_set() && c.get_name() != "help");
-    below.map(|verb| pages(verb, folder)).collect()
+    let mut below = command.get_subcommands().filter(|c| !c.is_hide_set() && c.get_name() != "help");
+    below.try_for_each(|verb| pages(verb, folder))
 }

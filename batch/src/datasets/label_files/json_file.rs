@@ -310,7 +310,9 @@ mod tests {
         list: Section<Pair>,
     }
 
-    fn list(json: &str) -> Result<Option<Vec<Result<(String, Option<f64>), BadEntry>>>, &'static str> {
+    type Listed = Vec<Result<(String, Option<f64>), BadEntry>>;
+
+    fn list(json: &str) -> Result<Option<Listed>, &'static str> {
         let doc: Doc = serde_json::from_str(json).unwrap();
         doc.list.into_list().map(|l| l.map(|l| l.into_iter().map(|e| e.map(|p| (p.0, p.1))).collect()))
     }

@@ -31,7 +31,7 @@ fn whole_float(text: &str) -> Option<String> {
     let shaped = text.starts_with(|c: char| c.is_ascii_digit())
         && text.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'e' | b'E' | b'+' | b'-'));
     let value: f64 = text.parse().ok().filter(|_| shaped)?;
-    (value >= 0.0 && value < EXACT && value.fract() == 0.0).then(|| format!("{value:.0}"))
+    ((0.0..EXACT).contains(&value) && value.fract() == 0.0).then(|| format!("{value:.0}"))
 }
 
 #[cfg(test)]

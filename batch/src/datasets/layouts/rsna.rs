@@ -5,7 +5,7 @@
 //! unread, not normal. Without the table of classes no image is known to be normal.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use d2r_contracts::boxes::BoxXyxy;
 use d2r_contracts::label_map::{chexpert_label_of, lesion_class_of};
@@ -88,7 +88,7 @@ fn train_images(root: &Path) -> Result<ImageIndex> {
     Ok(index)
 }
 
-fn read_labels(path: &PathBuf, root: &Path, listing: &mut Listing) -> Result<BTreeMap<String, Annotated>> {
+fn read_labels(path: &Path, root: &Path, listing: &mut Listing) -> Result<BTreeMap<String, Annotated>> {
     let csv = LabelCsv::open(path)?;
     let (patient, target) = (csv.column("patientId")?, csv.column("Target")?);
     let corners = [csv.column("x")?, csv.column("y")?, csv.column("width")?, csv.column("height")?];
