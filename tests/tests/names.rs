@@ -9,13 +9,14 @@ use d2r_acceptance::{outcome, root, run};
 use walkdir::WalkDir;
 
 /// Flags of other programs, with the program.
-const OTHERS: [(&str, &str); 12] = [
+const OTHERS: [(&str, &str); 13] = [
     ("--verbose", "d2r itself, beside --version only"),
     ("--locked", "cargo"),
     ("--all-features", "cargo"),
     ("--tests", "cargo"),
     ("--lib", "cargo"),
     ("--all", "cargo"),
+    ("--example", "cargo"),
     ("--arms", "tests/bench/quality_report.py"),
     ("--folder", "tests/bench/quality_report.py"),
     ("--pdeathsig", "setpriv"),

@@ -44,7 +44,7 @@ def test_a_verb_leaves_its_manifest_and_announces_contracts_rows_and_digests(run
     assert extra["rows"] == manifest["rows"]
     assert extra["parts"] == len(manifest["files"])
     assert len(extra["parts_sha256"]) == 64
-    assert extra["contracts"]["images"] == "urn:d2r:images 1.0.0"
+    assert extra["contracts"]["images"] == "urn:d2r:images 1.1.0"
     assert str(workspace) not in json.dumps([manifest, extra]), "paths are relative to the workspace"
 
     again, events = run(["ingest", TINY, "mimic", "--root", "phantom/mimic"], outlets=[assets.IMAGES])
