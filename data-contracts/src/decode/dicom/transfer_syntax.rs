@@ -42,7 +42,10 @@ pub(super) struct TransferSyntax<'a> {
     pub is_deflated: bool,
 }
 
-/// Compressions of PS3.5 A.4 that are registered and not decoded: JPEG-LS, MPEG, HEVC, HTJ2K, JPEG XL.
+/// HTJ2K (ITU-T T.814): JPEG 2000 with another block coder, which the codec knows.
+const HIGH_THROUGHPUT_JPEG_2000: [&str; 3] =
+    ["1.2.840.10008.1.2.4.201", "1.2.840.10008.1.2.4.202", "1.2.840.10008.1.2.4.203"];
+/// Compressions of PS3.5 A.4 that are registered and not decoded, for instance MPEG, HEVC and JPEG XL.
 const OTHER_COMPRESSIONS: &str = "1.2.840.10008.1.2.4.";
 
 impl<'a> TransferSyntax<'a> {
@@ -71,6 +74,7 @@ impl<'a> TransferSyntax<'a> {
             }
             uids::JPEGLS_LOSSLESS | uids::JPEGLS_NEAR_LOSSLESS => with(Encoding::EXPLICIT, Codec::JpegLs),
             uids::JPEG2000_LOSSLESS | uids::JPEG2000 => with(Encoding::EXPLICIT, Codec::Jpeg2000),
+            other if HIGH_THROUGHPUT_JPEG_2000.contains(&other) => with(Encoding::EXPLICIT, Codec::Jpeg2000),
             other if other.starts_with(OTHER_COMPRESSIONS) => with(Encoding::EXPLICIT, Codec::Other),
             other => return Err(DecodeError::Unsupported { what: format!("DICOM transfer syntax {other}") }),
         })
