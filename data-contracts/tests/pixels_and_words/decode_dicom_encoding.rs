@@ -240,3 +240,27 @@ fn short_pixel_data_remain_truncated() {
         assert_eq!(read(&declared(says, &short)).unwrap_err().code(), "truncated", "{says:?}");
     }
 }
+
+#[test]
+fn uncompressed_pixels_of_undefined_length_are_read_when_they_are_all_there() {
+    let body = written_as(EXPLICIT);
+    let at = body.windows(4).position(|w| w == [0xe0, 0x7f, 0x10, 0]).unwrap();
+    let mut undefined = body.clone();
+    undefined[at + 8..at + 12].copy_from_slice(&[0xff; 4]);
+    let delimited = [undefined.clone(), vec![0xfe, 0xff, 0xdd, 0xe0, 0, 0, 0, 0]].concat();
+    for says in [EXPLICIT, uids::JPEG_BASELINE8_BIT] {
+        for body in [&undefined, &delimited] {
+            let decoded = read(&declared(Some(says), body)).unwrap_or_else(|e| panic!("{says}: {e}"));
+            assert_eq!(decoded.radiograph.pixels, stretched(), "{says}");
+        }
+    }
+    let cut = declared(Some(EXPLICIT), &undefined[..undefined.len() - 100]);
+    assert_eq!(read(&cut).unwrap_err().code(), "truncated");
+}
+
+#[test]
+fn meta_information_behind_a_preamble_without_the_magic_is_read() {
+    let whole = DicomFile::new().build();
+    let without = [&whole[..128], &whole[132..]].concat();
+    assert_eq!(read(&without).unwrap().radiograph.pixels, stretched());
+}

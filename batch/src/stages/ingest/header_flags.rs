@@ -36,3 +36,6 @@ pub fn warn_of_burned_in(images: usize) {
         );
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -104,6 +104,12 @@ impl<'a> DataSet<'a> {
                 written = Encoding::IMPLICIT;
             }
             let start = at + header.size;
+            if header.tag == PIXEL_DATA && header.length.is_none() && !begins_with_item(&bytes[start..], encoding) {
+                // Undefined length without items: uncompressed pixels to the end of the file.
+                let value = without_sequence_end(&bytes[start..], encoding);
+                values.insert(header.tag, Value { bytes: value, is_delimited: false });
+                break;
+            }
             let end = value_end(bytes, start, &header, written)?;
             values.insert(header.tag, Value { bytes: &bytes[start..end], is_delimited: header.length.is_none() });
             at = end;
@@ -216,6 +222,17 @@ fn implicit_element(bytes: &[u8], encoding: Encoding) -> Option<Header> {
     let rest = bytes.get(header.size.checked_add(header.length?)?..)?;
     let next = read_header(rest, encoding)?;
     (next.tag > header.tag && (next.has_known_vr || next.tag == ITEM_END)).then_some(header)
+}
+
+fn begins_with_item(bytes: &[u8], encoding: Encoding) -> bool {
+    read_header(bytes, encoding).is_none_or(|header| matches!(header.tag, ITEM | SEQUENCE_END))
+}
+
+/// The bytes before a sequence delimiter at their end, if there is one.
+fn without_sequence_end(bytes: &[u8], encoding: Encoding) -> &[u8] {
+    let end = bytes.len().saturating_sub(8);
+    let is_delimiter = read_header(&bytes[end..], encoding).is_some_and(|h| h.tag == SEQUENCE_END);
+    if is_delimiter { &bytes[..end] } else { bytes }
 }
 
 /// Where the element at `at` ends; `None` when `bytes` end before.

@@ -23,15 +23,15 @@ const TRANSFER_SYNTAX_UID: u32 = 0x0002_0010;
 
 /// Finds a DICOM file by its magic; `None` when the bytes are something else.
 ///
-/// Also taken: files without preamble that begin with `DICM` or with the meta information itself, and bare
-/// data sets, whose first element lies in group 0008.
+/// Also taken: files without preamble, without `DICM`, or without both, and bare data sets, whose first element lies in
+/// group 0008.
 pub(in crate::decode) fn part_10(bytes: &[u8]) -> Option<Part10<'_>> {
-    if bytes.get(128..132) == Some(b"DICM") {
-        Some(after_meta(&bytes[132..]))
-    } else if let Some(rest) = bytes.strip_prefix(b"DICM") {
+    let begins_meta = |bytes: &[u8]| bytes.starts_with(b"\x02\0\0\0UL") || bytes.starts_with(b"\x02\0\0\0\x04\0\0\0");
+    let behind_preamble = bytes.get(128..).unwrap_or_default();
+    if let Some(rest) = behind_preamble.strip_prefix(b"DICM").or_else(|| bytes.strip_prefix(b"DICM")) {
         Some(after_meta(rest))
-    } else if bytes.starts_with(b"\x02\0\0\0UL") || bytes.starts_with(b"\x02\0\0\0\x04\0\0\0") {
-        Some(after_meta(bytes))
+    } else if let Some(meta) = [bytes, behind_preamble].into_iter().find(|bytes| begins_meta(bytes)) {
+        Some(after_meta(meta))
     } else {
         bare_data_set(bytes)
     }
