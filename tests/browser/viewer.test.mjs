@@ -112,7 +112,7 @@ describe("the viewer", { timeout: 3_600_000 }, () => {
   });
 
   const bad = [
-    ["notes.txt", () => Buffer.from("Findings: none."), /not a PNG, JPEG or DICOM file/],
+    ["notes.txt", () => Buffer.from("Findings: none."), /a text file, no PNG, JPEG or DICOM file/],
     ["huge.png", hugeImage, /8000 x 5000 pixels are too many/],
     ["holiday.png", colourPhoto, /a colour photograph/],
     ["torn.png", () => greyImage().subarray(0, 300), /ends early|damaged/],
