@@ -17,6 +17,8 @@ pub struct Context {
     pub config: RunConfig,
     /// The configuration as TOML text, for run directories and work keys.
     pub config_toml: String,
+    /// The layer that set each key, `default` where none did.
+    pub origin: BTreeMap<String, String>,
     pub device: tch::Device,
     pub progress: Progress,
     /// Checked once per step or file.
@@ -29,6 +31,11 @@ impl Context {
     /// The kind that a model's products run in.
     pub fn compute_kind(&self) -> tch::Kind {
         if self.config.run.precision == "bf16" { tch::Kind::BFloat16 } else { tch::Kind::Float }
+    }
+
+    /// Whether a preset, a file, the environment or a flag sets this key.
+    pub fn is_set(&self, key: &str) -> bool {
+        self.origin.get(key).is_some_and(|layer| layer != "default")
     }
 
     /// How image files are decoded.

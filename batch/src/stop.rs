@@ -1,7 +1,7 @@
 //! Signals: the first SIGTERM or SIGINT requests a checkpoint and an orderly end, the second ends the process.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 
@@ -13,7 +13,15 @@ pub struct StopFlag {
     signal: Arc<AtomicUsize>,
 }
 
+/// The flag of this process, once it listens.
+static LISTENING: OnceLock<StopFlag> = OnceLock::new();
+
 impl StopFlag {
+    /// The flag of this process; one that is never set before [`Self::listen`]. For waiting where no flag is passed along.
+    pub fn of_process() -> Self {
+        LISTENING.get().cloned().unwrap_or_default()
+    }
+
     /// A flag that SIGTERM and SIGINT set.
     ///
     /// # Errors
@@ -31,6 +39,8 @@ impl StopFlag {
             };
             install().map_err(|e| Error::Internal(format!("install a handler for signal {signal}: {e}")))?;
         }
+        // A test may listen twice in one process; the first flag stays.
+        let _ = LISTENING.set(flag.clone());
         Ok(flag)
     }
 

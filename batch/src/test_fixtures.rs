@@ -57,6 +57,7 @@ pub fn context(set: &[&str]) -> Context {
     let resolved = resolve(&Layers { preset: Some("tiny".into()), set, ..Layers::default() }).unwrap();
     Context {
         config_toml: resolved.to_toml(),
+        origin: resolved.origin,
         config: resolved.config,
         device: tch::Device::Cpu,
         progress: Progress::Quiet,

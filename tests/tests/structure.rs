@@ -21,7 +21,7 @@ const SHARED: [&str; 6] = ["error", "exit", "progress", "stop", "config", "conte
 const ARROWS: [(&str, &[&str]); 12] = [
     ("cli", &["stages", "lake", "weights"]),
     ("stages", &["weights", "preview_model", "reporter", "detector", "audit", "training", "eval", "datasets", "lake"]),
-    ("weights", &["reporter", "detector", "training", "nn"]),
+    ("weights", &["reporter", "detector", "training", "lake", "nn"]),
     ("preview_model", &["reporter", "training", "nn"]),
     ("reporter", &["detector", "training", "eval", "datasets", "lake", "nn"]),
     ("detector", &["training", "eval", "datasets", "nn"]),

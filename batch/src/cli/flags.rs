@@ -12,6 +12,7 @@ use crate::context::{Context, StageResult};
 use crate::error::{Error, Result};
 use crate::lake::Shard;
 use crate::progress::Progress;
+use crate::stages::report::BoxesFrom;
 use crate::stop::StopFlag;
 
 /// How results and errors are printed; every verb has these.
@@ -86,6 +87,37 @@ pub struct ManifestFlag {
     /// Write what was done (row counts, files with digests, wall time) to this file, and as the last line of stdout.
     #[arg(long, global = true, value_name = "FILE")]
     pub manifest_out: Option<PathBuf>,
+}
+
+/// Whose boxes a report model is given.
+#[derive(Debug, Args)]
+pub struct BoxesFlag {
+    /// Whose boxes the report model is given: those of the detector that annotated the split, or the annotators'.
+    #[arg(long, value_name = "WHOSE", default_value = "detector", value_parser = ["detector", "annotators"])]
+    boxes: String,
+}
+
+impl BoxesFlag {
+    pub fn from(&self) -> BoxesFrom {
+        if self.boxes == "annotators" { BoxesFrom::Annotators } else { BoxesFrom::Detector }
+    }
+}
+
+/// Initial weights of the text encoder.
+#[derive(Debug, Args)]
+pub struct TextInitFlag {
+    /// A folder with model.safetensors and vocab.txt of bert-base-uncased, for the text encoder of LAB and GAB; the same as
+    /// report.align.text.weights.
+    #[arg(long, value_name = "DIR")]
+    text_init: Option<String>,
+}
+
+impl TextInitFlag {
+    /// As a `key=value` pair of the configuration.
+    pub fn pairs(&self) -> Vec<String> {
+        let pair = |folder: &String| format!("report.align.text.weights={}", toml::Value::String(folder.clone()));
+        self.text_init.iter().map(pair).collect()
+    }
 }
 
 /// The folder of the lake.
@@ -199,7 +231,13 @@ impl ConfigFlags {
     /// # Errors
     /// Those of [`resolve`].
     pub fn resolve(&self, device: Option<&DeviceFlags>) -> Result<Resolved> {
+        self.resolve_with(device, &[])
+    }
+
+    /// The same with further `key=value` pairs, those of a verb's own flags.
+    fn resolve_with(&self, device: Option<&DeviceFlags>, pairs: &[String]) -> Result<Resolved> {
         let mut set = self.set.clone();
+        set.extend(pairs.iter().cloned());
         if let Some(seed) = self.seed {
             set.push(format!("run.seed={seed}"));
         }
@@ -220,7 +258,15 @@ impl ConfigFlags {
     /// # Errors
     /// [`Error::Config`] for a wrong configuration or device.
     pub fn context_on(&self, flags: &DeviceFlags, output: OutputFlags) -> Result<Context> {
-        let resolved = self.resolve(Some(flags))?;
+        self.context_with(flags, &[], output)
+    }
+
+    /// The same with further `key=value` pairs, those of a verb's own flags.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a wrong configuration or device.
+    pub fn context_with(&self, flags: &DeviceFlags, pairs: &[String], output: OutputFlags) -> Result<Context> {
+        let resolved = self.resolve_with(Some(flags), pairs)?;
         let run = &resolved.config.run;
         let device = device(&run.device)?;
         match run.precision.as_str() {
@@ -251,6 +297,7 @@ fn context(resolved: Resolved, device: tch::Device, output: OutputFlags) -> Resu
     tch::set_num_threads(threads as i32);
     Ok(Context {
         config_toml: resolved.to_toml(),
+        origin: resolved.origin,
         config: resolved.config,
         device,
         progress: if output.quiet { Progress::Quiet } else { Progress::Shown },

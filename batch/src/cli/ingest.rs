@@ -125,18 +125,17 @@ enum Layout {
 }
 
 impl Layout {
-    /// The kind, and the name of the dataset where none is given.
-    fn kind(&self) -> (Kind, &'static str) {
+    fn kind(&self) -> Kind {
         match self {
-            Self::Vindr { .. } => (Kind::Vindr, "vindr"),
-            Self::Mimic { .. } => (Kind::Mimic, "mimic"),
-            Self::IuXray { .. } => (Kind::IuXray, "iu_xray"),
-            Self::AnnotationJson { .. } => (Kind::AnnotationJson, "annotation"),
-            Self::Coco { .. } => (Kind::Coco, "coco"),
-            Self::Nih { .. } => (Kind::Nih, "nih"),
-            Self::Rsna { .. } => (Kind::Rsna, "rsna"),
-            Self::ChestxDet { .. } => (Kind::ChestxDet, "chestx_det"),
-            Self::Openi { .. } => (Kind::Openi, "openi"),
+            Self::Vindr { .. } => Kind::Vindr,
+            Self::Mimic { .. } => Kind::Mimic,
+            Self::IuXray { .. } => Kind::IuXray,
+            Self::AnnotationJson { .. } => Kind::AnnotationJson,
+            Self::Coco { .. } => Kind::Coco,
+            Self::Nih { .. } => Kind::Nih,
+            Self::Rsna { .. } => Kind::Rsna,
+            Self::ChestxDet { .. } => Kind::ChestxDet,
+            Self::Openi { .. } => Kind::Openi,
         }
     }
 
@@ -158,11 +157,11 @@ impl Layout {
 
 pub fn run(output: OutputFlags, args: &Args) -> Result<()> {
     let ctx = args.stage.context(output)?;
-    let ((kind, name), (folder, labels_only, original_size)) = (args.layout.kind(), args.layout.flags());
+    let (kind, (folder, labels_only, original_size)) = (args.layout.kind(), args.layout.flags());
     let stage_args = ingest::Args {
         kind,
         root: folder.root.clone(),
-        dataset: folder.dataset.clone().unwrap_or_else(|| name.to_owned()),
+        dataset: folder.dataset.clone().unwrap_or_else(|| kind.dataset().to_owned()),
         lake: args.stage.lake(),
         shard: args.shard.shard,
         labels_only,

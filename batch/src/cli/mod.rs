@@ -19,12 +19,13 @@ mod report;
 mod train;
 mod validate;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use self::program::{completions, man_pages, reference, version};
-use crate::error::Result;
+use self::program::{completions, man_pages, reference, restart, version};
+use crate::error::{Error, Result};
 use crate::exit::Exit;
 
 const ABOUT: &str = "Turns chest radiographs into lesion-grounded reports. Research software, not a medical device.";
@@ -97,6 +98,7 @@ enum Verb {
 
 /// Parses, runs, prints; the only place where an error becomes an exit code.
 pub fn main() -> ExitCode {
+    restart::with_library_settings();
     if version::is_asked_in_full(std::env::args_os().skip(1)) {
         return version::print();
     }
@@ -110,7 +112,13 @@ pub fn main() -> ExitCode {
         }
     };
     cli.output.init_logging();
-    match run(&cli) {
+    std::panic::set_hook(Box::new(|panic| {
+        // The message of a panic may hold what was read from a file; its place does not.
+        let place = panic.location().map_or_else(String::new, |at| format!(" at {}:{}", at.file(), at.line()));
+        let _ = writeln!(std::io::stderr(), "error: internal error: the program ended{place}; please report it");
+    }));
+    let bug = |_| Err(Error::Internal("it did not end the work as it should".into()));
+    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(&cli))).unwrap_or_else(bug) {
         Ok(()) => ExitCode::from(Exit::Done.code()),
         Err(e) => {
             output::error(&e, cli.output.json);

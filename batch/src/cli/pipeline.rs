@@ -3,16 +3,17 @@
 use std::path::PathBuf;
 
 use super::output;
-use crate::cli::flags::{ConfigFlags, DeviceFlags, ManifestFlag, OutputFlags, ResumeFlag};
+use crate::cli::flags::{ConfigFlags, DeviceFlags, ManifestFlag, OutputFlags, ResumeFlag, TextInitFlag};
 use crate::context::Context;
 use crate::error::Result;
-use crate::stages::pipeline;
+use crate::stages::pipeline::{self, DatasetFolder, Inputs};
 
 /// Where everything goes.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Example:
+Examples:
   d2r pipeline --preset demo --out demo
+  d2r pipeline --labelled vindr=vindr-cxr-1.0.0 --reports mimic=mimic-cxr-jpg-2.1.0 --preset vindr_mimic --out out
 
 Stages: phantom, ingest, audit, train-detector, annotate, train-reporter, report, evaluate, validate. A stage whose
 work is done is skipped, so the same command continues after any interruption.")]
@@ -20,6 +21,20 @@ pub struct Args {
     /// The folder that receives phantom/, lake/, runs/, report.html and summary.json.
     #[arg(long, value_name = "DIR", default_value = "demo")]
     out: PathBuf,
+    /// Folder with annotators' boxes, as LAYOUT=DIR (layouts of `d2r ingest`). Phantoms are drawn when absent.
+    #[arg(long, value_name = "LAYOUT=DIR", requires = "reports")]
+    labelled: Option<DatasetFolder>,
+    /// Folder with reports, as LAYOUT=DIR; its images are also the detector's unlabelled ones.
+    #[arg(long, value_name = "LAYOUT=DIR", requires = "labelled")]
+    reports: Option<DatasetFolder>,
+    /// A detector run whose weights the detector starts from, for instance one of import-weights.
+    #[arg(long, value_name = "RUN")]
+    detector_init: Option<PathBuf>,
+    /// Initial weights of the report model, as `train-reporter --init`.
+    #[arg(long, value_name = "RUN|FILE")]
+    reporter_init: Option<PathBuf>,
+    #[command(flatten)]
+    text: TextInitFlag,
     #[command(flatten)]
     resume: ResumeFlag,
     #[command(flatten)]
@@ -31,8 +46,21 @@ pub struct Args {
 }
 
 pub fn run(flags: OutputFlags, args: &Args) -> Result<()> {
-    let ctx = Context { resume: args.resume.resume(), ..args.config.context_on(&args.device, flags)? };
-    let summary = pipeline::run(&ctx, &pipeline::Args { out: args.out.clone() })?;
+    let ctx =
+        Context { resume: args.resume.resume(), ..args.config.context_with(&args.device, &args.text.pairs(), flags)? };
+    let inputs = match (&args.labelled, &args.reports) {
+        (Some(labelled), Some(reports)) => Inputs::Folders { labelled: labelled.clone(), reports: reports.clone() },
+        _ => Inputs::Phantoms,
+    };
+    let summary = pipeline::run(
+        &ctx,
+        &pipeline::Args {
+            out: args.out.clone(),
+            inputs,
+            detector_init: args.detector_init.clone(),
+            reporter_init: args.reporter_init.clone(),
+        },
+    )?;
     if !flags.json && !flags.quiet {
         output::lines(&summary.table())?;
     }

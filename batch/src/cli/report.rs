@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::cli::flags::{DeviceFlags, OutputFlags, ShardFlag, StageFlags};
+use crate::cli::flags::{BoxesFlag, DeviceFlags, OutputFlags, ShardFlag, StageFlags};
 use crate::error::{Error, Result};
 use crate::stages::report::{self, ImageSource, WritingModel};
 
@@ -36,6 +36,8 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     explain: Option<PathBuf>,
     #[command(flatten)]
+    boxes: BoxesFlag,
+    #[command(flatten)]
     shard: ShardFlag,
     #[command(flatten)]
     stage: StageFlags,
@@ -54,7 +56,9 @@ pub fn run(output: OutputFlags, args: &Args) -> Result<()> {
     };
     let model = match (&args.preview_model, &args.reporter) {
         (Some(bundle), _) => WritingModel::PreviewModel { bundle: bundle.clone() },
-        (None, Some(run)) => WritingModel::ReportModel { run: run.clone(), explain: args.explain.clone() },
+        (None, Some(run)) => {
+            WritingModel::ReportModel { run: run.clone(), explain: args.explain.clone(), boxes: args.boxes.from() }
+        }
         (None, None) => return Err(Error::Usage("give --reporter RUN or --preview-model DIR".into())),
     };
     let result = report::run(&ctx, report::Args { source, model, shard: args.shard.shard })?;

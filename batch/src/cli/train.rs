@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::output;
-use crate::cli::flags::{DeviceFlags, OutputFlags, ResumeFlag, StageFlags};
+use crate::cli::flags::{BoxesFlag, DeviceFlags, OutputFlags, ResumeFlag, StageFlags, TextInitFlag};
 use crate::context::{Context, StageResult};
 use crate::error::Result;
 use crate::stages::train::{detector, distill, reporter};
@@ -45,6 +45,14 @@ pub struct ReporterArgs {
     /// The run whose detector annotated the dataset; copied into the new run.
     #[arg(long, value_name = "RUN")]
     detector: Option<PathBuf>,
+    /// Initial weights: the run of a report model (with its vocabulary) or of a detector (its backbone becomes the trunk),
+    /// or a safetensors file of torchvision's ResNet.
+    #[arg(long, value_name = "RUN|FILE")]
+    init: Option<PathBuf>,
+    #[command(flatten)]
+    text: TextInitFlag,
+    #[command(flatten)]
+    boxes: BoxesFlag,
     #[command(flatten)]
     training: TrainingFlags,
 }
@@ -78,13 +86,14 @@ struct TrainingFlags {
 }
 
 impl TrainingFlags {
-    fn context(&self, output: OutputFlags) -> Result<Context> {
-        Ok(Context { resume: self.resume.resume(), ..self.stage.context_on(&self.device, output)? })
+    fn context(&self, output: OutputFlags, pairs: &[String]) -> Result<Context> {
+        let ctx = self.stage.config.context_with(&self.device, pairs, output)?;
+        Ok(Context { resume: self.resume.resume(), ..ctx })
     }
 }
 
 pub fn run_detector(flags: OutputFlags, args: &DetectorArgs) -> Result<()> {
-    let ctx = args.training.context(flags)?;
+    let ctx = args.training.context(flags, &[])?;
     let stage = &args.training.stage;
     let stage_args = detector::Args {
         lake: stage.lake(),
@@ -101,12 +110,14 @@ pub fn run_detector(flags: OutputFlags, args: &DetectorArgs) -> Result<()> {
 }
 
 pub fn run_reporter(flags: OutputFlags, args: &ReporterArgs) -> Result<()> {
-    let ctx = args.training.context(flags)?;
+    let ctx = args.training.context(flags, &args.text.pairs())?;
     let stage = &args.training.stage;
     let stage_args = reporter::Args {
         lake: stage.lake(),
         dataset: args.dataset.clone(),
         detector: args.detector.clone(),
+        init: args.init.clone(),
+        boxes: args.boxes.from(),
         runs: stage.runs(),
     };
     let result = reporter::run(&ctx, stage_args)?;
@@ -116,7 +127,7 @@ pub fn run_reporter(flags: OutputFlags, args: &ReporterArgs) -> Result<()> {
 
 /// Distils the report model.
 pub fn run_distill(flags: OutputFlags, args: &DistillArgs) -> Result<()> {
-    let ctx = args.training.context(flags)?;
+    let ctx = args.training.context(flags, &[])?;
     let stage = &args.training.stage;
     let stage_args = distill::Args {
         lake: stage.lake(),

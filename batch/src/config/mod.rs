@@ -8,6 +8,7 @@ pub mod detector;
 pub mod evaluate;
 pub mod generate;
 pub mod ingest;
+mod limits;
 pub mod preview;
 pub mod report;
 pub mod resolve;

@@ -108,6 +108,18 @@ impl ReportModelConfig {
     }
 }
 
+/// Where the trunk's initial weights come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TrunkWeights {
+    /// Random weights.
+    Scratch,
+    /// Imported weights or those of an earlier run, given by `--init`; training does not start without them.
+    Imported,
+    /// The backbone of the detector whose boxes are used; it has the trunk's depth and width.
+    Detector,
+}
+
 /// Lesion region enhancement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -178,6 +190,13 @@ pub struct TextEncoderConfig {
     pub lr: f64,
 }
 
+impl TextEncoderConfig {
+    /// Whether it has the sizes of `bert-base-uncased`.
+    pub fn is_bert(&self) -> bool {
+        (self.width, self.layers, self.heads, self.d_ff) == (768, 12, 12, 3072)
+    }
+}
+
 /// Encoders of reports and sentences.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -227,6 +246,8 @@ pub enum Selection {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReportTrainConfig {
+    /// Where the initial weights of the trunk come from.
+    pub trunk: TrunkWeights,
     /// Passes over the training split at most.
     pub epochs: i64,
     /// Studies per step.

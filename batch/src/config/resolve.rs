@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use toml::{Table, Value};
 
-use super::RunConfig;
 use super::settings::Settings;
+use super::{RunConfig, limits};
 use crate::error::{Error, Result};
 
 const DEFAULT: &str = include_str!("../../presets/default.toml");
@@ -93,7 +93,8 @@ pub fn resolve(layers: &Layers) -> Result<Resolved> {
 
 /// The variables that [`resolve`] reads: `D2R_` and a section with double underscores.
 pub fn environment() -> Vec<(String, String)> {
-    std::env::vars().filter(|(name, _)| environment_key(name).is_some()).collect()
+    let text = |value: std::ffi::OsString| value.to_string_lossy().into_owned();
+    std::env::vars_os().map(|(n, v)| (text(n), text(v))).filter(|(name, _)| environment_key(name).is_some()).collect()
 }
 
 /// `D2R_DETECTOR__TRAIN__LR` to `detector.train.lr`; `None` for other variables.
@@ -159,6 +160,9 @@ impl Overlay {
         for (key, value) in leaves(&over) {
             let wrong = |problem: String| Error::Config { place: layer.to_owned(), problem };
             let Some(default) = self.defaults.get(&key) else { return Err(wrong(self.unknown(&key))) };
+            if let Some(problem) = limits::violation(&key, &value) {
+                return Err(wrong(format!("`{key}`: {problem}; its default is {default}")));
+            }
             let mut table = self.table.clone();
             insert(&mut table, &key, value);
             self.settings = Settings::from_table(&table)

@@ -118,6 +118,10 @@ pub fn open_ingested(root: &Path, image: &ImageRow, options: &ImageDecodeOptions
         let message = format!("was {width} x {height} pixels at ingest and is {found} now; ingest the dataset again");
         return Err(SourceError { code: "changed_size", message });
     }
+    if image.sha256.as_ref().is_some_and(|at_ingest| *at_ingest != format!("{:x}", Sha256::digest(&bytes))) {
+        let message = "its bytes are not those that were ingested; ingest the dataset again".to_owned();
+        return Err(SourceError { code: "changed_content", message });
+    }
     Ok(OpenedImage { row: image.clone(), radiograph, times: FileTimes { read_ms, decode_ms } })
 }
 
@@ -255,17 +259,23 @@ pub struct Folder {
 }
 
 /// Lists a folder of PNG, JPEG and DICOM files. The image id is the path without its extension (a UID has none);
-/// where two files share it, the path.
+/// where two files share it, the path. A name that is not UTF-8 is a row of `failures`.
 ///
 /// # Errors
-/// [`Error::InputMissing`] when there is no such folder; [`Error::BadData`] for a file name that is not UTF-8.
+/// [`Error::InputMissing`] when there is no such folder.
 pub fn list_folder(folder: &Path, stage: &str) -> Result<Folder> {
     let found = image_files(folder)?;
-    let inside = |path: &Path| {
-        relative(folder, path).ok_or_else(|| Error::bad_data(path.display(), "the file's name is not UTF-8; rename it"))
-    };
     let mut listed = Folder { ignored: found.ignored, ..Folder::default() };
-    let paths = found.files.iter().map(|p| inside(p)).collect::<Result<Vec<String>>>()?;
+    let mut paths = Vec::new();
+    for path in &found.files {
+        match relative(folder, path) {
+            Some(inside) => paths.push(inside),
+            None => {
+                let reason = SourceError { code: "file_name", message: "its name is not UTF-8; rename it".into() };
+                listed.failures.push(reason.into_row(stage, &lossy(folder, path), None));
+            }
+        }
+    }
     let stem = |path: &str| without_extension(path).to_owned();
     let mut uses: BTreeMap<String, u32> = BTreeMap::new();
     for path in &paths {
@@ -290,9 +300,14 @@ pub fn list_folder(folder: &Path, stage: &str) -> Result<Folder> {
         });
     }
     for (path, reason) in found.unreadable {
-        listed.failures.push(reason.into_row(stage, &inside(&path)?, None));
+        listed.failures.push(reason.into_row(stage, &lossy(folder, &path), None));
     }
     Ok(listed)
+}
+
+/// The path inside a folder, with marks for what is not UTF-8.
+fn lossy(folder: &Path, path: &Path) -> String {
+    path.strip_prefix(folder).unwrap_or(path).to_string_lossy().into_owned()
 }
 
 #[cfg(test)]

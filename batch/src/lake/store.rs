@@ -1,16 +1,21 @@
 //! The lake's folder: paths, locks, and which parts count.
 
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::lake::atomic_file;
 use crate::lake::manifest::PartManifest;
 use crate::lake::partition::{Partition, Shard};
+use crate::stop::StopFlag;
 
 /// The folder of the tables: the contracts' major version.
 pub const VERSION: &str = "v1";
+
+/// Between two looks at a lock that another process holds.
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// A lake on a local file system.
 #[derive(Debug, Clone)]
@@ -82,14 +87,14 @@ impl Lake {
     pub(crate) fn writers_lock(&self) -> Result<File> {
         atomic_file::create_folders(&self.temporary_folder())?;
         let (path, file) = self.lock_file("writers")?;
-        supported(file.lock_shared()).map_err(|e| Error::io("lock", path, e))?;
+        wait_for(|| file.try_lock_shared(), &path)?;
         Ok(file)
     }
 
     /// Held while parts are put in place, replaced and removed: one writer at a time.
     pub(crate) fn commit_lock(&self) -> Result<File> {
         let (path, file) = self.lock_file("commit")?;
-        supported(file.lock()).map_err(|e| Error::io("lock", path, e))?;
+        wait_for(|| file.try_lock(), &path)?;
         Ok(file)
     }
 
@@ -100,6 +105,8 @@ impl Lake {
         let file = File::options()
             .create(true)
             .truncate(false)
+            // NFS refuses a shared lock on a file that is not open for reading.
+            .read(true)
             .write(true)
             .open(&path)
             .map_err(|e| Error::io("open", &path, e))?;
@@ -207,11 +214,32 @@ pub(crate) fn list(folder: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-// Some network file systems have no locks; there the user must run one writer at a time.
-fn supported(locked: std::io::Result<()>) -> std::io::Result<()> {
-    match locked {
-        Err(e) if e.kind() == ErrorKind::Unsupported => Ok(()),
-        other => other,
+/// Errors of a file system that has no locks: ENOLCK, and what NFS clients say in its place. There the user must run one
+/// writer at a time.
+fn has_no_locks(error: &std::io::Error) -> bool {
+    let no_locks = [rustix::io::Errno::NOLCK, rustix::io::Errno::BADF, rustix::io::Errno::OPNOTSUPP];
+    error.kind() == ErrorKind::Unsupported || no_locks.iter().any(|e| error.raw_os_error() == Some(e.raw_os_error()))
+}
+
+/// Waits for a lock, and hears a signal meanwhile.
+fn wait_for(lock: impl Fn() -> std::result::Result<(), TryLockError>, path: &Path) -> Result<()> {
+    let stop = StopFlag::of_process();
+    loop {
+        match lock() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::WouldBlock) => {
+                stop.check()?;
+                std::thread::sleep(LOCK_PAUSE);
+            }
+            Err(TryLockError::Error(e)) if has_no_locks(&e) => {
+                static SAID: std::sync::Once = std::sync::Once::new();
+                SAID.call_once(|| {
+                    tracing::warn!("this file system has no locks ({e}): let one process write at a time");
+                });
+                return Ok(());
+            }
+            Err(TryLockError::Error(e)) => return Err(Error::io("lock", path, e)),
+        }
     }
 }
 

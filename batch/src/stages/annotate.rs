@@ -60,7 +60,7 @@ struct Job<'a> {
 pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
     let start = Instant::now();
     let lake = Lake::open(&args.lake)?;
-    let config = &ctx.config.annotate;
+    let mut config = ctx.config.annotate.clone();
     let (mut detector, mut card) = load_detector(&args.detector, config.score_floor, ctx.device)?;
     let mut student = load_student(&args.detector, &card, config.score_floor, ctx.device)?;
     if args.student {
@@ -68,6 +68,11 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
         detector = student.take().ok_or_else(absent)?;
         card.model_sha256 = sha256_file(&args.detector.join(STUDENT_FILE))?;
     }
+    if !ctx.is_set("annotate.threshold") {
+        config.threshold = card.model.threshold;
+        ctx.progress.line(&format!("boxes above {} are accepted, as the detector's run says", config.threshold));
+    }
+    let config = &config;
     let source = RadiographSource {
         root: lake.dataset_root(&args.dataset)?,
         decode: ImageDecodeOptions { allow_phi: ctx.config.ingest.allow_phi, ..ImageDecodeOptions::default() },

@@ -11,7 +11,7 @@ use d2r_contracts::tables::ReportRow;
 use serde::Serialize;
 
 use crate::audit::images::{Images, is_audited};
-use crate::audit::issue::Issue;
+use crate::audit::issue::{Issue, counts};
 use crate::audit::kind::Kind;
 use crate::audit::label_shares::{LabelShare, label_shares};
 use crate::audit::page::audit_page::AuditPage;
@@ -20,9 +20,6 @@ use crate::audit::{boxes, copies, image_rows, label_shares as shares, leakage, p
 use crate::context::{Context, FileDigest, StageResult};
 use crate::error::{Error, Result};
 use crate::lake::{Lake, atomic_file};
-
-/// Most leaks named in the error.
-const NAMED: usize = 5;
 
 #[derive(Debug, Clone, Default)]
 pub struct Args {
@@ -168,18 +165,19 @@ impl Audited {
     }
 
     fn refuse_leaks(&self, args: &Args) -> Result<()> {
-        let leaks: Vec<String> = self.issues.iter().filter(|i| i.kind.is_leak()).map(Issue::line).collect();
+        let leaks: Vec<Issue> = self.issues.iter().filter(|i| i.kind.is_leak()).cloned().collect();
         if leaks.is_empty() {
             return Ok(());
         }
-        let named = leaks.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
-        let more = if leaks.len() > NAMED { ", ..." } else { "" };
+        // Errors reach the logs of schedulers: they count, and the page and the list name patients and images.
+        let count = |((kind, dataset), n): ((Kind, &str), usize)| format!("{n} {} in {dataset}", kind.name());
+        let named = counts(&leaks).into_iter().map(count).collect::<Vec<_>>().join(", ");
         let shown = match args.html.as_ref().or(args.out.as_ref()) {
             Some(path) => format!("; {} shows them", path.display()),
             None => "; --html FILE shows them".to_owned(),
         };
         let problem = format!(
-            "{} leaks between splits: {named}{more}; split by patient and ingest again, or audit the datasets that are \
+            "{} leaks between splits: {named}; split by patient and ingest again, or audit the datasets that are \
              used together with --dataset{shown}",
             leaks.len()
         );

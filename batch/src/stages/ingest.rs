@@ -48,6 +48,34 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// All layouts, by the names that commands use.
+    pub const NAMES: [(&'static str, Self); 9] = [
+        ("vindr", Self::Vindr),
+        ("mimic", Self::Mimic),
+        ("iu-xray", Self::IuXray),
+        ("annotation-json", Self::AnnotationJson),
+        ("coco", Self::Coco),
+        ("nih", Self::Nih),
+        ("rsna", Self::Rsna),
+        ("chestx-det", Self::ChestxDet),
+        ("openi", Self::Openi),
+    ];
+
+    /// The name in the lake of a dataset of this layout, where none is given.
+    pub fn dataset(self) -> &'static str {
+        match self {
+            Self::Vindr => "vindr",
+            Self::Mimic => "mimic",
+            Self::IuXray => "iu_xray",
+            Self::AnnotationJson => "annotation",
+            Self::Coco => "coco",
+            Self::Nih => "nih",
+            Self::Rsna => "rsna",
+            Self::ChestxDet => "chestx_det",
+            Self::Openi => "openi",
+        }
+    }
+
     /// Whether tables of original sizes are looked for in the root: the layouts whose boxes are in the pixels of files that
     /// circulate as resized copies.
     fn has_tables_of_sizes(self) -> bool {

@@ -1,28 +1,44 @@
 //! `d2r pipeline`: all stages in one process: phantom, ingest, audit, train-detector, annotate, train-reporter, report,
 //! evaluate, validate, and the summary. Each stage is skipped when its work is done, so the same command continues.
+//! The images with reports are the detector's unlabelled images (Unbiased Teacher v2) unless `semi.burn_in_steps` leaves
+//! no steps for them.
 
+mod inputs;
 mod stage_list;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use d2r_contracts::rows::Row;
+use d2r_contracts::tables::ImageRow;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{annotate, audit, evaluate, ingest, phantom, report, validate};
+use crate::config::RunConfig;
+use crate::config::report::Lera;
 use crate::context::{Context, StageResult};
 use crate::error::{Error, Result};
-use crate::lake::{Shard, atomic_file};
-use crate::stages::report::{ImageSource, WritingModel};
+use crate::lake::{Lake, Partition, Shard, atomic_file};
+use crate::stages::report::{BoxesFrom, ImageSource, WritingModel};
 use crate::stages::train::{detector, reporter};
+use inputs::Ingested;
+pub use inputs::{DatasetFolder, Inputs};
 
 /// Stages that write nothing.
 const CHECKS: [&str; 2] = ["audit", "validate"];
+/// The split that is evaluated.
+const HELD_OUT: &str = "test";
 
 #[derive(Debug, Clone)]
 pub struct Args {
     /// Receives `phantom/`, `lake/`, `runs/`, `stages/`, `report.html` and `summary.json`.
     pub out: PathBuf,
+    pub inputs: Inputs,
+    /// A detector run whose weights the detector starts from.
+    pub detector_init: Option<PathBuf>,
+    /// Initial weights of the report model.
+    pub reporter_init: Option<PathBuf>,
 }
 
 /// Results of the pipeline.
@@ -34,10 +50,43 @@ pub struct Summary {
     pub wall_s: Vec<(String, f64)>,
     /// Highest resident memory of a process that ran a stage, MiB.
     pub peak_rss_mb: f64,
+    /// The parts that were on.
+    pub parts: Parts,
     /// The trained report model's run.
     pub reporter: PathBuf,
     /// The evaluation page.
     pub page: PathBuf,
+}
+
+/// What the models were made of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Parts {
+    /// `unbiased_teacher_v2` or `supervised`.
+    pub detector_training: &'static str,
+    /// D2R-Net's parts of the report model and its training: cpca, lera, regions, lab, gab.
+    pub report_model: Vec<&'static str>,
+}
+
+impl Parts {
+    fn of(config: &RunConfig) -> Self {
+        let (model, align) = (&config.report.model, &config.report.align);
+        let parts = [
+            ("cpca", model.cpca),
+            ("lera", model.lera != Lera::Off),
+            ("regions", model.regions),
+            ("lab", align.lab_weight > 0.0),
+            ("gab", align.gab_weight > 0.0),
+        ];
+        Self {
+            detector_training: if has_mutual_phase(config) { "unbiased_teacher_v2" } else { "supervised" },
+            report_model: parts.iter().filter(|(_, on)| *on).map(|(name, _)| *name).collect(),
+        }
+    }
+}
+
+/// Whether training has steps left for a mutual phase after the burn-in.
+fn has_mutual_phase(config: &RunConfig) -> bool {
+    config.semi.burn_in_steps < config.detector.train.steps
 }
 
 /// The record of a stage, kept so that a continued pipeline reports the times of the first run.
@@ -50,6 +99,8 @@ struct Record {
 struct Stages<'a> {
     ctx: &'a Context,
     records: PathBuf,
+    /// All stages, in order.
+    names: Vec<String>,
     done: Vec<(String, Record)>,
 }
 
@@ -58,7 +109,8 @@ impl Stages<'_> {
         self.ctx.stop.check()?;
         let ran =
             |(name, record): &(String, Record)| (!record.result.cached).then(|| (name.clone(), record.result.wall_s));
-        self.ctx.progress.line(&stage_list::line(name, &self.done.iter().filter_map(ran).collect::<Vec<_>>()));
+        let ran: Vec<_> = self.done.iter().filter_map(ran).collect();
+        self.ctx.progress.line(&stage_list::line(name, &self.names, &ran));
         let result = stage(self.ctx)?;
         let path = self.records.join(format!("{name}.json"));
         let before: Option<Record> = std::fs::read(&path).ok().and_then(|text| serde_json::from_slice(&text).ok());
@@ -74,84 +126,98 @@ impl Stages<'_> {
     }
 }
 
-/// Runs all stages on phantoms.
+/// Runs all stages.
 ///
 /// # Errors
 /// Those of the stages.
 pub fn run(ctx: &Context, args: &Args) -> Result<Summary> {
     let out = &args.out;
     let (phantoms, lake, runs) = (out.join("phantom"), out.join("lake"), out.join("runs"));
-    let truth = Some(phantoms.join("truth"));
+    let truth = args.inputs.are_phantoms().then(|| phantoms.join("truth"));
+    let datasets = args.inputs.datasets(&phantoms)?;
+    let (labelled, reports) = (datasets[0].dataset, datasets[1].dataset);
     let all = Shard::default();
-    let mut stages = Stages { ctx, records: out.join("stages"), done: Vec::new() };
+    let mut stages =
+        Stages { ctx, records: out.join("stages"), names: stage_names(&args.inputs, &datasets), done: vec![] };
 
-    stages.run("phantom", |c| phantom::run(c, phantom::Args { out: phantoms.clone(), ..phantom::Args::default() }))?;
-    for (kind, folder, dataset) in [
-        (ingest::Kind::Vindr, "vindr", "vindr"),
-        (ingest::Kind::Mimic, "mimic", "mimic"),
-        (ingest::Kind::IuXray, "iu_xray", "iu_xray"),
-    ] {
+    if args.inputs.are_phantoms() {
+        let args = phantom::Args { out: phantoms.clone(), ..phantom::Args::default() };
+        stages.run("phantom", |c| phantom::run(c, args))?;
+    }
+    for ingested in &datasets {
         let args = ingest::Args {
-            kind,
-            root: phantoms.join(folder),
-            dataset: dataset.into(),
+            kind: ingested.folder.kind,
+            root: ingested.folder.root.clone(),
+            dataset: ingested.dataset.into(),
             lake: lake.clone(),
             shard: all,
             labels_only: false,
             original_size: None,
         };
-        stages.run(&format!("ingest-{dataset}"), |c| ingest::run(c, args))?;
+        stages.run(&format!("ingest-{}", ingested.dataset), |c| ingest::run(c, args))?;
     }
     stages.run("audit", |c| audit::run(c, audit::Args { lake: lake.clone(), ..audit::Args::default() }))?;
     let trained = stages.run("train-detector", |c| {
-        detector::run(
+        let args = detector::Args {
+            lake: lake.clone(),
+            dataset: labelled.into(),
+            labellers: Vec::new(),
+            unlabelled: has_mutual_phase(&c.config).then(|| reports.into()),
+            init: args.detector_init.clone(),
+            runs: runs.clone(),
+        };
+        detector::run(c, args)
+    })?;
+    let detector = run_folder(&runs, &trained, "train-detector")?;
+    let annotated = |dataset: &str, splits: Vec<String>| {
+        let (lake, detector) = (lake.clone(), detector.clone());
+        annotate::Args { lake, dataset: dataset.into(), splits, detector, shard: all, student: false }
+    };
+    stages.run("annotate", |c| annotate::run(c, annotated(reports, Vec::new())))?;
+    let trained = stages.run("train-reporter", |c| {
+        let (lake, runs, detector) = (lake.clone(), runs.clone(), Some(detector.clone()));
+        reporter::run(
             c,
-            detector::Args {
-                lake: lake.clone(),
-                dataset: "vindr".into(),
-                labellers: Vec::new(),
-                unlabelled: None,
-                init: None,
-                runs: runs.clone(),
+            reporter::Args {
+                lake,
+                dataset: reports.into(),
+                detector,
+                init: args.reporter_init.clone(),
+                boxes: BoxesFrom::Detector,
+                runs,
             },
         )
     })?;
-    let detector = run_folder(&runs, &trained, "train-detector")?;
-    stages.run("annotate", |c| {
-        let args = annotate::Args {
-            lake: lake.clone(),
-            dataset: "mimic".into(),
-            splits: Vec::new(),
-            detector: detector.clone(),
-            shard: all,
-            student: false,
-        };
-        annotate::run(c, args)
-    })?;
-    let trained = stages.run("train-reporter", |c| {
-        let args = reporter::Args {
-            lake: lake.clone(),
-            dataset: "mimic".into(),
-            detector: Some(detector.clone()),
-            runs: runs.clone(),
-        };
-        reporter::run(c, args)
-    })?;
     let reporter = run_folder(&runs, &trained, "train-reporter")?;
     stages.run("report", |c| {
-        let source = ImageSource::Lake { lake: lake.clone(), dataset: "mimic".into(), split: "test".into() };
-        let model = WritingModel::ReportModel { run: reporter.clone(), explain: None };
+        let source = ImageSource::Lake { lake: lake.clone(), dataset: reports.into(), split: HELD_OUT.into() };
+        let model = WritingModel::ReportModel { run: reporter.clone(), explain: None, boxes: BoxesFrom::Detector };
         report::run(c, report::Args { source, model, shard: all })
     })?;
-    let held_out =
-        || evaluate::Args { lake: lake.clone(), dataset: "mimic".into(), split: "test".into(), truth: truth.clone() };
-    let boxes = stages.run("evaluate-detector", |c| evaluate::run_detector(c, held_out()))?;
-    let texts = stages.run("evaluate-reports", |c| evaluate::run_reports(c, held_out()))?;
+    let held_out = |dataset: &str| {
+        let (lake, truth) = (lake.clone(), truth.clone());
+        evaluate::Args { lake, dataset: dataset.into(), split: HELD_OUT.into(), truth }
+    };
+    // Images with reports have no boxes by annotators; only those of phantoms are known.
+    let detector_on = if args.inputs.are_phantoms() { reports } else { labelled };
+    let mut figures = BTreeMap::new();
+    if has_images(&lake, detector_on)? {
+        if detector_on == labelled {
+            let args = annotated(labelled, vec![HELD_OUT.into()]);
+            stages.run(&format!("annotate-{labelled}"), |c| annotate::run(c, args))?;
+        }
+        let boxes = stages.run("evaluate-detector", |c| evaluate::run_detector(c, held_out(detector_on)))?;
+        figures.extend(boxes.figures);
+    } else {
+        let line = format!("dataset {labelled} has no test split: the detector is not evaluated");
+        ctx.progress.line(&line);
+    }
+    figures.extend(stages.run("evaluate-reports", |c| evaluate::run_reports(c, held_out(reports)))?.figures);
     let checked =
         stages.run("validate", |c| validate::run(c, validate::Args { lake: lake.clone(), tables: Vec::new() }))?;
 
     let page = out.join("report.html");
-    evaluate::write_report_html(ctx, &held_out(), &page)?;
+    evaluate::write_report_html(ctx, &held_out(reports), &page)?;
     let wall_s: Vec<(String, f64)> = stages.done.iter().map(|(n, r)| (n.clone(), r.result.wall_s)).collect();
     let summary = Summary {
         result: StageResult {
@@ -160,16 +226,33 @@ pub fn run(ctx: &Context, args: &Args) -> Result<Summary> {
             cached: stages.done.iter().all(|(name, r)| r.result.cached || CHECKS.contains(&name.as_str())),
             rows: checked.rows,
             files: Vec::new(),
-            figures: boxes.figures.into_iter().chain(texts.figures).collect(),
+            figures,
             wall_s: wall_s.iter().map(|(_, s)| s).sum(),
         },
         wall_s,
         peak_rss_mb: stages.done.iter().map(|(_, r)| r.peak_rss_mb).fold(0.0, f64::max),
+        parts: Parts::of(&ctx.config),
         reporter,
         page,
     };
     write_json(&out.join("summary.json"), &summary.json())?;
     Ok(summary)
+}
+
+/// All stages, in order.
+fn stage_names(inputs: &Inputs, datasets: &[Ingested]) -> Vec<String> {
+    let drawn = inputs.are_phantoms().then(|| "phantom".to_owned());
+    let ingests = datasets.iter().map(|d| format!("ingest-{}", d.dataset));
+    let middle = ["audit", "train-detector", "annotate", "train-reporter", "report"].map(str::to_owned);
+    let on_labelled = (!inputs.are_phantoms()).then(|| format!("annotate-{}", datasets[0].dataset));
+    let ends = ["evaluate-detector", "evaluate-reports", "validate"].map(str::to_owned);
+    drawn.into_iter().chain(ingests).chain(middle).chain(on_labelled).chain(ends).collect()
+}
+
+/// Whether the held-out split of a dataset has images.
+fn has_images(lake: &Path, dataset: &str) -> Result<bool> {
+    let partitions = Lake::open(lake)?.partitions(ImageRow::TABLE)?;
+    Ok(partitions.contains(&Partition::new(dataset, HELD_OUT)))
 }
 
 /// The run folder that a training stage names among its files. Only its name counts: `runs` may have moved since the
@@ -207,6 +290,7 @@ impl Summary {
             "wall_s": walls,
             "wall_s_total": self.result.wall_s,
             "peak_rss_mb": self.peak_rss_mb,
+            "parts": self.parts,
             "lake": { "rows": self.result.rows },
             "code_version": env!("CARGO_PKG_VERSION"),
             "notice": crate::training::model_card::NOTICE,
@@ -236,7 +320,10 @@ impl Summary {
         for (name, value, note) in rows {
             text.push_str(&format!("{name:<32} {value:>7}   {note}\n"));
         }
-        text.push_str(&format!("\nopen {}\n", self.page.display()));
+        let Parts { detector_training, report_model } = &self.parts;
+        let parts = if report_model.is_empty() { "none".to_owned() } else { report_model.join(", ") };
+        text.push_str(&format!("\ndetector trained by {detector_training}; parts of D2R-Net: {parts}\n"));
+        text.push_str(&format!("open {}\n", self.page.display()));
         let reporter = self.reporter.display();
         text.push_str(&format!("try  d2r report --images DIR --reporter {reporter} --out DIR\n"));
         text.push_str(&format!("{}\n", crate::training::model_card::NOTICE));

@@ -10,6 +10,7 @@ mod report_part;
 mod report_rows;
 mod report_writer;
 mod similarity;
+mod text_files;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -23,6 +24,7 @@ use self::report_writer::ReportWriter;
 use crate::context::{Context, StageResult};
 use crate::error::Result;
 use crate::lake::{Lake, Shard};
+pub use crate::reporter::batches::examples::BoxesFrom;
 use crate::stages::evaluate;
 use crate::stages::ingest::header_flags;
 use crate::stages::stage_times::{StageTimes, timed};
@@ -41,7 +43,8 @@ pub enum ImageSource {
 #[derive(Debug, Clone)]
 pub enum WritingModel {
     /// The run of a finished report model. `explain` receives a picture (SVG) of each image's first report.
-    ReportModel { run: PathBuf, explain: Option<PathBuf> },
+    /// `boxes`: whose boxes it is given for a split of a lake.
+    ReportModel { run: PathBuf, explain: Option<PathBuf>, boxes: BoxesFrom },
     /// The folder of a preview bundle, which detects lesions itself.
     PreviewModel { bundle: PathBuf },
 }
@@ -63,8 +66,8 @@ pub struct Args {
 pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
     let start = Instant::now();
     let result = match &args.model {
-        WritingModel::ReportModel { run, explain } => {
-            write_reports(ctx, &args, &ReportModelWriter::load(ctx, &args.source, run, explain.clone())?)
+        WritingModel::ReportModel { run, explain, boxes } => {
+            write_reports(ctx, &args, &ReportModelWriter::load(ctx, &args.source, run, explain.clone(), *boxes)?)
         }
         WritingModel::PreviewModel { bundle } => {
             write_reports(ctx, &args, &PreviewModelWriter::load(ctx, &args.source, bundle)?)
@@ -94,6 +97,7 @@ fn write_reports<W: ReportWriter>(ctx: &Context, args: &Args, writer: &W) -> Res
     if let Some(result) = part.current()?
         && !writer.explains()
     {
+        part.write_texts(ctx)?;
         return Ok(result);
     }
     let mut rows = ReportRows { failures: reader.take_failures(), ..ReportRows::default() };
@@ -111,5 +115,7 @@ fn write_reports<W: ReportWriter>(ctx: &Context, args: &Args, writer: &W) -> Res
     }
     task.finish();
     header_flags::warn_of_burned_in(burned_in);
-    part.write(rows, studies, times)
+    let result = part.write(rows, studies, times)?;
+    part.write_texts(ctx)?;
+    Ok(result)
 }

@@ -33,15 +33,29 @@ pub fn write_tensors(path: &Path, tensors: &[(String, Tensor)]) -> Result<()> {
     let _no_grad = tch::no_grad_guard();
     let plain: Vec<(&str, Tensor)> =
         tensors.iter().map(|(n, t)| (n.as_str(), t.detach().to_device(tch::Device::Cpu).contiguous())).collect();
-    Tensor::write_safetensors(&plain, path).map_err(|source| write_error(path, source))?;
-    fs::File::open(path).and_then(|f| f.sync_all()).map_err(|e| Error::io("write", path, e))
+    let written = Tensor::write_safetensors(&plain, path).map_err(|source| write_error(path, source));
+    let synced = || fs::File::open(path).and_then(|f| f.sync_all()).map_err(|e| Error::io("write", path, e));
+    written.and_then(|()| synced()).inspect_err(|_| {
+        // A full disk must not stay full of what cannot be used.
+        let _ = fs::remove_file(path);
+    })
 }
 
 fn write_error(path: &Path, source: tch::TchError) -> Error {
     match source {
         tch::TchError::Io(e) => Error::io("write", path, e),
+        other if os_error(&other.to_string()).is_some() => {
+            let code = os_error(&other.to_string()).unwrap_or_default();
+            Error::io("write", path, std::io::Error::from_raw_os_error(code))
+        }
         other => Error::Torch { context: format!("write {}", path.display()), source: other },
     }
+}
+
+/// The number of an operating system's error that a message of safetensors repeats: `Os { code: 28, ..`.
+fn os_error(message: &str) -> Option<i32> {
+    let digits = message.split_once("Os { code: ")?.1;
+    digits[..digits.find(|c: char| !c.is_ascii_digit())?].parse().ok()
 }
 
 /// Reads tensors from safetensors.
@@ -112,6 +126,24 @@ mod tests {
         let vs = nn::VarStore::new(Device::Cpu);
         let _ = nn::linear(vs.root() / "fc", 3, 2, nn::LinearConfig::default());
         vs
+    }
+
+    #[test]
+    fn a_full_disk_is_temporary_and_leaves_no_file() {
+        let message = "IoError(Os { code: 28, kind: StorageFull, message: \"No space left on device\" })";
+        assert_eq!(os_error(message), Some(28));
+        assert_eq!(os_error("TensorInvalidInfo"), None);
+        // Every write to this device fails for lack of space.
+        let full = Path::new("/dev/full");
+        if full.exists() {
+            let tensors = copied(&named_tensors(&store()));
+            let folder = tempfile::tempdir().unwrap();
+            let link = folder.path().join("weights.safetensors");
+            std::os::unix::fs::symlink(full, &link).unwrap();
+            let error = write_tensors(&link, &tensors).unwrap_err();
+            assert_eq!(error.exit().code(), 75, "{error}");
+            assert!(!link.exists());
+        }
     }
 
     #[test]

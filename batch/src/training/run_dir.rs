@@ -44,23 +44,27 @@ impl RunDir {
         Self { path: path.into(), id: id.to_owned() }
     }
 
-    /// The run that does this work, created if need be: `<runs>/<verb>-<start of the work key>`.
+    /// The run that does this work, created if need be: `<runs>/<verb>-<start of the work key>`; and the lock that keeps
+    /// other processes out of it until it is dropped, or the process ends. What an earlier attempt left is touched only
+    /// under the lock.
     ///
     /// # Errors
-    /// When the folder or its files cannot be written.
-    pub fn create(runs: &Path, verb: &str, work_key: &str, ctx: &Context) -> Result<Self> {
+    /// [`Error::Temporary`] while another process trains in the same folder; when the folder or its files cannot be written.
+    pub fn open(runs: &Path, verb: &str, work_key: &str, ctx: &Context) -> Result<(Self, fs::File)> {
         let id = Self::name(verb, work_key);
         let run = Self { path: runs.join(&id), id };
         fs::create_dir_all(&run.path).map_err(|e| Error::io("create", &run.path, e))?;
+        let lock = run.lock()?;
         if !ctx.resume {
             run.forget()?;
         }
+        run.clear_temporary()?;
         atomic_file::write(&run.path.join("config.toml"), |w| {
             w.write_all(ctx.config_toml.as_bytes()).map_err(|e| Error::io("write", "config.toml", e))
         })?;
         let manifest = Manifest {
             run_id: run.id.clone(),
-            argv: std::env::args().collect(),
+            argv: std::env::args_os().map(|a| a.to_string_lossy().into_owned()).collect(),
             code_version: env!("CARGO_PKG_VERSION").into(),
             libtorch: LIBTORCH.into(),
             cuda_devices: tch::Cuda::device_count(),
@@ -75,7 +79,7 @@ impl RunDir {
         if run.result()?.is_none() {
             run.write_json("manifest.json", &manifest)?;
         }
-        Ok(run)
+        Ok((run, lock))
     }
 
     /// The name of the run that does this work: `<verb>-<first 12 digits of the work key>`.
@@ -83,11 +87,7 @@ impl RunDir {
         format!("{verb}-{}", &work_key[..work_key.len().min(12)])
     }
 
-    /// Keeps other processes out of this run until the lock is dropped, or the process ends.
-    ///
-    /// # Errors
-    /// [`Error::Temporary`] while another process trains in the same folder.
-    pub fn lock(&self) -> Result<fs::File> {
+    fn lock(&self) -> Result<fs::File> {
         let path = self.path.join("run.lock");
         let file = fs::File::create(&path).map_err(|e| Error::io("create", &path, e))?;
         match file.try_lock() {
@@ -149,6 +149,7 @@ impl RunDir {
         let (temp, target) = (dir.join(format!("{name}.safetensors.tmp")), dir.join(format!("{name}.safetensors")));
         write_tensors(&temp, tensors)?;
         fs::rename(&temp, &target).map_err(|e| Error::io("rename", &temp, e))?;
+        atomic_file::sync_folder(&dir)?;
         sha256_file(&target)
     }
 
@@ -176,6 +177,22 @@ impl RunDir {
         let path = self.path.join(name);
         let text = fs::read(&path).map_err(|e| Error::io("read", &path, e))?;
         serde_json::from_slice(&text).map_err(|e| Error::bad_data(path.display(), e))
+    }
+
+    /// Removes what killed processes left half-written.
+    fn clear_temporary(&self) -> Result<()> {
+        for folder in [self.path.clone(), self.path.join("best"), self.path.join("checkpoints")] {
+            let Ok(entries) = fs::read_dir(&folder) else { continue };
+            for path in entries.filter_map(|entry| entry.ok().map(|e| e.path())) {
+                let removed = match path.extension().is_some_and(|e| e == "tmp") {
+                    true if path.is_dir() => fs::remove_dir_all(&path),
+                    true => fs::remove_file(&path),
+                    false => Ok(()),
+                };
+                removed.map_err(|e| Error::io("remove", &path, e))?;
+            }
+        }
+        Ok(())
     }
 
     /// Removes what an earlier attempt left (`--resume never`).

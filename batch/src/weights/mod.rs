@@ -4,4 +4,5 @@
 pub mod bert_names;
 pub mod detector_names;
 pub mod import;
+pub mod initial_weights;
 pub mod r2gen_names;

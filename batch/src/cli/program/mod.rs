@@ -3,4 +3,5 @@
 pub mod completions;
 pub mod man_pages;
 pub mod reference;
+pub mod restart;
 pub mod version;

@@ -4,12 +4,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::preview::{BundleConfig, DistillConfig, PreviewConfig, PreviewModelConfig, Tier};
 
+/// One in so many passes trains the encoder alone, before the others.
+const ENCODER_SHARE: i64 = 6;
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PreviewSettings {
     pub size: PreviewSize,
     pub epochs: i64,
-    pub encoder_epochs: i64,
     pub batch_size: usize,
     pub lr: f64,
 }
@@ -62,7 +64,7 @@ impl PreviewSettings {
             model: self.size.model(),
             train: DistillConfig {
                 epochs: self.epochs,
-                encoder_epochs: self.encoder_epochs,
+                encoder_epochs: (self.epochs / ENCODER_SHARE).max(1),
                 batch_size: self.batch_size,
                 lr: self.lr,
                 weight_decay: 1e-4,

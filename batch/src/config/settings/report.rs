@@ -7,7 +7,7 @@ use super::detector::Augment;
 use super::number_or::NumberOrAll;
 use crate::config::report::{
     AlignmentConfig, Lera, PriorMentions, ReportConfig, ReportModelConfig, ReportSchedule, ReportTrainConfig,
-    Selection, TextEncoderConfig, TextEncoderMode,
+    Selection, TextEncoderConfig, TextEncoderMode, TrunkWeights,
 };
 
 /// The value of `report.align.text.weights` for random initial weights.
@@ -25,6 +25,7 @@ pub struct ReportSettings {
 #[serde(deny_unknown_fields)]
 pub struct ReportModelSettings {
     pub network: ReportNetwork,
+    pub trunk: TrunkWeights,
     pub input_size: u32,
     pub input: ReportInput,
     pub views: usize,
@@ -207,7 +208,11 @@ pub enum Recipe {
 
 impl ReportSettings {
     pub fn config(&self, log_every: i64) -> ReportConfig {
-        ReportConfig { model: self.model.config(), align: self.align.config(), train: self.train.config(log_every) }
+        ReportConfig {
+            model: self.model.config(),
+            align: self.align.config(),
+            train: self.train.config(self.model.trunk, log_every),
+        }
     }
 }
 
@@ -263,10 +268,11 @@ impl AlignSettings {
 }
 
 impl ReportTrainSettings {
-    fn config(&self, log_every: i64) -> ReportTrainConfig {
+    fn config(&self, trunk: TrunkWeights, log_every: i64) -> ReportTrainConfig {
         let r2gen = self.recipe != Recipe::Cosine;
         let (epoch_step, epoch_factor) = if self.recipe == Recipe::R2genIu { (50, 0.1) } else { (1, 0.8) };
         ReportTrainConfig {
+            trunk,
             epochs: self.epochs,
             batch_size: self.batch_size,
             lr_visual: self.lr_visual,

@@ -1,5 +1,6 @@
 //! Training of the report model.
 
+pub mod epoch_order;
 #[cfg(test)]
 pub(crate) mod fixtures;
 pub mod optimizer;

@@ -4,11 +4,10 @@
 
 use d2r_contracts::tables::TrainLogRow;
 use d2r_contracts::vocabulary::Vocabulary;
-use rand::seq::SliceRandom;
 use rayon::prelude::*;
 use tch::{Device, Kind, Tensor};
 
-use crate::config::report::ReportTrainConfig;
+use crate::config::report::{ReportSchedule, ReportTrainConfig};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::reporter::align::alignment::{Alignment, AlignmentLosses, ImageTokens};
@@ -19,6 +18,7 @@ use crate::reporter::batches::study::{ReportExample, StudyVisual, VisualSpec};
 use crate::reporter::decode::generation_options::GenerationOptions;
 use crate::reporter::model::report_model::ReportModel;
 use crate::reporter::model::visual::VisualFeatures;
+use crate::reporter::train::epoch_order::{by_length, shuffled};
 use crate::reporter::train::optimizer::optimizer;
 use crate::reporter::train::token_weights::TokenWeights;
 use crate::reporter::train::validation::{ReportScore, score};
@@ -30,7 +30,7 @@ use crate::training::optimizer::Optimizer;
 use crate::training::prefetch::Batches;
 use crate::training::run_dir::RunDir;
 use crate::training::running_sums::RunningSums;
-use crate::training::streams::{mixed_seed, purpose_rng, sample_rng};
+use crate::training::streams::{mixed_seed, sample_rng};
 use crate::training::training_loop;
 use crate::training::training_loop::{LoopSchedule, Outcome, Trainer, TrainerState, VALIDATION, Validation};
 
@@ -161,7 +161,11 @@ impl<'a> Trainer<'a> for ReportTrainer<'a> {
 
     fn batches(&self, step: i64) -> Result<Batches<'a, Vec<usize>>> {
         let job = self.job;
-        Ok(self.epochs.batches(step, move |epoch| epoch_order(job.train.len(), job.seed, epoch)))
+        let lengths: Vec<usize> = job.train.iter().map(|study| study.ids.len()).collect();
+        Ok(self.epochs.batches(step, move |epoch| match job.config.schedule {
+            ReportSchedule::Cosine => by_length(&lengths, job.config.batch_size, job.seed, epoch),
+            ReportSchedule::Epochs => shuffled(lengths.len(), job.seed, epoch),
+        }))
     }
 
     fn step(&mut self, step: i64, chosen: Vec<usize>, optimizer: &mut Optimizer) -> Result<usize> {
@@ -240,13 +244,6 @@ impl<'a> Trainer<'a> for ReportTrainer<'a> {
         self.sums.restore(&state.sums);
         Ok(())
     }
-}
-
-/// The order of the studies in an epoch.
-fn epoch_order(count: usize, seed: u64, epoch: i64) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..count).collect();
-    order.shuffle(&mut purpose_rng(seed, "report shuffle", epoch));
-    order
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use d2r_contracts::labels::{CHEXPERT_LABELS, LESION_CLASSES};
 use d2r_contracts::preview_bundle::{
     BUNDLE_VERSION, BundleFile, CARD, DecoderSizes, ENCODER, PreviewCard, PreviewOptions, SAMPLES, STEP,
 };
-use d2r_contracts::tables::{GeneratedReportRow, ImageRow, LesionRow, ReportRow};
+use d2r_contracts::tables::{GeneratedReportRow, ImageRow, ReportRow};
 use d2r_viewer::sample_bundle::COLUMNS;
 use d2r_viewer::session::PreviewSession;
 use serde_json::json;
@@ -24,7 +24,7 @@ use crate::lake::digest::FileDigest;
 use crate::lake::{Lake, Partition, atomic_file};
 use crate::preview_model::card::{PreviewModelCard, load_preview_model};
 use crate::preview_model::onnx::graphs::graphs;
-use crate::reporter::batches::examples::accepted;
+use crate::reporter::batches::examples::{BoxesFrom, given_boxes};
 use crate::training::model_card::{ModelCard, NOTICE};
 
 /// The terms of the samples' data.
@@ -139,7 +139,7 @@ fn preview_card(ctx: &Context, card: &ModelCard<PreviewModelCard>, files: &[File
 fn samples(ctx: &Context, lake: &Lake, args: &Args) -> Result<(Vec<u8>, usize)> {
     let partition = Partition::new(&args.dataset, &args.split);
     let images: Vec<ImageRow> = lake.read(&partition)?;
-    let boxes = accepted(lake.read::<LesionRow>(&partition)?);
+    let boxes = given_boxes(lake, &partition, BoxesFrom::Detector)?;
     let references: BTreeMap<String, String> = lake
         .read::<ReportRow>(&partition)?
         .into_iter()

@@ -62,8 +62,7 @@ pub fn run(ctx: &Context, args: Args) -> Result<(StageResult, ImportReport)> {
         ("student", &args.student.to_string()),
         ("seed", &ctx.config.run.seed.to_string()),
     ]);
-    let run = RunDir::create(&args.runs, VERB, &key, ctx)?;
-    let _lock = run.lock()?;
+    let (run, _lock) = RunDir::open(&args.runs, VERB, &key, ctx)?;
     run.write_best(&named_tensors(detector.variables()))?;
     run.write_json("import.json", &report)?;
     let card = DetectorCard::new(config, ctx.config.annotate.threshold);

@@ -59,8 +59,7 @@ pub fn run(ctx: &Context, args: Args) -> Result<(StageResult, ImportReport)> {
         ("file", &sha256_file(&args.weights)?),
         ("vocabulary", &sha256_file(&args.vocabulary)?),
     ]);
-    let run = RunDir::create(&args.runs, VERB, &key, ctx)?;
-    let _lock = run.lock()?;
+    let (run, _lock) = RunDir::open(&args.runs, VERB, &key, ctx)?;
     let digest = run.write_best(&named_tensors(model.variables()))?;
     run.write_json("import.json", &report)?;
     ModelCard::new(VERB, run.id(), digest, card).write(&run)?;

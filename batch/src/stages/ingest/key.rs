@@ -1,6 +1,7 @@
-//! What an ingest depends on, as one digest: configuration, label files, names and sizes of images, report files.
+//! What an ingest depends on, as one digest: configuration, label files, names and stamps of images, report files.
 
 use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use rayon::prelude::*;
 use serde_json::json;
@@ -12,7 +13,9 @@ use crate::error::{Error, Result};
 use crate::lake::digest::{sha256_file, sha256_hex};
 use crate::stages::work_key::SOURCE_SHA256;
 
-/// The work key of an ingest. Two folders with the same files have the same key, wherever they are.
+/// The work key of an ingest. It changes when an image file is written again, even with the same size: its stamp is its
+/// size, its time and its number on the disk. The images' bytes are digested when they are read, so that an ingest of the
+/// same bytes gives the same tables.
 ///
 /// # Errors
 /// When a label file or a report that was listed cannot be read any more.
@@ -22,15 +25,8 @@ pub fn work_key(listing: &Listing, root: &Path, config: &IngestConfig, args: &Ar
         .iter()
         .map(|path| Ok((relative(root, path).unwrap_or_default(), sha256_file(path)?)))
         .collect::<Result<Vec<_>>>()?;
-    // Images by name and size; their bytes are digested when they are read.
-    let images: Vec<String> = listing
-        .images
-        .par_iter()
-        .map(|image| {
-            let size = std::fs::metadata(root.join(&image.path)).map_or(-1, |m| m.len() as i64);
-            format!("{} {size}\n", image.path)
-        })
-        .collect();
+    let images: Vec<String> =
+        listing.images.par_iter().map(|image| format!("{} {}\n", image.path, stamp(&root.join(&image.path)))).collect();
     // Reports are small and an edit may keep the size.
     let reports: Vec<String> = listing
         .studies
@@ -59,4 +55,16 @@ pub fn work_key(listing: &Listing, root: &Path, config: &IngestConfig, args: &Ar
         "failures": sha256_hex(failures.concat().as_bytes()),
     });
     Ok(sha256_hex(key.to_string().as_bytes()))
+}
+
+/// Changes whenever a file is written again or replaced.
+fn stamp(path: &Path) -> String {
+    let Ok(file) = std::fs::metadata(path) else { return "absent".to_owned() };
+    let since = |time: SystemTime| time.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos());
+    let modified = file.modified().map_or(0, since);
+    #[cfg(unix)]
+    let number = std::os::unix::fs::MetadataExt::ino(&file);
+    #[cfg(not(unix))]
+    let number = 0;
+    format!("{} {modified} {number}", file.len())
 }

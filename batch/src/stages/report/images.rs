@@ -12,7 +12,7 @@ use rayon::prelude::*;
 use crate::context::Context;
 use crate::datasets::source::{OpenedImage, list_folder, open_ingested, open_listed};
 use crate::error::Result;
-use crate::lake::digest::sha256_hex;
+use crate::lake::digest::{sha256_file, sha256_hex};
 use crate::lake::{Lake, Partition, Shard};
 use crate::reporter::batches::study::study_views;
 use crate::stages::report::ImageSource;
@@ -83,13 +83,18 @@ impl ImageReader {
         std::mem::take(&mut self.failures)
     }
 
-    /// The identity of the images: the rows of a lake, the names and sizes of a folder's files.
+    /// The identity of the images: the rows of a lake, the names and contents of a folder's files.
     pub fn digest(&self) -> Result<String> {
         if let Some((lake, partition)) = &self.ingested {
             return lake.content_digest(ImageRow::TABLE, partition);
         }
-        let size = |i: &ImageRow| std::fs::metadata(self.root.join(&i.path)).map_or(0, |m| m.len());
-        let lines: Vec<String> = self.studies.iter().flatten().map(|i| format!("{} {}", i.path, size(i))).collect();
+        // A file of the same name and size may show another patient.
+        let content = |i: &&ImageRow| match sha256_file(&self.root.join(&i.path)) {
+            Ok(sha256) => format!("{} {sha256}", i.path),
+            Err(_) => format!("{} unreadable", i.path),
+        };
+        let images: Vec<&ImageRow> = self.studies.iter().flatten().collect();
+        let lines: Vec<String> = images.par_iter().map(content).collect();
         Ok(sha256_hex(lines.join("\n").as_bytes()))
     }
 

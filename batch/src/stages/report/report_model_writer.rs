@@ -21,7 +21,7 @@ use crate::detector::model::Detector;
 use crate::error::{Error, Result};
 use crate::lake::{Lake, Partition};
 use crate::reporter::batches::collate::collate_visuals;
-use crate::reporter::batches::examples::accepted;
+use crate::reporter::batches::examples::{BoxesFrom, given_boxes};
 use crate::reporter::batches::study::{StudyVisual, study_visual};
 use crate::reporter::card::{ReporterCard, load_reporter};
 use crate::reporter::decode::generation::GeneratedReport;
@@ -74,10 +74,16 @@ impl<'a> ReportModelWriter<'a> {
     ///
     /// # Errors
     /// When the run is not finished, its weights do not fit its card, or the lake cannot be read.
-    pub fn load(ctx: &'a Context, source: &ImageSource, run: &Path, explain: Option<PathBuf>) -> Result<Self> {
+    pub fn load(
+        ctx: &'a Context,
+        source: &ImageSource,
+        run: &Path,
+        explain: Option<PathBuf>,
+        boxes: BoxesFrom,
+    ) -> Result<Self> {
         let (mut model, card) = load_reporter(run, ctx.device)?;
         model.set_compute(ctx.compute_kind());
-        let boxes = BoxSource::new(ctx, source, run)?;
+        let boxes = BoxSource::new(ctx, source, run, boxes)?;
         let similarity = match ctx.config.generate.similarity_share > 0.0 {
             true => Similarity::of_run(run, &card.model, model.d_visual(), ctx.device)?,
             false => None,
@@ -214,12 +220,12 @@ impl ReportWriter for ReportModelWriter<'_> {
 }
 
 impl BoxSource {
-    fn new(ctx: &Context, source: &ImageSource, run: &Path) -> Result<Self> {
+    fn new(ctx: &Context, source: &ImageSource, run: &Path, boxes: BoxesFrom) -> Result<Self> {
         match source {
             ImageSource::Lake { lake, dataset, split } => {
                 let (lake, partition) = (Lake::open(lake)?, Partition::new(dataset, split));
                 let digest = lake.content_digest(LesionRow::TABLE, &partition)?;
-                Ok(Self::Lake { lesions: accepted(lake.read(&partition)?), digest })
+                Ok(Self::Lake { lesions: given_boxes(&lake, &partition, boxes)?, digest })
             }
             ImageSource::Folder { .. } => {
                 let floor = ctx.config.annotate.score_floor;

@@ -1,22 +1,20 @@
 //! Where the rows of one `d2r report` go: a part of each table, and text files where the images come from a folder.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use d2r_contracts::report_text::readable;
 use d2r_contracts::rows::Row;
 use d2r_contracts::tables::{
     FailureRow, FindingRow, GeneratedReportRow, ImageRow, LesionRow, ReportSentenceRow, SentenceBoxRow, TimingRow,
 };
 
 use crate::context::{Context, StageResult};
-use crate::error::{Error, Result};
-use crate::lake::{Lake, PartManifest, Partition, Provenance, Shard, atomic_file};
+use crate::error::Result;
+use crate::lake::{Lake, PartManifest, Partition, Provenance, Shard};
 use crate::stages::report::report_rows::ReportRows;
 use crate::stages::report::report_writer::ReportWriter;
-use crate::stages::report::{Args, ImageSource};
+use crate::stages::report::{Args, ImageSource, text_files};
 use crate::stages::stage_times::{StageTimes, timed};
 use crate::stages::work_key::work_key;
-use crate::training::model_card::NOTICE;
 
 const STAGE: &str = "report";
 /// Dataset and split of a folder's own lake.
@@ -86,8 +84,7 @@ impl ReportPart {
 
     fn write_rows(&self, rows: ReportRows) -> Result<Vec<PartManifest>> {
         let mut parts = Vec::new();
-        if let Some(out) = &self.out {
-            write_text_files(out, &rows.reports)?;
+        if self.out.is_some() {
             parts.push(self.put(rows.images)?);
             // For a split of a lake, evaluation labels the reports.
             parts.push(self.put(rows.findings)?);
@@ -102,28 +99,17 @@ impl ReportPart {
         Ok(parts)
     }
 
+    /// Writes the texts for people where the images come from a folder, once all shards are there.
+    pub fn write_texts(&self, ctx: &Context) -> Result<()> {
+        if let Some(out) = &self.out
+            && !text_files::write(out, &self.lake, &self.partition)?
+        {
+            ctx.progress.line("reports/*.txt and reports.jsonl are written with the last shard");
+        }
+        Ok(())
+    }
+
     fn put<R: Row>(&self, rows: Vec<R>) -> Result<PartManifest> {
         self.lake.write(&self.partition, self.shard, rows, &self.provenance)
     }
-}
-
-/// Reports outside Parquet: `reports/<image>.txt`, one file per report as a person writes it, and `reports.jsonl`, one
-/// row of the table per line.
-fn write_text_files(out: &Path, reports: &[GeneratedReportRow]) -> Result<()> {
-    let write = |path: &Path, text: &str| {
-        atomic_file::write(path, |w| w.write_all(text.as_bytes()).map_err(|e| Error::io("write", path, e)))
-    };
-    let folder = out.join("reports");
-    atomic_file::create_folders(&folder)?;
-    let mut lines = String::new();
-    for report in reports {
-        // `<image>.txt`; `<image>-r1.txt` and so on for further reports.
-        let name = report.report_id.strip_suffix("-r").unwrap_or(&report.report_id);
-        let name = format!("{}.txt", name.replace(['/', '\\'], "_"));
-        write(&folder.join(name), &format!("{}\n\n{NOTICE}\n", readable(&report.text)))?;
-        lines.push_str(&serde_json::to_string(report).map_err(|e| Error::Internal(e.to_string()))?);
-        lines.push('\n');
-    }
-    write(&out.join("reports.jsonl"), &lines)?;
-    Ok(())
 }

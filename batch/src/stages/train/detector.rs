@@ -52,6 +52,11 @@ pub struct Args {
 pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
     let start = Instant::now();
     let lake = Lake::open(&args.lake)?;
+    if ctx.config.detector.model.frozen_stages > 0 && args.init.is_none() {
+        let problem = "stages of the backbone are not trained, so that they must not be random: give --init RUN (after \
+            `d2r import-weights imagenet`), or set it to \"scratch\"";
+        return Err(Error::Config { place: "detector.model.backbone".into(), problem: problem.into() });
+    }
     let key = key(ctx, &lake, &args)?;
     let (dataset, runs) = (args.dataset.as_str(), args.runs.as_path());
     let stage =
@@ -123,6 +128,8 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
 fn key(ctx: &Context, lake: &Lake, args: &Args) -> Result<String> {
     let text = |e: serde_json::Error| Error::Internal(e.to_string());
     let mut config = serde_json::to_string(&ctx.config.detector).map_err(text)?;
+    // The card holds it.
+    config.push_str(&format!(" threshold {}", ctx.config.annotate.threshold));
     if args.unlabelled.is_some() {
         config.push_str(&serde_json::to_string(&ctx.config.semi).map_err(text)?);
     }

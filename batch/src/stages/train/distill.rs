@@ -23,7 +23,7 @@ use crate::preview_model::distill::targets::TargetBox;
 use crate::preview_model::distill::trainer::{Distillation, Pair, distill};
 use crate::preview_model::model::preview_model::PreviewModel;
 use crate::reporter::batches::collate::collate_visuals;
-use crate::reporter::batches::examples::{accepted, examples};
+use crate::reporter::batches::examples::{BoxesFrom, examples, given_boxes};
 use crate::reporter::batches::study::{ReportExample, StudyVisual, box_of, study_visual};
 use crate::reporter::batches::text_tokens::EncodedTexts;
 use crate::reporter::card::{ReporterCard, load_reporter};
@@ -141,8 +141,9 @@ struct PairReader<'a> {
 impl PairReader<'_> {
     /// Studies with reports; those of the training split with generated reports as well.
     fn reported(&self, partition: &Partition, input: &InputSpec) -> Result<(Vec<Pair>, Vec<FailureRow>)> {
-        let (studies, failures) = examples(self.ctx, self.lake, partition, &self.card.model, None)?;
-        let boxes = accepted(self.lake.read(partition)?);
+        let (studies, failures) =
+            examples(self.ctx, self.lake, partition, &self.card.model, None, BoxesFrom::Detector)?;
+        let boxes = given_boxes(self.lake, partition, BoxesFrom::Detector)?;
         let images: Vec<ImageRow> = self.lake.read(partition)?;
         let with_report: std::collections::BTreeSet<&str> = studies.iter().map(|s| s.study_id.as_str()).collect();
         let failed: std::collections::BTreeSet<&str> = failures.iter().filter_map(|f| f.image_id.as_deref()).collect();
@@ -180,7 +181,13 @@ impl PairReader<'_> {
     fn unreported(&self, partition: &Partition, input: &InputSpec) -> Result<(Vec<Pair>, Vec<FailureRow>)> {
         let card = &self.card.model;
         let images: Vec<ImageRow> = self.lake.read_some(partition, "run `d2r ingest`")?;
-        let boxes = accepted(self.lake.read(partition)?);
+        let boxes = match given_boxes(self.lake, partition, BoxesFrom::Detector) {
+            Err(Error::NoRows { .. }) => {
+                self.ctx.progress.line(&format!("{partition} is not annotated: the annotators' boxes are taken"));
+                given_boxes(self.lake, partition, BoxesFrom::Annotators)?
+            }
+            boxes => boxes?,
+        };
         let (root, decode) = (self.lake.dataset_root(&partition.dataset)?, self.decode());
         let read: Vec<Result<_, FailureRow>> = images
             .par_iter()

@@ -52,11 +52,9 @@ impl TrainingStage<'_> {
     /// The folder of the run, and its lock.
     ///
     /// # Errors
-    /// Those of [`RunDir::create`] and [`RunDir::lock`].
+    /// Those of [`RunDir::open`].
     pub fn open_run(&self, ctx: &Context) -> Result<(RunDir, File)> {
-        let run = RunDir::create(self.runs, self.kind, &self.key, ctx)?;
-        let lock = run.lock()?;
-        Ok((run, lock))
+        RunDir::open(self.runs, self.kind, &self.key, ctx)
     }
 
     /// Writes the card, the tables `train_log` and `failures`, and the run's manifest. `figures`: those beside steps

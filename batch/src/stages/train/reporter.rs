@@ -8,13 +8,14 @@ use d2r_contracts::rows::Row;
 use d2r_contracts::tables::{ImageRow, LesionRow, ReportRow};
 use d2r_contracts::vocabulary::Vocabulary;
 
+use crate::config::report::TrunkWeights;
 use crate::context::{Context, StageResult};
 use crate::detector::card::DetectorCard;
 use crate::error::{Error, Result};
 use crate::lake::{Lake, Partition, atomic_file};
 use crate::reporter::align::alignment::Alignment;
 use crate::reporter::batches::augment::StudyAugment;
-use crate::reporter::batches::examples::{examples, reference_reports};
+use crate::reporter::batches::examples::{BoxesFrom, examples, reference_reports};
 use crate::reporter::batches::text_tokens::TextTokens;
 use crate::reporter::card::{ReporterCard, new_model, visual_spec};
 use crate::reporter::train::trainer::{ReportTraining, train};
@@ -23,6 +24,7 @@ use crate::stages::train::finish::TrainingStage;
 use crate::stages::work_key::work_key;
 use crate::training::model_card::ModelCard;
 use crate::weights::bert_names::import_text_encoder;
+use crate::weights::initial_weights::InitialWeights;
 
 /// The first word of the runs' names.
 const VERB: &str = "reporter";
@@ -37,6 +39,10 @@ pub struct Args {
     pub dataset: String,
     /// The run whose detector annotated the dataset; copied into the new run.
     pub detector: Option<PathBuf>,
+    /// Initial weights: the run of a report model or a detector, or a file with a ResNet.
+    pub init: Option<PathBuf>,
+    /// Whose boxes the model is given.
+    pub boxes: BoxesFrom,
     /// Where runs are kept.
     pub runs: PathBuf,
 }
@@ -52,7 +58,8 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
         Some(run) => Some(ModelCard::<DetectorCard>::read(run, "detector")?.model_sha256),
         None => None,
     };
-    let key = key(ctx, &lake, &args.dataset, detector.as_deref())?;
+    let initial = initial_weights(ctx, &args)?;
+    let key = key(ctx, &lake, &args, detector.as_deref(), initial.as_ref())?;
     let (dataset, runs) = (args.dataset.as_str(), args.runs.as_path());
     let stage = TrainingStage {
         name: "train-reporter",
@@ -78,16 +85,22 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
     let card = ReporterCard {
         config: config.model.clone(),
         visual: visual_spec(&config.model),
-        vocabulary: Vocabulary::build(texts.iter().map(|r| r.text_clean.as_str()), config.train.min_word_count),
+        vocabulary: match initial.as_ref().and_then(InitialWeights::vocabulary) {
+            Some(known) => known.clone(),
+            None => Vocabulary::build(texts.iter().map(|r| r.text_clean.as_str()), config.train.min_word_count),
+        },
         detector_sha256: detector,
         align: config.align.is_on().then(|| config.align.clone()),
     };
     let text = text_tokens(ctx, &card.vocabulary)?;
-    let (training, mut failures) = examples(ctx, &lake, &train_split, &card, text.as_ref())?;
-    let (validation, more) = examples(ctx, &lake, &val_split, &card, None)?;
+    let (training, mut failures) = examples(ctx, &lake, &train_split, &card, text.as_ref(), args.boxes)?;
+    let (validation, more) = examples(ctx, &lake, &val_split, &card, None, args.boxes)?;
     failures.extend(more);
     tch::manual_seed(ctx.config.run.seed as i64);
     let mut model = new_model(&card, ctx.device)?;
+    if let Some(initial) = &initial {
+        initial.apply(&mut model)?;
+    }
     model.set_compute(ctx.compute_kind());
     let mut alignment = match &text {
         Some(text) => Some(new_alignment(ctx, text, model.d_visual())?),
@@ -114,7 +127,30 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
     stage.finish_training(&run, card, outcome, failures, BTreeMap::new())
 }
 
-fn key(ctx: &Context, lake: &Lake, dataset: &str, detector: Option<&str>) -> Result<String> {
+/// The initial weights that `--init` and `report.model.trunk` ask for.
+fn initial_weights(ctx: &Context, args: &Args) -> Result<Option<InitialWeights>> {
+    let missing = |problem: &str| Error::Config { place: "report.model.trunk".into(), problem: problem.into() };
+    match (ctx.config.report.train.trunk, &args.init, &args.detector) {
+        (_, Some(path), _) => InitialWeights::open(path).map(Some),
+        (TrunkWeights::Scratch, None, _) => Ok(None),
+        (TrunkWeights::Detector, None, Some(run)) => InitialWeights::backbone(run).map(Some),
+        (TrunkWeights::Detector, None, None) => {
+            Err(missing("the trunk starts from the detector's backbone: give --detector RUN, or set it to \"scratch\""))
+        }
+        (TrunkWeights::Imported, None, _) => Err(missing(
+            "the trunk starts from imported weights: give --init RUN|FILE (for instance torchvision's ResNet as \
+             safetensors), or set it to \"scratch\"",
+        )),
+    }
+}
+
+fn key(
+    ctx: &Context,
+    lake: &Lake,
+    args: &Args,
+    detector: Option<&str>,
+    initial: Option<&InitialWeights>,
+) -> Result<String> {
     let config = serde_json::to_string(&(&ctx.config.report, &ctx.config.generate, &ctx.config.ingest.section))
         .map_err(|e| Error::Internal(e.to_string()))?;
     let seed = ctx.config.run.seed.to_string();
@@ -123,7 +159,7 @@ fn key(ctx: &Context, lake: &Lake, dataset: &str, detector: Option<&str>) -> Res
         for table in INPUTS {
             inputs.push_str(&format!(
                 "{split} {table} {}\n",
-                lake.content_digest(table, &Partition::new(dataset, split))?
+                lake.content_digest(table, &Partition::new(&args.dataset, split))?
             ));
         }
     }
@@ -136,6 +172,8 @@ fn key(ctx: &Context, lake: &Lake, dataset: &str, detector: Option<&str>) -> Res
         ("device", device),
         ("precision", &ctx.config.run.precision),
         ("detector", detector),
+        ("initial weights", initial.map_or("none", InitialWeights::sha256)),
+        ("boxes", if args.boxes == BoxesFrom::Detector { "detector" } else { "annotators" }),
         ("inputs", &inputs),
     ]))
 }
@@ -152,6 +190,10 @@ fn text_tokens(ctx: &Context, vocabulary: &Vocabulary) -> Result<Option<TextToke
 /// A fresh alignment, its text encoder imported where weights are configured.
 fn new_alignment(ctx: &Context, text: &TextTokens, d_visual: i64) -> Result<Alignment> {
     let config = &ctx.config.report.align;
+    if config.text.weights.is_empty() && config.text.is_bert() {
+        ctx.progress
+            .line("the text encoder has BERT's sizes and starts from random weights; --text-init DIR gives it BERT's");
+    }
     let mut alignment = Alignment::new(config, text.token_count(), d_visual, ctx.device)?;
     if !config.text.weights.is_empty() {
         let path = Path::new(&config.text.weights).join("model.safetensors");

@@ -1,0 +1,123 @@
+//! Reports outside Parquet, for people: `reports/<image>.txt`, one file per report, and `reports.jsonl`, one row of the
+//! table per line. They are made from the tables of all shards once these are complete, and follow them: texts of images
+//! that are gone are removed.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use d2r_contracts::report_text::readable;
+use d2r_contracts::tables::GeneratedReportRow;
+
+use crate::error::{Error, Result};
+use crate::lake::{Lake, Partition, atomic_file, digest};
+use crate::training::model_card::NOTICE;
+
+/// Longest readable part of a file name, bytes.
+const NAME_MAX: usize = 100;
+/// Hexadecimal digits of the digest that tells names apart.
+const DIGITS: usize = 12;
+
+/// Writes the texts of a folder's reports below `out`; `false` while parts of other shards are missing.
+///
+/// # Errors
+/// When the tables cannot be read, or a file cannot be written.
+pub fn write(out: &Path, lake: &Lake, partition: &Partition) -> Result<bool> {
+    let reports: Vec<GeneratedReportRow> = match lake.read(partition) {
+        Err(Error::InputMissing { .. }) => return Ok(false),
+        rows => rows?,
+    };
+    let folder = out.join("reports");
+    atomic_file::create_folders(&folder)?;
+    let (mut texts, mut lines) = (BTreeMap::new(), String::new());
+    for report in &reports {
+        texts.insert(file_name(&report.report_id), format!("{}\n\n{NOTICE}\n", readable(&report.text)));
+        lines.push_str(&serde_json::to_string(report).map_err(|e| Error::Internal(e.to_string()))?);
+        lines.push('\n');
+    }
+    remove_others(&folder, &texts)?;
+    for (name, text) in &texts {
+        let path = folder.join(name);
+        if std::fs::read_to_string(&path).ok().as_ref() != Some(text) {
+            put(&path, text)?;
+        }
+    }
+    put(&out.join("reports.jsonl"), &lines)?;
+    Ok(true)
+}
+
+fn put(path: &Path, text: &str) -> Result<()> {
+    atomic_file::write(path, |w| w.write_all(text.as_bytes()).map_err(|e| Error::io("write", path, e)))?;
+    Ok(())
+}
+
+/// Removes texts that earlier runs wrote and that belong to no report now. Files of others stay.
+fn remove_others(folder: &Path, texts: &BTreeMap<String, String>) -> Result<()> {
+    let entries = std::fs::read_dir(folder).map_err(|e| Error::io("list", folder, e))?;
+    for entry in entries {
+        let path = entry.map_err(|e| Error::io("list", folder, e))?.path();
+        let kept = path.file_name().and_then(|n| n.to_str()).is_some_and(|name| texts.contains_key(name));
+        let ours = || std::fs::read_to_string(&path).is_ok_and(|text| text.trim_end().ends_with(NOTICE));
+        if !kept && path.extension().is_some_and(|e| e == "txt") && ours() {
+            atomic_file::remove(&path)?;
+        }
+    }
+    Ok(())
+}
+
+/// The file of a report: the image's id where that is a plain name, else a readable beginning and a digest. Different
+/// reports never share a name.
+pub fn file_name(report_id: &str) -> String {
+    match report_id.strip_suffix("-r").filter(|image| is_plain(image)) {
+        Some(image) => format!("{image}.txt"),
+        None => {
+            let safe = |c: char| if c.is_ascii_alphanumeric() || ".-_".contains(c) { c } else { '_' };
+            let readable: String = report_id.trim_end_matches("-r").chars().map(safe).take(NAME_MAX).collect();
+            let digest = digest::sha256_hex(report_id.as_bytes());
+            format!("{}-{}.txt", readable.trim_start_matches('.'), &digest[..DIGITS])
+        }
+    }
+}
+
+/// Whether an image's id is a file name as it is, and none that this module makes for another report.
+fn is_plain(image: &str) -> bool {
+    let safe = |b: u8| b.is_ascii_alphanumeric() || b".-_".contains(&b);
+    let of_digest = image.rsplit_once('-').is_some_and(|(_, end)| {
+        end.len() == DIGITS && end.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+    });
+    !image.is_empty() && !image.starts_with('.') && image.len() <= NAME_MAX && image.bytes().all(safe) && !of_digest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn different_reports_have_different_files() {
+        assert_eq!(file_name("s1-r"), "s1.txt");
+        let long = "a/".repeat(200);
+        let ids = ["a/b-r", "a_b-r", "a\\b-r", "x-r", "x-r1", "x-r1-r", "ä-r", "..-r", "-r", &long, "s 1-r"];
+        let mut names: Vec<String> = ids.iter().map(|id| file_name(id)).collect();
+        // A name made of a digest is no plain name of another image.
+        let made = format!("{}-r", names[0].trim_end_matches(".txt"));
+        names.push(file_name(&made));
+        assert!(names.iter().all(|n| n.len() <= 130 && !n.contains('/') && !n.starts_with('.')), "{names:?}");
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), ids.len() + 1, "{names:?}");
+    }
+
+    #[test]
+    fn texts_of_images_that_are_gone_are_removed_and_other_files_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let texts: BTreeMap<String, String> = [("kept.txt".to_owned(), format!("a\n\n{NOTICE}\n"))].into();
+        for name in ["kept.txt", "gone.txt"] {
+            std::fs::write(folder.path().join(name), format!("text\n\n{NOTICE}\n")).unwrap();
+        }
+        std::fs::write(folder.path().join("notes.txt"), "mine").unwrap();
+        remove_others(folder.path(), &texts).unwrap();
+        let mut left: Vec<_> =
+            std::fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        left.sort();
+        assert_eq!(left, ["kept.txt", "notes.txt"]);
+    }
+}
