@@ -11,9 +11,13 @@ from airflow.sdk import Param, dag, get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException
 
 from d2r_airflow import assets, params
-from d2r_airflow.inputs import choose, newest_extra, project_of
+from d2r_airflow.inputs import check, choose, newest_extra, project_of
 from d2r_airflow.operator import D2ROperator
 from d2r_airflow.policy import shared
+
+
+# One path, and no flag.
+ROOT = r"[^-\x00][^\x00]*"
 
 
 def _root(name: str) -> Param:
@@ -40,6 +44,7 @@ def d2r_build_lake():
             events = [e for e in context["triggering_asset_events"].get(asset, ()) if project_of(e) == project]
             root = newest_extra({asset: events}).get("root") or context["params"][layout]
             if root:
+                check("root", root, ROOT)
                 found.append([layout, "--root", root])
         if not found:
             raise AirflowFailException("no folder given: fill in one of the form's, or put `root` into the asset event's extra")

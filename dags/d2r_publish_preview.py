@@ -39,7 +39,7 @@ DATASET = ["--dataset", "{{ params.dataset }}"]
 FORM = {
     "studies_reviewed": Param(None, type=["null", "integer"], minimum=1, title="Sample studies reviewed"),
     "no_patient_data": Param(False, type="boolean", title="No patient can be recognised in the samples"),
-    "comment": Param("", type="string", format="multiline", title="Comment", description="No patient data here, please."),
+    "comment": Param(None, type=["null", "string"], format="multiline", title="Comment", description="No patient data here, please."),
 }
 
 

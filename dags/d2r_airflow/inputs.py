@@ -13,6 +13,10 @@ from d2r_airflow.alerts import send
 from d2r_airflow.params import FOLDER, NAME, OVERRIDE, PARTITION
 
 DEFAULT_PROJECT = "main"
+# What an event must not set: it opens files that are not marked as de-identified. A person may, in the form.
+FORBIDDEN = "ingest.allow_phi"
+# Inputs that a task may have: the flag, and whether the value is a run.
+OPTIONAL = {"unlabelled": ("--unlabelled", False), "init": ("--init", True), "labellers": ("--labeller", True)}
 
 
 def newest_extra(events: Mapping[Any, Sequence[Any]]) -> dict[str, Any]:
@@ -33,18 +37,27 @@ def other_projects(events: Mapping[Any, Sequence[Any]]) -> list[str]:
 
 
 def decide(
-    params: Mapping[str, Any], event: Mapping[str, Any], wanted: Iterable[str], otherwise: Mapping[str, Any] | None = None
+    params: Mapping[str, Any],
+    event: Mapping[str, Any],
+    wanted: Iterable[str],
+    otherwise: Mapping[str, Any] | None = None,
+    optional: Iterable[str] = (),
 ) -> dict[str, Any]:
-    """`common` arguments, the project, and the `wanted` values: the form's where filled in, else the event's, else `otherwise`."""
+    """`common` arguments, the project, and the `wanted` values: the form's where filled in, else the event's, else `otherwise`.
+
+    The `optional` values that are given become arguments, under the name `optional`.
+    """
     def given(name: str, default: Any = None) -> Any:
         return params.get(name) or event.get(name) or default
 
     carried = {"project": given("project", DEFAULT_PROJECT), "preset": given("preset", "default"), "overrides": given("overrides", [])}
     project = carried["project"]
-    _check("project", project, FOLDER)
-    _check("preset", carried["preset"], NAME)
+    check("project", project, FOLDER)
+    check("preset", carried["preset"], NAME)
     for override in carried["overrides"]:
-        _check("overrides", override, OVERRIDE)
+        check("overrides", override, OVERRIDE)
+        if override.startswith(FORBIDDEN) and not params.get("overrides"):
+            raise AirflowFailException(f"an event sets {FORBIDDEN}; only the form may, by a person")
     common = ["--lake", f"{project}/lake", "--runs", f"{project}/runs", "--preset", carried["preset"]]
     for override in carried["overrides"]:
         common += ["--set", override]
@@ -54,27 +67,37 @@ def decide(
         if not value:
             raise AirflowFailException(f"`{name}` is not given, and no asset event triggered this run: fill in the form's field")
         for text in [value] if isinstance(value, str) else value:
-            _check(name, text, PARTITION if name == "partitions" else NAME)
+            check(name, text, PARTITION if name == "partitions" else NAME)
         chosen["carried"][name] = value
         chosen[name] = f"{project}/runs/{value}" if name in ("detector", "reporter") else value
+    chosen["optional"] = []
+    for name in optional:
+        flag, is_run = OPTIONAL[name]
+        value = given(name)
+        for text in [value] if isinstance(value, str) else value or []:
+            check(name, text, NAME)
+            chosen["carried"][name] = value
+            chosen["optional"] += [flag, f"{project}/runs/{text}" if is_run else text]
     return chosen
 
 
-def _check(name: str, value: Any, pattern: str) -> None:
+def check(name: str, value: Any, pattern: str) -> None:
     """An event's extra has not been through the form's checks."""
     if not isinstance(value, str) or not re.fullmatch(pattern, value):
         raise AirflowFailException(f"`{name}` of the form or the event is {value!r}, which does not match {pattern}")
 
 
 @task(multiple_outputs=True)
-def choose(wanted: Sequence[str] = (), otherwise: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def choose(
+    wanted: Sequence[str] = (), otherwise: Mapping[str, Any] | None = None, optional: Sequence[str] = ()
+) -> dict[str, Any]:
     """The first task: a retry or a cleared shard later on works on the same inputs."""
     context = get_current_context()
     events = context["triggering_asset_events"]
     # Airflow gives all events that arrived meanwhile to one run.
     if others := other_projects(events):
         send("passed over", dag_id=context["dag"].dag_id, run_id=context["run_id"], projects=", ".join(others))
-    return decide(context["params"], newest_extra(events), wanted, otherwise)
+    return decide(context["params"], newest_extra(events), wanted, otherwise, optional)
 
 
 def shares(shards: int, partitions: Sequence[str] = ()) -> list[list[str]]:

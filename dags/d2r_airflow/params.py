@@ -46,6 +46,24 @@ def run(kind: str) -> Param:
     )
 
 
+def training() -> dict[str, Param]:
+    """What a detector may be trained with beside its labelled data set."""
+    return {
+        "unlabelled": Param(
+            None, type=["null", "string"], pattern=NAME, title="Unlabelled data set", examples=["mimic"],
+            description="Its images are used without boxes (Unbiased Teacher v2); empty: the event's, else training is supervised.",
+        ),
+        "init": Param(
+            None, type=["null", "string"], pattern=NAME, title="Initial weights", examples=["detector-0123456789ab"],
+            description="Folder under `runs/`, for instance of imported weights; presets with an imported backbone need it.",
+        ),
+        "labellers": Param(
+            None, type=["null", "array"], items={"type": "string", "pattern": NAME}, title="Labellers", section="Advanced",
+            description="Finished detector runs, one a line, that give the pseudo-labels in the teacher's place.",
+        ),
+    }
+
+
 def shards(default: int) -> Param:
     """How many mapped tasks share the work."""
     return Param(

@@ -72,6 +72,41 @@ fn it_leaves_a_summary_a_page_and_a_valid_lake() {
     assert_eq!(code, 0, "{err}");
 }
 
+/// Both published systems with all their parts, on folders in the layouts of the real datasets.
+#[test]
+fn folders_train_teacher_and_student_and_all_parts_of_the_report_model() {
+    let phantom = undisturbed().join("demo/phantom");
+    let folder = tempfile::tempdir().unwrap();
+    let (labelled, reports) =
+        (format!("vindr={}", phantom.join("vindr").display()), format!("mimic={}", phantom.join("mimic").display()));
+    let mut args = vec!["pipeline", "--preset", "tiny", "--out", "out", "--labelled", &labelled, "--reports", &reports];
+    for pair in [
+        "detector.model.architecture=faster_rcnn",
+        "detector.model.profile=utv2",
+        "semi.burn_in_steps=4",
+        "semi.burn_in_ap_min=0.0",
+        "report.model.trunk=detector",
+        "report.model.cpca=true",
+        "report.model.lera=corrected",
+        "report.align.lab_weight=0.2",
+        "report.align.gab_weight=0.2",
+    ] {
+        args.extend(["--set", pair]);
+    }
+    let (code, out, err) = outcome(&run(folder.path(), &args));
+    assert_eq!(code, 0, "{err}");
+    assert!(out.contains("unbiased_teacher_v2") && out.contains("cpca, lera, regions, lab, gab"), "{out}");
+    assert!(err.contains("stage 1 of ") && err.contains("ingest-vindr") && !err.contains("ingest-iu_xray"), "{err}");
+    let text = std::fs::read_to_string(folder.path().join("out/summary.json")).unwrap();
+    let summary: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(summary["parts"]["detector_training"], "unbiased_teacher_v2");
+    assert!(summary["wall_s"]["annotate-vindr"].is_number() && summary["detector"]["ap50"].is_number(), "{text}");
+    assert!(summary["reports"]["bleu4"].is_number() && summary.get("links").is_none(), "{text}");
+    // Only one of the two folders is no dataset to train on.
+    let (code, _, err) = outcome(&run(folder.path(), &["pipeline", "--labelled", &labelled]));
+    assert_eq!(code, 2, "{err}");
+}
+
 #[test]
 fn a_second_run_finds_everything_done() {
     let folder = undisturbed();

@@ -56,7 +56,9 @@ fn table(result: &StageResult, next: Option<&str>) -> String {
         text.push_str(&format!("  {name:<28} {rows:>10} rows\n"));
     }
     for (name, value) in &result.figures {
-        text.push_str(&format!("  {name:<28} {value:>10.4}\n"));
+        // Adding 0 turns what would be printed as -0 into 0.
+        let rounded = (value * 1e4).round() / 1e4 + 0.0;
+        text.push_str(&format!("  {name:<28} {rounded:>10.4}\n"));
     }
     if let Some(next) = next {
         text.push_str(&format!("next: {next}\n"));

@@ -54,6 +54,26 @@ def test_an_event_is_checked_like_the_form(extra):
         decide({**FORM, "partitions": None}, {"detector": "d", "partitions": ["a/val"], **extra}, ["detector", "partitions"])
 
 
+def test_optional_inputs_become_arguments_and_go_on():
+    form = {**FORM, "unlabelled": "mimic", "init": None, "labellers": ["detector-1", "detector-2"]}
+    chosen = decide(form, {"init": "detector-0", "project": "a"}, (), optional=["unlabelled", "init", "labellers"])
+    assert chosen["optional"] == [
+        "--unlabelled", "mimic", "--init", "a/runs/detector-0",
+        "--labeller", "a/runs/detector-1", "--labeller", "a/runs/detector-2",
+    ]  # fmt: skip
+    assert chosen["carried"]["unlabelled"] == "mimic"
+    assert decide(FORM, {}, (), optional=["unlabelled"])["optional"] == []
+    with pytest.raises(AirflowFailException, match="`init`"):
+        decide(FORM, {"init": "../x"}, (), optional=["init"])
+
+
+def test_an_event_does_not_open_files_that_are_not_deidentified():
+    with pytest.raises(AirflowFailException, match="ingest.allow_phi"):
+        decide(FORM, {"overrides": ["ingest.allow_phi=true"]}, ())
+    common = decide({**FORM, "overrides": ["ingest.allow_phi=true"]}, {}, ())["common"]
+    assert common[-2:] == ["--set", "ingest.allow_phi=true"]
+
+
 def test_projects_that_a_merged_run_does_not_work_on_are_named():
     events = {"a": [event(1, project="b"), event(3, project="c")], "b": [event(2), event(0, project="c")]}
     assert other_projects(events) == ["b", "main"]

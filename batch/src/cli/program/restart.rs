@@ -7,11 +7,12 @@ use std::ffi::OsStr;
 const MARK: &str = "D2R_RESTARTED";
 
 /// The settings. What is in the environment already stays as it is.
-/// - OpenMP's threads sleep while they wait. By default they spin, and two processes on one host then take the cores from
-///   each other.
+/// - OpenMP's threads wait actively for some 50 microseconds and then sleep. By default they do so for milliseconds, and two
+///   processes on one host take the cores from each other: on two cores each needed 3.6 times as long as alone, and 2.2
+///   times with this number (2 is its share). Alone it costs 3 %, and waiting without any spinning 30 %.
 /// - glibc keeps the memory of freed tensors, instead of returning it to the kernel and having it cleared again.
 const SETTINGS: [(&str, &str); 2] = [
-    ("GOMP_SPINCOUNT", "1000"),
+    ("GOMP_SPINCOUNT", "2000"),
     ("GLIBC_TUNABLES", "glibc.malloc.mmap_threshold=1073741824:glibc.malloc.trim_threshold=2147483648"),
 ];
 

@@ -18,7 +18,7 @@ use crate::reporter::batches::study::{ReportExample, StudyVisual, VisualSpec};
 use crate::reporter::decode::generation_options::GenerationOptions;
 use crate::reporter::model::report_model::ReportModel;
 use crate::reporter::model::visual::VisualFeatures;
-use crate::reporter::train::epoch_order::{by_length, shuffled};
+use crate::reporter::train::epoch_order::{by_length, drawn, repeat_factors, shuffled};
 use crate::reporter::train::optimizer::optimizer;
 use crate::reporter::train::token_weights::TokenWeights;
 use crate::reporter::train::validation::{ReportScore, score};
@@ -162,8 +162,12 @@ impl<'a> Trainer<'a> for ReportTrainer<'a> {
     fn batches(&self, step: i64) -> Result<Batches<'a, Vec<usize>>> {
         let job = self.job;
         let lengths: Vec<usize> = job.train.iter().map(|study| study.ids.len()).collect();
+        let factors = repeat_factors(&job.train.iter().map(|study| study.labels).collect::<Vec<_>>());
         Ok(self.epochs.batches(step, move |epoch| match job.config.schedule {
-            ReportSchedule::Cosine => by_length(&lengths, job.config.batch_size, job.seed, epoch),
+            ReportSchedule::Cosine => {
+                let order = drawn(&factors, job.seed, epoch);
+                by_length(&order, &lengths, job.config.batch_size, job.seed, epoch)
+            }
             ReportSchedule::Epochs => shuffled(lengths.len(), job.seed, epoch),
         }))
     }

@@ -169,9 +169,9 @@ fn samples(ctx: &Context, lake: &Lake, args: &Args) -> Result<(Vec<u8>, usize)> 
             })
             .collect();
         let teacher = generated.get(&image.image_id).cloned().unwrap_or_default();
-        for (column, text) in
-            columns.iter_mut().zip([image.study_id, reference.clone(), teacher, json!(list).to_string()])
-        {
+        // A number in place of the dataset's id: a bundle leaves the folders of its dataset.
+        let sample = format!("sample-{}", pictures.len() + 1);
+        for (column, text) in columns.iter_mut().zip([sample, reference.clone(), teacher, json!(list).to_string()]) {
             column.push(text);
         }
         pictures.push(picture(&radiograph)?);
