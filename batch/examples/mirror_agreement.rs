@@ -10,7 +10,7 @@ use d2r_batch::config::{Layers, resolve};
 use d2r_batch::context::Context;
 use d2r_batch::lake::{Lake, Shard};
 use d2r_batch::progress::Progress;
-use d2r_batch::stages::report::{self, ImageSource, WritingModel};
+use d2r_batch::stages::report::{self, BoxesFrom, ImageSource, WritingModel};
 use d2r_batch::stop::StopFlag;
 use d2r_batch::{Error, Result};
 use d2r_contracts::boxes::BoxXyxy;
@@ -71,6 +71,7 @@ fn main() -> Result<()> {
     let resolved = resolve(&Layers { file: args.config.clone(), ..Layers::default() })?;
     let ctx = Context {
         config_toml: resolved.to_toml(),
+        origin: resolved.origin,
         config: resolved.config,
         device: tch::Device::Cpu,
         progress: Progress::Quiet,
@@ -140,7 +141,7 @@ struct WrittenReport {
 fn reports(ctx: &Context, reporter: &Path, images: &Path) -> Result<BTreeMap<String, WrittenReport>> {
     let out = images.with_extension("reports");
     let source = ImageSource::Folder { images: images.to_path_buf(), out: out.clone() };
-    let model = WritingModel::ReportModel { run: reporter.to_path_buf(), explain: None };
+    let model = WritingModel::ReportModel { run: reporter.to_path_buf(), explain: None, boxes: BoxesFrom::Detector };
     report::run(ctx, report::Args { source, model, shard: Shard::default() })?;
     let lake = Lake::open(&out)?;
     let partitions = lake.partitions(ImageRow::TABLE)?;

@@ -56,7 +56,8 @@ fn is_written_as(value: &Value, cell: &str) -> bool {
         Value::String(text) => text == cell,
         Value::Number(number) => cell.parse::<f64>().ok() == number.as_f64(),
         Value::Array(_) => serde_json::from_str::<Value>(cell).ok().as_ref() == Some(value),
-        other => other.to_string() == cell,
+        Value::Bool(flag) => cell == if *flag { "true" } else { "false" },
+        _ => false,
     }
 }
 

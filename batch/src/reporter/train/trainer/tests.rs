@@ -70,10 +70,10 @@ fn alignment_is_trained_resumed_and_stored_separately() {
 
 #[test]
 fn another_seed_gives_another_order_and_every_study_comes_once() {
-    let order = epoch_order(10, 1, 0);
-    assert_eq!(order, epoch_order(10, 1, 0));
-    assert_ne!(order, epoch_order(10, 1, 1));
-    assert_ne!(order, epoch_order(10, 2, 0));
+    let order = shuffled(10, 1, 0);
+    assert_eq!(order, shuffled(10, 1, 0));
+    assert_ne!(order, shuffled(10, 1, 1));
+    assert_ne!(order, shuffled(10, 2, 0));
     let mut sorted = order;
     sorted.sort_unstable();
     assert_eq!(sorted, (0..10).collect::<Vec<_>>());

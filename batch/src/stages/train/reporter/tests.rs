@@ -11,6 +11,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::lake::{Provenance, Shard};
+use crate::reporter::batches::examples::given_boxes;
 use crate::stages::report::{self, ImageSource, WritingModel};
 use crate::test_fixtures::{self, context};
 
@@ -99,13 +100,20 @@ impl Fixture {
     }
 
     fn train(&self, ctx: &Context) -> Result<StageResult> {
-        let args = Args { lake: self.path("lake"), dataset: "mimic".into(), detector: None, runs: self.path("runs") };
+        let args = Args {
+            lake: self.path("lake"),
+            dataset: "mimic".into(),
+            detector: None,
+            init: None,
+            boxes: BoxesFrom::Detector,
+            runs: self.path("runs"),
+        };
         run(ctx, args)
     }
 
     fn report_on_test(&self, ctx: &Context, run: &Path) -> StageResult {
         let source = ImageSource::Lake { lake: self.path("lake"), dataset: "mimic".into(), split: "test".into() };
-        let model = WritingModel::ReportModel { run: run.into(), explain: None };
+        let model = WritingModel::ReportModel { run: run.into(), explain: None, boxes: BoxesFrom::Detector };
         report::run(ctx, report::Args { source, model, shard: Shard::default() }).unwrap()
     }
 
@@ -166,7 +174,8 @@ fn unusual_reports_and_images_are_trained_on_and_reported() {
 fn regions_are_the_highest_scoring_boxes_and_may_be_none() {
     let (f, ctx) = (unusual(), context(&[]));
     let (examples, failures) =
-        examples(&ctx, &f.lake, &Partition::new("mimic", "train"), &reporter_card(&ctx), None).unwrap();
+        examples(&ctx, &f.lake, &Partition::new("mimic", "train"), &reporter_card(&ctx), None, BoxesFrom::Detector)
+            .unwrap();
     assert!(failures.is_empty());
     let of = |study: &str| examples.iter().find(|e| e.study_id == study).unwrap();
     assert_eq!(of("many").visual.regions.len(), ctx.config.report.model.max_regions);
@@ -181,7 +190,9 @@ fn references_stay_whole_where_targets_are_cut() {
     f.study("val", "v", NORMAL, 0);
     f.write();
     let ctx = context(&["report.train.max_tokens=5"]);
-    let (examples, _) = examples(&ctx, &f.lake, &Partition::new("mimic", "val"), &reporter_card(&ctx), None).unwrap();
+    let (examples, _) =
+        examples(&ctx, &f.lake, &Partition::new("mimic", "val"), &reporter_card(&ctx), None, BoxesFrom::Detector)
+            .unwrap();
     assert_eq!(examples[0].ids.len(), 5);
     assert_eq!(examples[0].reference, NORMAL);
 }
@@ -195,7 +206,10 @@ fn mentions_of_earlier_examinations_are_left_out_of_the_training_split() {
     f.write();
     let texts = |rule: &str, split: &str| -> Vec<String> {
         let ctx = context(&[&format!("report.train.prior_mentions=\"{rule}\"")]);
-        let found = examples(&ctx, &f.lake, &Partition::new("mimic", split), &reporter_card(&ctx), None).unwrap().0;
+        let found =
+            examples(&ctx, &f.lake, &Partition::new("mimic", split), &reporter_card(&ctx), None, BoxesFrom::Detector)
+                .unwrap()
+                .0;
         found.into_iter().map(|e| e.reference).collect()
     };
     assert_eq!(texts("keep", "train"), [PRIOR, "unchanged ."]);
@@ -221,7 +235,8 @@ fn a_study_of_several_views_is_one_example() {
     f.write();
     let ctx = context(&["report.model.views=2"]);
     let card = reporter_card(&ctx);
-    let (found, _) = examples(&ctx, &f.lake, &Partition::new("mimic", "train"), &card, None).unwrap();
+    let (found, _) =
+        examples(&ctx, &f.lake, &Partition::new("mimic", "train"), &card, None, BoxesFrom::Detector).unwrap();
     assert_eq!(found.iter().map(|e| e.study_id.as_str()).collect::<Vec<_>>(), ["a", "b", "c"]);
     let area = (card.visual.image.size * card.visual.image.size) as usize;
     let greys = |i: usize| found[i].visual.pixels.chunks(area).map(|view| view[area / 2]).collect::<Vec<_>>();
@@ -261,7 +276,42 @@ fn a_damaged_image_is_a_failure_row() {
     std::fs::write(Path::new(&f.path("images")).join("many-0.png"), b"no picture").unwrap();
     let ctx = context(&[]);
     let (examples, failures) =
-        examples(&ctx, &f.lake, &Partition::new("mimic", "train"), &reporter_card(&ctx), None).unwrap();
+        examples(&ctx, &f.lake, &Partition::new("mimic", "train"), &reporter_card(&ctx), None, BoxesFrom::Detector)
+            .unwrap();
     assert_eq!((examples.len(), failures.len()), (6, 1));
     assert_eq!(failures[0].image_id.as_deref(), Some("many-0"));
+}
+
+#[test]
+fn boxes_are_those_of_one_detector_and_annotators_boxes_are_asked_for() {
+    let mut f = Fixture::new();
+    f.study("train", "t", NORMAL, 2);
+    f.write();
+    let partition = Partition::new("mimic", "train");
+    let given = |f: &Fixture, from| given_boxes(&f.lake, &partition, from);
+    assert_eq!(given(&f, BoxesFrom::Detector).unwrap().values().map(Vec::len).sum::<usize>(), 2);
+    let rows = f.lesions.get_mut("train").unwrap();
+    rows[0].model_sha256 = Some("b".repeat(64));
+    f.write();
+    assert_eq!(given(&f, BoxesFrom::Detector).unwrap_err().exit().code(), 65);
+    for row in f.lesions.get_mut("train").unwrap() {
+        (row.source, row.model_sha256) = ("fused".into(), None);
+    }
+    f.write();
+    let error = given(&f, BoxesFrom::Detector).unwrap_err();
+    assert_eq!(error.exit().code(), 66);
+    assert!(error.to_string().contains("--boxes annotators"), "{error}");
+    assert_eq!(given(&f, BoxesFrom::Annotators).unwrap().values().map(Vec::len).sum::<usize>(), 2);
+}
+
+#[test]
+fn a_trunk_of_a_detector_or_an_import_is_not_left_to_chance() {
+    let mut f = Fixture::new();
+    f.study("train", "t", NORMAL, 0);
+    f.write();
+    for trunk in ["detector", "imported"] {
+        let error = f.train(&context(&[&format!("report.model.trunk=\"{trunk}\"")])).unwrap_err();
+        assert_eq!(error.exit().code(), 78, "{error}");
+        assert!(error.to_string().contains("report.model.trunk"), "{error}");
+    }
 }
