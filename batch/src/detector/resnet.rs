@@ -6,7 +6,6 @@ use tch::{Tensor, nn};
 
 use crate::config::detector::BackboneNorm;
 use crate::nn::conv_norm::{ConvNorm, ConvShape};
-use crate::nn::memory_format::channels_last_on_cpu;
 
 /// Supported depths.
 pub const DEPTHS: [u32; 4] = [18, 34, 50, 101];
@@ -121,8 +120,7 @@ impl ResNet {
 
     /// C2 to C5 of `xs`, f32 `[B, 1 or 3, H, W]`.
     pub fn forward_t(&self, xs: &Tensor, train: bool) -> [Tensor; 4] {
-        let mut stem = channels_last_on_cpu(&self.stem.forward_t(xs, train));
-        let mut ys = stem.relu_().max_pool2d([3, 3], [2, 2], [1, 1], [1, 1], false);
+        let mut ys = self.stem.forward_t(xs, train).relu_().max_pool2d([3, 3], [2, 2], [1, 1], [1, 1], false);
         self.stages.each_ref().map(|stage| {
             for block in stage {
                 ys = block.forward_t(&ys, train);

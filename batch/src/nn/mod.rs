@@ -4,7 +4,6 @@ pub mod attention;
 pub mod compute_kind;
 pub mod conv_norm;
 pub mod frozen_batch_norm;
-pub mod memory_format;
 pub mod mlp;
 pub mod positional;
 pub mod running_statistics;
