@@ -81,7 +81,6 @@ fn folders_train_teacher_and_student_and_all_parts_of_the_report_model() {
         (format!("vindr={}", phantom.join("vindr").display()), format!("mimic={}", phantom.join("mimic").display()));
     let mut args = vec!["pipeline", "--preset", "tiny", "--out", "out", "--labelled", &labelled, "--reports", &reports];
     for pair in [
-        "detector.model.architecture=faster_rcnn",
         "detector.model.profile=utv2",
         "semi.burn_in_steps=4",
         "semi.burn_in_ap_min=0.0",
