@@ -11,12 +11,13 @@ COMMON = ["--lake", "L", "--runs", "R", "--preset", "tiny", "--set", "a.b=1"]
 
 
 def opened(argument) -> list[str]:
-    """The argument's strings; what only a run knows is replaced: `common` by its flags, the rest by a word."""
+    """The argument's strings; what only a run knows is replaced: `common` and `optional` by their flags, the rest by a word."""
     if isinstance(argument, str):
         return ["X" if "{{" in argument else argument]
     if isinstance(argument, (list, tuple)):
         return [text for inner in argument for text in opened(inner)]
-    return COMMON if getattr(argument, "key", "") == "common" else ["X"]
+    known = {"common": COMMON, "optional": ["--unlabelled", "X", "--init", "X", "--labeller", "X"]}
+    return known.get(getattr(argument, "key", ""), ["X"])
 
 
 def command_lines(dagbag):
