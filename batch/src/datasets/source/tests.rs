@@ -106,6 +106,22 @@ fn a_radiograph_is_read_or_the_reason_has_a_code() {
     assert_eq!(code(&replaced), "changed_size");
     let same = ImageRow { width: Some(96), height: Some(80), ..row("good.png") };
     assert!(read_radiograph(dir.path(), &same, &options).is_ok());
+    // Another patient's image of the same size under the same name.
+    let another = ImageRow { sha256: Some("0".repeat(64)), ..same };
+    assert_eq!(code(&another), "changed_content");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_name_that_is_not_utf8_is_one_failure() {
+    use std::os::unix::ffi::OsStrExt;
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("good.png"), png()).unwrap();
+    fs::write(dir.path().join(std::ffi::OsStr::from_bytes(b"b\xff.png")), png()).unwrap();
+    let listed = list_folder(dir.path(), "report").unwrap();
+    assert_eq!(listed.images.len(), 1);
+    let codes: Vec<_> = listed.failures.iter().map(|f| f.code.as_str()).collect();
+    assert_eq!(codes, ["file_name"]);
 }
 
 #[test]

@@ -100,7 +100,10 @@ pub fn examples(
 ) -> Result<(Vec<ReportExample>, Vec<FailureRow>)> {
     let reports = reference_reports(ctx, lake, partition)?;
     let reports: BTreeMap<String, ReportRow> = reports.into_iter().map(|r| (r.study_id.clone(), r)).collect();
-    let boxes = given_boxes(lake, partition, from)?;
+    let boxes = match card.config.regions {
+        true => given_boxes(lake, partition, from)?,
+        false => BTreeMap::new(),
+    };
     let studies = study_views(lake.read(partition)?, card.visual.views);
     let reader = ExampleReader {
         root: lake.dataset_root(&partition.dataset)?,

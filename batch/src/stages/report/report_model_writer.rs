@@ -53,6 +53,8 @@ pub struct ReportModelWriter<'a> {
 
 /// Where boxes come from.
 enum BoxSource {
+    /// The report model uses no regions.
+    Unused,
     /// Accepted lesions of the lake by image, and the content digest of the table.
     Lake { lesions: BTreeMap<String, Vec<LesionRow>>, digest: String },
     /// The detector that the report model was trained with.
@@ -83,7 +85,10 @@ impl<'a> ReportModelWriter<'a> {
     ) -> Result<Self> {
         let (mut model, card) = load_reporter(run, ctx.device)?;
         model.set_compute(ctx.compute_kind());
-        let boxes = BoxSource::new(ctx, source, run, boxes)?;
+        let boxes = match card.model.config.regions {
+            true => BoxSource::new(ctx, source, run, boxes)?,
+            false => BoxSource::Unused,
+        };
         let similarity = match ctx.config.generate.similarity_share > 0.0 {
             true => Similarity::of_run(run, &card.model, model.d_visual(), ctx.device)?,
             false => None,
@@ -195,6 +200,7 @@ impl ReportWriter for ReportModelWriter<'_> {
         let boxes = match &self.boxes {
             BoxSource::Lake { digest, .. } => digest.clone(),
             BoxSource::Detector { card, .. } => card.model_sha256.clone(),
+            BoxSource::Unused => "none".to_owned(),
         };
         Ok(vec![("config", settings), ("model", self.card.model_sha256.clone()), ("boxes", boxes)])
     }
@@ -238,6 +244,7 @@ impl BoxSource {
     /// The lesions of each image.
     fn lesions(&self, ctx: &Context, images: &[ReportImage]) -> Result<Vec<Vec<LesionRow>>> {
         match self {
+            Self::Unused => Ok(vec![Vec::new(); images.len()]),
             Self::Lake { lesions, .. } => {
                 let of_image = |image: &ReportImage| lesions.get(&image.row.image_id).cloned().unwrap_or_default();
                 Ok(images.iter().map(of_image).collect())

@@ -315,3 +315,16 @@ fn a_trunk_of_a_detector_or_an_import_is_not_left_to_chance() {
         assert!(error.to_string().contains("report.model.trunk"), "{error}");
     }
 }
+
+#[test]
+fn a_model_without_regions_needs_no_boxes() {
+    let mut f = Fixture::new();
+    for (split, study) in [("train", "t"), ("train", "u"), ("test", "x")] {
+        f.study(split, study, NORMAL, 1);
+        f.lesions.get_mut(split).unwrap().iter_mut().for_each(|row| row.source = "fused".into());
+    }
+    f.write();
+    let ctx = context(&["report.model.regions=false"]);
+    f.train(&ctx).unwrap();
+    assert_eq!(f.report_on_test(&ctx, &f.only_run()).rows["generated_reports"], 1);
+}
