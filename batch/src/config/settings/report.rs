@@ -118,7 +118,7 @@ impl ReportNetwork {
         let small = NetworkSizes {
             trunk_depth: 18,
             trunk_width: 16,
-            region_size: 32,
+            region_size: 64,
             region_width: 16,
             region_padding: true,
             d_model: 128,
@@ -130,7 +130,7 @@ impl ReportNetwork {
         match self {
             Self::Published => published,
             Self::Small => small,
-            Self::Mini => NetworkSizes { region_width: 8, d_model: 64, d_ff: 128, layers: 1, ..small },
+            Self::Mini => NetworkSizes { region_size: 32, region_width: 8, d_model: 64, d_ff: 128, layers: 1, ..small },
             Self::Tiny => NetworkSizes {
                 trunk_width: 8,
                 region_size: 32,
