@@ -14,7 +14,7 @@ use crate::stop::StopFlag;
 /// The folder of the tables: the contracts' major version.
 pub const VERSION: &str = "v1";
 
-/// Between two looks at a lock that another process holds.
+/// Pause between two tries for a lock that another process holds.
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// A lake on a local file system.
