@@ -7,8 +7,8 @@ use std::ffi::OsStr;
 const MARK: &str = "D2R_RESTARTED";
 
 /// The settings. What is in the environment already stays as it is.
-/// - OpenMP's threads wait actively for a short time and then sleep. By default they do so for milliseconds, and two processes
-///   on one host take the cores from each other: each needed 3.6 times as long as alone on two cores; 2.1 times with a
+/// - OpenMP's threads wait actively for a short time and then sleep. By default they do so for milliseconds, and two
+///   processes on one host take the cores from each other: each needed 3.6 times as long as alone on two cores; 2.1 times with a
 ///   number of 1000, 2.4 times with 2500 (2 is its share). docs/experiments.md has the measurements.
 /// - glibc keeps the memory of freed tensors, instead of returning it to the kernel and having it cleared again.
 const SETTINGS: [(&str, &str); 2] = [
