@@ -13,7 +13,8 @@ from d2r_airflow.alerts import send
 from d2r_airflow.params import FOLDER, NAME, OVERRIDE, PARTITION
 
 DEFAULT_PROJECT = "main"
-# What an event must not set: it opens files that are not marked as de-identified. A person may, in the form.
+# What an event from outside must not set: it opens files that are not marked as de-identified. A person may, in a form, and
+# the events of that DAG carry it on.
 FORBIDDEN = "ingest.allow_phi"
 # Inputs that a task may have: the flag, and whether the value is a run.
 OPTIONAL = {"unlabelled": ("--unlabelled", False), "init": ("--init", True), "labellers": ("--labeller", True)}
@@ -21,8 +22,14 @@ OPTIONAL = {"unlabelled": ("--unlabelled", False), "init": ("--init", True), "la
 
 def newest_extra(events: Mapping[Any, Sequence[Any]]) -> dict[str, Any]:
     """The extras of the youngest event that triggered the run; empty when a person did."""
+    event = newest(events)
+    return dict(event.extra or {}) if event else {}
+
+
+def newest(events: Mapping[Any, Sequence[Any]]) -> Any | None:
+    """The youngest event that triggered the run; nothing when a person did."""
     every = [event for of_asset in events.values() for event in of_asset]
-    return dict(max(every, key=lambda e: e.timestamp).extra or {}) if every else {}
+    return max(every, key=lambda e: e.timestamp, default=None)
 
 
 def project_of(event: Any) -> str:
@@ -42,10 +49,12 @@ def decide(
     wanted: Iterable[str],
     otherwise: Mapping[str, Any] | None = None,
     optional: Iterable[str] = (),
+    from_dag: bool = False,
 ) -> dict[str, Any]:
     """`common` arguments, the project, and the `wanted` values: the form's where filled in, else the event's, else `otherwise`.
 
-    The `optional` values that are given become arguments, under the name `optional`.
+    The `optional` values that are given become arguments, under the name `optional`. `from_dag`: a task made the event, nobody
+    posted it.
     """
     def given(name: str, default: Any = None) -> Any:
         return params.get(name) or event.get(name) or default
@@ -56,8 +65,8 @@ def decide(
     check("preset", carried["preset"], NAME)
     for override in carried["overrides"]:
         check("overrides", override, OVERRIDE)
-        if override.startswith(FORBIDDEN) and not params.get("overrides"):
-            raise AirflowFailException(f"an event sets {FORBIDDEN}; only the form may, by a person")
+        if override.startswith(FORBIDDEN) and not params.get("overrides") and not from_dag:
+            raise AirflowFailException(f"an event from outside sets {FORBIDDEN}; only a person may, in the form")
     common = ["--lake", f"{project}/lake", "--runs", f"{project}/runs", "--preset", carried["preset"]]
     for override in carried["overrides"]:
         common += ["--set", override]
@@ -97,7 +106,8 @@ def choose(
     # Airflow gives all events that arrived meanwhile to one run.
     if others := other_projects(events):
         send("passed over", dag_id=context["dag"].dag_id, run_id=context["run_id"], projects=", ".join(others))
-    return decide(context["params"], newest_extra(events), wanted, otherwise, optional)
+    from_dag = bool(getattr(newest(events), "source_dag_id", None))
+    return decide(context["params"], newest_extra(events), wanted, otherwise, optional, from_dag)
 
 
 def shares(shards: int, partitions: Sequence[str] = ()) -> list[list[str]]:

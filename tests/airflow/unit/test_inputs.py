@@ -70,8 +70,11 @@ def test_optional_inputs_become_arguments_and_go_on():
 def test_an_event_does_not_open_files_that_are_not_deidentified():
     with pytest.raises(AirflowFailException, match="ingest.allow_phi"):
         decide(FORM, {"overrides": ["ingest.allow_phi=true"]}, ())
-    common = decide({**FORM, "overrides": ["ingest.allow_phi=true"]}, {}, ())["common"]
-    assert common[-2:] == ["--set", "ingest.allow_phi=true"]
+    chosen = decide({**FORM, "overrides": ["ingest.allow_phi=true"]}, {}, ())
+    assert chosen["common"][-2:] == ["--set", "ingest.allow_phi=true"]
+    # The next DAG of the chain goes on with what the person chose.
+    later = decide(FORM, chosen["carried"], (), from_dag=True)
+    assert later["common"] == chosen["common"]
 
 
 def test_projects_that_a_merged_run_does_not_work_on_are_named():
