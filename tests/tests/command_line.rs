@@ -1,6 +1,6 @@
 //! The command line as a process: help, exit codes, streams.
 
-use d2r_acceptance::{outcome, root, run};
+use d2r_acceptance::{d2r, outcome, root, run};
 
 #[test]
 fn help_leads_with_examples_and_lists_every_exit_code() {
@@ -92,6 +92,16 @@ fn a_wrong_configuration_exits_78_and_names_the_layer() {
         assert_eq!(code, 78, "{args:?}: {err}");
         assert!(err.contains(message), "{args:?}: {err}");
     }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn an_environment_that_is_not_utf8_is_no_panic() {
+    use std::os::unix::ffi::OsStrExt;
+    let folder = tempfile::tempdir().unwrap();
+    let output = d2r(folder.path()).args(["config", "show"]).env("X", std::ffi::OsStr::from_bytes(b"\xff")).output();
+    let (code, _, err) = outcome(&output.unwrap());
+    assert_eq!(code, 0, "{err}");
 }
 
 #[test]

@@ -157,6 +157,81 @@ fn good_images_get_reports_and_bad_files_get_rows() {
     }
 }
 
+/// Texts follow the tables of all shards, and a file that was replaced by one of the same name and size is another image.
+#[test]
+fn reports_of_a_folder_follow_its_contents() {
+    let folder = tempfile::tempdir().unwrap();
+    let reporter = reporter(undisturbed()).display().to_string();
+    let mut images: Vec<PathBuf> = walkdir::WalkDir::new(undisturbed().join("demo/phantom/mimic"))
+        .into_iter()
+        .filter_map(Result::ok)
+        .map(walkdir::DirEntry::into_path)
+        .filter(|p| p.extension().is_some_and(|e| e == "jpg"))
+        .collect();
+    images.sort();
+    let mut bytes: Vec<Vec<u8>> = images[..3].iter().map(|p| std::fs::read(p).unwrap()).collect();
+    // Bytes behind the end of a JPEG image are not part of it.
+    let longest = bytes.iter().map(Vec::len).max().unwrap();
+    bytes.iter_mut().for_each(|b| b.resize(longest, 0));
+    std::fs::create_dir_all(folder.path().join("images/a")).unwrap();
+    std::fs::write(folder.path().join("images/a/b.jpg"), &bytes[0]).unwrap();
+    std::fs::write(folder.path().join("images/a_b.jpg"), &bytes[1]).unwrap();
+    let report = |shard: &str| -> Value {
+        let args =
+            ["report", "--preset", "tiny", "--images", "images", "--out", "out", "--reporter", &reporter, "--json"];
+        let (code, out, err) = outcome(&run(folder.path(), &[&args[..], &["--shard", shard]].concat()));
+        assert_eq!(code, 0, "{err}");
+        serde_json::from_str(out.lines().last().unwrap()).unwrap()
+    };
+    let texts = || {
+        let entries = std::fs::read_dir(folder.path().join("out/reports")).into_iter().flatten();
+        let mut names: Vec<String> = entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    };
+    let lines = || std::fs::read_to_string(folder.path().join("out/reports.jsonl")).unwrap().lines().count();
+    report("0/2");
+    assert!(texts().is_empty(), "one of two shards: {:?}", texts());
+    report("1/2");
+    assert_eq!((texts().len(), lines()), (2, 2));
+    std::fs::remove_file(folder.path().join("out/reports/a_b.txt")).unwrap();
+    assert_eq!(report("1/2")["cached"], true);
+    assert_eq!(texts().len(), 2, "a removed text comes back");
+    std::fs::write(folder.path().join("images/a_b.jpg"), &bytes[2]).unwrap();
+    assert_eq!(report("0/1")["cached"], false);
+    assert_eq!(report("0/1")["cached"], true);
+    std::fs::write(folder.path().join("images/a_b.jpg"), &bytes[1]).unwrap();
+    assert_eq!(report("0/1")["cached"], false, "another image under the same name and size");
+    std::fs::remove_file(folder.path().join("images/a_b.jpg")).unwrap();
+    report("0/1");
+    assert_eq!((texts().len(), lines()), (1, 1));
+}
+
+/// Verbs that compute set how long OpenMP's threads wait, unless the environment says so.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_process_that_computes_starts_itself_again_under_the_same_id() {
+    let environment = |policy: Option<&str>| {
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = d2r(folder.path());
+        command.args(PIPELINE).stdout(Stdio::null()).stderr(Stdio::null()).env_remove("GOMP_SPINCOUNT");
+        match policy {
+            Some(policy) => command.env("OMP_WAIT_POLICY", policy),
+            None => command.env_remove("OMP_WAIT_POLICY"),
+        };
+        let mut child = command.spawn().unwrap();
+        // The phantom's folder is made by the process that works.
+        let begun = || folder.path().join("demo/phantom").exists() || folder.path().join("demo").exists();
+        (0..200).take_while(|_| !begun()).for_each(|_| std::thread::sleep(Duration::from_millis(50)));
+        let text = std::fs::read(format!("/proc/{}/environ", child.id())).unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        String::from_utf8_lossy(&text).into_owned()
+    };
+    assert!(environment(None).contains("GOMP_SPINCOUNT=2000"));
+    assert!(!environment(Some("passive")).contains("GOMP_SPINCOUNT"));
+}
+
 #[test]
 fn a_preview_model_becomes_a_bundle_that_the_viewer_reads() {
     use d2r_contracts::preview_bundle::{CARD, ENCODER, SAMPLES, STEP};

@@ -51,6 +51,10 @@ fn a_teacher_labels_unlabelled_images() {
     done(folder, &[&["annotate", "--dataset", "mimic", "--detector", run_folder], &quick[..], &settings[..]].concat());
     let (accepted, rows) = pseudo_boxes(&folder.join("lake"));
     assert!(rows > 0 && accepted > 0, "{accepted} of {rows}");
+    // Without a preset the threshold is the one that the run was trained with, not the default's 0.5.
+    let again = ["annotate", "--dataset", "mimic", "--detector", run_folder, "--lake", "lake"];
+    done(folder, &[&again[..], &["--set", "annotate.score_floor=0.005", "--json"]].concat());
+    assert_eq!(pseudo_boxes(&folder.join("lake")), (accepted, rows));
     done(
         folder,
         &[

@@ -49,7 +49,8 @@ impl Issue {
         issues.sort_by(|a, b| (a.kind, &a.subject, &a.other).cmp(&(b.kind, &b.subject, &b.other)));
     }
 
-    /// Names it in an error.
+    /// In one line.
+    #[cfg(test)]
     pub fn line(&self) -> String {
         let Subject { dataset, split, id } = &self.subject;
         let other = |o: &Subject| format!(" and {}/{} {}", o.dataset, o.split, o.id);

@@ -96,9 +96,23 @@ enum Verb {
     CliReference,
 }
 
+impl Verb {
+    /// Whether its work is the products and convolutions of models.
+    fn computes(&self) -> bool {
+        matches!(
+            self,
+            Self::TrainDetector(_)
+                | Self::Annotate(_)
+                | Self::TrainReporter(_)
+                | Self::Distill(_)
+                | Self::Report(_)
+                | Self::Pipeline(_)
+        )
+    }
+}
+
 /// Parses, runs, prints; the only place where an error becomes an exit code.
 pub fn main() -> ExitCode {
-    restart::with_library_settings();
     if version::is_asked_in_full(std::env::args_os().skip(1)) {
         return version::print();
     }
@@ -111,6 +125,9 @@ pub fn main() -> ExitCode {
             return ExitCode::from(if usage { Exit::Usage.code() } else { Exit::Done.code() });
         }
     };
+    if cli.verb.computes() {
+        restart::with_short_waiting();
+    }
     cli.output.init_logging();
     std::panic::set_hook(Box::new(|panic| {
         // The message of a panic may hold what was read from a file; its place does not.

@@ -87,14 +87,14 @@ impl Lake {
     pub(crate) fn writers_lock(&self) -> Result<File> {
         atomic_file::create_folders(&self.temporary_folder())?;
         let (path, file) = self.lock_file("writers")?;
-        wait_for(|| file.try_lock_shared(), &path)?;
+        wait_for(|| file.try_lock_shared(), &path, &StopFlag::of_process())?;
         Ok(file)
     }
 
     /// Held while parts are put in place, replaced and removed: one writer at a time.
     pub(crate) fn commit_lock(&self) -> Result<File> {
         let (path, file) = self.lock_file("commit")?;
-        wait_for(|| file.try_lock(), &path)?;
+        wait_for(|| file.try_lock(), &path, &StopFlag::of_process())?;
         Ok(file)
     }
 
@@ -222,8 +222,7 @@ fn has_no_locks(error: &std::io::Error) -> bool {
 }
 
 /// Waits for a lock, and hears a signal meanwhile.
-fn wait_for(lock: impl Fn() -> std::result::Result<(), TryLockError>, path: &Path) -> Result<()> {
-    let stop = StopFlag::of_process();
+fn wait_for(lock: impl Fn() -> std::result::Result<(), TryLockError>, path: &Path, stop: &StopFlag) -> Result<()> {
     loop {
         match lock() {
             Ok(()) => return Ok(()),

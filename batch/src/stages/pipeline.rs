@@ -72,7 +72,7 @@ impl Parts {
         let (model, align) = (&config.report.model, &config.report.align);
         let parts = [
             ("cpca", model.cpca),
-            ("lera", model.lera != Lera::Off),
+            ("lera", model.regions && model.lera != Lera::Off),
             ("regions", model.regions),
             ("lab", align.lab_weight > 0.0),
             ("gab", align.gab_weight > 0.0),
@@ -206,8 +206,12 @@ pub fn run(ctx: &Context, args: &Args) -> Result<Summary> {
             let args = annotated(labelled, vec![HELD_OUT.into()]);
             stages.run(&format!("annotate-{labelled}"), |c| annotate::run(c, args))?;
         }
-        let boxes = stages.run("evaluate-detector", |c| evaluate::run_detector(c, held_out(detector_on)))?;
-        figures.extend(boxes.figures);
+        match stages.run("evaluate-detector", |c| evaluate::run_detector(c, held_out(detector_on))) {
+            Err(nothing @ Error::NoRows { .. }) => {
+                ctx.progress.line(&format!("the detector is not evaluated: {nothing}"));
+            }
+            boxes => figures.extend(boxes?.figures),
+        }
     } else {
         let line = format!("dataset {labelled} has no test split: the detector is not evaluated");
         ctx.progress.line(&line);

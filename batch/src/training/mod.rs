@@ -11,6 +11,7 @@ pub mod model_card;
 pub mod named_tensors;
 pub mod optimizer;
 pub mod prefetch;
+pub mod repeat_sampling;
 pub mod run_dir;
 pub mod running_sums;
 mod sparkline;

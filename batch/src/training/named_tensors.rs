@@ -82,8 +82,15 @@ fn first_line(e: &tch::TchError) -> String {
 /// # Errors
 /// [`Error::BadData`] that lists missing, surplus and misshapen names.
 pub fn assign_strict(vs: &mut nn::VarStore, tensors: &[(String, Tensor)], place: &str) -> Result<()> {
+    assign_to(vs.variables().into_iter().collect(), tensors, place)
+}
+
+/// The same for some variables of a store.
+///
+/// # Errors
+/// Those of [`assign_strict`].
+pub fn assign_to(mut wanted: BTreeMap<String, Tensor>, tensors: &[(String, Tensor)], place: &str) -> Result<()> {
     let _no_grad = tch::no_grad_guard();
-    let mut wanted: BTreeMap<String, Tensor> = vs.variables().into_iter().collect();
     let mut problems = Vec::new();
     for (name, tensor) in tensors {
         match wanted.remove(name) {

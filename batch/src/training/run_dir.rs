@@ -219,3 +219,31 @@ pub const LIBTORCH: &str = "2.11";
 fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_fixtures::context;
+
+    #[test]
+    fn never_resuming_leaves_a_run_alone_that_another_process_works_on() {
+        let runs = tempfile::tempdir().unwrap();
+        let ctx = context(&[]);
+        let (run, lock) = RunDir::open(runs.path(), "detector", "0123456789ab", &ctx).unwrap();
+        let saved = run.path().join("checkpoints/step-000001");
+        fs::create_dir_all(&saved).unwrap();
+        let torn = run.path().join("checkpoints/step-000002.tmp");
+        fs::create_dir_all(&torn).unwrap();
+        let never = Context { resume: false, ..context(&[]) };
+        let error = RunDir::open(runs.path(), "detector", "0123456789ab", &never).unwrap_err();
+        assert_eq!(error.exit().code(), 75);
+        assert!(saved.is_dir() && torn.is_dir());
+        drop(lock);
+        // What a killed save left goes at the next start.
+        let (_, lock) = RunDir::open(runs.path(), "detector", "0123456789ab", &ctx).unwrap();
+        assert!(saved.is_dir() && !torn.exists());
+        drop(lock);
+        RunDir::open(runs.path(), "detector", "0123456789ab", &never).unwrap();
+        assert!(!saved.exists());
+    }
+}

@@ -13,8 +13,9 @@ use crate::lake::digest::sha256_file;
 use crate::reporter::card::ReporterCard;
 use crate::reporter::model::report_model::ReportModel;
 use crate::training::model_card::ModelCard;
-use crate::training::named_tensors::{load_strict, read_tensors};
+use crate::training::named_tensors::{assign_to, load_strict, read_tensors};
 use crate::training::run_dir::RunDir;
+use crate::weights::detector_names::{Origin, TensorUse, tensor_use};
 
 /// Prefix of the trunk's variables in the report model.
 const TRUNK: &str = "visual_extractor.model.";
@@ -26,8 +27,8 @@ const BACKBONE: &str = "backbone.body.";
 pub enum InitialWeights {
     /// A finished run of a report model; the new one has its vocabulary.
     ReportModel { run: PathBuf, card: Box<ModelCard<ReporterCard>> },
-    /// A trunk: tensors of a file below a prefix.
-    Trunk { file: PathBuf, prefix: &'static str, sha256: String },
+    /// A trunk: a ResNet in a file with these names.
+    Trunk { file: PathBuf, origin: Origin, sha256: String },
 }
 
 impl InitialWeights {
@@ -37,7 +38,7 @@ impl InitialWeights {
     /// [`Error::InputMissing`] when there is neither; [`Error::BadData`] for a run of another kind.
     pub fn open(path: &Path) -> Result<Self> {
         if path.is_file() {
-            return Ok(Self::Trunk { file: path.into(), prefix: "", sha256: sha256_file(path)? });
+            return Ok(Self::Trunk { file: path.into(), origin: Origin::ImageNet, sha256: sha256_file(path)? });
         }
         if !path.join("card.json").is_file() {
             let hint = "expected a run of a report model or a detector, or a safetensors file with a ResNet";
@@ -59,7 +60,7 @@ impl InitialWeights {
     /// When the folder holds no finished detector.
     pub fn backbone(run: &Path) -> Result<Self> {
         let sha256 = ModelCard::<DetectorCard>::read(run, "detector")?.model_sha256;
-        Ok(Self::Trunk { file: RunDir::at(run, "").best(), prefix: BACKBONE, sha256 })
+        Ok(Self::Trunk { file: RunDir::at(run, "").best(), origin: Origin::Torchvision, sha256 })
     }
 
     /// Digest of the weights.
@@ -81,40 +82,24 @@ impl InitialWeights {
     /// Copies the weights into `model`; all of the trunk, or all of the model.
     ///
     /// # Errors
-    /// [`Error::BadData`] with the names that do not fit; nothing of a trunk is copied then.
+    /// [`Error::BadData`] with the names that do not fit.
     pub fn apply(&self, model: &mut ReportModel) -> Result<()> {
         match self {
             Self::ReportModel { run, .. } => load_strict(model.variables_mut(), &RunDir::at(run, "").best()),
-            Self::Trunk { file, prefix, .. } => copy_trunk(model, file, prefix),
+            Self::Trunk { file, origin, .. } => copy_trunk(model, file, *origin),
         }
     }
 }
 
-fn copy_trunk(model: &ReportModel, file: &Path, prefix: &str) -> Result<()> {
-    let tensors: std::collections::BTreeMap<String, Tensor> = read_tensors(file)?.into_iter().collect();
-    let (mut copies, mut problems) = (Vec::new(), Vec::new());
-    for (name, variable) in model.variables().variables() {
-        let Some(rest) = name.strip_prefix(TRUNK) else { continue };
-        match tensors.get(&format!("{prefix}{rest}")) {
-            None => problems.push(format!("missing `{prefix}{rest}`")),
-            Some(tensor) if tensor.size() != variable.size() => {
-                problems.push(format!("`{prefix}{rest}` is {:?}, the trunk has {:?}", tensor.size(), variable.size()));
-            }
-            Some(tensor) => copies.push((variable, tensor)),
-        }
-    }
-    if !problems.is_empty() {
-        let count = problems.len();
-        problems.sort();
-        problems.truncate(5);
-        let problem = format!("{count} tensors do not fit the report model's trunk: {}", problems.join(", "));
-        return Err(Error::bad_data(file.display(), problem));
-    }
-    let _no_grad = tch::no_grad_guard();
-    for (mut variable, tensor) in copies {
-        variable.copy_(tensor);
-    }
-    Ok(())
+/// Copies the backbone of a detector, or the classifier of a file, into the trunk, strictly.
+fn copy_trunk(model: &ReportModel, file: &Path, origin: Origin) -> Result<()> {
+    let in_trunk = |(source, tensor): (String, Tensor)| match tensor_use(origin, &source, true) {
+        TensorUse::Variable(name) => Some((format!("{TRUNK}{}", name.strip_prefix(BACKBONE)?), tensor)),
+        TensorUse::Unused => None,
+    };
+    let tensors: Vec<(String, Tensor)> = read_tensors(file)?.into_iter().filter_map(in_trunk).collect();
+    let trunk = model.variables().variables().into_iter().filter(|(name, _)| name.starts_with(TRUNK));
+    assign_to(trunk.collect(), &tensors, &file.display().to_string())
 }
 
 #[cfg(test)]
@@ -159,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_trunk_that_does_not_fit_is_refused_as_a_whole() {
+    fn a_trunk_that_does_not_fit_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("resnet.safetensors");
         let mut tensors = classifier(&model(1));
@@ -167,7 +152,7 @@ mod tests {
         write_tensors(&file, &tensors).unwrap();
         let mut target = model(2);
         let error = InitialWeights::open(&file).unwrap().apply(&mut target).unwrap_err();
-        assert!(error.to_string().contains("missing `bn1.bias`"), "{error}");
+        assert!(error.to_string().contains("missing `visual_extractor.model.bn1.bias`"), "{error}");
         assert_eq!(error.exit().code(), 65);
         let nowhere = InitialWeights::open(&folder.path().join("absent")).unwrap_err();
         assert_eq!(nowhere.exit().code(), 66);

@@ -1,7 +1,7 @@
 //! Radiographs with boxes for the detector: decoded once into a cache at the model's size, drawn in an order that
 //! depends on (seed, step) only, and augmented.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -9,7 +9,6 @@ use d2r_contracts::decode::ImageDecodeOptions;
 use d2r_contracts::preprocess::{InputSpec, ModelInput, to_model_input};
 use d2r_contracts::space::{Letterbox, Original};
 use d2r_contracts::tables::{FailureRow, ImageRow, LesionRow};
-use rand::RngExt;
 use rand::seq::SliceRandom;
 use rayon::prelude::*;
 
@@ -19,6 +18,7 @@ use crate::detector::batches::augment::{LabelledBox, augment};
 use crate::error::{Error, Result};
 use crate::progress::Task;
 use crate::stop::StopFlag;
+use crate::training::repeat_sampling::{repeat_factors, running_sums, systematic};
 use crate::training::streams::{SHARE, epoch_rng, sample_rng};
 
 /// Where and how radiographs are read.
@@ -167,22 +167,10 @@ impl DetectionSet {
         Ok(input.pixels.into())
     }
 
-    /// Repeat factors (LVIS, arXiv:1908.03195, section 5.2): how often each example is drawn, relative to the others.
-    /// An image with a class that is in a share `f < rare_share` of the images counts `sqrt(rare_share / f)` times.
+    /// The [`repeat_factors`] of the examples by the classes of their boxes.
     pub fn repeat_factors(&self, rare_share: f64) -> Vec<f64> {
-        let mut images_of: BTreeMap<i32, usize> = BTreeMap::new();
-        let classes = |e: &Example| {
-            let mut classes: Vec<i32> = e.boxes.iter().map(|b| b.class_id).collect();
-            classes.sort_unstable();
-            classes.dedup();
-            classes
-        };
-        for class in self.examples.iter().flat_map(classes) {
-            *images_of.entry(class).or_default() += 1;
-        }
-        let total = self.examples.len() as f64;
-        let factor = |class: i32| (rare_share * total / images_of[&class] as f64).sqrt().max(1.0);
-        self.examples.iter().map(|e| classes(e).into_iter().map(factor).fold(1.0, f64::max)).collect()
+        let classes = |e: &Example| e.boxes.iter().map(|b| b.class_id).collect();
+        repeat_factors(&self.examples.iter().map(classes).collect::<Vec<BTreeSet<i32>>>(), rare_share)
     }
 }
 
@@ -213,13 +201,7 @@ pub struct EpochSampler {
 impl EpochSampler {
     /// A sampler over `factors.len()` examples; factors are positive.
     pub fn new(seed: u64, factors: &[f64]) -> Self {
-        let sums: Vec<f64> = factors
-            .iter()
-            .scan(0.0, |sum, f| {
-                *sum += f;
-                Some(*sum)
-            })
-            .collect();
+        let sums = running_sums(factors);
         let epoch_length = sums.last().map_or(0, |s| s.round().max(1.0) as usize);
         Self { seed, sums, epoch_length }
     }
@@ -242,18 +224,8 @@ impl EpochSampler {
             .collect()
     }
 
-    /// Systematic sampling: evenly spaced positions over the running sums from a random offset, then shuffled.
     fn epoch(&self, number: u64) -> Vec<usize> {
-        let mut rng = epoch_rng(self.seed, number);
-        let total = self.sums.last().copied().unwrap_or(0.0);
-        let (tick, offset) = (total / self.epoch_length as f64, rng.random::<f64>());
-        let at = |i: usize| {
-            let position = (i as f64 + offset) * tick;
-            self.sums.partition_point(|s| *s <= position).min(self.sums.len() - 1)
-        };
-        let mut order: Vec<usize> = (0..self.epoch_length).map(at).collect();
-        order.shuffle(&mut rng);
-        order
+        systematic(&self.sums, self.epoch_length, &mut epoch_rng(self.seed, number))
     }
 }
 

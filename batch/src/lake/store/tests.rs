@@ -8,7 +8,9 @@ use d2r_contracts::tables::*;
 
 use crate::error::Error;
 use crate::exit::Exit;
+use crate::lake::store::wait_for;
 use crate::lake::{Lake, PartManifest, Partition, Provenance, Shard};
+use crate::stop::StopFlag;
 
 pub(crate) fn provenance(run_id: &str) -> Provenance {
     Provenance { run_id: run_id.into(), model_sha256: None, work_key: format!("key of {run_id}") }
@@ -343,4 +345,22 @@ fn parallel_writers_of_different_shards_all_arrive() {
 fn there_is_no_lake_in_an_empty_folder() {
     let folder = tempfile::tempdir().unwrap();
     assert!(matches!(Lake::open(folder.path()), Err(Error::InputMissing { .. })));
+}
+
+#[test]
+fn waiting_for_a_lock_hears_a_signal_and_a_file_system_without_locks_is_tolerated() {
+    use std::fs::TryLockError;
+    let (path, stop) = (Path::new("lock"), StopFlag::default());
+    for code in [rustix::io::Errno::NOLCK, rustix::io::Errno::BADF, rustix::io::Errno::OPNOTSUPP] {
+        let refused = || Err(TryLockError::Error(std::io::Error::from_raw_os_error(code.raw_os_error())));
+        wait_for(refused, path, &stop).unwrap();
+    }
+    let broken = || Err(TryLockError::Error(std::io::Error::from_raw_os_error(5)));
+    assert_eq!(wait_for(broken, path, &stop).unwrap_err().exit(), Exit::Temporary);
+    stop.request(15);
+    assert_eq!(wait_for(|| Err(TryLockError::WouldBlock), path, &stop).unwrap_err().exit(), Exit::Terminated);
+    // What NFS refuses: a shared lock on a file that is not open for reading.
+    let (_folder, lake) = lake();
+    let (_, mut file) = lake.lock_file("writers").unwrap();
+    assert_eq!(std::io::Read::read(&mut file, &mut [0u8]).unwrap(), 0);
 }

@@ -2,6 +2,9 @@
 //! with a visual and a language group, value clipping, warm-up and cosine, generated reports of the validation split
 //! after each epoch, early stopping.
 
+use std::collections::BTreeSet;
+
+use d2r_contracts::labels::LabelState;
 use d2r_contracts::tables::TrainLogRow;
 use d2r_contracts::vocabulary::Vocabulary;
 use rayon::prelude::*;
@@ -18,7 +21,7 @@ use crate::reporter::batches::study::{ReportExample, StudyVisual, VisualSpec};
 use crate::reporter::decode::generation_options::GenerationOptions;
 use crate::reporter::model::report_model::ReportModel;
 use crate::reporter::model::visual::VisualFeatures;
-use crate::reporter::train::epoch_order::{by_length, drawn, repeat_factors, shuffled};
+use crate::reporter::train::epoch_order::{by_length, shuffled};
 use crate::reporter::train::optimizer::optimizer;
 use crate::reporter::train::token_weights::TokenWeights;
 use crate::reporter::train::validation::{ReportScore, score};
@@ -28,9 +31,10 @@ use crate::training::lr_schedule::report_lr_factor;
 use crate::training::named_tensors::{NamedTensors, named_tensors};
 use crate::training::optimizer::Optimizer;
 use crate::training::prefetch::Batches;
+use crate::training::repeat_sampling::{repeat_factors, running_sums, systematic};
 use crate::training::run_dir::RunDir;
 use crate::training::running_sums::RunningSums;
-use crate::training::streams::{mixed_seed, sample_rng};
+use crate::training::streams::{mixed_seed, purpose_rng, sample_rng};
 use crate::training::training_loop;
 use crate::training::training_loop::{LoopSchedule, Outcome, Trainer, TrainerState, VALIDATION, Validation};
 
@@ -39,6 +43,9 @@ const MODEL: &str = "model";
 const ALIGNMENT: &str = "alignment";
 /// Losses: token and grounding, not weighted; local and global alignment, weighted.
 const LOSSES: [&str; 4] = ["word", "grounding", "local", "global"];
+
+/// Studies with a label of fewer than this share of the studies are drawn more often (recipe `cosine`).
+const RARE_SHARE: f64 = 0.2;
 
 /// What is trained on, and how.
 #[derive(Debug)]
@@ -162,10 +169,11 @@ impl<'a> Trainer<'a> for ReportTrainer<'a> {
     fn batches(&self, step: i64) -> Result<Batches<'a, Vec<usize>>> {
         let job = self.job;
         let lengths: Vec<usize> = job.train.iter().map(|study| study.ids.len()).collect();
-        let factors = repeat_factors(&job.train.iter().map(|study| study.labels).collect::<Vec<_>>());
+        let sums =
+            running_sums(&repeat_factors(&job.train.iter().map(positive_labels).collect::<Vec<_>>(), RARE_SHARE));
         Ok(self.epochs.batches(step, move |epoch| match job.config.schedule {
             ReportSchedule::Cosine => {
-                let order = drawn(&factors, job.seed, epoch);
+                let order = systematic(&sums, sums.len(), &mut purpose_rng(job.seed, "report draws", epoch));
                 by_length(&order, &lengths, job.config.batch_size, job.seed, epoch)
             }
             ReportSchedule::Epochs => shuffled(lengths.len(), job.seed, epoch),
@@ -248,6 +256,11 @@ impl<'a> Trainer<'a> for ReportTrainer<'a> {
         self.sums.restore(&state.sums);
         Ok(())
     }
+}
+
+/// Indices of the labels that a study's report gives as present.
+fn positive_labels(study: &ReportExample) -> BTreeSet<usize> {
+    (0..study.labels.len()).filter(|&i| study.labels[i] == LabelState::Positive).collect()
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use crate::lake::digest::{sha256_file, sha256_hex};
 use crate::stages::work_key::SOURCE_SHA256;
 
 /// The work key of an ingest. It changes when an image file is written again, even with the same size: its stamp is its
-/// size, its time and its number on the disk. The images' bytes are digested when they are read, so that an ingest of the
+/// size and the times of its content and of its entry on the disk, of which the second cannot be set. The images' bytes are digested when they are read, so that an ingest of the
 /// same bytes gives the same tables.
 ///
 /// # Errors
@@ -63,8 +63,11 @@ fn stamp(path: &Path) -> String {
     let since = |time: SystemTime| time.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos());
     let modified = file.modified().map_or(0, since);
     #[cfg(unix)]
-    let number = std::os::unix::fs::MetadataExt::ino(&file);
+    let changed = {
+        use std::os::unix::fs::MetadataExt;
+        (file.ctime(), file.ctime_nsec())
+    };
     #[cfg(not(unix))]
-    let number = 0;
-    format!("{} {modified} {number}", file.len())
+    let changed = (0, 0);
+    format!("{} {modified} {changed:?}", file.len())
 }

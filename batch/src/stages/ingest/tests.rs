@@ -168,11 +168,11 @@ fn the_same_folder_again_is_cached_and_a_changed_one_replaces_all() {
     let elsewhere = vindr_folder();
     let copied = run(&ctx, args(VINDR, elsewhere.path(), lake.path())).unwrap();
     assert_eq!((copied.cached, &copied.rows), (false, &first.rows));
-    // So is an image that was written again with the same name and size.
+    // So is an image that was written again with the same name, size and time.
     assert!(!run(&ctx, args(VINDR, dir.path(), lake.path())).unwrap().cached);
-    let image = dir.path().join("train/c.png");
-    let bytes = fs::read(&image).unwrap();
-    fs::write(&image, vec![b'x'; bytes.len()]).unwrap();
+    let (image, before) = (dir.path().join("train/c.png"), fs::metadata(dir.path().join("train/c.png")).unwrap());
+    fs::write(&image, vec![b'x'; before.len() as usize]).unwrap();
+    fs::File::open(&image).unwrap().set_modified(before.modified().unwrap()).unwrap();
     assert!(!run(&ctx, args(VINDR, dir.path(), lake.path())).unwrap().cached);
     put(
         dir.path(),

@@ -10,6 +10,7 @@ use crate::eval::page::overlay::{Overlay, OverlaySentence, render};
 use crate::lake::atomic_file;
 use crate::stages::report::images::ReportImage;
 use crate::stages::report::report_writer::ImageReports;
+use crate::stages::report::text_files::file_of_image;
 use crate::training::model_card::NOTICE;
 
 /// Writes `<image>.svg` with the image's first report into `folder`.
@@ -37,7 +38,7 @@ pub fn write_explanation(folder: &Path, image: &ReportImage, reports: &ImageRepo
         notice: NOTICE,
     };
     atomic_file::create_folders(folder)?;
-    let path = folder.join(format!("{}.svg", image.row.image_id.replace(['/', '\\'], "_")));
+    let path = folder.join(file_of_image(&image.row.image_id, "svg"));
     atomic_file::write(&path, |w| w.write_all(render(&overlay).as_bytes()).map_err(|e| Error::io("write", &path, e)))?;
     Ok(())
 }

@@ -30,7 +30,7 @@ pub fn write(out: &Path, lake: &Lake, partition: &Partition) -> Result<bool> {
     atomic_file::create_folders(&folder)?;
     let (mut texts, mut lines) = (BTreeMap::new(), String::new());
     for report in &reports {
-        texts.insert(file_name(&report.report_id), format!("{}\n\n{NOTICE}\n", readable(&report.text)));
+        texts.insert(file_of_report(&report.report_id), format!("{}\n\n{NOTICE}\n", readable(&report.text)));
         lines.push_str(&serde_json::to_string(report).map_err(|e| Error::Internal(e.to_string()))?);
         lines.push('\n');
     }
@@ -64,18 +64,25 @@ fn remove_others(folder: &Path, texts: &BTreeMap<String, String>) -> Result<()> 
     Ok(())
 }
 
-/// The file of a report: the image's id where that is a plain name, else a readable beginning and a digest. Different
-/// reports never share a name.
-pub fn file_name(report_id: &str) -> String {
+/// The file of a report. Different reports never share a name.
+fn file_of_report(report_id: &str) -> String {
     match report_id.strip_suffix("-r").filter(|image| is_plain(image)) {
         Some(image) => format!("{image}.txt"),
-        None => {
-            let safe = |c: char| if c.is_ascii_alphanumeric() || ".-_".contains(c) { c } else { '_' };
-            let readable: String = report_id.trim_end_matches("-r").chars().map(safe).take(NAME_MAX).collect();
-            let digest = digest::sha256_hex(report_id.as_bytes());
-            format!("{}-{}.txt", readable.trim_start_matches('.'), &digest[..DIGITS])
-        }
+        None => with_digest(report_id, "txt"),
     }
+}
+
+/// The file about an image: its id where that is a plain name, else a readable beginning and a digest. Different images never
+/// share a name.
+pub fn file_of_image(image_id: &str, extension: &str) -> String {
+    if is_plain(image_id) { format!("{image_id}.{extension}") } else { with_digest(image_id, extension) }
+}
+
+fn with_digest(id: &str, extension: &str) -> String {
+    let safe = |c: char| if c.is_ascii_alphanumeric() || ".-_".contains(c) { c } else { '_' };
+    let readable: String = id.trim_end_matches("-r").chars().map(safe).take(NAME_MAX).collect();
+    let digest = digest::sha256_hex(id.as_bytes());
+    format!("{}-{}.{extension}", readable.trim_start_matches('.'), &digest[..DIGITS])
 }
 
 /// Whether an image's id is a file name as it is, and none that this module makes for another report.
@@ -93,17 +100,24 @@ mod tests {
 
     #[test]
     fn different_reports_have_different_files() {
-        assert_eq!(file_name("s1-r"), "s1.txt");
+        assert_eq!(file_of_report("s1-r"), "s1.txt");
         let long = "a/".repeat(200);
         let ids = ["a/b-r", "a_b-r", "a\\b-r", "x-r", "x-r1", "x-r1-r", "ä-r", "..-r", "-r", &long, "s 1-r"];
-        let mut names: Vec<String> = ids.iter().map(|id| file_name(id)).collect();
+        let mut names: Vec<String> = ids.iter().map(|id| file_of_report(id)).collect();
         // A name made of a digest is no plain name of another image.
         let made = format!("{}-r", names[0].trim_end_matches(".txt"));
-        names.push(file_name(&made));
+        names.push(file_of_report(&made));
         assert!(names.iter().all(|n| n.len() <= 130 && !n.contains('/') && !n.starts_with('.')), "{names:?}");
         names.sort();
         names.dedup();
         assert_eq!(names.len(), ids.len() + 1, "{names:?}");
+    }
+
+    #[test]
+    fn different_images_have_different_files() {
+        let names: Vec<String> = ["a_b", "a/b", "a\\b"].iter().map(|id| file_of_image(id, "svg")).collect();
+        assert_eq!(names[0], "a_b.svg");
+        assert!(names[1].starts_with("a_b-") && names[1] != names[2], "{names:?}");
     }
 
     #[test]
