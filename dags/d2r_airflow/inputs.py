@@ -53,8 +53,8 @@ def decide(
 ) -> dict[str, Any]:
     """`common` arguments, the project, and the `wanted` values: the form's where filled in, else the event's, else `otherwise`.
 
-    The `optional` values that are given become arguments, under the name `optional`. `from_dag`: a task made the event, nobody
-    posted it.
+    The `optional` values that are given become arguments, under the name `optional`. `from_dag`: a task made the event; it was
+    not posted.
     """
     def given(name: str, default: Any = None) -> Any:
         return params.get(name) or event.get(name) or default

@@ -117,6 +117,12 @@ impl FromStr for Shard {
     }
 }
 
+/// Whether the rows of a table with this key belong to a run and stay when it is over. Each run is one whole part: a shard's
+/// run is another run than that of the next shard.
+pub(crate) fn is_history(key: &[impl AsRef<str>]) -> bool {
+    key.first().is_some_and(|column| column.as_ref() == "run_id")
+}
+
 /// What produced a part: run, model and inputs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Provenance {
@@ -138,7 +144,7 @@ impl Provenance {
     /// The part's producer in a table. The verb, so that a stage run again replaces its own rows and leaves other
     /// stages' alone; the run itself in tables keyed by run, whose rows are a history.
     pub fn producer(&self, key: &[&str]) -> &str {
-        if key.first() == Some(&"run_id") {
+        if is_history(key) {
             return &self.run_id;
         }
         match self.run_id.rsplit_once('-') {

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::lake::digest::sha256_hex;
 use crate::lake::manifest::PartManifest;
 use crate::lake::parquet_file::PartFile;
-use crate::lake::partition::{Partition, Shard};
+use crate::lake::partition::{Partition, Shard, is_history};
 use crate::lake::store::Lake;
 use crate::lake::write::key_text;
 
@@ -76,6 +76,8 @@ impl Lake {
         shard: Shard,
         work_key: &str,
     ) -> Result<Option<PartManifest>> {
+        let history = TableContract::of(table).is_some_and(|contract| is_history(&contract.key));
+        let shard = if history { Shard::WHOLE } else { shard };
         let readable = self.manifest_files(table, partition)?.into_iter().filter_map(|file| file.part.ok()).collect();
         let parts = crate::lake::store::newest_generation(readable);
         let Some(part) = parts.into_iter().find(|p| p.shard == shard && p.work_key == work_key) else {

@@ -16,7 +16,7 @@ use crate::lake::cell::{Cell, cell};
 use crate::lake::digest::{ContentDigest, sha256_hex};
 use crate::lake::manifest::PartManifest;
 use crate::lake::parquet_file::{PartFile, encode, metadata_keys, write_bytes};
-use crate::lake::partition::{Partition, Provenance, Shard, check_name};
+use crate::lake::partition::{Partition, Provenance, Shard, check_name, is_history};
 use crate::lake::store::{Lake, VERSION, list};
 
 /// The version of the code, as written into files.
@@ -61,7 +61,7 @@ impl Lake {
         provenance: &Provenance,
     ) -> Result<Staged> {
         partition.check()?;
-        let shard = Shard::new(shard.index, shard.count)?;
+        let shard = if is_history(R::KEY) { Shard::WHOLE } else { Shard::new(shard.index, shard.count)? };
         check_name("run id", &provenance.run_id)?;
         let producer = provenance.producer(R::KEY).to_owned();
         let contract = TableContract::of(R::TABLE)

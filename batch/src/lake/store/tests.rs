@@ -364,3 +364,25 @@ fn waiting_for_a_lock_hears_a_signal_and_a_file_system_without_locks_is_tolerate
     let (_, mut file) = lake.lock_file("writers").unwrap();
     assert_eq!(std::io::Read::read(&mut file, &mut [0u8]).unwrap(), 0);
 }
+
+#[test]
+fn the_history_of_a_sharded_stage_can_be_read() {
+    let (_folder, lake) = lake();
+    for index in 0..2 {
+        let run = format!("report-0123456789a{index}");
+        let row = TimingRow {
+            run_id: run.clone(),
+            stage: "report".into(),
+            shard: format!("{index}/2"),
+            n: 1,
+            read_ms: 0.0,
+            decode_ms: 0.0,
+            model_ms: 0.0,
+            write_ms: 0.0,
+        };
+        let part = lake.write(&train(), Shard { index, count: 2 }, vec![row], &provenance(&run)).unwrap();
+        let shard = Shard { index, count: 2 };
+        assert!(lake.current("timings", &train(), shard, &part.work_key).unwrap().is_some());
+    }
+    assert_eq!(lake.read::<TimingRow>(&train()).unwrap().len(), 2);
+}
