@@ -9,11 +9,22 @@ use sha2::{Digest, Sha256};
 /// What decides about results, relative to this package: sources, presets, contracts, the versions of dependencies.
 const SOURCES: [&str; 6] =
     ["src", "phantom/src", "../data-contracts/src", "../data-contracts/tables", "../wasm-viewer/src", "../Cargo.lock"];
+/// What decides how the bytes of an image file become a model's input.
+const DECODING: [&str; 7] = [
+    "../data-contracts/src/decode.rs",
+    "../data-contracts/src/decode",
+    "../data-contracts/src/preprocess.rs",
+    "../data-contracts/src/radiograph.rs",
+    "../data-contracts/src/space.rs",
+    "../data-contracts/src/boxes.rs",
+    "../Cargo.lock",
+];
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-env-changed=D2R_LIBTORCH_RPATH");
-    println!("cargo:rustc-env=D2R_SOURCE_SHA256={}", source_digest());
+    println!("cargo:rustc-env=D2R_SOURCE_SHA256={}", digest_of(&SOURCES));
+    println!("cargo:rustc-env=D2R_DECODING_SHA256={}", digest_of(&DECODING));
     if std::env::var("CARGO_CFG_TARGET_OS").as_deref() != Ok("linux") {
         return;
     }
@@ -26,10 +37,10 @@ fn main() {
     }
 }
 
-/// SHA-256 over the files of [`SOURCES`] without tests, by path: each path, its length, its bytes.
-fn source_digest() -> String {
+/// SHA-256 over files and folders without tests, by path: each path, its length, its bytes.
+fn digest_of(sources: &[&str]) -> String {
     let mut files = BTreeMap::new();
-    for source in SOURCES {
+    for source in sources {
         println!("cargo:rerun-if-changed={source}");
         collect(Path::new(source), &mut files);
     }

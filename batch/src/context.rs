@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::RunConfig;
 pub use crate::lake::digest::FileDigest;
-use crate::lake::{Lake, PartManifest};
+use crate::lake::{Committed, Lake, PartManifest};
 use crate::progress::Progress;
 use crate::stop::StopFlag;
 
@@ -69,5 +69,20 @@ impl StageResult {
             result.files.push(part.file_digest(lake.root()));
         }
         result
+    }
+
+    /// The result of a stage that committed its tables. Files are named once they count: for shards, by the last one.
+    pub fn of_commit(stage: &str, lake: &Lake, committed: &Committed) -> Self {
+        let mut result = Self { stage: stage.into(), ..Self::default() };
+        result.add_commit(lake, committed);
+        result
+    }
+
+    /// Adds the tables of a further commit.
+    pub fn add_commit(&mut self, lake: &Lake, committed: &Committed) {
+        for part in &committed.parts {
+            *self.rows.entry(part.table.clone()).or_default() += part.rows;
+        }
+        self.files.extend(committed.published.iter().map(|part| part.file_digest(lake.root())));
     }
 }

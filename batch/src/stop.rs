@@ -1,7 +1,10 @@
-//! Signals: the first SIGTERM or SIGINT requests a checkpoint and an orderly end, the second ends the process.
+//! Signals: the first SIGTERM or SIGINT requests a checkpoint and an orderly end; the second ends the process, and so does
+//! time.
 
+use std::io::Write;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 
@@ -12,6 +15,11 @@ use crate::error::{Error, Result};
 pub struct StopFlag {
     signal: Arc<AtomicUsize>,
 }
+
+/// From a signal to the end of the process, at most.
+const GRACE: Duration = Duration::from_secs(3);
+/// Pause between two looks at the flag.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// The flag of this process, once it listens.
 static LISTENING: OnceLock<StopFlag> = OnceLock::new();
@@ -42,6 +50,32 @@ impl StopFlag {
         // A test may listen twice in one process; the first flag stays.
         let _ = LISTENING.set(flag.clone());
         Ok(flag)
+    }
+
+    /// Ends the process when it has not ended [`GRACE`] after a signal: schedulers kill soon after they ask. Every write is
+    /// atomic, so that only work since the last checkpoint or commit is lost.
+    ///
+    /// # Errors
+    /// When no thread can be started.
+    pub fn end_in_time(&self) -> Result<()> {
+        let flag = self.clone();
+        let watch = move || {
+            let signal = loop {
+                std::thread::sleep(LOOK);
+                if let Some(signal) = flag.signal() {
+                    break signal;
+                }
+            };
+            std::thread::sleep(GRACE);
+            let seconds = GRACE.as_secs_f32();
+            let _ = writeln!(
+                std::io::stderr(),
+                "error: ended {seconds} s after signal {signal}, in the middle of a step; what was committed before is intact"
+            );
+            signal_hook::low_level::exit(128 + signal);
+        };
+        let started = std::thread::Builder::new().name("end in time".into()).spawn(watch);
+        started.map(|_| ()).map_err(|e| Error::Temporary(format!("start a thread: {e}")))
     }
 
     /// Requests an orderly end, as the signal of this number does.

@@ -63,11 +63,7 @@ fn whole(radiograph: &Radiograph) -> PixelRect {
 
 /// The model's input: `spec.size` x `spec.size` pixels, before normalisation.
 pub fn to_model_input(radiograph: &Radiograph, spec: &InputSpec) -> ModelInput {
-    let size = spec.size.max(1);
-    let letterbox = match spec.fit {
-        Fit::Squash => Letterbox::stretched(radiograph.size(), size),
-        Fit::Letterbox => Letterbox::centred(radiograph.size(), size),
-    };
+    let letterbox = letterbox_of(radiograph.size(), spec);
     ModelInput { pixels: letterboxed(radiograph, whole(radiograph), &letterbox), letterbox }
 }
 
@@ -77,8 +73,17 @@ pub fn to_model_input(radiograph: &Radiograph, spec: &InputSpec) -> ModelInput {
 /// `None` for a box that is not finite or inverted, is narrower or lower than 8 px inside the image, or covers less
 /// than 0.02 % of it.
 pub fn crop_region(radiograph: &Radiograph, region: &BoxXyxy<Original>, size: u32, margin: f32) -> Option<Vec<u8>> {
-    let (width, height) = (radiograph.width as f32, radiograph.height as f32);
-    if !region.is_proper() || size == 0 {
+    if size == 0 {
+        return None;
+    }
+    let cut = crop_rect(radiograph.size(), region, margin)?;
+    Some(letterboxed(radiograph, cut, &Letterbox::centred(cut.size, size)))
+}
+
+/// What [`crop_region`] cuts out of an image of this size, `None` where it gives no crop.
+pub fn crop_rect(image: ImageSize, region: &BoxXyxy<Original>, margin: f32) -> Option<PixelRect> {
+    let (width, height) = (image.width as f32, image.height as f32);
+    if !region.is_proper() {
         return None;
     }
     let inside = region.clip(width, height);
@@ -90,11 +95,20 @@ pub fn crop_region(radiograph: &Radiograph, region: &BoxXyxy<Original>, size: u3
     }
     let grown = inside.with_margin(margin.max(0.0)).clip(width, height);
     let (left, top) = (grown.x_min.floor() as u32, grown.y_min.floor() as u32);
-    let cut = ImageSize {
-        width: (grown.x_max.ceil() as u32).min(radiograph.width).checked_sub(left)?,
-        height: (grown.y_max.ceil() as u32).min(radiograph.height).checked_sub(top)?,
+    let size = ImageSize {
+        width: (grown.x_max.ceil() as u32).min(image.width).checked_sub(left)?,
+        height: (grown.y_max.ceil() as u32).min(image.height).checked_sub(top)?,
     };
-    Some(letterboxed(radiograph, PixelRect { left, top, size: cut }, &Letterbox::centred(cut, size)))
+    Some(PixelRect { left, top, size })
+}
+
+/// Where an image of this size lies in the model's input.
+pub fn letterbox_of(image: ImageSize, spec: &InputSpec) -> Letterbox {
+    let size = spec.size.max(1);
+    match spec.fit {
+        Fit::Squash => Letterbox::stretched(image, size),
+        Fit::Letterbox => Letterbox::centred(image, size),
+    }
 }
 
 /// The radiograph flipped horizontally.

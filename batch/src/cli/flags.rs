@@ -295,13 +295,15 @@ fn context(resolved: Resolved, device: tch::Device, output: OutputFlags) -> Resu
         n => n,
     };
     tch::set_num_threads(threads as i32);
+    let stop = StopFlag::listen()?;
+    stop.end_in_time()?;
     Ok(Context {
         config_toml: resolved.to_toml(),
         origin: resolved.origin,
         config: resolved.config,
         device,
         progress: if output.quiet { Progress::Quiet } else { Progress::Shown },
-        stop: StopFlag::listen()?,
+        stop,
         resume: true,
     })
 }

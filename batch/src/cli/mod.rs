@@ -11,6 +11,7 @@ mod flags;
 mod import_weights;
 mod ingest;
 mod inspect;
+mod lake;
 mod output;
 mod phantom;
 mod pipeline;
@@ -24,7 +25,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use self::program::{completions, man_pages, reference, restart, version};
+use self::program::{completions, file_modes, man_pages, reference, restart, version};
 use crate::error::{Error, Result};
 use crate::exit::Exit;
 
@@ -79,6 +80,8 @@ enum Verb {
     Validate(validate::Args),
     /// Show what a lake or a run holds.
     Inspect(inspect::Args),
+    /// Put a lake in order: finish or remove what a killed process left, remove tables.
+    Lake(lake::Args),
     /// Write detections and labels in the file formats of others.
     Export(export::Args),
     /// Run everything from phantoms to the evaluated reports.
@@ -111,6 +114,26 @@ impl Verb {
     }
 }
 
+impl Verb {
+    /// Whether its files may hold texts, ids or images of patients. What `phantom` draws and `export` makes for others is
+    /// for all readers.
+    fn writes_data_of_patients(&self) -> bool {
+        matches!(
+            self,
+            Self::Ingest(_)
+                | Self::Audit(_)
+                | Self::TrainDetector(_)
+                | Self::Annotate(_)
+                | Self::TrainReporter(_)
+                | Self::Distill(_)
+                | Self::Report(_)
+                | Self::Evaluate(_)
+                | Self::Lake(_)
+                | Self::Pipeline(_)
+        )
+    }
+}
+
 /// Parses, runs, prints; the only place where an error becomes an exit code.
 pub fn main() -> ExitCode {
     if version::is_asked_in_full(std::env::args_os().skip(1)) {
@@ -129,6 +152,12 @@ pub fn main() -> ExitCode {
         restart::with_short_waiting();
     }
     cli.output.init_logging();
+    if cli.verb.writes_data_of_patients()
+        && let Err(e) = file_modes::keep_private()
+    {
+        output::error(&e, cli.output.json);
+        return ExitCode::from(e.exit().code());
+    }
     std::panic::set_hook(Box::new(|panic| {
         // The message of a panic may hold what was read from a file; its place does not.
         let place = panic.location().map_or_else(String::new, |at| format!(" at {}:{}", at.file(), at.line()));
@@ -159,6 +188,7 @@ fn run(cli: &Cli) -> Result<()> {
         Verb::Evaluate(a) => evaluate::run(output, a),
         Verb::Validate(a) => validate::run(output, a),
         Verb::Inspect(a) => inspect::run(output, a),
+        Verb::Lake(a) => lake::run(output, a),
         Verb::Export(a) => export::run(output, a),
         Verb::Pipeline(a) => pipeline::run(output, a),
         Verb::Doctor(a) => doctor::run(output, a),

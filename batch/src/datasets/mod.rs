@@ -11,6 +11,7 @@ pub mod label_files;
 pub mod layouts;
 pub mod lesion_rows;
 pub mod listing;
+pub mod prepared;
 pub mod prior_filter;
 pub mod projection;
 pub mod report_sections;

@@ -57,7 +57,7 @@ impl TemporaryFile {
         loop {
             let number = NUMBER.fetch_add(1, Ordering::Relaxed);
             let path = folder.join(format!(".{name}.{process}-{number}{TEMPORARY}"));
-            match OpenOptions::new().write(true).create_new(true).open(&path) {
+            match step().and_then(|()| OpenOptions::new().write(true).create_new(true).open(&path)) {
                 Ok(file) => return Ok(Self { path, file: Some(file), kept: false }),
                 // A killed process of the same id left it.
                 Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
@@ -80,8 +80,14 @@ impl TemporaryFile {
         };
         let mut writer = BufWriter::new(file);
         fill(&mut writer)?;
+        step().map_err(|e| Error::io("write", &self.path, e))?;
         let synced = writer.into_inner().map_err(std::io::IntoInnerError::into_error).and_then(|file| file.sync_all());
         synced.map_err(|e| Error::io("write", &self.path, e))
+    }
+
+    /// Leaves the file where it is, for whoever renames it later.
+    pub fn keep(mut self) {
+        self.kept = true;
     }
 
     /// Moves it to `path`, replacing what is there, and syncs the folder.
@@ -89,7 +95,7 @@ impl TemporaryFile {
     /// # Errors
     /// When renaming or syncing fails.
     pub fn rename(mut self, path: &Path) -> Result<()> {
-        std::fs::rename(&self.path, path).map_err(|e| Error::io("rename into place", path, e))?;
+        rename(&self.path, path)?;
         self.kept = true;
         sync_folder(path.parent().unwrap_or(Path::new(".")))
     }
@@ -97,11 +103,19 @@ impl TemporaryFile {
 
 impl Drop for TemporaryFile {
     fn drop(&mut self) {
-        if !self.kept {
+        if !self.kept && step().is_ok() {
             // What cannot be removed now is removed when the lake is opened next.
             let _ = std::fs::remove_file(&self.path);
         }
     }
+}
+
+/// Moves a file, replacing what is there; the folder is not synced.
+///
+/// # Errors
+/// When renaming fails.
+pub fn rename(from: &Path, to: &Path) -> Result<()> {
+    step().and_then(|()| std::fs::rename(from, to)).map_err(|e| Error::io("rename into place", to, e))
 }
 
 /// Makes renames in a folder durable.
@@ -110,7 +124,7 @@ impl Drop for TemporaryFile {
 /// When the folder cannot be opened or synced.
 pub fn sync_folder(folder: &Path) -> Result<()> {
     let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-    File::open(folder).and_then(|f| f.sync_all()).map_err(|e| Error::io("sync", folder, e))
+    step().and_then(|()| File::open(folder)).and_then(|f| f.sync_all()).map_err(|e| Error::io("sync", folder, e))
 }
 
 /// Creates a folder with its parents and makes their names durable.
@@ -127,7 +141,7 @@ pub fn create_folders(folder: &Path) -> Result<()> {
         missing.push(path);
         at = path.parent();
     }
-    std::fs::create_dir_all(folder).map_err(|e| Error::io("create", folder, e))?;
+    step().and_then(|()| std::fs::create_dir_all(folder)).map_err(|e| Error::io("create", folder, e))?;
     for path in missing.iter().rev() {
         sync_folder(path.parent().unwrap_or(Path::new(".")))?;
     }
@@ -139,7 +153,7 @@ pub fn create_folders(folder: &Path) -> Result<()> {
 /// # Errors
 /// When it stays.
 pub fn remove(path: &Path) -> Result<()> {
-    match std::fs::remove_file(path) {
+    match step().and_then(|()| std::fs::remove_file(path)) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", path, e)),
         _ => Ok(()),
     }
@@ -158,6 +172,41 @@ pub fn remove_temporary(folder: &Path) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Every change of the file system passes here, so that tests can let each of them fail.
+#[cfg(not(test))]
+#[expect(clippy::unnecessary_wraps, reason = "the tests' version fails")]
+fn step() -> std::io::Result<()> {
+    Ok(())
+}
+
+#[cfg(test)]
+use faults::step;
+
+/// Lets changes of the file system fail, as a full disk or a killed process would.
+#[cfg(test)]
+pub(crate) mod faults {
+    use std::cell::Cell;
+
+    thread_local! {
+        static LEFT: Cell<Option<u32>> = const { Cell::new(None) };
+    }
+
+    /// The next `changes` changes of this thread work, all later ones fail; `None`: all work.
+    pub(crate) fn fail_after(changes: Option<u32>) {
+        LEFT.set(changes);
+    }
+
+    pub(super) fn step() -> std::io::Result<()> {
+        match LEFT.get() {
+            Some(0) => Err(std::io::ErrorKind::StorageFull.into()),
+            left => {
+                LEFT.set(left.map(|n| n - 1));
+                Ok(())
+            }
+        }
+    }
 }
 
 #[cfg(test)]

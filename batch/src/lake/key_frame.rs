@@ -6,12 +6,10 @@ use arrow::datatypes::DataType;
 use polars::prelude::*;
 
 use crate::error::{Error, Result};
-use crate::lake::parquet_file::PartFile;
 use crate::lake::store::Lake;
 
 impl Lake {
     /// `dataset`, `split` and the named columns as text, over all partitions; `None` when nothing was written.
-    /// Columns are read as they stand in the files: digests are not checked.
     ///
     /// # Errors
     /// [`Error::BadData`] when manifests or parts cannot be read or a part lacks a column.
@@ -20,7 +18,7 @@ impl Lake {
         for partition in self.partitions(table)? {
             for part in self.parts(table, &partition)? {
                 let path = self.root().join(&part.file);
-                for batch in PartFile::open(&path, None)?.columns(columns)? {
+                for batch in self.open_part(&part)?.columns(columns)? {
                     let rows = batch.num_rows();
                     let whole = |name: &str, value: &str| Column::new(name.into(), vec![value; rows]);
                     let mut series = vec![whole("dataset", &partition.dataset), whole("split", &partition.split)];

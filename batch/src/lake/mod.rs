@@ -1,23 +1,30 @@
 //! The lake: Parquet tables under contract, written atomically, read back typed.
 //!
-//! `LAKE/v1/<table>/dataset=<d>/split=<s>/part-*.parquet` holds the rows; `LAKE/manifests/` lists the parts that
-//! count. A part belongs to a producer (the verb that wrote it) and a shard; writing it again replaces it.
+//! `LAKE/v1/<table>/dataset=<d>/split=<s>/part-<producer>.parquet` holds the rows; `LAKE/manifests/` lists the parts that
+//! count. A part belongs to a producer, the verb that wrote it; writing it again replaces it. The tables of one stage are
+//! one commit (`commit`, decided by its `journal`); shards wait in `LAKE/pending/` until all of them are there.
 
 pub mod atomic_file;
 pub mod cell;
+pub mod commit;
+pub mod consistency;
 pub mod datasets;
 pub mod digest;
+pub mod journal;
 pub mod key_frame;
 pub mod manifest;
 pub mod parquet_file;
+pub mod part;
 pub mod partition;
+mod pending;
 pub mod read;
 mod references;
+pub mod repair;
 pub mod store;
 pub mod validate;
 pub mod violation;
-pub mod write;
 
+pub use commit::{Commit, Committed};
 pub use datasets::DatasetRoot;
 pub use digest::FileDigest;
 pub use manifest::PartManifest;

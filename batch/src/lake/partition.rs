@@ -91,6 +91,18 @@ impl Shard {
         items.drain(..at(self.index).min(items.len()));
         items
     }
+
+    /// The same in whole groups of `size` items: a model sees the same batches, whatever the number of shards.
+    pub fn of_groups<T>(self, items: Vec<T>, size: usize) -> Vec<T> {
+        let mut groups: Vec<Vec<T>> = Vec::new();
+        for item in items {
+            match groups.last_mut() {
+                Some(group) if group.len() < size.max(1) => group.push(item),
+                _ => groups.push(vec![item]),
+            }
+        }
+        self.of(groups).into_iter().flatten().collect()
+    }
 }
 
 impl Default for Shard {
@@ -117,14 +129,13 @@ impl FromStr for Shard {
     }
 }
 
-/// Whether the rows of a table with this key belong to a run and stay when it is over. Each run is one whole part: a shard's
-/// run is another run than that of the next shard.
+/// Whether the rows of a table with this key belong to a run and stay when it is over.
 pub(crate) fn is_history(key: &[impl AsRef<str>]) -> bool {
     key.first().is_some_and(|column| column.as_ref() == "run_id")
 }
 
 /// What produced a part: run, model and inputs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Provenance {
     /// The run: `<verb>-<first 12 hex of the work key>`.
     pub run_id: String,
@@ -132,13 +143,21 @@ pub struct Provenance {
     pub model_sha256: Option<String>,
     /// Digest of everything that decides the rows.
     pub work_key: String,
+    /// What the shards of one work have in common; the work key itself unless each shard has its own.
+    pub group: String,
 }
 
 impl Provenance {
     /// The provenance of a verb's work that this key identifies.
     pub fn of_work(verb: &str, work_key: String, model_sha256: Option<&str>) -> Self {
         let run_id = format!("{verb}-{}", work_key.get(..12).unwrap_or(&work_key));
-        Self { run_id, model_sha256: model_sha256.map(str::to_owned), work_key }
+        Self { run_id, model_sha256: model_sha256.map(str::to_owned), group: work_key.clone(), work_key }
+    }
+
+    /// The same, of a work whose shards have this in common.
+    #[must_use]
+    pub fn with_group(self, group: String) -> Self {
+        Self { group, ..self }
     }
 
     /// The part's producer in a table. The verb, so that a stage run again replaces its own rows and leaves other
@@ -178,6 +197,18 @@ mod tests {
     }
 
     #[test]
+    fn shards_of_groups_keep_the_groups_of_the_whole() {
+        for (n, count) in [(0usize, 3u32), (7, 2), (40, 3), (16, 8)] {
+            let all: Vec<usize> = (0..n).collect();
+            let whole: Vec<Vec<usize>> = all.chunks(8).map(<[usize]>::to_vec).collect();
+            let shards = (0..count).map(|index| Shard { index, count }.of_groups(all.clone(), 8));
+            let parts: Vec<Vec<usize>> =
+                shards.flat_map(|items| items.chunks(8).map(<[usize]>::to_vec).collect::<Vec<_>>()).collect();
+            assert_eq!(parts, whole);
+        }
+    }
+
+    #[test]
     fn names_that_leave_the_lake_are_refused() {
         for wrong in ["", "..", "a/b", "a=b", "_a", "a b", "a\0"] {
             assert!(Partition::new(wrong, "train").check().is_err(), "{wrong:?}");
@@ -188,7 +219,7 @@ mod tests {
 
     #[test]
     fn a_stage_owns_its_part_and_a_run_its_history() {
-        let run = |id: &str| Provenance { run_id: id.into(), model_sha256: None, work_key: String::new() };
+        let run = |id: &str| Provenance { run_id: id.into(), ..Provenance::default() };
         assert_eq!(run("train-detector-0123456789ab").producer(&["image_id"]), "train-detector");
         assert_eq!(run("annotate-0123456789ab").producer(&["run_id", "step"]), "annotate-0123456789ab");
         assert_eq!(run("by-hand").producer(&["image_id"]), "by-hand");

@@ -6,10 +6,9 @@ use d2r_contracts::rows::Row;
 use crate::error::{Error, Result};
 use crate::lake::digest::sha256_hex;
 use crate::lake::manifest::PartManifest;
-use crate::lake::parquet_file::PartFile;
-use crate::lake::partition::{Partition, Shard, is_history};
+use crate::lake::partition::{Partition, Shard};
 use crate::lake::store::Lake;
-use crate::lake::write::key_text;
+use crate::lake::part::key_text;
 
 /// Tries of a reader while a writer replaces parts.
 const TRIES: usize = 5;
@@ -25,8 +24,7 @@ impl Lake {
             let mut rows: Vec<R> = Vec::new();
             for part in parts {
                 check_contract(self, part)?;
-                let path = self.root().join(&part.file);
-                rows.extend(PartFile::open(&path, Some((part.bytes, &part.sha256)))?.read()?);
+                rows.extend(self.open_part(part)?.read()?);
             }
             rows.sort_by(Row::key_cmp);
             match rows.windows(2).find(|pair| pair[0].key_cmp(&pair[1]).is_eq()) {
@@ -64,27 +62,17 @@ impl Lake {
             .collect()
     }
 
-    /// The part of a shard if it was made from the same work and its bytes are intact: the work need not be
-    /// done again. A damaged part or manifest is `None`.
+    /// The part of a table that was made from this very work, if its bytes are intact: the work need not be done again. A
+    /// damaged part or manifest is `None`.
     ///
     /// # Errors
     /// When a folder cannot be listed.
-    pub fn current(
-        &self,
-        table: &str,
-        partition: &Partition,
-        shard: Shard,
-        work_key: &str,
-    ) -> Result<Option<PartManifest>> {
-        let history = TableContract::of(table).is_some_and(|contract| is_history(&contract.key));
-        let shard = if history { Shard::WHOLE } else { shard };
-        let readable = self.manifest_files(table, partition)?.into_iter().filter_map(|file| file.part.ok()).collect();
-        let parts = crate::lake::store::newest_generation(readable);
-        let Some(part) = parts.into_iter().find(|p| p.shard == shard && p.work_key == work_key) else {
+    pub fn current(&self, table: &str, partition: &Partition, work_key: &str) -> Result<Option<PartManifest>> {
+        let readable = self.manifest_files(table, partition)?.into_iter().filter_map(|file| file.part.ok());
+        let Some(part) = readable.into_iter().find(|p| p.shard == Shard::WHOLE && p.work_key == work_key) else {
             return Ok(None);
         };
-        let path = self.root().join(&part.file);
-        let intact = check_contract(self, &part).and_then(|()| PartFile::open(&path, Some((part.bytes, &part.sha256))));
+        let intact = check_contract(self, &part).and_then(|()| self.open_part(&part));
         if let Err(error) = &intact {
             tracing::warn!("{}; the work is done again", error.chain());
         }
@@ -103,8 +91,8 @@ impl Lake {
         Ok(rows)
     }
 
-    /// Digest of a partition's rows without measurements: its parts' content digests, in order. It depends on
-    /// how the rows are dealt to shards, not on runs, paths or encodings.
+    /// Digest of a partition's rows without measurements: its parts' content digests, in order. It does not depend on
+    /// shards, runs, paths or encodings.
     ///
     /// # Errors
     /// [`Error::BadData`] naming a damaged manifest; [`Error::InputMissing`] when a shard is not written yet.

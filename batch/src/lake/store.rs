@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::lake::atomic_file;
+use crate::lake::journal::{self, Journal};
 use crate::lake::manifest::PartManifest;
+use crate::lake::parquet_file::PartFile;
 use crate::lake::partition::{Partition, Shard};
 use crate::stop::StopFlag;
 
@@ -35,17 +37,25 @@ pub struct ManifestFile {
 }
 
 impl Lake {
-    /// Opens an existing lake and clears what killed writers left in its temporary folder.
+    /// Opens an existing lake, finishes the commit of a killed writer and clears what it left in the temporary folder.
     ///
     /// # Errors
     /// [`Error::InputMissing`] when there is none.
     pub fn open(root: &Path) -> Result<Self> {
+        let lake = Self::at(root)?;
+        lake.clear_up();
+        Ok(lake)
+    }
+
+    /// An existing lake as it is: nothing is finished or cleared.
+    ///
+    /// # Errors
+    /// [`Error::InputMissing`] when there is none.
+    pub fn at(root: &Path) -> Result<Self> {
         if !root.join(VERSION).is_dir() {
             return Err(Error::missing(root.join(VERSION), "no lake there; `d2r ingest` makes one"));
         }
-        let lake = Self { root: root.to_path_buf() };
-        lake.clear_temporary();
-        Ok(lake)
+        Ok(Self { root: root.to_path_buf() })
     }
 
     /// Opens a lake, making it first where there is none.
@@ -57,7 +67,7 @@ impl Lake {
         for folder in [root.join(VERSION), root.join("manifests"), lake.temporary_folder(), root.join("locks")] {
             atomic_file::create_folders(&folder)?;
         }
-        lake.clear_temporary();
+        lake.clear_up();
         Ok(lake)
     }
 
@@ -91,6 +101,18 @@ impl Lake {
         Ok(file)
     }
 
+    /// Held by a process that must be the only writer.
+    ///
+    /// # Errors
+    /// [`Error::Temporary`] while another process writes.
+    pub(crate) fn alone(&self) -> Result<File> {
+        let (path, file) = self.lock_file("writers")?;
+        if free(file.try_lock()) {
+            return Ok(file);
+        }
+        Err(Error::Temporary(format!("{}: another process writes to the lake; run again when it has ended", path.display())))
+    }
+
     /// Held while parts are put in place, replaced and removed: one writer at a time.
     pub(crate) fn commit_lock(&self) -> Result<File> {
         let (path, file) = self.lock_file("commit")?;
@@ -113,19 +135,45 @@ impl Lake {
         Ok((path, file))
     }
 
-    // A lake that cannot be cleared (read-only, or another process writes) can still be read.
-    fn clear_temporary(&self) {
+    // A lake that cannot be changed (read-only, or another process writes) can still be read: readers see an unfinished
+    // commit as if it were finished.
+    fn clear_up(&self) {
+        if let Ok((_, file)) = self.lock_file("commit")
+            && free(file.try_lock())
+            && let Err(e) = journal::finish_open_commit(self)
+        {
+            tracing::warn!("an unfinished commit stays for now: {}", e.chain());
+        }
+        // Its temporary files are still needed then.
+        if journal::path(self).exists() {
+            return;
+        }
         let Ok((_, file)) = self.lock_file("writers") else { return };
         if file.try_lock().is_ok() {
             let _ = atomic_file::remove_temporary(&self.temporary_folder());
         }
     }
 
-    /// All manifest files of a partition, ordered by producer and shard, of all generations.
+    /// All manifest files of a partition, ordered by producer and shard, of all generations. A commit that is decided
+    /// counts, finished or not.
     ///
     /// # Errors
     /// When a folder cannot be listed; a damaged manifest is an error inside its [`ManifestFile`].
     pub fn manifest_files(&self, table: &str, partition: &Partition) -> Result<Vec<ManifestFile>> {
+        let open = Journal::read(self)?;
+        let stored = self.stored_manifest_files(table, partition)?;
+        let mut files = match &open {
+            Some(journal) => journal.overlay(self, table, partition, stored),
+            None => stored,
+        };
+        files.sort_by(|a, b| {
+            (&a.producer, a.shard.count, a.shard.index).cmp(&(&b.producer, b.shard.count, b.shard.index))
+        });
+        Ok(files)
+    }
+
+    /// The manifest files in their folder.
+    pub(crate) fn stored_manifest_files(&self, table: &str, partition: &Partition) -> Result<Vec<ManifestFile>> {
         let mut found = Vec::new();
         let folder = self.manifest_folder(table, partition);
         for producer in list(&folder)? {
@@ -147,10 +195,38 @@ impl Lake {
                 }
             }
         }
-        found.sort_by(|a, b| {
-            (&a.producer, a.shard.count, a.shard.index).cmp(&(&b.producer, b.shard.count, b.shard.index))
-        });
         Ok(found)
+    }
+
+    /// The generation of a new part: one more when the producer's shard count changes.
+    pub(crate) fn next_generation(&self, part: &PartManifest) -> Result<u64> {
+        let files = self.manifest_files(&part.table, &part.partition())?;
+        let known = files.iter().filter_map(|f| f.part.as_ref().ok()).filter(|p| p.producer == part.producer);
+        Ok(match known.map(|p| (p.generation, p.shard.count)).max() {
+            None => 0,
+            Some((generation, count)) if count == part.shard.count => generation,
+            Some((generation, _)) => generation + 1,
+        })
+    }
+
+    /// Opens the file of a part and checks it against its manifest. The file of an unfinished commit may still be a temporary
+    /// one.
+    ///
+    /// # Errors
+    /// As [`PartFile::open`].
+    pub fn open_part(&self, part: &PartManifest) -> Result<PartFile> {
+        let expected = Some((part.bytes, part.sha256.as_str()));
+        let path = self.root().join(&part.file);
+        PartFile::open(&path, expected).or_else(|error| {
+            let open = Journal::read(self)?.and_then(|journal| journal.temporary_of(self, part));
+            match open {
+                // Put in place meanwhile, or temporary.
+                Some(temporary) => {
+                    PartFile::open(&temporary, expected).or_else(|_| PartFile::open(&path, expected)).map_err(|_| error)
+                }
+                None => Err(error),
+            }
+        })
     }
 
     /// The parts that count, ordered by producer and shard.
@@ -186,7 +262,11 @@ impl Lake {
                 }
             }
         }
+        if let Some(journal) = Journal::read(self)? {
+            found.extend(journal.parts.iter().filter(|p| p.part.table == table).map(|p| p.part.partition()));
+        }
         found.sort();
+        found.dedup();
         Ok(found)
     }
 }
@@ -219,6 +299,15 @@ pub(crate) fn list(folder: &Path) -> Result<Vec<String>> {
 fn has_no_locks(error: &std::io::Error) -> bool {
     let no_locks = [rustix::io::Errno::NOLCK, rustix::io::Errno::BADF, rustix::io::Errno::OPNOTSUPP];
     error.kind() == ErrorKind::Unsupported || no_locks.iter().any(|e| error.raw_os_error() == Some(e.raw_os_error()))
+}
+
+/// Whether a lock was taken, or there are none on this file system.
+fn free(tried: std::result::Result<(), TryLockError>) -> bool {
+    match tried {
+        Ok(()) => true,
+        Err(TryLockError::WouldBlock) => false,
+        Err(TryLockError::Error(e)) => has_no_locks(&e),
+    }
 }
 
 /// Waits for a lock, and hears a signal meanwhile.

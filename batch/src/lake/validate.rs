@@ -9,8 +9,8 @@ use d2r_contracts::contract::{TableContract, contracts};
 
 use crate::error::Result;
 use crate::lake::cell::{Cell, cell};
+use crate::lake::consistency;
 use crate::lake::manifest::PartManifest;
-use crate::lake::parquet_file::PartFile;
 use crate::lake::partition::Partition;
 use crate::lake::references;
 use crate::lake::store::{Lake, list};
@@ -29,6 +29,7 @@ pub fn violations(lake: &Lake, tables: &[String]) -> Result<Vec<Violation>> {
         references::check(lake, contract, &mut found)?;
         check_owned(lake, contract, &mut found)?;
     }
+    consistency::check(lake, tables, &mut found)?;
     Ok(found.into_sorted())
 }
 
@@ -60,7 +61,7 @@ fn open(lake: &Lake, contract: &TableContract, part: &PartManifest, found: &mut 
     let mut wrong = |rule, column: Option<&str>, problem| {
         found.add(Location { column, ..Location::file(table, &part.file) }, rule, problem);
     };
-    let file = match PartFile::open(&lake.root().join(&part.file), Some((part.bytes, &part.sha256))) {
+    let file = match lake.open_part(part) {
         Ok(file) => file,
         Err(e) => {
             wrong("part", None, e.chain());

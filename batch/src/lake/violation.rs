@@ -11,7 +11,8 @@ const PER_RULE: usize = 20;
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Violation {
     pub table: String,
-    /// `part`, `schema`, `metadata`, `null`, `value`, `range`, `order`, `key`, `reference`, `geometry` or `unowned`.
+    /// `part`, `schema`, `metadata`, `null`, `value`, `range`, `order`, `key`, `reference`, `geometry`,
+    /// `models`, `shard`, `run` or `unowned`.
     pub rule: &'static str,
     /// The file, relative to the lake; the partition where the rule spans files.
     pub file: String,

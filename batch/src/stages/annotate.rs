@@ -19,12 +19,12 @@ use crate::detector::lesion_row::{RowOrigin, lesion_rows};
 use crate::detector::model::Detector;
 use crate::error::{Error, Result};
 use crate::lake::digest::sha256_file;
-use crate::lake::{Lake, PartManifest, Partition, Provenance, Shard};
+use crate::lake::{Committed, Lake, Partition, Provenance, Shard};
 use crate::stages::stage_times::{StageTimes, timed};
 use crate::stages::work_key::work_key;
 
-/// Images decoded in parallel at a time; bounds the memory.
-const CHUNK: usize = 256;
+/// Images opened in parallel at a time, at least; whole batches. Bounds the memory.
+const CHUNK: usize = 16;
 
 #[derive(Debug, Clone)]
 pub struct Args {
@@ -77,6 +77,7 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
         root: lake.dataset_root(&args.dataset)?,
         decode: ImageDecodeOptions { allow_phi: ctx.config.ingest.allow_phi, ..ImageDecodeOptions::default() },
         input: card.model.input,
+        prepared: None,
     };
     let mut partitions = lake.partitions(ImageRow::TABLE)?;
     partitions.retain(|p| p.dataset == args.dataset && (args.splits.is_empty() || args.splits.contains(&p.split)));
@@ -91,7 +92,7 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
             ("verb", "annotate"),
             ("config", &config_text),
             ("model", &card.model_sha256),
-            ("shard", &args.shard.to_string()),
+            ("partition", &partition.to_string()),
             ("images", &lake.content_digest(ImageRow::TABLE, &partition)?),
         ]);
         let provenance = Provenance::of_work("annotate", key, Some(&card.model_sha256));
@@ -104,11 +105,11 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
             provenance,
             shard: args.shard,
         };
-        let (parts, cached) = job.split(ctx, &partition)?;
+        let (committed, cached) = job.split(ctx, &partition)?;
         result.cached &= cached;
-        for part in parts {
-            *result.rows.entry(part.table.clone()).or_default() += part.rows;
-            result.files.push(part.file_digest(lake.root()));
+        result.add_commit(&lake, &committed);
+        if let Some(notice) = committed.notice() {
+            ctx.progress.line(&format!("{partition}: {notice}"));
         }
     }
     result.wall_s = start.elapsed().as_secs_f64();
@@ -116,19 +117,19 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
 }
 
 impl Job<'_> {
-    /// The parts of one split, and whether they existed already.
-    fn split(&self, ctx: &Context, partition: &Partition) -> Result<(Vec<PartManifest>, bool)> {
-        let current = |table| self.lake.current(table, partition, self.shard, &self.provenance.work_key);
-        if let (Some(a), Some(b), Some(c)) =
-            (current(LesionRow::TABLE)?, current(FailureRow::TABLE)?, current(TimingRow::TABLE)?)
-        {
-            return Ok((vec![a, b, c], true));
+    /// The tables of one split, and whether they existed already.
+    fn split(&self, ctx: &Context, partition: &Partition) -> Result<(Committed, bool)> {
+        let tables = [LesionRow::TABLE, FailureRow::TABLE, TimingRow::TABLE].map(|table| (partition, table));
+        if let Some(committed) = self.lake.finished(&tables, self.shard, &self.provenance)? {
+            return Ok((committed, true));
         }
-        let images = self.shard.of(self.lake.read::<ImageRow>(partition)?);
+        let batch = self.config.batch_size.max(1);
+        let chunk_size = CHUNK.div_ceil(batch) * batch;
+        let images = self.shard.of_groups(self.lake.read::<ImageRow>(partition)?, chunk_size);
         let (mut rows, mut failures) = (Vec::new(), Vec::new());
         let mut times = StageTimes::default();
         let task = ctx.progress.task(&format!("annotate {partition}"), images.len() as u64, "images");
-        for chunk in images.chunks(CHUNK) {
+        for chunk in images.chunks(chunk_size) {
             let start = Instant::now();
             let options = LoadOptions { cache_bytes: u64::MAX, stage: "annotate", progress: &task, stop: &ctx.stop };
             let (set, failed) = DetectionSet::load(self.source.clone(), chunk.to_vec(), &[], options)?;
@@ -146,12 +147,12 @@ impl Job<'_> {
         }
         task.finish();
         let start = Instant::now();
-        let lesions = self.lake.write(partition, self.shard, rows, &self.provenance)?;
-        let failed = self.lake.write(partition, self.shard, failures, &self.provenance)?;
+        let mut commit = self.lake.begin(self.shard, &self.provenance)?;
+        commit.add(partition, rows)?;
+        commit.add(partition, failures)?;
         times.write_ms = start.elapsed().as_secs_f64() * 1e3;
-        let timing = times.row("annotate", &self.provenance, self.shard, images.len());
-        let timings = self.lake.write(partition, self.shard, vec![timing], &self.provenance)?;
-        Ok((vec![lesions, failed, timings], false))
+        commit.add(partition, vec![times.row("annotate", &self.provenance, self.shard, images.len())])?;
+        Ok((commit.finish()?, false))
     }
 
     fn rows(

@@ -19,7 +19,7 @@ use crate::eval::figure::Figure;
 use crate::eval::text::label_f1::States;
 use crate::eval::text::report_figures::{ReportFigures, link_figures};
 use crate::lake::digest::sha256_hex;
-use crate::lake::{Lake, Partition, Provenance, Shard, atomic_file};
+use crate::lake::{Commit, Lake, Partition, Provenance, Shard, atomic_file, consistency};
 use crate::stages::work_key::SOURCE_SHA256;
 use d2r_contracts::report_labeler::label;
 use inputs::{DetectorInput, ReportsInput};
@@ -71,10 +71,13 @@ pub fn run_detector(ctx: &Context, args: Args) -> Result<StageResult> {
         return split.result(STAGE, true, found, start);
     }
     let input = DetectorInput::read(&split, &args)?;
+    split.check_unchanged(&digests, &DetectorInput::digests(&split, &args)?)?;
     ctx.stop.check()?;
     let figures = DetectionFigures::of(&input.boxes, input.truth, resampling(ctx)).figures;
     let provenance = Provenance { model_sha256: input.model_sha256, ..provenance };
-    let rows = split.write_metrics(&figures, &provenance)?;
+    let mut commit = split.lake.begin(WHOLE, &provenance)?;
+    let rows = split.add_metrics(&mut commit, &figures, &provenance)?;
+    commit.finish()?;
     split.result(STAGE, false, rows, start)
 }
 
@@ -93,6 +96,7 @@ pub fn run_reports(ctx: &Context, args: Args) -> Result<StageResult> {
         return split.result(STAGE, true, found, start);
     }
     let input = ReportsInput::read(ctx, &split, &args)?;
+    split.check_unchanged(&digests, &ReportsInput::digests(&split, &args)?)?;
     ctx.stop.check()?;
     let computed = ReportFigures::of(&input.pairs, &input.train, resampling(ctx));
     let mut figures = computed.figures;
@@ -101,8 +105,10 @@ pub fn run_reports(ctx: &Context, args: Args) -> Result<StageResult> {
     }
     ctx.stop.check()?;
     let provenance = Provenance { model_sha256: input.model_sha256.clone(), ..provenance };
-    split.write_findings(&input, &provenance)?;
-    let rows = split.write_metrics(&figures, &provenance)?;
+    let mut commit = split.lake.begin(WHOLE, &provenance)?;
+    split.add_findings(&mut commit, &input)?;
+    let rows = split.add_metrics(&mut commit, &figures, &provenance)?;
+    commit.finish()?;
     split.result(STAGE, false, rows, start)
 }
 
@@ -137,6 +143,15 @@ impl EvaluatedSplit {
         self.lake.read(&self.partition)
     }
 
+    /// All tables that were read are of one state of the lake, and each stage's are of one run.
+    fn check_unchanged(&self, before: &[String], after: &[String]) -> Result<()> {
+        if before != after {
+            let place = self.lake.root().display();
+            return Err(Error::Temporary(format!("{place}: {} was written while it was read; run again", self.partition)));
+        }
+        consistency::check_partition(&self.lake, &self.partition)
+    }
+
     /// `table digest` of the partition, for work keys.
     fn digest(&self, table: &str) -> Result<String> {
         Ok(format!("{table} {}", self.lake.content_digest(table, &self.partition)?))
@@ -149,14 +164,14 @@ impl EvaluatedSplit {
         Ok((!rows.is_empty()).then_some(rows))
     }
 
-    fn write_metrics(&self, figures: &[Figure], provenance: &Provenance) -> Result<Vec<MetricRow>> {
-        let rows: Vec<MetricRow> = figures.iter().map(|f| f.metric_row(&provenance.run_id)).collect();
-        self.lake.write(&self.partition, WHOLE, rows.clone(), provenance)?;
+    fn add_metrics(&self, commit: &mut Commit<'_>, figures: &[Figure], by: &Provenance) -> Result<Vec<MetricRow>> {
+        let rows: Vec<MetricRow> = figures.iter().map(|f| f.metric_row(&by.run_id)).collect();
+        commit.add(&self.partition, rows.clone())?;
         Ok(rows)
     }
 
     /// Labels of the generated reports; those of the references too, unless ingest read them from the dataset.
-    fn write_findings(&self, input: &ReportsInput, provenance: &Provenance) -> Result<()> {
+    fn add_findings(&self, commit: &mut Commit<'_>, input: &ReportsInput) -> Result<()> {
         let rows_of = |study_id: &str, report_id: Option<&str>, states: States| {
             let origin = if report_id.is_some() { "generated" } else { "reference" };
             let row = |(name, state): (&str, d2r_contracts::labels::LabelState)| FindingRow {
@@ -178,7 +193,7 @@ impl EvaluatedSplit {
         if write_references {
             rows.extend(references);
         }
-        self.lake.write(&self.partition, WHOLE, rows, provenance)?;
+        commit.add(&self.partition, rows)?;
         Ok(())
     }
 

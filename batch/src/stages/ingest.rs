@@ -131,13 +131,13 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
         original_size::apply(&mut listing, &folder, args.original_size.as_deref())?;
     }
     ingest_parts::drop_repeated_images(&mut listing);
-    ingest_parts::keep_shard(&mut listing, args.shard);
     let work_key = key::work_key(&listing, &folder, &ctx.config.ingest, &args, ctx.config.run.seed)?;
+    ingest_parts::keep_shard(&mut listing, args.shard);
 
     let lake = Lake::create(&args.lake)?;
     let target = IngestParts { lake: &lake, dataset: &args.dataset, shard: args.shard, work_key: &work_key };
-    let (parts, cached) = match target.current()? {
-        Some(parts) => (parts, true),
+    let (committed, cached) = match target.finished()? {
+        Some(committed) => (committed, true),
         None => {
             let rows = dataset_reader::read(ctx, &folder, &listing, &settings)?;
             ctx.stop.check()?;
@@ -146,7 +146,10 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
         }
     };
     lake.register_dataset(&args.dataset, &folder, listing.layout)?;
-    let result = StageResult::of_parts("ingest", &lake, &parts);
+    let result = StageResult::of_commit("ingest", &lake, &committed);
+    if let Some(notice) = committed.notice() {
+        ctx.progress.line(&notice);
+    }
     outcome::check_used(&lake, &result.rows, &listing, &args)?;
     outcome::check_boxes(&lake, &args)?;
     let mut figures: BTreeMap<String, f64> =

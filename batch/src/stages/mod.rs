@@ -9,6 +9,7 @@ pub mod evaluate;
 pub mod exchange;
 pub mod ingest;
 pub mod inspect;
+pub mod lake_care;
 pub mod phantom;
 pub mod pipeline;
 pub mod preview_bundle;

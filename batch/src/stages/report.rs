@@ -93,7 +93,7 @@ fn write_page(ctx: &Context, images: &Path, out: &Path) -> Result<()> {
 /// Opened images, detections, written reports, rows: chunk by chunk.
 fn write_reports<W: ReportWriter>(ctx: &Context, args: &Args, writer: &W) -> Result<StageResult> {
     let mut reader = ImageReader::new(ctx, &args.source, args.shard, writer.views())?;
-    let part = ReportPart::new(ctx, args, writer, &reader.digest()?)?;
+    let part = ReportPart::new(ctx, args, writer, &reader.digests()?)?;
     if let Some(result) = part.current()?
         && !writer.explains()
     {

@@ -65,7 +65,7 @@ mod tests {
     fn a_row_has_what_was_measured() {
         let mut times = StageTimes { read_ms: 1.0, decode_ms: 2.0, ..StageTimes::default() };
         timed(&mut times.model_ms, || std::thread::sleep(std::time::Duration::from_millis(2)));
-        let provenance = Provenance { run_id: "report-0".into(), model_sha256: None, work_key: String::new() };
+        let provenance = Provenance { run_id: "report-0".into(), ..Provenance::default() };
         let row = times.row("report", &provenance, Shard::default(), 7);
         assert_eq!((row.n, row.read_ms, row.decode_ms, row.write_ms), (7, 1.0, 2.0, 0.0));
         assert!(row.model_ms >= 2.0, "{}", row.model_ms);

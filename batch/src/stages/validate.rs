@@ -42,6 +42,9 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
             format!("{} violations:{}{rest}", found.len(), named.join("")),
         ));
     }
+    for (name, finished, all) in lake.waiting()? {
+        ctx.progress.line(&format!("pending/{name}: {finished} of {all} shards are finished and wait for the others"));
+    }
     let mut result = StageResult { stage: "validate".into(), ..StageResult::default() };
     for contract in contracts().iter().filter(|c| args.tables.is_empty() || args.tables.contains(&c.name)) {
         if !lake.partitions(&contract.name)?.is_empty() {

@@ -1,4 +1,4 @@
-//! Radiographs with boxes for the detector: decoded once into a cache at the model's size, drawn in an order that
+//! Radiographs with boxes for the detector: prepared at the model's size, in memory or on disk, drawn in an order that
 //! depends on (seed, step) only, and augmented.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use d2r_contracts::decode::ImageDecodeOptions;
-use d2r_contracts::preprocess::{InputSpec, ModelInput, to_model_input};
-use d2r_contracts::space::{Letterbox, Original};
+use d2r_contracts::preprocess::{InputSpec, ModelInput, letterbox_of, to_model_input};
+use d2r_contracts::space::{ImageSize, Letterbox, Original};
 use d2r_contracts::tables::{FailureRow, ImageRow, LesionRow};
 use rand::seq::SliceRandom;
 use rayon::prelude::*;
 
 use crate::config::detector::AugmentConfig;
+use crate::datasets::prepared::{PreparedKey, PreparedStore};
 use crate::datasets::source::{FileTimes, SourceError, open_ingested};
 use crate::detector::batches::augment::{LabelledBox, augment};
 use crate::error::{Error, Result};
@@ -28,6 +29,8 @@ pub struct RadiographSource {
     pub root: PathBuf,
     pub decode: ImageDecodeOptions,
     pub input: InputSpec,
+    /// Where prepared images are kept, if they are.
+    pub prepared: Option<PreparedStore>,
 }
 
 /// How a set of radiographs is loaded.
@@ -42,6 +45,43 @@ pub struct LoadOptions<'a> {
 }
 
 impl RadiographSource {
+    /// The name under which an image's input is kept; `None` for an image whose digest or size is not known.
+    fn key(&self, image: &ImageRow) -> Option<(PreparedKey, Letterbox)> {
+        let size = ImageSize { width: image.width?.try_into().ok()?, height: image.height?.try_into().ok()? };
+        let input = serde_json::to_string(&(self.input.size, self.input.fit)).ok()?;
+        let decode = if self.decode.allow_phi { "any" } else { "de-identified" };
+        let parts = [("file", image.sha256.as_deref()?), ("detector input", &input), ("decode", decode)];
+        Some((PreparedKey::of(&parts), letterbox_of(size, &self.input)))
+    }
+
+    /// The letterbox of an image, whose pixels are prepared where there is a store, and its pixels where they are `wanted` or
+    /// not kept.
+    fn prepare(&self, image: &ImageRow, wanted: bool) -> Result<Prepared, LoadError> {
+        let kept = self.prepared.as_ref().and_then(|store| self.key(image).map(|(key, letterbox)| (store, key, letterbox)));
+        let Some((store, key, letterbox)) = kept else {
+            let (input, times) = self.read(image)?;
+            return Ok(Prepared { letterbox: input.letterbox, pixels: Some(input.pixels), times });
+        };
+        if wanted && let Some(pixels) = store.get(&key) {
+            return Ok(Prepared { letterbox, pixels: Some(pixels), times: FileTimes::default() });
+        }
+        if !wanted && store.contains(&key) {
+            return Ok(Prepared { letterbox, pixels: None, times: FileTimes::default() });
+        }
+        let (input, times) = self.read(image)?;
+        store.put(&key, &input.pixels)?;
+        Ok(Prepared { letterbox, pixels: wanted.then_some(input.pixels), times })
+    }
+
+    /// Pixels that are not in memory.
+    fn pixels(&self, image: &ImageRow) -> Result<Vec<u8>> {
+        match self.prepare(image, true) {
+            Ok(prepared) => Ok(prepared.pixels.unwrap_or_default()),
+            Err(LoadError::Image(e)) => Err(Error::bad_data(Path::new(&self.root).join(&image.path).display(), e)),
+            Err(LoadError::Store(e)) => Err(e),
+        }
+    }
+
     /// One radiograph at the model's size.
     ///
     /// # Errors
@@ -52,6 +92,31 @@ impl RadiographSource {
         let input = to_model_input(&opened.radiograph, &self.input);
         let FileTimes { read_ms, decode_ms } = opened.times;
         Ok((input, FileTimes { read_ms, decode_ms: decode_ms + start.elapsed().as_secs_f64() * 1e3 }))
+    }
+}
+
+/// An image at the model's size.
+struct Prepared {
+    letterbox: Letterbox,
+    pixels: Option<Vec<u8>>,
+    times: FileTimes,
+}
+
+/// Why an image is not at hand: it cannot be used, or the prepared one cannot be kept.
+enum LoadError {
+    Image(SourceError),
+    Store(Error),
+}
+
+impl From<SourceError> for LoadError {
+    fn from(error: SourceError) -> Self {
+        Self::Image(error)
+    }
+}
+
+impl From<Error> for LoadError {
+    fn from(error: Error) -> Self {
+        Self::Store(error)
     }
 }
 
@@ -67,7 +132,7 @@ pub struct Example {
     pub boxes: Vec<LabelledBox>,
     /// Lesion classes that the study's report gives as present; `None` where no report was read.
     pub report_classes: Option<Vec<i32>>,
-    /// Grey levels at the model's size; `None` where the cache was full.
+    /// Grey levels at the model's size; `None` where the memory for them was full.
     pixels: Option<Vec<u8>>,
 }
 
@@ -82,11 +147,11 @@ pub struct DetectionSet {
 }
 
 impl DetectionSet {
-    /// Decodes every image once, in parallel. The boxes are the accepted `fused` ones of `lesions`. Images that cannot
-    /// be used are returned as rows of `failures`.
+    /// Prepares every image, in parallel: one that is prepared already is not decoded. The boxes are the accepted `fused`
+    /// ones of `lesions`. Images that cannot be used are returned as rows of `failures`.
     ///
     /// # Errors
-    /// [`Error::Stopped`] after a signal.
+    /// [`Error::Stopped`] after a signal; [`Error::Io`] when prepared images cannot be kept.
     pub fn load(
         source: RadiographSource,
         images: Vec<ImageRow>,
@@ -106,19 +171,23 @@ impl DetectionSet {
             .enumerate()
             .map(|(index, image)| {
                 if stop.is_set() {
-                    return None;
+                    return Ok(None);
                 }
                 let truths = truths.get(image.image_id.as_str()).cloned().unwrap_or_default();
-                let result = source.read(&image);
+                let result = source.prepare(&image, index < cached);
                 progress.advance(1);
-                Some(match result {
-                    Ok((ModelInput { pixels, letterbox }, times)) => {
-                        Ok((example(image, truths, letterbox, (index < cached).then_some(pixels)), times))
+                match result {
+                    Ok(Prepared { letterbox, pixels, times }) => {
+                        let pixels = pixels.filter(|_| index < cached);
+                        Ok(Some(Ok((example(image, truths, letterbox, pixels), times))))
                     }
-                    Err(reason) => Err(reason.into_row(stage, &image.path, Some(&image.image_id))),
-                })
+                    Err(LoadError::Image(reason)) => {
+                        Ok(Some(Err(reason.into_row(stage, &image.path, Some(&image.image_id)))))
+                    }
+                    Err(LoadError::Store(error)) => Err(error),
+                }
             })
-            .collect();
+            .collect::<Result<_>>()?;
         stop.check()?;
         let (mut examples, mut times, mut failures) = (Vec::new(), Vec::new(), Vec::new());
         for result in read.into_iter().flatten() {
@@ -162,9 +231,7 @@ impl DetectionSet {
         if let Some(pixels) = &example.pixels {
             return Ok(pixels.into());
         }
-        let path = || Path::new(&self.source.root).join(&example.image.path).display().to_string();
-        let (input, _) = self.source.read(&example.image).map_err(|e| Error::bad_data(path(), e))?;
-        Ok(input.pixels.into())
+        Ok(self.source.pixels(&example.image)?.into())
     }
 
     /// The [`repeat_factors`] of the examples by the classes of their boxes.

@@ -55,6 +55,7 @@ pub fn squares(folder: &Path, count: u32) -> DetectionSet {
         root: folder.to_path_buf(),
         decode: ImageDecodeOptions::default(),
         input: InputSpec { size: SIZE, fit: Fit::Letterbox, mean: 0.5, std: 0.25 },
+        prepared: None,
     };
     let task = Progress::Quiet.task("read", u64::from(count), "images");
     let options = LoadOptions { cache_bytes: u64::MAX, stage: "test", progress: &task, stop: &StopFlag::default() };

@@ -13,7 +13,12 @@ use crate::lake::{Lake, PartManifest, Partition, Provenance, Shard};
 use crate::stop::StopFlag;
 
 pub(crate) fn provenance(run_id: &str) -> Provenance {
-    Provenance { run_id: run_id.into(), model_sha256: None, work_key: format!("key of {run_id}") }
+    Provenance {
+        run_id: run_id.into(),
+        work_key: format!("key of {run_id}"),
+        group: format!("group of {run_id}"),
+        ..Provenance::default()
+    }
 }
 
 pub(crate) fn lake() -> (tempfile::TempDir, Lake) {
@@ -151,76 +156,73 @@ fn stages_share_a_table_and_replace_only_their_own_part() {
 }
 
 #[test]
-fn another_shard_count_retires_the_old_shards_at_once() {
+fn shards_change_the_table_when_the_last_of_them_is_finished() {
     let (_folder, lake) = lake();
-    write(&lake, &["a"], Shard { index: 0, count: 2 });
-    write(&lake, &["b"], Shard { index: 1, count: 2 });
-    write(&lake, &["a", "b"], Shard { index: 0, count: 3 });
-    assert_eq!(part_files(&lake).len(), 1);
-    let error = lake.read::<TruthFindingRow>(&train()).unwrap_err();
-    assert_eq!(error.exit(), Exit::InputMissing);
-    assert!(error.to_string().contains("shard 1/3"), "{error}");
-    write(&lake, &["c"], Shard { index: 1, count: 3 });
-    write(&lake, &[], Shard { index: 2, count: 3 });
-    assert_eq!(studies(&lake), ["a", "b", "c"]);
-    assert_eq!(part_files(&lake).len(), 3);
-}
-
-#[test]
-fn a_count_change_killed_before_its_clean_up_reads_as_the_new_count() {
-    let (_folder, lake) = lake();
-    write(&lake, &["a"], Shard { index: 0, count: 2 });
-    write(&lake, &["b"], Shard { index: 1, count: 2 });
-    let staged = lake.stage(&train(), whole(), rows_of(&["n"]), &provenance("phantom-0123456789ab")).unwrap();
-    let mut part = lake.place(staged).unwrap();
-    lake.commit(&mut part).unwrap();
-    assert_eq!(studies(&lake), ["n"]);
-    assert_eq!(part_files(&lake).len(), 3);
-    lake.sweep(&part).unwrap();
-    assert_eq!((studies(&lake), part_files(&lake).len()), (vec!["n".to_owned()], 1));
-}
-
-#[test]
-fn killed_at_any_step_readers_see_old_or_new() {
-    let (_folder, lake) = lake();
-    let stage =
-        |rows: &[&str]| lake.stage(&train(), whole(), rows_of(rows), &provenance("phantom-0123456789ab")).unwrap();
     write(&lake, &["old"], whole());
+    for (index, rows) in [(0, &["a", "b"][..]), (2, &[])] {
+        write(&lake, rows, Shard { index, count: 3 });
+        assert_eq!(studies(&lake), ["old"]);
+    }
+    assert_eq!(lake.waiting().unwrap().iter().map(|w| (w.1, w.2)).collect::<Vec<_>>(), [(2, 3)]);
+    write(&lake, &["c"], Shard { index: 1, count: 3 });
+    assert_eq!(studies(&lake), ["a", "b", "c"]);
+    assert_eq!((part_files(&lake).len(), lake.waiting().unwrap().len()), (1, 0));
+}
 
-    // After the temporary file.
-    std::mem::forget(stage(&["new"]));
-    assert_eq!(studies(&lake), ["old"]);
-    assert_eq!(std::fs::read_dir(lake.temporary_folder()).unwrap().count(), 1);
-    let lake_again = Lake::open(lake.root()).unwrap();
-    assert_eq!(std::fs::read_dir(lake.temporary_folder()).unwrap().count(), 0, "opening clears what the dead left");
-    assert_eq!(studies(&lake_again), ["old"]);
+#[test]
+fn shards_are_put_together_to_the_bytes_of_one_process() {
+    let (_folder, one) = lake();
+    write(&one, &["a", "b", "c"], whole());
+    let (_other, many) = lake();
+    for (index, row) in [(1, "b"), (0, "c"), (2, "a")] {
+        write(&many, &[row], Shard { index, count: 3 });
+    }
+    let bytes = |lake: &Lake| std::fs::read(&part_files(lake)[0]).unwrap();
+    assert_eq!(bytes(&one), bytes(&many));
+    let by = provenance("phantom-0123456789ab");
+    let partition = train();
+    let found = |shard| many.finished(&[(&partition, "truth_findings")], shard, &by).unwrap().map(|c| c.parts.len());
+    assert_eq!(found(whole()), Some(1), "the work of the shards is that of one process");
+    assert_eq!((found(Shard { index: 0, count: 3 }), found(Shard { index: 1, count: 3 })), (Some(1), Some(0)));
+}
 
-    // After the rename, before the manifest.
-    let mut part = lake.place(stage(&["new"])).unwrap();
-    assert_eq!(part_files(&lake).len(), 2);
-    assert_eq!(studies(&lake), ["old"]);
+#[test]
+fn shards_of_two_works_are_never_put_together() {
+    let (_folder, lake) = lake();
+    let shard = |index| Shard { index, count: 2 };
+    let by = |run: &str, index, row: &str| {
+        lake.write(&train(), shard(index), rows_of(&[row]), &provenance(run)).unwrap();
+    };
+    by("annotate-aaaaaaaaaaaa", 0, "a0");
+    by("annotate-bbbbbbbbbbbb", 1, "b1");
+    assert!(studies(&lake).is_empty());
+    by("annotate-aaaaaaaaaaaa", 1, "a1");
+    assert_eq!(studies(&lake), ["a0", "a1"]);
+    by("annotate-bbbbbbbbbbbb", 0, "b0");
+    assert_eq!(studies(&lake), ["b0", "b1"]);
+}
 
-    // After the manifest, before the clean-up.
-    lake.commit(&mut part).unwrap();
-    assert_eq!(studies(&lake), ["new"]);
-    assert_eq!(part_files(&lake).len(), 2);
-
-    // The next write of the shard clears the leftovers.
-    lake.place(stage(&["lost"])).unwrap();
-    write(&lake, &["newer"], whole());
-    assert_eq!(studies(&lake), ["newer"]);
-    assert_eq!(part_files(&lake).len(), 1);
+#[test]
+fn a_damaged_shard_that_waits_is_done_again() {
+    let (_folder, lake) = lake();
+    let part = write(&lake, &["a"], Shard { index: 0, count: 2 });
+    flip(&lake.root().join(&part.file), 40);
+    let by = provenance("phantom-0123456789ab");
+    let (partition, shard) = (train(), Shard { index: 0, count: 2 });
+    assert!(lake.finished(&[(&partition, "truth_findings")], shard, &by).unwrap().is_none());
+    write(&lake, &["b"], Shard { index: 1, count: 2 });
+    assert!(studies(&lake).is_empty());
+    write(&lake, &["a"], shard);
+    assert_eq!(studies(&lake), ["a", "b"]);
 }
 
 #[test]
 fn opening_leaves_a_living_writers_file_alone() {
     let (_folder, lake) = lake();
-    let writing = lake.writers_lock().unwrap();
-    let staged = lake.stage(&train(), whole(), rows_of(&["new"]), &provenance("x")).unwrap();
+    let mut commit = lake.begin(whole(), &provenance("x")).unwrap();
+    commit.add(&train(), rows_of(&["new"])).unwrap();
     Lake::open(lake.root()).unwrap();
-    let mut part = lake.place(staged).unwrap();
-    lake.commit(&mut part).unwrap();
-    drop(writing);
+    commit.finish().unwrap();
     assert_eq!(studies(&lake), ["new"]);
 }
 
@@ -228,10 +230,9 @@ fn opening_leaves_a_living_writers_file_alone() {
 fn only_intact_parts_of_the_same_work_are_current() {
     let (_folder, lake) = lake();
     let part = write(&lake, &["a"], whole());
-    let current = |key: &str| lake.current("truth_findings", &train(), whole(), key).unwrap();
+    let current = |key: &str| lake.current("truth_findings", &train(), key).unwrap();
     assert_eq!(current(&part.work_key), Some(part.clone()));
     assert_eq!(current("another"), None);
-    assert_eq!(lake.current("truth_findings", &train(), Shard { index: 0, count: 2 }, &part.work_key).unwrap(), None);
     flip(&lake.root().join(&part.file), 40);
     assert_eq!(current(&part.work_key), None);
 }
@@ -262,7 +263,7 @@ fn every_damaged_byte_is_an_error_that_names_the_file() {
             let error = lake.read::<TruthFindingRow>(&partition).unwrap_err();
             assert_eq!(error.exit(), Exit::BadData, "{error}");
             assert!(error.to_string().contains(name), "{error}");
-            assert_eq!(lake.current("truth_findings", &partition, whole(), &part.work_key).unwrap(), None);
+            assert_eq!(lake.current("truth_findings", &partition, &part.work_key).unwrap(), None);
         }
         std::fs::write(&path, good).unwrap();
         assert_eq!(studies(&lake).len(), 2);
@@ -338,7 +339,7 @@ fn parallel_writers_of_different_shards_all_arrive() {
         }
     });
     assert_eq!(studies(&lake).len(), 8);
-    assert_eq!(part_files(&lake).len(), 8);
+    assert_eq!(part_files(&lake).len(), 1);
 }
 
 #[test]
@@ -380,9 +381,9 @@ fn the_history_of_a_sharded_stage_can_be_read() {
             model_ms: 0.0,
             write_ms: 0.0,
         };
-        let part = lake.write(&train(), Shard { index, count: 2 }, vec![row], &provenance(&run)).unwrap();
-        let shard = Shard { index, count: 2 };
-        assert!(lake.current("timings", &train(), shard, &part.work_key).unwrap().is_some());
+        // Each shard of a folder's images has a key of its own.
+        let by = Provenance { group: "all images".into(), ..provenance(&run) };
+        lake.write(&train(), Shard { index, count: 2 }, vec![row], &by).unwrap();
     }
     assert_eq!(lake.read::<TimingRow>(&train()).unwrap().len(), 2);
 }

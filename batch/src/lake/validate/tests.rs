@@ -1,6 +1,6 @@
 //! One broken example per rule, each found for its own reason.
 
-use d2r_contracts::tables::{LesionRow, ReportSentenceRow};
+use d2r_contracts::tables::{FailureRow, LesionRow, ReportSentenceRow};
 
 use super::violations;
 use crate::lake::store::tests::{lake, provenance};
@@ -99,10 +99,30 @@ fn a_damaged_part_and_a_file_without_a_manifest() {
 }
 
 #[test]
-fn one_key_in_two_shards() {
+fn one_key_of_two_stages() {
     let (_folder, lake) = with_lesion(|_| {});
-    for index in 0..2 {
-        lake.write(&partition(), Shard::new(index, 2).unwrap(), vec![lesion("a", "b")], &provenance("ingest")).unwrap();
+    for stage in ["ingest", "annotate"] {
+        lake.write(&partition(), Shard::WHOLE, vec![lesion("a", "b")], &provenance(stage)).unwrap();
     }
     expect(&lake, "key", None);
+}
+
+#[test]
+fn tables_of_two_runs_of_one_stage_do_not_fit_together() {
+    let (_folder, lake) = with_lesion(|_| {});
+    let failure = FailureRow {
+        stage: "annotate".into(),
+        path: None,
+        image_id: Some("a".into()),
+        code: "c".into(),
+        message: "m".into(),
+    };
+    let run = |id: &str| provenance(&format!("annotate-{id}"));
+    lake.write(&partition(), Shard::WHOLE, vec![lesion("a", "b")], &run("aaaaaaaaaaaa")).unwrap();
+    lake.write(&partition(), Shard::WHOLE, vec![failure.clone()], &run("aaaaaaaaaaaa")).unwrap();
+    assert!(violations(&lake, &[]).unwrap().iter().all(|v| v.rule != "run"));
+    lake.write(&partition(), Shard::WHOLE, vec![failure], &run("bbbbbbbbbbbb")).unwrap();
+    expect(&lake, "run", None);
+    let error = crate::lake::consistency::check_partition(&lake, &partition()).unwrap_err().to_string();
+    assert!(error.contains("run annotate again"), "{error}");
 }

@@ -14,8 +14,8 @@ use crate::preview_model::distill::batch::{PreviewBatch, PreviewExample, collate
 use crate::preview_model::distill::distillation::{ReportModelOutputs, losses};
 use crate::preview_model::model::preview_model::PreviewModel;
 use crate::progress::Progress;
-use crate::reporter::batches::collate::collate_visuals;
-use crate::reporter::batches::study::{ReportExample, StudyVisual, VisualSpec};
+use crate::reporter::batches::collate::collate_visuals_of;
+use crate::reporter::batches::study::{ReportExample, VisualSpec};
 use crate::reporter::model::report_model::ReportModel;
 use crate::stop::StopFlag;
 use crate::training::epochs::Epochs;
@@ -141,8 +141,8 @@ impl<'a> PreviewTrainer<'a> {
     ) -> Result<ReportModelOutputs> {
         let _no_grad = tch::no_grad_guard();
         let (job, report_model) = (self.job, self.job.report_model);
-        let visuals: Vec<&StudyVisual> = pairs.iter().map(|p| p.0.visual.as_ref()).collect();
-        let visual = collate_visuals(&visuals, &job.visual, job.device)?;
+        let studies: Vec<&ReportExample> = pairs.iter().map(|p| &p.0).collect();
+        let visual = collate_visuals_of(&studies, &job.visual, job.device)?;
         let features = report_model.features(&visual, false);
         let log_probs = if tokens {
             let encoded = report_model.encode(&features, false);

@@ -1,7 +1,6 @@
 //! Augmentation of a study that keeps pixels, boxes and text consistent: crops and boxes of regions follow their image, a
 //! region that leaves the image is dropped, and a horizontal flip swaps `left` and `right` in every text.
 
-use std::sync::Arc;
 
 use d2r_contracts::boxes::BoxXyxy;
 use d2r_contracts::report_text::swap_laterality;
@@ -50,17 +49,20 @@ impl<'a> StudyAugment<'a> {
     }
 
     /// An augmented copy; a function of the study and of `rng` alone.
-    pub fn apply(&self, example: &ReportExample, rng: &mut impl Rng) -> ReportExample {
+    ///
+    /// # Errors
+    /// Those of [`VisualHandle::get`].
+    pub fn apply(&self, example: &ReportExample, rng: &mut impl Rng) -> Result<ReportExample> {
         let size = self.spec.image.size;
         let augmentation = WeakAugmentation::draw(size, self.config, rng);
-        let visual = &example.visual;
+        let visual = example.visual.get()?;
         let area = (size as usize * size as usize).max(1);
         let pixels = visual.pixels.chunks(area).flat_map(|view| augmentation.apply_to_pixels(view, rng)).collect();
         let transformed: Vec<Option<Region>> =
             visual.regions.iter().map(|r| self.transformed(r, &visual.letterbox, &augmentation)).collect();
         let named = example.named.iter().filter_map(|sentence| renumbered(sentence, &transformed)).collect();
         let regions = transformed.into_iter().flatten().collect();
-        let visual = Arc::new(StudyVisual { pixels, letterbox: visual.letterbox, regions });
+        let visual = StudyVisual { pixels, letterbox: visual.letterbox, regions }.into();
         let mut augmented = ReportExample { visual, named, ..example.clone() };
         if augmentation.mirrored() {
             self.tokens.swap(&mut augmented.ids);
@@ -69,7 +71,7 @@ impl<'a> StudyAugment<'a> {
             self.text_tokens.swap(report);
             sentences.iter_mut().for_each(|sentence| self.text_tokens.swap(sentence));
         }
-        augmented
+        Ok(augmented)
     }
 
     /// The region after the augmentation; `None` when it leaves the image.

@@ -1,5 +1,6 @@
 //! Collation of a batch of studies: images, regions and token ids become the report model's tensors.
 
+use rayon::prelude::*;
 use tch::{Device, Kind, Tensor};
 
 use crate::error::Result;
@@ -43,6 +44,15 @@ pub fn collate_visuals(studies: &[&StudyVisual], spec: &VisualSpec, device: Devi
     })
 }
 
+/// Stacks images and regions of examples; prepared ones are read in parallel.
+///
+/// # Errors
+/// Those of [`crate::reporter::batches::visual_handle::VisualHandle::get`] and [`collate_visuals`].
+pub fn collate_visuals_of(examples: &[&ReportExample], spec: &VisualSpec, device: Device) -> Result<VisualInput> {
+    let visuals = examples.par_iter().map(|e| e.visual.get()).collect::<Result<Vec<_>>>()?;
+    collate_visuals(&visuals.iter().map(AsRef::as_ref).collect::<Vec<_>>(), spec, device)
+}
+
 fn most_regions(studies: &[&StudyVisual]) -> usize {
     studies.iter().map(|s| s.regions.len()).max().unwrap_or(0)
 }
@@ -54,8 +64,7 @@ fn most_regions(studies: &[&StudyVisual]) -> usize {
 pub fn collate_targets(examples: &[&ReportExample], device: Device) -> Result<ReportTargets> {
     let width = examples.iter().map(|e| e.ids.len()).max().unwrap_or(0).max(2);
     let length = width - 1;
-    let visuals: Vec<&StudyVisual> = examples.iter().map(|e| e.visual.as_ref()).collect();
-    let per_image = most_regions(&visuals);
+    let per_image = examples.iter().map(|e| e.visual.regions()).max().unwrap_or(0);
     let mut ids = vec![0i64; examples.len() * width];
     let mut weights = vec![0f32; examples.len() * length];
     let mut named_regions = vec![0f32; examples.len() * length * per_image];
@@ -88,7 +97,6 @@ pub fn collate_targets(examples: &[&ReportExample], device: Device) -> Result<Re
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
 
     use super::*;
     use crate::reporter::batches::study::{NamedRegions, Region, square};
@@ -102,7 +110,7 @@ mod tests {
     fn example(visual: StudyVisual, ids: &[i64], named: Vec<NamedRegions>) -> ReportExample {
         ReportExample {
             study_id: "s".into(),
-            visual: Arc::new(visual),
+            visual: visual.into(),
             ids: ids.into(),
             named,
             reference: String::new(),

@@ -7,3 +7,4 @@ pub mod examples;
 pub mod laterality_swap;
 pub mod study;
 pub mod text_tokens;
+pub mod visual_handle;

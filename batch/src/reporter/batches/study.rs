@@ -2,17 +2,17 @@
 //! boxes that each sentence names. Prepared once and kept as bytes over the epochs.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use d2r_contracts::boxes::BoxXyxy;
 use d2r_contracts::labels::LabelState;
-use d2r_contracts::preprocess::{Fit, InputSpec, crop_region, to_model_input};
+use d2r_contracts::preprocess::{Fit, InputSpec, crop_rect, crop_region, to_model_input};
 use d2r_contracts::radiograph::Radiograph;
-use d2r_contracts::space::{Letterbox, Original};
+use d2r_contracts::space::{ImageSize, Letterbox, Original};
 use d2r_contracts::tables::{ImageRow, LesionRow};
 use serde::{Deserialize, Serialize};
 
 use crate::reporter::batches::text_tokens::EncodedTexts;
+use crate::reporter::batches::visual_handle::VisualHandle;
 
 /// Least width and height of a box that is cropped, original pixels.
 const BOX_SIZE_MIN: f32 = 4.0;
@@ -81,17 +81,27 @@ pub fn box_of(row: &LesionRow) -> BoxXyxy<Original> {
     BoxXyxy::new(row.x_min, row.y_min, row.x_max, row.y_max)
 }
 
-/// Prepares an image and its boxes. Returns also, for each region, the index of its row in `lesions`.
+/// A region without its pixels.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ScoredRegion {
+    /// VinDr-CXR class.
+    pub class_id: i32,
+    /// As in [`Region`].
+    pub scored_box: [f32; 5],
+    /// The box, clipped to the image.
+    pub region: BoxXyxy<Original>,
+}
+
+/// The regions of an image of this size, each with the index of its row in `lesions`.
 ///
 /// Boxes are sorted by descending score, then by `box_id`; a box without a proper crop is dropped.
-pub fn study_visual(radiograph: &Radiograph, lesions: &[LesionRow], spec: &VisualSpec) -> (StudyVisual, Vec<usize>) {
+pub fn scored_regions(image: ImageSize, lesions: &[LesionRow], spec: &VisualSpec) -> Vec<(usize, ScoredRegion)> {
     let mut order: Vec<usize> = (0..lesions.len()).collect();
     order.sort_by(|&a, &b| {
         lesions[b].score.total_cmp(&lesions[a].score).then_with(|| lesions[a].box_id.cmp(&lesions[b].box_id))
     });
-    let (width, height) = (radiograph.width as f32, radiograph.height as f32);
+    let (width, height) = (image.width as f32, image.height as f32);
     let mut regions = Vec::new();
-    let mut kept = Vec::new();
     for index in order {
         if regions.len() == spec.max_regions {
             break;
@@ -101,10 +111,22 @@ pub fn study_visual(radiograph: &Radiograph, lesions: &[LesionRow], spec: &Visua
         if !region.is_proper() || region.width() < BOX_SIZE_MIN || region.height() < BOX_SIZE_MIN {
             continue;
         }
-        let Some(crop) = crop_region(radiograph, &region, spec.region_size, spec.region_margin) else { continue };
+        if spec.region_size == 0 || crop_rect(image, &region, spec.region_margin).is_none() {
+            continue;
+        }
         let (x, y) = region.centre();
         let scored_box = [row.score, x / width, y / height, region.width() / width, region.height() / height];
-        regions.push(Region { crop, class_id: row.class_id, scored_box });
+        regions.push((index, ScoredRegion { class_id: row.class_id, scored_box, region }));
+    }
+    regions
+}
+
+/// Prepares an image and its boxes. Returns also, for each region, the index of its row in `lesions`.
+pub fn study_visual(radiograph: &Radiograph, lesions: &[LesionRow], spec: &VisualSpec) -> (StudyVisual, Vec<usize>) {
+    let (mut regions, mut kept) = (Vec::new(), Vec::new());
+    for (index, ScoredRegion { class_id, scored_box, region }) in scored_regions(radiograph.size(), lesions, spec) {
+        let Some(crop) = crop_region(radiograph, &region, spec.region_size, spec.region_margin) else { continue };
+        regions.push(Region { crop, class_id, scored_box });
         kept.push(index);
     }
     let input = to_model_input(radiograph, &spec.image);
@@ -150,7 +172,7 @@ pub fn study_views(images: Vec<ImageRow>, views: usize) -> Vec<Vec<ImageRow>> {
 pub struct ReportExample {
     pub study_id: String,
     /// Images and regions.
-    pub visual: Arc<StudyVisual>,
+    pub visual: VisualHandle,
     /// Token ids between boundaries, truncated to the longest target.
     pub ids: Vec<i64>,
     /// Sentences that name regions.

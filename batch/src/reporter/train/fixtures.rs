@@ -1,7 +1,6 @@
 //! Studies whose reports follow from the class of their first box, for the tests of report model and preview model.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use d2r_contracts::vocabulary::Vocabulary;
 use tch::Device;
@@ -49,7 +48,7 @@ pub fn fixture(count: usize) -> Fixture {
             let pixels = (0..SPEC_SIZE * SPEC_SIZE).map(|p| (p as usize * 7 + i * 13 + kind * 60) as u8).collect();
             ReportExample {
                 study_id: format!("s{i}"),
-                visual: Arc::new(StudyVisual { pixels, letterbox: square(SPEC_SIZE), regions }),
+                visual: StudyVisual { pixels, letterbox: square(SPEC_SIZE), regions }.into(),
                 ids: vocabulary.encode(texts[kind], 40),
                 named: vec![NamedRegions { first: 0, end: 5, regions: vec![0] }],
                 reference: texts[kind].into(),

@@ -15,9 +15,9 @@ use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::reporter::align::alignment::{Alignment, AlignmentLosses, ImageTokens};
 use crate::reporter::batches::augment::StudyAugment;
-use crate::reporter::batches::collate::{collate_targets, collate_visuals};
+use crate::reporter::batches::collate::{collate_targets, collate_visuals_of};
 use crate::reporter::batches::collate_text::collate_texts;
-use crate::reporter::batches::study::{ReportExample, StudyVisual, VisualSpec};
+use crate::reporter::batches::study::{ReportExample, VisualSpec};
 use crate::reporter::decode::generation_options::GenerationOptions;
 use crate::reporter::model::report_model::ReportModel;
 use crate::reporter::model::visual::VisualFeatures;
@@ -114,8 +114,8 @@ impl ReportTrainer<'_> {
     }
 
     /// Augmented copies of the chosen studies, by (seed, step, index in the batch); empty without augmentation.
-    fn augmented(&self, chosen: &[usize], step: i64) -> Vec<ReportExample> {
-        let Some(augment) = self.job.augment else { return Vec::new() };
+    fn augmented(&self, chosen: &[usize], step: i64) -> Result<Vec<ReportExample>> {
+        let Some(augment) = self.job.augment else { return Ok(Vec::new()) };
         let (studies, seed) = (self.job.train, self.job.seed);
         let one =
             |(index, &i): (usize, &usize)| augment.apply(&studies[i], &mut sample_rng(seed, step as u64, index as u64));
@@ -184,11 +184,10 @@ impl<'a> Trainer<'a> for ReportTrainer<'a> {
         let job = self.job;
         // Dropout's random state cannot be saved; a seed per step can be made again.
         tch::manual_seed(mixed_seed(job.seed, "report dropout", step));
-        let augmented = self.augmented(&chosen, step);
+        let augmented = self.augmented(&chosen, step)?;
         let example = |(index, &i): (usize, &usize)| augmented.get(index).unwrap_or(&job.train[i]);
         let examples: Vec<&ReportExample> = chosen.iter().enumerate().map(example).collect();
-        let visuals: Vec<&StudyVisual> = examples.iter().map(|e| e.visual.as_ref()).collect();
-        let visual = collate_visuals(&visuals, &job.visual, job.device)?;
+        let visual = collate_visuals_of(&examples, &job.visual, job.device)?;
         let mut targets = collate_targets(&examples, job.device)?;
         let features = self.model.features(&visual, true);
         targets.weights = self.weights.apply(targets.weights, &targets.ids);

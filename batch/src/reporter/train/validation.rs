@@ -7,8 +7,8 @@ use crate::config::report::Selection;
 use crate::error::Result;
 use crate::eval::text::bleu::bleu;
 use crate::eval::text::label_f1::{MICRO, label_f1};
-use crate::reporter::batches::collate::{collate_targets, collate_visuals};
-use crate::reporter::batches::study::{ReportExample, StudyVisual};
+use crate::reporter::batches::collate::{collate_targets, collate_visuals_of};
+use crate::reporter::batches::study::ReportExample;
 use crate::reporter::model::report_model::ReportModel;
 use crate::reporter::train::trainer::ReportTraining;
 
@@ -33,8 +33,7 @@ pub fn score(model: &ReportModel, studies: &[ReportExample], job: &ReportTrainin
     for chunk in studies.chunks(job.config.batch_size.max(1)) {
         job.stop.check()?;
         let examples: Vec<&ReportExample> = chunk.iter().collect();
-        let visuals: Vec<&StudyVisual> = chunk.iter().map(|e| e.visual.as_ref()).collect();
-        let visual = collate_visuals(&visuals, &job.visual, job.device)?;
+        let visual = collate_visuals_of(&examples, &job.visual, job.device)?;
         for (report, example) in model.generate(&visual, None, &options)?.iter().zip(chunk) {
             let text = job.vocabulary.decode(&report.tokens);
             pairs.push((example.labels, label(&text)));

@@ -14,7 +14,7 @@ fn context() -> Context {
 }
 
 fn provenance(verb: &str) -> Provenance {
-    Provenance { run_id: format!("{verb}-0123456789ab"), model_sha256: None, work_key: "0123456789abcdef".into() }
+    Provenance::of_work(verb, "0123456789abcdef".into(), None)
 }
 
 fn put<R: Row>(lake: &Lake, verb: &str, split: &str, rows: Vec<R>) {

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use crate::datasets::listing::{ListedFailure, Listing, Split};
 use crate::error::Result;
-use crate::lake::{Lake, PartManifest, Partition, Provenance, Shard};
+use crate::lake::{Committed, Lake, Partition, Provenance, Shard};
 use crate::stages::ingest::dataset_reader::{Rows, STAGE, SplitRows};
 
 /// The parts of one ingest.
@@ -30,42 +30,36 @@ impl IngestParts<'_> {
         Partition::new(self.dataset, split.as_str())
     }
 
-    /// The existing parts of this work; `None` when one is missing or damaged.
+    fn provenance(&self) -> Provenance {
+        Provenance::of_work(STAGE, self.work_key.to_owned(), None)
+    }
+
+    /// What this work committed before; `None` when a part is missing or damaged.
     ///
     /// # Errors
     /// When the lake cannot be read.
-    pub fn current(&self) -> Result<Option<Vec<PartManifest>>> {
-        let mut parts = Vec::new();
-        for split in Split::ALL {
-            for table in TABLES {
-                match self.lake.current(table, &self.partition(split), self.shard, self.work_key)? {
-                    Some(part) => parts.push(part),
-                    None => return Ok(None),
-                }
-            }
-        }
-        Ok(Some(parts))
+    pub fn finished(&self) -> Result<Option<Committed>> {
+        let partitions = Split::ALL.map(|split| self.partition(split));
+        let tables: Vec<_> =
+            partitions.iter().flat_map(|partition| TABLES.map(|table| (partition, table))).collect();
+        self.lake.finished(&tables, self.shard, &self.provenance())
     }
 
-    /// Writes all partitions; `images` last, since other stages begin from it.
+    /// Writes all tables of all partitions in one commit.
     ///
     /// # Errors
     /// Those of [`Lake::write`].
-    pub fn write(&self, rows: Rows) -> Result<Vec<PartManifest>> {
-        let mut parts = Vec::new();
+    pub fn write(&self, rows: Rows) -> Result<Committed> {
+        let mut commit = self.lake.begin(self.shard, &self.provenance())?;
         for (split, SplitRows { images, lesions, reports, findings, failures }) in rows {
-            parts.push(self.put(split, lesions)?);
-            parts.push(self.put(split, reports)?);
-            parts.push(self.put(split, findings)?);
-            parts.push(self.put(split, failures)?);
-            parts.push(self.put(split, images)?);
+            let partition = self.partition(split);
+            commit.add(&partition, lesions)?;
+            commit.add(&partition, reports)?;
+            commit.add(&partition, findings)?;
+            commit.add(&partition, failures)?;
+            commit.add(&partition, images)?;
         }
-        Ok(parts)
-    }
-
-    fn put<R: Row>(&self, split: Split, rows: Vec<R>) -> Result<PartManifest> {
-        let provenance = Provenance::of_work(STAGE, self.work_key.to_owned(), None);
-        self.lake.write(&self.partition(split), self.shard, rows, &provenance)
+        commit.finish()
     }
 }
 

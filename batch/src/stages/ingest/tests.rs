@@ -302,7 +302,7 @@ fn reports_are_cut_cleaned_and_labelled() {
 fn rows_of_other_stages_stay_and_do_not_disturb() {
     let (dir, lake) = (mimic_folder(), tempfile::tempdir().unwrap());
     run(&context(&[]), args(Kind::Mimic, dir.path(), lake.path())).unwrap();
-    let provenance = crate::lake::Provenance { run_id: "annotate-1".into(), model_sha256: None, work_key: "k".into() };
+    let provenance = crate::lake::Provenance { run_id: "annotate-1".into(), ..crate::lake::Provenance::default() };
     let partition = Partition::new("set", "train");
     let vindr = (vindr_folder(), tempfile::tempdir().unwrap());
     run(&context(&[]), args(VINDR, vindr.0.path(), vindr.1.path())).unwrap();

@@ -1,6 +1,6 @@
 //! The images of a report, opened a chunk at a time: files of a dataset of the lake, or of a folder.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use d2r_contracts::decode::ImageDecodeOptions;
@@ -18,8 +18,8 @@ use crate::reporter::batches::study::study_views;
 use crate::stages::report::ImageSource;
 use crate::stages::stage_times::StageTimes;
 
-/// Studies opened at a time: bounds the memory.
-const CHUNK: usize = 64;
+/// Studies opened at a time, at least; whole batches of generation. Bounds the memory.
+const CHUNK: usize = 16;
 
 /// An opened image that a report is written about.
 #[derive(Debug)]
@@ -38,6 +38,15 @@ pub struct OpenedImages {
     pub failures: Vec<FailureRow>,
 }
 
+/// The identity of images: the rows of a lake, or a folder's files.
+#[derive(Debug)]
+pub struct ImageDigests {
+    /// Names and contents of this shard's files.
+    pub own: String,
+    /// Names, sizes and times of all files.
+    pub all: String,
+}
+
 /// Opens the images of a source, a chunk at a time.
 #[derive(Debug)]
 pub struct ImageReader {
@@ -45,6 +54,9 @@ pub struct ImageReader {
     /// The images of each study: the one that the report is about, then its further views.
     studies: Vec<Vec<ImageRow>>,
     next: usize,
+    chunk_size: usize,
+    /// Names, sizes and times of the files of all shards, of a folder.
+    listed: String,
     failures: Vec<FailureRow>,
     decode: ImageDecodeOptions,
     /// The partition of the lake that the images come from; `None` for a folder, whose rows lack size and digest.
@@ -69,8 +81,12 @@ impl ImageReader {
             // One shard reports what the listing could not read.
             failures.clear();
         }
-        let studies = shard.of(study_views(images, views));
-        Ok(Self { root, studies, next: 0, failures, decode: ctx.decode_options(), ingested })
+        let listed = if ingested.is_none() { stamps(&root, &images) } else { String::new() };
+        let batch = ctx.config.generate.batch_size.max(1);
+        let chunk_size = CHUNK.div_ceil(batch) * batch;
+        let studies = shard.of_groups(study_views(images, views), chunk_size);
+        let decode = ctx.decode_options();
+        Ok(Self { root, studies, next: 0, chunk_size, listed, failures, decode, ingested })
     }
 
     /// Number of studies.
@@ -83,10 +99,11 @@ impl ImageReader {
         std::mem::take(&mut self.failures)
     }
 
-    /// The identity of the images: the rows of a lake, the names and contents of a folder's files.
-    pub fn digest(&self) -> Result<String> {
+    /// The identity of the images.
+    pub fn digests(&self) -> Result<ImageDigests> {
         if let Some((lake, partition)) = &self.ingested {
-            return lake.content_digest(ImageRow::TABLE, partition);
+            let rows = lake.content_digest(ImageRow::TABLE, partition)?;
+            return Ok(ImageDigests { own: rows.clone(), all: rows });
         }
         // A file of the same name and size may show another patient.
         let content = |i: &&ImageRow| match sha256_file(&self.root.join(&i.path)) {
@@ -95,12 +112,12 @@ impl ImageReader {
         };
         let images: Vec<&ImageRow> = self.studies.iter().flatten().collect();
         let lines: Vec<String> = images.par_iter().map(content).collect();
-        Ok(sha256_hex(lines.join("\n").as_bytes()))
+        Ok(ImageDigests { own: sha256_hex(lines.join("\n").as_bytes()), all: self.listed.clone() })
     }
 
     /// The next images; `None` at the end.
     pub fn next_chunk(&mut self, times: &mut StageTimes) -> Option<OpenedImages> {
-        let chunk = &self.studies[self.next..(self.next + CHUNK).min(self.studies.len())];
+        let chunk = &self.studies[self.next..(self.next + self.chunk_size).min(self.studies.len())];
         if chunk.is_empty() {
             return None;
         }
@@ -132,4 +149,14 @@ impl ImageReader {
         };
         study.iter().map(open_view).collect()
     }
+}
+
+/// Digest of files' names, sizes and times of change.
+fn stamps(root: &Path, images: &[ImageRow]) -> String {
+    let stamp = |image: &ImageRow| match std::fs::metadata(root.join(&image.path)) {
+        Ok(m) => format!("{} {} {:?}", image.path, m.len(), m.modified().ok()),
+        Err(_) => format!("{} unreadable", image.path),
+    };
+    let lines: Vec<String> = images.iter().map(stamp).collect();
+    sha256_hex(lines.join("\n").as_bytes())
 }

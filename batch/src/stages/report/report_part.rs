@@ -9,7 +9,9 @@ use d2r_contracts::tables::{
 
 use crate::context::{Context, StageResult};
 use crate::error::Result;
-use crate::lake::{Lake, PartManifest, Partition, Provenance, Shard};
+use crate::lake::{Commit, Committed, Lake, Partition, Provenance, Shard};
+use crate::progress::Progress;
+use crate::stages::report::images::ImageDigests;
 use crate::stages::report::report_rows::ReportRows;
 use crate::stages::report::report_writer::ReportWriter;
 use crate::stages::report::{Args, ImageSource, text_files};
@@ -29,23 +31,36 @@ pub struct ReportPart {
     /// The folder of the text files; with it, the rows of images and labels are written too.
     out: Option<PathBuf>,
     finds_lesions: bool,
+    progress: Progress,
 }
 
 impl ReportPart {
-    /// The parts of this work. `images`: digest of the images.
-    pub fn new<W: ReportWriter>(ctx: &Context, args: &Args, writer: &W, images: &str) -> Result<Self> {
+    /// The parts of this work.
+    pub fn new<W: ReportWriter>(ctx: &Context, args: &Args, writer: &W, images: &ImageDigests) -> Result<Self> {
         let (lake, partition, out) = match &args.source {
             ImageSource::Lake { lake, dataset, split } => (Lake::open(lake)?, Partition::new(dataset, split), None),
             ImageSource::Folder { out, .. } => {
                 (Lake::create(out)?, Partition::new(FOLDER.0, FOLDER.1), Some(out.clone()))
             }
         };
-        let (identity, shard) = (writer.identity()?, args.shard.to_string());
+        let (identity, place) = (writer.identity()?, partition.to_string());
         let allow_phi = ctx.config.ingest.allow_phi.to_string();
-        let mut key = vec![("verb", STAGE), ("allow_phi", &allow_phi), ("shard", &shard), ("images", images)];
-        key.extend(identity.iter().map(|(label, value)| (*label, value.as_str())));
-        let provenance = Provenance::of_work(STAGE, work_key(&key), Some(writer.model_sha256()));
-        Ok(Self { lake, partition, shard: args.shard, provenance, out, finds_lesions: writer.finds_lesions() })
+        let key_of = |images: &str| {
+            let mut key = vec![("verb", STAGE), ("allow_phi", &allow_phi), ("partition", &place), ("images", images)];
+            key.extend(identity.iter().map(|(label, value)| (*label, value.as_str())));
+            work_key(&key)
+        };
+        let provenance = Provenance::of_work(STAGE, key_of(&images.own), Some(writer.model_sha256()))
+            .with_group(key_of(&images.all));
+        Ok(Self {
+            lake,
+            partition,
+            shard: args.shard,
+            provenance,
+            out,
+            finds_lesions: writer.finds_lesions(),
+            progress: ctx.progress.clone(),
+        })
     }
 
     /// The result of this very work where all its parts are intact.
@@ -63,40 +78,47 @@ impl ReportPart {
         if self.finds_lesions {
             tables.push(LesionRow::TABLE);
         }
-        let mut parts = Vec::new();
-        for table in tables {
-            match self.lake.current(table, &self.partition, self.shard, &self.provenance.work_key)? {
-                Some(part) => parts.push(part),
-                None => return Ok(None),
-            }
-        }
-        Ok(Some(StageResult { cached: true, ..StageResult::of_parts(STAGE, &self.lake, &parts) }))
+        let tables: Vec<_> = tables.into_iter().map(|table| (&self.partition, table)).collect();
+        let found = self.lake.finished(&tables, self.shard, &self.provenance)?;
+        Ok(found.map(|committed| self.result(&committed, true)))
     }
 
-    /// Writes the rows about `studies` studies, the timings last.
+    /// Writes the rows about `studies` studies in one commit.
     pub fn write(&self, rows: ReportRows, studies: usize, mut times: StageTimes) -> Result<StageResult> {
+        let mut commit = self.lake.begin(self.shard, &self.provenance)?;
         let mut write_ms = 0.0;
-        let mut parts = timed(&mut write_ms, || self.write_rows(rows))?;
+        timed(&mut write_ms, || self.add(&mut commit, rows))?;
         times.write_ms += write_ms;
-        parts.push(self.put(vec![times.row(STAGE, &self.provenance, self.shard, studies)])?);
-        Ok(StageResult::of_parts(STAGE, &self.lake, &parts))
+        commit.add(&self.partition, vec![times.row(STAGE, &self.provenance, self.shard, studies)])?;
+        let committed = commit.finish()?;
+        if let Some(notice) = committed.notice() {
+            self.progress.line(&notice);
+        }
+        Ok(self.result(&committed, false))
     }
 
-    fn write_rows(&self, rows: ReportRows) -> Result<Vec<PartManifest>> {
-        let mut parts = Vec::new();
+    fn result(&self, committed: &Committed, cached: bool) -> StageResult {
+        StageResult { cached, ..StageResult::of_commit(STAGE, &self.lake, committed) }
+    }
+
+    fn add(&self, commit: &mut Commit<'_>, rows: ReportRows) -> Result<()> {
+        let partition = &self.partition;
         if self.out.is_some() {
-            parts.push(self.put(rows.images)?);
+            commit.add(partition, rows.images)?;
             // For a split of a lake, evaluation labels the reports.
-            parts.push(self.put(rows.findings)?);
+            commit.add(partition, rows.findings)?;
         }
         if self.finds_lesions {
-            parts.push(self.put(rows.lesions)?);
+            commit.add(partition, rows.lesions)?;
+        } else {
+            // Boxes of a preview model that reported on these images before.
+            commit.remove::<LesionRow>(partition);
         }
-        parts.push(self.put(rows.reports)?);
-        parts.push(self.put(rows.sentences)?);
-        parts.push(self.put(rows.links)?);
-        parts.push(self.put(rows.failures)?);
-        Ok(parts)
+        commit.add(partition, rows.reports)?;
+        commit.add(partition, rows.sentences)?;
+        commit.add(partition, rows.links)?;
+        commit.add(partition, rows.failures)?;
+        Ok(())
     }
 
     /// Writes the texts for people where the images come from a folder, once all shards are there.
@@ -107,9 +129,5 @@ impl ReportPart {
             ctx.progress.line("reports/*.txt and reports.jsonl are written with the last shard");
         }
         Ok(())
-    }
-
-    fn put<R: Row>(&self, rows: Vec<R>) -> Result<PartManifest> {
-        self.lake.write(&self.partition, self.shard, rows, &self.provenance)
     }
 }

@@ -11,6 +11,7 @@ use d2r_contracts::rows::Row;
 use d2r_contracts::tables::{FailureRow, ImageRow, LesionRow, ReportRow};
 
 use crate::context::{Context, StageResult};
+use crate::datasets::prepared::{self, PreparedStore};
 use crate::detector::batches::loader::{DetectionSet, LoadOptions, RadiographSource};
 use crate::detector::card::{DetectorCard, input_spec, load_detector};
 use crate::detector::model::Detector;
@@ -204,6 +205,7 @@ fn load(ctx: &Context, lake: &Lake, dataset: &str, split: &str) -> Result<(Detec
         root: lake.dataset_root(dataset)?,
         decode: ImageDecodeOptions { allow_phi: ctx.config.ingest.allow_phi, ..ImageDecodeOptions::default() },
         input: input_spec(&ctx.config.detector.model),
+        prepared: Some(PreparedStore::at(lake.root().join(prepared::FOLDER))),
     };
     let cache_bytes = ctx.config.detector.train.cache_mib << 20;
     let task = ctx.progress.task(&format!("read {split} images"), images.len() as u64, "images");

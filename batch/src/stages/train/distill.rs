@@ -1,7 +1,6 @@
 //! Distils a finished report model into a preview model.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Instant;
 
 use d2r_contracts::decode::ImageDecodeOptions;
@@ -22,9 +21,9 @@ use crate::preview_model::distill::batch::PreviewExample;
 use crate::preview_model::distill::targets::TargetBox;
 use crate::preview_model::distill::trainer::{Distillation, Pair, distill};
 use crate::preview_model::model::preview_model::PreviewModel;
-use crate::reporter::batches::collate::collate_visuals;
+use crate::reporter::batches::collate::collate_visuals_of;
 use crate::reporter::batches::examples::{BoxesFrom, examples, given_boxes};
-use crate::reporter::batches::study::{ReportExample, StudyVisual, box_of, study_visual};
+use crate::reporter::batches::study::{ReportExample, box_of, study_visual};
 use crate::reporter::batches::text_tokens::EncodedTexts;
 use crate::reporter::card::{ReporterCard, load_reporter};
 use crate::reporter::model::report_model::ReportModel;
@@ -199,7 +198,7 @@ impl PairReader<'_> {
                 let study_id = image.study_id.clone();
                 let study = ReportExample {
                     study_id,
-                    visual: Arc::new(visual),
+                    visual: visual.into(),
                     ids: Vec::new(),
                     named: Vec::new(),
                     reference: String::new(),
@@ -246,8 +245,7 @@ impl PairReader<'_> {
         let mut texts = Vec::with_capacity(studies.len());
         for chunk in studies.chunks(ctx.config.generate.batch_size.max(1)) {
             ctx.stop.check()?;
-            let visuals: Vec<&StudyVisual> = chunk.iter().map(|s| s.visual.as_ref()).collect();
-            let batch = collate_visuals(&visuals, &card.visual, ctx.device)?;
+            let batch = collate_visuals_of(&chunk.iter().collect::<Vec<_>>(), &card.visual, ctx.device)?;
             for (report, study) in
                 self.report_model.generate(&batch, mirrored.as_deref(), &options)?.into_iter().zip(chunk)
             {

@@ -73,15 +73,17 @@ impl TrainingStage<'_> {
         let Outcome { steps, best_score, model_sha256, log, .. } = outcome;
         ModelCard::new(self.kind, run.id(), model_sha256.clone(), card).write(run)?;
         let partition = Partition::new(self.dataset, "train");
-        let provenance = Provenance { run_id: run.id().into(), model_sha256: Some(model_sha256), work_key: self.key };
-        let log = self.lake.write(&partition, Shard::default(), log, &provenance)?;
-        let failed = self.lake.write(&partition, Shard::default(), failures, &provenance)?;
+        let (work_key, group) = (self.key.clone(), self.key);
+        let provenance = Provenance { run_id: run.id().into(), model_sha256: Some(model_sha256), work_key, group };
+        let mut commit = self.lake.begin(Shard::WHOLE, &provenance)?;
+        let (log, failed) = (commit.add(&partition, log)?, commit.add(&partition, failures)?);
+        commit.finish()?;
         figures.insert("steps".into(), steps as f64);
         figures.extend(best_score.map(|score| (self.score.to_owned(), score)));
         let result = StageResult {
             stage: self.name.into(),
             cached: false,
-            rows: [(TrainLogRow::TABLE.into(), log.rows), (FailureRow::TABLE.into(), failed.rows)].into(),
+            rows: [(TrainLogRow::TABLE.into(), log), (FailureRow::TABLE.into(), failed)].into(),
             files: vec![file_digest(&run.best())?, file_digest(&run.path().join("card.json"))?],
             figures,
             wall_s: self.start.elapsed().as_secs_f64(),

@@ -42,9 +42,63 @@ fn folder() -> tempfile::TempDir {
     dir
 }
 
+/// An image that was ingested: its size and digest are known.
+fn ingested(dir: &Path, id: &str) -> ImageRow {
+    let sha256 = crate::lake::digest::sha256_file(&dir.join(format!("{id}.png"))).unwrap();
+    ImageRow { width: Some(128), height: Some(64), sha256: Some(sha256), ..image(id) }
+}
+
+#[test]
+fn a_prepared_image_is_not_decoded_again_and_has_the_same_pixels() {
+    let dir = folder();
+    let input = InputSpec { size: 64, fit: Fit::Letterbox, mean: 0.5, std: 0.25 };
+    let load = |prepared: Option<PreparedStore>, cache_bytes| {
+        let source = RadiographSource { root: dir.path().into(), decode: ImageDecodeOptions::default(), input, prepared };
+        let task = Progress::Quiet.task("load", 3, "images");
+        let options = LoadOptions { cache_bytes, stage: "train-detector", progress: &task, stop: &StopFlag::default() };
+        let images = ["a", "b", "c"].map(|id| ingested(dir.path(), id)).to_vec();
+        let (set, failures) = DetectionSet::load(source, images, &[], options).unwrap();
+        assert!(failures.is_empty(), "{failures:?}");
+        set
+    };
+    let pixels = |set: &DetectionSet| (0..3).map(|i| set.pixels(i).unwrap().into_owned()).collect::<Vec<_>>();
+    let letterboxes = |set: &DetectionSet| set.examples.iter().map(|e| e.letterbox).collect::<Vec<_>>();
+    let decoded = load(None, u64::MAX);
+    let ingested_rows = ["a", "b", "c"].map(|id| ingested(dir.path(), id));
+    let store = PreparedStore::at(dir.path().join("prepared"));
+    let first = load(Some(store.clone()), 0);
+    assert!(first.times.decode_ms > 0.0);
+    assert_eq!(store.holdings().unwrap().files, 3);
+    // The files are gone: whatever is read now was prepared.
+    let taken: Vec<_> = ["a", "b", "c"].map(|id| (id, std::fs::read(dir.path().join(format!("{id}.png"))).unwrap())).into();
+    taken.iter().for_each(|(id, _)| std::fs::write(dir.path().join(format!("{id}.png")), "gone").unwrap());
+    let again = |cache_bytes| {
+        let source = RadiographSource {
+            root: dir.path().into(),
+            decode: ImageDecodeOptions::default(),
+            input,
+            prepared: Some(store.clone()),
+        };
+        let task = Progress::Quiet.task("load", 3, "images");
+        let options = LoadOptions { cache_bytes, stage: "train-detector", progress: &task, stop: &StopFlag::default() };
+        DetectionSet::load(source, ingested_rows.to_vec(), &[], options).unwrap()
+    };
+    for cache_bytes in [0, u64::MAX] {
+        let (set, failures) = again(cache_bytes);
+        assert!(failures.is_empty() && set.times.decode_ms == 0.0, "{failures:?}");
+        assert_eq!((pixels(&set), letterboxes(&set)), (pixels(&decoded), letterboxes(&decoded)));
+    }
+    // What was pruned is decoded again, and a file with other bytes is a failure then.
+    store.prune(0).unwrap();
+    let (set, failures) = again(0);
+    assert_eq!((set.examples.len(), failures.len()), (0, 3));
+    taken.iter().for_each(|(id, bytes)| std::fs::write(dir.path().join(format!("{id}.png")), bytes).unwrap());
+    assert_eq!(pixels(&again(0).0), pixels(&decoded));
+}
+
 fn load(dir: &Path, cache_bytes: u64) -> (DetectionSet, Vec<FailureRow>) {
     let input = InputSpec { size: 64, fit: Fit::Letterbox, mean: 0.5, std: 0.25 };
-    let source = RadiographSource { root: dir.to_path_buf(), decode: ImageDecodeOptions::default(), input };
+    let source = RadiographSource { root: dir.to_path_buf(), decode: ImageDecodeOptions::default(), input, prepared: None };
     let images = ["a", "torn", "b", "c", "gone"].map(image).to_vec();
     let lesions = [
         lesion("a", 1, "fused", true),

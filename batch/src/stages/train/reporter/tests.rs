@@ -86,7 +86,7 @@ impl Fixture {
 
     fn write(&self) {
         let provenance =
-            || Provenance { run_id: "ingest-0123456789ab".into(), model_sha256: None, work_key: "0".repeat(16) };
+            || Provenance::of_work("ingest", "0123456789ab".into(), None);
         for split in ["train", "val", "test"] {
             let (part, whole) = (Partition::new("mimic", split), Shard::default());
             self.lake.write(&part, whole, self.images.get(split).cloned().unwrap_or_default(), &provenance()).unwrap();
@@ -171,6 +171,28 @@ fn unusual_reports_and_images_are_trained_on_and_reported() {
 }
 
 #[test]
+fn a_prepared_study_is_not_decoded_again_and_has_the_same_pixels() {
+    let (f, ctx) = (unusual(), context(&[]));
+    let card = reporter_card(&ctx);
+    let read = || {
+        let train = Partition::new("mimic", "train");
+        let (found, failures) = examples(&ctx, &f.lake, &train, &card, None, BoxesFrom::Detector).unwrap();
+        assert!(failures.is_empty(), "{failures:?}");
+        found.iter().map(|e| ((*e.visual.get().unwrap()).clone(), e.named.clone())).collect::<Vec<_>>()
+    };
+    let first = read();
+    let prepared = f.lake.root().join("prepared");
+    assert!(prepared.is_dir() && first.iter().any(|(visual, _)| !visual.regions.is_empty()));
+    let images = f.lake.dataset_root("mimic").unwrap();
+    let aside = images.with_extension("aside");
+    std::fs::rename(&images, &aside).unwrap();
+    assert_eq!(read(), first);
+    std::fs::rename(&aside, &images).unwrap();
+    std::fs::remove_dir_all(&prepared).unwrap();
+    assert_eq!(read(), first);
+}
+
+#[test]
 fn regions_are_the_highest_scoring_boxes_and_may_be_none() {
     let (f, ctx) = (unusual(), context(&[]));
     let (examples, failures) =
@@ -178,8 +200,8 @@ fn regions_are_the_highest_scoring_boxes_and_may_be_none() {
             .unwrap();
     assert!(failures.is_empty());
     let of = |study: &str| examples.iter().find(|e| e.study_id == study).unwrap();
-    assert_eq!(of("many").visual.regions.len(), ctx.config.report.model.max_regions);
-    assert!(of("oneword").visual.regions.is_empty());
+    assert_eq!(of("many").visual.regions(), ctx.config.report.model.max_regions);
+    assert_eq!(of("oneword").visual.regions(), 0);
     assert_eq!(of("black").ids, [0, 0]);
     assert!(of("empty").named.is_empty());
 }
@@ -239,7 +261,10 @@ fn a_study_of_several_views_is_one_example() {
         examples(&ctx, &f.lake, &Partition::new("mimic", "train"), &card, None, BoxesFrom::Detector).unwrap();
     assert_eq!(found.iter().map(|e| e.study_id.as_str()).collect::<Vec<_>>(), ["a", "b", "c"]);
     let area = (card.visual.image.size * card.visual.image.size) as usize;
-    let greys = |i: usize| found[i].visual.pixels.chunks(area).map(|view| view[area / 2]).collect::<Vec<_>>();
+    let greys = |i: usize| {
+        let visual = found[i].visual.get().unwrap();
+        visual.pixels.chunks(area).map(|view| view[area / 2]).collect::<Vec<_>>()
+    };
     assert_eq!((greys(0), greys(1), greys(2)), (vec![10, 70], vec![10, 10], vec![10, 70]));
     f.train(&ctx).unwrap();
     assert_eq!(f.report_on_test(&ctx, &f.only_run()).rows["generated_reports"], 3);

@@ -1,0 +1,205 @@
+//! One commit for all tables of a stage: rows are staged table by table and become visible together, or not at all. The
+//! work of shards becomes visible when the last of them is finished, as the one part that a single process would have
+//! written.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+
+use d2r_contracts::rows::Row;
+
+use crate::error::Result;
+use crate::lake::journal::{Journal, ProducedTable};
+use crate::lake::manifest::PartManifest;
+use crate::lake::parquet_file::PartFile;
+use crate::lake::part::Staged;
+use crate::lake::partition::{Partition, Provenance, Shard};
+use crate::lake::pending::{PendingShards, ShardRecord};
+use crate::lake::store::Lake;
+
+/// Puts the parts of all shards together.
+type Merge = fn(&Lake, &Partition, &[&PartManifest], &Provenance) -> Result<Staged>;
+
+/// The tables of a stage that are written together.
+pub struct Commit<'a> {
+    lake: &'a Lake,
+    shard: Shard,
+    provenance: Provenance,
+    staged: Vec<Staged>,
+    merges: BTreeMap<&'static str, Merge>,
+    removed: Vec<ProducedTable>,
+    _writing: File,
+}
+
+/// What a commit did.
+#[derive(Debug)]
+pub struct Committed {
+    /// The parts of this shard; none where another shard stands for them.
+    pub parts: Vec<PartManifest>,
+    /// The parts that count from now on.
+    pub published: Vec<PartManifest>,
+    /// Shards that are not finished yet: the tables stay as they were until all are.
+    pub missing: Vec<u32>,
+}
+
+impl Committed {
+    /// What a person should know: that the tables wait for other shards.
+    pub fn notice(&self) -> Option<String> {
+        let first = self.missing.first()?;
+        let n = self.missing.len();
+        Some(format!("the tables change when all shards are finished; {n} are missing, the first is {first}"))
+    }
+}
+
+impl Lake {
+    /// Begins a commit of a stage's tables.
+    ///
+    /// # Errors
+    /// When the lake cannot be written.
+    pub fn begin(&self, shard: Shard, provenance: &Provenance) -> Result<Commit<'_>> {
+        Ok(Commit {
+            lake: self,
+            shard: Shard::new(shard.index, shard.count)?,
+            provenance: provenance.clone(),
+            staged: Vec::new(),
+            merges: BTreeMap::new(),
+            removed: Vec::new(),
+            _writing: self.writers_lock()?,
+        })
+    }
+
+    /// Writes one table as a commit of its own, replacing the producer's previous part. No rows make a part too, so that a
+    /// scan of the table finds its columns. Returns the part of this shard.
+    ///
+    /// # Errors
+    /// [`crate::Error::BadData`] for a repeated key or a float that is not finite; [`crate::Error::Io`] when the disk is full
+    /// (exit 75) or cannot be written. Nothing of a failed write is visible to readers.
+    pub fn write<R: Row>(
+        &self,
+        partition: &Partition,
+        shard: Shard,
+        rows: Vec<R>,
+        provenance: &Provenance,
+    ) -> Result<PartManifest> {
+        let mut commit = self.begin(shard, provenance)?;
+        commit.add(partition, rows)?;
+        let mut parts = commit.finish()?.parts;
+        parts.pop().ok_or_else(|| crate::Error::Internal("a commit without its part".into()))
+    }
+
+    /// What this very work committed, if all its `tables` are there and intact: published, or, for a shard, waiting for the
+    /// others. Damaged ones are said and do not count. Rows of published tables are those of shard 0.
+    ///
+    /// # Errors
+    /// When a folder cannot be listed, or the last shard's work cannot be put together.
+    pub fn finished(
+        &self,
+        tables: &[(&Partition, &str)],
+        shard: Shard,
+        provenance: &Provenance,
+    ) -> Result<Option<Committed>> {
+        let mut published = Vec::new();
+        for (partition, table) in tables {
+            published.extend(self.current(table, partition, &provenance.work_key)?);
+        }
+        if published.len() == tables.len() {
+            published.truncate(if shard.index == 0 { published.len() } else { 0 });
+            return Ok(Some(Committed { parts: published.clone(), published, missing: Vec::new() }));
+        }
+        if shard.count <= 1 {
+            return Ok(None);
+        }
+        let pending = PendingShards::of(self, provenance, shard.count);
+        let record = pending.intact(self, shard.index).filter(|r| r.work_key == provenance.work_key);
+        let Some(record) = record else { return Ok(None) };
+        if pending.is_complete() {
+            // The process that should have put them together was killed: this one does its shard again, and that.
+            return Ok(None);
+        }
+        let has = |(partition, table): &(&Partition, &str)| {
+            record.parts.iter().any(|p| p.table == *table && p.partition() == **partition)
+        };
+        let missing = pending.all(self).err().unwrap_or_default();
+        let found = Committed { parts: record.parts.clone(), published: Vec::new(), missing };
+        Ok(tables.iter().all(has).then_some(found))
+    }
+}
+
+impl Commit<'_> {
+    /// Stages the rows of a table.
+    ///
+    /// # Errors
+    /// [`crate::Error::BadData`] for a repeated key or a float that is not finite; [`crate::Error::Io`].
+    pub fn add<R: Row>(&mut self, partition: &Partition, rows: Vec<R>) -> Result<u64> {
+        let staged = self.lake.stage(partition, self.shard, rows, &self.provenance)?;
+        let rows = staged.manifest.rows;
+        self.staged.push(staged);
+        self.merges.insert(R::TABLE, merge::<R>);
+        Ok(rows)
+    }
+
+    /// Removes this producer's part of a table with the commit: rows of an earlier run that this one does not write.
+    pub fn remove<R: Row>(&mut self, partition: &Partition) {
+        let producer = self.provenance.producer(R::KEY).to_owned();
+        self.removed.push(ProducedTable { table: R::TABLE.to_owned(), partition: partition.clone(), producer });
+    }
+
+    /// Makes the tables visible; for a shard, when it is the last one of its work.
+    ///
+    /// # Errors
+    /// [`crate::Error::Io`]; nothing is visible then, or all of it.
+    pub fn finish(self) -> Result<Committed> {
+        let Self { lake, shard, provenance, staged, merges, removed, _writing } = self;
+        if shard.count <= 1 {
+            let _committing = lake.commit_lock()?;
+            let parts = Journal::commit(lake, staged, removed)?;
+            return Ok(Committed { published: parts.clone(), parts, missing: Vec::new() });
+        }
+        let pending = PendingShards::of(lake, &provenance, shard.count);
+        let parts = pending.store(lake, shard, &provenance.work_key, staged)?;
+        let _committing = lake.commit_lock()?;
+        let records = match pending.all(lake) {
+            // Another shard put all together meanwhile.
+            Err(missing) if missing.len() == shard.count as usize => {
+                return Ok(Committed { parts, published: Vec::new(), missing: Vec::new() });
+            }
+            Err(missing) => return Ok(Committed { parts, published: Vec::new(), missing }),
+            Ok(records) => records,
+        };
+        let provenance = of_all(&provenance, &records);
+        let mut places: BTreeMap<(String, Partition), Vec<&PartManifest>> = BTreeMap::new();
+        for part in records.iter().flat_map(|r| &r.parts) {
+            places.entry((part.table.clone(), part.partition())).or_default().push(part);
+        }
+        let mut whole = Vec::new();
+        for ((table, partition), parts) in places {
+            if let Some(merge) = merges.get(table.as_str()) {
+                whole.push(merge(lake, &partition, &parts, &provenance)?);
+            }
+        }
+        let published = Journal::commit(lake, whole, removed)?;
+        pending.remove()?;
+        Ok(Committed { parts, published, missing: Vec::new() })
+    }
+}
+
+/// The rows of all shards as one staged part.
+fn merge<R: Row>(lake: &Lake, partition: &Partition, parts: &[&PartManifest], by: &Provenance) -> Result<Staged> {
+    let mut rows: Vec<R> = Vec::new();
+    for part in parts {
+        rows.extend(PartFile::open(&lake.root().join(&part.file), Some((part.bytes, &part.sha256)))?.read()?);
+    }
+    lake.stage(partition, Shard::WHOLE, rows, by)
+}
+
+/// The provenance of all shards together. Shards of one work share its key; where each has a key of its own (its images'
+/// contents), the whole has the digest of all keys.
+fn of_all(provenance: &Provenance, records: &[ShardRecord]) -> Provenance {
+    if records.iter().all(|r| r.work_key == provenance.work_key) {
+        return provenance.clone();
+    }
+    let keys: Vec<&str> = records.iter().map(|r| r.work_key.as_str()).collect();
+    Provenance { work_key: crate::lake::digest::sha256_hex(keys.join("\n").as_bytes()), ..provenance.clone() }
+}
+
+#[cfg(test)]
+mod tests;

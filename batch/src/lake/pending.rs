@@ -1,0 +1,140 @@
+//! Shards that wait for the others: `LAKE/pending/<producer>-<digest>/` holds the parts of each finished shard and a record
+//! per shard, written last. When all shards of one work are there, the last one puts them together into one part per
+//! table; until then readers see the tables of before.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::lake::atomic_file;
+use crate::lake::digest::sha256_hex;
+use crate::lake::manifest::PartManifest;
+use crate::lake::parquet_file::{PartFile, write_bytes};
+use crate::lake::part::Staged;
+use crate::lake::partition::{Provenance, Shard};
+use crate::lake::store::{Lake, list};
+
+/// A finished shard: its parts, whose `file` is relative to the lake.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ShardRecord {
+    pub shard: Shard,
+    /// Digest of everything that decided this shard's rows.
+    pub work_key: String,
+    pub parts: Vec<PartManifest>,
+}
+
+/// The shards of one work.
+#[derive(Debug)]
+pub(crate) struct PendingShards {
+    folder: PathBuf,
+    count: u32,
+}
+
+impl PendingShards {
+    /// Those of the work that `provenance` names, divided into `count` shards.
+    pub(crate) fn of(lake: &Lake, provenance: &Provenance, count: u32) -> Self {
+        let verb = provenance.producer(&[]);
+        let digest = sha256_hex(format!("{}\n{count}", provenance.group).as_bytes());
+        Self { folder: folder(lake).join(format!("{verb}-{}", &digest[..16])), count }
+    }
+
+    /// Moves a shard's parts here and writes its record.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; the shard then does not count.
+    pub(crate) fn store(&self, lake: &Lake, shard: Shard, work_key: &str, staged: Vec<Staged>) -> Result<Vec<PartManifest>> {
+        atomic_file::create_folders(&self.folder)?;
+        let mut parts = Vec::new();
+        for Staged { temporary, mut manifest } in staged {
+            let PartManifest { table, dataset, split, .. } = &manifest;
+            let name = format!("{}-{table}-{dataset}-{split}.parquet", shard.index);
+            let path = self.folder.join(&name);
+            temporary.rename(&path)?;
+            manifest.file = relative(lake, &path);
+            parts.push(manifest);
+        }
+        let record = ShardRecord { shard, work_key: work_key.to_owned(), parts };
+        let json = serde_json::to_vec_pretty(&record).map_err(|e| Error::Internal(format!("write a record: {e}")))?;
+        let path = self.record(shard);
+        atomic_file::write_by_way_of(&lake.temporary_folder(), &path, write_bytes(&json, &path))?;
+        Ok(record.parts)
+    }
+
+    /// A shard's record where its parts are intact; one that is damaged is said and does not count.
+    pub(crate) fn intact(&self, lake: &Lake, index: u32) -> Option<ShardRecord> {
+        let path = self.record(Shard { index, count: self.count });
+        let bytes = std::fs::read(&path).ok()?;
+        let record: ShardRecord = serde_json::from_slice(&bytes)
+            .map_err(|e| tracing::warn!("{}: {e}; the shard is done again", path.display()))
+            .ok()?;
+        for part in &record.parts {
+            if let Err(e) = PartFile::open(&lake.root().join(&part.file), Some((part.bytes, &part.sha256))) {
+                tracing::warn!("{}; the shard is done again", e.chain());
+                return None;
+            }
+        }
+        Some(record)
+    }
+
+    /// The records of all shards, or the indices of those that are missing.
+    pub(crate) fn all(&self, lake: &Lake) -> std::result::Result<Vec<ShardRecord>, Vec<u32>> {
+        let (mut records, mut missing) = (Vec::new(), Vec::new());
+        for index in 0..self.count {
+            match self.intact(lake, index) {
+                Some(record) => records.push(record),
+                None => missing.push(index),
+            }
+        }
+        if missing.is_empty() { Ok(records) } else { Err(missing) }
+    }
+
+    /// Whether every shard has a record.
+    pub(crate) fn is_complete(&self) -> bool {
+        (0..self.count).all(|index| self.record(Shard { index, count: self.count }).is_file())
+    }
+
+    /// Removes all of it.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub(crate) fn remove(&self) -> Result<()> {
+        remove_folder(&self.folder)
+    }
+
+    fn record(&self, shard: Shard) -> PathBuf {
+        self.folder.join(PartManifest::file_name(shard))
+    }
+}
+
+/// `LAKE/pending`.
+pub(crate) fn folder(lake: &Lake) -> PathBuf {
+    lake.root().join("pending")
+}
+
+/// The folders of works with shards that wait, and how many of how many are there.
+///
+/// # Errors
+/// When a folder cannot be listed.
+pub(crate) fn waiting(lake: &Lake) -> Result<Vec<(String, usize, u32)>> {
+    let mut found = Vec::new();
+    for name in list(&folder(lake))? {
+        let shards: Vec<Shard> =
+            list(&folder(lake).join(&name))?.iter().filter_map(|file| PartManifest::shard_of(file)).collect();
+        found.push((name, shards.len(), shards.first().map_or(0, |s| s.count)));
+    }
+    Ok(found)
+}
+
+/// Removes a folder with what is in it; one that is gone is fine.
+pub(crate) fn remove_folder(folder: &Path) -> Result<()> {
+    match std::fs::remove_dir_all(folder) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", folder, e)),
+        _ => Ok(()),
+    }
+}
+
+fn relative(lake: &Lake, path: &Path) -> String {
+    path.strip_prefix(lake.root()).unwrap_or(path).to_string_lossy().into_owned()
+}
