@@ -16,6 +16,7 @@ mod phantom;
 mod pipeline;
 mod program;
 mod report;
+mod submit;
 mod train;
 mod validate;
 
@@ -81,6 +82,8 @@ enum Verb {
     Inspect(inspect::Args),
     /// Write detections and labels in the file formats of others.
     Export(export::Args),
+    /// Print an array job for Slurm or Kubernetes in which each task does one part of a verb's work.
+    Submit(submit::Args),
     /// Run everything from phantoms to the evaluated reports.
     Pipeline(pipeline::Args),
     /// Say what is installed, which device will be used, and how to install what is missing.
@@ -160,6 +163,7 @@ fn run(cli: &Cli) -> Result<()> {
         Verb::Validate(a) => validate::run(output, a),
         Verb::Inspect(a) => inspect::run(output, a),
         Verb::Export(a) => export::run(output, a),
+        Verb::Submit(a) => submit::run(output, a),
         Verb::Pipeline(a) => pipeline::run(output, a),
         Verb::Doctor(a) => doctor::run(output, a),
         Verb::Config(a) => config::run(output, a),
