@@ -85,13 +85,12 @@ class Cluster:
 
     def daemon(self, program: str, *arguments: str) -> None:
         path = shutil.which(program) or f"/usr/sbin/{program}"
-        log = (self.folder / f"{program}-{len(self.daemons)}.out").open("wb")
-        # A session of its own, so that an interrupted test still stops it in order.
-        self.daemons.append(
-            subprocess.Popen(
+        with (self.folder / f"{program}-{len(self.daemons)}.out").open("wb") as log:
+            # A session of its own: Ctrl-C reaches the test, which stops the daemon in order.
+            daemon = subprocess.Popen(
                 [path, *arguments], env=self.environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
             )
-        )
+        self.daemons.append(daemon)
 
     def stop(self) -> None:
         subprocess.run(["scancel", "--full", "--me"], env=self.environment, capture_output=True, check=False)
