@@ -16,7 +16,6 @@ ROOT = HERE.parent.parent
 D2R = os.environ["D2R"]
 REPORTER = ROOT / "batch/models/reporter"
 SHARDS = 8
-KEYS = {"generated_reports": ["report_id"], "report_sentences": ["report_id", "sentence_id"], "lesions": ["image_id", "box_id"]}
 OVER = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY"}
 
 
@@ -88,37 +87,27 @@ class ExitCodes(Slurm):
 
 class Reports(Slurm):
     def test_an_array_with_a_killed_element_writes_what_one_process_writes(self):
-        import polars as pl
-        from polars.testing import assert_frame_equal
-
-        environment = {"D2R_BIN": D2R, "D2R_RUN__THREADS": "1"}
-        self.cluster.environment.update(environment)
+        self.cluster.environment.update({"D2R_BIN": D2R, "D2R_RUN__THREADS": "1"})
         work = self.folder / "work"
         work.mkdir()
-        self.d2r("phantom", "--images", "12", "--seed", "5", "--out", "phantom")
+        # A part is made of groups of 16 images: more than one group for each.
+        self.d2r("phantom", "--images", "120", "--seed", "5", "--out", "phantom")
         report = ["report", "--preset", "demo", "--images", "phantom/mimic/files", "--reporter", str(REPORTER)]
+        report += ["--set", "generate.batch_size=8", "--set", "generate.beam_size=1"]
         job = script(self.folder, "--cpus", "2", command=[*report, "--out", "array"])
         array = self.cluster.submit(job, cwd=work)
         self.kill(array, 3)
-        elements = self.finish(array, 600)
+        elements = self.finish(array, 900)
         self.assertEqual({e["JobState"] for e in elements}, {"COMPLETED"}, self.log(array))
         self.assertEqual([int(e["Restarts"]) for e in elements], [0, 0, 0, 1, 0, 0, 0, 0])
-
         for index in range(SHARDS):
-            self.d2r(*report, "--out", "parts", "--shard", f"{index}/{SHARDS}")
-        self.assertEqual(digests(work / "array"), digests(work / "parts"))
-        self.assertEqual(len(digests(work / "array")) % SHARDS, 0)
+            self.assertIn(f"part {index}/{SHARDS} of the work, from Slurm", self.log(array, index))
         self.d2r("validate", "--lake", "array")
 
         self.d2r(*report, "--out", "one")
-        for table, key in KEYS.items():
-            with self.subTest(table):
-                parts, one = (rows(work / lake, table, key) for lake in ("array", "one"))
-                self.assertGreater(one.height, 0)
-                # libtorch adds in another order when a batch has another size.
-                pixels = pl.selectors.matches("^(std_)?[xy]_m(in|ax)$")
-                assert_frame_equal(parts.select(pixels), one.select(pixels), rel_tol=0, abs_tol=1e-3)
-                assert_frame_equal(parts.drop(pixels), one.drop(pixels), rel_tol=0, abs_tol=1e-5)
+        expected = digests(work / "one")
+        self.assertGreaterEqual({table for table, *_ in expected}, {"generated_reports", "report_sentences", "lesions", "images"})
+        self.assertEqual(digests(work / "array"), expected)
 
     def d2r(self, *words: str) -> None:
         """The command in this process's place, without Slurm."""
@@ -127,49 +116,39 @@ class Reports(Slurm):
         self.assertEqual(run.returncode, 0, f"{' '.join(words)}: {run.stderr}")
 
     def kill(self, array: str, index: int) -> None:
-        """Kills the command of an element with SIGKILL as soon as it runs."""
+        """Kills the command of an element with SIGKILL while it works."""
         element = {f"SLURM_ARRAY_JOB_ID={array}", f"SLURM_ARRAY_TASK_ID={index}"}
         found: list[int] = []
 
         def runs() -> bool:
             for folder in Path("/proc").glob("[0-9]*"):
                 try:
-                    words = (folder / "cmdline").read_bytes().split(b"\0")
+                    command = (folder / "cmdline").read_bytes().split(b"\0")[0].decode(errors="replace")
                     variables = (folder / "environ").read_bytes().decode(errors="replace").split("\0")
                 except OSError:
                     continue
-                if words[0].decode(errors="replace") == D2R and element <= set(variables):
-                    os.kill(int(folder.name), signal.SIGKILL)
+                if command == D2R and element <= set(variables):
                     found.append(int(folder.name))
             return bool(found)
 
-        end = time.monotonic() + 120
-        while not runs():
-            self.assertLess(time.monotonic(), end, f"element {index} does not run\n{self.log(array)}")
-            time.sleep(0.05)
+        self.cluster.wait(runs, 300, f"element {index} does not run")
+        time.sleep(1.5)
+        os.kill(found[0], signal.SIGKILL)
 
-    def log(self, array: str) -> str:
-        return "\n".join(log.read_text() for log in sorted((self.folder / "work").glob(f"slurm-{array}_*.out")))
-
-
-def manifests(lake: Path, table: str = "*") -> list[dict]:
-    return [json.loads(p.read_text())["part"] for p in sorted((lake / "manifests").glob(f"{table}/**/*-of-*.json"))]
+    def log(self, array: str, index: int | str = "*") -> str:
+        return "\n".join(log.read_text() for log in sorted((self.folder / "work").glob(f"slurm-{array}_{index}.out")))
 
 
 def digests(lake: Path) -> dict[tuple[str, str, str, int, int], str]:
-    """The content digest of every part; the history of runs (`timings`) is a measurement."""
-    parts = [part for part in manifests(lake) if part["table"] != "timings"]
-    return {
-        (p["table"], p["dataset"], p["producer"], p["shard"]["index"], p["shard"]["count"]): p["content_sha256"] for p in parts
-    }
-
-
-def rows(lake: Path, table: str, key: list[str]):
-    """A table's rows in the order of its key, without the run that wrote them."""
-    import polars as pl
-
-    frame = pl.concat([pl.read_parquet(lake / part["file"], hive_partitioning=True) for part in manifests(lake, table)])
-    return frame.drop("run_id", strict=False).sort(key)
+    """The content digest of every part; the history of runs (`timings`) is left out, it is a measurement."""
+    found = {}
+    for path in (lake / "manifests").rglob("*-of-*.json"):
+        part = json.loads(path.read_text(encoding="utf-8"))["part"]
+        if part["table"] != "timings":
+            shard = part["shard"]
+            key = (part["table"], part["dataset"], part["split"], shard["index"], shard["count"])
+            found[key] = part["content_sha256"]
+    return found
 
 
 if __name__ == "__main__":
