@@ -106,7 +106,8 @@ class Reports(Slurm):
 
         self.d2r(*report, "--out", "one")
         expected = digests(work / "one")
-        self.assertGreaterEqual({table for table, *_ in expected}, {"generated_reports", "report_sentences", "lesions", "images"})
+        tables = {table for table, *_ in expected}
+        self.assertGreaterEqual(tables, {"generated_reports", "report_sentences", "lesions", "images"})
         self.assertEqual(digests(work / "array"), expected)
 
     def d2r(self, *words: str) -> None:

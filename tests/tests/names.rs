@@ -39,7 +39,8 @@ const OTHERS: [(&str, &str); 26] = [
 ];
 
 /// Endings of file names: `report.html` is no key.
-const FILE_ENDINGS: [&str; 9] = ["html", "json", "jsonl", "lock", "md", "parquet", "safetensors", "toml", "yaml"];
+const FILE_ENDINGS: [&str; 10] =
+    ["html", "json", "jsonl", "lock", "md", "parquet", "safetensors", "sbatch", "toml", "yaml"];
 
 /// Names of figures that begin like a section.
 const FIGURES: [&str; 1] = ["detector.ap50"];

@@ -15,8 +15,8 @@ use crate::stages::submit::{ArrayJob, kubernetes, slurm};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  d2r submit slurm --shards 8 --devices-per-task 1 --time 24:00:00 --out annotate.sbatch -- annotate --detector RUN
-  d2r submit kubernetes --shards 8 --image d2r --volume-claim d2r --mount /work --out job.yaml -- report --dataset mimic --reporter RUN
+  d2r submit slurm --shards 8 --devices-per-task 1 --time 24:00:00 --out job.sbatch -- annotate --detector RUN
+  d2r submit kubernetes --image d2r --volume-claim d2r --mount /work --out job.yaml -- annotate --detector RUN
 docs/clusters.md says more.")]
 pub struct Args {
     #[command(subcommand)]
@@ -112,7 +112,7 @@ fn write(output: OutputFlags, task: &TaskArgs, text: &str, json: &str, submit: &
     let Some(path) = &task.out else { return output::lines(if output.json { json } else { text }) };
     atomic_file::write(path, |w| w.write_all(text.as_bytes()).map_err(|e| Error::io("write", path, e)))?;
     if output.json {
-        output::lines(&serde_json::json!({ "file": path, "job": submit }).to_string())
+        output::lines(&serde_json::json!({ "file": path, "submit_with": submit }).to_string())
     } else if output.quiet {
         Ok(())
     } else {
