@@ -11,7 +11,7 @@ PREFIX ?= $(HOME)/.local
 SHIPPED := batch/models/reporter
 QUICKSTART_IMAGES := 12
 
-.PHONY: book bench-first-hour bench-speedrun quickstart shipped-models install dist test-dist setup parity-setup build demo test test-python test-browser check lint deny wasm viewer serve bench bench-viewer bench-pipeline bench-detector bench-decode bench-quality-semi bench-quality-report bench-quality-preview clean d2r-path
+.PHONY: book bench-first-hour bench-speedrun quickstart shipped-models install dist test-dist setup parity-setup build demo test test-python test-browser test-slurm check lint deny wasm viewer serve bench bench-viewer bench-pipeline bench-detector bench-decode bench-quality-semi bench-quality-report bench-quality-preview clean d2r-path
 
 ## Install what is missing into this folder; TORCH=cpu takes the CPU build of PyTorch, LIBTORCH=FOLDER a libtorch that is there.
 setup:
@@ -51,6 +51,11 @@ test: build
 
 test-python: build
 	D2R=$(D2R) $(PYTHON) -m unittest discover -s tests/python -p 'test_*.py' -v
+
+## Array jobs under a Slurm of its own: exit codes, time limit, a killed element.
+test-slurm: build
+	scripts/slurm_setup.sh
+	cd tests/slurm && D2R=$(D2R) $(CURDIR)/$(PYTHON) -m unittest -v test_array
 
 ## What must hold before anything is measured: format, lints as errors, licences and sources of all packages, the tree's structure
 ## and words, DAGs without a scheduler.

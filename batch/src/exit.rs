@@ -64,6 +64,11 @@ impl Exit {
         }
     }
 
+    /// Whether the same command would end so again: a person has to act before another try.
+    pub fn is_permanent(self) -> bool {
+        matches!(self, Self::Usage | Self::BadData | Self::InputMissing | Self::Bug | Self::BadConfig)
+    }
+
     /// The process exit code.
     pub fn code(self) -> u8 {
         Self::TABLE.iter().find(|(exit, _, _)| *exit == self).map_or(70, |(_, code, _)| *code)

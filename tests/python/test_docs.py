@@ -50,7 +50,10 @@ class Verbs:
         self.presets = set(re.findall(r"`--preset NAME` \| A built-in configuration: (.*?)\. \|", reference)[0].split(", "))
 
     def problem(self, words: list[str]) -> str | None:
-        """What is wrong with the words of a command after `d2r`."""
+        """What is wrong with the words of a command after `d2r`; `submit` is given a second command after `--`."""
+        if "--" in words:
+            at = words.index("--")
+            return self.problem(words[:at]) or self.problem(words[at + 1 :])
         if "--version" in words:
             return None
         verb, rest = words[0] if words else "", words[1:]
@@ -154,6 +157,8 @@ class Commands(unittest.TestCase):
             "audit --device cpu": "`audit` has no flag --device",
             "train-detector --preset huge": "no preset `huge`",
             "ingest vindr --root x --shard 0/2 --json": "None",
+            "submit slurm --shards 2 -- annotate --device cpu": "None",
+            "submit slurm --shards 2 -- annotate --images x": "`annotate` has no flag --images",
         }.items():
             with self.subTest(command):
                 self.assertIn(expected, str(self.verbs.problem(command.split())))

@@ -24,6 +24,7 @@ fn help_leads_with_examples_and_lists_every_exit_code() {
         "validate",
         "inspect",
         "export",
+        "submit",
         "pipeline",
         "doctor",
         "config",
@@ -57,11 +58,15 @@ fn flags_of_a_stage_may_stand_before_its_layout() {
 #[test]
 fn wrong_arguments_exit_2_and_speak_on_stderr() {
     let folder = tempfile::tempdir().unwrap();
-    let cases: [&[&str]; 9] = [
+    let cases: [&[&str]; 12] = [
         &["traim"],
         &["report"],
         &["annotate", "--detector", "run", "--shard", "3/2"],
         &["train-detector", "--resume", "maybe"],
+        // No scheduler is there; a verb that cannot be divided; a second command that is wrong.
+        &["report", "--images", "i", "--reporter", "r", "--out", "o", "--device", "cpu", "--shard", "auto"],
+        &["submit", "slurm", "--", "evaluate", "reports"],
+        &["submit", "slurm", "--", "annotate"],
         // Flags of other verbs.
         &["doctor", "--shard", "0/4"],
         &["audit", "--device", "cpu"],

@@ -9,7 +9,7 @@ use d2r_acceptance::{outcome, root, run};
 use walkdir::WalkDir;
 
 /// Flags of other programs, with the program.
-const OTHERS: [(&str, &str); 13] = [
+const OTHERS: [(&str, &str); 26] = [
     ("--verbose", "d2r itself, beside --version only"),
     ("--locked", "cargo"),
     ("--all-features", "cargo"),
@@ -20,13 +20,27 @@ const OTHERS: [(&str, &str); 13] = [
     ("--arms", "tests/bench/quality_report.py"),
     ("--folder", "tests/bench/quality_report.py"),
     ("--pdeathsig", "setpriv"),
+    ("--array", "sbatch"),
+    ("--dependency", "sbatch"),
+    ("--gres", "sbatch"),
+    ("--job-name", "sbatch"),
+    ("--mem", "sbatch"),
+    ("--nodes", "sbatch"),
+    ("--open-mode", "sbatch"),
+    ("--requeue", "sbatch"),
+    ("--signal", "sbatch"),
+    ("--ntasks", "sbatch and srun"),
+    ("--cpus-per-task", "sbatch and srun"),
+    ("--no-python", "torchrun"),
+    ("--nproc-per-node", "torchrun"),
     ("--no-as-needed", "the linker"),
     ("--c", "a CSS variable of the HTML report"),
     ("--u", "a CSS variable of the HTML report"),
 ];
 
 /// Endings of file names: `report.html` is no key.
-const FILE_ENDINGS: [&str; 9] = ["html", "json", "jsonl", "lock", "md", "parquet", "safetensors", "toml", "yaml"];
+const FILE_ENDINGS: [&str; 10] =
+    ["html", "json", "jsonl", "lock", "md", "parquet", "safetensors", "sbatch", "toml", "yaml"];
 
 /// Names of figures that begin like a section.
 const FIGURES: [&str; 1] = ["detector.ap50"];
@@ -176,11 +190,15 @@ fn unknown_flags(text: &str) -> Vec<String> {
     let lines = text.replace("\\\n", " ");
     for (at, _) in lines.match_indices("d2r ") {
         let end = lines[at..].find(['\n', '`', ';', '|', '#', '"']).map_or(lines.len(), |n| at + n);
-        let words: Vec<&str> = lines[at..end].split_whitespace().skip(1).collect();
-        let verb = (1..=2).rev().filter_map(|n| words.get(..n)).map(|w| w.join(" ")).find(|v| known.contains_key(v));
-        if let Some(verb) = verb {
-            let flags = flags_in(Some(&lines[at..end]));
-            wrong.extend(flags.iter().filter(|f| !known[&verb].contains(*f)).map(|f| format!("{f} of d2r {verb}")));
+        // `d2r submit` is given a second command after `--`.
+        for part in lines[at + "d2r ".len()..end].split(" -- ") {
+            let words: Vec<&str> = part.split_whitespace().collect();
+            let verb =
+                (1..=2).rev().filter_map(|n| words.get(..n)).map(|w| w.join(" ")).find(|v| known.contains_key(v));
+            if let Some(verb) = verb {
+                let flags = flags_in(Some(part));
+                wrong.extend(flags.iter().filter(|f| !known[&verb].contains(*f)).map(|f| format!("{f} of d2r {verb}")));
+            }
         }
     }
     wrong
@@ -257,6 +275,10 @@ fn wrong_names_are_found() {
     assert_eq!(unknown_flags("pass --allow-anything if you may"), ["--allow-anything"]);
     assert_eq!(unknown_flags("`d2r doctor --shard 0/4`"), ["--shard of d2r doctor"]);
     assert_eq!(unknown_flags("d2r ingest vindr --root x \\\n  --resume never"), ["--resume of d2r ingest vindr"]);
+    assert_eq!(
+        unknown_flags("d2r submit slurm --shards 2 -- annotate --detector RUN --images x"),
+        ["--images of d2r annotate"]
+    );
     assert!(unknown_flags("d2r annotate --detector RUN --lake lake --json; --set preset --seed 1").is_empty());
     assert_eq!(unknown_keys("set detector.train.setps, or `semi.ignored`."), ["detector.train.setps", "semi.ignored"]);
     assert!(unknown_keys("detector.train.lr, report.train. and out/report.html").is_empty());

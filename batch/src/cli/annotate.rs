@@ -40,7 +40,7 @@ pub fn run(output: OutputFlags, args: &Args) -> Result<()> {
         splits: args.split.clone(),
         detector: args.detector.clone(),
         student: args.student,
-        shard: args.shard.shard,
+        shard: args.shard.shard()?,
     };
     let next = format!("train-reporter --dataset {} --detector {}", args.dataset, args.detector.display());
     args.stage.print_with_next(output, &annotate::run(&ctx, stage_args)?, &next)

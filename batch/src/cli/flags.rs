@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::lake::Shard;
 use crate::progress::Progress;
 use crate::stages::report::BoxesFrom;
+use crate::stages::submit::array_task;
 use crate::stop::StopFlag;
 
 /// How results and errors are printed; every verb has these.
@@ -142,9 +143,42 @@ pub struct RunsFlag {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Lake and runs")]
 pub struct ShardFlag {
-    /// The part of the work to do, for instance 0/4.
-    #[arg(long, global = true, value_name = "I/N", default_value = "0/1")]
-    pub shard: Shard,
+    /// The part of the work to do, for instance 0/4; auto: the part of this task of a Slurm array, a Kubernetes Indexed Job or
+    /// torchrun.
+    #[arg(long, global = true, value_name = "I/N", default_value = "0/1", value_parser = shard_or_auto)]
+    shard: ShardChoice,
+}
+
+/// A part by its number, or the part that the scheduler gives this task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ShardChoice {
+    Number(Shard),
+    Auto,
+}
+
+fn shard_or_auto(text: &str) -> Result<ShardChoice, String> {
+    match text {
+        "auto" => Ok(ShardChoice::Auto),
+        number => number.parse().map(ShardChoice::Number).map_err(|e| format!("{e}, or auto")),
+    }
+}
+
+impl ShardFlag {
+    /// The part to do; with `auto` a note says which, and whose variables gave it.
+    ///
+    /// # Errors
+    /// Those of [`array_task::detect`].
+    pub fn shard(&self) -> Result<Shard> {
+        match self.shard {
+            ShardChoice::Number(shard) => Ok(shard),
+            ShardChoice::Auto => {
+                let value = |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
+                let task = array_task::detect(value)?;
+                tracing::info!("part {} of the work, from {}", task.shard, task.source);
+                Ok(task.shard)
+            }
+        }
+    }
 }
 
 /// Whether interrupted training is continued.

@@ -163,7 +163,7 @@ pub fn run(output: OutputFlags, args: &Args) -> Result<()> {
         root: folder.root.clone(),
         dataset: folder.dataset.clone().unwrap_or_else(|| kind.dataset().to_owned()),
         lake: args.stage.lake(),
-        shard: args.shard.shard,
+        shard: args.shard.shard()?,
         labels_only,
         original_size,
     };

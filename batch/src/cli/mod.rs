@@ -17,6 +17,7 @@ mod phantom;
 mod pipeline;
 mod program;
 mod report;
+mod submit;
 mod train;
 mod validate;
 
@@ -84,6 +85,8 @@ enum Verb {
     Lake(lake::Args),
     /// Write detections and labels in the file formats of others.
     Export(export::Args),
+    /// Print an array job for Slurm or Kubernetes in which each task does one part of a verb's work.
+    Submit(submit::Args),
     /// Run everything from phantoms to the evaluated reports.
     Pipeline(pipeline::Args),
     /// Say what is installed, which device will be used, and how to install what is missing.
@@ -190,6 +193,7 @@ fn run(cli: &Cli) -> Result<()> {
         Verb::Inspect(a) => inspect::run(output, a),
         Verb::Lake(a) => lake::run(output, a),
         Verb::Export(a) => export::run(output, a),
+        Verb::Submit(a) => submit::run(output, a),
         Verb::Pipeline(a) => pipeline::run(output, a),
         Verb::Doctor(a) => doctor::run(output, a),
         Verb::Config(a) => config::run(output, a),

@@ -61,7 +61,7 @@ pub fn run(output: OutputFlags, args: &Args) -> Result<()> {
         }
         (None, None) => return Err(Error::Usage("give --reporter RUN or --preview-model DIR".into())),
     };
-    let result = report::run(&ctx, report::Args { source, model, shard: args.shard.shard })?;
+    let result = report::run(&ctx, report::Args { source, model, shard: args.shard.shard()? })?;
     match (&args.out, &args.dataset) {
         (None, Some(dataset)) => {
             let next = format!("evaluate reports --dataset {dataset} --split {}", args.split);

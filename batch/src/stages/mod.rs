@@ -15,6 +15,7 @@ pub mod pipeline;
 pub mod preview_bundle;
 pub mod report;
 pub mod stage_times;
+pub mod submit;
 pub mod train;
 pub mod validate;
 pub mod work_key;
