@@ -4,7 +4,6 @@
 mod annotate;
 mod audit;
 mod config;
-mod doctor;
 mod evaluate;
 mod export;
 mod flags;
@@ -15,6 +14,7 @@ mod lake;
 mod output;
 mod phantom;
 mod pipeline;
+mod prepare;
 mod program;
 mod report;
 mod submit;
@@ -26,7 +26,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use self::program::{completions, file_modes, man_pages, reference, restart, version};
+use self::program::{completions, doctor, file_modes, man_pages, reference, restart, version};
 use crate::error::{Error, Result};
 use crate::exit::Exit;
 
@@ -65,6 +65,8 @@ enum Verb {
     Audit(audit::Args),
     /// Take over weights of torchvision, detectron2 or Unbiased Teacher v2 as a detector run.
     ImportWeights(import_weights::Args),
+    /// Prepare a dataset's images for training, or remove prepared ones.
+    Prepare(prepare::Args),
     /// Train the lesion detector on a labelled dataset of the lake.
     TrainDetector(train::DetectorArgs),
     /// Write the detector's boxes for a dataset of the lake.
@@ -125,6 +127,7 @@ impl Verb {
             self,
             Self::Ingest(_)
                 | Self::Audit(_)
+                | Self::Prepare(_)
                 | Self::TrainDetector(_)
                 | Self::Annotate(_)
                 | Self::TrainReporter(_)
@@ -183,6 +186,7 @@ fn run(cli: &Cli) -> Result<()> {
         Verb::Ingest(a) => ingest::run(output, a),
         Verb::Audit(a) => audit::run(output, a),
         Verb::ImportWeights(a) => import_weights::run(output, a),
+        Verb::Prepare(a) => prepare::run(output, a),
         Verb::TrainDetector(a) => train::run_detector(output, a),
         Verb::Annotate(a) => annotate::run(output, a),
         Verb::TrainReporter(a) => train::run_reporter(output, a),

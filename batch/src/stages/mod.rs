@@ -12,6 +12,7 @@ pub mod inspect;
 pub mod lake_care;
 pub mod phantom;
 pub mod pipeline;
+pub mod prepare;
 pub mod preview_bundle;
 pub mod report;
 pub mod stage_times;
