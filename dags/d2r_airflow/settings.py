@@ -12,7 +12,7 @@ from airflow.sdk.exceptions import AirflowFailException
 LAUNCHERS = ("local", "docker", "kubernetes")
 # Fields that are numbers, with the least value of each.
 NUMBERS = {"gpus": 0, "cpus": 1, "memory_gib": 1}
-# User and group of containers where the worker is root: on most systems `nobody`.
+# User and group of containers where the worker is root: the ids that most systems give to no person's files.
 UNPRIVILEGED = (65534, 65534)
 
 

@@ -79,6 +79,8 @@ def test_an_older_shard_count_does_not_count(tmp_path):
 
 def test_tables_that_keep_every_run_are_left_out(tmp_path):
     files = [part(tmp_path, 0, 1, model=m, table="timings", producer=f"annotate-{m[:12]}") for m in (A, B)]
+    # The same run again: its part is replaced, and that is no other run's.
+    part(tmp_path, 0, 1, model=B, table="timings", producer=f"annotate-{A[:12]}")
     check_one_result(files, tmp_path)
 
 
