@@ -61,8 +61,8 @@ def outputs(argv: Sequence[str], manifest: dict[str, Any], workspace: Path) -> l
     for folder, files in folders.items():
         found.append(Described(str(folder), None, sum(f["bytes"] for f in files), len(files), _version(files)))
     for folder, written in partitions.items():
-        names = {place.file for place, _ in written}
-        parts = [part for part in parts_of(workspace / folder) if part["file"] in names]
+        names = {(place.file, file["sha256"]) for place, file in written}
+        parts = [part for part in parts_of(workspace / folder) if (part["file"], part["sha256"]) in names]
         found.append(_partition(written[0][0], parts, [file for _, file in written]))
     return found
 

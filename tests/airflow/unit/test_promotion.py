@@ -1,5 +1,6 @@
 """What `promote` announces, and what it refuses, by the manifests of a lake."""
 
+import hashlib
 import json
 from types import SimpleNamespace
 
@@ -12,21 +13,22 @@ A, B = "a" * 64, "b" * 64
 LAKE = "main/lake"
 
 
-def part(folder, index, count, model=A, table="lesions", producer="annotate", generation=0, split="test", run="0" * 12):
+def part(folder, index, count, model=A, table="lesions", producer="annotate", generation=0, split="test", name=None):
     """Writes a part's manifest as the command does; returns the part as the verb's manifest names it."""
     place = f"{table}/dataset=mimic/split={split}"
-    run_id = producer if table == "timings" else f"{producer}-{run}"
-    file = f"v1/{place}/part-{index:05}-{(model or 'none')[:12]}{count}.parquet"
+    run_id = producer if table == "timings" else f"{producer}-{'0' * 12}"
+    sha256 = hashlib.sha256(f"{model}{index}{count}".encode()).hexdigest()
+    file = f"v1/{place}/{name or f'part-{index:05}-{sha256[:12]}.parquet'}"
     facts = {
         "table": table, "dataset": "mimic", "split": split, "producer": producer, "shard": {"index": index, "count": count},
-        "generation": generation, "file": file, "rows": 2, "bytes": 3, "sha256": "c" * 64, "content_sha256": "d" * 64,
+        "generation": generation, "file": file, "rows": 2, "bytes": 3, "sha256": sha256, "content_sha256": "d" * 64,
         "work_key": "e" * 64, "contract_id": f"urn:d2r:{table}", "contract_version": "1.1.0", "run_id": run_id,
         "code_version": "0.2.0", "model_sha256": model,
     }  # fmt: skip
     path = folder / LAKE / "manifests" / place / producer / f"{index}-of-{count}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"part": facts, "sha256": "f" * 64}))
-    return {"path": f"{LAKE}/{file}", "bytes": 3, "sha256": "c" * 64}
+    return {"path": f"{LAKE}/{file}", "bytes": 3, "sha256": sha256}
 
 
 def refused(folder, files, why):
@@ -65,6 +67,14 @@ def test_a_part_that_another_run_replaced_is_refused(tmp_path):
     refused(tmp_path, files, "table lesions, partition mimic/test: 2 of 2 parts of this run were replaced")
 
 
+def test_a_part_of_the_same_name_is_compared_by_digest(tmp_path):
+    old = part(tmp_path, 0, 1, model=A, name="part-annotate.parquet")
+    new = part(tmp_path, 0, 1, model=B, name="part-annotate.parquet")
+    refused(tmp_path, [old], "1 of 1 parts of this run were replaced")
+    # A shard that was cleared alone: the manifests of the others name what it replaced.
+    check_one_result([old, new], tmp_path)
+
+
 def test_mixed_and_incomplete_shard_sets_are_refused(tmp_path):
     files = [part(tmp_path, 0, 2), part(tmp_path, 0, 3)]
     refused(tmp_path, files, "annotate left shards of two sets, of 2 and 3")
@@ -85,7 +95,7 @@ def test_tables_that_keep_every_run_are_left_out(tmp_path):
 
 
 def test_a_worker_that_cannot_see_the_lake_refuses_nothing(tmp_path):
-    check_one_result([{"path": f"{LAKE}/v1/lesions/dataset=mimic/split=test/part-00000-0.parquet"}], tmp_path)
+    check_one_result([{"path": f"{LAKE}/v1/lesions/dataset=mimic/split=test/part-00000-0.parquet", "sha256": A}], tmp_path)
 
 
 def promote(monkeypatch, folder, manifests, shares):
