@@ -24,7 +24,7 @@ from d2r_airflow.promotion import promote as announce
         "detector": params.run("detector"),
         "shards": params.shards(8),
     },
-    **shared(hours=6, deadline_hours=24, active_runs=4, tags=("lake", "consumer")),
+    **shared(hours=6, deadline_hours=24, tags=("lake", "consumer")),
 )
 def d2r_pseudo_label():
     @task(outlets=[assets.PSEUDO_LESIONS])

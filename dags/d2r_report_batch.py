@@ -27,7 +27,7 @@ TABLES = ["generated_reports", "report_sentences", "sentence_boxes", "findings",
         "reporter": params.run("reporter"),
         "shards": params.shards(8),
     },
-    **shared(hours=6, deadline_hours=24, active_runs=4, tags=("lake", "consumer")),
+    **shared(hours=6, deadline_hours=24, tags=("lake", "consumer")),
 )
 def d2r_report_batch():
     @task(outlets=[assets.GENERATED_REPORTS])

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
+
+from d2r_airflow.table_parts import Place, parts_of
 
 WEIGHTS = "best/model.safetensors"
 
@@ -52,15 +53,11 @@ def lake_facts(files: Iterable[dict[str, Any]], workspace: Path) -> dict[str, An
     models: set[str] = set()
     known: dict[PurePosixPath, dict[str, dict[str, Any]]] = {}
     for file in files:
-        path = PurePosixPath(file["path"])
-        if path.suffix != ".parquet" or len(path.parts) < 5:
+        if not (place := Place.of(file["path"])):
             continue
-        # LAKE/v1/<table>/dataset=<d>/split=<s>/part-*.parquet, described in LAKE/manifests/<table>/dataset=<d>/split=<s>/.
-        lake, inside = PurePosixPath(*path.parts[:-5]), PurePosixPath(*path.parts[-5:])
-        folder = lake / "manifests" / PurePosixPath(*inside.parts[1:-1])
-        if folder not in known:
-            known[folder] = _parts(workspace / folder)
-        if part := known[folder].get(str(inside)):
+        if place.manifests not in known:
+            known[place.manifests] = {part["file"]: part for part in parts_of(workspace / place.manifests)}
+        if part := known[place.manifests].get(place.file):
             contracts[part["table"]] = f"{part['contract_id']} {part['contract_version']}"
             if part["model_sha256"]:
                 models.add(part["model_sha256"])
@@ -68,12 +65,6 @@ def lake_facts(files: Iterable[dict[str, Any]], workspace: Path) -> dict[str, An
     if len(models) == 1:
         facts["model_sha256"] = models.pop()
     return facts
-
-
-def _parts(folder: Path) -> dict[str, dict[str, Any]]:
-    """The parts that a partition's manifests describe, by file."""
-    parts = [json.loads(manifest.read_text()).get("part", {}) for manifest in folder.glob("*/*.json")]
-    return {part["file"]: part for part in parts if "file" in part}
 
 
 def digest(values: Sequence[str]) -> str:

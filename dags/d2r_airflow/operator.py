@@ -8,7 +8,7 @@ from typing import Any
 
 from airflow.sdk import BaseOperator
 
-from d2r_airflow import launchers, lineage
+from d2r_airflow import facets, launchers, lineage
 from d2r_airflow.outcome import judge
 from d2r_airflow.policy import GPU_POOL
 from d2r_airflow.settings import Settings
@@ -40,6 +40,7 @@ class D2ROperator(BaseOperator):
         super().__init__(**kwargs)
         self.arguments, self.share, self.carried = arguments, share, carried
         self._launcher: launchers.Launcher | None = None
+        self._done: tuple[list[str], dict[str, Any]] | None = None
 
     def execute(self, context: dict[str, Any]) -> dict[str, Any]:
         settings = Settings.read()
@@ -47,6 +48,7 @@ class D2ROperator(BaseOperator):
         self.log.info("d2r %s", " ".join(argv))
         self._launcher = launchers.launcher(settings, gpu=self.pool == GPU_POOL, log=self.log)
         manifest = judge(self._launcher.run(argv, context))
+        self._done = argv, manifest
         for asset in self.outlets:
             context["outlet_events"][asset].extra = lineage.extras([manifest], Path(settings.workspace), self.carried)
         return manifest
@@ -54,6 +56,13 @@ class D2ROperator(BaseOperator):
     def on_kill(self) -> None:
         if self._launcher is not None:
             self._launcher.kill()
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any | None:
+        """What OpenLineage's provider asks after the command: datasets read and written. Nothing without a finished command."""
+        if self._done is None:
+            return None
+        argv, manifest = self._done
+        return facets.operator_lineage(argv, manifest, Path(Settings.read().workspace))
 
 
 def flat(argument: Argument) -> list[str]:

@@ -26,7 +26,11 @@ RETRIES = {
 
 
 def shared(*, hours: float, deadline_hours: float, active_runs: int = 1, tags: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Arguments of `@dag`: `hours` bound a task; a run is late `deadline_hours` after its usual end, and ended after twice that."""
+    """Arguments of `@dag`: `hours` bound a task; a run is late `deadline_hours` after its usual end, and ended after twice that.
+
+    DAGs that write tables into a project's lake have one active run: shards of two runs would replace each other's parts. More
+    `active_runs` are for DAGs whose runs write to folders of their own.
+    """
     return {
         "start_date": START,
         "catchup": False,

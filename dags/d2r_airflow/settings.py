@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from airflow.sdk.exceptions import AirflowFailException
 
 LAUNCHERS = ("local", "docker", "kubernetes")
+# Fields that are numbers, with the least value of each.
+NUMBERS = {"gpus": 0, "cpus": 1, "memory_gib": 1}
+# User and group of containers where the worker is root: the ids that most systems give to no person's files.
+UNPRIVILEGED = (65534, 65534)
 
 
 @dataclass(frozen=True)
@@ -20,25 +25,33 @@ class Settings:
     workspace: str = "."
     image: str = "d2r"
     gpus: int = 0
+    cpus: int = 4
+    memory_gib: int = 32
+    user: str = ""
     shm_size: str = "1g"
     namespace: str = "default"
     claim: str = "d2r"
 
     @classmethod
     def read(cls, environment: Mapping[str, str] | None = None) -> Settings:
-        """The settings; an unknown launcher or a number that is none fails without a retry."""
+        """The settings; an unknown launcher, a number that is none or a user that is none fails without a retry."""
         environment = os.environ if environment is None else environment
         given = {name: environment[f"D2R_{name.upper()}"] for name in cls.__dataclass_fields__ if f"D2R_{name.upper()}" in environment}
-        try:
-            given["gpus"] = int(given.get("gpus", cls.gpus))
-        except ValueError:
-            raise AirflowFailException(f"D2R_GPUS is `{given['gpus']}`, not a number") from None
+        for name, least in NUMBERS.items():
+            if name not in given:
+                continue
+            if not re.fullmatch(r"[0-9]{1,6}", given[name]) or int(given[name]) < least:
+                raise AirflowFailException(f"D2R_{name.upper()} is `{given[name]}`, not a number from {least} on")
+            given[name] = int(given[name])
         if given.get("launcher", "local") not in LAUNCHERS:
             raise AirflowFailException(f"D2R_LAUNCHER is `{given['launcher']}`, not one of {', '.join(LAUNCHERS)}")
+        if given.get("user") and not re.fullmatch(r"[0-9]{1,9}:[0-9]{1,9}", given["user"]):
+            raise AirflowFailException(f"D2R_USER is `{given['user']}`, not `uid:gid` in numbers")
         return cls(**given)
 
-
-def configuration(environment: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The command's own variables, `D2R_<SECTION>__<KEY>`: what a container gets of the worker's environment."""
-    environment = os.environ if environment is None else environment
-    return {name: value for name, value in environment.items() if name.startswith("D2R_") and "__" in name}
+    def user_and_group(self) -> tuple[int, int]:
+        """The user and group of containers: `D2R_USER`, else the worker's own; an unprivileged one where the worker is root."""
+        if self.user:
+            user, group = self.user.split(":")
+            return int(user), int(group)
+        return (os.getuid(), os.getgid()) if os.getuid() else UNPRIVILEGED

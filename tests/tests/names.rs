@@ -46,7 +46,8 @@ const FILE_ENDINGS: [&str; 10] =
 const FIGURES: [&str; 1] = ["detector.ap50"];
 
 const RUST: [&str; 5] = ["batch/src", "batch/phantom", "batch/examples", "data-contracts/src", "wasm-viewer/src"];
-const DOCUMENTS: [&str; 5] = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "docs", "dags/README.md"];
+const DOCUMENTS: [&str; 6] =
+    ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md", "docs", "dags/README.md"];
 const PYTHON: [&str; 4] = ["dags", "tests/bench", "tests/python", "tests/airflow"];
 
 /// The flags of every verb (`annotate`, `ingest vindr`) and all configuration keys with their sections.

@@ -73,7 +73,7 @@ const RETIRED: &[Retired] = &[
 ];
 
 /// Folders and files that are read, and the endings of what is read in them.
-const PLACES: [&str; 14] = [
+const PLACES: [&str; 15] = [
     "batch/src",
     "batch/phantom",
     "batch/presets",
@@ -87,6 +87,7 @@ const PLACES: [&str; 14] = [
     "README.md",
     "ARCHITECTURE.md",
     "CONTRIBUTING.md",
+    "SECURITY.md",
     "Makefile",
 ];
 const ENDINGS: [&str; 12] = ["rs", "toml", "md", "py", "js", "mjs", "ts", "html", "css", "yaml", "sh", "txt"];

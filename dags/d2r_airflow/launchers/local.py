@@ -14,6 +14,7 @@ from pathlib import Path
 
 from airflow.sdk.exceptions import AirflowFailException
 
+from d2r_airflow import environment
 from d2r_airflow.outcome import D2RTemporaryError, Finished
 from d2r_airflow.settings import Settings
 
@@ -28,6 +29,7 @@ class LocalLauncher:
     def __init__(self, settings: Settings, *, log: Logger, grace_s: float = GRACE_S):
         self.settings, self.log, self.grace_s = settings, log, grace_s
         self.child: subprocess.Popen[str] | None = None
+        self.killed = False
 
     def run(self, arguments: list[str], context: dict) -> Finished:
         binary = shutil.which(self.settings.bin)
@@ -43,9 +45,12 @@ class LocalLauncher:
     def _wait(self, argv: list[str], workspace: Path) -> int:
         supervisor = os.getppid()
         child = self.child = subprocess.Popen(
-            argv, cwd=workspace, env=_environment(), text=True, errors="replace", start_new_session=True,
+            argv, cwd=workspace, env=environment.of_child(), text=True, errors="replace", start_new_session=True,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )
+        if self.killed:
+            # TERM came while the child was started; the handler of the signal returns to this place.
+            self.kill()
         reader = threading.Thread(target=self._follow, args=(child.stdout,), daemon=True)
         reader.start()
         while True:
@@ -67,6 +72,7 @@ class LocalLauncher:
                     self.log.info("%s", text)
 
     def kill(self) -> None:
+        self.killed = True
         child = self.child
         if child is None or _ended(child.pid):
             return
@@ -84,11 +90,6 @@ def _dies_with_us() -> list[str]:
     """The kernel kills the command when the task itself is killed with -9 (Linux, util-linux)."""
     setpriv = shutil.which("setpriv")
     return [setpriv, "--pdeathsig", "KILL", "--"] if setpriv else []
-
-
-def _environment() -> dict[str, str]:
-    """Ours without Airflow's own configuration, which holds connection strings."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW__")}
 
 
 def _ended(pid: int) -> bool:

@@ -26,7 +26,9 @@ def daemon(d2r, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def airflow(daemon, tmp_path_factory):
-    environment = {**SOON, "D2R_LAUNCHER": "docker", "D2R_IMAGE": IMAGE, "DOCKER_HOST": daemon.address}
+    # The workspace belongs to the user who runs the tests, who may be root.
+    user = f"{os.getuid()}:{os.getgid()}"
+    environment = {**SOON, "D2R_LAUNCHER": "docker", "D2R_IMAGE": IMAGE, "D2R_USER": user, "DOCKER_HOST": daemon.address}
     with AirflowServer(tmp_path_factory.mktemp("airflow"), binary="/no/local/d2r", environment=environment) as server:
         server.unpause(DAG)
         yield server

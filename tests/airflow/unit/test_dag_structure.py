@@ -129,6 +129,15 @@ def test_every_dag_has_owner_pool_retries_time_limits_and_alerts(dagbag, dag_id)
         assert task.execution_timeout, task.task_id
 
 
+# Runs that write to folders of their own: a project of its own, a waiting bundle.
+SIDE_BY_SIDE = {"d2r_smoke", "d2r_publish_preview"}
+
+
+@pytest.mark.parametrize("dag_id", sorted(set(GRAPHS) - SIDE_BY_SIDE))
+def test_runs_of_a_dag_that_writes_tables_do_not_overlap(dagbag, dag_id):
+    assert dagbag.dags[dag_id].max_active_runs == 1
+
+
 def test_an_approval_has_no_default(dagbag):
     approve = dagbag.dags["d2r_publish_preview"].get_task("approve")
     assert approve.defaults is None

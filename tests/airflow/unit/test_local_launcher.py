@@ -1,5 +1,6 @@
 """The local launcher with real children: how they end, and that none of them stays."""
 
+import json
 import logging
 import os
 import signal
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
 from conftest import ROOT
+from d2r_airflow import environment, launchers
 from d2r_airflow.launchers.local import LocalLauncher
 from d2r_airflow.settings import Settings
 
@@ -65,13 +67,47 @@ def test_messages_go_to_the_log_line_by_line_and_the_manifest_does_not(tmp_path,
     assert sorted(r.message for r in caplog.records) == ["progress 1", "table"]
 
 
-def test_airflows_configuration_is_kept_from_the_command(tmp_path, monkeypatch):
-    monkeypatch.setenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", "secret")
-    monkeypatch.setenv("D2R_RUN__SEED", "3")
+def test_the_command_gets_listed_variables_only(tmp_path, monkeypatch):
+    secrets = ("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", "AIRFLOW_CONN_D2R_ALERTS", "AIRFLOW_VAR_KEY", "AWS_SECRET_ACCESS_KEY", "SITE_B")
+    for name in secrets:
+        monkeypatch.setenv(name, "secret")
+    wanted = {"D2R_RUN__SEED": "3", "CUDA_VISIBLE_DEVICES": "1", "OMP_NUM_THREADS": "2", "SLURM_JOB_ID": "7", "LC_ALL": "C.UTF-8",
+              "SITE_A": "a", "D2R_PASS_ENV": "SITE_A, SITE_UNSET"}  # fmt: skip
+    for name, value in wanted.items():
+        monkeypatch.setenv(name, value)
     body = 'json.dump(dict(os.environ), open(sys.argv[-1], "w"))'
-    manifest = launcher(tmp_path, body).run([], {}).manifest
-    assert "secret" not in manifest
-    assert "D2R_RUN__SEED" in manifest
+    got = json.loads(launcher(tmp_path, body).run([], {}).manifest)
+    assert "secret" not in got.values()
+    assert wanted.items() <= got.items()
+    assert got["PATH"] == os.environ["PATH"] and got["HOME"] == os.environ["HOME"]
+
+
+@pytest.mark.parametrize("names", ["AIRFLOW_CONN_D2R_ALERTS", "A,AIRFLOW__CORE__FERNET_KEY", "A=1", "A B", "*"])
+def test_a_site_cannot_pass_on_airflows_variables_or_what_is_no_name(names):
+    for kind in (environment.of_child, environment.of_container):
+        with pytest.raises(AirflowFailException, match="D2R_PASS_ENV"):
+            kind({"D2R_PASS_ENV": names})
+
+
+def test_a_container_gets_the_commands_variables_and_the_sites():
+    worker = {"PATH": "/bin", "CUDA_VISIBLE_DEVICES": "1", "D2R_BIN": "d2r", "D2R_RUN__SEED": "3", "SITE_A": "a", "D2R_PASS_ENV": "SITE_A"}
+    assert environment.of_container(worker) == {"D2R_RUN__SEED": "3", "SITE_A": "a"}
+
+
+def test_term_while_the_command_is_started_ends_it(tmp_path, monkeypatch):
+    """Airflow's handler returns to the call that was in progress."""
+    running = launcher(tmp_path, "time.sleep(60)", grace_s=1.0)
+    start = subprocess.Popen
+
+    def interrupted(*arguments, **options):
+        child = start(*arguments, **options)
+        running.kill()
+        return child
+
+    monkeypatch.setattr(subprocess, "Popen", interrupted)
+    began = time.monotonic()
+    assert running.run([], {}).code in (-signal.SIGTERM, -signal.SIGKILL)
+    assert time.monotonic() - began < 10
 
 
 def test_a_missing_command_fails_without_retry(tmp_path):
@@ -183,3 +219,7 @@ def test_the_command_dies_when_the_supervisor_is_killed(family):
     os.kill(supervisor, signal.SIGKILL)
     wait_for(lambda: not alive(command), 7)
     wait_for(lambda: not alive(task), 3)
+
+
+def test_the_local_launcher_needs_no_provider():
+    assert type(launchers.launcher(Settings(), gpu=True, log=log)).__name__ == "LocalLauncher"
