@@ -20,7 +20,9 @@ enum Action {
     #[command(after_help = "Example:\n  d2r lake repair --lake lake --dry-run")]
     Repair(RepairArgs),
     /// Remove tables of a dataset.
-    #[command(after_help = "Example:\n  d2r lake remove --lake lake --dataset mimic --split test --table lesions --producer report")]
+    #[command(
+        after_help = "Example:\n  d2r lake remove --lake lake --dataset mimic --split test --table lesions --producer report"
+    )]
     Remove(RemoveArgs),
 }
 

@@ -3,7 +3,6 @@
 
 mod annotate;
 mod audit;
-mod config;
 mod evaluate;
 mod export;
 mod flags;
@@ -26,7 +25,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use self::program::{completions, doctor, file_modes, man_pages, reference, restart, version};
+use self::program::{completions, config, doctor, file_modes, man_pages, reference, restart, version};
 use crate::error::{Error, Result};
 use crate::exit::Exit;
 

@@ -128,7 +128,11 @@ impl PreparedStore {
         let mut files = Vec::new();
         for entry in WalkDir::new(&self.root).min_depth(2) {
             let failed = |e: walkdir::Error| {
-                Error::io("list", e.path().unwrap_or(&self.root), e.io_error().map_or(ErrorKind::Other, |e| e.kind()).into())
+                Error::io(
+                    "list",
+                    e.path().unwrap_or(&self.root),
+                    e.io_error().map_or(ErrorKind::Other, |e| e.kind()).into(),
+                )
             };
             match entry {
                 Ok(entry) if entry.file_type().is_file() => {

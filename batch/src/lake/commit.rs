@@ -2,18 +2,21 @@
 //! work of shards becomes visible when the last of them is finished, as the one part that a single process would have
 //! written.
 
+pub mod journal;
+pub(crate) mod pending;
+
 use std::collections::BTreeMap;
 use std::fs::File;
 
 use d2r_contracts::rows::Row;
 
 use crate::error::Result;
-use crate::lake::journal::{Journal, ProducedTable};
+use crate::lake::commit::journal::{Journal, ProducedTable};
+use crate::lake::commit::pending::{PendingShards, ShardRecord};
 use crate::lake::manifest::PartManifest;
 use crate::lake::parquet_file::PartFile;
 use crate::lake::part::Staged;
 use crate::lake::partition::{Partition, Provenance, Shard};
-use crate::lake::pending::{PendingShards, ShardRecord};
 use crate::lake::store::Lake;
 
 /// Puts the parts of all shards together.

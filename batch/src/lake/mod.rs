@@ -7,22 +7,17 @@
 pub mod atomic_file;
 pub mod cell;
 pub mod commit;
-pub mod consistency;
 pub mod datasets;
 pub mod digest;
-pub mod journal;
 pub mod key_frame;
 pub mod manifest;
 pub mod parquet_file;
 pub mod part;
 pub mod partition;
-mod pending;
 pub mod read;
-mod references;
 pub mod repair;
 pub mod store;
 pub mod validate;
-pub mod violation;
 
 pub use commit::{Commit, Committed};
 pub use datasets::DatasetRoot;

@@ -6,9 +6,9 @@ use d2r_contracts::rows::Row;
 use crate::error::{Error, Result};
 use crate::lake::digest::sha256_hex;
 use crate::lake::manifest::PartManifest;
+use crate::lake::part::key_text;
 use crate::lake::partition::{Partition, Shard};
 use crate::lake::store::Lake;
-use crate::lake::part::key_text;
 
 /// Tries of a reader while a writer replaces parts.
 const TRIES: usize = 5;

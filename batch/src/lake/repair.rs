@@ -3,10 +3,10 @@
 
 use crate::error::{Error, Result};
 use crate::lake::atomic_file;
-use crate::lake::journal::{self, Journal, ProducedTable};
+use crate::lake::commit::journal::{self, Journal, ProducedTable};
+use crate::lake::commit::pending;
 use crate::lake::manifest::PartManifest;
 use crate::lake::partition::Partition;
-use crate::lake::pending;
 use crate::lake::store::{Lake, VERSION, list};
 
 /// What `repair` did, or would do.
@@ -82,7 +82,9 @@ impl Lake {
             let sound = file.part.and_then(|part| self.open_part(&part).map(|_| part));
             match sound {
                 Ok(part) => named.push(self.root().join(part.file)),
-                Err(e) => done.remove(self, &file.path, format!("{}; run {} again", e.chain(), file.producer), dry_run)?,
+                Err(e) => {
+                    done.remove(self, &file.path, format!("{}; run {} again", e.chain(), file.producer), dry_run)?
+                }
             }
         }
         let folder = self.part_folder(table, partition);

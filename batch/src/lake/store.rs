@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::lake::atomic_file;
-use crate::lake::journal::{self, Journal};
+use crate::lake::commit::journal::{self, Journal};
 use crate::lake::manifest::PartManifest;
 use crate::lake::parquet_file::PartFile;
 use crate::lake::partition::{Partition, Shard};
@@ -110,7 +110,10 @@ impl Lake {
         if free(file.try_lock()) {
             return Ok(file);
         }
-        Err(Error::Temporary(format!("{}: another process writes to the lake; run again when it has ended", path.display())))
+        Err(Error::Temporary(format!(
+            "{}: another process writes to the lake; run again when it has ended",
+            path.display()
+        )))
     }
 
     /// Held while parts are put in place, replaced and removed: one writer at a time.

@@ -1,6 +1,10 @@
 //! Checks the files of a lake against their contracts: columns, types, nulls, values, ranges, order, keys, references,
 //! geometry, digests, and files that no manifest names. Every violation names table, file, row and column.
 
+pub mod consistency;
+mod references;
+pub mod violation;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -9,12 +13,10 @@ use d2r_contracts::contract::{TableContract, contracts};
 
 use crate::error::Result;
 use crate::lake::cell::{Cell, cell};
-use crate::lake::consistency;
 use crate::lake::manifest::PartManifest;
 use crate::lake::partition::Partition;
-use crate::lake::references;
 use crate::lake::store::{Lake, list};
-use crate::lake::violation::{Location, Violation, Violations};
+use crate::lake::validate::violation::{Location, Violation, Violations};
 
 /// All violations of some tables, or of all where none is named.
 ///

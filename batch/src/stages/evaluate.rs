@@ -19,7 +19,8 @@ use crate::eval::figure::Figure;
 use crate::eval::text::label_f1::States;
 use crate::eval::text::report_figures::{ReportFigures, link_figures};
 use crate::lake::digest::sha256_hex;
-use crate::lake::{Commit, Lake, Partition, Provenance, Shard, atomic_file, consistency};
+use crate::lake::validate::consistency;
+use crate::lake::{Commit, Lake, Partition, Provenance, Shard, atomic_file};
 use crate::stages::work_key::SOURCE_SHA256;
 use d2r_contracts::report_labeler::label;
 use inputs::{DetectorInput, ReportsInput};
@@ -147,7 +148,10 @@ impl EvaluatedSplit {
     fn check_unchanged(&self, before: &[String], after: &[String]) -> Result<()> {
         if before != after {
             let place = self.lake.root().display();
-            return Err(Error::Temporary(format!("{place}: {} was written while it was read; run again", self.partition)));
+            return Err(Error::Temporary(format!(
+                "{place}: {} was written while it was read; run again",
+                self.partition
+            )));
         }
         consistency::check_partition(&self.lake, &self.partition)
     }

@@ -29,7 +29,12 @@ pub fn repair(ctx: &Context, root: &Path, waiting: bool, dry_run: bool) -> Resul
         ctx.progress.line(&format!("pending/{name}: {finished} of {all} shards are finished and wait for the others"));
     }
     let figures = [("removed_files".to_owned(), done.removed.len() as f64)].into();
-    Ok(StageResult { stage: "lake-repair".into(), figures, wall_s: start.elapsed().as_secs_f64(), ..StageResult::default() })
+    Ok(StageResult {
+        stage: "lake-repair".into(),
+        figures,
+        wall_s: start.elapsed().as_secs_f64(),
+        ..StageResult::default()
+    })
 }
 
 /// Removes tables of a dataset in one commit; `rows` counts what is gone.

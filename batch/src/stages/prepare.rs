@@ -75,7 +75,13 @@ pub fn run(ctx: &Context, args: &Args) -> Result<StageResult> {
         ("kept_bytes".to_owned(), after.bytes as f64),
     ];
     let wall_s = start.elapsed().as_secs_f64();
-    Ok(StageResult { stage: STAGE.into(), cached: after == before, figures: figures.into(), wall_s, ..StageResult::default() })
+    Ok(StageResult {
+        stage: STAGE.into(),
+        cached: after == before,
+        figures: figures.into(),
+        wall_s,
+        ..StageResult::default()
+    })
 }
 
 /// Removes what was prepared first until at most `bytes` are kept.

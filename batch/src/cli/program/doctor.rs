@@ -1,7 +1,7 @@
 //! `d2r doctor`.
 
-use super::output;
 use crate::cli::flags::{ConfigFlags, DeviceFlags, LakeFlag, OutputFlags};
+use crate::cli::output;
 use crate::error::{Error, Result};
 use crate::stages::doctor;
 use crate::stages::doctor::Level;

@@ -1,6 +1,7 @@
 //! Verbs about the program itself: its version, completions, manual pages and the reference of its command line.
 
 pub mod completions;
+pub mod config;
 pub mod doctor;
 pub mod file_modes;
 pub mod man_pages;

@@ -57,7 +57,8 @@ impl RadiographSource {
     /// The letterbox of an image, whose pixels are prepared where there is a store, and its pixels where they are `wanted` or
     /// not kept.
     fn prepare(&self, image: &ImageRow, wanted: bool) -> Result<Prepared, LoadError> {
-        let kept = self.prepared.as_ref().and_then(|store| self.key(image).map(|(key, letterbox)| (store, key, letterbox)));
+        let kept =
+            self.prepared.as_ref().and_then(|store| self.key(image).map(|(key, letterbox)| (store, key, letterbox)));
         let Some((store, key, letterbox)) = kept else {
             let (input, times) = self.read(image)?;
             return Ok(Prepared { letterbox: input.letterbox, pixels: Some(input.pixels), times });

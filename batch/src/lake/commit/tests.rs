@@ -5,7 +5,7 @@ use d2r_contracts::tables::*;
 
 use crate::error::Result;
 use crate::lake::atomic_file::faults;
-use crate::lake::journal::Journal;
+use crate::lake::commit::journal::Journal;
 use crate::lake::store::tests::{finding, lake, provenance};
 use crate::lake::{Lake, Partition, Shard};
 
@@ -14,7 +14,13 @@ fn train() -> Partition {
 }
 
 fn failure(text: &str) -> FailureRow {
-    FailureRow { stage: "phantom".into(), path: None, image_id: Some("i".into()), code: "c".into(), message: text.into() }
+    FailureRow {
+        stage: "phantom".into(),
+        path: None,
+        image_id: Some("i".into()),
+        code: "c".into(),
+        message: text.into(),
+    }
 }
 
 fn write(lake: &Lake, text: &str) -> Result<()> {
@@ -49,7 +55,11 @@ fn whatever_change_fails_both_tables_are_old_or_both_are_new() {
         let found = state(&lake);
         assert!(found == ["old", "old"] || found == ["new", "new"], "after {changes} changes: {found:?}");
         assert_eq!(scanned(&lake), 1, "a scan sees one part of each table");
-        if found[0] == "old" { old += 1 } else { new += 1 }
+        if found[0] == "old" {
+            old += 1
+        } else {
+            new += 1
+        }
         // Opening finishes what was decided, and changes nothing that a reader sees.
         let again = Lake::open(lake.root()).unwrap();
         assert_eq!(state(&again), found);

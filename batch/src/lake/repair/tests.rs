@@ -25,7 +25,9 @@ fn repair_removes_damaged_and_stray_parts_and_says_why() {
     let done = lake.repair(false, false).unwrap();
     assert_eq!(done, would);
     assert_eq!(done.removed.len(), 3, "{:?}", done.removed);
-    assert!(done.removed.iter().any(|(name, why)| name.starts_with("manifests/") && why.contains("run annotate again")));
+    assert!(
+        done.removed.iter().any(|(name, why)| name.starts_with("manifests/") && why.contains("run annotate again"))
+    );
     assert!(sound.exists() && !damaged.exists() && !stray.exists());
     assert_eq!(lake.read::<TruthFindingRow>(&Partition::new("vindr", "train")).unwrap().len(), 1);
     assert!(lake.repair(false, false).unwrap().removed.is_empty());

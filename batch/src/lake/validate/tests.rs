@@ -118,11 +118,11 @@ fn tables_of_two_runs_of_one_stage_do_not_fit_together() {
         message: "m".into(),
     };
     let run = |id: &str| provenance(&format!("annotate-{id}"));
-    lake.write(&partition(), Shard::WHOLE, vec![lesion("a", "b")], &run("aaaaaaaaaaaa")).unwrap();
+    lake.write(&partition(), Shard::WHOLE, vec![lesion("a", "c")], &run("aaaaaaaaaaaa")).unwrap();
     lake.write(&partition(), Shard::WHOLE, vec![failure.clone()], &run("aaaaaaaaaaaa")).unwrap();
     assert!(violations(&lake, &[]).unwrap().iter().all(|v| v.rule != "run"));
     lake.write(&partition(), Shard::WHOLE, vec![failure], &run("bbbbbbbbbbbb")).unwrap();
     expect(&lake, "run", None);
-    let error = crate::lake::consistency::check_partition(&lake, &partition()).unwrap_err().to_string();
+    let error = crate::lake::validate::consistency::check_partition(&lake, &partition()).unwrap_err().to_string();
     assert!(error.contains("run annotate again"), "{error}");
 }

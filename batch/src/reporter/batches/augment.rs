@@ -1,7 +1,6 @@
 //! Augmentation of a study that keeps pixels, boxes and text consistent: crops and boxes of regions follow their image, a
 //! region that leaves the image is dropped, and a horizontal flip swaps `left` and `right` in every text.
 
-
 use d2r_contracts::boxes::BoxXyxy;
 use d2r_contracts::report_text::swap_laterality;
 use d2r_contracts::space::{Letterbox, Original};

@@ -22,7 +22,8 @@ use crate::datasets::source::{SourceError, read_radiograph};
 use crate::error::{Error, Result};
 use crate::lake::{Lake, Partition};
 use crate::reporter::batches::study::{
-    NamedRegions, ReportExample, ScoredRegion, StudyVisual, VisualSpec, box_of, scored_regions, study_views, study_visual,
+    NamedRegions, ReportExample, ScoredRegion, StudyVisual, VisualSpec, box_of, scored_regions, study_views,
+    study_visual,
 };
 use crate::reporter::batches::text_tokens::{EncodedTexts, TextTokens};
 use crate::reporter::batches::visual_handle::{StoredVisual, VisualHandle};
@@ -236,7 +237,8 @@ impl ExampleReader<'_> {
         let (kept, regions): (Vec<usize>, Vec<ScoredRegion>) = scored_regions(size, lesions, &spec).into_iter().unzip();
         let files = images.iter().map(|image| image.sha256.as_deref()).collect::<Option<Vec<_>>>()?.join(" ");
         let boxes: String = regions.iter().map(|r| format!("{:?}", r.region.to_array())).collect();
-        let image = serde_json::to_string(&(spec.image.size, spec.image.fit, spec.region_size, spec.region_margin)).ok()?;
+        let image =
+            serde_json::to_string(&(spec.image.size, spec.image.fit, spec.region_size, spec.region_margin)).ok()?;
         let decode = if self.decode.allow_phi { "any" } else { "de-identified" };
         let parts = [("files", files.as_str()), ("study input", &image), ("boxes", &boxes), ("decode", decode)];
         let letterbox = letterbox_of(size, &spec.image);

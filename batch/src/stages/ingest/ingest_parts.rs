@@ -40,8 +40,7 @@ impl IngestParts<'_> {
     /// When the lake cannot be read.
     pub fn finished(&self) -> Result<Option<Committed>> {
         let partitions = Split::ALL.map(|split| self.partition(split));
-        let tables: Vec<_> =
-            partitions.iter().flat_map(|partition| TABLES.map(|table| (partition, table))).collect();
+        let tables: Vec<_> = partitions.iter().flat_map(|partition| TABLES.map(|table| (partition, table))).collect();
         self.lake.finished(&tables, self.shard, &self.provenance())
     }
 

@@ -46,7 +46,6 @@ pub fn work_key(listing: &Listing, root: &Path, config: &IngestConfig, args: &Ar
         "labels_only": args.labels_only,
         "layout": listing.layout,
         "dataset": args.dataset,
-        "shard": [args.shard.index, args.shard.count],
         "seed": seed,
         "config": config,
         "labels": labels,

@@ -23,8 +23,7 @@ fn images_are_prepared_once_by_any_shards_and_pruned() {
         original_size: None,
     };
     let images = ingest::run(&ctx, ingest).unwrap().rows["images"] as f64;
-    let args =
-        |shard, model| Args { lake: lake.clone(), dataset: "mimic".into(), splits: Vec::new(), model, shard };
+    let args = |shard, model| Args { lake: lake.clone(), dataset: "mimic".into(), splits: Vec::new(), model, shard };
     let prepare = |shard| run(&ctx, &args(shard, For::Detector)).unwrap();
     let first = prepare(Shard { index: 0, count: 2 }).figures["prepared_files"];
     let second = prepare(Shard { index: 1, count: 2 }).figures["prepared_files"];

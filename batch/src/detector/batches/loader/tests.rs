@@ -53,7 +53,8 @@ fn a_prepared_image_is_not_decoded_again_and_has_the_same_pixels() {
     let dir = folder();
     let input = InputSpec { size: 64, fit: Fit::Letterbox, mean: 0.5, std: 0.25 };
     let load = |prepared: Option<PreparedStore>, cache_bytes| {
-        let source = RadiographSource { root: dir.path().into(), decode: ImageDecodeOptions::default(), input, prepared };
+        let source =
+            RadiographSource { root: dir.path().into(), decode: ImageDecodeOptions::default(), input, prepared };
         let task = Progress::Quiet.task("load", 3, "images");
         let options = LoadOptions { cache_bytes, stage: "train-detector", progress: &task, stop: &StopFlag::default() };
         let images = ["a", "b", "c"].map(|id| ingested(dir.path(), id)).to_vec();
@@ -70,7 +71,8 @@ fn a_prepared_image_is_not_decoded_again_and_has_the_same_pixels() {
     assert!(first.times.decode_ms > 0.0);
     assert_eq!(store.holdings().unwrap().files, 3);
     // The files are gone: whatever is read now was prepared.
-    let taken: Vec<_> = ["a", "b", "c"].map(|id| (id, std::fs::read(dir.path().join(format!("{id}.png"))).unwrap())).into();
+    let taken: Vec<_> =
+        ["a", "b", "c"].map(|id| (id, std::fs::read(dir.path().join(format!("{id}.png"))).unwrap())).into();
     taken.iter().for_each(|(id, _)| std::fs::write(dir.path().join(format!("{id}.png")), "gone").unwrap());
     let again = |cache_bytes| {
         let source = RadiographSource {
@@ -98,7 +100,8 @@ fn a_prepared_image_is_not_decoded_again_and_has_the_same_pixels() {
 
 fn load(dir: &Path, cache_bytes: u64) -> (DetectionSet, Vec<FailureRow>) {
     let input = InputSpec { size: 64, fit: Fit::Letterbox, mean: 0.5, std: 0.25 };
-    let source = RadiographSource { root: dir.to_path_buf(), decode: ImageDecodeOptions::default(), input, prepared: None };
+    let source =
+        RadiographSource { root: dir.to_path_buf(), decode: ImageDecodeOptions::default(), input, prepared: None };
     let images = ["a", "torn", "b", "c", "gone"].map(image).to_vec();
     let lesions = [
         lesion("a", 1, "fused", true),

@@ -52,7 +52,7 @@ impl Fixture {
             view: "PA".into(),
             width: Some(SIDE as i32),
             height: Some(SIDE as i32),
-            sha256: None,
+            sha256: Some(crate::lake::digest::sha256_hex(png.get_ref())),
             n_boxes: None,
             burned_in_annotation: None,
         });
@@ -85,8 +85,7 @@ impl Fixture {
     }
 
     fn write(&self) {
-        let provenance =
-            || Provenance::of_work("ingest", "0123456789ab".into(), None);
+        let provenance = || Provenance::of_work("ingest", "0123456789ab".into(), None);
         for split in ["train", "val", "test"] {
             let (part, whole) = (Partition::new("mimic", split), Shard::default());
             self.lake.write(&part, whole, self.images.get(split).cloned().unwrap_or_default(), &provenance()).unwrap();

@@ -2,8 +2,8 @@
 
 use clap::Subcommand;
 
-use super::output;
 use crate::cli::flags::{ConfigFlags, DeviceFlags, OutputFlags};
+use crate::cli::output;
 use crate::error::{Error, Result};
 
 /// What to show.

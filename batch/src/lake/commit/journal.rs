@@ -55,7 +55,10 @@ impl Journal {
         let path = path(lake);
         match std::fs::read(&path) {
             Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|e| {
-                Error::bad_data(path.display(), format!("damaged, {e}; `d2r lake repair` removes it, then run the stage again"))
+                Error::bad_data(
+                    path.display(),
+                    format!("damaged, {e}; `d2r lake repair` removes it, then run the stage again"),
+                )
             }),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(e) => Err(Error::io("read", &path, e)),

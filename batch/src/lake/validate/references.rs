@@ -6,7 +6,7 @@ use polars::prelude::*;
 use crate::error::Result;
 use crate::lake::key_frame::polars_error;
 use crate::lake::store::Lake;
-use crate::lake::violation::{Location, Violations};
+use crate::lake::validate::violation::{Location, Violations};
 
 /// Adds a violation for every row whose foreign key has no counterpart. A table that was never written holds no row,
 /// so that every reference into it is broken.

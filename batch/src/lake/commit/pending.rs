@@ -44,7 +44,13 @@ impl PendingShards {
     ///
     /// # Errors
     /// [`Error::Io`]; the shard then does not count.
-    pub(crate) fn store(&self, lake: &Lake, shard: Shard, work_key: &str, staged: Vec<Staged>) -> Result<Vec<PartManifest>> {
+    pub(crate) fn store(
+        &self,
+        lake: &Lake,
+        shard: Shard,
+        work_key: &str,
+        staged: Vec<Staged>,
+    ) -> Result<Vec<PartManifest>> {
         atomic_file::create_folders(&self.folder)?;
         let mut parts = Vec::new();
         for Staged { temporary, mut manifest } in staged {

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::lake::manifest::PartManifest;
 use crate::lake::partition::{Partition, is_history};
 use crate::lake::store::Lake;
-use crate::lake::violation::{Location, Violations};
+use crate::lake::validate::violation::{Location, Violations};
 
 /// Refuses a partition whose tables do not fit together.
 ///
@@ -52,7 +52,8 @@ fn mixtures(lake: &Lake, partition: &Partition) -> Result<Vec<(String, &'static 
             let models: BTreeSet<&str> = parts.iter().filter_map(|p| p.model_sha256.as_deref()).collect();
             if models.len() > 1 {
                 let models: Vec<&str> = models.iter().map(|m| m.get(..12).unwrap_or(m)).collect();
-                let problem = format!("{producer} wrote it with the models {}; run all its shards again", models.join(", "));
+                let problem =
+                    format!("{producer} wrote it with the models {}; run all its shards again", models.join(", "));
                 found.push((contract.name.clone(), "models", problem));
             }
             let count = parts.iter().map(|p| p.shard.count).max().unwrap_or(1);
@@ -60,7 +61,10 @@ fn mixtures(lake: &Lake, partition: &Partition) -> Result<Vec<(String, &'static 
                 let problem = format!("shard {index}/{count} of {producer} is not there; run it, or all of them again");
                 found.push((contract.name.clone(), "shard", problem));
             }
-            if count == 1 && !is_history(&contract.key) && let Some(part) = parts.first() {
+            if count == 1
+                && !is_history(&contract.key)
+                && let Some(part) = parts.first()
+            {
                 runs.entry(producer.to_owned()).or_default().insert(contract.name.clone(), part.run_id.clone());
             }
         }
