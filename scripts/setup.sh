@@ -22,7 +22,7 @@ debian() {
   fi
 }
 
-command -v cargo >/dev/null || fail "cargo is not on PATH; install Rust 1.91 or newer from https://rustup.rs"
+command -v cargo >/dev/null || fail "cargo is not on PATH; install Rust 1.92 or newer from https://rustup.rs"
 command -v c++ >/dev/null || debian g++
 python=""
 for candidate in python3.13 python3.12 python3.11 python3; do

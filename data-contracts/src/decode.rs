@@ -6,8 +6,9 @@
 mod colour;
 mod dicom;
 mod error;
-mod jpeg_2000_frame;
+mod jpeg_2000;
 mod jpeg_frame;
+mod memory;
 pub mod notes;
 mod options;
 mod orientation;
@@ -18,7 +19,8 @@ mod tint;
 use crate::radiograph::Radiograph;
 use crate::space::ImageSize;
 
-pub use error::{DecodeError, SIZE_MIN_PX};
+pub use error::{DecodeError, SCANS_MAX, SIZE_MIN_PX};
+pub use memory::decoded_bytes;
 use notes::{Colour, DicomNotes};
 pub use options::ImageDecodeOptions;
 pub use orientation::Orientation;

@@ -1,9 +1,10 @@
 /** D2R's browser preview. Research software, not a medical device. Not for diagnosis. */
 
 /**
- * Image files: `empty_file`, `not_an_image`, `truncated`, `corrupt`, `too_small`, `too_large`, `colour_photograph`,
- * `no_pixel_data`, `not_deidentified`, `unsupported`. Bundles: `bundle`, `digest`. The viewer: `network`, `crashed` (the next
- * call starts a new worker), `disposed`, `usage`, `no_image`, `model`, `internal`. An abort rejects with the signal's reason.
+ * Image files: `empty_file`, `not_an_image`, `truncated`, `corrupt`, `too_small`, `too_large`, `too_many_scans`,
+ * `colour_photograph`, `no_pixel_data`, `not_deidentified`, `unsupported`. Bundles: `bundle`, `digest`. The viewer: `network`,
+ * `crashed` (the next call starts a new worker), `disposed`, `usage`, `no_image`, `model`, `internal`. An abort rejects with the
+ * signal's reason.
  */
 export type ErrorCode = string;
 

@@ -15,8 +15,5 @@ pub mod onnx_ops;
 pub mod sample_bundle;
 pub mod session;
 
-#[cfg(target_arch = "wasm32")]
-use {d2r_viewer_allocator as _, tinyrlibc as _};
-
 /// Research-use notice, shown wherever results are.
 pub const NOTICE: &str = "Research software, not a medical device. Not for diagnosis.";

@@ -3,6 +3,7 @@
 pub mod annotation_export;
 pub mod coco_document;
 pub mod coco_export;
+mod decode_budget;
 pub mod file_name;
 pub mod frames;
 pub mod fusion;

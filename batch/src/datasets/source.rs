@@ -7,12 +7,13 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use d2r_contracts::decode::{DecodeError, Decoded, ImageDecodeOptions, decode};
+use d2r_contracts::decode::{DecodeError, Decoded, ImageDecodeOptions, decode, decoded_bytes};
 use d2r_contracts::radiograph::Radiograph;
 use d2r_contracts::tables::{FailureRow, ImageRow};
 use sha2::{Digest, Sha256};
 use walkdir::WalkDir;
 
+use crate::datasets::decode_budget;
 use crate::datasets::file_name::{EXTENSIONS, image_extension, is_no_data, without_extension};
 use crate::datasets::listing::relative;
 use crate::datasets::projection::Projection;
@@ -177,6 +178,7 @@ fn read_bytes(path: &Path, options: &ImageDecodeOptions) -> Result<Vec<u8>, Sour
 }
 
 fn decode_bytes(bytes: &[u8], options: &ImageDecodeOptions) -> Result<Decoded, SourceError> {
+    let _held = decode_budget::PROCESS.acquire(decoded_bytes(bytes, options));
     decode(bytes, options).map_err(|e| SourceError::of_decoding(&e))
 }
 

@@ -15,6 +15,26 @@ pub(super) const COLOURED_SHARE_MAX: f64 = 0.05;
 /// Grey levels that a channel without an image may differ by.
 const EMPTY_RANGE_MAX: u8 = 8;
 
+/// A pixel of a colour image as it is stored.
+pub(super) trait Rgb {
+    /// Red, green and blue, 8 bits.
+    fn rgb(&self) -> [u8; 3];
+}
+
+/// 8 bits for each channel.
+impl Rgb for [u8; 3] {
+    fn rgb(&self) -> [u8; 3] {
+        *self
+    }
+}
+
+/// 16 bits for each channel, the most significant byte first.
+impl Rgb for [u8; 6] {
+    fn rgb(&self) -> [u8; 3] {
+        [self[0], self[2], self[4]]
+    }
+}
+
 /// Where the grey level of a pixel comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct GreySource {
@@ -24,18 +44,18 @@ pub(super) struct GreySource {
 }
 
 impl GreySource {
-    /// Judges interleaved red, green and blue, 8 bits.
+    /// Judges pixels by the upper eight bits of their channels.
     ///
     /// # Errors
     /// [`DecodeError::ColourPhotograph`].
-    pub(super) fn of(rgb: &[u8], size: ImageSize) -> Result<Self, DecodeError> {
+    pub(super) fn of<P: Rgb>(pixels: &[P], size: ImageSize) -> Result<Self, DecodeError> {
         let source = |colour| Ok(Self { colour, channel: 0 });
-        let pixels = rgb.as_chunks::<3>().0;
-        if pixels.iter().all(|&[r, g, b]| r == g && g == b) {
+        let is_grey = |[r, g, b]: [u8; 3]| r == g && g == b;
+        if pixels.iter().all(|p| is_grey(p.rgb())) {
             return source(Colour::Grey);
         }
-        let spread = |p: &[u8; 3]| p[0].max(p[1]).max(p[2]) - p[0].min(p[1]).min(p[2]);
-        let coloured = pixels.iter().filter(|p| spread(p) > CHANNEL_SPREAD_MAX).count();
+        let spread = |[r, g, b]: [u8; 3]| r.max(g).max(b) - r.min(g).min(b);
+        let coloured = pixels.iter().filter(|p| spread(p.rgb()) > CHANNEL_SPREAD_MAX).count();
         if coloured as f64 <= COLOURED_SHARE_MAX * pixels.len() as f64 {
             return source(Colour::NearlyGrey);
         }
@@ -63,8 +83,9 @@ impl GreySource {
 
 /// Grey levels of interleaved red, green, blue, 8 bits. Refuses colour photographs.
 pub(super) fn grey_from_rgb(rgb: &[u8], size: ImageSize) -> Result<(Vec<u8>, Colour), DecodeError> {
-    let source = GreySource::of(rgb, size)?;
-    Ok((rgb.as_chunks::<3>().0.iter().map(|p| source.grey(p) as u8).collect(), source.colour))
+    let pixels = rgb.as_chunks::<3>().0;
+    let source = GreySource::of(pixels, size)?;
+    Ok((pixels.iter().map(|p| source.grey(p) as u8).collect(), source.colour))
 }
 
 /// The luma of ITU-R BT.601 with integer weights that sum to 1000: equal channels keep their value.

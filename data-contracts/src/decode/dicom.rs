@@ -95,6 +95,22 @@ pub(super) fn decode(file: &Part10<'_>, options: &ImageDecodeOptions) -> Result<
     })
 }
 
+/// Most bytes that [`decode`] holds at once for a file, from its headers.
+pub(super) fn decoding_bytes(file: &Part10<'_>, options: &ImageDecodeOptions) -> Result<u64, DecodeError> {
+    let declared = TransferSyntax::declared(file.transfer_syntax)?;
+    let (head, inflated_bytes) = part_10::plain_head(file.body, &declared, options.max_pixels)?;
+    let data_set = DataSet::head(&head, declared.encoding.found_in(&head));
+    let format = PixelFormat::read(&data_set)?;
+    options.check_size(ImageSize { width: format.columns.into(), height: format.rows.into() })?;
+    let is_deflated = inflated_bytes > 0;
+    let for_pixels = if is_deflated {
+        codestream::decoding_bytes_max(&format)
+    } else {
+        codestream::decoding_bytes(&Frame::first(&data_set, &format, &declared)?, &format)?
+    };
+    Ok(inflated_bytes + for_pixels)
+}
+
 /// The value of an attribute that is YES or NO, for instance (0012,0062) Patient Identity Removed (C.7.1.1) or (0028,0301)
 /// Burned In Annotation (C.7.6.1).
 fn yes_or_no(data_set: &DataSet<'_>, tag: dicom_core::Tag) -> Option<bool> {

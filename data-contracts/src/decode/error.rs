@@ -6,6 +6,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 /// Smallest width and height of a radiograph, pixels.
 pub const SIZE_MIN_PX: u32 = 32;
 
+/// Most scans (SOS segments) of a JPEG. Progressive files have about ten.
+pub const SCANS_MAX: u32 = 100;
+
 /// Why a file cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
@@ -53,6 +56,10 @@ pub enum DecodeError {
         /// The limit.
         max_pixels: u64,
     },
+    /// A JPEG of more than [`SCANS_MAX`] scans: each scan passes over the whole image, so that a small file would take
+    /// hours.
+    #[error("a JPEG of more than {SCANS_MAX} scans; save it again as a baseline JPEG")]
+    TooManyScans,
     /// An image whose channels differ by more than those of a grey image saved in colour.
     #[error("a colour photograph, not a radiograph; export the original grey image")]
     ColourPhotograph,
@@ -94,6 +101,7 @@ impl DecodeError {
             Self::Corrupt { .. } => "corrupt",
             Self::TooSmall { .. } => "too_small",
             Self::TooLarge { .. } => "too_large",
+            Self::TooManyScans => "too_many_scans",
             Self::ColourPhotograph => "colour_photograph",
             Self::NoPixelData => "no_pixel_data",
             Self::NotDeidentified => "not_deidentified",

@@ -1,9 +1,9 @@
 //! The frame header of a JPEG, and a check that its end marker is there (ITU-T T.81 annex B).
 //!
 //! Decoders fill missing pixels with grey, so a file cut in half would pass for a whole one; here the markers are
-//! walked to the end of the image.
+//! walked to the end of the image, and the scans are counted.
 
-use crate::decode::error::DecodeError;
+use crate::decode::error::{DecodeError, SCANS_MAX};
 use crate::space::ImageSize;
 
 /// The frame header (T.81 B.2.2).
@@ -17,8 +17,21 @@ pub(super) struct JpegFrame {
     pub components: u8,
     /// The low nibble of the SOF marker: 0 baseline, 1 extended, 2 progressive, 3 lossless.
     pub process: u8,
+    /// SOS segments.
+    pub scans: u32,
     /// Length of the image in bytes, from its start to the end of its EOI marker.
     pub length: usize,
+}
+
+impl JpegFrame {
+    /// Bytes of the coefficients that a decoder keeps between scans: two for each sample of whole blocks, none where
+    /// one scan holds all.
+    pub(super) fn coefficient_bytes(&self) -> u64 {
+        // A block of the largest sampling factors has 32 rows and columns (B.2.2).
+        let side = |length: u32| u64::from(length).next_multiple_of(32);
+        let samples = side(self.size.width) * side(self.size.height) * u64::from(self.components);
+        if self.process == 2 || self.scans > 1 { 2 * samples } else { 0 }
+    }
 }
 
 const CUT: DecodeError = DecodeError::Truncated { what: "the JPEG has no end marker" };
@@ -30,7 +43,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<JpegFrame, DecodeError> {
         return Err(CUT);
     }
     let mut frame: Option<JpegFrame> = None;
-    let mut has_scan = false;
+    let mut scans = 0;
     let mut at = 2;
     loop {
         // A marker is 0xFF, possibly repeated as fill, and a code (B.1.1.2).
@@ -46,8 +59,8 @@ pub(super) fn read(bytes: &[u8]) -> Result<JpegFrame, DecodeError> {
         at += 1;
         match code {
             0xd9 => {
-                let frame = frame.filter(|_| has_scan).ok_or(DAMAGED)?;
-                return Ok(JpegFrame { length: at, ..frame });
+                let frame = frame.filter(|_| scans > 0).ok_or(DAMAGED)?;
+                return Ok(JpegFrame { scans, length: at, ..frame });
             }
             0x01 | 0xd0..=0xd7 => continue,
             0x00 | 0xd8 => return Err(DAMAGED),
@@ -62,7 +75,10 @@ pub(super) fn read(bytes: &[u8]) -> Result<JpegFrame, DecodeError> {
         match code {
             0xc0..=0xcf if !matches!(code, 0xc4 | 0xc8 | 0xcc) => frame = Some(frame_header(code, segment)?),
             0xda => {
-                has_scan = true;
+                scans += 1;
+                if scans > SCANS_MAX {
+                    return Err(DecodeError::TooManyScans);
+                }
                 at = end_of_scan(bytes, at)?;
             }
             _ => {}
@@ -80,7 +96,7 @@ fn frame_header(code: u8, segment: &[u8]) -> Result<JpegFrame, DecodeError> {
     if size.height == 0 {
         return Err(DecodeError::Unsupported { what: "JPEG without a height in its header".into() });
     }
-    Ok(JpegFrame { size, precision, components, process, length: 0 })
+    Ok(JpegFrame { size, precision, components, process, scans: 0, length: 0 })
 }
 
 /// The position of the first marker after the entropy-coded data, in which 0xFF is followed by 0 (B.1.1.5) or

@@ -5,7 +5,7 @@
 //! JPEG moves single pixels away from it at edges, since it stores colour at a lower resolution, but not the means of
 //! small blocks. In a photograph, things of the same luminance have different colours.
 
-use super::colour::{CHANNEL_SPREAD_MAX, COLOURED_SHARE_MAX};
+use super::colour::{CHANNEL_SPREAD_MAX, COLOURED_SHARE_MAX, Rgb};
 use crate::space::ImageSize;
 
 /// Steps between the darkest and the brightest luminance.
@@ -35,10 +35,10 @@ pub(super) struct ChannelRange {
 }
 
 impl ChannelRange {
-    pub(super) fn of(pixels: &[[u8; 3]], channel: usize) -> Self {
+    pub(super) fn of<P: Rgb>(pixels: &[P], channel: usize) -> Self {
         let mut counts = [0; 256];
         for pixel in pixels {
-            counts[usize::from(pixel[channel])] += 1;
+            counts[usize::from(pixel.rgb()[channel])] += 1;
         }
         Self { counts, total: pixels.len() as u64 }
     }
@@ -65,7 +65,7 @@ fn level_at(counts: &[u64], total: u64, share: f64) -> usize {
 }
 
 /// Whether the pixels' colours lie on one curve.
-pub(super) fn is_tint(pixels: &[[u8; 3]], size: ImageSize) -> bool {
+pub(super) fn is_tint<P: Rgb>(pixels: &[P], size: ImageSize) -> bool {
     let Some(curve) = Curve::of(pixels) else { return false };
     let distances = curve.distances(pixels);
     let on_curve = |counts: &[u64; 256], total: usize| level_at(counts, total as u64, SHARE_ON_CURVE) <= DISTANCE_MAX;
@@ -82,7 +82,7 @@ pub(super) fn is_tint(pixels: &[[u8; 3]], size: ImageSize) -> bool {
 }
 
 /// Mean colours of whole blocks.
-fn block_means(pixels: &[[u8; 3]], size: ImageSize) -> Vec<[u8; 3]> {
+fn block_means<P: Rgb>(pixels: &[P], size: ImageSize) -> Vec<[u8; 3]> {
     let (width, height) = (size.width as usize, size.height as usize);
     let mut means = Vec::with_capacity(pixels.len() / (BLOCK * BLOCK));
     for top in (0..=height.saturating_sub(BLOCK)).step_by(BLOCK) {
@@ -90,7 +90,7 @@ fn block_means(pixels: &[[u8; 3]], size: ImageSize) -> Vec<[u8; 3]> {
             let mut sums = [0u32; 3];
             for row in top..top + BLOCK {
                 for pixel in pixels.iter().skip(row * width + left).take(BLOCK) {
-                    sums.iter_mut().zip(pixel).for_each(|(sum, &value)| *sum += u32::from(value));
+                    sums.iter_mut().zip(pixel.rgb()).for_each(|(sum, value)| *sum += u32::from(value));
                 }
             }
             means.push(sums.map(|sum| (sum / (BLOCK * BLOCK) as u32) as u8));
@@ -120,16 +120,16 @@ struct Step {
 }
 
 /// Luminance in tenths of a grey level (BT.601).
-fn luma_index(&[red, green, blue]: &[u8; 3]) -> usize {
+fn luma_index([red, green, blue]: [u8; 3]) -> usize {
     (299 * usize::from(red) + 587 * usize::from(green) + 114 * usize::from(blue) + 50) / 100
 }
 
 impl Curve {
     /// `None` for pixels of one luminance.
-    fn of(pixels: &[[u8; 3]]) -> Option<Self> {
+    fn of<P: Rgb>(pixels: &[P]) -> Option<Self> {
         let mut counts = vec![0u64; LUMAS];
         for pixel in pixels {
-            counts[luma_index(pixel)] += 1;
+            counts[luma_index(pixel.rgb())] += 1;
         }
         let total = pixels.len() as u64;
         let (low, high) = (level_at(&counts, total, 0.01), level_at(&counts, total, 0.99));
@@ -137,14 +137,14 @@ impl Curve {
             return None;
         }
         let mut steps = [Step::default(); STEPS];
-        for pixel in pixels {
+        for pixel in pixels.iter().map(Rgb::rgb) {
             let luma = luma_index(pixel);
             let index = (luma.clamp(low, high) - low) * STEPS / (high - low);
             let step = &mut steps[index.min(STEPS - 1)];
             let level = luma as f64 / 10.0;
             step.count += 1.0;
             step.luma += level;
-            step.offsets.iter_mut().zip(pixel).for_each(|(sum, &value)| *sum += f64::from(value) - level);
+            step.offsets.iter_mut().zip(pixel).for_each(|(sum, value)| *sum += f64::from(value) - level);
         }
         let used: Vec<Step> = (0..STEPS)
             .filter(|&index| steps[index].count > 0.0)
@@ -162,9 +162,9 @@ impl Curve {
     }
 
     /// How many pixels are at each distance from the curve, grey levels of the channel that differs most.
-    fn distances(&self, pixels: &[[u8; 3]]) -> [u64; 256] {
+    fn distances<P: Rgb>(&self, pixels: &[P]) -> [u64; 256] {
         let mut counts = [0; 256];
-        for pixel in pixels {
+        for pixel in pixels.iter().map(Rgb::rgb) {
             let luma = luma_index(pixel);
             let level = luma as f32 / 10.0;
             let of = |c: usize| (f32::from(pixel[c]) - level - self.offsets[luma][c]).abs();

@@ -26,7 +26,7 @@ static GOOD_FILES: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
         DicomFile::new().bits(8, 8, 7).fragments(uids::JPEG_BASELINE8_BIT, vec![jpeg(grey)]).build(),
     ];
     let golden = std::path::Path::new("golden/dicom");
-    for name in ["voi_table_below_zero", "rle_12", "jpeg_lossless_12", "jpeg_2000_12", "deflated"] {
+    for name in ["voi_table_below_zero", "rle_12", "jpeg_lossless_12", "jpeg_2000_12", "jpeg_2000_colour", "deflated"] {
         files.push(std::fs::read(golden.join(format!("{name}.dcm"))).unwrap());
     }
     files

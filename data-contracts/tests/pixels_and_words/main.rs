@@ -14,6 +14,10 @@ mod decode_dicom_tables;
 #[cfg(feature = "decode")]
 mod decode_golden;
 #[cfg(feature = "decode")]
+mod decode_jpeg_2000;
+#[cfg(feature = "decode")]
+mod decode_jpeg_scans;
+#[cfg(feature = "decode")]
 mod decode_orientation;
 #[cfg(feature = "decode")]
 mod decode_other_files;

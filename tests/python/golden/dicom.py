@@ -140,6 +140,19 @@ def cases():
     yield "jpeg_2000_signed", compressed(
         file(signed, 16), uid.JPEG2000Lossless, imagecodecs.jpeg2k_encode(signed, bitspersample=16, **jpeg2000)
     ), signed
+    yield "jpeg_2000_16", compressed(
+        file(sixteen, 16), uid.JPEG2000Lossless, imagecodecs.jpeg2k_encode(sixteen, bitspersample=16, **jpeg2000)
+    ), sixteen
+    # Grey but for a corner whose channels differ; a component transform is applied.
+    colour = numpy.stack([eight, eight, eight], axis=-1).astype(numpy.int32)
+    colour[:9, :9] += numpy.array([7, 0, -9])
+    colour = colour.clip(0, 255).astype(numpy.uint8)
+    luma = (colour.astype(numpy.int32) @ numpy.array([299, 587, 114]) + 500) // 1000
+    yield "jpeg_2000_colour", compressed(
+        file(eight, 8, allocated=8, photometric="YBR_RCT", SamplesPerPixel=3, PlanarConfiguration=0),
+        uid.JPEG2000Lossless,
+        imagecodecs.jpeg2k_encode(colour, mct=True, **jpeg2000),
+    ), luma
     yield "jpeg_extended_12", compressed(
         file(twelve, 12), uid.JPEGExtended12Bit, imagecodecs.jpeg_encode(twelve, level=95, bitspersample=12)
     ), None

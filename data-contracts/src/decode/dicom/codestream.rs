@@ -1,23 +1,17 @@
 //! Samples of the first frame of a DICOM image, native or compressed.
 //!
-//! JPEG and JPEG 2000 go through `dicom-pixeldata`, which writes past its buffers when a codestream is larger
-//! than the header says; hence the headers of both are compared first.
+//! The header of a JPEG or JPEG 2000 codestream is compared with the data set before the codestream is decoded, so that
+//! the limit of pixels holds for both.
 
 use std::borrow::Cow;
-
-use dicom_core::smallvec::smallvec;
-use dicom_core::value::PixelFragmentSequence;
-use dicom_core::{DataElement, PrimitiveValue, VR};
-use dicom_dictionary_std::{tags, uids};
-use dicom_object::{FileMetaTableBuilder, InMemDicomObject};
-use dicom_pixeldata::PixelDecoder;
 
 use super::frame::Frame;
 use super::pixel_format::PixelFormat;
 use super::rle;
 use super::transfer_syntax::Codec;
 use crate::decode::error::{DecodeError, catch_codec_panic};
-use crate::decode::{jpeg_2000_frame, jpeg_frame};
+use crate::decode::jpeg_2000::{self, Jpeg2000Frame};
+use crate::decode::jpeg_frame::{self, JpegFrame};
 
 const SHORT: DecodeError = DecodeError::Truncated { what: "pixel data is missing" };
 const MISFIT: DecodeError =
@@ -27,32 +21,40 @@ const MISFIT: DecodeError =
 pub(super) fn samples(frame: &Frame<'_>, format: &PixelFormat) -> Result<Vec<u16>, DecodeError> {
     let pixels = format.pixels();
     let stored = &*frame.bytes;
-    let (bytes, bytes_per_sample) = match frame.codec {
-        Codec::Native => (Cow::Borrowed(stored), format.bytes_per_sample()),
+    let bytes_per_sample = format.bytes_per_sample();
+    match frame.codec {
+        Codec::Native => {
+            let bytes = stored.get(..pixels * bytes_per_sample).ok_or(SHORT)?;
+            Ok(match bytes_per_sample {
+                1 => bytes.iter().map(|&b| b.into()).collect(),
+                _ => bytes.as_chunks::<2>().0.iter().map(|&pair| u16::from_le_bytes(pair)).collect(),
+            })
+        }
         Codec::Rle => {
-            let planes = rle::planes(stored, pixels, format.bytes_per_sample())?;
-            return Ok(match planes.as_slice() {
+            let planes = rle::planes(stored, pixels, bytes_per_sample)?;
+            Ok(match planes.as_slice() {
                 [low] => low.iter().map(|&b| b.into()).collect(),
                 [high, low] => high.iter().zip(low).map(|(&h, &l)| u16::from_be_bytes([h, l])).collect(),
                 _ => return Err(MISFIT),
-            });
+            })
         }
         Codec::Jpeg => {
-            let precision = check_jpeg(stored, format)?;
+            let header = check_jpeg(stored, format)?;
+            let bytes = jpeg(stored, &header)?;
             // The codec gives whole bytes by the stream's own precision, not by Bits Allocated.
-            (decoded(frame, format)?, if precision > 8 { 2 } else { 1 })
+            Ok(match header.precision {
+                ..=8 => bytes.iter().map(|&b| b.into()).collect(),
+                _ => bytes.as_chunks::<2>().0.iter().map(|&pair| u16::from_ne_bytes(pair)).collect(),
+            })
         }
         Codec::Jpeg2000 => {
-            check_jpeg_2000(stored, format)?;
-            (decoded(frame, format)?, format.bytes_per_sample())
+            let header = check_jpeg_2000(stored, format)?;
+            // Two's complement in the bits allocated.
+            let mask = if format.bits_allocated == 8 { 0xff } else { 0xffff };
+            jpeg_2000::samples(stored, &header, |sample| sample as u16 & mask)
         }
-        Codec::JpegLs | Codec::Other => return Err(undecoded(frame.codec)),
-    };
-    let bytes = bytes.get(..pixels * bytes_per_sample).ok_or(SHORT)?;
-    Ok(match bytes_per_sample {
-        1 => bytes.iter().map(|&b| b.into()).collect(),
-        _ => bytes.as_chunks::<2>().0.iter().map(|&pair| u16::from_le_bytes(pair)).collect(),
-    })
+        Codec::JpegLs | Codec::Other => Err(undecoded(frame.codec)),
+    }
 }
 
 /// Interleaved red, green and blue of a colour frame, 8 bits.
@@ -78,12 +80,12 @@ pub(super) fn rgb(frame: &Frame<'_>, format: &PixelFormat, photometric: &str) ->
             _ => return Err(MISFIT),
         },
         Codec::Jpeg => {
-            check_jpeg(stored, format)?;
-            decoded(frame, format)?.get(..3 * pixels).ok_or(SHORT)?.to_vec()
+            let header = check_jpeg(stored, format)?;
+            jpeg(stored, &header)?
         }
         Codec::Jpeg2000 => {
-            check_jpeg_2000(stored, format)?;
-            decoded(frame, format)?.get(..3 * pixels).ok_or(SHORT)?.to_vec()
+            let header = check_jpeg_2000(stored, format)?;
+            jpeg_2000::samples(stored, &header, |sample| sample as u8)?
         }
         Codec::JpegLs | Codec::Other => return Err(undecoded(frame.codec)),
     };
@@ -110,8 +112,8 @@ fn undecoded(codec: Codec) -> DecodeError {
     DecodeError::Unsupported { what: format!("{} in DICOM", codec.name()) }
 }
 
-/// Compares the frame header of a JPEG with the data set; returns its precision in bits.
-fn check_jpeg(frame: &[u8], format: &PixelFormat) -> Result<u8, DecodeError> {
+/// Compares the frame header of a JPEG with the data set.
+fn check_jpeg(frame: &[u8], format: &PixelFormat) -> Result<JpegFrame, DecodeError> {
     if !frame.starts_with(&[0xff, 0xd8]) {
         return Err(DecodeError::Corrupt { what: "the JPEG pixel data does not begin like one" });
     }
@@ -125,47 +127,54 @@ fn check_jpeg(frame: &[u8], format: &PixelFormat) -> Result<u8, DecodeError> {
         && u16::from(header.components) == format.samples_per_pixel
         && u16::from(header.precision) <= format.bits_allocated
         && (2..=16).contains(&header.precision);
-    if fits { Ok(header.precision) } else { Err(MISFIT) }
+    if fits { Ok(header) } else { Err(MISFIT) }
 }
 
-/// Compares the SIZ segment (ITU-T T.800 A.5.1) with the data set.
-fn check_jpeg_2000(frame: &[u8], format: &PixelFormat) -> Result<(), DecodeError> {
-    let header = jpeg_2000_frame::read(frame)?;
+/// Compares the SIZ segment (ITU-T T.800 A.5.1) of the codestream with the data set.
+fn check_jpeg_2000(codestream: &[u8], format: &PixelFormat) -> Result<Jpeg2000Frame, DecodeError> {
+    let header = jpeg_2000::read(codestream)?;
     let fits = header.size.width == u32::from(format.columns)
         && header.size.height == u32::from(format.rows)
         && header.offset == (0, 0)
-        && header.components.len() == usize::from(format.samples_per_pixel);
-    let is_plain = |&(depth, steps): &(u8, [u8; 2])| u16::from(depth) <= format.bits_allocated && steps == [1, 1];
-    if fits && header.components.iter().all(is_plain) { Ok(()) } else { Err(MISFIT) }
+        && header.components.len() == usize::from(format.samples_per_pixel)
+        && header.components.iter().all(|c| u16::from(c.depth) <= format.bits_allocated && c.steps == [1, 1]);
+    if fits { Ok(header) } else { Err(MISFIT) }
 }
 
-/// Runs the codec on one checked codestream, wrapped in an object of its own.
-fn decoded<'a>(frame: &Frame<'_>, format: &PixelFormat) -> Result<Cow<'a, [u8]>, DecodeError> {
-    let damaged = |_| DecodeError::Corrupt { what: "the compressed pixel data cannot be decoded" };
-    let transfer_syntax = if frame.codec == Codec::Jpeg { uids::JPEG_LOSSLESS } else { uids::JPEG2000 };
-    catch_codec_panic(|| {
-        let us = |tag, value: u16| DataElement::new(tag, VR::US, PrimitiveValue::from(value));
-        let photometric = if format.samples_per_pixel == 1 { "MONOCHROME2" } else { "RGB" };
-        let pixel_data = PixelFragmentSequence::new(Vec::new(), smallvec![frame.bytes.to_vec()]);
-        let object = InMemDicomObject::from_element_iter([
-            us(tags::SAMPLES_PER_PIXEL, format.samples_per_pixel),
-            DataElement::new(tags::PHOTOMETRIC_INTERPRETATION, VR::CS, PrimitiveValue::from(photometric)),
-            us(tags::ROWS, format.rows),
-            us(tags::COLUMNS, format.columns),
-            us(tags::BITS_ALLOCATED, format.bits_allocated),
-            us(tags::BITS_STORED, format.stored.bits_stored),
-            us(tags::HIGH_BIT, format.stored.bits_stored - 1),
-            us(tags::PIXEL_REPRESENTATION, format.stored.is_signed.into()),
-            us(tags::PLANAR_CONFIGURATION, 0),
-            DataElement::new(tags::PIXEL_DATA, VR::OB, pixel_data),
-        ]);
-        let meta = FileMetaTableBuilder::new()
-            .transfer_syntax(transfer_syntax)
-            .media_storage_sop_class_uid(uids::SECONDARY_CAPTURE_IMAGE_STORAGE)
-            .media_storage_sop_instance_uid("1.2.3")
-            .build()
-            .map_err(|_| DecodeError::Corrupt { what: "the compressed pixel data cannot be wrapped" })?;
-        let pixels = object.with_exact_meta(meta).decode_pixel_data_frame(0).map_err(damaged)?.into_data();
-        Ok(Cow::Owned(pixels))
-    })
+/// The samples of a checked JPEG, interleaved: one byte each up to 8 bits, two above, in the order of this machine.
+fn jpeg(codestream: &[u8], header: &JpegFrame) -> Result<Vec<u8>, DecodeError> {
+    let bytes_per_sample = if header.precision > 8 { 2 } else { 1 };
+    let length = header.size.pixels() as usize * usize::from(header.components) * bytes_per_sample;
+    let decoded = catch_codec_panic(|| {
+        let mut decoder = jpeg_decoder::Decoder::new(codestream);
+        decoder.set_max_decoding_buffer_size(length);
+        decoder.decode().map_err(|_| DecodeError::Corrupt { what: "the compressed pixel data cannot be decoded" })
+    })?;
+    if decoded.len() == length { Ok(decoded) } else { Err(MISFIT) }
+}
+
+/// Most bytes that a frame takes from here to the grey levels, from its headers.
+pub(super) fn decoding_bytes(frame: &Frame<'_>, format: &PixelFormat) -> Result<u64, DecodeError> {
+    let pixels = format.pixels() as u64;
+    let samples = pixels * u64::from(format.samples_per_pixel);
+    let is_grey = format.samples_per_pixel == 1;
+    let for_codec = match frame.codec {
+        Codec::Native | Codec::JpegLs | Codec::Other => 0,
+        Codec::Rle => samples * format.bytes_per_sample() as u64,
+        Codec::Jpeg => {
+            let header = check_jpeg(&frame.bytes, format)?;
+            let per_sample = if header.process == 3 { 8 } else { 4 };
+            samples * per_sample + header.coefficient_bytes()
+        }
+        Codec::Jpeg2000 => jpeg_2000::decoding_bytes(&check_jpeg_2000(&frame.bytes, format)?),
+    };
+    // Grey: 16-bit samples, then grey levels; colour: 8-bit samples, the same as red, green and blue, then grey levels.
+    let for_samples = pixels * if is_grey { 3 } else { 7 };
+    let for_copies = if matches!(frame.bytes, Cow::Owned(_)) { 2 * frame.bytes.len() as u64 } else { 0 };
+    Ok(for_samples.saturating_add(for_codec).saturating_add(for_copies))
+}
+
+/// As [`decoding_bytes`], for a frame that is not known yet.
+pub(super) fn decoding_bytes_max(format: &PixelFormat) -> u64 {
+    20 * format.pixels() as u64 * u64::from(format.samples_per_pixel)
 }

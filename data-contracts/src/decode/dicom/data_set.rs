@@ -90,7 +90,22 @@ struct Value<'a> {
 impl<'a> DataSet<'a> {
     /// Reads elements until the bytes end, an item ends, or the pixel data is read.
     pub(super) fn parse(bytes: &'a [u8], encoding: Encoding) -> Result<Self, DecodeError> {
-        let mut values = BTreeMap::new();
+        let mut data_set = Self { values: BTreeMap::new(), encoding };
+        data_set.read(bytes)?;
+        Ok(data_set)
+    }
+
+    /// As [`Self::parse`], for the first bytes of a data set: an element that is incomplete, or damaged, ends it.
+    pub(super) fn head(bytes: &'a [u8], encoding: Encoding) -> Self {
+        let mut data_set = Self { values: BTreeMap::new(), encoding };
+        // What was read before stays.
+        let _ = data_set.read(bytes);
+        data_set
+    }
+
+    fn read(&mut self, bytes: &'a [u8]) -> Result<(), DecodeError> {
+        let Self { values, encoding } = self;
+        let encoding = *encoding;
         let mut at = 0;
         while at < bytes.len() {
             let mut header = read_header(&bytes[at..], encoding).ok_or(CUT)?;
@@ -117,7 +132,7 @@ impl<'a> DataSet<'a> {
                 break;
             }
         }
-        Ok(Self { values, encoding })
+        Ok(())
     }
 
     fn value(&self, tag: Tag) -> Option<Value<'a>> {

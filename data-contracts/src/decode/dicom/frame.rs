@@ -12,12 +12,13 @@ use super::data_set::DataSet;
 use super::pixel_format::PixelFormat;
 use super::transfer_syntax::{Codec, TransferSyntax};
 use crate::decode::error::DecodeError;
-use crate::decode::{jpeg_2000_frame, jpeg_frame};
+use crate::decode::{jpeg_2000, jpeg_frame};
 
 /// The first frame as it is stored.
 #[derive(Debug)]
 pub(super) struct Frame<'a> {
-    /// Little-endian samples when native, one codestream when compressed; padding is cut off.
+    /// Little-endian samples when native, one codestream when compressed; padding and the boxes of a JP2 file are cut
+    /// off.
     pub bytes: Cow<'a, [u8]>,
     pub codec: Codec,
     /// Bytes behind the end of the codestream.
@@ -109,18 +110,20 @@ impl<'a> Frame<'a> {
         }
     }
 
-    /// Cuts off what follows the codestream: a byte for an even length, of any value, or several.
+    /// Cuts off what surrounds the codestream: the boxes of a JP2 file, a byte for an even length, of any value, or
+    /// several.
     fn compressed(bytes: Cow<'a, [u8]>, codec: Codec) -> Result<Self, DecodeError> {
-        let length = match codec {
-            Codec::Jpeg if bytes.starts_with(&JPEG_START) => jpeg_frame::read(&bytes)?.length,
-            Codec::Jpeg2000 if jpeg_2000_frame::is_at_start(&bytes) => jpeg_2000_frame::read(&bytes)?.end,
-            _ => bytes.len(),
+        let place = match codec {
+            Codec::Jpeg if bytes.starts_with(&JPEG_START) => 0..jpeg_frame::read(&bytes)?.length,
+            Codec::Jpeg2000 => jpeg_2000::read(&bytes)?.codestream,
+            _ => 0..bytes.len(),
         };
-        let padding = bytes.len() - length;
+        let padding = bytes.len() - place.end;
         let bytes = match bytes {
-            Cow::Borrowed(bytes) => Cow::Borrowed(&bytes[..length]),
+            Cow::Borrowed(bytes) => Cow::Borrowed(&bytes[place]),
             Cow::Owned(mut bytes) => {
-                bytes.truncate(length);
+                bytes.truncate(place.end);
+                bytes.drain(..place.start);
                 Cow::Owned(bytes)
             }
         };
@@ -133,7 +136,7 @@ const JPEG_START: [u8; 2] = [0xff, 0xd8];
 /// The codec of a codestream that begins like one; `None` for other bytes.
 fn codestream_codec(bytes: &[u8]) -> Option<Codec> {
     let number = |at: usize| bytes.get(at..)?.first_chunk().map(|&b| u32::from_le_bytes(b));
-    if jpeg_2000_frame::is_at_start(bytes) {
+    if jpeg_2000::is_at_start(bytes) {
         Some(Codec::Jpeg2000)
     } else if bytes.starts_with(&JPEG_START) && bytes.get(2) == Some(&0xff) {
         Some(if jpeg_frame::is_jpeg_ls(bytes) { Codec::JpegLs } else { Codec::Jpeg })

@@ -5,8 +5,9 @@ use std::io::Read;
 
 use flate2::read::{DeflateDecoder, ZlibDecoder};
 
-use super::data_set::{Header, read_header};
+use super::data_set::{DataSet, Header, read_header};
 use super::encoding::{CERTAIN, Encoding};
+use super::pixel_format::PixelFormat;
 use super::transfer_syntax::TransferSyntax;
 use crate::decode::error::DecodeError;
 
@@ -83,10 +84,10 @@ pub(super) fn plain_body<'a>(
         if elements(body) >= CERTAIN {
             return Ok((Cow::Borrowed(body), false));
         }
-        return inflate(body, max_pixels).map(|inflated| (inflated.into(), true));
+        return inflate(body, declared, max_pixels).map(|inflated| (inflated.into(), true));
     }
     if elements(body) == 0
-        && let Ok(inflated) = inflate(body, max_pixels)
+        && let Ok(inflated) = inflate(body, declared, max_pixels)
         && elements(&inflated) >= CERTAIN
     {
         return Ok((inflated.into(), true));
@@ -94,19 +95,71 @@ pub(super) fn plain_body<'a>(
     Ok((Cow::Borrowed(body), false))
 }
 
-/// PS3.5 A.5: the data set as one raw deflate stream; some writers add the zlib header. A small file may not blow up
-/// memory: the size is bounded by what the largest allowed image could need.
-fn inflate(body: &[u8], max_pixels: u64) -> Result<Vec<u8>, DecodeError> {
-    let bytes_max = max_pixels.saturating_mul(6).saturating_add(16 << 20);
+/// Elements before the pixel data of a deflated data set, bytes.
+const HEADER_BYTES_MAX: u64 = 16 << 20;
+/// What is inflated to find the size of the image, bytes.
+const HEAD_BYTES: u64 = 4 << 20;
+
+/// As [`plain_body`], for the elements before the pixel data: the first bytes, and how many bytes inflating all may take.
+pub(super) fn plain_head<'a>(
+    body: &'a [u8],
+    declared: &TransferSyntax<'_>,
+    max_pixels: u64,
+) -> Result<(Cow<'a, [u8]>, u64), DecodeError> {
+    let elements = |bytes: &[u8]| declared.encoding.found_in(bytes).elements_that_fit(bytes);
+    let is_plain = if declared.is_deflated { elements(body) >= CERTAIN } else { elements(body) > 0 };
+    if is_plain {
+        return Ok((Cow::Borrowed(body), 0));
+    }
+    let mut head = Vec::new();
+    read_more(&mut *deflate_reader(body), HEAD_BYTES, &mut head)?;
+    let bytes_max = inflated_bytes_max(&head, declared, max_pixels) + 2 * HEAD_BYTES;
+    Ok((Cow::Owned(head), bytes_max))
+}
+
+/// The data set of a deflated one. A small file may not blow up memory: the size is bounded by what the header says
+/// about the image.
+fn inflate(body: &[u8], declared: &TransferSyntax<'_>, max_pixels: u64) -> Result<Vec<u8>, DecodeError> {
     let mut inflated = Vec::new();
+    let mut reader = deflate_reader(body);
+    read_more(&mut *reader, HEAD_BYTES, &mut inflated)?;
+    if (inflated.len() as u64) < HEAD_BYTES {
+        return Ok(inflated);
+    }
+    let bytes_max = inflated_bytes_max(&inflated, declared, max_pixels);
+    let rest = bytes_max - HEAD_BYTES + 1;
+    inflated.reserve_exact(rest as usize);
+    read_more(&mut *reader, rest, &mut inflated)?;
+    if inflated.len() as u64 > bytes_max {
+        return Err(DecodeError::Corrupt { what: "the deflated data set is larger than its image" });
+    }
+    Ok(inflated)
+}
+
+/// Most bytes of a data set that begins like this: its image's frames, and the elements around them.
+fn inflated_bytes_max(head: &[u8], declared: &TransferSyntax<'_>, max_pixels: u64) -> u64 {
+    let data_set = DataSet::head(head, declared.encoding.found_in(head));
+    let pixel_data = PixelFormat::read(&data_set).map_or(0, |format| {
+        let pixels = format.pixels() as u64;
+        let frames = u64::from(format.frames).clamp(1, max_pixels.checked_div(pixels).unwrap_or(1).max(1));
+        if pixels > max_pixels { 0 } else { format.frame_bytes() * frames }
+    });
+    pixel_data + HEADER_BYTES_MAX
+}
+
+/// PS3.5 A.5: the data set is one raw deflate stream; some writers add the zlib header.
+fn deflate_reader<'a>(body: &'a [u8]) -> Box<dyn Read + 'a> {
     // RFC 1950: 32K window, deflate, and a check that the first two bytes are a multiple of 31.
     let has_zlib_header =
         body.first_chunk().is_some_and(|&b: &[u8; 2]| b[0] == 0x78 && u16::from_be_bytes(b) % 31 == 0);
-    let mut decoder: Box<dyn Read> =
-        if has_zlib_header { Box::new(ZlibDecoder::new(body)) } else { Box::new(DeflateDecoder::new(body)) };
-    decoder.by_ref().take(bytes_max).read_to_end(&mut inflated).map_err(|error| match error.kind() {
+    if has_zlib_header { Box::new(ZlibDecoder::new(body)) } else { Box::new(DeflateDecoder::new(body)) }
+}
+
+/// Reads up to `length` bytes more.
+fn read_more(reader: &mut dyn Read, length: u64, inflated: &mut Vec<u8>) -> Result<(), DecodeError> {
+    reader.take(length).read_to_end(inflated).map_err(|error| match error.kind() {
         std::io::ErrorKind::UnexpectedEof => DecodeError::Truncated { what: "the deflated data set" },
         _ => DecodeError::Corrupt { what: "the deflated data set" },
     })?;
-    Ok(inflated)
+    Ok(())
 }

@@ -22,7 +22,8 @@ pub(super) fn planes(frame: &[u8], pixels: usize, planes: usize) -> Result<Vec<V
 
 /// PackBits (G.3.2): a count n in 0..=127 copies n + 1 bytes, one in 129..=255 repeats a byte 257 - n times.
 fn unpack(mut packed: &[u8], pixels: usize) -> Result<Vec<u8>, DecodeError> {
-    let mut plane = Vec::with_capacity(pixels.min(packed.len().saturating_mul(128)));
+    // The last run may go beyond the last pixel.
+    let mut plane = Vec::with_capacity(pixels.min(packed.len().saturating_mul(128)) + 128);
     while plane.len() < pixels {
         let (&count, rest) = packed.split_first().ok_or(CUT)?;
         packed = match count {

@@ -42,7 +42,7 @@ pub(super) struct TransferSyntax<'a> {
     pub is_deflated: bool,
 }
 
-/// HTJ2K (ITU-T T.814): JPEG 2000 with another block coder, which the codec knows.
+/// HTJ2K (ITU-T T.814): JPEG 2000 with another block coder. It is not decoded; the codestream says what it is.
 const HIGH_THROUGHPUT_JPEG_2000: [&str; 3] =
     ["1.2.840.10008.1.2.4.201", "1.2.840.10008.1.2.4.202", "1.2.840.10008.1.2.4.203"];
 /// Compressions of PS3.5 A.4 that are registered and not decoded, for instance MPEG, HEVC and JPEG XL.
