@@ -70,8 +70,8 @@ fn the_codestream_is_found_by_the_boxes_and_not_by_its_marker() {
         corrupt(frame, "a decoy of the right size");
     }
     let frame = jp2(&[boxed(b"uuid", &with_pair(stream(), GRID, [7; 2])), boxed(b"jp2c", &stream())]);
-    assert_eq!(read(square(32, frame)).unwrap().radiograph, expected, "a decoy of another size has no say");
-    // The codestream that follows has no say either.
+    assert_eq!(read(square(32, frame)).unwrap().radiograph, expected, "a decoy of another size is ignored");
+    // So is a codestream that follows.
     let second = boxed(b"jp2c", &golden_codestream("jpeg_2000_signed"));
     let frame = jp2(&[boxed(b"jp2c", &stream()), second]);
     assert_eq!(read(square(32, frame)).unwrap().radiograph, expected);
