@@ -49,11 +49,12 @@ fn jp2(boxes: &[Vec<u8>]) -> Vec<u8> {
 }
 
 fn corrupt(frame: Vec<u8>, name: &str) {
-    assert_eq!(read(square(32, frame)).map(|_| ()).unwrap_err().code(), "corrupt", "{name}");
+    let error = read(square(32, frame)).map(|_| ()).unwrap_err();
+    assert_eq!(error.code(), "corrupt", "{name}");
 }
 
 fn unsupported(side: u16, frame: Vec<u8>, says: &str) {
-    let error = read(square(side, frame)).unwrap_err();
+    let error = read(square(side, frame)).map(|_| ()).unwrap_err();
     assert_eq!(error.code(), "unsupported", "{error}");
     assert!(error.to_string().contains(says), "{error}");
 }
@@ -69,8 +70,8 @@ fn the_codestream_is_found_by_the_boxes_and_not_by_its_marker() {
         corrupt(frame, "a decoy of the right size");
     }
     let frame = jp2(&[boxed(b"uuid", &with_pair(stream(), GRID, [7; 2])), boxed(b"jp2c", &stream())]);
-    assert_eq!(read(square(32, frame)).unwrap().radiograph, expected, "a decoy of another size has no say");
-    // The codestream that follows has no say either.
+    assert_eq!(read(square(32, frame)).unwrap().radiograph, expected, "a decoy of another size is ignored");
+    // So is a codestream that follows.
     let second = boxed(b"jp2c", &golden_codestream("jpeg_2000_signed"));
     let frame = jp2(&[boxed(b"jp2c", &stream()), second]);
     assert_eq!(read(square(32, frame)).unwrap().radiograph, expected);
@@ -181,7 +182,8 @@ fn samples_of_12_and_16_bits_and_signed_ones_are_exact() {
             file.without(tags::RESCALE_SLOPE).without(tags::RESCALE_INTERCEPT).without(tags::VOILUT_FUNCTION)
         };
         let shown = all_bits(&|| file(compressed), low, bits);
-        assert_eq!(shown, all_bits(&|| file(plain), low, bits), "{compressed}");
+        // Not `assert_eq`, which prints all of them.
+        assert!(shown == all_bits(&|| file(plain), low, bits), "{compressed} differs");
         let uses_all = shown.iter().all(|window| window.iter().any(|&level| level > 0));
         assert!(uses_all, "{compressed}");
     }
@@ -202,5 +204,5 @@ fn colour_is_read_exactly() {
     let document = std::fs::read_to_string("golden/dicom/expected.json").unwrap();
     let document: serde_json::Value = serde_json::from_str(&document).unwrap();
     let expected = crate::from_hex(document["grey"]["jpeg_2000_colour"].as_str().unwrap());
-    assert_eq!(decoded.radiograph.pixels, expected);
+    assert!(decoded.radiograph.pixels == expected);
 }

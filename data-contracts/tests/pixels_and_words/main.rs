@@ -22,6 +22,8 @@ mod decode_orientation;
 #[cfg(feature = "decode")]
 mod decode_other_files;
 #[cfg(feature = "decode")]
+mod decode_png_rows;
+#[cfg(feature = "decode")]
 mod decode_raster;
 #[cfg(feature = "decode")]
 mod decode_robustness;

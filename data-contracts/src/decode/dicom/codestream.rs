@@ -127,7 +127,7 @@ fn check_jpeg(frame: &[u8], format: &PixelFormat) -> Result<JpegFrame, DecodeErr
         && u16::from(header.components) == format.samples_per_pixel
         && u16::from(header.precision) <= format.bits_allocated
         && (2..=16).contains(&header.precision);
-    if fits { Ok(header) } else { Err(MISFIT) }
+    if fits { check_length(frame, format).map(|()| header) } else { Err(MISFIT) }
 }
 
 /// Compares the SIZ segment (ITU-T T.800 A.5.1) of the codestream with the data set.
@@ -138,7 +138,18 @@ fn check_jpeg_2000(codestream: &[u8], format: &PixelFormat) -> Result<Jpeg2000Fr
         && header.offset == (0, 0)
         && header.components.len() == usize::from(format.samples_per_pixel)
         && header.components.iter().all(|c| u16::from(c.depth) <= format.bits_allocated && c.steps == [1, 1]);
-    if fits { Ok(header) } else { Err(MISFIT) }
+    if fits { check_length(codestream, format).map(|()| header) } else { Err(MISFIT) }
+}
+
+/// A large image is compressed to a 64th of its size or less only when it holds nothing.
+fn check_length(codestream: &[u8], format: &PixelFormat) -> Result<(), DecodeError> {
+    const LARGE_BYTES: u64 = 16 << 20;
+    const RATIO_MAX: u64 = 64;
+    let image = format.frame_bytes();
+    if image >= LARGE_BYTES && (codestream.len() as u64) < image / RATIO_MAX {
+        return Err(DecodeError::Corrupt { what: "the compressed pixel data are too short for an image of this size" });
+    }
+    Ok(())
 }
 
 /// The samples of a checked JPEG, interleaved: one byte each up to 8 bits, two above, in the order of this machine.
@@ -157,19 +168,24 @@ fn jpeg(codestream: &[u8], header: &JpegFrame) -> Result<Vec<u8>, DecodeError> {
 pub(super) fn decoding_bytes(frame: &Frame<'_>, format: &PixelFormat) -> Result<u64, DecodeError> {
     let pixels = format.pixels() as u64;
     let samples = pixels * u64::from(format.samples_per_pixel);
-    let is_grey = format.samples_per_pixel == 1;
     let for_codec = match frame.codec {
         Codec::Native | Codec::JpegLs | Codec::Other => 0,
         Codec::Rle => samples * format.bytes_per_sample() as u64,
         Codec::Jpeg => {
             let header = check_jpeg(&frame.bytes, format)?;
-            let per_sample = if header.process == 3 { 8 } else { 4 };
+            let per_sample = if header.process == 3 { 6 } else { 3 };
             samples * per_sample + header.coefficient_bytes()
         }
         Codec::Jpeg2000 => jpeg_2000::decoding_bytes(&check_jpeg_2000(&frame.bytes, format)?),
     };
-    // Grey: 16-bit samples, then grey levels; colour: 8-bit samples, the same as red, green and blue, then grey levels.
-    let for_samples = pixels * if is_grey { 3 } else { 7 };
+    // Grey: 16-bit samples, then grey levels; colour: 8-bit samples, as red, green and blue where the codec does not
+    // convert them, then grey levels.
+    let for_samples = pixels
+        * match (format.samples_per_pixel, frame.codec) {
+            (1, _) => 3,
+            (_, Codec::Jpeg | Codec::Jpeg2000) => 4,
+            _ => 7,
+        };
     let for_copies = if matches!(frame.bytes, Cow::Owned(_)) { 2 * frame.bytes.len() as u64 } else { 0 };
     Ok(for_samples.saturating_add(for_codec).saturating_add(for_copies))
 }
