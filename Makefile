@@ -11,7 +11,7 @@ PREFIX ?= $(HOME)/.local
 SHIPPED := batch/models/reporter
 QUICKSTART_IMAGES := 12
 
-.PHONY: book bench-first-hour bench-speedrun quickstart shipped-models install dist test-dist setup parity-setup build demo test test-python test-browser test-slurm check lint deny wasm viewer serve bench bench-viewer bench-pipeline bench-detector bench-decode bench-quality-semi bench-quality-report bench-quality-preview clean d2r-path
+.PHONY: book bench-term test-kill bench-first-hour bench-speedrun quickstart shipped-models install dist test-dist setup parity-setup build demo test test-python test-browser test-slurm check lint deny wasm viewer serve bench bench-viewer bench-pipeline bench-detector bench-decode bench-quality-semi bench-quality-report bench-quality-preview clean d2r-path
 
 ## Install what is missing into this folder; TORCH=cpu takes the CPU build of PyTorch, LIBTORCH=FOLDER a libtorch that is there.
 setup:
@@ -135,6 +135,14 @@ bench-first-hour:
 ## Minutes from phantoms to a stated quality, median of three seeds, into bench-results/speedrun.json; CONFIG=FILE: other settings.
 bench-speedrun: build
 	$(PYTHON) tests/bench/speedrun.py --d2r $(D2R) --out bench-results/speedrun.json $(if $(CONFIG),--config $(CONFIG))
+
+## Kills at 200 random moments over all stages, with a reader beside them; the results are those of an undisturbed run.
+test-kill: build
+	$(PYTHON) tests/kill/storm.py --d2r $(D2R) --out bench-results/kill-storm.json
+
+## How long every verb takes to end after SIGTERM, into bench-results/term.json.
+bench-term: build
+	$(PYTHON) tests/bench/term.py --d2r $(D2R) --out bench-results/term.json
 
 ## Times of every stage of the demo, into bench-results/pipeline.json.
 bench-pipeline: build

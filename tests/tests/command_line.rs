@@ -1,5 +1,8 @@
 //! The command line as a process: help, exit codes, streams.
 
+use std::process::Stdio;
+use std::time::Duration;
+
 use d2r_acceptance::{d2r, outcome, root, run};
 
 #[test]
@@ -171,4 +174,29 @@ fn a_closed_pipe_is_no_error() {
         .unwrap();
     drop(child.stdout.take());
     assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+/// Verbs that compute set how long OpenMP's threads wait, unless the environment says so.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_process_that_computes_starts_itself_again_under_the_same_id() {
+    let environment = |policy: Option<&str>| {
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = d2r(folder.path());
+        command.args(["pipeline", "--preset", "tiny", "--out", "demo", "--quiet"]).stdout(Stdio::null()).stderr(Stdio::null()).env_remove("GOMP_SPINCOUNT");
+        match policy {
+            Some(policy) => command.env("OMP_WAIT_POLICY", policy),
+            None => command.env_remove("OMP_WAIT_POLICY"),
+        };
+        let mut child = command.spawn().unwrap();
+        // The phantom's folder is made by the process that works.
+        let begun = || folder.path().join("demo/phantom").exists() || folder.path().join("demo").exists();
+        (0..200).take_while(|_| !begun()).for_each(|_| std::thread::sleep(Duration::from_millis(50)));
+        let text = std::fs::read(format!("/proc/{}/environ", child.id())).unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        String::from_utf8_lossy(&text).into_owned()
+    };
+    assert!(environment(None).contains("GOMP_SPINCOUNT=2000"));
+    assert!(!environment(Some("passive")).contains("GOMP_SPINCOUNT"));
 }

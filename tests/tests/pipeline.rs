@@ -39,11 +39,16 @@ fn digests(folder: &Path) -> BTreeMap<String, String> {
 
 /// The report model that the tiny pipeline trained.
 fn reporter(folder: &Path) -> PathBuf {
+    runs_of(folder, "reporter-")
+}
+
+/// The run of the tiny pipeline whose name begins so.
+fn runs_of(folder: &Path, begins: &str) -> PathBuf {
     let runs = std::fs::read_dir(folder.join("demo/runs")).expect("runs were written");
     runs.filter_map(Result::ok)
         .map(|e| e.path())
-        .find(|p| p.file_name().is_some_and(|n| n.to_string_lossy().starts_with("reporter-")))
-        .expect("a reporter run")
+        .find(|p| p.file_name().is_some_and(|n| n.to_string_lossy().starts_with(begins)))
+        .expect("such a run")
 }
 
 #[test]
@@ -207,29 +212,32 @@ fn reports_of_a_folder_follow_its_contents() {
     assert_eq!((texts().len(), lines()), (1, 1));
 }
 
-/// Verbs that compute set how long OpenMP's threads wait, unless the environment says so.
-#[cfg(target_os = "linux")]
+/// Shards leave the very files of one process, and none of their rows before the last of them is finished.
 #[test]
-fn a_process_that_computes_starts_itself_again_under_the_same_id() {
-    let environment = |policy: Option<&str>| {
-        let folder = tempfile::tempdir().unwrap();
-        let mut command = d2r(folder.path());
-        command.args(PIPELINE).stdout(Stdio::null()).stderr(Stdio::null()).env_remove("GOMP_SPINCOUNT");
-        match policy {
-            Some(policy) => command.env("OMP_WAIT_POLICY", policy),
-            None => command.env_remove("OMP_WAIT_POLICY"),
-        };
-        let mut child = command.spawn().unwrap();
-        // The phantom's folder is made by the process that works.
-        let begun = || folder.path().join("demo/phantom").exists() || folder.path().join("demo").exists();
-        (0..200).take_while(|_| !begun()).for_each(|_| std::thread::sleep(Duration::from_millis(50)));
-        let text = std::fs::read(format!("/proc/{}/environ", child.id())).unwrap();
-        child.kill().unwrap();
-        child.wait().unwrap();
-        String::from_utf8_lossy(&text).into_owned()
+fn shards_are_put_together_to_the_files_of_one_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let detector = runs_of(undisturbed(), "detector-").display().to_string();
+    for lake in ["whole", "shards"] {
+        let images = undisturbed().join("demo/phantom/mimic").display().to_string();
+        let args = ["ingest", "mimic", "--root", &images, "--lake", lake, "--quiet"];
+        assert_eq!(outcome(&run(folder.path(), &args)).0, 0);
+    }
+    let annotate = |lake: &str, shard: &str| {
+        let args = ["annotate", "--dataset", "mimic", "--detector", &detector, "--preset", "tiny", "--lake", lake];
+        let more =
+            ["--shard", shard, "--set", "annotate.batch_size=3", "--set", "annotate.score_floor=0.01", "--quiet"];
+        let (code, _, err) = outcome(&run(folder.path(), &[&args[..], &more[..]].concat()));
+        assert_eq!(code, 0, "{err}");
     };
-    assert!(environment(None).contains("GOMP_SPINCOUNT=2000"));
-    assert!(!environment(Some("passive")).contains("GOMP_SPINCOUNT"));
+    let file = |lake: &str| folder.path().join(lake).join("v1/lesions/dataset=mimic/split=train/part-annotate.parquet");
+    annotate("whole", "0/1");
+    for shard in ["2/3", "0/3", "1/3"] {
+        assert!(!file("shards").exists(), "before {shard}");
+        annotate("shards", shard);
+    }
+    assert!(std::fs::read(file("whole")).unwrap() == std::fs::read(file("shards")).unwrap());
+    let mode = |path: &Path| std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(path).unwrap()) & 0o777;
+    assert_eq!((mode(&file("whole")), mode(&folder.path().join("whole/v1"))), (0o600, 0o700));
 }
 
 #[test]

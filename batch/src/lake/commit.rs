@@ -102,7 +102,7 @@ impl Lake {
     ) -> Result<Option<Committed>> {
         let mut published = Vec::new();
         for (partition, table) in tables {
-            published.extend(self.current(table, partition, &provenance.work_key)?);
+            published.extend(self.current(table, partition, &provenance.work_key, shard)?);
         }
         if published.len() == tables.len() {
             published.truncate(if shard.index == 0 { published.len() } else { 0 });
@@ -168,7 +168,7 @@ impl Commit<'_> {
             Err(missing) => return Ok(Committed { parts, published: Vec::new(), missing }),
             Ok(records) => records,
         };
-        let provenance = of_all(&provenance, &records);
+        let (provenance, shard_keys) = of_all(&provenance, &records);
         let mut places: BTreeMap<(String, Partition), Vec<&PartManifest>> = BTreeMap::new();
         for part in records.iter().flat_map(|r| &r.parts) {
             places.entry((part.table.clone(), part.partition())).or_default().push(part);
@@ -176,7 +176,9 @@ impl Commit<'_> {
         let mut whole = Vec::new();
         for ((table, partition), parts) in places {
             if let Some(merge) = merges.get(table.as_str()) {
-                whole.push(merge(lake, &partition, &parts, &provenance)?);
+                let mut staged = merge(lake, &partition, &parts, &provenance)?;
+                staged.manifest.shard_keys.clone_from(&shard_keys);
+                whole.push(staged);
             }
         }
         let published = Journal::commit(lake, whole, removed)?;
@@ -195,13 +197,14 @@ fn merge<R: Row>(lake: &Lake, partition: &Partition, parts: &[&PartManifest], by
 }
 
 /// The provenance of all shards together. Shards of one work share its key; where each has a key of its own (its images'
-/// contents), the whole has the digest of all keys.
-fn of_all(provenance: &Provenance, records: &[ShardRecord]) -> Provenance {
+/// contents), the whole has the digest of all keys, which are returned.
+fn of_all(provenance: &Provenance, records: &[ShardRecord]) -> (Provenance, Vec<String>) {
     if records.iter().all(|r| r.work_key == provenance.work_key) {
-        return provenance.clone();
+        return (provenance.clone(), Vec::new());
     }
-    let keys: Vec<&str> = records.iter().map(|r| r.work_key.as_str()).collect();
-    Provenance { work_key: crate::lake::digest::sha256_hex(keys.join("\n").as_bytes()), ..provenance.clone() }
+    let keys: Vec<String> = records.iter().map(|r| r.work_key.clone()).collect();
+    let work_key = crate::lake::digest::sha256_hex(keys.join("\n").as_bytes());
+    (Provenance { work_key, ..provenance.clone() }, keys)
 }
 
 #[cfg(test)]

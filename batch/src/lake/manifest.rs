@@ -46,6 +46,9 @@ pub struct PartManifest {
     pub code_version: String,
     /// The weights that made the rows, where a model did.
     pub model_sha256: Option<String>,
+    /// The work keys of the shards that were put together, where each had its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shard_keys: Vec<String>,
 }
 
 impl PartManifest {

@@ -92,6 +92,7 @@ impl Lake {
             run_id: provenance.run_id.clone(),
             code_version: CODE_VERSION.to_owned(),
             model_sha256: provenance.model_sha256.clone(),
+            shard_keys: Vec::new(),
         };
         Ok(Staged { temporary, manifest })
     }

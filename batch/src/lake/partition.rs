@@ -154,12 +154,6 @@ impl Provenance {
         Self { run_id, model_sha256: model_sha256.map(str::to_owned), group: work_key.clone(), work_key }
     }
 
-    /// The same, of a work whose shards have this in common.
-    #[must_use]
-    pub fn with_group(self, group: String) -> Self {
-        Self { group, ..self }
-    }
-
     /// The part's producer in a table. The verb, so that a stage run again replaces its own rows and leaves other
     /// stages' alone; the run itself in tables keyed by run, whose rows are a history.
     pub fn producer(&self, key: &[&str]) -> &str {

@@ -63,15 +63,24 @@ impl Lake {
     }
 
     /// The part of a table that was made from this very work, if its bytes are intact: the work need not be done again. A
-    /// damaged part or manifest is `None`.
+    /// part of several shards counts for each of them. A damaged part or manifest is `None`.
     ///
     /// # Errors
     /// When a folder cannot be listed.
-    pub fn current(&self, table: &str, partition: &Partition, work_key: &str) -> Result<Option<PartManifest>> {
-        let readable = self.manifest_files(table, partition)?.into_iter().filter_map(|file| file.part.ok());
-        let Some(part) = readable.into_iter().find(|p| p.shard == Shard::WHOLE && p.work_key == work_key) else {
-            return Ok(None);
+    pub fn current(
+        &self,
+        table: &str,
+        partition: &Partition,
+        work_key: &str,
+        shard: Shard,
+    ) -> Result<Option<PartManifest>> {
+        let mut readable = self.manifest_files(table, partition)?.into_iter().filter_map(|file| file.part.ok());
+        let of_shard = |part: &PartManifest| {
+            part.shard_keys.len() == shard.count as usize
+                && part.shard_keys.get(shard.index as usize).is_some_and(|key| key == work_key)
         };
+        let this = |part: &PartManifest| part.shard == Shard::WHOLE && (part.work_key == work_key || of_shard(part));
+        let Some(part) = readable.find(this) else { return Ok(None) };
         let intact = check_contract(self, &part).and_then(|()| self.open_part(&part));
         if let Err(error) = &intact {
             tracing::warn!("{}; the work is done again", error.chain());

@@ -230,7 +230,7 @@ fn opening_leaves_a_living_writers_file_alone() {
 fn only_intact_parts_of_the_same_work_are_current() {
     let (_folder, lake) = lake();
     let part = write(&lake, &["a"], whole());
-    let current = |key: &str| lake.current("truth_findings", &train(), key).unwrap();
+    let current = |key: &str| lake.current("truth_findings", &train(), key, whole()).unwrap();
     assert_eq!(current(&part.work_key), Some(part.clone()));
     assert_eq!(current("another"), None);
     flip(&lake.root().join(&part.file), 40);
@@ -263,7 +263,7 @@ fn every_damaged_byte_is_an_error_that_names_the_file() {
             let error = lake.read::<TruthFindingRow>(&partition).unwrap_err();
             assert_eq!(error.exit(), Exit::BadData, "{error}");
             assert!(error.to_string().contains(name), "{error}");
-            assert_eq!(lake.current("truth_findings", &partition, &part.work_key).unwrap(), None);
+            assert_eq!(lake.current("truth_findings", &partition, &part.work_key, whole()).unwrap(), None);
         }
         std::fs::write(&path, good).unwrap();
         assert_eq!(studies(&lake).len(), 2);
@@ -385,5 +385,10 @@ fn the_history_of_a_sharded_stage_can_be_read() {
         let by = Provenance { group: "all images".into(), ..provenance(&run) };
         lake.write(&train(), Shard { index, count: 2 }, vec![row], &by).unwrap();
     }
+    let (partition, second) = (train(), Shard { index: 1, count: 2 });
+    let by = Provenance { group: "all images".into(), ..provenance("report-0123456789a1") };
+    assert!(lake.finished(&[(&partition, "timings")], second, &by).unwrap().is_some());
+    let other = Provenance { work_key: "other contents".into(), ..by };
+    assert!(lake.finished(&[(&partition, "timings")], second, &other).unwrap().is_none());
     assert_eq!(lake.read::<TimingRow>(&train()).unwrap().len(), 2);
 }

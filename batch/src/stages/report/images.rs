@@ -45,6 +45,8 @@ pub struct ImageDigests {
     pub own: String,
     /// Names, sizes and times of all files.
     pub all: String,
+    /// Names and sizes of all files: what a run is called by, wherever the folder is.
+    pub names: String,
 }
 
 /// Opens the images of a source, a chunk at a time.
@@ -55,8 +57,8 @@ pub struct ImageReader {
     studies: Vec<Vec<ImageRow>>,
     next: usize,
     chunk_size: usize,
-    /// Names, sizes and times of the files of all shards, of a folder.
-    listed: String,
+    /// Names and sizes, and also times, of the files of all shards, of a folder.
+    listed: [String; 2],
     failures: Vec<FailureRow>,
     decode: ImageDecodeOptions,
     /// The partition of the lake that the images come from; `None` for a folder, whose rows lack size and digest.
@@ -81,7 +83,7 @@ impl ImageReader {
             // One shard reports what the listing could not read.
             failures.clear();
         }
-        let listed = if ingested.is_none() { stamps(&root, &images) } else { String::new() };
+        let listed = if ingested.is_none() { stamps(&root, &images) } else { Default::default() };
         let batch = ctx.config.generate.batch_size.max(1);
         let chunk_size = CHUNK.div_ceil(batch) * batch;
         let studies = shard.of_groups(study_views(images, views), chunk_size);
@@ -103,7 +105,7 @@ impl ImageReader {
     pub fn digests(&self) -> Result<ImageDigests> {
         if let Some((lake, partition)) = &self.ingested {
             let rows = lake.content_digest(ImageRow::TABLE, partition)?;
-            return Ok(ImageDigests { own: rows.clone(), all: rows });
+            return Ok(ImageDigests { own: rows.clone(), all: rows.clone(), names: rows });
         }
         // A file of the same name and size may show another patient.
         let content = |i: &&ImageRow| match sha256_file(&self.root.join(&i.path)) {
@@ -112,7 +114,8 @@ impl ImageReader {
         };
         let images: Vec<&ImageRow> = self.studies.iter().flatten().collect();
         let lines: Vec<String> = images.par_iter().map(content).collect();
-        Ok(ImageDigests { own: sha256_hex(lines.join("\n").as_bytes()), all: self.listed.clone() })
+        let [names, all] = self.listed.clone();
+        Ok(ImageDigests { own: sha256_hex(lines.join("\n").as_bytes()), all, names })
     }
 
     /// The next images; `None` at the end.
@@ -151,12 +154,17 @@ impl ImageReader {
     }
 }
 
-/// Digest of files' names, sizes and times of change.
-fn stamps(root: &Path, images: &[ImageRow]) -> String {
-    let stamp = |image: &ImageRow| match std::fs::metadata(root.join(&image.path)) {
-        Ok(m) => format!("{} {} {:?}", image.path, m.len(), m.modified().ok()),
-        Err(_) => format!("{} unreadable", image.path),
-    };
-    let lines: Vec<String> = images.iter().map(stamp).collect();
-    sha256_hex(lines.join("\n").as_bytes())
+/// Digests of files' names and sizes, and of these and their times of change.
+fn stamps(root: &Path, images: &[ImageRow]) -> [String; 2] {
+    let (mut names, mut times) = (String::new(), String::new());
+    for image in images {
+        let (size, time) = match std::fs::metadata(root.join(&image.path)) {
+            Ok(m) => (m.len(), m.modified().ok()),
+            Err(_) => (0, None),
+        };
+        names.push_str(&format!("{} {size}\n", image.path));
+        times.push_str(&format!("{time:?}\n"));
+    }
+    times.insert_str(0, &names);
+    [names, times].map(|text| sha256_hex(text.as_bytes()))
 }

@@ -50,8 +50,8 @@ impl ReportPart {
             key.extend(identity.iter().map(|(label, value)| (*label, value.as_str())));
             work_key(&key)
         };
-        let provenance = Provenance::of_work(STAGE, key_of(&images.own), Some(writer.model_sha256()))
-            .with_group(key_of(&images.all));
+        let named = Provenance::of_work(STAGE, key_of(&images.names), Some(writer.model_sha256()));
+        let provenance = Provenance { work_key: key_of(&images.own), group: key_of(&images.all), ..named };
         Ok(Self {
             lake,
             partition,

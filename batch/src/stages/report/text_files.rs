@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use d2r_contracts::report_text::readable;
+use d2r_contracts::rows::Row;
 use d2r_contracts::tables::GeneratedReportRow;
 
 use crate::error::{Error, Result};
@@ -17,15 +18,15 @@ const NAME_MAX: usize = 100;
 /// Hexadecimal digits of the digest that tells names apart.
 const DIGITS: usize = 12;
 
-/// Writes the texts of a folder's reports below `out`; `false` while parts of other shards are missing.
+/// Writes the texts of a folder's reports below `out`; `false` while no shards, or not all of them, are put together.
 ///
 /// # Errors
 /// When the tables cannot be read, or a file cannot be written.
 pub fn write(out: &Path, lake: &Lake, partition: &Partition) -> Result<bool> {
-    let reports: Vec<GeneratedReportRow> = match lake.read(partition) {
-        Err(Error::InputMissing { .. }) => return Ok(false),
-        rows => rows?,
-    };
+    if lake.parts(GeneratedReportRow::TABLE, partition)?.is_empty() {
+        return Ok(false);
+    }
+    let reports: Vec<GeneratedReportRow> = lake.read(partition)?;
     let folder = out.join("reports");
     atomic_file::create_folders(&folder)?;
     let (mut texts, mut lines) = (BTreeMap::new(), String::new());
