@@ -1,6 +1,6 @@
 //! `d2r prepare`.
 
-use crate::cli::flags::{DeviceFlags, OutputFlags, ShardFlag, StageFlags};
+use crate::cli::flags::{OutputFlags, ShardFlag, StageFlags};
 use crate::error::{Error, Result};
 use crate::stages::prepare;
 
@@ -31,8 +31,6 @@ pub struct Args {
     shard: ShardFlag,
     #[command(flatten)]
     stage: StageFlags,
-    #[command(flatten)]
-    device: DeviceFlags,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -44,7 +42,7 @@ enum Model {
 }
 
 pub fn run(output: OutputFlags, args: &Args) -> Result<()> {
-    let ctx = args.stage.context_on(&args.device, output)?;
+    let ctx = args.stage.context(output)?;
     let lake = args.stage.lake();
     if args.prune {
         let gib = args.max_gib.filter(|gib| gib.is_finite() && *gib >= 0.0);

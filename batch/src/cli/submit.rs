@@ -251,7 +251,7 @@ mod tests {
     fn what_cannot_be_divided_or_parsed_is_a_usage_error() {
         for verb in ["evaluate", "train-detector", "submit", "--quiet", "no-verb"] {
             let text = usage(&[verb], false);
-            assert!(text.contains("ingest, annotate, report"), "{text}");
+            assert!(text.contains("ingest, prepare, annotate, report"), "{text}");
         }
         let report = ["report", "--dataset", "mimic", "--reporter", "run"];
         let more = |extra: &[&'static str]| usage(&[&report[..], extra].concat(), false);

@@ -85,7 +85,7 @@ impl TemporaryFile {
         synced.map_err(|e| Error::io("write", &self.path, e))
     }
 
-    /// Leaves the file where it is, for whoever renames it later.
+    /// Leaves the file where it is, to be renamed later.
     pub fn keep(mut self) {
         self.kept = true;
     }

@@ -19,7 +19,7 @@ use crate::reporter::batches::examples::{BoxesFrom, examples};
 use crate::reporter::card::{ReporterCard, visual_spec};
 
 const STAGE: &str = "prepare";
-/// Images prepared between two looks at the stop flag and the progress.
+/// Images prepared between two checks of the stop flag.
 const CHUNK: usize = 256;
 
 /// Which model's inputs are prepared.

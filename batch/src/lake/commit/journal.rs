@@ -1,5 +1,5 @@
 //! The journal of a commit: `LAKE/commit.json` lists the parts that a commit puts in place and those that it removes. Once
-//! it is there the commit is decided: readers see its parts, and whoever opens the lake next finishes it.
+//! it is there the commit is decided: readers see its parts, and the next process that opens the lake finishes it.
 
 use std::path::{Path, PathBuf};
 
