@@ -142,7 +142,7 @@ fn reports(ctx: &Context, reporter: &Path, images: &Path) -> Result<BTreeMap<Str
     let out = images.with_extension("reports");
     let source = ImageSource::Folder { images: images.to_path_buf(), out: out.clone() };
     let model = WritingModel::ReportModel { run: reporter.to_path_buf(), explain: None, boxes: BoxesFrom::Detector };
-    report::run(ctx, report::Args { source, model, shard: Shard::default() })?;
+    report::run(ctx, report::Args { source, model, shard: Shard::default(), refuse_burned_in: false })?;
     let lake = Lake::open(&out)?;
     let partitions = lake.partitions(ImageRow::TABLE)?;
     let partition = partitions.first().ok_or_else(|| Error::Internal("the reports have no images".into()))?;

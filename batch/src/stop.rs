@@ -18,7 +18,7 @@ pub struct StopFlag {
 
 /// From a signal to the end of the process, at most.
 const GRACE: Duration = Duration::from_secs(3);
-/// Pause between two looks at the flag.
+/// Pause between two checks of the flag.
 const LOOK: Duration = Duration::from_millis(100);
 
 /// The flag of this process, once it listens.

@@ -183,7 +183,11 @@ fn a_process_that_computes_starts_itself_again_under_the_same_id() {
     let environment = |policy: Option<&str>| {
         let folder = tempfile::tempdir().unwrap();
         let mut command = d2r(folder.path());
-        command.args(["pipeline", "--preset", "tiny", "--out", "demo", "--quiet"]).stdout(Stdio::null()).stderr(Stdio::null()).env_remove("GOMP_SPINCOUNT");
+        command
+            .args(["pipeline", "--preset", "tiny", "--out", "demo", "--quiet"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .env_remove("GOMP_SPINCOUNT");
         match policy {
             Some(policy) => command.env("OMP_WAIT_POLICY", policy),
             None => command.env_remove("OMP_WAIT_POLICY"),

@@ -69,6 +69,15 @@ fn preset_help() -> String {
     format!("A built-in configuration: default, {}", names.join(", "))
 }
 
+/// Whether images with burned-in text are refused.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub struct BurnedInFlag {
+    /// Refuse images whose header says that text is burned into the pixels (BurnedInAnnotation, 0028,0301): they become rows
+    /// of failures. Without it they are read, flagged and counted.
+    #[arg(long)]
+    pub refuse_burned_in: bool,
+}
+
 /// Where models run, and in which kind.
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Device")]

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 
-use crate::cli::flags::{OutputFlags, ShardFlag, StageFlags};
+use crate::cli::flags::{BurnedInFlag, OutputFlags, ShardFlag, StageFlags};
 use crate::error::Result;
 use crate::stages::ingest;
 use crate::stages::ingest::Kind;
@@ -24,6 +24,8 @@ What is read, refused and flagged is in docs/inputs.md.")]
 pub struct Args {
     #[command(subcommand)]
     layout: Layout,
+    #[command(flatten)]
+    burned_in: BurnedInFlag,
     #[command(flatten)]
     shard: ShardFlag,
     #[command(flatten)]
@@ -166,6 +168,7 @@ pub fn run(output: OutputFlags, args: &Args) -> Result<()> {
         shard: args.shard.shard()?,
         labels_only,
         original_size,
+        refuse_burned_in: args.burned_in.refuse_burned_in,
     };
     args.stage.print_with_next(output, &ingest::run(&ctx, stage_args)?, "audit")
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::cli::flags::{BoxesFlag, DeviceFlags, OutputFlags, ShardFlag, StageFlags};
+use crate::cli::flags::{BoxesFlag, BurnedInFlag, DeviceFlags, OutputFlags, ShardFlag, StageFlags};
 use crate::error::{Error, Result};
 use crate::stages::report::{self, ImageSource, WritingModel};
 
@@ -38,6 +38,8 @@ pub struct Args {
     #[command(flatten)]
     boxes: BoxesFlag,
     #[command(flatten)]
+    burned_in: BurnedInFlag,
+    #[command(flatten)]
     shard: ShardFlag,
     #[command(flatten)]
     stage: StageFlags,
@@ -61,7 +63,8 @@ pub fn run(output: OutputFlags, args: &Args) -> Result<()> {
         }
         (None, None) => return Err(Error::Usage("give --reporter RUN or --preview-model DIR".into())),
     };
-    let result = report::run(&ctx, report::Args { source, model, shard: args.shard.shard()? })?;
+    let (shard, refuse_burned_in) = (args.shard.shard()?, args.burned_in.refuse_burned_in);
+    let result = report::run(&ctx, report::Args { source, model, shard, refuse_burned_in })?;
     match (&args.out, &args.dataset) {
         (None, Some(dataset)) => {
             let next = format!("evaluate reports --dataset {dataset} --split {}", args.split);

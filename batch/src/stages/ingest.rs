@@ -98,6 +98,8 @@ pub struct Args {
     pub labels_only: bool,
     /// A table with the sizes of the images that the boxes refer to, where the files are resized copies.
     pub original_size: Option<PathBuf>,
+    /// Images whose header says that text is burned into the pixels are rows of `failures`.
+    pub refuse_burned_in: bool,
 }
 
 /// The settings of an ingest, checked.
@@ -107,6 +109,8 @@ pub struct Settings {
     pub list: ListOptions,
     /// How files are decoded.
     pub decode: ImageDecodeOptions,
+    /// Whether images with burned-in text are refused.
+    pub refuse_burned_in: bool,
     /// How annotators' boxes are fused.
     pub fusion: FusionRule,
     /// The section of a report that is used.
@@ -122,7 +126,7 @@ pub struct Settings {
 /// [`Error::Stopped`] after a signal, with nothing written.
 pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
     let start = Instant::now();
-    let settings = settings(&ctx.config.ingest, ctx.config.run.seed, args.labels_only)?;
+    let settings = settings(&ctx.config.ingest, ctx.config.run.seed, &args)?;
     Partition::new(&args.dataset, Split::Train.as_str()).check()?;
     let root = args.root.canonicalize().map_err(|e| Error::io("read", &args.root, e))?;
     let mut listing = list(&root, args.kind, &settings.list)?;
@@ -161,7 +165,7 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
     Ok(StageResult { cached, figures, wall_s: start.elapsed().as_secs_f64(), ..result })
 }
 
-fn settings(config: &IngestConfig, seed: u64, labels_only: bool) -> Result<Settings> {
+fn settings(config: &IngestConfig, seed: u64, args: &Args) -> Result<Settings> {
     let wrong = |key: &str, problem: &str| Error::Config { place: format!("ingest.{key}"), problem: problem.into() };
     let section =
         Section::parse(&config.section).ok_or_else(|| wrong("section", "one of findings, impression, both"))?;
@@ -171,8 +175,10 @@ fn settings(config: &IngestConfig, seed: u64, labels_only: bool) -> Result<Setti
     if config.min_annotators < 1 {
         return Err(wrong("min_annotators", "a box needs at least one annotator"));
     }
+    let labels_only = args.labels_only;
     Ok(Settings {
         list: ListOptions { seed, val_share: config.val_share, frontal_only: config.frontal_only, labels_only },
+        refuse_burned_in: args.refuse_burned_in,
         decode: ImageDecodeOptions { allow_phi: config.allow_phi, ..ImageDecodeOptions::default() },
         fusion: FusionRule { iou_min: config.fusion_iou, min_annotators: config.min_annotators },
         section,

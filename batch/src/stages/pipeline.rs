@@ -153,6 +153,7 @@ pub fn run(ctx: &Context, args: &Args) -> Result<Summary> {
             shard: all,
             labels_only: false,
             original_size: None,
+            refuse_burned_in: false,
         };
         stages.run(&format!("ingest-{}", ingested.dataset), |c| ingest::run(c, args))?;
     }
@@ -192,7 +193,7 @@ pub fn run(ctx: &Context, args: &Args) -> Result<Summary> {
     stages.run("report", |c| {
         let source = ImageSource::Lake { lake: lake.clone(), dataset: reports.into(), split: HELD_OUT.into() };
         let model = WritingModel::ReportModel { run: reporter.clone(), explain: None, boxes: BoxesFrom::Detector };
-        report::run(c, report::Args { source, model, shard: all })
+        report::run(c, report::Args { source, model, shard: all, refuse_burned_in: false })
     })?;
     let held_out = |dataset: &str| {
         let (lake, truth) = (lake.clone(), truth.clone());

@@ -56,6 +56,8 @@ pub struct Args {
     pub model: WritingModel,
     /// The part of the studies to do.
     pub shard: Shard,
+    /// Images of a folder whose header says that text is burned into the pixels are rows of `failures`.
+    pub refuse_burned_in: bool,
 }
 
 /// Writes reports, or finds that the same ones were written.
@@ -92,7 +94,7 @@ fn write_page(ctx: &Context, images: &Path, out: &Path) -> Result<()> {
 
 /// Opened images, detections, written reports, rows: chunk by chunk.
 fn write_reports<W: ReportWriter>(ctx: &Context, args: &Args, writer: &W) -> Result<StageResult> {
-    let mut reader = ImageReader::new(ctx, &args.source, args.shard, writer.views())?;
+    let mut reader = ImageReader::new(ctx, args, writer.views())?;
     let part = ReportPart::new(ctx, args, writer, &reader.digests()?)?;
     if let Some(result) = part.current()?
         && !writer.explains()

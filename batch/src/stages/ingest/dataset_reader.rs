@@ -12,7 +12,7 @@ use d2r_contracts::space::ImageSize;
 use d2r_contracts::tables::{FailureRow, FindingRow, ImageRow, LesionRow, ReportRow};
 use rayon::prelude::*;
 
-use super::Settings;
+use super::{Settings, header_flags};
 use crate::context::Context;
 use crate::datasets::frames::turned_boxes::in_shown_frame;
 use crate::datasets::lesion_rows::{
@@ -155,6 +155,9 @@ fn read_image<'a>(root: &Path, image: &'a ListedImage, settings: &Settings) -> R
     row.height = i32::try_from(radiograph.height).ok();
     row.sha256 = Some(measured.sha256);
     row.burned_in_annotation = measured.decoded.burned_in_annotation();
+    if settings.refuse_burned_in {
+        header_flags::refuse_burned_in(row.burned_in_annotation).map_err(fail)?;
+    }
     // The projection in the file's header takes precedence over the dataset's tables.
     match measured.decoded.projection.as_deref().map_or(Projection::Unknown, Projection::parse) {
         Projection::Unknown => {}

@@ -4,6 +4,7 @@
 use d2r_contracts::tables::ImageRow;
 
 use super::dataset_reader::Rows;
+use crate::datasets::source::SourceError;
 
 /// The code of a file that is not marked as de-identified.
 const NOT_DEIDENTIFIED: &str = "not_deidentified";
@@ -24,6 +25,19 @@ pub fn warn_of(rows: &Rows) {
 /// Number of images whose header says that text is burned into the pixels.
 pub fn burned_in<'a>(images: impl IntoIterator<Item = &'a ImageRow>) -> usize {
     images.into_iter().filter(|i| i.burned_in_annotation == Some(true)).count()
+}
+
+/// Refuses an image whose header says that text is burned into the pixels.
+///
+/// # Errors
+/// [`SourceError`], ready for the `failures` table.
+pub fn refuse_burned_in(burned_in: Option<bool>) -> Result<(), SourceError> {
+    if burned_in != Some(true) {
+        return Ok(());
+    }
+    let message = "its header says that text is burned into the pixels (BurnedInAnnotation, 0028,0301); remove the text, or \
+                   leave out --refuse-burned-in";
+    Err(SourceError { code: "burned_in_annotation", message: message.into() })
 }
 
 /// One line about them, when there are any.

@@ -44,6 +44,7 @@ pub fn work_key(listing: &Listing, root: &Path, config: &IngestConfig, args: &Ar
         "sources": SOURCE_SHA256,
         "kind": format!("{:?}", args.kind),
         "labels_only": args.labels_only,
+        "refuse_burned_in": args.refuse_burned_in,
         "layout": listing.layout,
         "dataset": args.dataset,
         "seed": seed,

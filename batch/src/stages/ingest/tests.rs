@@ -97,6 +97,7 @@ pub(super) fn args_of(kind: Kind, root: &Path, lake: &Path, dataset: &str) -> Ar
         shard: Shard::default(),
         labels_only: false,
         original_size: None,
+        refuse_burned_in: false,
     }
 }
 

@@ -21,6 +21,7 @@ fn images_are_prepared_once_by_any_shards_and_pruned() {
         shard: Shard::WHOLE,
         labels_only: false,
         original_size: None,
+        refuse_burned_in: false,
     };
     let images = ingest::run(&ctx, ingest).unwrap().rows["images"] as f64;
     let args = |shard, model| Args { lake: lake.clone(), dataset: "mimic".into(), splits: Vec::new(), model, shard };

@@ -13,9 +13,10 @@ use crate::context::Context;
 use crate::datasets::source::{OpenedImage, list_folder, open_ingested, open_listed};
 use crate::error::Result;
 use crate::lake::digest::{sha256_file, sha256_hex};
-use crate::lake::{Lake, Partition, Shard};
+use crate::lake::{Lake, Partition};
 use crate::reporter::batches::study::study_views;
-use crate::stages::report::ImageSource;
+use crate::stages::ingest::header_flags::refuse_burned_in;
+use crate::stages::report::{Args, ImageSource};
 use crate::stages::stage_times::StageTimes;
 
 /// Studies opened at a time, at least; whole batches of generation. Bounds the memory.
@@ -63,12 +64,14 @@ pub struct ImageReader {
     decode: ImageDecodeOptions,
     /// The partition of the lake that the images come from; `None` for a folder, whose rows lack size and digest.
     ingested: Option<(Lake, Partition)>,
+    refuse_burned_in: bool,
 }
 
 impl ImageReader {
     /// A shard of a source's studies. `views`: images of a study that one report is about.
-    pub fn new(ctx: &Context, source: &ImageSource, shard: Shard, views: usize) -> Result<Self> {
-        let (root, images, mut failures, ingested) = match source {
+    pub fn new(ctx: &Context, args: &Args, views: usize) -> Result<Self> {
+        let shard = args.shard;
+        let (root, images, mut failures, ingested) = match &args.source {
             ImageSource::Lake { lake, dataset, split } => {
                 let (lake, partition) = (Lake::open(lake)?, Partition::new(dataset, split));
                 let images = lake.read_some(&partition, "run `d2r ingest`")?;
@@ -88,7 +91,8 @@ impl ImageReader {
         let chunk_size = CHUNK.div_ceil(batch) * batch;
         let studies = shard.of_groups(study_views(images, views), chunk_size);
         let decode = ctx.decode_options();
-        Ok(Self { root, studies, next: 0, chunk_size, listed, failures, decode, ingested })
+        let refuse_burned_in = args.refuse_burned_in;
+        Ok(Self { root, studies, next: 0, chunk_size, listed, failures, decode, ingested, refuse_burned_in })
     }
 
     /// Number of studies.
@@ -148,7 +152,13 @@ impl ImageReader {
     fn open(&self, study: &[ImageRow]) -> Result<Vec<OpenedImage>, FailureRow> {
         let open = if self.ingested.is_some() { open_ingested } else { open_listed };
         let open_view = |view: &ImageRow| {
-            open(&self.root, view, &self.decode).map_err(|e| e.into_row("report", &view.path, Some(&view.image_id)))
+            let opened = open(&self.root, view, &self.decode).and_then(|opened| {
+                if self.refuse_burned_in {
+                    refuse_burned_in(opened.row.burned_in_annotation)?;
+                }
+                Ok(opened)
+            });
+            opened.map_err(|e| e.into_row("report", &view.path, Some(&view.image_id)))
         };
         study.iter().map(open_view).collect()
     }

@@ -45,8 +45,10 @@ impl ReportPart {
         };
         let (identity, place) = (writer.identity()?, partition.to_string());
         let allow_phi = ctx.config.ingest.allow_phi.to_string();
+        let burned_in = if args.refuse_burned_in { "refused" } else { "flagged" };
         let key_of = |images: &str| {
-            let mut key = vec![("verb", STAGE), ("allow_phi", &allow_phi), ("partition", &place), ("images", images)];
+            let mut key = vec![("verb", STAGE), ("allow_phi", &allow_phi), ("burned_in", burned_in)];
+            key.extend([("partition", place.as_str()), ("images", images)]);
             key.extend(identity.iter().map(|(label, value)| (*label, value.as_str())));
             work_key(&key)
         };
@@ -59,7 +61,7 @@ impl ReportPart {
             provenance,
             out,
             finds_lesions: writer.finds_lesions(),
-            progress: ctx.progress.clone(),
+            progress: ctx.progress,
         })
     }
 

@@ -5,7 +5,7 @@ use dicom_core::{DataElement, PrimitiveValue, VR};
 use dicom_dictionary_std::tags;
 
 use super::super::tests::{args_of, context, put, put_dicom, put_image, rows_of};
-use super::super::{Kind, run};
+use super::super::{Args, Kind, run};
 use super::burned_in;
 use crate::exit::Exit;
 
@@ -46,6 +46,12 @@ fn images_say_what_their_headers_say_about_burned_in_text() {
     let flags: Vec<_> = images.iter().map(|i| (i.image_id.as_str(), i.burned_in_annotation)).collect();
     assert_eq!(flags, [("no", Some(false)), ("png", None), ("silent", None), ("yes", Some(true))]);
     assert_eq!(burned_in(&images), 1);
+    let refused = Args { refuse_burned_in: true, ..args_of(Kind::Vindr, dir.path(), lake.path(), "set") };
+    run(&context(&["ingest.val_share=0.0"]), refused).unwrap();
+    assert_eq!(rows_of::<ImageRow>(lake.path(), "set").len(), 3);
+    let failures: Vec<FailureRow> = rows_of(lake.path(), "set");
+    let codes: Vec<_> = failures.iter().map(|f| (f.image_id.as_deref(), f.code.as_str())).collect();
+    assert_eq!(codes, [(Some("yes"), "burned_in_annotation")]);
 }
 
 #[test]

@@ -113,7 +113,7 @@ impl Fixture {
     fn report_on_test(&self, ctx: &Context, run: &Path) -> StageResult {
         let source = ImageSource::Lake { lake: self.path("lake"), dataset: "mimic".into(), split: "test".into() };
         let model = WritingModel::ReportModel { run: run.into(), explain: None, boxes: BoxesFrom::Detector };
-        report::run(ctx, report::Args { source, model, shard: Shard::default() }).unwrap()
+        report::run(ctx, report::Args { source, model, shard: Shard::default(), refuse_burned_in: false }).unwrap()
     }
 
     fn only_run(&self) -> PathBuf {
