@@ -1,7 +1,7 @@
 """How long every verb takes to end after SIGTERM, on work that would go on for much longer.
 
 Writes bench-results/term.json and prints a table; fails when a verb takes more than four seconds or ends by another code
-than 143.
+than 143 (0 where it finished meanwhile).
 
     python tests/bench/term.py --d2r D2R [--rows 1000000] [--tries 3] --out bench-results/term.json
 """
@@ -39,14 +39,14 @@ def listing(folder: Path, rows: int) -> None:
             split.write(f"{row:08x}-0,{study},{subject},train\n")
 
 
-def one_image_with_many_boxes(folder: Path, boxes: int) -> None:
-    """A VinDr-CXR folder whose one image has that many boxes, to be fused."""
-    (folder / "train").mkdir(parents=True)
-    with (folder / "annotations_train.csv").open("w") as file:
+def boxes(path: Path, images: int, each: int) -> None:
+    """VinDr-CXR's label file with that many boxes of each image."""
+    with path.open("w") as file:
         file.write("image_id,rad_id,class_name,x_min,y_min,x_max,y_max\n")
-        for row in range(boxes):
-            x, y = row % 2000, row // 100
-            file.write(f"a,R{row % 17 + 1},Nodule/Mass,{x},{y},{x + 20},{y + 20}\n")
+        for image in range(images):
+            for row in range(each):
+                x, y = row % 2000, row // 100
+                file.write(f"{image:08x},R{row % 17 + 1},Nodule/Mass,{x},{y},{x + 20},{y + 20}\n")
 
 
 def main() -> None:
@@ -64,10 +64,11 @@ def main() -> None:
             subprocess.run([d2r, *arguments], cwd=work, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
         listing(work / "listed", args.rows)
-        one_image_with_many_boxes(work / "boxes", 200_000)
+        boxes(work / "one.csv", 1, 200_000)
+        boxes(work / "many.csv", args.rows // 2, 1)
         run("phantom", "--out", "phantom", "--preset", "tiny")
         run("pipeline", "--preset", "tiny", "--out", "tiny")
-        run("ingest", "mimic", "--root", "listed", "--labels-only", "--lake", "large")
+        run("ingest", "vindr", "--root", "many.csv", "--labels-only", "--lake", "large")
         detector = str(next((work / "tiny/runs").glob("detector-*")))
         reporter = str(next((work / "tiny/runs").glob("reporter-*")))
         lake = ["--lake", "tiny/lake", "--preset", "tiny", "--runs", "runs"]
@@ -77,14 +78,14 @@ def main() -> None:
             os.link(image, work / "images" / f"{copy}.jpg")
         shutil.copytree(work / "tiny/lake", work / "locked")
         verbs: dict[str, list[str]] = {
-            "ingest, listing": ["ingest", "mimic", "--root", "listed", "--labels-only", "--lake", "new"],
-            "ingest, fusing": ["ingest", "vindr", "--root", "boxes", "--labels-only", "--lake", "new"],
+            "ingest, listing": ["ingest", "mimic", "--root", "listed", "--lake", "new"],
+            "ingest, fusing": ["ingest", "vindr", "--root", "one.csv", "--labels-only", "--lake", "new"],
             "validate": ["validate", "--lake", "large"],
             "audit": ["audit", "--lake", "large"],
             "train-detector": ["train-detector", "--dataset", "vindr", *lake, "--set", "detector.train.steps=100000"],
             "train-reporter": ["train-reporter", "--dataset", "mimic", "--detector", detector, *lake, "--set", "report.train.epochs=10000"],
             "report": ["report", "--images", "images", "--reporter", reporter, "--out", "out", "--preset", "tiny"],
-            "evaluate": ["evaluate", "reports", "--dataset", "mimic", "--split", "test", *lake, "--set", "evaluate.bootstrap_draws=100000"],
+            "evaluate": ["evaluate", "reports", "--dataset", "mimic", "--split", "test", *lake, "--set", "evaluate.bootstrap_draws=20000000"],
             "waiting for a lock": ["lake", "remove", "--dataset", "mimic", "--lake", "locked"],
         }
         lock = (work / "locked/locks/commit").open("r+")
@@ -105,7 +106,7 @@ def main() -> None:
             worst = max(latencies, default=float("nan"))
             figures[name] = worst
             print(f"{name:<20} {worst:6.2f} s, {len(latencies)} of {args.tries} were running, exit {sorted(codes)}", flush=True)
-            if not latencies or worst > LIMIT_S or codes != {143}:
+            if not latencies or worst > LIMIT_S or not codes <= {0, 143}:
                 slow.append(name)
     result = {
         "figures": {f"{name}_s": value for name, value in figures.items()},
