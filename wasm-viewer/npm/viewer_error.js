@@ -14,7 +14,7 @@ export function stopped(signal) {
   return new ViewerError("stopped", "the call was stopped", { cause: signal.reason });
 }
 
-/** The promise's outcome, or the error of [`stopped`] as soon as the signal aborts. */
+/** The promise's outcome, or the error `stopped` as soon as the signal aborts. */
 export function untilAborted(promise, signal) {
   if (!signal) return promise;
   return new Promise((resolve, reject) => {

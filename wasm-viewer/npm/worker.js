@@ -55,7 +55,7 @@ const VERBS = { prepare, load, analyze, sampleImage };
 
 let glue = null;
 
-/** Loads the scripts of the module of that name, so that [`load`] makes no request. */
+/** Loads the scripts of the module of that name, so that loading makes no request. */
 async function prepare({ name }) {
   try {
     glue ??= await import(`./${name}/d2r_viewer.js`);

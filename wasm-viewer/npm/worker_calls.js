@@ -23,7 +23,7 @@ export class WorkerCalls {
 
   /**
    * Sends a call. The promise settles when the worker is free again: it has answered, or it was terminated because it did not
-   * answer within [`GRACE_MS`] after an abort.
+   * answer within `GRACE_MS` after an abort.
    */
   call(verb, body, { signal, events = {}, transfer = [] } = {}) {
     if (this.ended) return Promise.reject(this.ended);
