@@ -125,10 +125,13 @@ class Viewer {
    * as they are computed. An abort rejects the promise at once with the code `stopped`, and calls no callback any more.
    */
   async analyze(source, { onImage, onDetections, onWord, signal, allowPhi = false } = {}) {
-    await untilAborted(this.start(), signal);
-    const bytes = await untilAborted(bytesOf(source, this.fileBytesMax), signal);
     const events = { image: onImage, detections: onDetections, word: onWord };
-    const analysis = await this.#call("analyze", { bytes, allowPhi }, { signal, events, transfer: [bytes.buffer] });
+    const bytes = this.start().then(() => bytesOf(source, this.fileBytesMax));
+    const call = this.#call("analyze", bytes.then((read) => ({ bytes: read, allowPhi })), { signal, events });
+    call.catch(() => {});
+    // A file that is refused does not wait for its turn.
+    await untilAborted(bytes, signal);
+    const analysis = await call;
     const links = analysis.sentences.flatMap(({ links }, sentence) =>
       links.map(([detection, weight]) => ({ sentence, detection, weight })),
     );
@@ -137,7 +140,7 @@ class Viewer {
 
   /** Bytes of a sample study's image file. */
   async sampleImage(index) {
-    return this.#call("sampleImage", { index });
+    return this.#call("sampleImage", Promise.resolve({ index }));
   }
 
   /** Terminates the workers. */
@@ -149,12 +152,15 @@ class Viewer {
     for (const worker of [...this.#workers]) worker.end(this.#disposed);
   }
 
-  #call(verb, body, { signal, events, transfer } = {}) {
+  /** Runs a call after those before it; `body` is a promise of what the worker receives, and its `bytes` are moved there. */
+  #call(verb, body, { signal, events } = {}) {
+    body.catch(() => {});
     const turn = this.#turn.then(async () => {
       if (signal?.aborted) throw stopped(signal);
+      const sent = await untilAborted(body, signal);
       const worker = await this.#running();
       if (signal?.aborted) throw stopped(signal);
-      return worker.call(verb, body, { signal, events, transfer });
+      return worker.call(verb, sent, { signal, events, transfer: sent.bytes ? [sent.bytes.buffer] : [] });
     });
     this.#turn = turn.catch(() => {});
     return untilAborted(turn, signal);
