@@ -72,6 +72,9 @@ describe("the library", () => {
   const code = (promise) => promise.then(() => "done", (error) => error.code);
   const verbs = (worker) => worker.calls.map((call) => call.verb);
   const open = () => library.createViewer({ modelUrl: "preview/" });
+  const until = async (holds) => {
+    while (!holds()) await later(5);
+  };
   const later = (ms) => new Promise((done) => setTimeout(done, ms));
 
   test("requests each file once, and has the scripts of the next worker when it is ready", async () => {
@@ -91,8 +94,9 @@ describe("the library", () => {
       isReady = true;
       return viewer;
     });
+    await until(() => waiting.length === 1);
     await later(30);
-    assert.deepEqual([isReady, waiting.length], [false, 1]);
+    assert.equal(isReady, false);
     const [[worker, id]] = waiting;
     worker.answer({ id });
     (await opening).dispose();
@@ -150,7 +154,7 @@ describe("the library", () => {
     await later(10);
     stop.abort();
     assert.equal(await code(analysis), "stopped");
-    await later(200);
+    await until(() => FakeWorker.all.length === 3);
     assert.deepEqual(FakeWorker.all.map(verbs), [["prepare", "load", "analyze", "abort"], ["prepare", "load"], ["prepare"]]);
     viewer.dispose();
   });
@@ -228,12 +232,17 @@ describe("the library", () => {
   });
 
   test("a waiting worker that could not start is replaced when it is needed", async () => {
-    const viewer = await open();
-    FakeWorker.all[1].onerror({ message: "no script" });
-    FakeWorker.answers.analyze = (worker, { id }) => (worker === FakeWorker.all[0] ? worker.onerror({}) : worker.answer({ id, result: ANALYSIS }));
-    assert.equal(await code(viewer.analyze(new Uint8Array(10))), "crashed");
-    assert.equal(await code(viewer.analyze(new Uint8Array(10))), "done");
-    viewer.dispose();
+    const failed = { code: "network", message: "no script" };
+    for (const [prepare, isLater] of [[result(null), true], [(worker, { id }) => worker.answer(worker === FakeWorker.all[1] ? { id, error: failed } : { id }), false]]) {
+      FakeWorker.all = [];
+      FakeWorker.answers.prepare = prepare;
+      const viewer = await open();
+      if (isLater) FakeWorker.all[1].onerror({ message: "no script" });
+      FakeWorker.answers.analyze = (worker, { id }) => (worker === FakeWorker.all[0] ? worker.onerror({}) : worker.answer({ id, result: ANALYSIS }));
+      assert.equal(await code(viewer.analyze(new Uint8Array(10))), "crashed");
+      assert.equal(await code(viewer.analyze(new Uint8Array(10))), "done");
+      viewer.dispose();
+    }
   });
 
   test("a viewer that was disposed of has no worker and rejects its calls", async () => {

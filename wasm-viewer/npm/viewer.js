@@ -96,17 +96,10 @@ class Viewer {
 
   /** The standby worker; another one where it could not start, for instance without a network. */
   async #takeStandby() {
-    for (const attempt of [1, 2]) {
-      const standby = (this.#standby ??= this.#prepared());
-      this.#standby = null;
-      try {
-        const worker = await standby;
-        if (!worker.ended) return worker;
-      } catch (error) {
-        if (attempt === 2 || this.#disposed) throw error;
-      }
-    }
-    return this.#prepared();
+    const standby = this.#standby;
+    this.#standby = null;
+    const worker = await standby?.catch(() => null);
+    return worker && !worker.ended ? worker : this.#prepared();
   }
 
   /** After an abort or a crash the standby worker loads at once, so that the next call finds it ready. */

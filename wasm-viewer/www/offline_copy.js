@@ -32,7 +32,7 @@ function activated(worker) {
 
 function within(milliseconds, promise) {
   return new Promise((resolve, reject) => {
-    setTimeout(() => reject(new Error("too slow")), milliseconds);
-    promise.then(resolve, reject);
+    const timer = setTimeout(() => reject(new Error("too slow")), milliseconds);
+    promise.then(resolve, reject).finally(() => clearTimeout(timer));
   });
 }
