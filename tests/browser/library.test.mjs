@@ -243,6 +243,11 @@ describe("the library", () => {
       assert.equal(await code(viewer.analyze(new Uint8Array(10))), "done");
       viewer.dispose();
     }
+    // The first worker, too.
+    FakeWorker.all = [];
+    FakeWorker.answers.prepare = (worker, { id }) => worker.answer(worker === FakeWorker.all[0] ? { id, error: failed } : { id });
+    assert.equal(await code(open()), "done");
+    for (const worker of FakeWorker.all) worker.terminate();
   });
 
   test("a viewer that was disposed of has no worker and rejects its calls", async () => {

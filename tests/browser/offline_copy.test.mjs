@@ -124,7 +124,7 @@ describe("the service worker", () => {
   });
 
   test("keeps its files when the server fails or another page answers", async () => {
-    for (const answer of [[503, "busy"], [200, "<title>sign in</title>"]]) {
+    for (const answer of [[503, script("bb02")], [200, "<title>sign in</title>"]]) {
       const state = browser(site("aa01"));
       const worker = await state.install("aa01");
       state.server = () => answer;
