@@ -25,6 +25,7 @@ function browser(server) {
   };
   const caches = {
     keys: async () => [...stores.keys()],
+    has: async (name) => stores.has(name),
     delete: async (name) => stores.delete(name),
     match: async (request, { cacheName }) => stores.get(cacheName)?.get(path(request))?.clone(),
     open: async (name) => {
@@ -104,6 +105,19 @@ describe("the service worker", () => {
     const next = await state.install("bb02");
     assert.equal(await next.visit(), "bb02 /");
     assert.deepEqual([[...state.stores.keys()], state.unregistered], [["d2r-preview-bb02"], 0]);
+  });
+
+  test("fills its cache again when the server has its version again", async () => {
+    const state = browser(site("aa01"));
+    const worker = await state.install("aa01");
+    state.server = site("bb02");
+    assert.equal(await worker.visit(), "bb02 /");
+    state.server = site("aa01");
+    assert.equal(await worker.visit(), "aa01 /");
+    state.server = () => {
+      throw new TypeError("no network");
+    };
+    assert.equal(await worker.get("pkg/relaxed/m.wasm"), "aa01 /pkg/relaxed/m.wasm");
   });
 
   test("removes the caches of other versions, and no other page's", async () => {

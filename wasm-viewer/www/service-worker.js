@@ -14,10 +14,7 @@ const unused = new URL(self.location).searchParams.get("module") === "relaxed" ?
 
 self.addEventListener("install", (event) => {
   self.skipWaiting();
-  const wanted = ["./", ...FILES.filter((file) => !file.startsWith(unused))];
-  // The browser's own cache may hold files of another version: the server is asked for each.
-  const requests = wanted.map((file) => new Request(file, { cache: "no-cache" }));
-  event.waitUntil(caches.open(CACHE).then((cache) => cache.addAll(requests)));
+  event.waitUntil(fill());
 });
 
 self.addEventListener("activate", (event) => {
@@ -33,15 +30,29 @@ self.addEventListener("fetch", (event) => {
   if (event.request.method === "GET") event.respondWith(answer(event.request));
 });
 
+async function fill() {
+  const wanted = ["./", ...FILES.filter((file) => !file.startsWith(unused))];
+  const cache = await caches.open(CACHE);
+  // The browser's own cache may hold files of another version: the server is asked for each.
+  await cache.addAll(wanted.map((file) => new Request(file, { cache: "no-cache" })));
+}
+
 async function answer(request) {
-  if (request.mode === "navigate") await dropOtherVersion();
+  if (request.mode === "navigate") await compareWithServer();
   return (await caches.match(request, { cacheName: CACHE, ignoreSearch: true })) ?? fetch(request);
 }
 
-/** Deletes the cache when the server has another version; the page then loads from the server, and registers that version. */
-async function dropOtherVersion() {
+/**
+ * Deletes the cache when the server has another version; the page then loads from the server, and registers that version. A
+ * cache that is missing, for instance because the server has this version again, is filled.
+ */
+async function compareWithServer() {
   const found = await serverVersion();
-  if (found === VERSION || found === null) return;
+  if (found === null) return;
+  if (found === VERSION) {
+    if (!(await caches.has(CACHE))) await fill().catch(() => caches.delete(CACHE));
+    return;
+  }
   await caches.delete(CACHE);
   if (found === "withdrawn") await self.registration.unregister();
 }
