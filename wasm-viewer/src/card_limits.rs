@@ -178,7 +178,7 @@ pub mod tests {
             ("/options/score_min", json!(0.0), json!(-0.001)),
             ("/options/score_min", json!(1.0), json!(1.001)),
             ("/options/nms_iou", json!(0.0), json!(-0.001)),
-            ("/options/nms_iou", json!(1.0), json!(1e39)),
+            ("/options/nms_iou", json!(1.0), json!(1e38)),
             ("/options/link_weight_min", json!(0.0), json!(-1.0)),
             ("/options/link_weight_min", json!(1.0), json!(1.5)),
             ("/vocabulary", words(1), words(65_537)),
