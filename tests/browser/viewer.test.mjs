@@ -215,7 +215,8 @@ describe("the viewer", { timeout: 3_600_000 }, () => {
       const slow = slowImage().toString("base64");
       for (let stop = 1; stop <= stops; stop++) {
         const { code, images, waited, ended, report } = await page.evaluate(stoppedWhileDecoding, slow);
-        assert.deepEqual({ code, images, ended }, { code: "stopped", images: 0, ended: 1 }, `stop ${stop}`);
+        assert.deepEqual({ code, images }, { code: "stopped", images: 0 }, `stop ${stop}`);
+        assert.ok(ended >= 1, "the worker that decoded was terminated");
         assert.ok(waited < 50, `the call ended after ${waited} ms`);
         assert.ok(report.length > 0, "the next image is analysed");
       }
