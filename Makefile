@@ -91,6 +91,7 @@ serve:
 ## The page in a real browser, with the preview model of a tiny pipeline.
 test-browser: build
 	scripts/browser.sh
+	node --test tests/browser/library.test.mjs tests/browser/offline_copy.test.mjs
 	D2R=$(D2R) node --test tests/browser/viewer.test.mjs
 
 ## Our module beside onnxruntime-web on the same graphs, and what each sends, into bench-results/viewer.json.

@@ -2,7 +2,8 @@
 """Serves the built viewer on this machine, with the headers that a production server should send.
 
 `serve.py FOLDER [PORT]`. The content security policy allows the page's own origin only. Where `FILE.br` exists, it is sent with
-Content-Encoding br.
+Content-Encoding br. A request whose Host header names another machine or port is refused with 421: a foreign page whose name was
+pointed at this machine (DNS rebinding) reads nothing.
 """
 
 import functools
@@ -26,6 +27,18 @@ HEADERS = {
 }
 
 
+# Names of this machine's loopback, as a browser writes them.
+HOSTS = ("localhost", "127.0.0.1", "[::1]")
+
+
+def is_own_host(host, port):
+    """Whether a Host header names this machine's loopback and the served port; 80 may be left out."""
+    allowed = {f"{name}:{port}" for name in HOSTS}
+    if port == 80:
+        allowed.update(HOSTS)
+    return host is not None and host.strip().lower() in allowed
+
+
 class Handler(http.server.SimpleHTTPRequestHandler):
     """Files of one folder."""
 
@@ -39,10 +52,20 @@ class Handler(http.server.SimpleHTTPRequestHandler):
         ".svg": "image/svg+xml",
     }
 
+    def parse_request(self):
+        """Refuses requests for other hosts, whatever their method."""
+        self.encoding = None
+        if not super().parse_request():
+            return False
+        hosts = self.headers.get_all("Host", [])
+        if len(hosts) == 1 and is_own_host(hosts[0], self.server.server_address[1]):
+            return True
+        self.send_error(421, "Misdirected Request", "this server answers for localhost and its port only")
+        return False
+
     def send_head(self):
         """Sends the compressed copy where there is one and the browser accepts it."""
         path = pathlib.Path(self.translate_path(self.path))
-        self.encoding = None
         packed = path.with_name(path.name + ".br")
         if packed.is_file() and "br" in self.headers.get("Accept-Encoding", ""):
             self.encoding = "br"

@@ -30,5 +30,7 @@ function part(kind, body) {
 export const greyImage = () => png(256, 256, 1, (i) => (i * 7) % 256);
 /** Pixels whose channels differ. */
 export const colourPhoto = () => png(128, 128, 3, (i) => (i * 37) % 256);
+/** 31.5 megapixels, grey in three channels: decoding takes longer than a worker is waited for. */
+export const slowImage = () => png(7000, 4500, 3, (i) => (((i / 3) | 0) * 7) % 256);
 /** 40 megapixels. */
 export const hugeImage = () => png(8000, 5000, 1, () => 90);

@@ -71,19 +71,24 @@ export function browser() {
   return chromium.launch({ executablePath, args: quiet });
 }
 
-/** A page on which the viewer is ready; `log` collects its requests and problems from then on. */
+/** A page on which the viewer is ready, `offline` with its files in the cache; `log` collects its requests and problems from then on. */
 export async function ready(context, url, { offline = true } = {}) {
   const page = await context.newPage();
   const log = { requests: [], problems: [] };
   page.on("pageerror", (error) => log.problems.push(String(error)));
   page.on("console", (message) => message.type() === "error" && log.problems.push(message.text()));
   await page.addInitScript(() => {
+    // The time at which the page says that it is ready.
+    new MutationObserver(() => {
+      if (document.documentElement?.dataset.state === "ready") globalThis.readyAt ??= performance.now();
+    }).observe(document, { attributes: true, childList: true, subtree: true });
     document.addEventListener("securitypolicyviolation", (e) => console.error(`policy: ${e.violatedDirective} ${e.blockedURI}`));
   });
   await page.goto(url);
   await page.waitForSelector("html[data-state=ready]", { timeout: 60_000 });
-  if (offline) await page.waitForSelector("html[data-offline=yes]", { timeout: 30_000 });
   for (const source of [page, context]) source.on("request", (r) => r.url().startsWith("http") && log.requests.push(r.url()));
+  const kept = await page.getAttribute("html", "data-offline");
+  if (kept !== (offline ? "yes" : "no")) throw new Error(`the page is ready with offline=${kept}`);
   return { page, log };
 }
 

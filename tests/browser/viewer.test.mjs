@@ -1,11 +1,12 @@
 // The built page in Chromium under its content security policy: results, refusals, and absence of requests.
 
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
+import { closeSync, cpSync, ftruncateSync, openSync, readFileSync, rmSync, utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 
-import { colourPhoto, greyImage, hugeImage } from "./images.mjs";
+import { colourPhoto, greyImage, hugeImage, slowImage } from "./images.mjs";
+import { analysed, decoded, mockWorker, stoppedWhileDecoding } from "./in_page.mjs";
 import { browser, bundle, d2r, drawImages, opened, ready, scratch, served, site } from "./stage.mjs";
 
 const IMAGES = 50;
@@ -13,13 +14,14 @@ const IMAGES = 50;
 const GOLDEN = new URL("../../data-contracts/golden/dicom/", import.meta.url);
 
 describe("the viewer", { timeout: 3_600_000 }, () => {
-  let work, preview, server, chromium, names;
+  let work, preview, built, server, chromium, names;
 
   before(async () => {
     work = scratch();
     preview = bundle(work.folder);
     names = drawImages(work.folder, IMAGES);
-    server = await served(site(work.folder, preview));
+    built = site(work.folder, preview);
+    server = await served(built);
     chromium = await browser();
   });
 
@@ -98,6 +100,11 @@ describe("the viewer", { timeout: 3_600_000 }, () => {
     await page.selectOption("#overlay", "heat");
     await page.click("#copy");
     assert.deepEqual(log, { requests: [], problems: [] });
+    const late = await page.evaluate(() => {
+      const resources = performance.getEntriesByType("resource");
+      return resources.filter((r) => r.name.startsWith("http") && r.startTime > globalThis.readyAt).map((r) => r.name);
+    });
+    assert.deepEqual(late, []);
     await page.context().close();
   });
 
@@ -175,25 +182,102 @@ describe("the viewer", { timeout: 3_600_000 }, () => {
       const { createViewer } = await import("./pkg/viewer.js");
       const early = new AbortController();
       const loading = createViewer({ modelUrl: "preview/", signal: early.signal, onProgress: () => early.abort() });
-      const first = await loading.then(() => "loaded", (e) => e.name);
+      const first = await loading.then(() => "loaded", (e) => e.code);
       const viewer = await createViewer({ modelUrl: "preview/" });
       const image = await viewer.sampleImage(0);
       // A tiny model may finish before the page receives its first word: repeated until it is stopped in time.
       let [second, words] = ["", 0];
-      for (let i = 0; i < 50 && second !== "AbortError"; i++) {
+      for (let i = 0; i < 50 && second !== "stopped"; i++) {
         const late = new AbortController();
         words = 0;
         const writing = viewer.analyze(image, { signal: late.signal, onWord: () => ++words === 1 && late.abort() });
-        second = await writing.then(() => "written", (e) => e.name);
+        second = await writing.then(() => "written", (e) => e.code);
       }
       const again = await viewer.analyze(image);
       viewer.dispose();
       const third = await viewer.analyze(image).then(() => "read", (e) => e.code);
       return { first, second, third, words, again: again.report.length };
     });
-    assert.deepEqual({ ...outcome, words: 0, again: 0 }, { first: "AbortError", second: "AbortError", third: "disposed", words: 0, again: 0 });
+    assert.deepEqual({ ...outcome, words: 0, again: 0 }, { first: "stopped", second: "stopped", third: "disposed", words: 0, again: 0 });
     assert.ok(outcome.again > 0 && outcome.words >= 1, `${outcome.words} words were received`);
     await page.context().close();
+  });
+
+  // With a service worker the scripts of further workers come from its cache; without one the worker that waits has them.
+  for (const [name, serviceWorkers, stops] of [["with", "allow", 3], ["without", "block", 1]]) {
+    test(`stops while it decodes and goes on without a network, ${name} a service worker`, async () => {
+      const { page } = await ready(await context({ serviceWorkers }), server.url, { offline: serviceWorkers === "allow" });
+      await page.evaluate(async () => {
+        const { createViewer } = await import("./pkg/viewer.js");
+        globalThis.stopping = await createViewer({ modelUrl: "preview/" });
+      });
+      await page.context().setOffline(true);
+      const slow = slowImage().toString("base64");
+      for (let stop = 1; stop <= stops; stop++) {
+        const { code, images, waited, ended, report } = await page.evaluate(stoppedWhileDecoding, slow);
+        assert.deepEqual({ code, images }, { code: "stopped", images: 0 }, `stop ${stop}`);
+        assert.ok(ended >= 1, "the worker that decoded was terminated");
+        assert.ok(waited < 50, `the call ended after ${waited} ms`);
+        assert.ok(report.length > 0, "the next image is analysed");
+      }
+      await page.context().close();
+    });
+  }
+
+  test("stops by its button while it decodes, and opens the next image", async () => {
+    const { page } = await ready(await context(), server.url, { offline: false });
+    await page.setInputFiles("#file", { name: "slow.png", mimeType: "image/png", buffer: slowImage() });
+    await page.click("#stop");
+    await page.waitForFunction(() => /was stopped/.test(document.getElementById("status").textContent), null, { timeout: 2000 });
+    assert.equal(await page.isVisible("#stop"), false);
+    assert.match(await opened(page, { name: "ramp.png", mimeType: "image/png", buffer: greyImage() }), /is ready/);
+    await page.context().close();
+  });
+
+  test("refuses a file that is too large before it is read", async () => {
+    const path = join(work.folder, "large.dcm");
+    const most = 4 * 32_000_000 + 64 * 2 ** 20;
+    const file = openSync(path, "w");
+    ftruncateSync(file, most + 1);
+    closeSync(file);
+    const { page } = await ready(await context(), server.url, { offline: false });
+    await page.evaluate(() => {
+      Blob.prototype.arrayBuffer = () => Promise.reject(new Error("the file was read"));
+    });
+    assert.match(await opened(page, path), /could not be read/);
+    assert.match(await page.textContent("#problem"), new RegExp(`${most + 1} bytes is too large; at most ${most} are read`));
+    await page.context().close();
+  });
+
+  test("shows a changed page at the next visit, and removes one that was withdrawn", async () => {
+    const folder = join(work.folder, "changing");
+    cpSync(built, folder, { recursive: true });
+    const changing = await served(folder);
+    const edit = (name, change) => {
+      const path = join(folder, name);
+      rmSync(`${path}.br`, { force: true });
+      writeFileSync(path, change(readFileSync(path, "utf8")));
+      // The server compares times of whole seconds.
+      utimesSync(path, Date.now() / 1000 + 60, Date.now() / 1000 + 60);
+    };
+    const { page } = await ready(await chromium.newContext(), changing.url);
+    const caches = () => page.evaluate(async () => (await globalThis.caches.keys()).filter((name) => name.startsWith("d2r-preview-")));
+    const visit = async () => {
+      await page.reload();
+      await page.waitForSelector("html[data-state=ready]", { timeout: 60_000 });
+      return [await page.title(), await page.getAttribute("html", "data-offline"), await caches()];
+    };
+    edit("index.html", (text) => text.replace(/<title>.*<\/title>/, "<title>changed</title>"));
+    edit("service-worker.js", (text) => text.replace(/const VERSION = "\w+"/, 'const VERSION = "0123456789abcdef"'));
+    assert.deepEqual(await visit(), ["changed", "yes", ["d2r-preview-0123456789abcdef"]]);
+    await page.context().setOffline(true);
+    assert.deepEqual(await visit(), ["changed", "yes", ["d2r-preview-0123456789abcdef"]]);
+    await page.context().setOffline(false);
+    for (const name of ["service-worker.js", "service-worker.js.br"]) rmSync(join(folder, name), { force: true });
+    const [title, , left] = await visit();
+    assert.deepEqual([title, left], ["changed", []]);
+    await page.context().close();
+    changing.stop();
   });
 
   test("highlights a sentence's boxes, and a box's sentences", async () => {
@@ -243,62 +327,6 @@ describe("the viewer", { timeout: 3_600_000 }, () => {
     });
   }
 });
-
-/** In the page: the analysis of an image by the module of that name. */
-async function analysed({ bytes, module }) {
-  globalThis.direct ??= {};
-  const load = async () => {
-    const glue = await import(`./pkg/${module}/d2r_viewer.js`);
-    await glue.default({ module_or_path: fetch(`./pkg/${module}/d2r_viewer_bg.wasm`) });
-    const file = async (name) => new Uint8Array(await (await fetch(`preview/${name}`)).arrayBuffer());
-    const viewer = new glue.Viewer();
-    viewer.load(await file("card.json"), await file("encoder.onnx"), await file("step.onnx"));
-    return viewer;
-  };
-  const viewer = (globalThis.direct[module] ??= await load());
-  const file = Uint8Array.from(atob(bytes), (c) => c.charCodeAt(0));
-  const problem = JSON.parse(viewer.open(file, false)).error ?? JSON.parse(viewer.detect()).error;
-  if (problem) throw new Error(`${problem.code}: ${problem.message}`);
-  while (!JSON.parse(viewer.advance()).done);
-  return JSON.parse(viewer.finish());
-}
-
-/** In the page: the grey levels of a DICOM file, or its error code. */
-async function decoded({ bytes, module }) {
-  const glue = await import(`./pkg/${module}/d2r_viewer.js`);
-  await glue.default({ module_or_path: fetch(`./pkg/${module}/d2r_viewer_bg.wasm`) });
-  const viewer = new glue.Viewer();
-  const file = Uint8Array.from(atob(bytes), (c) => c.charCodeAt(0));
-  const problem = JSON.parse(viewer.open(file, true)).error?.code;
-  return { problem, pixels: [...viewer.pixels()] };
-}
-
-/** Replaces the worker: one image, two detections, two sentences. */
-function mockWorker() {
-  const detection = (class_name, score, region) => ({ class_id: 0, class_name, score, region });
-  const image = {
-    width: 64,
-    height: 64,
-    detections: [detection("Cardiomegaly", 0.9, [10, 30, 50, 60]), detection("Nodule/Mass", 0.4, [40, 5, 50, 15])],
-    labels: [["Cardiomegaly", 0.9]],
-    heat: [0, 1, 0, 0],
-    input_extent: [0, 0, 64, 64],
-  };
-  const sentence = (text, links) => ({ text, readable: `${text[0].toUpperCase()}${text.slice(1)}.`, links, log_prob: -1, attention: [0.25, 0.25, 0.25, 0.25] });
-  const sentences = [sentence("a nodule in the left upper lobe", [[1, 1]]), sentence("the heart is enlarged", [[0, 1]])];
-  const timings = { decode_ms: 1, encoder_ms: 1, words_ms: 1, words: 12, total_ms: 3 };
-  const report = sentences.map((s) => `${s.text} .`).join(" ");
-  const readable = sentences.map((s) => s.readable).join(" ");
-  self.onmessage = ({ data: { id, verb } }) => {
-    const decoded = { kind: "png", width: 64, height: 64, projection: null, pixels: new Uint8Array(64 * 64) };
-    if (verb === "analyze") {
-      self.postMessage({ id, event: "image", value: decoded });
-      self.postMessage({ id, event: "detections", value: image });
-    }
-    const loaded = { card: { run_id: "r", code_version: "0" }, samples: [], kernels: [], module: "simd", timings: {} };
-    self.postMessage({ id, result: verb === "load" ? loaded : { ...image, sentences, report, readable, timings, ended: true, log_probs: [], notice: "" } });
-  };
-}
 
 function near(ours, theirs, tolerance, what) {
   assert.equal(ours.length, theirs.length, what);

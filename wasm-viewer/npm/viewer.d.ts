@@ -2,9 +2,9 @@
 
 /**
  * Image files: `empty_file`, `not_an_image`, `truncated`, `corrupt`, `too_small`, `too_large`, `too_many_scans`,
- * `colour_photograph`, `no_pixel_data`, `not_deidentified`, `unsupported`. Bundles: `bundle`, `digest`. The viewer: `network`,
- * `crashed` (the next call starts a new worker), `disposed`, `usage`, `no_image`, `model`, `internal`. An abort rejects with the
- * signal's reason.
+ * `colour_photograph`, `no_pixel_data`, `not_deidentified`, `unsupported`. Bundles: `bundle`, `card` (a number of the card is out of
+ * its limits), `digest`. The viewer: `stopped` (the signal of the call was aborted; `cause` is its reason), `network`, `crashed`
+ * (another worker takes the place of the crashed one), `disposed`, `usage`, `no_image`, `model`, `internal`.
  */
 export type ErrorCode = string;
 
@@ -100,6 +100,7 @@ export interface AnalyzeOptions {
   onImage?: (image: DecodedImage) => void;
   onDetections?: (image: ImageAnalysis) => void;
   onWord?: (progress: { text: string; readable: string; words: number; done: boolean }) => void;
+  /** An abort rejects the call at once with the code `stopped`, also while the image is decoded. */
   signal?: AbortSignal;
   /** Accept DICOM files that do not say that they were de-identified; nothing leaves the machine either way. */
   allowPhi?: boolean;
@@ -123,6 +124,9 @@ export interface Viewer {
   readonly module: "simd" | "relaxed";
   /** Names of the graphs' matrix multiplication kernels. */
   readonly kernels: string[];
+  /** Largest file that `analyze` reads, bytes; a larger one is refused with the code `too_large` before it is read. */
+  readonly fileBytesMax: number;
+  /** Of the worker that runs: module and bundle are requested once. */
   readonly loadTimings: { fetch_and_compile_ms: number; prepare_ms: number };
   analyze(source: Blob | ArrayBuffer | ArrayBufferView, options?: AnalyzeOptions): Promise<Analysis>;
   /** The image file of a sample study. */

@@ -1,12 +1,5 @@
-// The worker: chooses the module, loads the bundle, and analyses images one after the other. All results come from
-// WebAssembly.
-
-import { MODULES } from "./modules.js";
-
-// A minimal module with a relaxed-SIMD instruction; engines without relaxed SIMD reject it.
-const RELAXED_PROBE = new Uint8Array([
-  0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 15, 1, 13, 0, 65, 1, 253, 15, 65, 2, 253, 15, 253, 128, 2, 11,
-]);
+// The worker: instantiates the module that the page has compiled, loads the bundle that it has received, and analyses images one
+// after the other. All results come from WebAssembly.
 
 const aborted = new Set();
 let viewer = null;
@@ -25,6 +18,7 @@ self.onmessage = ({ data }) => {
 async function answer({ id, verb, ...body }) {
   const emit = (event, value, transfer = []) => self.postMessage({ id, event, value }, transfer);
   try {
+    if (aborted.has(id)) throw new CodedError("aborted", "aborted");
     const { result, transfer } = await VERBS[verb](body, emit, () => aborted.has(id));
     self.postMessage({ id, result }, transfer ?? []);
   } catch (error) {
@@ -57,34 +51,34 @@ function parsed(json) {
   return value;
 }
 
-const VERBS = { load, analyze, sampleImage };
+const VERBS = { prepare, load, analyze, sampleImage };
 
-async function load({ modelUrl }, emit) {
+let glue = null;
+
+/** Loads the scripts of the module of that name, so that loading makes no request. */
+async function prepare({ name }) {
+  try {
+    glue ??= await import(`./${name}/d2r_viewer.js`);
+  } catch (error) {
+    throw new CodedError("network", `the viewer's script could not be loaded: ${error?.message ?? error}`);
+  }
+  return { result: null };
+}
+
+async function load({ name, module, card, encoder, step, samples }) {
+  await prepare({ name });
   const start = performance.now();
-  const name = WebAssembly.validate(RELAXED_PROBE) ? "relaxed" : "simd";
-  const progress = counter(emit);
-  const [glue, card] = await Promise.all([import(`./${name}/d2r_viewer.js`), fetched(`${modelUrl}card.json`)]);
-  const sizes = new Map(JSON.parse(new TextDecoder().decode(card)).files?.map((f) => [f.name, f.bytes]));
-  progress.expect(MODULES[name].bytes + ["encoder.onnx", "step.onnx", "samples.arrow"].reduce((n, f) => n + (sizes.get(f) ?? 0), 0));
-  const file = (f) => fetched(modelUrl + f, progress.add);
-  const module = response(new URL(`./${name}/d2r_viewer_bg.wasm`, import.meta.url)).then((r) => counted(r, progress.add));
-  const [exports, encoder, step, samples] = await Promise.all([
-    glue.default({ module_or_path: module }),
-    file("encoder.onnx"),
-    file("step.onnx"),
-    file("samples.arrow"),
-  ]);
-  const compiled = performance.now();
+  const exports = await glue.default({ module_or_path: module });
   memory = exports.memory;
   viewer = new glue.Viewer();
   const result = {
     card: parsed(viewer.load(card, encoder, step)),
     samples: parsed(viewer.load_samples(card, samples)),
     kernels: parsed(viewer.kernels()),
+    fileBytesMax: glue.file_bytes_max(),
     module: name,
   };
-  result.timings = { fetch_and_compile_ms: compiled - start, prepare_ms: performance.now() - compiled };
-  return { result };
+  return { result: { ...result, timings: { prepare_ms: performance.now() - start } } };
 }
 
 async function analyze({ bytes, allowPhi }, emit, isAborted) {
@@ -133,48 +127,4 @@ async function pause(isAborted) {
     channel.port2.postMessage(null);
   });
   if (isAborted()) throw new CodedError("aborted", "aborted");
-}
-
-async function response(url) {
-  let answer;
-  try {
-    answer = await fetch(url);
-  } catch {
-    throw new CodedError("network", `${name(url)} could not be loaded; is the server running?`);
-  }
-  if (!answer.ok) throw new CodedError("network", `${name(url)} could not be loaded: ${answer.status}`);
-  return answer;
-}
-
-const name = (url) => new URL(url).pathname.split("/").pop();
-
-async function fetched(url, add = () => {}) {
-  const answer = await response(url);
-  const bytes = new Uint8Array(await counted(answer, add).arrayBuffer());
-  return bytes;
-}
-
-/** The response with a counter of its bytes. */
-function counted(answer, add) {
-  const count = new TransformStream({
-    transform(part, out) {
-      add(part.byteLength);
-      out.enqueue(part);
-    },
-  });
-  return new Response(answer.body.pipeThrough(count), { headers: answer.headers });
-}
-
-function counter(emit) {
-  let [loaded, total] = [0, 0];
-  return {
-    expect(bytes) {
-      total = bytes;
-      emit("progress", { loaded, total });
-    },
-    add(bytes) {
-      loaded += bytes;
-      emit("progress", { loaded, total });
-    },
-  };
 }

@@ -17,6 +17,16 @@ use crate::session::{Generation, PreviewSession};
 /// Images with more pixels are refused before decoding: a page has less memory than a batch job.
 pub const IMAGE_PIXELS_MAX: u64 = 32_000_000;
 
+const fn options(allow_phi: bool) -> ImageDecodeOptions {
+    ImageDecodeOptions { allow_phi, max_pixels: IMAGE_PIXELS_MAX }
+}
+
+/// Largest file that [`Viewer::open`] takes, bytes: the caller refuses larger ones before it reads them.
+#[wasm_bindgen]
+pub fn file_bytes_max() -> f64 {
+    options(false).file_bytes_max() as f64
+}
+
 fn to_json<T: Serialize>(result: Result<T>) -> String {
     let value = match result {
         Ok(value) => serde_json::to_value(value),
@@ -46,7 +56,7 @@ impl Viewer {
 
     fn try_open(&mut self, bytes: &[u8], allow_phi: bool) -> Result<serde_json::Value> {
         (self.radiograph, self.generation) = (None, None);
-        let decoded = decode(bytes, &ImageDecodeOptions { allow_phi, max_pixels: IMAGE_PIXELS_MAX })?;
+        let decoded = decode(bytes, &options(allow_phi))?;
         let (width, height) = (decoded.radiograph.width, decoded.radiograph.height);
         self.radiograph = Some(decoded.radiograph);
         Ok(json!({
@@ -182,6 +192,24 @@ mod tests {
     fn an_image_beyond_the_page_s_memory_is_refused_by_its_header() {
         let answer = value(&Viewer::new().open(&png(8000, 5000), false));
         assert_eq!(answer["error"]["code"], "too_large");
+    }
+
+    #[test]
+    fn the_largest_file_has_four_bytes_a_pixel_and_a_header() {
+        assert_eq!(file_bytes_max(), f64::from(4 * 32_000_000 + 64 * 1024 * 1024));
+    }
+
+    #[test]
+    fn the_shipped_bundle_is_within_the_limits() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../batch/models/preview");
+        let file = |name: &str| std::fs::read(folder.join(name)).unwrap();
+        let mut viewer = Viewer::new();
+        let card = file("card.json");
+        let loaded = value(&viewer.load(&card, &file("encoder.onnx"), &file("step.onnx")));
+        assert_eq!(loaded["error"], serde_json::Value::Null);
+        viewer.open(&png(64, 48), false);
+        assert!(value(&viewer.detect())["heat"].is_array());
+        assert!(value(&viewer.advance())["text"].is_string());
     }
 
     #[test]

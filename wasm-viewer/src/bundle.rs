@@ -3,23 +3,25 @@
 use d2r_contracts::preview_bundle::{BUNDLE_VERSION, FILE_MAX, PreviewCard};
 use sha2::{Digest, Sha256};
 
+use crate::card_limits::{CARD_BYTES_MAX, check_limits};
 use crate::error::{Result, ViewerError};
 
 /// Parses and checks the card of a bundle.
 ///
 /// # Errors
-/// [`ViewerError::Bundle`] for text that is not a card of this version.
+/// [`ViewerError::Bundle`] for text that is not a card of this version, [`ViewerError::Card`] for numbers out of their
+/// limits.
 pub fn read_card(text: &[u8]) -> Result<PreviewCard> {
+    if text.len() > CARD_BYTES_MAX {
+        let problem = format!("{} bytes, at most {CARD_BYTES_MAX} are read", text.len());
+        return Err(ViewerError::Card { field: "the card", problem });
+    }
     let card: PreviewCard = serde_json::from_slice(text).map_err(|e| ViewerError::Bundle(format!("card.json: {e}")))?;
-    let bad = |problem: &str| Err(ViewerError::Bundle(format!("card.json: {problem}")));
     if card.version != BUNDLE_VERSION {
-        return bad(&format!("version {}, this viewer reads {BUNDLE_VERSION}", card.version));
+        let problem = format!("card.json: version {}, this viewer reads {BUNDLE_VERSION}", card.version);
+        return Err(ViewerError::Bundle(problem));
     }
-    let sizes = &card.decoder;
-    let all = [sizes.layers, sizes.heads, sizes.d_head, sizes.max_words, sizes.grid, sizes.heat_grid];
-    if all.contains(&0) || all.iter().any(|n| *n > 4096) || card.input.size == 0 || card.input.size > 2048 {
-        return bad("its sizes are out of bounds");
-    }
+    check_limits(&card)?;
     Ok(card)
 }
 

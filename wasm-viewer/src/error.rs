@@ -9,6 +9,13 @@ pub enum ViewerError {
     /// The bundle cannot be used.
     #[error("the preview bundle cannot be used: {0}")]
     Bundle(String),
+    /// A number of the card is out of its limits.
+    #[error("the preview bundle cannot be used: card.json: {field}: {problem}; export the bundle again")]
+    Card {
+        /// Path of the field in the card.
+        field: &'static str,
+        problem: String,
+    },
     /// Size or digest of a file differs from the card.
     #[error("{name} is not the file that card.json names: {problem}; load the bundle again")]
     Digest {
@@ -32,6 +39,7 @@ impl ViewerError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Bundle(_) => "bundle",
+            Self::Card { .. } => "card",
             Self::Digest { .. } => "digest",
             Self::Image(error) => error.code(),
             Self::NoImage => "no_image",

@@ -3,7 +3,8 @@
 use d2r_contracts::preview_bundle::DecoderSizes;
 use tract_onnx::prelude::*;
 
-use crate::error::{Result, model_error};
+use crate::error::{Result, ViewerError, model_error};
+use crate::graph_limits::{VALUES_MAX, check_volume};
 use crate::onnx_ops::parser;
 
 /// Bias of an empty place of the caches.
@@ -15,9 +16,10 @@ pub type Plan = Arc<TypedRunnableModel>;
 /// Parses and optimises a graph.
 ///
 /// # Errors
-/// When tract cannot use it.
+/// When tract cannot use it, or its tensors together are too large.
 pub fn plan(bytes: &[u8]) -> Result<Plan> {
     let model = parser().model_for_read(&mut std::io::Cursor::new(bytes)).map_err(model_error)?;
+    check_volume(&model, VALUES_MAX).map_err(|e| ViewerError::Bundle(format!("{e:#}")))?;
     model.into_optimized().and_then(|m| m.into_runnable()).map_err(model_error)
 }
 

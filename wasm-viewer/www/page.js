@@ -4,6 +4,7 @@ import { createViewer } from "./pkg/viewer.js";
 import { RadiographView } from "./radiograph_view.js";
 import { ReportView } from "./report_view.js";
 import { fillGallery } from "./gallery.js";
+import { keepOfflineCopy } from "./offline_copy.js";
 
 const $ = (id) => document.getElementById(id);
 
@@ -87,20 +88,12 @@ async function start() {
   const { run_id, code_version } = viewer.card;
   $("model").textContent = `Preview model ${run_id}, D2R ${code_version}, ${viewer.module === "relaxed" ? "relaxed SIMD" : "SIMD"}.`;
   await fillGallery($("gallery"), viewer.samples, (index) => viewer.sampleImage(index), openSample);
-  setStatus("Ready. Drop a radiograph, open one, or choose a sample study.");
+  setStatus("Storing the page's own files for use without a network…");
+  const isKept = await keepOfflineCopy(`service-worker.js?module=${viewer.module}`);
+  document.documentElement.dataset.offline = isKept ? "yes" : "no";
+  // From here on the page makes no request.
+  if (!running) setStatus("Ready. Drop a radiograph, open one, or choose a sample study.");
   document.documentElement.dataset.state = "ready";
-  await cacheForOfflineUse();
-}
-
-/** Caches the page's own files for use without a network. */
-async function cacheForOfflineUse() {
-  try {
-    await navigator.serviceWorker.register(`service-worker.js?module=${viewer.module}`);
-    await navigator.serviceWorker.ready;
-    document.documentElement.dataset.offline = "yes";
-  } catch {
-    document.documentElement.dataset.offline = "no";
-  }
 }
 
 async function openSample(index) {

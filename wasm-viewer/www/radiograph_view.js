@@ -91,7 +91,8 @@ export class RadiographView {
     this.heat.hidden = !values?.length;
     if (this.heat.hidden) return;
     const size = Math.sqrt(values.length);
-    const max = Math.max(...values, 1e-6);
+    let max = 1e-6;
+    for (const value of values) max = value > max ? value : max;
     const rgba = new Uint8ClampedArray(values.length * 4);
     values.forEach((value, i) => rgba.set(heatColour(value / max), 4 * i));
     this.heat.width = this.heat.height = size;

@@ -167,8 +167,7 @@ pub fn measure(path: &Path, options: &ImageDecodeOptions) -> Result<Measured, So
 fn read_bytes(path: &Path, options: &ImageDecodeOptions) -> Result<Vec<u8>, SourceError> {
     let mut file = File::open(path).map_err(|e| SourceError::of_io(&e))?;
     let size = file.metadata().map_err(|e| SourceError::of_io(&e))?.len();
-    // Four bytes a pixel and a large header: what is longer is no radiograph that the decoder would accept.
-    let most = options.max_pixels.saturating_mul(4).saturating_add(64 << 20);
+    let most = options.file_bytes_max();
     if size > most {
         return Err(SourceError { code: "too_large", message: format!("{size} bytes, at most {most} are read") });
     }

@@ -19,6 +19,12 @@ impl Default for ImageDecodeOptions {
 }
 
 impl ImageDecodeOptions {
+    /// Largest file that is read, bytes: four a pixel and a large header. What is longer is no radiograph that the
+    /// decoder would accept.
+    pub const fn file_bytes_max(&self) -> u64 {
+        self.max_pixels.saturating_mul(4).saturating_add(64 << 20)
+    }
+
     /// Refuses sizes outside the limits.
     pub(super) fn check_size(&self, size: ImageSize) -> Result<(), DecodeError> {
         let (ImageSize { width, height }, max_pixels) = (size, self.max_pixels);

@@ -61,7 +61,7 @@ server.close();
 const transferred = (files) => files.reduce((sum, file) => sum + brotli(file), 0);
 const model = ["encoder.onnx", "step.onnx", "card.json"].map((f) => join(site, "preview", f));
 const module = "relaxed";
-const ours = transferred([...["viewer.js", "worker.js", "modules.js", `${module}/d2r_viewer.js`, `${module}/d2r_viewer_bg.wasm`].map((f) => join(site, "pkg", f)), ...model]);
+const ours = transferred([...["viewer.js", "viewer_error.js", "bundle_files.js", "worker_calls.js", "worker.js", "modules.js", `${module}/d2r_viewer.js`, `${module}/d2r_viewer_bg.wasm`].map((f) => join(site, "pkg", f)), ...model]);
 const theirs = transferred([...["ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm"].map((f) => join(ORT, f)), ...model]);
 
 const median = (list) => [...list].sort((a, b) => a - b)[Math.floor(list.length / 2)];
