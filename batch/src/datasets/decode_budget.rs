@@ -3,8 +3,8 @@
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-/// Bytes that all files take together while they are decoded.
-const TOTAL_BYTES: u64 = 1_500_000_000;
+/// Bytes that all files take together while they are decoded; with the program itself the process stays below 1.5 GB.
+const TOTAL_BYTES: u64 = 1_200_000_000;
 
 /// The budget of the process.
 pub static PROCESS: DecodeBudget = DecodeBudget::new(TOTAL_BYTES);
