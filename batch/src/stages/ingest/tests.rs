@@ -89,16 +89,9 @@ d,R1,No finding,,,,
 }
 
 pub(super) fn args_of(kind: Kind, root: &Path, lake: &Path, dataset: &str) -> Args {
-    Args {
-        kind,
-        root: root.into(),
-        dataset: dataset.into(),
-        lake: lake.into(),
-        shard: Shard::default(),
-        labels_only: false,
-        original_size: None,
-        refuse_burned_in: false,
-    }
+    let (root, dataset, lake) = (root.into(), dataset.into(), lake.into());
+    let shard = Shard::default();
+    Args { kind, root, dataset, lake, shard, labels_only: false, original_size: None, refuse_burned_in: false }
 }
 
 fn args(kind: Kind, root: &Path, lake: &Path) -> Args {
