@@ -16,10 +16,23 @@ pub struct StopFlag {
     signal: Arc<AtomicUsize>,
 }
 
-/// From a signal to the end of the process, at most.
-const GRACE: Duration = Duration::from_secs(3);
+/// From SIGTERM to the end of the process, at most, seconds.
+const GRACE_S: f32 = 3.0;
+/// The variable with another number of seconds, for schedulers that wait longer.
+const GRACE_VARIABLE: &str = "D2R_GRACE_S";
+/// The longest time that the variable may give, seconds.
+const GRACE_MAX_S: f32 = 86_400.0;
 /// Pause between two checks of the flag.
 const LOOK: Duration = Duration::from_millis(100);
+
+/// The time that a value of [`GRACE_VARIABLE`] gives.
+fn grace(value: Option<&str>) -> Result<Duration> {
+    let seconds = value.map_or(Some(GRACE_S), |v| v.parse().ok());
+    match seconds {
+        Some(seconds) if (0.0..=GRACE_MAX_S).contains(&seconds) => Ok(Duration::from_secs_f32(seconds)),
+        _ => Err(Error::Usage(format!("{GRACE_VARIABLE}: a number of seconds from 0 to {GRACE_MAX_S}"))),
+    }
+}
 
 /// The flag of this process, once it listens.
 static LISTENING: OnceLock<StopFlag> = OnceLock::new();
@@ -52,27 +65,27 @@ impl StopFlag {
         Ok(flag)
     }
 
-    /// Ends the process when it has not ended [`GRACE`] after a signal: schedulers kill soon after they ask. Every write is
-    /// atomic, so that only work since the last checkpoint or commit is lost.
+    /// Ends the process when it has not ended [`GRACE_S`] seconds after SIGTERM, or as many as `D2R_GRACE_S` says: schedulers
+    /// kill soon after they ask. Every write is atomic, so that only work since the last checkpoint or commit is lost. After
+    /// SIGINT a person decides, by a second one.
     ///
     /// # Errors
-    /// When no thread can be started.
+    /// [`Error::Usage`] when the variable is no number of seconds; [`Error::Temporary`] when no thread can be started.
     pub fn end_in_time(&self) -> Result<()> {
+        let grace = grace(std::env::var_os(GRACE_VARIABLE).as_deref().map(|v| v.to_string_lossy()).as_deref())?;
         let flag = self.clone();
         let watch = move || {
-            let signal = loop {
+            while flag.signal() != Some(SIGTERM) {
                 std::thread::sleep(LOOK);
-                if let Some(signal) = flag.signal() {
-                    break signal;
-                }
-            };
-            std::thread::sleep(GRACE);
-            let seconds = GRACE.as_secs_f32();
+            }
+            std::thread::sleep(grace);
+            let seconds = grace.as_secs_f32();
             let _ = writeln!(
                 std::io::stderr(),
-                "error: ended {seconds} s after signal {signal}, in the middle of a step; what was committed before is intact"
+                "error: ended {seconds} s after SIGTERM, in the middle of a step; what was committed before is intact \
+                 ({GRACE_VARIABLE} gives more time)"
             );
-            signal_hook::low_level::exit(128 + signal);
+            signal_hook::low_level::exit(128 + SIGTERM);
         };
         let started = std::thread::Builder::new().name("end in time".into()).spawn(watch);
         started.map(|_| ()).map_err(|e| Error::Temporary(format!("start a thread: {e}")))
@@ -102,5 +115,19 @@ impl StopFlag {
     /// [`Error::Stopped`].
     pub fn check(&self) -> Result<()> {
         self.signal().map_or(Ok(()), |signal| Err(Error::Stopped { signal }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::grace;
+
+    #[test]
+    fn the_time_after_sigterm_is_three_seconds_unless_it_is_said() {
+        assert_eq!(grace(None).unwrap().as_secs_f32(), 3.0);
+        assert_eq!(grace(Some("50.5")).unwrap().as_secs_f32(), 50.5);
+        for wrong in ["", "-1", "x", "nan", "1e9"] {
+            assert!(grace(Some(wrong)).is_err(), "{wrong}");
+        }
     }
 }
