@@ -90,13 +90,14 @@ class Scanner(threading.Thread):
                 self.scans += 1
 
     def scan(self, table: Path) -> None:
-        files = sorted(table.rglob("*.parquet"))
-        producers = [(path.parent, path.name.removeprefix("part-").rsplit("-0", 1)[0]) for path in files]
-        if len(set(producers)) != len(producers):
-            self.wrong.append(f"two parts of one stage: {files}")
-        for path in files:
+        producers = set()
+        for path in sorted(table.rglob("*.parquet")):
             try:
                 polars.read_parquet(path)
+                producer = (path.parent, polars.read_parquet_metadata(path)["d2r.producer"])
+                if producer in producers:
+                    self.wrong.append(f"two parts of one stage: {path}")
+                producers.add(producer)
             except FileNotFoundError:
                 pass  # A table that a stage no longer writes.
             except Exception as error:  # noqa: BLE001 - whatever a reader meets is what is looked for

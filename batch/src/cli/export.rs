@@ -26,6 +26,13 @@ pub struct Args {
     stage: StageFlags,
 }
 
+impl Args {
+    /// Whether the file holds ids or texts of a dataset.
+    pub fn writes_data_of_patients(&self) -> bool {
+        !matches!(self.format, Format::Preview { .. } | Format::Model { .. })
+    }
+}
+
 #[derive(Debug, Subcommand)]
 enum Format {
     /// COCO detection json: lesions by class name, normal images included.

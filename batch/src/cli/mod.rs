@@ -116,12 +116,13 @@ impl Verb {
                 | Self::Pipeline(_)
         )
     }
-}
 
-impl Verb {
-    /// Whether its files may hold texts, ids or images of patients. What `phantom` draws and `export` makes for others is
-    /// for all readers.
+    /// Whether its files may hold texts, ids or images of patients. What `phantom` draws and the models that `export` writes
+    /// to be passed on are for all readers.
     fn writes_data_of_patients(&self) -> bool {
+        if let Self::Export(export) = self {
+            return export.writes_data_of_patients();
+        }
         matches!(
             self,
             Self::Ingest(_)
@@ -133,6 +134,8 @@ impl Verb {
                 | Self::Distill(_)
                 | Self::Report(_)
                 | Self::Evaluate(_)
+                | Self::Validate(_)
+                | Self::Inspect(_)
                 | Self::Lake(_)
                 | Self::Pipeline(_)
         )

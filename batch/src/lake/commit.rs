@@ -10,7 +10,7 @@ use std::fs::File;
 
 use d2r_contracts::rows::Row;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::lake::commit::journal::{Journal, ProducedTable};
 use crate::lake::commit::pending::{PendingShards, ShardRecord};
 use crate::lake::manifest::PartManifest;
@@ -74,7 +74,7 @@ impl Lake {
     /// scan of the table finds its columns. Returns the part of this shard.
     ///
     /// # Errors
-    /// [`crate::Error::BadData`] for a repeated key or a float that is not finite; [`crate::Error::Io`] when the disk is full
+    /// [`Error::BadData`] for a repeated key or a float that is not finite; [`Error::Io`] when the disk is full
     /// (exit 75) or cannot be written. Nothing of a failed write is visible to readers.
     pub fn write<R: Row>(
         &self,
@@ -86,7 +86,7 @@ impl Lake {
         let mut commit = self.begin(shard, provenance)?;
         commit.add(partition, rows)?;
         let mut parts = commit.finish()?.parts;
-        parts.pop().ok_or_else(|| crate::Error::Internal("a commit without its part".into()))
+        parts.pop().ok_or_else(|| Error::Internal("a commit without its part".into()))
     }
 
     /// What this very work committed, if all its `tables` are there and intact: published, or, for a shard, waiting for the
@@ -114,14 +114,14 @@ impl Lake {
         let pending = PendingShards::of(self, provenance, shard.count);
         let record = pending.intact(self, shard.index).filter(|r| r.work_key == provenance.work_key);
         let Some(record) = record else { return Ok(None) };
-        if pending.is_complete() {
+        let missing = pending.missing();
+        if missing.is_empty() {
             // The process that should have put them together was killed: this one does its shard again, and that.
             return Ok(None);
         }
         let has = |(partition, table): &(&Partition, &str)| {
             record.parts.iter().any(|p| p.table == *table && p.partition() == **partition)
         };
-        let missing = pending.all(self).err().unwrap_or_default();
         let found = Committed { parts: record.parts.clone(), published: Vec::new(), missing };
         Ok(tables.iter().all(has).then_some(found))
     }
@@ -131,7 +131,7 @@ impl Commit<'_> {
     /// Stages the rows of a table.
     ///
     /// # Errors
-    /// [`crate::Error::BadData`] for a repeated key or a float that is not finite; [`crate::Error::Io`].
+    /// [`Error::BadData`] for a repeated key or a float that is not finite; [`Error::Io`].
     pub fn add<R: Row>(&mut self, partition: &Partition, rows: Vec<R>) -> Result<u64> {
         let staged = self.lake.stage(partition, self.shard, rows, &self.provenance)?;
         let rows = staged.manifest.rows;
@@ -149,7 +149,7 @@ impl Commit<'_> {
     /// Makes the tables visible; for a shard, when it is the last one of its work.
     ///
     /// # Errors
-    /// [`crate::Error::Io`]; nothing is visible then, or all of it.
+    /// [`Error::Io`]; nothing is visible then, or all of it.
     pub fn finish(self) -> Result<Committed> {
         let Self { lake, shard, provenance, staged, merges, removed, _writing } = self;
         if shard.count <= 1 {
@@ -158,13 +158,10 @@ impl Commit<'_> {
             return Ok(Committed { published: parts.clone(), parts, missing: Vec::new() });
         }
         let pending = PendingShards::of(lake, &provenance, shard.count);
-        let parts = pending.store(lake, shard, &provenance.work_key, staged)?;
+        // From storing to putting together: the last shard finds all others, and none is stored while all are removed.
         let _committing = lake.commit_lock()?;
+        let parts = pending.store(lake, shard, &provenance.work_key, staged)?;
         let records = match pending.all(lake) {
-            // Another shard put all together meanwhile.
-            Err(missing) if missing.len() == shard.count as usize => {
-                return Ok(Committed { parts, published: Vec::new(), missing: Vec::new() });
-            }
             Err(missing) => return Ok(Committed { parts, published: Vec::new(), missing }),
             Ok(records) => records,
         };
@@ -175,11 +172,12 @@ impl Commit<'_> {
         }
         let mut whole = Vec::new();
         for ((table, partition), parts) in places {
-            if let Some(merge) = merges.get(table.as_str()) {
-                let mut staged = merge(lake, &partition, &parts, &provenance)?;
-                staged.manifest.shard_keys.clone_from(&shard_keys);
-                whole.push(staged);
-            }
+            let merge = merges.get(table.as_str()).ok_or_else(|| {
+                Error::Internal(format!("another shard wrote table {table}, this one did not; nothing was changed"))
+            })?;
+            let mut staged = merge(lake, &partition, &parts, &provenance)?;
+            staged.manifest.shard_keys.clone_from(&shard_keys);
+            whole.push(staged);
         }
         let published = Journal::commit(lake, whole, removed)?;
         pending.remove()?;
@@ -187,11 +185,11 @@ impl Commit<'_> {
     }
 }
 
-/// The rows of all shards as one staged part.
+/// The rows of all shards, whose bytes were just found intact, as one staged part.
 fn merge<R: Row>(lake: &Lake, partition: &Partition, parts: &[&PartManifest], by: &Provenance) -> Result<Staged> {
     let mut rows: Vec<R> = Vec::new();
     for part in parts {
-        rows.extend(PartFile::open(&lake.root().join(&part.file), Some((part.bytes, &part.sha256)))?.read()?);
+        rows.extend(PartFile::open(&lake.root().join(&part.file), None)?.read()?);
     }
     lake.stage(partition, Shard::WHOLE, rows, by)
 }

@@ -148,8 +148,7 @@ impl Lake {
 
 impl Repaired {
     fn remove(&mut self, lake: &Lake, path: &std::path::Path, reason: String, dry_run: bool) -> Result<()> {
-        let name = path.strip_prefix(lake.root()).unwrap_or(path).to_string_lossy().into_owned();
-        self.removed.push((name, reason));
+        self.removed.push((lake.relative(path), reason));
         if dry_run { Ok(()) } else { atomic_file::remove(path) }
     }
 }

@@ -75,6 +75,11 @@ impl Lake {
         &self.root
     }
 
+    /// A path inside the lake, relative to it.
+    pub(crate) fn relative(&self, path: &Path) -> String {
+        path.strip_prefix(&self.root).unwrap_or(path).to_string_lossy().replace('\\', "/")
+    }
+
     /// `LAKE/v1/<table>`: what Polars and DuckDB are pointed at.
     pub fn table_folder(&self, table: &str) -> PathBuf {
         self.root.join(VERSION).join(table)
@@ -147,12 +152,9 @@ impl Lake {
         {
             tracing::warn!("an unfinished commit stays for now: {}", e.chain());
         }
-        // Its temporary files are still needed then.
-        if journal::path(self).exists() {
-            return;
-        }
         let Ok((_, file)) = self.lock_file("writers") else { return };
-        if file.try_lock().is_ok() {
+        // No writer lives, so that no commit can be decided now; one that was decided still needs its temporary files.
+        if file.try_lock().is_ok() && !journal::path(self).exists() {
             let _ = atomic_file::remove_temporary(&self.temporary_folder());
         }
     }

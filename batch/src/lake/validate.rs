@@ -6,7 +6,6 @@ mod references;
 pub mod violation;
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use arrow::array::RecordBatch;
 use d2r_contracts::contract::{TableContract, contracts};
@@ -38,7 +37,7 @@ pub fn violations(lake: &Lake, tables: &[String]) -> Result<Vec<Violation>> {
 fn check_partition(lake: &Lake, contract: &TableContract, partition: &Partition, found: &mut Violations) -> Result<()> {
     for file in lake.manifest_files(&contract.name, partition)? {
         if let Err(e) = &file.part {
-            found.add(Location::file(&contract.name, &relative(lake, &file.path)), "part", e.chain());
+            found.add(Location::file(&contract.name, &lake.relative(&file.path)), "part", e.chain());
         }
     }
     let mut keys: BTreeMap<String, String> = BTreeMap::new();
@@ -190,7 +189,7 @@ fn check_owned(lake: &Lake, contract: &TableContract, found: &mut Violations) ->
         for split in list(&root.join(&dataset))? {
             let folder = root.join(&dataset).join(&split);
             for name in list(&folder)? {
-                let file = relative(lake, &folder.join(&name));
+                let file = lake.relative(&folder.join(&name));
                 if !owned.contains(&file) {
                     let problem = "no manifest names it; delete it, or run its stage again".to_owned();
                     found.add(Location::file(&contract.name, &file), "unowned", problem);
@@ -199,10 +198,6 @@ fn check_owned(lake: &Lake, contract: &TableContract, found: &mut Violations) ->
         }
     }
     Ok(())
-}
-
-fn relative(lake: &Lake, path: &Path) -> String {
-    path.strip_prefix(lake.root()).unwrap_or(path).to_string_lossy().replace('\\', "/")
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ const CHUNK: usize = 256;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum For {
     Detector,
-    /// Images and crops of the boxes that the lake holds; of the splits `train` and `val`.
+    /// Images and crops of the boxes that the lake holds; of the splits `train` and `val` where none is named.
     ReportModel,
 }
 
@@ -56,11 +56,16 @@ pub fn run(ctx: &Context, args: &Args) -> Result<StageResult> {
     if partitions.is_empty() {
         return Err(lake.no_rows(ImageRow::TABLE, &args.dataset, "run `d2r ingest`"));
     }
+    if args.model == For::ReportModel {
+        if args.shard != Shard::WHOLE {
+            return Err(Error::Usage("the report model's inputs are prepared as a whole; leave --shard out".into()));
+        }
+        partitions.retain(|p| !args.splits.is_empty() || p.split != "test");
+    }
     let mut failures = Vec::new();
     for partition in &partitions {
         failures.extend(match args.model {
             For::Detector => detector_inputs(ctx, &lake, &store, partition, args.shard)?,
-            For::ReportModel if partition.split == "test" => Vec::new(),
             For::ReportModel => study_inputs(ctx, &lake, partition)?,
         });
     }

@@ -140,3 +140,18 @@ fn a_refused_dicom_file_names_the_override_that_exists() {
     let other = DecodeError::EmptyFile;
     assert_eq!(SourceError::of_decoding(&other).message, other.to_string());
 }
+
+#[test]
+fn decoding_waits_for_the_budget_of_the_process() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.png");
+    fs::write(&path, png()).unwrap();
+    let all = decode_budget::PROCESS.acquire(u64::MAX);
+    std::thread::scope(|scope| {
+        let reading = scope.spawn(|| measure(&path, &ImageDecodeOptions::default()));
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        assert!(!reading.is_finished(), "a small image is decoded at once where nothing is waited for");
+        drop(all);
+        assert_eq!(reading.join().unwrap().unwrap().decoded.radiograph.width, 96);
+    });
+}

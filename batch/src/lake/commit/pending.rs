@@ -58,7 +58,7 @@ impl PendingShards {
             let name = format!("{}-{table}-{dataset}-{split}.parquet", shard.index);
             let path = self.folder.join(&name);
             temporary.rename(&path)?;
-            manifest.file = relative(lake, &path);
+            manifest.file = lake.relative(&path);
             parts.push(manifest);
         }
         let record = ShardRecord { shard, work_key: work_key.to_owned(), parts };
@@ -84,21 +84,20 @@ impl PendingShards {
         Some(record)
     }
 
-    /// The records of all shards, or the indices of those that are missing.
+    /// The records of all shards, or the indices of those that are missing. Bytes are read once all records are there.
     pub(crate) fn all(&self, lake: &Lake) -> std::result::Result<Vec<ShardRecord>, Vec<u32>> {
-        let (mut records, mut missing) = (Vec::new(), Vec::new());
-        for index in 0..self.count {
-            match self.intact(lake, index) {
-                Some(record) => records.push(record),
-                None => missing.push(index),
-            }
+        let missing = self.missing();
+        if !missing.is_empty() {
+            return Err(missing);
         }
-        if missing.is_empty() { Ok(records) } else { Err(missing) }
+        let found: Vec<_> = (0..self.count).map(|index| (index, self.intact(lake, index))).collect();
+        let damaged: Vec<u32> = found.iter().filter(|(_, record)| record.is_none()).map(|(index, _)| *index).collect();
+        if damaged.is_empty() { Ok(found.into_iter().filter_map(|(_, record)| record).collect()) } else { Err(damaged) }
     }
 
-    /// Whether every shard has a record.
-    pub(crate) fn is_complete(&self) -> bool {
-        (0..self.count).all(|index| self.record(Shard { index, count: self.count }).is_file())
+    /// The shards without a record.
+    pub(crate) fn missing(&self) -> Vec<u32> {
+        (0..self.count).filter(|&index| !self.record(Shard { index, count: self.count }).is_file()).collect()
     }
 
     /// Removes all of it.
@@ -139,8 +138,4 @@ pub(crate) fn remove_folder(folder: &Path) -> Result<()> {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", folder, e)),
         _ => Ok(()),
     }
-}
-
-fn relative(lake: &Lake, path: &Path) -> String {
-    path.strip_prefix(lake.root()).unwrap_or(path).to_string_lossy().into_owned()
 }

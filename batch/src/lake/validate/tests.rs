@@ -4,7 +4,7 @@ use d2r_contracts::tables::{FailureRow, LesionRow, ReportSentenceRow};
 
 use super::violations;
 use crate::lake::store::tests::{lake, provenance};
-use crate::lake::{Lake, Partition, Shard};
+use crate::lake::{Lake, PartManifest, Partition, Shard};
 use crate::test_fixtures::{self, image};
 
 fn partition() -> Partition {
@@ -105,6 +105,25 @@ fn one_key_of_two_stages() {
         lake.write(&partition(), Shard::WHOLE, vec![lesion("a", "b")], &provenance(stage)).unwrap();
     }
     expect(&lake, "key", None);
+}
+
+#[test]
+fn shards_of_two_models_and_missing_shards_of_older_lakes() {
+    let (_folder, lake) = with_lesion(|_| {});
+    let part = lake.write(&partition(), Shard::WHOLE, vec![lesion("a", "c")], &provenance("annotate")).unwrap();
+    let manifests = lake.manifest_folder("lesions", &partition()).join("annotate");
+    let put = |index, model: &str| {
+        let shard = Shard { index, count: 3 };
+        let part = PartManifest { shard, model_sha256: Some(model.repeat(64)), ..part.clone() };
+        std::fs::write(manifests.join(PartManifest::file_name(shard)), part.to_json().unwrap()).unwrap();
+    };
+    std::fs::remove_file(manifests.join(PartManifest::file_name(Shard::WHOLE))).unwrap();
+    put(0, "a");
+    put(1, "b");
+    let found = violations(&lake, &[]).unwrap();
+    let problem = |rule: &str| found.iter().find(|v| v.rule == rule).map(|v| v.problem.clone()).unwrap_or_default();
+    assert!(problem("models").contains("aaaaaaaaaaaa, bbbbbbbbbbbb"), "{found:#?}");
+    assert!(problem("shard").contains("shard 2/3 of annotate"), "{found:#?}");
 }
 
 #[test]

@@ -106,6 +106,22 @@ pub fn examples(
     text: Option<&TextTokens>,
     from: BoxesFrom,
 ) -> Result<(Vec<ReportExample>, Vec<FailureRow>)> {
+    examples_within(ctx, lake, partition, card, text, from, KEPT_BYTES)
+}
+
+/// [`examples`] with at most `kept_bytes` of pixels in memory.
+///
+/// # Errors
+/// Those of [`examples`].
+pub(crate) fn examples_within(
+    ctx: &Context,
+    lake: &Lake,
+    partition: &Partition,
+    card: &ReporterCard,
+    text: Option<&TextTokens>,
+    from: BoxesFrom,
+    kept_bytes: usize,
+) -> Result<(Vec<ReportExample>, Vec<FailureRow>)> {
     let reports = reference_reports(ctx, lake, partition)?;
     let reports: BTreeMap<String, ReportRow> = reports.into_iter().map(|r| (r.study_id.clone(), r)).collect();
     let boxes = match card.config.regions {
@@ -117,6 +133,7 @@ pub fn examples(
         root: lake.dataset_root(&partition.dataset)?,
         store: PreparedStore::at(lake.root().join(prepared::FOLDER)),
         kept: AtomicUsize::new(0),
+        kept_bytes,
         decode: ImageDecodeOptions { allow_phi: ctx.config.ingest.allow_phi, ..ImageDecodeOptions::default() },
         card,
         max_tokens: ctx.config.report.train.max_tokens,
@@ -157,7 +174,7 @@ pub fn examples(
     Ok((examples, failures))
 }
 
-/// Bytes of pixels that are kept in memory at most; those of further studies are read from the store at each use.
+/// Bytes of pixels of a split that are kept in memory at most; those of further studies are read from the store at each use.
 const KEPT_BYTES: usize = 2 << 30;
 
 /// Why a study is not at hand: an image cannot be used, or the prepared one cannot be kept.
@@ -176,8 +193,9 @@ impl From<SourceError> for ReadError {
 struct ExampleReader<'a> {
     root: PathBuf,
     store: PreparedStore,
-    /// Bytes of pixels in memory.
+    /// Bytes of pixels in memory, and how many may be there.
     kept: AtomicUsize,
+    kept_bytes: usize,
     decode: ImageDecodeOptions,
     card: &'a ReporterCard,
     /// Longest target, ids.
@@ -216,13 +234,13 @@ impl ExampleReader<'_> {
 
     fn has_memory(&self, spec: &VisualSpec) -> bool {
         let size = spec.image.size as usize;
-        self.kept.load(Ordering::Relaxed) + size * size * spec.views.max(1) <= KEPT_BYTES
+        self.kept.load(Ordering::Relaxed) + size * size * spec.views.max(1) <= self.kept_bytes
     }
 
     /// In memory while there is room.
     fn keep(&self, visual: StudyVisual, else_stored: impl FnOnce() -> VisualHandle) -> VisualHandle {
         let bytes = visual.bytes();
-        if self.kept.fetch_add(bytes, Ordering::Relaxed) + bytes <= KEPT_BYTES {
+        if self.kept.fetch_add(bytes, Ordering::Relaxed) + bytes <= self.kept_bytes {
             return visual.into();
         }
         self.kept.fetch_sub(bytes, Ordering::Relaxed);

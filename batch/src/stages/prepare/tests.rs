@@ -35,6 +35,8 @@ fn images_are_prepared_once_by_any_shards_and_pruned() {
     let ReportModelConfig { input_size, .. } = ctx.config.report.model;
     assert_ne!(f64::from(input_size), input);
     assert!(run(&ctx, &args(Shard::WHOLE, For::ReportModel)).unwrap().figures["prepared_files"] > 0.0);
+    let shard = Shard { index: 0, count: 2 };
+    assert!(matches!(run(&ctx, &args(shard, For::ReportModel)), Err(Error::Usage(_))));
     let pruned = prune(&lake, 0).unwrap().figures;
     assert!(pruned["removed_files"] > images && pruned["kept_bytes"] == 0.0);
     assert_eq!(prepare(Shard::WHOLE).figures["prepared_files"], images);

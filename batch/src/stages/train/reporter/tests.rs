@@ -11,7 +11,8 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::lake::{Provenance, Shard};
-use crate::reporter::batches::examples::given_boxes;
+use crate::reporter::batches::examples::{examples_within, given_boxes};
+use crate::reporter::batches::visual_handle::VisualHandle;
 use crate::stages::report::{self, ImageSource, WritingModel};
 use crate::test_fixtures::{self, context};
 
@@ -173,13 +174,18 @@ fn unusual_reports_and_images_are_trained_on_and_reported() {
 fn a_prepared_study_is_not_decoded_again_and_has_the_same_pixels() {
     let (f, ctx) = (unusual(), context(&[]));
     let card = reporter_card(&ctx);
-    let read = || {
+    let read_within = |kept_bytes| {
         let train = Partition::new("mimic", "train");
-        let (found, failures) = examples(&ctx, &f.lake, &train, &card, None, BoxesFrom::Detector).unwrap();
+        let (found, failures) =
+            examples_within(&ctx, &f.lake, &train, &card, None, BoxesFrom::Detector, kept_bytes).unwrap();
         assert!(failures.is_empty(), "{failures:?}");
+        let stored = found.iter().filter(|e| matches!(e.visual, VisualHandle::Stored(_))).count();
+        assert_eq!(stored, if kept_bytes == 0 { found.len() } else { 0 });
         found.iter().map(|e| ((*e.visual.get().unwrap()).clone(), e.named.clone())).collect::<Vec<_>>()
     };
+    let read = || read_within(usize::MAX >> 1);
     let first = read();
+    assert_eq!(read_within(0), first);
     let prepared = f.lake.root().join("prepared");
     assert!(prepared.is_dir() && first.iter().any(|(visual, _)| !visual.regions.is_empty()));
     let images = f.lake.dataset_root("mimic").unwrap();
