@@ -11,7 +11,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from d2r_airflow import lineage
 from d2r_airflow.settings import Settings
-from d2r_airflow.table_parts import check_one_result
+from d2r_airflow.table_parts import check_none_waits, check_one_result
 
 
 def promote(manifests: Iterable[Mapping[str, Any] | None], shares: int, carried: dict[str, Any]) -> dict[str, Any]:
@@ -23,6 +23,7 @@ def promote(manifests: Iterable[Mapping[str, Any] | None], shares: int, carried:
     if len(done) != shares:
         raise AirflowFailException(f"{len(done)} of {shares} shards left a manifest: clear the missing ones first")
     workspace = Path(Settings.read().workspace)
+    check_none_waits(workspace / str(carried.get("project", "")) / "lake", {m.get("stage") for m in done})
     check_one_result((file for manifest in done for file in manifest.get("files", ())), workspace)
     extra = lineage.extras(done, workspace, carried)
     context = get_current_context()

@@ -78,6 +78,17 @@ def check_one_result(files: Iterable[dict[str, Any]], workspace: Path) -> None:
             _check_models(name, parts)
 
 
+def check_none_waits(lake: Path, verbs: Iterable[str]) -> None:
+    """Refuses, without a retry, a lake in which shards of these verbs wait for others: the tables are those of before."""
+    for folder in sorted((lake / "pending").glob("*-*")):
+        verb = folder.name.rpartition("-")[0]
+        if verb in verbs and any(folder.glob("*-of-*.json")):
+            raise AirflowFailException(
+                f"shards of {verb} wait for others of the same inputs, settings and model ({folder.name}), so that the tables are"
+                " those of before: clear all shards; what an earlier run left goes with `d2r lake repair --waiting`"
+            )
+
+
 def _check_shards(name: str, producer: str, parts: list[dict[str, Any]]) -> None:
     counts = sorted({part["shard"]["count"] for part in parts})
     if len(counts) > 1:

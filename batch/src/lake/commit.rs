@@ -12,7 +12,7 @@ use d2r_contracts::rows::Row;
 
 use crate::error::{Error, Result};
 use crate::lake::commit::journal::{Journal, ProducedTable};
-use crate::lake::commit::pending::{PendingShards, ShardRecord};
+use crate::lake::commit::pending::{PendingShards, ShardRecord, discard_superseded};
 use crate::lake::manifest::PartManifest;
 use crate::lake::parquet_file::PartFile;
 use crate::lake::part::Staged;
@@ -155,6 +155,7 @@ impl Commit<'_> {
         if shard.count <= 1 {
             let _committing = lake.commit_lock()?;
             let parts = Journal::commit(lake, staged, removed)?;
+            discard_superseded(lake, &parts)?;
             return Ok(Committed { published: parts.clone(), parts, missing: Vec::new() });
         }
         let pending = PendingShards::of(lake, &provenance, shard.count);
@@ -180,7 +181,8 @@ impl Commit<'_> {
             whole.push(staged);
         }
         let published = Journal::commit(lake, whole, removed)?;
-        pending.remove()?;
+        // Those that were put together are among them.
+        discard_superseded(lake, &published)?;
         Ok(Committed { parts, published, missing: Vec::new() })
     }
 }

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
 from d2r_airflow import promotion
-from d2r_airflow.table_parts import check_one_result
+from d2r_airflow.table_parts import check_none_waits, check_one_result
 
 A, B = "a" * 64, "b" * 64
 LAKE = "main/lake"
@@ -118,3 +118,23 @@ def test_nothing_is_announced_of_a_mixture_or_before_every_shard(monkeypatch, tm
     mixed = [done[0], manifest(part(tmp_path, 1, 2, model=B))]
     with pytest.raises(AirflowFailException, match="two models"):
         promote(monkeypatch, tmp_path, mixed, 2)
+
+
+def test_shards_that_wait_for_others_are_not_announced(tmp_path):
+    waiting = tmp_path / LAKE / "pending" / "annotate-0123456789abcdef"
+    waiting.mkdir(parents=True)
+    check_none_waits(tmp_path / LAKE, {"annotate"})
+    (waiting / "1-of-2.json").write_text("{}")
+    check_none_waits(tmp_path / LAKE, {"report"})
+    with pytest.raises(AirflowFailException, match="shards of annotate wait.*clear all shards"):
+        check_none_waits(tmp_path / LAKE, {"annotate"})
+
+
+def test_promotion_looks_for_waiting_shards_in_the_lake_of_its_project(tmp_path, monkeypatch):
+    monkeypatch.setenv("D2R_WORKSPACE", str(tmp_path))
+    waiting = tmp_path / LAKE / "pending" / "annotate-0123456789abcdef"
+    waiting.mkdir(parents=True)
+    (waiting / "0-of-2.json").write_text("{}")
+    done = [{"stage": "annotate", "cached": False, "rows": {}, "files": []}]
+    with pytest.raises(AirflowFailException, match="wait for others"):
+        promotion.promote(done, 1, {"project": "main"})

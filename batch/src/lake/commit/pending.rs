@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::lake::atomic_file;
+use crate::lake::commit::journal::ProducedTable;
 use crate::lake::digest::sha256_hex;
 use crate::lake::manifest::PartManifest;
 use crate::lake::parquet_file::{PartFile, write_bytes};
@@ -100,17 +101,29 @@ impl PendingShards {
         (0..self.count).filter(|&index| !self.record(Shard { index, count: self.count }).is_file()).collect()
     }
 
-    /// Removes all of it.
-    ///
-    /// # Errors
-    /// [`Error::Io`].
-    pub(crate) fn remove(&self) -> Result<()> {
-        remove_folder(&self.folder)
-    }
-
     fn record(&self, shard: Shard) -> PathBuf {
         self.folder.join(PartManifest::file_name(shard))
     }
+}
+
+/// Removes the shards of other works of a verb that wait to replace any of these parts: they can only be of earlier inputs,
+/// settings or models. Needs the commit lock.
+///
+/// # Errors
+/// [`Error::Io`].
+pub(crate) fn discard_superseded(lake: &Lake, published: &[PartManifest]) -> Result<()> {
+    for name in list(&folder(lake))? {
+        let folder = folder(lake).join(&name);
+        let records = list(&folder)?.into_iter().filter(|file| PartManifest::shard_of(file).is_some());
+        let replaces = records
+            .filter_map(|file| serde_json::from_slice::<ShardRecord>(&std::fs::read(folder.join(file)).ok()?).ok())
+            .flat_map(|record| record.parts)
+            .any(|waiting| published.iter().any(|part| ProducedTable::of(part) == ProducedTable::of(&waiting)));
+        if replaces {
+            remove_folder(&folder)?;
+        }
+    }
+    Ok(())
 }
 
 /// `LAKE/pending`.

@@ -196,9 +196,14 @@ fn shards_of_two_works_are_never_put_together() {
     by("annotate-aaaaaaaaaaaa", 0, "a0");
     by("annotate-bbbbbbbbbbbb", 1, "b1");
     assert!(studies(&lake).is_empty());
+    by("report-cccccccccccc", 0, "c0");
     by("annotate-aaaaaaaaaaaa", 1, "a1");
     assert_eq!(studies(&lake), ["a0", "a1"]);
+    // The other work's shard is gone with it, that of another stage waits.
+    assert_eq!(lake.waiting().unwrap().len(), 1);
     by("annotate-bbbbbbbbbbbb", 0, "b0");
+    assert_eq!(studies(&lake), ["a0", "a1"]);
+    by("annotate-bbbbbbbbbbbb", 1, "b1");
     assert_eq!(studies(&lake), ["b0", "b1"]);
 }
 
