@@ -11,7 +11,7 @@ PREFIX ?= $(HOME)/.local
 SHIPPED := batch/models/reporter
 QUICKSTART_IMAGES := 12
 
-.PHONY: book bench-term test-kill bench-first-hour bench-speedrun quickstart shipped-models install dist test-dist setup parity-setup build demo test test-python test-browser test-slurm check lint deny wasm viewer serve bench bench-viewer bench-pipeline bench-detector bench-decode bench-quality-semi bench-quality-report bench-quality-preview clean d2r-path
+.PHONY: book bench-term bench-scale fuzz test-kill bench-first-hour bench-speedrun quickstart shipped-models install dist test-dist setup parity-setup build demo test test-python test-browser test-slurm check lint deny wasm viewer serve bench bench-viewer bench-pipeline bench-detector bench-decode bench-quality-semi bench-quality-report bench-quality-preview clean d2r-path
 
 ## Install what is missing into this folder; TORCH=cpu takes the CPU build of PyTorch, LIBTORCH=FOLDER a libtorch that is there.
 setup:
@@ -144,6 +144,14 @@ test-kill: build
 ## How long every verb takes to end after SIGTERM, into bench-results/term.json.
 bench-term: build
 	$(PYTHON) tests/bench/term.py --d2r $(D2R) --out bench-results/term.json
+
+## Every reader of foreign bytes under libFuzzer, into bench-results/fuzz.json; FUZZ="--targets png --share 0.1": a part of it.
+fuzz: setup
+	python3 tests/fuzz/run.py --out bench-results/fuzz.json $(FUZZ)
+
+## Memory and time of every stage on a thousand to a hundred thousand images, into bench-results/scale.json; hours.
+bench-scale: build
+	$(PYTHON) tests/bench/scale.py --d2r $(D2R) --out bench-results/scale.json
 
 ## Times of every stage of the demo, into bench-results/pipeline.json.
 bench-pipeline: build

@@ -89,25 +89,25 @@ pub struct SentenceSpan {
 /// Sentences without words are left out. Words after the last `.` (a truncated text) are a sentence too.
 pub fn sentences(text: &str) -> Vec<SentenceSpan> {
     let mut found = Vec::new();
-    let mut open: Option<SentenceSpan> = None;
-    for (position, (char_start, token)) in tokens_with_offsets(text).into_iter().enumerate() {
-        if token == "." {
-            found.extend(open.take());
+    let mut open: Option<(SentenceSpan, Range<usize>)> = None;
+    let mut close = |(span, bytes): (SentenceSpan, Range<usize>)| {
+        found.push(SentenceSpan { text: text[bytes].to_owned(), ..span });
+    };
+    for (position, token) in tokens_with_offsets(text).into_iter().enumerate() {
+        if token.text == "." {
+            open.take().into_iter().for_each(&mut close);
             continue;
         }
-        let span = open.get_or_insert_with(|| SentenceSpan {
-            char_start,
-            char_end: char_start,
-            tokens: position..position,
-            text: String::new(),
+        let Token { text: word, char_start, byte_start } = token;
+        let (span, bytes) = open.get_or_insert_with(|| {
+            let tokens = position..position;
+            (SentenceSpan { char_start, char_end: char_start, tokens, text: String::new() }, byte_start..byte_start)
         });
-        span.char_end = char_start + token.chars().count();
+        span.char_end = char_start + word.chars().count();
         span.tokens.end = position + 1;
+        bytes.end = byte_start + word.len();
     }
-    found.extend(open);
-    for span in &mut found {
-        span.text = text.chars().skip(span.char_start).take(span.char_end - span.char_start).collect();
-    }
+    open.into_iter().for_each(&mut close);
     found
 }
 
@@ -149,15 +149,23 @@ fn with_signs(text: &str, stretch: Range<usize>) -> Range<usize> {
     start..after.map_or(stretch.end, |(at, c)| stretch.end + at + c.len_utf8())
 }
 
-fn tokens_with_offsets(text: &str) -> Vec<(usize, &str)> {
-    let mut char_offset = 0;
+/// A token and where it begins.
+struct Token<'a> {
+    text: &'a str,
+    char_start: usize,
+    byte_start: usize,
+}
+
+fn tokens_with_offsets(text: &str) -> Vec<Token<'_>> {
+    let (mut char_start, mut byte_start) = (0, 0);
     let mut found = Vec::new();
-    // Every separator is one character, hence the `+ 1`.
-    for piece in text.split(is_blank) {
-        if !piece.is_empty() {
-            found.push((char_offset, piece));
+    for piece in text.split_inclusive(is_blank) {
+        let token = piece.trim_end_matches(is_blank);
+        if !token.is_empty() {
+            found.push(Token { text: token, char_start, byte_start });
         }
-        char_offset += piece.chars().count() + 1;
+        char_start += piece.chars().count();
+        byte_start += piece.len();
     }
     found
 }

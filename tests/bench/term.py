@@ -64,7 +64,7 @@ def main() -> None:
             subprocess.run([d2r, *arguments], cwd=work, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
         listing(work / "listed", args.rows)
-        boxes(work / "one.csv", 1, 200_000)
+        boxes(work / "fused.csv", 100, 10_000)
         boxes(work / "many.csv", args.rows // 2, 1)
         run("phantom", "--out", "phantom", "--preset", "tiny")
         run("pipeline", "--preset", "tiny", "--out", "tiny")
@@ -79,7 +79,7 @@ def main() -> None:
         shutil.copytree(work / "tiny/lake", work / "locked")
         verbs: dict[str, list[str]] = {
             "ingest, listing": ["ingest", "mimic", "--root", "listed", "--lake", "new"],
-            "ingest, fusing": ["ingest", "vindr", "--root", "one.csv", "--labels-only", "--lake", "new"],
+            "ingest, fusing": ["ingest", "vindr", "--root", "fused.csv", "--labels-only", "--lake", "new"],
             "validate": ["validate", "--lake", "large"],
             "audit": ["audit", "--lake", "large"],
             "train-detector": ["train-detector", "--dataset", "vindr", *lake, "--set", "detector.train.steps=100000"],

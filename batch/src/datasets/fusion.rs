@@ -5,6 +5,10 @@
 
 use std::collections::BTreeSet;
 
+/// Boxes of one image that are fused or compared. Every two boxes may be compared, so their number is bounded; annotators
+/// draw tens of boxes in a radiograph, detectors list hundreds.
+pub const BOXES_PER_IMAGE_MAX: usize = 10_000;
+
 /// How a fused box's score follows from its members'.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -85,12 +89,45 @@ struct Candidate {
     xyxy: [f64; 4],
 }
 
+/// Boxes that are one lesion so far. Sums are kept, so that a further member costs the same whatever their number.
 #[derive(Debug)]
 struct Cluster {
     members: Vec<Candidate>,
     score: f64,
     weight: f64,
     xyxy: [f64; 4],
+    sums: Sums,
+}
+
+/// Sums over the members of a cluster, in the order in which they joined.
+#[derive(Debug)]
+struct Sums {
+    /// Score times coordinate, rounded to single precision at each step.
+    weighted: [f64; 4],
+    /// Coordinates alone, for members whose scores are all 0.
+    plain: [f64; 4],
+    score: f64,
+    weight: f64,
+    largest: f64,
+}
+
+impl Sums {
+    const NONE: Self = Self { weighted: [0.0; 4], plain: [0.0; 4], score: 0.0, weight: 0.0, largest: f64::MIN };
+
+    fn add(&mut self, member: &Candidate) {
+        for (c, v) in member.xyxy.into_iter().enumerate() {
+            self.weighted[c] = single(self.weighted[c] + member.score * v);
+            self.plain[c] += v;
+        }
+        self.score += member.score;
+        self.weight += member.weight;
+        self.largest = self.largest.max(member.score);
+    }
+}
+
+/// Rounded to single precision.
+fn single(v: f64) -> f64 {
+    f64::from(v as f32)
 }
 
 /// Fuses the annotators' boxes. The result is in order of falling score; among equal scores the later cluster first.
@@ -158,45 +195,35 @@ fn clusters(list: Vec<Candidate>, fusion: &Fusion) -> Vec<Cluster> {
             }
         }
         match best {
-            Some((k, _)) => {
-                clusters[k].members.push(candidate);
-                clusters[k].refresh(fusion.confidence);
-            }
-            None => clusters.push(Cluster {
-                members: vec![candidate],
-                score: candidate.score,
-                weight: candidate.weight,
-                xyxy: candidate.xyxy,
-            }),
+            Some((k, _)) => clusters[k].join(candidate, fusion.confidence),
+            None => clusters.push(Cluster::of(candidate)),
         }
     }
     clusters
 }
 
 impl Cluster {
-    /// Recomputes box and score. Sums are rounded to single precision at each step, as in the published
+    fn of(first: Candidate) -> Self {
+        let mut sums = Sums::NONE;
+        sums.add(&first);
+        Self { members: vec![first], score: first.score, weight: first.weight, xyxy: first.xyxy, sums }
+    }
+
+    /// Adds a member; box and score follow. Sums are rounded to single precision at each step, as in the published
     /// implementation, so that later overlaps fall on the same side of the threshold.
-    fn refresh(&mut self, confidence: Confidence) {
-        let single = |v: f64| f64::from(v as f32);
-        let (mut total, mut weight, mut largest) = (0.0, 0.0, f64::MIN);
-        let mut sums = [0.0; 4];
-        for m in &self.members {
-            for (sum, v) in sums.iter_mut().zip(m.xyxy) {
-                *sum = single(*sum + m.score * v);
-            }
-            total += m.score;
-            weight += m.weight;
-            largest = largest.max(m.score);
-        }
+    fn join(&mut self, member: Candidate, confidence: Confidence) {
+        self.sums.add(&member);
+        self.members.push(member);
         let n = self.members.len() as f64;
-        if total > 0.0 {
-            self.xyxy = sums.map(|sum| single(sum / total));
+        let sums = &self.sums;
+        if sums.score > 0.0 {
+            self.xyxy = sums.weighted.map(|sum| single(sum / sums.score));
         } else {
             // All scores 0: a weighted mean does not exist, the plain one does.
-            self.xyxy = std::array::from_fn(|c| self.members.iter().map(|m| m.xyxy[c]).sum::<f64>() / n);
+            self.xyxy = sums.plain.map(|sum| sum / n);
         }
-        self.score = single(if confidence == Confidence::Max { largest } else { total / n });
-        self.weight = single(weight);
+        self.score = single(if confidence == Confidence::Max { sums.largest } else { sums.score / n });
+        self.weight = single(sums.weight);
     }
 }
 

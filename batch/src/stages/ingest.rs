@@ -204,6 +204,8 @@ mod tests;
 
 #[cfg(test)]
 mod phantom_tests;
+#[cfg(test)]
+mod size_tests;
 
 #[cfg(test)]
 mod frame_tests;

@@ -78,7 +78,25 @@ pub(super) fn clauses(text: &str) -> Vec<String> {
         }
     }
     let clauses = BREAK.split(&text).map(str::trim).filter(|clause| !clause.is_empty());
-    clauses.flat_map(items).collect()
+    clauses.flat_map(stretches).flat_map(items).collect()
+}
+
+/// Longest clause, bytes: about 120 words. Each cue of a clause is compared with each term, so a text without full stops
+/// is cut, and the time is linear in its length.
+const CLAUSE_BYTES_MAX: usize = 800;
+
+/// A clause as stretches of at most [`CLAUSE_BYTES_MAX`], cut between words where it has blanks.
+fn stretches(clause: &str) -> Vec<&str> {
+    let mut found = Vec::new();
+    let mut rest = clause;
+    while rest.len() > CLAUSE_BYTES_MAX {
+        let most = rest.floor_char_boundary(CLAUSE_BYTES_MAX);
+        let (stretch, after) = rest.split_at(rest[..most].rfind(' ').filter(|&at| at > 0).unwrap_or(most));
+        found.push(stretch);
+        rest = after.trim_start();
+    }
+    found.push(rest);
+    found
 }
 
 /// One line, lower case, plain quotes and hyphens. A line that starts a statement, or follows an empty line or a
@@ -130,4 +148,26 @@ fn items(clause: &str) -> Vec<String> {
     }
     found.push(clause[start..].to_owned());
     found.into_iter().map(|item| item.trim_matches([',', ' ']).to_owned()).filter(|item| !item.is_empty()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_clauses_are_cut_between_words() {
+        let text = "no effusion ".repeat(1000);
+        let found = clauses(&text);
+        assert!(found.iter().all(|clause| clause.len() <= CLAUSE_BYTES_MAX && !clause.starts_with(' ')));
+        assert_eq!(found.join(" "), text.trim_end());
+        // Without blanks the cut is between characters.
+        let found = clauses(&"\u{e9}".repeat(1000));
+        assert_eq!(found.concat(), "\u{e9}".repeat(1000));
+    }
+
+    #[test]
+    fn a_text_of_nothing_but_subjects_is_read_in_bounded_depth() {
+        // Each value is read as a statement of its own: without the cut this is a call for each colon.
+        crate::report_labeler::label(&"effusion : ".repeat(200_000));
+    }
 }

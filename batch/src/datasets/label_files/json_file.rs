@@ -8,6 +8,7 @@ use serde::de::{DeserializeOwned, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
+use crate::datasets::label_files::size_limits::{JSON_BYTES_MAX, read_file};
 use crate::datasets::label_files::text_encoding::utf8;
 use crate::error::{Error, Result};
 
@@ -16,7 +17,7 @@ use crate::error::{Error, Result};
 /// # Errors
 /// [`Error::InputMissing`] without the file, [`Error::BadData`] when it is not JSON of that shape.
 pub fn read_json<T: DeserializeOwned>(path: &Path, what: &str) -> Result<T> {
-    let bytes = std::fs::read(path).map_err(|e| Error::io("read", path, e))?;
+    let bytes = read_file(path, JSON_BYTES_MAX)?;
     let text = utf8(&bytes).map_err(|e| Error::bad_data(path.display(), e))?;
     serde_json::from_slice(&text)
         .or_else(|e| finite(&text).map_or(Err(e), |text| serde_json::from_slice(&text)))

@@ -2,14 +2,19 @@
 //! What is wrong with one row concerns that row; what is wrong with the file (no header, a missing column, a truncated
 //! gzip stream) is an error.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Cursor};
+use std::io::{BufRead, BufReader, Cursor, Read};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use csv::ByteRecord;
 use flate2::bufread::MultiGzDecoder;
 
+use crate::datasets::label_files::size_limits::{
+    BoundedCsv, CSV_RECORDS_MAX, LIST_BYTES_MAX,
+};
 use crate::datasets::label_files::text_encoding::utf8;
 use crate::error::{Error, Result};
 use crate::exit::Exit;
@@ -22,7 +27,9 @@ pub struct LabelCsv {
     names: Vec<String>,
     /// Added to the parser's line numbers: between CR and LF it counts the line as not ended yet.
     line_offset: u64,
-    reader: csv::Reader<Box<dyn BufRead>>,
+    /// Bytes that the parser has used, for the limit on a record.
+    consumed: Rc<Cell<u64>>,
+    reader: csv::Reader<BoundedCsv<Box<dyn BufRead>>>,
 }
 
 /// A row's place and fields.
@@ -77,6 +84,7 @@ impl LabelCsv {
         let mut source = plain_text(path)?;
         let start = source.fill_buf().map_err(|e| broken(path, e.into()))?;
         let delimiter = delimiter(start);
+        let (source, consumed) = BoundedCsv::new(source);
         let mut reader =
             csv::ReaderBuilder::new().flexible(true).has_headers(true).delimiter(delimiter).from_reader(source);
         let header = reader.byte_headers().map_err(|e| broken(path, e))?.clone();
@@ -92,7 +100,8 @@ impl LabelCsv {
             return Err(Error::bad_data(path.display(), "the file is empty; download it again"));
         }
         let line_offset = u64::from(reader.position().line() == 1);
-        Ok(Self { path: path.to_path_buf(), columns, names, line_offset, reader })
+        consumed.set(reader.position().byte());
+        Ok(Self { path: path.to_path_buf(), columns, names, line_offset, consumed, reader })
     }
 
     pub fn path(&self) -> &Path {
@@ -139,7 +148,14 @@ impl LabelCsv {
         let expected = self.names.len();
         let named = self.names.iter().rposition(|name| !name.is_empty()).map_or(0, |i| i + 1);
         let mut record = ByteRecord::new();
-        while self.reader.read_byte_record(&mut record).map_err(|e| broken(&self.path, e))? {
+        let mut n_records = 0;
+        while self.reader.read_byte_record(&mut record).map_err(|e| self.broken_at(e))? {
+            self.consumed.set(self.reader.position().byte());
+            n_records += 1;
+            if n_records > CSV_RECORDS_MAX {
+                let problem = format!("more than {CSV_RECORDS_MAX} rows, the most that are read; split the dataset");
+                return Err(Error::bad_data(self.path.display(), problem));
+            }
             let line = record.position().map_or(0, csv::Position::line) + self.line_offset;
             let blank = |field: &[u8]| field.iter().all(u8::is_ascii_whitespace);
             if record.iter().all(blank) {
@@ -161,6 +177,15 @@ impl LabelCsv {
         }
         Ok(())
     }
+
+    /// [`broken`], with the line up to which the file was read.
+    fn broken_at(&self, error: csv::Error) -> Error {
+        let line = self.reader.position().line();
+        match broken(&self.path, error) {
+            Error::BadData { place, problem } => Error::BadData { place: format!("{place}, from line {line}"), problem },
+            other => other,
+        }
+    }
 }
 
 /// A file's text: unpacked, without a byte order mark, UTF-16 as UTF-8.
@@ -174,7 +199,11 @@ fn plain_text(path: &Path) -> Result<Box<dyn BufRead>> {
         return Ok(text);
     }
     let mut bytes = Vec::new();
-    text.read_to_end(&mut bytes).map_err(|e| broken(path, e.into()))?;
+    text.take(LIST_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(|e| broken(path, e.into()))?;
+    if bytes.len() as u64 > LIST_BYTES_MAX {
+        let problem = format!("more than {LIST_BYTES_MAX} bytes of UTF-16; save the file as UTF-8");
+        return Err(Error::bad_data(path.display(), problem));
+    }
     let bytes = utf8(&bytes).map_err(|e| Error::bad_data(path.display(), e))?.into_owned();
     Ok(Box::new(Cursor::new(bytes)))
 }
@@ -190,7 +219,7 @@ fn broken(path: &Path, error: csv::Error) -> Error {
     let text = error.to_string();
     match error.into_kind() {
         csv::ErrorKind::Io(e) if Exit::of_io(e.kind()) != Exit::BadData => Error::io("read", path, e),
-        _ => Error::bad_data(path.display(), format!("cannot be read to its end ({text}); download it again")),
+        _ => Error::bad_data(path.display(), format!("cannot be read to its end ({text}); repair it or download it again")),
     }
 }
 
@@ -277,6 +306,34 @@ mod tests {
         let (_dir, path) = file(&whole[..whole.len() / 2]);
         let error = LabelCsv::open(&path).unwrap().for_each(|_| {}).unwrap_err();
         assert_eq!(error.exit().code(), 65);
+    }
+
+    #[test]
+    fn a_quote_that_is_not_closed_and_unpacked_gigabytes_are_errors() {
+        let open_quote = |unpacked: usize| {
+            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+            encoder.write_all(b"a,b\n1,x\n2,\"").unwrap();
+            let zeros = vec![b'0'; 1 << 20];
+            (0..unpacked).for_each(|_| encoder.write_all(&zeros).unwrap());
+            encoder.finish().unwrap()
+        };
+        let (_dir, path) = file(&open_quote(64));
+        let mut rows = 0;
+        let error = LabelCsv::open(&path).unwrap().for_each(|_| rows += 1).unwrap_err();
+        assert_eq!((rows, error.exit().code()), (1, 65));
+        let message = error.to_string();
+        assert!(message.contains("from line 3") && message.contains("quotation mark"), "{message}");
+        // A header is a record too.
+        let (_dir, path) = file(&[&b"\"a"[..], &vec![b'0'; 4 << 20]].concat());
+        assert_eq!(LabelCsv::open(&path).err().map(|e| e.exit().code()), Some(65));
+    }
+
+    #[test]
+    fn records_up_to_the_limit_are_read_however_many() {
+        let long = "r".repeat(1_000_000);
+        let text = format!("a,b\n1,{long}\n2,{long}\n3,{long}\n");
+        let (_dir, path) = file(text.as_bytes());
+        assert_eq!(rows(&path).len(), 3);
     }
 
     #[test]

@@ -3,4 +3,5 @@
 pub mod json_file;
 pub mod label_csv;
 pub mod record_id;
+pub mod size_limits;
 pub mod text_encoding;

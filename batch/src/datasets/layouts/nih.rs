@@ -16,6 +16,7 @@ use crate::datasets::file_name::image_id_of;
 use crate::datasets::image_index::ImageIndex;
 use crate::datasets::label_files::label_csv::{Column, CsvRow, LabelCsv, find_csv};
 use crate::datasets::label_files::record_id::whole_number;
+use crate::datasets::label_files::size_limits::{LIST_BYTES_MAX, read_file};
 use crate::datasets::label_files::text_encoding::utf8;
 use crate::datasets::listing::{
     FrameSize, Labels, ListOptions, ListedBox, ListedFailure, ListedImage, ListedStudy, Listing, Split, relative,
@@ -74,7 +75,7 @@ fn published_splits(root: &Path, listing: &mut Listing) -> Result<BTreeMap<Strin
         if !path.is_file() {
             continue;
         }
-        let bytes = std::fs::read(&path).map_err(|e| Error::io("read", &path, e))?;
+        let bytes = read_file(&path, LIST_BYTES_MAX)?;
         let text = utf8(&bytes).map_err(|e| Error::bad_data(path.display(), e))?;
         for line in String::from_utf8_lossy(&text).lines() {
             let image_id = image_id_of(line);

@@ -12,6 +12,7 @@ use roxmltree::{Document, Node, ParsingOptions};
 
 use crate::datasets::file_name::{image_id_of, is_no_data};
 use crate::datasets::image_index::ImageIndex;
+use crate::datasets::label_files::size_limits::{REPORT_FILE_BYTES_MAX, read_at_most};
 use crate::datasets::listing::{
     Labels, ListOptions, ListedFailure, ListedImage, ListedStudy, Listing, ReportSource, Split, relative,
 };
@@ -33,16 +34,15 @@ pub fn list(root: &Path, options: &ListOptions) -> Result<Listing> {
     let mut parser = ReportParser { images, options, studies: BTreeMap::new(), seen: BTreeSet::new() };
     for path in reports {
         let name = relative(root, &path).unwrap_or_default();
-        let bytes = std::fs::read(&path).map_err(|e| Error::io("read", &path, e))?;
-        match parse(&bytes) {
+        let report = match read_at_most(&path, REPORT_FILE_BYTES_MAX).map_err(|e| Error::io("read", &path, e))? {
+            Some(bytes) => parse(&bytes).map_err(|problem| ("bad_xml", format!("{problem}; download the file again"))),
+            None => Err(("too_large", format!("more than {REPORT_FILE_BYTES_MAX} bytes; is this a report?"))),
+        };
+        match report {
             Ok(report) => parser.add(report, name, &mut listing),
-            Err(problem) => listing.failures.push(ListedFailure {
-                split: Split::Train,
-                path: name,
-                image_id: None,
-                code: "bad_xml",
-                message: format!("{problem}; download the file again"),
-            }),
+            Err((code, message)) => {
+                listing.failures.push(ListedFailure { split: Split::Train, path: name, image_id: None, code, message });
+            }
         }
     }
     Ok(listing.sorted())

@@ -57,10 +57,30 @@ pub struct FailureCount {
     pub example: String,
 }
 
+/// What a page is about.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum PageKind {
+    /// Figures of a split, and studies.
+    #[default]
+    Evaluation,
+    /// Reports of images that were written without references.
+    Reports,
+}
+
+impl PageKind {
+    fn title(self) -> &'static str {
+        match self {
+            Self::Evaluation => "D2R evaluation",
+            Self::Reports => "D2R reports",
+        }
+    }
+}
+
 /// Everything on the page; every list may be empty.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Page {
-    /// What was evaluated, for instance `mimic, test split`.
+    pub kind: PageKind,
+    /// What was evaluated, for instance `mimic, test split`, or the folder of the images.
     pub subject: String,
     /// Identity of the run: names and values.
     pub identity: Vec<(String, String)>,
@@ -99,7 +119,7 @@ impl Page {
                     meta charset="utf-8";
                     meta name="viewport" content="width=device-width, initial-scale=1";
                     meta name="color-scheme" content="light dark";
-                    title { "D2R evaluation: " (self.subject) }
+                    title { (self.kind.title()) ": " (self.subject) }
                     // An empty icon keeps browsers from requesting one.
                     link rel="icon" href="data:,";
                     style { (PreEscaped(STYLE)) }
@@ -108,7 +128,7 @@ impl Page {
                     a.skip href="#main" { "Skip to the content" }
                     header.top {
                         div.wrap {
-                            p.kicker { "D2R evaluation" }
+                            p.kicker { (self.kind.title()) }
                             h1 { (self.subject) }
                             p.notice role="note" { (NOTICE) " Generated text and boxes are not a diagnosis." }
                             nav aria-label="Sections" {

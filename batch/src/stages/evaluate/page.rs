@@ -20,7 +20,7 @@ use crate::error::{Error, Result};
 use crate::eval::detection::detection_figures::DetectionFigures;
 use crate::eval::figure::Figure;
 use crate::eval::page::gallery::{Case, CaseBox, CaseSentence, picture};
-use crate::eval::page::html_report::{FailureCount, FigureGroup, Page, Timing};
+use crate::eval::page::html_report::{FailureCount, FigureGroup, Page, PageKind, Timing};
 use crate::eval::page::plots;
 use crate::eval::text::bleu::BleuCounts;
 use crate::eval::text::label_f1::{MICRO, label_f1};
@@ -28,6 +28,7 @@ use crate::eval::text::report_figures::{ReferenceReport, ReportFigures, link_fig
 use crate::eval::text::rouge::rouge_l_one;
 use crate::eval::truth::Truth;
 use crate::stages::evaluate::inputs::{DetectorInput, ReportsInput, reference_reports};
+use crate::stages::report::FOLDER;
 use d2r_contracts::report_labeler::label;
 use d2r_contracts::report_text::{readable, readable_sentences, sentences_with_source};
 
@@ -45,8 +46,18 @@ fn optional<T>(result: Result<T>) -> Result<Option<T>> {
     }
 }
 
+/// A page without content. A folder of images has no name in a lake: its own name is shown.
+fn heading(split: &EvaluatedSplit, args: &Args) -> Result<Page> {
+    if (args.dataset.as_str(), args.split.as_str()) != FOLDER {
+        return Ok(Page { subject: format!("{}, {} split", args.dataset, args.split), ..Page::default() });
+    }
+    let root = split.lake.dataset_root(&args.dataset)?;
+    let name = root.file_name().map_or_else(|| root.display().to_string(), |name| name.to_string_lossy().into_owned());
+    Ok(Page { kind: PageKind::Reports, subject: format!("Radiographs of {name}"), ..Page::default() })
+}
+
 pub(super) fn build(ctx: &Context, split: &EvaluatedSplit, args: &Args) -> Result<Page> {
-    let mut page = Page { subject: format!("{}, {} split", args.dataset, args.split), ..Page::default() };
+    let mut page = heading(split, args)?;
     if let Some(input) = optional(DetectorInput::read(split, args))? {
         let computed = DetectionFigures::of(&input.boxes, input.truth, resampling(ctx));
         add_group(&mut page, "Detector", &computed.figures);

@@ -293,3 +293,17 @@ fn the_page_shows_studies_and_survives_an_empty_lake() {
     write_report_html(&context(), &empty, &path).unwrap();
     assert!(std::fs::read_to_string(&path).unwrap().contains("No input failed."));
 }
+
+#[test]
+fn the_page_of_a_folder_has_the_folders_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let lake = Lake::create(&dir.path().join("lake")).unwrap();
+    lake.register_dataset("folder", &dir.path().join("incoming"), "folder").unwrap();
+    let lake = dir.path().join("lake");
+    let args = Args { lake, dataset: "folder".into(), split: "test".into(), truth: None };
+    let path = dir.path().join("report.html");
+    write_report_html(&context(), &args, &path).unwrap();
+    let page = std::fs::read_to_string(&path).unwrap();
+    assert!(page.contains("<h1>Radiographs of incoming</h1>") && page.contains("D2R reports"));
+    assert!(!page.contains("test split"));
+}

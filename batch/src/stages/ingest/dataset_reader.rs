@@ -15,6 +15,8 @@ use rayon::prelude::*;
 use super::{Settings, header_flags};
 use crate::context::Context;
 use crate::datasets::frames::turned_boxes::in_shown_frame;
+use crate::datasets::fusion::BOXES_PER_IMAGE_MAX;
+use crate::datasets::label_files::size_limits::{REPORT_CHARS_MAX, REPORT_FILE_BYTES_MAX, read_at_most};
 use crate::datasets::lesion_rows::{
     BOX_OUTSIDE, Lesions, OutsideBox, in_another_frame, is_in_own_frame, is_share, lesion_rows,
 };
@@ -144,10 +146,21 @@ fn read_image<'a>(root: &Path, image: &'a ListedImage, settings: &Settings) -> R
         n_boxes: None,
         burned_in_annotation: None,
     };
-    if settings.list.labels_only {
-        return Ok(ReadImage { row, size: None, annotated: Cow::Borrowed(image), failure: None });
-    }
     let fail = |reason: SourceError| reason.into_row(STAGE, &image.path, Some(&image.image_id));
+    // Boxes that cannot be used leave the image unread, never normal.
+    let without_boxes = |reason| {
+        let unread = ListedImage { labels: Labels::Unannotated, ..image.clone() };
+        (Cow::Owned(unread), Some(fail(reason)))
+    };
+    let n_boxes = image.labels.boxes().len();
+    let too_many = (n_boxes > BOXES_PER_IMAGE_MAX).then(|| SourceError {
+        code: "too_many_boxes",
+        message: format!("{n_boxes} boxes, at most {BOXES_PER_IMAGE_MAX} are read; the image stays unread"),
+    });
+    if settings.list.labels_only {
+        let (annotated, failure) = too_many.map_or((Cow::Borrowed(image), None), without_boxes);
+        return Ok(ReadImage { row, size: None, annotated, failure });
+    }
     let measured = measure(&root.join(&image.path), &settings.decode).map_err(fail)?;
     let radiograph = &measured.decoded.radiograph;
     let size = ImageSize { width: radiograph.width, height: radiograph.height };
@@ -163,10 +176,10 @@ fn read_image<'a>(root: &Path, image: &'a ListedImage, settings: &Settings) -> R
         Projection::Unknown => {}
         projection => row.view = projection.as_str().into(),
     }
-    let (annotated, failure) = match in_shown_frame(image, measured.decoded.stored_size, measured.decoded.orientation) {
+    let placed = || in_shown_frame(image, measured.decoded.stored_size, measured.decoded.orientation);
+    let (annotated, failure) = match too_many.map_or_else(placed, Err) {
         Ok(annotated) => (annotated, None),
-        // Boxes that cannot be placed leave the image unread, never normal.
-        Err(reason) => (Cow::Owned(ListedImage { labels: Labels::Unannotated, ..image.clone() }), Some(fail(reason))),
+        Err(reason) => without_boxes(reason),
     };
     Ok(ReadImage { row, size: Some(size), annotated, failure })
 }
@@ -275,6 +288,11 @@ fn read_report(
     };
     Some(
         text.and_then(|text| {
+            let n_chars = text.chars().count();
+            if n_chars > REPORT_CHARS_MAX {
+                let most = format!("{n_chars} characters, at most {REPORT_CHARS_MAX} are read");
+                return Err(("too_long", format!("{most}; the study is kept without a report")));
+            }
             let text_clean = clean(&text, cleaning);
             if text_clean.chars().any(char::is_alphanumeric) {
                 let section = wanted.as_str().to_owned();
@@ -288,8 +306,9 @@ fn read_report(
 }
 
 fn read_section(path: &Path, wanted: Section) -> Result<SectionText, (&'static str, String)> {
-    let bytes =
-        std::fs::read(path).map_err(|e| ("unreadable", format!("{}; check the file's permissions", e.kind())))?;
+    let bytes = read_at_most(path, REPORT_FILE_BYTES_MAX)
+        .map_err(|e| ("unreadable", format!("{}; check the file's permissions", e.kind())))?
+        .ok_or_else(|| ("too_large", format!("more than {REPORT_FILE_BYTES_MAX} bytes; is this a report?")))?;
     let report = text_of(&bytes).map_err(|NotText| {
         ("not_text", "neither UTF-8 nor UTF-16 nor Windows-1252 text; save the file as UTF-8".to_owned())
     })?;

@@ -227,7 +227,7 @@ fn a_folder_of_which_nothing_can_be_used_is_bad_data_every_time() {
     assert_eq!(run(&context(&[]), labels).unwrap_err().exit().code(), 99);
 }
 
-fn mimic_folder() -> tempfile::TempDir {
+pub(super) fn mimic_folder() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     put(
         dir.path(),

@@ -132,6 +132,7 @@ pub(crate) fn sample() -> Page {
     all_plots.extend(plots::training(&training()).unwrap());
     all_plots.extend(plots::label_bars(&labels).unwrap());
     Page {
+        kind: PageKind::Evaluation,
         subject: "mimic, test split".into(),
         identity: vec![
             ("Detections".into(), "annotate-0123456789ab".into()),

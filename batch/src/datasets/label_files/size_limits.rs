@@ -1,0 +1,93 @@
+//! How much of a label file is read. A file is bounded before it is held in memory, so that a small gzip file, or a
+//! quote that is never closed, is an error and not gigabytes.
+
+use std::cell::Cell;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+use std::rc::Rc;
+
+use crate::error::{Error, Result};
+
+/// Bytes of a JSON file. The `annotation.json` of MIMIC-CXR has 0.2 GB, the categories and polygons of COCO 0.5 GB.
+pub const JSON_BYTES_MAX: u64 = 1 << 30;
+/// Bytes of a list with a name in each line.
+pub const LIST_BYTES_MAX: u64 = 1 << 28;
+/// Bytes of a file with one report.
+pub const REPORT_FILE_BYTES_MAX: u64 = 1 << 20;
+/// Characters of a report's text. The longest reports of MIMIC-CXR have a quarter of it.
+pub const REPORT_CHARS_MAX: usize = 20_000;
+/// Bytes of a csv file, unpacked.
+pub const CSV_BYTES_MAX: u64 = 4 << 30;
+/// Bytes of one record of a csv file, which may hold a report.
+pub const CSV_RECORD_BYTES_MAX: u64 = 1 << 20;
+/// Records of a csv file; MIMIC-CXR lists 377,110 images.
+pub const CSV_RECORDS_MAX: u64 = 10_000_000;
+
+/// A file's bytes; `None` when there are more than `most`.
+///
+/// # Errors
+/// Those of the file system.
+pub fn read_at_most(path: &Path, most: u64) -> io::Result<Option<Vec<u8>>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(most + 1).read_to_end(&mut bytes)?;
+    Ok((bytes.len() as u64 <= most).then_some(bytes))
+}
+
+/// A file's bytes, when there are not more than `most`.
+///
+/// # Errors
+/// [`Error::InputMissing`] without the file, [`Error::BadData`] when it is larger, [`Error::Io`] when it cannot be read.
+pub fn read_file(path: &Path, most: u64) -> Result<Vec<u8>> {
+    let too_large = || Error::bad_data(path.display(), format!("more than {most} bytes, the most that are read"));
+    read_at_most(path, most).map_err(|e| Error::io("read", path, e))?.ok_or_else(too_large)
+}
+
+/// Bytes of a csv file on their way to the parser: they end with an error after too many in all, or in one record.
+pub struct BoundedCsv<R> {
+    inner: R,
+    read: u64,
+    consumed: Rc<Cell<u64>>,
+}
+
+impl<R> BoundedCsv<R> {
+    /// The reader, and the cell in which the caller sets after each record how many bytes the parser has used.
+    pub fn new(inner: R) -> (Self, Rc<Cell<u64>>) {
+        let consumed = Rc::new(Cell::new(0));
+        (Self { inner, read: 0, consumed: Rc::clone(&consumed) }, consumed)
+    }
+}
+
+impl<R: Read> Read for BoundedCsv<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let too_large = |what: String| Err(io::Error::new(io::ErrorKind::InvalidData, what));
+        if self.read - self.consumed.get().min(self.read) > CSV_RECORD_BYTES_MAX {
+            return too_large(format!(
+                "a record has more than {CSV_RECORD_BYTES_MAX} bytes; is a quotation mark not closed?"
+            ));
+        }
+        if self.read > CSV_BYTES_MAX {
+            return too_large(format!("it has more than {CSV_BYTES_MAX} bytes, the most that are read; split it"));
+        }
+        let n = self.inner.read(buffer)?;
+        self.read += n as u64;
+        Ok(n)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_read_up_to_its_limit() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("list.txt");
+        std::fs::write(&path, b"four").unwrap();
+        assert_eq!(read_file(&path, 4).unwrap(), b"four");
+        assert_eq!(read_file(&path, 3).unwrap_err().exit().code(), 65);
+        assert_eq!(read_file(&dir.path().join("none"), 3).unwrap_err().exit().code(), 66);
+        // A device has no size that could be asked before.
+        assert_eq!(read_file(Path::new("/dev/zero"), 1000).unwrap_err().exit().code(), 65);
+    }
+}

@@ -1,0 +1,99 @@
+"""Runs the fuzz targets under libFuzzer and writes what was run into a JSON file.
+
+The fuzz program is built into a folder of its own with coverage counters (`instrument.sh`), with the ordinary toolchain. Inputs that
+reached new code are kept in a folder outside the checkout, so that the next run goes on from there. An input that makes a
+target panic, take more than ten seconds, or need more than the memory limit, is kept as `failures/<target>-...` beside them;
+the exit code is then 1.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+CACHE = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache")) / "d2r"
+# Executions in thousands, in proportion to each target's speed; ten million in all.
+THOUSANDS = {
+    "dicom": 1000, "png": 1200, "jpeg": 1000, "jpeg_in_dicom": 800, "jpeg_2000": 800, "rle": 1000,
+    "sections": 1000, "labeler": 500, "cleaning": 600,
+    "annotation_json": 300, "coco": 300, "mimic_csv": 250, "vindr_csv": 250,
+    "configuration": 200, "safetensors": 400, "card_and_samples": 600, "onnx": 100,
+}
+SECONDS_MAX = 10
+MEMORY_MIB_MAX = 2048
+
+
+def build(target_dir: pathlib.Path) -> pathlib.Path:
+    """Builds the two programs and gives the folder that they lie in."""
+    wrapper = ROOT / "tests/fuzz/instrument.sh"
+    environment = os.environ | {"CARGO_TARGET_DIR": str(target_dir), "RUSTC_WRAPPER": str(wrapper)}
+    command = ["cargo", "build", "--locked", "-p", "d2r-fuzz", "--features", "libfuzzer", "--bins"]
+    subprocess.run(command, cwd=ROOT, env=environment, check=True)
+    return target_dir / "debug"
+
+
+def run(programs: pathlib.Path, name: str, size_max: int, runs: int, corpus: pathlib.Path) -> dict:
+    """One target; what libFuzzer says about it."""
+    failures = corpus.parent / "failures"
+    failures.mkdir(exist_ok=True)
+    command = [
+        programs / "fuzz", f"-runs={runs}", f"-max_len={size_max}", f"-timeout={SECONDS_MAX}",
+        f"-rss_limit_mb={MEMORY_MIB_MAX}", "-print_final_stats=1", "-reload=0", f"-artifact_prefix={failures}/{name}-", corpus,
+    ]
+    environment = os.environ | {"D2R_FUZZ_TARGET": name, "RUST_BACKTRACE": "0", "OMP_NUM_THREADS": "1"}
+    # Temporary files of the targets belong into memory.
+    if pathlib.Path("/dev/shm").is_dir():
+        environment["TMPDIR"] = "/dev/shm"
+    start = time.monotonic()
+    done = subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False)
+    text = done.stderr.decode(errors="replace")
+
+    def number(pattern: str) -> int:
+        found = re.findall(pattern, text)
+        return int(found[-1]) if found else 0
+
+    if done.returncode != 0:
+        print(text[-4000:], file=sys.stderr)
+    return {
+        "target": name,
+        "executions": number(r"stat::number_of_executed_units: +(\d+)"),
+        "minutes": round((time.monotonic() - start) / 60, 1),
+        "per_second": number(r"stat::average_exec_per_sec: +(\d+)"),
+        "peak_mib": number(r"stat::peak_rss_mb: +(\d+)"),
+        "slowest_s": number(r"stat::slowest_unit_time_sec: +(\d+)"),
+        "edges": number(r"cov: (\d+)"),
+        "inputs": len(list(corpus.iterdir())),
+        "failed": done.returncode != 0,
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--targets", nargs="*", default=list(THOUSANDS), choices=list(THOUSANDS))
+    parser.add_argument("--share", type=float, default=1.0, help="of the executions of each target")
+    parser.add_argument("--corpus", type=pathlib.Path, default=CACHE / "fuzz-inputs")
+    parser.add_argument("--build", type=pathlib.Path, default=CACHE / "fuzz-target")
+    parser.add_argument("--out", type=pathlib.Path, required=True)
+    args = parser.parse_args()
+    programs = build(args.build)
+    listed = subprocess.run([programs / "fuzz-seeds", args.corpus], stdout=subprocess.PIPE, text=True, check=True).stdout
+    size_max = {name: int(size) for name, size in (line.split() for line in listed.splitlines())}
+    if set(size_max) != set(THOUSANDS):
+        sys.exit(f"run.py and the program name different targets: {sorted(set(size_max) ^ set(THOUSANDS))}")
+    rows = []
+    for name in args.targets:
+        rows.append(run(programs, name, size_max[name], int(THOUSANDS[name] * 1000 * args.share), args.corpus / name))
+        print(rows[-1], flush=True)
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        total = sum(row["executions"] for row in rows)
+        args.out.write_text(json.dumps({"executions": total, "targets": rows}, indent=1) + "\n")
+    return int(any(row["failed"] for row in rows))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
