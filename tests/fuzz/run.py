@@ -19,30 +19,30 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 CACHE = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache")) / "d2r"
 # Executions in thousands, in proportion to each target's speed; ten million in all.
 THOUSANDS = {
-    "dicom": 1000, "png": 1200, "jpeg": 1000, "jpeg_in_dicom": 800, "jpeg_2000": 800, "rle": 1000,
-    "sections": 1000, "labeler": 500, "cleaning": 600,
-    "annotation_json": 300, "coco": 300, "mimic_csv": 250, "vindr_csv": 250,
-    "configuration": 200, "safetensors": 400, "card_and_samples": 600, "onnx": 100,
+    "dicom": 600, "png": 3600, "jpeg": 2400, "jpeg_in_dicom": 300, "jpeg_2000": 600, "rle": 400,
+    "sections": 800, "labeler": 200, "cleaning": 150,
+    "annotation_json": 150, "coco": 150, "mimic_csv": 100, "vindr_csv": 100,
+    "configuration": 80, "safetensors": 120, "card_and_samples": 300, "onnx": 50,
 }
 SECONDS_MAX = 10
 MEMORY_MIB_MAX = 2048
 
 
 def build(target_dir: pathlib.Path) -> pathlib.Path:
-    """Builds the two programs and gives the folder that they lie in."""
+    """Builds the program and gives its path."""
     wrapper = ROOT / "tests/fuzz/instrument.sh"
     environment = os.environ | {"CARGO_TARGET_DIR": str(target_dir), "RUSTC_WRAPPER": str(wrapper)}
-    command = ["cargo", "build", "--locked", "-p", "d2r-fuzz", "--features", "libfuzzer", "--bins"]
+    command = ["cargo", "build", "--locked", "-p", "d2r-fuzz", "--features", "libfuzzer", "--bin", "fuzz"]
     subprocess.run(command, cwd=ROOT, env=environment, check=True)
-    return target_dir / "debug"
+    return target_dir / "debug/fuzz"
 
 
-def run(programs: pathlib.Path, name: str, size_max: int, runs: int, corpus: pathlib.Path) -> dict:
+def run(program: pathlib.Path, name: str, size_max: int, runs: int, corpus: pathlib.Path) -> dict:
     """One target; what libFuzzer says about it."""
     failures = corpus.parent / "failures"
     failures.mkdir(exist_ok=True)
     command = [
-        programs / "fuzz", f"-runs={runs}", f"-max_len={size_max}", f"-timeout={SECONDS_MAX}",
+        program, f"-runs={runs}", f"-max_len={size_max}", f"-timeout={SECONDS_MAX}",
         f"-rss_limit_mb={MEMORY_MIB_MAX}", "-print_final_stats=1", "-reload=0", f"-artifact_prefix={failures}/{name}-", corpus,
     ]
     environment = os.environ | {"D2R_FUZZ_TARGET": name, "RUST_BACKTRACE": "0", "OMP_NUM_THREADS": "1"}
@@ -80,14 +80,19 @@ def main() -> int:
     parser.add_argument("--build", type=pathlib.Path, default=CACHE / "fuzz-target")
     parser.add_argument("--out", type=pathlib.Path, required=True)
     args = parser.parse_args()
-    programs = build(args.build)
-    listed = subprocess.run([programs / "fuzz-seeds", args.corpus], stdout=subprocess.PIPE, text=True, check=True).stdout
+    program = build(args.build)
+    args.corpus.mkdir(parents=True, exist_ok=True)
+    # The program links libtorch, which cargo finds for its own children only.
+    libtorch = pathlib.Path(os.environ.get("LIBTORCH", ROOT / ".libtorch"), "lib")
+    os.environ["LD_LIBRARY_PATH"] = f"{libtorch}:{os.environ.get('LD_LIBRARY_PATH', '')}"
+    seeds = os.environ | {"D2R_FUZZ_SEEDS": str(args.corpus)}
+    listed = subprocess.run([program], env=seeds, stdout=subprocess.PIPE, text=True, check=True).stdout
     size_max = {name: int(size) for name, size in (line.split() for line in listed.splitlines())}
     if set(size_max) != set(THOUSANDS):
         sys.exit(f"run.py and the program name different targets: {sorted(set(size_max) ^ set(THOUSANDS))}")
     rows = []
     for name in args.targets:
-        rows.append(run(programs, name, size_max[name], int(THOUSANDS[name] * 1000 * args.share), args.corpus / name))
+        rows.append(run(program, name, size_max[name], int(THOUSANDS[name] * 1000 * args.share), args.corpus / name))
         print(rows[-1], flush=True)
         args.out.parent.mkdir(parents=True, exist_ok=True)
         total = sum(row["executions"] for row in rows)

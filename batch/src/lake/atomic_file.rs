@@ -188,21 +188,27 @@ use faults::step;
 #[cfg(test)]
 pub(crate) mod faults {
     use std::cell::Cell;
+    use std::io::ErrorKind;
 
     thread_local! {
-        static LEFT: Cell<Option<u32>> = const { Cell::new(None) };
+        static LEFT: Cell<Option<(u32, ErrorKind)>> = const { Cell::new(None) };
     }
 
-    /// The next `changes` changes of this thread work, all later ones fail; `None`: all work.
+    /// The next `changes` changes of this thread work, all later ones fail as on a full disk; `None`: all work.
     pub(crate) fn fail_after(changes: Option<u32>) {
-        LEFT.set(changes);
+        LEFT.set(changes.map(|n| (n, ErrorKind::StorageFull)));
+    }
+
+    /// The same with another failure.
+    pub(crate) fn fail_after_with(changes: u32, kind: ErrorKind) {
+        LEFT.set(Some((changes, kind)));
     }
 
     pub(super) fn step() -> std::io::Result<()> {
         match LEFT.get() {
-            Some(0) => Err(std::io::ErrorKind::StorageFull.into()),
+            Some((0, kind)) => Err(kind.into()),
             left => {
-                LEFT.set(left.map(|n| n - 1));
+                LEFT.set(left.map(|(n, kind)| (n - 1, kind)));
                 Ok(())
             }
         }

@@ -67,6 +67,33 @@ pub fn dicom_file(transfer_syntax: &str, bits: u16, pixels: PixelData) -> Vec<u8
     bytes
 }
 
+/// A file around a compressed frame, as [`dicom_file`] writes it, from what it writes before the frame.
+#[derive(Debug, Clone)]
+pub struct FrameHead(Vec<u8>);
+
+/// An item of a sequence, and the end of the sequence.
+const ITEM: [u8; 4] = [0xfe, 0xff, 0x00, 0xe0];
+const SEQUENCE_END: [u8; 8] = [0xfe, 0xff, 0xdd, 0xe0, 0, 0, 0, 0];
+
+impl FrameHead {
+    /// # Panics
+    /// Never: an empty frame is eight bytes before the end of the sequence.
+    pub fn new(transfer_syntax: &str, bits: u16) -> Self {
+        let mut file = dicom_file(transfer_syntax, bits, PixelData::Frame(Vec::new()));
+        let tail = [ITEM.as_slice(), &[0; 4], &SEQUENCE_END].concat();
+        assert!(file.ends_with(&tail), "an empty frame at the end");
+        file.truncate(file.len() - tail.len());
+        Self(file)
+    }
+
+    /// The file with this frame.
+    pub fn with_frame(&self, frame: &[u8]) -> Vec<u8> {
+        let padding = &[0][..frame.len() % 2];
+        let length = ((frame.len() + padding.len()) as u32).to_le_bytes();
+        [self.0.as_slice(), &ITEM, &length, frame, padding, &SEQUENCE_END].concat()
+    }
+}
+
 /// The compressed frame of a DICOM file.
 ///
 /// # Panics

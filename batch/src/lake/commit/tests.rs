@@ -1,5 +1,7 @@
 //! A commit of two tables is seen whole or not at all, whatever change of the file system fails.
 
+use std::io::ErrorKind;
+
 use d2r_contracts::rows::Row;
 use d2r_contracts::tables::*;
 
@@ -73,6 +75,32 @@ fn whatever_change_fails_both_tables_are_old_or_both_are_new() {
         }
     }
     assert!(old > 5 && new > 5, "{old} failures before the commit, {new} after it");
+}
+
+#[test]
+fn every_kind_of_failure_has_its_exit_code_at_every_change() {
+    for (kind, code) in [
+        (ErrorKind::StorageFull, 75),
+        (ErrorKind::QuotaExceeded, 75),
+        (ErrorKind::StaleNetworkFileHandle, 75),
+        (ErrorKind::ReadOnlyFilesystem, 78),
+        (ErrorKind::PermissionDenied, 78),
+    ] {
+        let mut failed = 0;
+        for changes in 0.. {
+            let (_folder, lake) = lake();
+            write(&lake, "old").unwrap();
+            faults::fail_after_with(changes, kind);
+            let written = write(&lake, "new");
+            faults::fail_after(None);
+            let found = state(&Lake::open(lake.root()).unwrap());
+            assert!(found == ["old", "old"] || found == ["new", "new"], "{kind}, {changes} changes: {found:?}");
+            let Err(error) = written else { break };
+            assert_eq!(error.exit().code(), code, "{kind} after {changes} changes: {error}");
+            failed += 1;
+        }
+        assert!(failed > 5, "{kind}");
+    }
 }
 
 #[test]

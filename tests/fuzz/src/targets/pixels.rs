@@ -1,13 +1,14 @@
 //! Files of radiographs.
 
 use std::io::Cursor;
+use std::sync::LazyLock;
 
 use d2r_contracts::decode::{ImageDecodeOptions, decode};
 use dicom_dictionary_std::uids;
 use image::{DynamicImage, GrayImage, ImageBuffer, ImageFormat, Luma, Rgb, RgbImage};
 
 use crate::Target;
-use crate::dicom_file::{COLUMNS, PixelData, ROWS, dicom_file, frame_of};
+use crate::dicom_file::{COLUMNS, FrameHead, PixelData, ROWS, dicom_file, frame_of};
 
 pub const DICOM: Target = Target { name: "dicom", read: file, seeds: dicom_seeds, size_max: 8192 };
 pub const PNG: Target = Target { name: "png", read: file, seeds: png_seeds, size_max: 4096 };
@@ -35,25 +36,35 @@ fn file(bytes: &[u8]) -> String {
     }
 }
 
+/// Heads of files with 8, 12 and 16 bits.
+type Heads = LazyLock<[FrameHead; 3]>;
+
+fn heads(transfer_syntax: &str) -> [FrameHead; 3] {
+    [8, 12, 16].map(|bits| FrameHead::new(transfer_syntax, bits))
+}
+
+static LOSSLESS: Heads = LazyLock::new(|| heads(uids::JPEG_LOSSLESS_SV1));
+static EXTENDED: Heads = LazyLock::new(|| heads(uids::JPEG_EXTENDED12_BIT));
+static WAVELETS: Heads = LazyLock::new(|| heads(uids::JPEG2000_LOSSLESS));
+static RUN_LENGTHS: Heads = LazyLock::new(|| heads(uids::RLE_LOSSLESS));
+
 /// The first byte chooses the stored bits, the others are the frame.
-fn framed(bytes: &[u8], transfer_syntax: &str) -> String {
+fn framed(bytes: &[u8], heads: &Heads) -> String {
     let Some((bits, frame)) = bytes.split_first() else { return String::new() };
-    let bits = [8, 12, 16][usize::from(*bits) % 3];
-    file(&dicom_file(transfer_syntax, bits, PixelData::Frame(frame.to_vec())))
+    file(&heads[usize::from(*bits) % 3].with_frame(frame))
 }
 
 fn jpeg_in_dicom(bytes: &[u8]) -> String {
     let lossless = bytes.first().is_some_and(|bits| *bits >= 128);
-    let syntax = if lossless { uids::JPEG_LOSSLESS_SV1 } else { uids::JPEG_EXTENDED12_BIT };
-    framed(bytes, syntax)
+    framed(bytes, if lossless { &LOSSLESS } else { &EXTENDED })
 }
 
 fn jpeg_2000(bytes: &[u8]) -> String {
-    framed(bytes, uids::JPEG2000_LOSSLESS)
+    framed(bytes, &WAVELETS)
 }
 
 fn rle(bytes: &[u8]) -> String {
-    framed(bytes, uids::RLE_LOSSLESS)
+    framed(bytes, &RUN_LENGTHS)
 }
 
 fn grey() -> GrayImage {
@@ -95,9 +106,12 @@ fn with_bits(bits: u8, frames: &[&[u8]]) -> Vec<Vec<u8>> {
     frames.iter().map(|file| [&[bits], frame_of(file).as_slice()].concat()).collect()
 }
 
+/// Chooses the lossless process and 12 bits.
+const LOSSLESS_12: u8 = 130;
+
 fn jpeg_in_dicom_seeds() -> Vec<Vec<u8>> {
     let mut seeds = with_bits(1, &golden!("jpeg_extended_12"));
-    seeds.extend(with_bits(128 + 2, &golden!("jpeg_lossless_12", "jpeg_lossless_16")));
+    seeds.extend(with_bits(LOSSLESS_12, &golden!("jpeg_lossless_12", "jpeg_lossless_16")));
     seeds.extend(jpeg_seeds().into_iter().map(|jpeg| [&[0], jpeg.as_slice()].concat()));
     seeds
 }
