@@ -22,7 +22,7 @@ THOUSANDS = {
     "dicom": 600, "png": 3600, "jpeg": 2400, "jpeg_in_dicom": 300, "jpeg_2000": 600, "rle": 400,
     "sections": 800, "labeler": 200, "cleaning": 150,
     "annotation_json": 150, "coco": 150, "mimic_csv": 100, "vindr_csv": 100,
-    "configuration": 80, "safetensors": 120, "card_and_samples": 300, "onnx": 50,
+    "configuration": 80, "safetensors": 120, "card_and_samples": 300, "onnx": 500,
 }
 SECONDS_MAX = 10
 MEMORY_MIB_MAX = 2048

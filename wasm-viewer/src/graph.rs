@@ -1,10 +1,13 @@
 //! The bundle's two graphs on tract.
 
+use std::panic::catch_unwind;
+
 use d2r_contracts::preview_bundle::DecoderSizes;
 use tract_onnx::prelude::*;
 
 use crate::error::{Result, ViewerError, model_error};
 use crate::graph_limits::{VALUES_MAX, check_volume};
+use crate::graph_names::check_names;
 use crate::onnx_ops::parser;
 
 /// Bias of an empty place of the caches.
@@ -15,10 +18,21 @@ pub type Plan = Arc<TypedRunnableModel>;
 
 /// Parses and optimises a graph.
 ///
+/// tract panics on some graphs whose operators do not fit together. That is an error here; in WebAssembly, where nothing can be
+/// caught, the worker ends and the page starts another one.
+///
 /// # Errors
 /// When tract cannot use it, or its tensors together are too large.
 pub fn plan(bytes: &[u8]) -> Result<Plan> {
-    let model = parser().model_for_read(&mut std::io::Cursor::new(bytes)).map_err(model_error)?;
+    let refused = || ViewerError::Bundle("the graph's operators do not fit together".into());
+    catch_unwind(|| optimised(bytes)).unwrap_or_else(|_| Err(refused()))
+}
+
+fn optimised(bytes: &[u8]) -> Result<Plan> {
+    let parser = parser();
+    let file = parser.proto_model_for_read(&mut std::io::Cursor::new(bytes)).map_err(model_error)?;
+    check_names(&file).map_err(|e| ViewerError::Bundle(format!("{e:#}")))?;
+    let model = parser.model_for_proto_model(&file).map_err(model_error)?;
     check_volume(&model, VALUES_MAX).map_err(|e| ViewerError::Bundle(format!("{e:#}")))?;
     model.into_optimized().and_then(|m| m.into_runnable()).map_err(model_error)
 }

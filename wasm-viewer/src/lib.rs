@@ -12,6 +12,7 @@ pub mod detections;
 pub mod error;
 pub mod graph;
 mod graph_limits;
+mod graph_names;
 mod layer_norm;
 pub mod onnx_ops;
 pub mod sample_bundle;

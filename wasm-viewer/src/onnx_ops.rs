@@ -32,6 +32,9 @@ pub fn parser() -> Onnx {
     operators.insert("Reshape", |_, _| plain(expand(array::Reshape::new(false))));
     operators.insert("Transpose", |_, node| {
         let order: Option<Vec<usize>> = node.get_attr_opt_vec("perm")?;
+        if let Some(order) = &order {
+            ensure!((0..order.len()).all(|axis| order.contains(&axis)), "{order:?} is no order of axes");
+        }
         plain(expand(array::PermuteAxes::new(order.map(Into::into))))
     });
     operators.insert("ReduceMean", |_, node| reduce(node, nn::Reducer::Mean));
