@@ -25,8 +25,8 @@ fn an_image_with_too_many_boxes_is_unread() {
     let (dir, lake) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let mut rows = "image_id,rad_id,class_name,x_min,y_min,x_max,y_max\nb,R1,Edema,5,6,30,40\n".to_owned();
     for i in 0..=crate::datasets::fusion::BOXES_PER_IMAGE_MAX {
-        let (x, y) = (i % 90, i / 90 % 70);
-        rows += &format!("a,R{},Cardiomegaly,{x},{y},{},{}\n", i % 3, x + 1 + i % 7, y + 1 + i % 9);
+        let (x, y) = ((i % 100) as f32 / 2.0, (i / 100) as f32 / 2.0);
+        rows += &format!("a,R{},Cardiomegaly,{x},{y},{},{}\n", i % 3, x + 20.0, y + 20.0);
     }
     put(dir.path(), "annotations/annotations_train.csv", &rows);
     put(dir.path(), "annotations/annotations_test.csv", "image_id,class_name,x_min,y_min,x_max,y_max\n");
