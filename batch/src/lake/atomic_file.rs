@@ -113,9 +113,32 @@ impl Drop for TemporaryFile {
 /// Moves a file, replacing what is there; the folder is not synced.
 ///
 /// # Errors
-/// When renaming fails.
+/// [`Error::Temporary`] when the file is gone; [`Error::Io`].
 pub fn rename(from: &Path, to: &Path) -> Result<()> {
-    step().and_then(|()| std::fs::rename(from, to)).map_err(|e| Error::io("rename into place", to, e))
+    step().and_then(|()| std::fs::rename(from, to)).map_err(|e| match e.kind() {
+        std::io::ErrorKind::NotFound => cleared(from),
+        _ => Error::io("rename into place", to, e),
+    })
+}
+
+/// Checks that a file is there. Opening it asks a file server; what is cached of it would not do.
+///
+/// # Errors
+/// [`Error::Temporary`] when it is gone; [`Error::Io`].
+pub fn check_there(path: &Path) -> Result<()> {
+    match File::open(path) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Err(cleared(path)),
+        opened => opened.map(|_| ()).map_err(|e| Error::io("open", path, e)),
+    }
+}
+
+/// No process of this machine removes a file while its writer holds the lock.
+fn cleared(path: &Path) -> Error {
+    Error::Temporary(format!(
+        "{}: removed by another process; where locks do not hold between machines (NFS mounted with nolock), let one \
+         machine use the lake at a time; run again",
+        path.display()
+    ))
 }
 
 /// Makes renames in a folder durable.
