@@ -124,7 +124,8 @@ class Kind:
         else:
             for half in halves:
                 self.run(*half)
-        self.b.shell(f"kill {' '.join(pids(str(HERE / 'scan.py')))}")
+        for pid in processes(str(HERE / "scan.py"), "python"):
+            os.kill(pid, signal.SIGTERM)
         ended = Ended(["scan.py"], scan)
         found = json.loads(ended.out.strip().splitlines()[-1]) if ended.code == 0 else {"wrong": [str(ended)]}
         self.done["scans"] = found.get("scans")
@@ -153,8 +154,7 @@ class Kind:
         """Reading commands while a commit of another machine is under way."""
         self.run(self.b, self.words("lake", "remove", "--dataset", "vindr"))
         writer = self.start(self.a, self.ingest("vindr"), HALFWAY)
-        stopped = self.stopped(writer)
-        self.expect((self.stored / "commit.json").exists(), "the commit is not under way")
+        stopped = self.stopped(writer, (self.stored / "commit.json").exists)
         # Locks of one machine protect from its own processes.
         validated = self.run(self.a if self.locks == "machine" else self.b, self.words("validate"))
         if validated.code == 0:
@@ -167,7 +167,7 @@ class Kind:
         """A machine that does not see the writer's locks clears its temporary files: the writer says so and changes nothing."""
         self.run(self.b, self.words("lake", "remove", "--dataset", "vindr"))
         writer = self.start(self.a, self.ingest("vindr"), STAGING)
-        stopped = self.stopped(writer)
+        stopped = self.stopped(writer, lambda: len(list((self.stored / "tmp").iterdir())) >= 3)
         self.run(self.b, self.words("validate"))
         os.kill(stopped, signal.SIGCONT)
         ended = self.ends(writer, (75,))
@@ -176,16 +176,18 @@ class Kind:
         self.run(self.a, self.ingest("vindr"))
         self.same("cleared by another machine")
 
-    def stopped(self, writer) -> int:
-        """The process of a writer, once it is stopped."""
-        end = time.monotonic() + LIMIT_S
+    def stopped(self, writer, under_way) -> int:
+        """The process of a writer, once it is stopped where it should be."""
+        end, before = time.monotonic() + LIMIT_S, None
         while writer[1].poll() is None and time.monotonic() < end:
-            for pid in pids(self.settings["d2r"]):
-                state = Path("/proc", pid, "stat").read_text().rpartition(")")[2].split()[0]
-                # `strace` has the same word; it waits for its child.
-                if state in "tT" and Path("/proc", pid, "comm").read_text().strip() == "d2r":
-                    return int(pid)
-            time.sleep(0.1)
+            time.sleep(0.5)
+            found = processes(self.settings["d2r"], "d2r")
+            if found and under_way():
+                # The tracer stops it at every call, too: one that is stopped for good takes no time.
+                state, spent = stat(found[0])
+                if state in "tT" and before == spent:
+                    return found[0]
+                before = spent
         raise SystemExit(f"the writer was not stopped: {Ended(*writer)}")
 
     def seen_at_once(self) -> None:
@@ -230,17 +232,23 @@ class Kind:
         return {**self.done, "seconds": round(time.monotonic() - start), "problems": self.problems}
 
 
-def pids(word: str) -> list[str]:
-    """Processes with this word in their command."""
+def processes(word: str, name: str) -> list[int]:
+    """Processes whose name begins so, with this word in their command."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             words = (folder / "cmdline").read_bytes().decode().split("\0")
+            if word in words and (folder / "comm").read_text().startswith(name):
+                found.append(int(folder.name))
         except OSError:
             continue
-        if word in words and "nsenter" not in words[0]:
-            found.append(folder.name)
     return found
+
+
+def stat(pid: int) -> tuple[str, int]:
+    """A process's state and the time that it has spent."""
+    fields = Path("/proc", str(pid), "stat").read_text().rpartition(")")[2].split()
+    return fields[0], int(fields[11]) + int(fields[12])
 
 
 def digests(lake: Path) -> dict[str, str]:

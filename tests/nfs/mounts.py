@@ -10,9 +10,11 @@ FOLDER is what scripts/nfs_setup.sh made. Ends with 1 and the problems when some
 """
 
 import argparse
+import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -72,18 +74,19 @@ def boot(packages: Path, work: Path) -> int:
     memory = shared if room > MEMORY_MIB << 20 else work
     command = [
         packages / "usr/bin/linux.uml", f"mem={MEMORY_MIB}M", "rootfstype=hostfs", "rootflags=/", "root=/dev/root", "ro",
-        "con=null", "con0=fd:0,fd:1", "quiet", f"ubd0={work / 'disk'}", f"init={HERE / 'init.sh'}", f"nfs_packages={packages}",
+        "con=null", "con0=fd:0,fd:1", "quiet", "loglevel=1", f"ubd0={work / 'disk'}", f"init={HERE / 'init.sh'}", f"nfs_packages={packages}",
         f"nfs_work={work}", f"nfs_tests={HERE}", f"nfs_python={sys.executable}",
     ]
-    process = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, env={"PATH": os.environ["PATH"], "HOME": str(work), "TMPDIR": str(memory)}
-    )
+    environment = {"PATH": os.environ["PATH"], "HOME": str(work), "TMPDIR": str(memory)}
+    # A group of its own: the guest's processes are processes of this machine.
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, env=environment, start_new_session=True)
     try:
         return process.wait(LIMIT_S)
     except subprocess.TimeoutExpired:
         raise SystemExit(f"the guest did not end within {LIMIT_S} s") from None
     finally:
-        process.kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 
@@ -94,6 +97,7 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="*", choices=list(KINDS))
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
     d2r, packages, start = args.d2r.resolve(), args.packages.resolve(), time.monotonic()
     with tempfile.TemporaryDirectory(prefix="d2r-nfs-") as base:
         work = Path(base).resolve()

@@ -7,6 +7,8 @@ for module in veth nfs nfsv3 nfsv4 nfsd lockd; do modprobe "$module"; done
 ip link set lo up
 grep -q '^_rpc:' /etc/passwd || echo '_rpc:x:64998:65534::/run/rpcbind:/usr/sbin/nologin' >>/etc/passwd
 grep -q '^statd:' /etc/passwd || echo 'statd:x:64999:65534::/var/lib/nfs:/usr/sbin/nologin' >>/etc/passwd
+# The guest has no IPv6.
+sed -i /inet6/d /etc/netconfig
 mkfs.ext4 -q /dev/ubda
 mkdir -p /srv/disk /lake /run/rpcbind /run/sendsigs.omit.d /var/lib/nfs/sm /var/lib/nfs/sm.bak /var/lib/nfs/v4recovery
 chown -R statd /var/lib/nfs/sm /var/lib/nfs/sm.bak

@@ -155,7 +155,8 @@ pub fn sync_folder(folder: &Path) -> Result<()> {
 /// # Errors
 /// When one cannot be created or synced.
 pub fn create_folders(folder: &Path) -> Result<()> {
-    if folder.is_dir() {
+    // Listing it asks a file server; another machine may have removed it.
+    if std::fs::read_dir(folder).is_ok() {
         return Ok(());
     }
     let mut missing = Vec::new();
