@@ -39,17 +39,19 @@ class Client:
             mount -t tmpfs tmpfs /var/lib/nfs
             mkdir /var/lib/nfs/sm /var/lib/nfs/sm.bak
             chown -R statd /var/lib/nfs
-            rpcbind -w
+            rpcbind -w -f </dev/null >/dev/null 2>&1 &
+            echo $! >/run/rpcbind.pid
+            until rpcinfo -p >/dev/null 2>&1; do sleep 0.1; done
             rpc.statd --no-notify
         """)
 
     def mount(self, options: str, statd: bool) -> str:
-        """Mounts the disk and returns the options that hold; without `statd` the daemon that NFSv3's locks need ends."""
+        """Mounts the disk and returns the options that hold; without `statd` the daemons that NFSv3's locks need end."""
         path = DISK if "vers=3" in options else "/"
         self.shell(f"mount -t nfs -o {options} {self.server}:{path} {MOUNT}")
         if not statd:
             # Process numbers are of all machines: only this one's file names its own.
-            self.shell("kill $(cat /run/rpc.statd.pid)")
+            self.shell("kill $(cat /run/rpc.statd.pid); sleep 0.5; kill $(cat /run/rpcbind.pid)")
         return next(line.split()[3] for line in self.shell("cat /proc/mounts").splitlines() if f" {MOUNT} nfs" in line)
 
     def shell(self, text: str) -> str:

@@ -21,7 +21,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from checks import KINDS, digests
+from checks import KINDS, counted, digests
 
 HERE = Path(__file__).parent
 REPORTER = HERE.parent.parent / "batch/models/reporter"
@@ -54,7 +54,7 @@ def local(d2r: Path, work: Path, environment: dict[str, str]) -> dict:
         done = subprocess.run([d2r, *words, *common], env=os.environ | environment, capture_output=True, text=True, check=False)
         if done.returncode:
             raise SystemExit(f"{' '.join(map(str, words))}: exit {done.returncode}\n{done.stderr}")
-        return json.loads(done.stdout.strip().splitlines()[-1])["rows"]
+        return counted(json.loads(done.stdout.strip().splitlines()[-1])["rows"])
 
     for dataset in ("vindr", "mimic"):
         run("ingest", dataset, "--root", work / "phantom" / dataset, "--preset", "tiny")
