@@ -222,13 +222,13 @@ class Kind:
         self.two_writers()
         self.shards()
         self.same("two writers")
+        if self.locks == "server":
+            self.seen_at_once()
+        self.beside()
         points = list(KILLS) if self.locks == "server" else ["parts"]
         for point in points:
             self.killed(point)
         self.done["killed at"] = points
-        self.beside()
-        if self.locks == "server":
-            self.seen_at_once()
         if self.locks == "machine":
             self.other_machine()
         for client in (self.a, self.b):

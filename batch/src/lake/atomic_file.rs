@@ -73,7 +73,7 @@ impl TemporaryFile {
     /// Writes its content, once, and syncs it.
     ///
     /// # Errors
-    /// Those of `fill`; [`Error::Io`] when writing or syncing fails.
+    /// Those of `fill`; [`Error::Io`] when writing or syncing fails; [`Error::Temporary`] when the file is gone.
     pub fn fill(&mut self, fill: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
         let Some(file) = self.file.take() else {
             return Err(Error::Internal(format!("{} is filled twice", self.path.display())));
@@ -82,7 +82,11 @@ impl TemporaryFile {
         fill(&mut writer)?;
         step().map_err(|e| Error::io("write", &self.path, e))?;
         let synced = writer.into_inner().map_err(std::io::IntoInnerError::into_error).and_then(|file| file.sync_all());
-        synced.map_err(|e| Error::io("write", &self.path, e))
+        synced.map_err(|e| match e.kind() {
+            std::io::ErrorKind::StaleNetworkFileHandle => cleared(&self.path),
+            _ => Error::io("write", &self.path, e),
+        })?;
+        check_there(&self.path)
     }
 
     /// Leaves the file where it is, to be renamed later.
