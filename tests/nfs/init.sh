@@ -10,6 +10,9 @@ mount -t proc proc /proc
 exec >"/proc/self/fd/1" 2>&1
 trap end EXIT
 set -e
+mount -t hostfs -o "$work" hostfs /mnt
+touch /mnt/started
+umount /mnt
 kernel=$(uname -r)
 modules=$packages/usr/lib/modules/$kernel/kernel
 (export LD_LIBRARY_PATH=$packages/usr/lib/x86_64-linux-gnu; exec -a insmod "$packages/usr/bin/kmod" "$modules/fs/overlayfs/overlay.ko")
