@@ -20,7 +20,7 @@ pub const VERSION: &str = "v1";
 /// Pause between two tries for a lock that another process holds.
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
-/// A lake on a local file system.
+/// A lake: a folder of a local file system or of one that machines share.
 #[derive(Debug, Clone)]
 pub struct Lake {
     root: PathBuf,
