@@ -28,7 +28,7 @@ REPORTER = HERE.parent.parent / "batch/models/reporter"
 MEMORY_MIB = 4096
 DISK_BYTES = 2 << 30
 # Boot and all kinds.
-LIMIT_S = 1800
+LIMIT_S = 3600
 
 
 def without_cuda(d2r: Path, folder: Path) -> None:
