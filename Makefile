@@ -3,6 +3,8 @@ export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/d2r/target
 D2R := $(CARGO_TARGET_DIR)/debug/d2r
 PYTHON := .venv/bin/python
 OUT ?= demo
+# What test-nfs unpacks.
+NFS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/d2r/nfs
 
 PREVIEW ?= batch/models/preview
 
@@ -11,7 +13,7 @@ PREFIX ?= $(HOME)/.local
 SHIPPED := batch/models/reporter
 QUICKSTART_IMAGES := 12
 
-.PHONY: book bench-term bench-scale fuzz test-kill bench-first-hour bench-speedrun quickstart shipped-models install dist test-dist setup parity-setup build demo test test-python test-browser test-slurm check lint deny wasm viewer serve bench bench-viewer bench-pipeline bench-detector bench-decode bench-quality-semi bench-quality-report bench-quality-preview clean d2r-path
+.PHONY: book bench-term bench-scale fuzz test-kill bench-first-hour bench-speedrun quickstart shipped-models install dist test-dist setup parity-setup build demo test test-python test-browser test-slurm test-nfs check lint deny wasm viewer serve bench bench-viewer bench-pipeline bench-detector bench-decode bench-quality-semi bench-quality-report bench-quality-preview clean d2r-path
 
 ## Install what is missing into this folder; TORCH=cpu takes the CPU build of PyTorch, LIBTORCH=FOLDER a libtorch that is there.
 setup:
@@ -56,6 +58,11 @@ test-python: build
 test-slurm: build
 	scripts/slurm_setup.sh
 	cd tests/slurm && D2R=$(D2R) $(CURDIR)/$(PYTHON) -m unittest -v test_array
+
+## The lake on NFS (v4.2, v3, without locks) from two machines, in a kernel in user mode that is unpacked, not installed.
+test-nfs: build
+	@scripts/nfs_setup.sh $(NFS) && { [ ! -e $(NFS)/complete ] || \
+	$(PYTHON) tests/nfs/mounts.py --d2r $(D2R) --packages $(NFS) --out bench-results/nfs.json; }
 
 ## What must hold before anything is measured: format, lints as errors, licences and sources of all packages, the tree's structure
 ## and words, DAGs without a scheduler.

@@ -73,7 +73,7 @@ impl TemporaryFile {
     /// Writes its content, once, and syncs it.
     ///
     /// # Errors
-    /// Those of `fill`; [`Error::Io`] when writing or syncing fails.
+    /// Those of `fill`; [`Error::Io`] when writing or syncing fails; [`Error::Temporary`] when the file is gone.
     pub fn fill(&mut self, fill: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
         let Some(file) = self.file.take() else {
             return Err(Error::Internal(format!("{} is filled twice", self.path.display())));
@@ -82,7 +82,11 @@ impl TemporaryFile {
         fill(&mut writer)?;
         step().map_err(|e| Error::io("write", &self.path, e))?;
         let synced = writer.into_inner().map_err(std::io::IntoInnerError::into_error).and_then(|file| file.sync_all());
-        synced.map_err(|e| Error::io("write", &self.path, e))
+        synced.map_err(|e| match e.kind() {
+            std::io::ErrorKind::StaleNetworkFileHandle => cleared(&self.path),
+            _ => Error::io("write", &self.path, e),
+        })?;
+        check_there(&self.path)
     }
 
     /// Leaves the file where it is, to be renamed later.
@@ -113,9 +117,32 @@ impl Drop for TemporaryFile {
 /// Moves a file, replacing what is there; the folder is not synced.
 ///
 /// # Errors
-/// When renaming fails.
+/// [`Error::Temporary`] when the file is gone; [`Error::Io`].
 pub fn rename(from: &Path, to: &Path) -> Result<()> {
-    step().and_then(|()| std::fs::rename(from, to)).map_err(|e| Error::io("rename into place", to, e))
+    step().and_then(|()| std::fs::rename(from, to)).map_err(|e| match e.kind() {
+        std::io::ErrorKind::NotFound => cleared(from),
+        _ => Error::io("rename into place", to, e),
+    })
+}
+
+/// Checks that a file is there. Opening it asks a file server; what is cached of it would not do.
+///
+/// # Errors
+/// [`Error::Temporary`] when it is gone; [`Error::Io`].
+pub fn check_there(path: &Path) -> Result<()> {
+    match File::open(path) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Err(cleared(path)),
+        opened => opened.map(|_| ()).map_err(|e| Error::io("open", path, e)),
+    }
+}
+
+/// No process of this machine removes a file while its writer holds the lock.
+fn cleared(path: &Path) -> Error {
+    Error::Temporary(format!(
+        "{}: removed by another process; where locks do not hold between machines (NFS mounted with nolock), let one \
+         machine use the lake at a time; run again",
+        path.display()
+    ))
 }
 
 /// Makes renames in a folder durable.
@@ -132,7 +159,8 @@ pub fn sync_folder(folder: &Path) -> Result<()> {
 /// # Errors
 /// When one cannot be created or synced.
 pub fn create_folders(folder: &Path) -> Result<()> {
-    if folder.is_dir() {
+    // Listing it asks a file server; another machine may have removed it.
+    if std::fs::read_dir(folder).is_ok() {
         return Ok(());
     }
     let mut missing = Vec::new();

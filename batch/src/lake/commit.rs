@@ -100,6 +100,11 @@ impl Lake {
         shard: Shard,
         provenance: &Provenance,
     ) -> Result<Option<Committed>> {
+        // Opening the lake has finished it where there are locks; elsewhere this is the one writer.
+        if Journal::read(self)?.is_some() {
+            let _committing = self.commit_lock()?;
+            journal::finish_open_commit(self)?;
+        }
         let mut published = Vec::new();
         for (partition, table) in tables {
             published.extend(self.current(table, partition, &provenance.work_key, shard)?);

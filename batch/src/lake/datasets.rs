@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::lake::atomic_file;
+use crate::lake::fresh;
 use crate::lake::parquet_file::write_bytes;
 use crate::lake::partition::check_name;
 use crate::lake::store::Lake;
@@ -47,7 +48,8 @@ impl Lake {
     /// [`Error::BadData`] when the registry is damaged.
     pub fn datasets(&self) -> Result<BTreeMap<String, DatasetRoot>> {
         let path = self.registry();
-        match std::fs::read(&path) {
+        // An entry of another machine that is not seen would be lost with the next one.
+        match fresh::look(&path, |p| std::fs::read(p)) {
             Ok(bytes) => serde_json::from_slice(&bytes)
                 .map_err(|e| Error::bad_data(path.display(), format!("{e}; remove it and ingest again"))),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(BTreeMap::new()),

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::lake::digest::{FileDigest, sha256_hex};
+use crate::lake::fresh;
 use crate::lake::partition::{Partition, Shard};
 
 /// The facts of one part.
@@ -88,7 +89,7 @@ impl PartManifest {
     /// # Errors
     /// [`Error::BadData`] naming the file when it is damaged; [`Error::InputMissing`] when it is not there.
     pub fn read(path: &Path) -> Result<Self> {
-        let bytes = std::fs::read(path).map_err(|e| Error::io("read", path, e))?;
+        let bytes = fresh::look(path, |p| std::fs::read(p)).map_err(|e| Error::io("read", path, e))?;
         let damaged = |problem: String| {
             Error::bad_data(path.display(), format!("damaged manifest, {problem}; run the stage again"))
         };

@@ -9,6 +9,7 @@ pub mod cell;
 pub mod commit;
 pub mod datasets;
 pub mod digest;
+pub(crate) mod fresh;
 pub mod key_frame;
 pub mod manifest;
 pub mod parquet_file;

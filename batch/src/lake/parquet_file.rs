@@ -17,6 +17,7 @@ use parquet::schema::types::ColumnPath;
 
 use crate::error::{Error, Result};
 use crate::lake::digest::sha256_of;
+use crate::lake::fresh;
 
 /// Rows in a row group at most; small groups let readers work in parallel.
 pub const ROW_GROUP_ROWS: usize = 128 * 1024;
@@ -90,7 +91,7 @@ impl PartFile {
     /// [`Error::BadData`] naming the file when its digest differs from the manifest's or it is not Parquet.
     pub fn open(path: &Path, expected: Option<(u64, &str)>) -> Result<Self> {
         let io = |e| Error::io("read", path, e);
-        let mut file = File::open(path).map_err(io)?;
+        let mut file = fresh::look(path, |p| File::open(p)).map_err(io)?;
         if let Some((bytes, sha256)) = expected {
             let found = sha256_of(&mut file).map_err(io)?;
             if found != (bytes, sha256.to_owned()) {

@@ -47,7 +47,11 @@ impl Lake {
             Err(e) => done.remove(self, &journal::path(self), e.chain(), dry_run)?,
         }
         if !dry_run {
-            journal::finish_open_commit(self)?;
+            if let Err(e) = journal::finish_open_commit(self) {
+                let Error::BadData { .. } = e else { return Err(e) };
+                done.finished_commit = false;
+                done.remove(self, &journal::path(self), e.chain(), dry_run)?;
+            }
             atomic_file::remove_temporary(&self.temporary_folder())?;
         }
         for table in list(&self.root().join(VERSION))? {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::error::{Error, Result};
 use crate::lake::atomic_file;
 use crate::lake::commit::journal::{self, Journal};
+use crate::lake::fresh;
 use crate::lake::manifest::PartManifest;
 use crate::lake::parquet_file::PartFile;
 use crate::lake::partition::{Partition, Shard};
@@ -19,7 +20,7 @@ pub const VERSION: &str = "v1";
 /// Pause between two tries for a lock that another process holds.
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
-/// A lake on a local file system.
+/// A lake: a folder of a local file system or of one that machines share.
 #[derive(Debug, Clone)]
 pub struct Lake {
     root: PathBuf,
@@ -37,7 +38,8 @@ pub struct ManifestFile {
 }
 
 impl Lake {
-    /// Opens an existing lake, finishes the commit of a killed writer and clears what it left in the temporary folder.
+    /// Opens an existing lake, finishes the commit of a killed writer and clears what it left in the temporary folder. On a
+    /// file system without locks it is left as it is.
     ///
     /// # Errors
     /// [`Error::InputMissing`] when there is none.
@@ -52,7 +54,7 @@ impl Lake {
     /// # Errors
     /// [`Error::InputMissing`] when there is none.
     pub fn at(root: &Path) -> Result<Self> {
-        if !root.join(VERSION).is_dir() {
+        if !fresh::is_folder(&root.join(VERSION)) {
             return Err(Error::missing(root.join(VERSION), "no lake there; `d2r ingest` makes one"));
         }
         Ok(Self { root: root.to_path_buf() })
@@ -144,17 +146,17 @@ impl Lake {
     }
 
     // A lake that cannot be changed (read-only, or another process writes) can still be read: readers see an unfinished
-    // commit as if it were finished.
+    // commit as if it were finished. Where there are no locks the commit may be under way: it is left to the next writer.
     fn clear_up(&self) {
         if let Ok((_, file)) = self.lock_file("commit")
-            && free(file.try_lock())
+            && file.try_lock().is_ok()
             && let Err(e) = journal::finish_open_commit(self)
         {
             tracing::warn!("an unfinished commit stays for now: {}", e.chain());
         }
         let Ok((_, file)) = self.lock_file("writers") else { return };
         // No writer lives, so that no commit can be decided now; one that was decided still needs its temporary files.
-        if file.try_lock().is_ok() && !journal::path(self).exists() {
+        if file.try_lock().is_ok() && matches!(Journal::read(self), Ok(None)) {
             let _ = atomic_file::remove_temporary(&self.temporary_folder());
         }
     }
@@ -285,7 +287,7 @@ pub(crate) fn newest_generation(parts: Vec<PartManifest>) -> Vec<PartManifest> {
 
 /// The names in a folder, sorted; none when the folder is not there.
 pub(crate) fn list(folder: &Path) -> Result<Vec<String>> {
-    let entries = match std::fs::read_dir(folder) {
+    let entries = match fresh::look(folder, |p| std::fs::read_dir(p)) {
         Ok(entries) => entries,
         Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(Vec::new()),
         Err(e) => return Err(Error::io("list", folder, e)),

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::lake::atomic_file;
+use crate::lake::fresh;
 use crate::lake::manifest::PartManifest;
 use crate::lake::parquet_file::write_bytes;
 use crate::lake::part::Staged;
@@ -53,7 +54,8 @@ impl Journal {
     /// [`Error::BadData`] when it is damaged.
     pub(crate) fn read(lake: &Lake) -> Result<Option<Self>> {
         let path = path(lake);
-        match std::fs::read(&path) {
+        // The journal of another machine must be seen: temporary files are cleared where there is none.
+        match fresh::look(&path, |p| std::fs::read(p)) {
             Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|e| {
                 Error::bad_data(
                     path.display(),
@@ -85,6 +87,10 @@ impl Journal {
             let name = temporary.path().file_name().and_then(|n| n.to_str()).unwrap_or_default().to_owned();
             journal.parts.push(PlacedPart { temporary: name, part: PartManifest { generation, ..manifest.clone() } });
         }
+        for Staged { temporary, .. } in &staged {
+            // A journal of files that are gone could never be finished.
+            atomic_file::check_there(temporary.path())?;
+        }
         atomic_file::sync_folder(&lake.temporary_folder())?;
         let json = serde_json::to_vec(&journal).map_err(|e| Error::Internal(format!("write a journal: {e}")))?;
         let path = path(lake);
@@ -103,7 +109,7 @@ impl Journal {
             let folder = lake.part_folder(&part.table, &part.partition());
             atomic_file::create_folders(&folder)?;
             if from.exists() || !to.is_file() {
-                atomic_file::rename(&from, &to)?;
+                put_in_place(lake, &from, &to)?;
             }
             atomic_file::sync_folder(&folder)?;
         }
@@ -170,6 +176,21 @@ pub(crate) fn finish_open_commit(lake: &Lake) -> Result<bool> {
     match Journal::read(lake)? {
         None => Ok(false),
         Some(journal) => journal.finish(lake).map(|()| true),
+    }
+}
+
+/// Renames a temporary file to its part. Where there are no locks, another process may have done it in the meantime.
+fn put_in_place(lake: &Lake, from: &Path, to: &Path) -> Result<()> {
+    match atomic_file::rename(from, to) {
+        Err(Error::Temporary(_)) if fresh::is_file(to) => Ok(()),
+        Err(Error::Temporary(_)) => {
+            let problem = format!(
+                "{} is gone; `d2r lake repair` removes the journal, then run the stage again",
+                lake.relative(from)
+            );
+            Err(Error::bad_data(path(lake).display(), problem))
+        }
+        renamed => renamed,
     }
 }
 

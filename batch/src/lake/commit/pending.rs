@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::lake::atomic_file;
 use crate::lake::commit::journal::ProducedTable;
 use crate::lake::digest::sha256_hex;
+use crate::lake::fresh;
 use crate::lake::manifest::PartManifest;
 use crate::lake::parquet_file::{PartFile, write_bytes};
 use crate::lake::part::Staged;
@@ -72,7 +73,7 @@ impl PendingShards {
     /// A shard's record where its parts are intact; one that is damaged is said and does not count.
     pub(crate) fn intact(&self, lake: &Lake, index: u32) -> Option<ShardRecord> {
         let path = self.record(Shard { index, count: self.count });
-        let bytes = std::fs::read(&path).ok()?;
+        let bytes = fresh::look(&path, |p| std::fs::read(p)).ok()?;
         let record: ShardRecord = serde_json::from_slice(&bytes)
             .map_err(|e| tracing::warn!("{}: {e}; the shard is done again", path.display()))
             .ok()?;
@@ -98,6 +99,7 @@ impl PendingShards {
 
     /// The shards without a record.
     pub(crate) fn missing(&self) -> Vec<u32> {
+        fresh::ask(&self.folder);
         (0..self.count).filter(|&index| !self.record(Shard { index, count: self.count }).is_file()).collect()
     }
 

@@ -6,7 +6,8 @@ use d2r_contracts::rows::Row;
 use d2r_contracts::tables::*;
 
 use crate::error::Result;
-use crate::lake::atomic_file::faults;
+use crate::exit::Exit;
+use crate::lake::atomic_file::{self, TemporaryFile, faults};
 use crate::lake::commit::journal::Journal;
 use crate::lake::store::tests::{finding, lake, provenance};
 use crate::lake::{Lake, Partition, Shard};
@@ -101,6 +102,27 @@ fn every_kind_of_failure_has_its_exit_code_at_every_change() {
         }
         assert!(failed > 5, "{kind}");
     }
+}
+
+#[test]
+fn a_commit_whose_temporary_files_another_machine_cleared_is_not_decided() {
+    let (_folder, lake) = lake();
+    write(&lake, "old").unwrap();
+    let mut commit = lake.begin(Shard::WHOLE, &provenance("phantom-0123456789ab")).unwrap();
+    commit.add(&train(), vec![finding("new", "Edema")]).unwrap();
+    atomic_file::remove_temporary(&lake.temporary_folder()).unwrap();
+    assert_eq!(commit.finish().unwrap_err().exit(), Exit::Temporary);
+    assert!(!lake.root().join("commit.json").exists());
+    assert_eq!(state(&lake), ["old", "old"]);
+    // While it is written.
+    let mut temporary = TemporaryFile::create(&lake.temporary_folder(), "part").unwrap();
+    atomic_file::remove_temporary(&lake.temporary_folder()).unwrap();
+    assert_eq!(temporary.fill(|_| Ok(())).unwrap_err().exit(), Exit::Temporary);
+    // A shard's files wait elsewhere; they are checked as they go there.
+    let mut commit = lake.begin(Shard { index: 0, count: 2 }, &provenance("phantom-0123456789ab")).unwrap();
+    commit.add(&train(), vec![finding("new", "Edema")]).unwrap();
+    atomic_file::remove_temporary(&lake.temporary_folder()).unwrap();
+    assert_eq!(commit.finish().unwrap_err().exit(), Exit::Temporary);
 }
 
 #[test]

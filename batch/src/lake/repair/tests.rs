@@ -2,6 +2,7 @@ use d2r_contracts::rows::Row;
 use d2r_contracts::tables::TruthFindingRow;
 
 use crate::error::Error;
+use crate::lake::commit::journal::{Journal, finish_open_commit};
 use crate::lake::repair::Selection;
 use crate::lake::store::tests::{finding, lake, provenance};
 use crate::lake::{Lake, Partition, Shard};
@@ -44,6 +45,23 @@ fn repair_removes_a_damaged_journal_and_refuses_while_another_process_writes() {
     assert_eq!(lake.read::<TruthFindingRow>(&Partition::new("vindr", "train")).unwrap().len(), 1);
     let _writing = lake.writers_lock().unwrap();
     assert!(matches!(lake.repair(false, false), Err(Error::Temporary(_))));
+}
+
+#[test]
+fn repair_removes_a_journal_whose_temporary_files_are_gone() {
+    let (_folder, lake) = lake();
+    write(&lake, "train", "phantom-0123456789ab", "a");
+    let partition = Partition::new("vindr", "val");
+    let by = provenance("phantom-0123456789ab");
+    let staged = vec![lake.stage(&partition, Shard::WHOLE, vec![finding("b", "Edema")], &by).unwrap()];
+    let journal = Journal::decide(&lake, staged, Vec::new()).unwrap();
+    std::fs::remove_file(lake.temporary_folder().join(&journal.parts[0].temporary)).unwrap();
+    let error = finish_open_commit(&lake).unwrap_err();
+    assert!(matches!(error, Error::BadData { .. }) && error.to_string().contains("lake repair"), "{error}");
+    let done = lake.repair(false, false).unwrap();
+    assert!(!done.finished_commit);
+    assert_eq!(done.removed.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["commit.json"]);
+    assert_eq!(lake.rows(TruthFindingRow::TABLE).unwrap(), 1);
 }
 
 #[test]
