@@ -48,12 +48,11 @@ fn mentions(filter: impl Fn(&Fact) -> bool) -> BTreeMap<Mention, f64> {
 #[test]
 fn shares_of_omitted_hedged_and_denied_lesions_lie_in_their_ranges() {
     let shares = mentions(|_| true);
-    println!("{shares:?}");
-    assert!((0.08..0.20).contains(&shares[&Mention::Omitted]), "{shares:?}");
-    assert!((0.10..0.22).contains(&shares[&Mention::Denied]), "{shares:?}");
-    assert!((0.10..0.20).contains(&shares[&Mention::Hedged]), "{shares:?}");
-    assert!((0.05..0.10).contains(&shares[&Mention::Described]), "{shares:?}");
-    assert!((0.45..0.65).contains(&shares[&Mention::Named]), "{shares:?}");
+    assert!((0.11..0.17).contains(&shares[&Mention::Omitted]), "{shares:?}");
+    assert!((0.09..0.14).contains(&shares[&Mention::Denied]), "{shares:?}");
+    assert!((0.11..0.16).contains(&shares[&Mention::Hedged]), "{shares:?}");
+    assert!((0.06..0.10).contains(&shares[&Mention::Described]), "{shares:?}");
+    assert!((0.50..0.58).contains(&shares[&Mention::Named]), "{shares:?}");
 }
 
 #[test]
@@ -128,15 +127,17 @@ fn a_hedged_lesion_has_an_uncertain_label() {
     for (facts, report) in reports(1000) {
         for (i, fact) in facts.iter().enumerate().filter(|&(i, _)| report.mention(i) == Mention::Hedged) {
             let Some(label) = label_of_lesion(fact.class_id) else { continue };
-            let at = CHEXPERT_LABELS.iter().position(|l| *l == label).unwrap();
-            // Another lesion of the same label may be stated.
-            assert!(matches!(report.stated()[at], LabelState::Uncertain | LabelState::Positive), "{i} {label}");
+            let sentences = report.findings.iter().chain(&report.impression).filter(|s| s.facts.contains(&i));
+            for sentence in sentences {
+                let states = sentence.states().find(|(other, _)| *other == label);
+                assert_eq!(states, Some((label, LabelState::Uncertain)), "{}", sentence.text);
+            }
         }
     }
 }
 
-/// The labeler reads 92 to 93 % of the labels as the reports mean them: it does not know all descriptions and short forms,
-/// and no misspellings. The rate is measured, not sought; the bounds tell when it changes.
+/// The labeler reads 94.9 % of the labels as the reports mean them: it does not know all descriptions and short forms, and
+/// no misspellings. The rate is measured, not sought; the bounds show when it changes.
 #[test]
 fn the_labeler_agrees_with_what_is_stated_at_a_measured_rate() {
     let (mut same, mut all) = (0.0, 0.0);
@@ -155,8 +156,7 @@ fn the_labeler_agrees_with_what_is_stated_at_a_measured_rate() {
         }
     }
     let rate = same / all;
-    println!("{rate:.4} {wrong:#?}");
-    assert!((0.85..0.98).contains(&rate), "{rate} {wrong:#?}");
+    assert!((0.93..0.97).contains(&rate), "{rate} {wrong:#?}");
 }
 
 #[test]
@@ -224,4 +224,33 @@ fn every_class_has_wordings_that_the_exact_grammar_does_not_know() {
 fn the_same_facts_and_stream_give_the_same_report() {
     let facts = [fact("Nodule/Mass"), fact("Pleural effusion")];
     assert_eq!(write(&facts, &Sections::ALL, &mut rng(5)), write(&facts, &Sections::ALL, &mut rng(5)));
+}
+
+#[test]
+fn zz_samples() {
+    for (facts, report) in reports(40) {
+        println!(
+            "---- {:?}\n{}\n== {}",
+            facts.iter().map(|f| lesion_class_name(f.class_id).unwrap()).collect::<Vec<_>>(),
+            report.paragraphs().join("\n"),
+            report.impression_text()
+        );
+    }
+    let mut n = BTreeMap::new();
+    for (_, report) in reports(4000) {
+        for sentence in report.findings.iter().chain(&report.impression) {
+            let read = report_labeler::label_sentence(&sentence.text).states;
+            for (label, state) in sentence.states() {
+                let at = CHEXPERT_LABELS.iter().position(|l| *l == label).unwrap();
+                if read[at] != state {
+                    let key = format!("{label}: {} read as {}", state.as_str(), read[at].as_str());
+                    let seen = n.entry(key.clone()).or_insert(0);
+                    *seen += 1;
+                    if *seen < 6 {
+                        println!("{key}: {}", sentence.text);
+                    }
+                }
+            }
+        }
+    }
 }
