@@ -10,7 +10,7 @@ use std::sync::LazyLock;
 use yaml::parse;
 
 /// The contract files, by table, in the order in which a pipeline fills them.
-pub const SOURCES: [(&str, &str); 14] = [
+pub const SOURCES: [(&str, &str); 16] = [
     ("images", include_str!("../tables/images.odcs.yaml")),
     ("lesions", include_str!("../tables/lesions.odcs.yaml")),
     ("reports", include_str!("../tables/reports.odcs.yaml")),
@@ -25,6 +25,8 @@ pub const SOURCES: [(&str, &str); 14] = [
     ("truth_lesions", include_str!("../tables/truth_lesions.odcs.yaml")),
     ("truth_links", include_str!("../tables/truth_links.odcs.yaml")),
     ("truth_findings", include_str!("../tables/truth_findings.odcs.yaml")),
+    ("truth_mentions", include_str!("../tables/truth_mentions.odcs.yaml")),
+    ("truth_statements", include_str!("../tables/truth_statements.odcs.yaml")),
 ];
 
 /// A contract that cannot be used.
@@ -225,7 +227,9 @@ mod tests {
         holds::<TruthLesionRow>();
         holds::<TruthLinkRow>();
         holds::<TruthFindingRow>();
-        assert_eq!(contracts().len(), 14);
+        holds::<TruthMentionRow>();
+        holds::<TruthStatementRow>();
+        assert_eq!(contracts().len(), 16);
     }
 
     #[test]
@@ -263,7 +267,8 @@ mod tests {
                 "report_sentences->generated_reports",
                 "sentence_boxes->report_sentences",
                 "sentence_boxes->lesions",
-                "truth_links->truth_lesions"
+                "truth_links->truth_lesions",
+                "truth_mentions->truth_lesions"
             ]
         );
     }
@@ -276,6 +281,7 @@ mod tests {
         assert_eq!(values("truth_lesions", "class_name"), crate::labels::LESION_CLASSES);
         assert_eq!(values("findings", "label"), crate::labels::CHEXPERT_LABELS);
         assert_eq!(values("truth_findings", "label"), crate::labels::CHEXPERT_LABELS);
+        assert_eq!(values("truth_statements", "label"), crate::labels::CHEXPERT_LABELS[..13]);
         for state in values("findings", "state") {
             assert!(crate::labels::LabelState::parse(&state).is_some(), "{state}");
         }

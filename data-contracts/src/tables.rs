@@ -4,6 +4,10 @@
 //! Boxes are corners in original pixels, half-open. Columns with enumerated values (`source`, `origin`, `state`,
 //! `view`, `section`) are listed in the contracts.
 
+mod truth;
+
+pub use truth::{TruthFindingRow, TruthLesionRow, TruthLinkRow, TruthMentionRow, TruthStatementRow};
+
 use crate::boxes::BoxXyxy;
 use crate::space::Original;
 use crate::table_row;
@@ -321,59 +325,5 @@ table_row! {
         code: String,
         /// Problem and remedy; never report text.
         message: String,
-    }
-}
-
-table_row! {
-    /// Phantom truth: a drawn lesion. Read by evaluation only.
-    TruthLesionRow, table "truth_lesions", key [image_id, box_id], {
-        /// Image of the box.
-        image_id: String,
-        /// Unique in the dataset.
-        box_id: String,
-        /// VinDr-CXR class.
-        class_name: String,
-        /// Index of the class in the 22 VinDr-CXR classes.
-        class_id: i32,
-        /// Left edge, original pixels.
-        x_min: f32,
-        /// Top edge, original pixels.
-        y_min: f32,
-        /// Right edge, exclusive, original pixels.
-        x_max: f32,
-        /// Bottom edge, exclusive, original pixels.
-        y_max: f32,
-        /// Laterality: `left`, `right` (the patient's) or `midline`.
-        side: String,
-        /// Drawn so small that downscaling of the whole image is meant to lose it.
-        small: bool,
-    }
-}
-
-table_row! {
-    /// Phantom truth: a sentence of a reference report and a lesion that it describes.
-    TruthLinkRow, table "truth_links", key [study_id, sentence_id, box_id], {
-        /// Study of the report.
-        study_id: String,
-        /// Position of the sentence in the findings section, from 0.
-        sentence_id: i32,
-        /// Drawn lesion.
-        box_id: String,
-        /// Image of the lesion.
-        image_id: String,
-        /// VinDr-CXR class of the lesion.
-        class_id: i32,
-    }
-}
-
-table_row! {
-    /// Phantom truth: one CheXpert label of one study.
-    TruthFindingRow, table "truth_findings", key [study_id, label], {
-        /// Study of the labels.
-        study_id: String,
-        /// One of the 14 CheXpert labels.
-        label: String,
-        /// `positive`, `negative` or `blank`.
-        state: String,
     }
 }

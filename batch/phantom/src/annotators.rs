@@ -1,5 +1,8 @@
 //! Simulated annotators: three of them box the same film. Edges move by a few percent of the box, lesions are
-//! missed (small ones more often), and now and then something is boxed that is not there.
+//! missed (small ones more often), and now and then something is boxed that is not there. Those of realistic phantoms
+//! ([`realistic`]) differ by class and name other classes too.
+
+pub mod realistic;
 
 use d2r_contracts::boxes::BoxXyxy;
 use d2r_contracts::labels::lesion_class_id;

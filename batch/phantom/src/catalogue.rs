@@ -5,7 +5,9 @@ use rand::RngExt;
 use rayon::prelude::*;
 
 use super::grammar;
-use crate::config::PhantomConfig;
+use crate::config::{PhantomConfig, Reporting};
+use crate::grammar::realistic;
+use crate::grammar::style::Sections;
 use crate::grammar::{Fact, Report};
 use crate::layouts::Layout;
 use crate::layouts::identity::{Split, SplitShares, dicom_id, hex_id, stream, study_number, subject_number, uuid};
@@ -67,6 +69,8 @@ pub struct LabelledFilm {
     /// Training or test; ingest takes the validation split out of the training films.
     pub split: Split,
     pub film: PlannedFilm,
+    /// How its annotators work.
+    pub reporting: Reporting,
 }
 
 /// A study with a report.
@@ -86,6 +90,8 @@ pub struct Visit {
     pub facts: Vec<Fact>,
     /// Text and labels.
     pub report: Report,
+    /// How the report relates to the facts.
+    pub reporting: Reporting,
 }
 
 /// The sets of a phantom; those whose layout is not written are empty.
@@ -98,7 +104,7 @@ pub struct Catalogue {
     pub vindr_kaggle: Vec<LabelledFilm>,
     /// MIMIC-CXR-JPG layout.
     pub mimic: Vec<Visit>,
-    /// R2Gen layout: the first studies of `mimic`.
+    /// R2Gen layout: the first studies of `mimic` whose report has findings.
     pub annotation: Vec<Visit>,
     /// IU X-Ray layout.
     pub iu_xray: Vec<Visit>,
@@ -141,10 +147,11 @@ impl Catalogue {
                 Layout::Mimic => catalogue.mimic = mimic(config, seed),
                 Layout::Annotation => {
                     let first = small(config.report_studies) as usize;
+                    let with_findings = |visit: &Visit| !visit.report.findings.is_empty();
                     catalogue.annotation = if catalogue.mimic.is_empty() {
-                        mimic(config, seed).into_iter().take(first).collect()
+                        mimic(config, seed).into_iter().filter(with_findings).take(first).collect()
                     } else {
-                        catalogue.mimic.iter().take(first).cloned().collect()
+                        catalogue.mimic.iter().filter(|v| with_findings(v)).take(first).cloned().collect()
                     };
                 }
                 Layout::IuXray => catalogue.iu_xray = iu_xray(config, seed),
@@ -224,12 +231,14 @@ fn labelled(config: &PhantomConfig, seed: u64, set: LabelledSet, count: u32) -> 
             // VinDr-CXR holds PA films only.
             plan.view = Projection::Pa;
         }
-        LabelledFilm { index: plan.index, set, split, film: PlannedFilm::new(set.image_id(seed, &plan), plan) }
+        let (index, reporting) = (plan.index, config.reports);
+        LabelledFilm { index, set, split, film: PlannedFilm::new(set.image_id(seed, &plan), plan), reporting }
     });
     films.collect()
 }
 
 fn mimic(config: &PhantomConfig, seed: u64) -> Vec<Visit> {
+    let reports = Reports { reporting: config.reports, seed, purpose: "mimic report", sections: &Sections::ALL };
     let shares = SplitShares::new(config.val_share, config.test_share);
     let visit = |(split, frontal): (Split, PhantomStudy)| {
         let index = frontal.index;
@@ -246,12 +255,15 @@ fn mimic(config: &PhantomConfig, seed: u64) -> Vec<Visit> {
         };
         let name = |place| dicom_id(seed, "mimic film", index * 2 + place);
         let films = (0..).zip(plans).map(|(place, plan)| PlannedFilm::new(name(place), plan)).collect();
-        Visit::new(seed, "mimic report", index, ids, split, films)
+        Visit::new(&reports, index, ids, split, films)
     };
     plans(config, seed, "mimic", config.report_studies, shares).into_iter().map(visit).collect()
 }
 
 fn iu_xray(config: &PhantomConfig, seed: u64) -> Vec<Visit> {
+    // R2Gen's files hold the findings of the reports that have them.
+    let sections = &[Sections::Separate, Sections::FindingsOnly];
+    let reports = Reports { reporting: config.reports, seed, purpose: "iu_xray report", sections };
     let shares = SplitShares::new(config.val_share, config.test_share);
     let visit = |(split, frontal): (Split, PhantomStudy)| {
         let index = frontal.index;
@@ -260,29 +272,51 @@ fn iu_xray(config: &PhantomConfig, seed: u64) -> Vec<Visit> {
         // Ingest numbers the images of an example.
         let films = [frontal, laterality].into_iter().enumerate();
         let films = films.map(|(place, plan)| PlannedFilm::new(format!("{study}_{place}"), plan)).collect();
-        Visit::new(seed, "iu_xray report", index, (study.clone(), study), split, films)
+        Visit::new(&reports, index, (study.clone(), study), split, films)
     };
     plans(config, seed, "iu_xray", config.two_view_studies, shares).into_iter().map(visit).collect()
 }
 
 /// Open-i's: a frontal film and a lateral one, no published split.
 fn openi(config: &PhantomConfig, seed: u64) -> Vec<Visit> {
+    // The files have a field for each section.
+    let sections = &[Sections::Separate, Sections::ImpressionOnly, Sections::FindingsOnly];
+    let reports = Reports { reporting: config.reports, seed, purpose: "openi report", sections };
     let visit = |(split, frontal): (Split, PhantomStudy)| {
         let index = frontal.index;
         let study = format!("CXR{}", index + 1);
         let lateral = frontal.lateral();
         let name = |number| format!("{study}_IM-{:04}-{number}", 1 + index);
         let films = vec![PlannedFilm::new(name(1001), frontal), PlannedFilm::new(name(2001), lateral)];
-        Visit::new(seed, "openi report", index, (study.clone(), study), split, films)
+        Visit::new(&reports, index, (study.clone(), study), split, films)
     };
     let shares = SplitShares::new(0.0, 0.0);
     plans(config, seed, "openi", config.report_studies, shares).into_iter().map(visit).collect()
 }
 
+/// How the reports of a set are written.
+struct Reports {
+    reporting: Reporting,
+    seed: u64,
+    /// Name of the random stream.
+    purpose: &'static str,
+    /// What sections realistic reports may have.
+    sections: &'static [Sections],
+}
+
+impl Reports {
+    fn write(&self, facts: &[Fact], index: u64) -> Report {
+        let mut rng = stream(self.seed, self.purpose, index);
+        match self.reporting {
+            Reporting::Exact => grammar::write(facts, &mut rng),
+            Reporting::Realistic => realistic::write(facts, self.sections, &mut rng),
+        }
+    }
+}
+
 impl Visit {
     fn new(
-        seed: u64,
-        purpose: &str,
+        reports: &Reports,
         index: u64,
         (subject_id, study_id): (String, String),
         split: Split,
@@ -290,8 +324,8 @@ impl Visit {
     ) -> Self {
         let spoken_of = films.first().map_or(&[][..], |film| &film.lesions);
         let facts: Vec<Fact> = spoken_of.iter().map(|lesion| Fact::from(&lesion.placed)).collect();
-        let report = grammar::write(&facts, &mut stream(seed, purpose, index));
-        Self { index, subject_id, study_id, split, films, facts, report }
+        let report = reports.write(&facts, index);
+        Self { index, subject_id, study_id, split, films, facts, report, reporting: reports.reporting }
     }
 }
 

@@ -4,6 +4,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
+/// How reports and annotators' boxes relate to what is drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Reporting {
+    /// Reports name everything drawn in words that the labeler knows; annotators differ little.
+    Exact,
+    /// Reports omit, hedge and deny, and vary in words and sections; annotators disagree by class ([`crate::rates`]).
+    Realistic,
+}
+
 /// How many images are drawn, and how. Shares lie between 0 and 1.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -24,6 +34,8 @@ pub struct PhantomConfig {
     pub val_share: f64,
     /// Share in the test split.
     pub test_share: f64,
+    /// How reports and annotators' boxes relate to what is drawn.
+    pub reports: Reporting,
 }
 
 impl PhantomConfig {
@@ -60,6 +72,7 @@ impl PhantomConfig {
             lateral_share: 0.1,
             val_share: 0.1,
             test_share: 0.15,
+            reports: Reporting::Exact,
         }
     }
 }

@@ -15,11 +15,12 @@ pub mod layouts;
 pub mod lesions;
 pub mod observer;
 pub mod planned_film;
+pub mod rates;
 pub mod study;
 pub mod truth;
 
 pub use planned_film::PlannedFilm as PlannedImage;
 
-pub use config::PhantomConfig;
+pub use config::{PhantomConfig, Reporting};
 pub use error::{Error, Result};
 pub use observer::Observer;

@@ -1,11 +1,14 @@
-//! What was drawn and reported, as rows of the truth tables. Ids are those that ingest gives to the written
+//! What was drawn and reported, as rows of the truth tables; of realistic reports also what each sentence states, and
+//! how the report treats each drawn lesion. Ids are those that ingest gives to the written
 //! files. VinDr-CXR's training films are under `split=train` whatever part of them ingest takes for validation:
 //! evaluation joins by image id over all splits of a dataset.
 
 use d2r_contracts::labels::{CHEXPERT_LABELS, label_of_lesion, lesion_class_name};
-use d2r_contracts::tables::{TruthFindingRow, TruthLesionRow, TruthLinkRow};
+use d2r_contracts::tables::{TruthFindingRow, TruthLesionRow, TruthLinkRow, TruthMentionRow, TruthStatementRow};
 
 use crate::catalogue::{LabelledFilm, Visit};
+use crate::config::Reporting;
+use crate::grammar::Sentence;
 use crate::layouts::identity::Split;
 use crate::planned_film::{PlannedFilm, PlannedLesion};
 use crate::study::Laterality;
@@ -15,10 +18,14 @@ use crate::study::Laterality;
 pub struct Truth {
     /// Drawn lesions.
     pub lesions: Vec<TruthLesionRow>,
-    /// Sentences and the lesions that they name.
+    /// Sentences of the findings and the lesions that they state, also as possible.
     pub links: Vec<TruthLinkRow>,
-    /// CheXpert labels, 14 a study.
+    /// CheXpert labels of what was drawn, 14 a study; negative where a sentence denies what was not drawn.
     pub findings: Vec<TruthFindingRow>,
+    /// How realistic reports treat the lesions of the first film; empty for exact ones, which name all of them.
+    pub mentions: Vec<TruthMentionRow>,
+    /// What the sentences of realistic reports state; empty for exact ones.
+    pub statements: Vec<TruthStatementRow>,
 }
 
 /// The truth of one split of a labelled set. A film is its own study; labels are positive or blank, since no report
@@ -65,8 +72,46 @@ pub fn of_visits(visits: &[Visit], split: Split) -> Truth {
             label: label.to_owned(),
             state: state.as_str().to_owned(),
         }));
+        if visit.reporting == Reporting::Realistic {
+            truth.mentions.extend(mention_rows(visit));
+            truth.statements.extend(statement_rows(visit));
+        }
     }
     truth
+}
+
+fn mention_rows(visit: &Visit) -> impl Iterator<Item = TruthMentionRow> {
+    let films = visit.films.first().into_iter();
+    films.flat_map(|film| film.lesions.iter().enumerate().map(move |lesion| (film, lesion))).map(
+        |(film, (fact, lesion))| {
+            let states = |sentences: &[Sentence]| sentences.iter().any(|sentence| sentence.facts.contains(&fact));
+            TruthMentionRow {
+                study_id: visit.study_id.clone(),
+                box_id: lesion.box_id.clone(),
+                image_id: film.image_id.clone(),
+                class_id: lesion.placed.class_id,
+                mention: visit.report.mention(fact).as_str().to_owned(),
+                in_findings: states(&visit.report.findings),
+                in_impression: states(&visit.report.impression),
+            }
+        },
+    )
+}
+
+fn statement_rows(visit: &Visit) -> Vec<TruthStatementRow> {
+    let mut rows = Vec::new();
+    for (section, sentences) in [("findings", &visit.report.findings), ("impression", &visit.report.impression)] {
+        for (sentence_id, sentence) in (0i32..).zip(sentences) {
+            rows.extend(sentence.states().map(|(label, state)| TruthStatementRow {
+                study_id: visit.study_id.clone(),
+                section: section.to_owned(),
+                sentence_id,
+                label: label.to_owned(),
+                state: state.as_str().to_owned(),
+            }));
+        }
+    }
+    rows
 }
 
 fn lesion_rows(film: &PlannedFilm) -> Vec<TruthLesionRow> {
@@ -158,6 +203,63 @@ mod tests {
         assert!(normal.len() > 30, "{}", normal.len());
         for row in truth.findings.iter().filter(|row| row.label == "No Finding") {
             assert_eq!(row.state == "positive", normal.contains(row.study_id.as_str()));
+        }
+    }
+
+    fn realistic() -> Catalogue {
+        Catalogue::plan(&PhantomConfig { reports: Reporting::Realistic, ..PhantomConfig::of_tests() }, 9223)
+    }
+
+    #[test]
+    fn what_was_drawn_does_not_depend_on_how_it_is_reported() {
+        let (exact, realistic) = (catalogue(), realistic());
+        let positive = |truth: &Truth| -> BTreeSet<(String, String)> {
+            let rows = truth.findings.iter().filter(|row| row.state == "positive");
+            rows.map(|row| (row.study_id.clone(), row.label.clone())).collect()
+        };
+        for split in [Split::Train, Split::Val, Split::Test] {
+            let (exact, realistic) = (of_visits(&exact.mimic, split), of_visits(&realistic.mimic, split));
+            assert_eq!(exact.lesions, realistic.lesions);
+            assert_eq!(positive(&exact), positive(&realistic));
+            assert!(exact.mentions.is_empty() && exact.statements.is_empty());
+        }
+    }
+
+    #[test]
+    fn every_lesion_of_a_first_film_has_one_mention_and_links_agree() {
+        let catalogue = realistic();
+        let truth = of_visits(&catalogue.mimic, Split::Train);
+        let visits: Vec<&Visit> = catalogue.mimic.iter().filter(|v| v.split == Split::Train).collect();
+        let drawn: usize = visits.iter().map(|v| v.films[0].lesions.len()).sum();
+        assert_eq!(truth.mentions.len(), drawn);
+        let linked: BTreeSet<&str> = truth.links.iter().map(|link| link.box_id.as_str()).collect();
+        for row in &truth.mentions {
+            assert_eq!(row.in_findings, linked.contains(row.box_id.as_str()), "{row:?}");
+            let stated = row.in_findings || row.in_impression;
+            assert_eq!(stated, ["named", "described", "hedged"].contains(&row.mention.as_str()), "{row:?}");
+        }
+        let words: BTreeSet<&str> = truth.mentions.iter().map(|row| row.mention.as_str()).collect();
+        assert_eq!(words, BTreeSet::from(["denied", "described", "hedged", "named", "omitted"]));
+    }
+
+    #[test]
+    fn statements_are_those_of_the_report_and_their_keys_are_unique() {
+        let catalogue = realistic();
+        let truth = of_visits(&catalogue.mimic, Split::Train);
+        let keys: BTreeSet<_> =
+            truth.statements.iter().map(|row| (&row.study_id, &row.section, row.sentence_id, &row.label)).collect();
+        assert_eq!(keys.len(), truth.statements.len());
+        for visit in catalogue.mimic.iter().filter(|v| v.split == Split::Train) {
+            for (label, state) in CHEXPERT_LABELS.into_iter().zip(visit.report.stated()).take(13) {
+                let states: BTreeSet<&str> = truth
+                    .statements
+                    .iter()
+                    .filter(|row| row.study_id == visit.study_id && row.label == label)
+                    .map(|row| row.state.as_str())
+                    .collect();
+                let strongest = ["positive", "uncertain", "negative"].into_iter().find(|state| states.contains(state));
+                assert_eq!(strongest.unwrap_or("blank"), state.as_str(), "{label}");
+            }
         }
     }
 }

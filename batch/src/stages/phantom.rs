@@ -122,6 +122,8 @@ fn write_truth(folder: &OutputFolder, catalogue: &Catalogue, work_key: &str) -> 
             put(&lake, &partition, truth.lesions, &provenance, &mut counts)?;
             put(&lake, &partition, truth.links, &provenance, &mut counts)?;
             put(&lake, &partition, truth.findings, &provenance, &mut counts)?;
+            put(&lake, &partition, truth.mentions, &provenance, &mut counts)?;
+            put(&lake, &partition, truth.statements, &provenance, &mut counts)?;
         }
     }
     let mut paths = Vec::new();

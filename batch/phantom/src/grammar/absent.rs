@@ -4,7 +4,7 @@
 use d2r_contracts::labels::lesion_class_name;
 use rand_chacha::ChaCha8Rng;
 
-use super::{FILLER, Fact, Laterality, Region, Sentence, Stated, pick, wording};
+use super::{FILLER, Fact, Laterality, Region, Sentence, Stated, Untrue, pick, wording};
 
 /// One statement that something is not there.
 struct Statement {
@@ -12,8 +12,10 @@ struct Statement {
     keep: u8,
     /// Its absence is stated where one of these is drawn; otherwise in short reports only.
     prompted_by: Option<&'static [&'static str]>,
-    /// Drawing any of these makes the statement untrue, or odd beside it.
+    /// The statement is not made where any of these is reported: it would be untrue, or odd beside it.
     untrue_with: &'static [&'static str],
+    /// Those of them that it says are not there.
+    excludes: &'static [&'static str],
     denies: &'static [&'static str],
     wordings: [&'static str; 4],
 }
@@ -55,6 +57,7 @@ const LUNGS: &[Statement] = &[
         keep: 2,
         prompted_by: None,
         untrue_with: CHEST.split_at(LUNG_CLASSES + 2).0,
+        excludes: CHEST.split_at(LUNG_CLASSES).0,
         denies: &["Lung Opacity"],
         wordings: [
             "The lungs are clear.",
@@ -68,6 +71,7 @@ const LUNGS: &[Statement] = &[
         keep: 3,
         prompted_by: None,
         untrue_with: &["Consolidation", "Infiltration", "Lung Opacity", "Atelectasis", "Edema", "Lung cavity"],
+        excludes: &["Consolidation"],
         denies: &["Consolidation"],
         wordings: [
             "There is no focal consolidation.",
@@ -84,6 +88,7 @@ const PNEUMOTHORAX_AND_EFFUSION: &[Statement] = &[
         keep: 1,
         prompted_by: None,
         untrue_with: &["Pleural effusion", "Pneumothorax"],
+        excludes: &["Pleural effusion", "Pneumothorax"],
         denies: &["Pleural Effusion", "Pneumothorax"],
         wordings: [
             "There is no pleural effusion or pneumothorax.",
@@ -97,6 +102,7 @@ const PNEUMOTHORAX_AND_EFFUSION: &[Statement] = &[
         keep: 1,
         prompted_by: None,
         untrue_with: &["Pneumothorax"],
+        excludes: &["Pneumothorax"],
         denies: &["Pneumothorax"],
         wordings: [
             "There is no pneumothorax.",
@@ -110,6 +116,7 @@ const PNEUMOTHORAX_AND_EFFUSION: &[Statement] = &[
         keep: 1,
         prompted_by: None,
         untrue_with: &["Pleural effusion"],
+        excludes: &["Pleural effusion"],
         denies: &["Pleural Effusion"],
         wordings: [
             "There is no pleural effusion.",
@@ -125,6 +132,7 @@ const HEART: &[Statement] = &[Statement {
     keep: 4,
     prompted_by: None,
     untrue_with: &["Cardiomegaly"],
+    excludes: &["Cardiomegaly"],
     denies: &["Cardiomegaly"],
     wordings: [
         "The heart size is normal.",
@@ -139,6 +147,7 @@ const MEDIASTINUM: &[Statement] = &[Statement {
     keep: 5,
     prompted_by: None,
     untrue_with: &["Aortic enlargement", "Enlarged PA", "Mediastinal shift"],
+    excludes: HEART_AND_MEDIASTINUM.split_at(1).1,
     denies: &["Enlarged Cardiomediastinum"],
     wordings: [
         "The mediastinal contours are normal.",
@@ -154,6 +163,7 @@ const BONES: &[Statement] = &[
         keep: 6,
         prompted_by: None,
         untrue_with: &["Rib fracture", "Clavicle fracture"],
+        excludes: &["Rib fracture", "Clavicle fracture"],
         denies: &["Fracture"],
         wordings: [
             "No acute fracture is seen.",
@@ -167,6 +177,7 @@ const BONES: &[Statement] = &[
         keep: 6,
         prompted_by: None,
         untrue_with: &["Rib fracture"],
+        excludes: &["Rib fracture"],
         denies: &[],
         wordings: [
             "The ribs are intact.",
@@ -182,6 +193,7 @@ const NODULE: &[Statement] = &[Statement {
     keep: FILLER,
     prompted_by: Some(&["Pulmonary fibrosis", "Emphysema", "Rib fracture", "Pleural thickening"]),
     untrue_with: &["Nodule/Mass", "Calcification", "Lung cavity", "Lung cyst", "Other lesion"],
+    excludes: &["Nodule/Mass"],
     denies: &["Lung Lesion"],
     wordings: [
         "There is no nodule or mass.",
@@ -196,6 +208,7 @@ const EDEMA: &[Statement] = &[Statement {
     keep: FILLER + 1,
     prompted_by: Some(&["Cardiomegaly"]),
     untrue_with: &["Edema"],
+    excludes: &["Edema"],
     denies: &["Edema"],
     wordings: [
         "There is no pulmonary edema.",
@@ -210,6 +223,7 @@ const ATELECTASIS: &[Statement] = &[Statement {
     keep: FILLER + 4,
     prompted_by: Some(&["Pleural effusion"]),
     untrue_with: &["Atelectasis"],
+    excludes: &["Atelectasis"],
     denies: &["Atelectasis"],
     wordings: [
         "There is no atelectasis.",
@@ -224,6 +238,7 @@ const THICKENING: &[Statement] = &[Statement {
     keep: FILLER + 2,
     prompted_by: Some(&["Calcification", "Lung cavity"]),
     untrue_with: &["Pleural thickening"],
+    excludes: &["Pleural thickening"],
     denies: &["Pleural Other"],
     wordings: [
         "There is no pleural thickening.",
@@ -238,6 +253,7 @@ const TRACHEA: &[Statement] = &[Statement {
     keep: FILLER + 3,
     prompted_by: Some(&["Pneumothorax", "Atelectasis", "Nodule/Mass"]),
     untrue_with: &["Mediastinal shift"],
+    excludes: &["Mediastinal shift"],
     denies: &[],
     wordings: [
         "The trachea is midline.",
@@ -265,11 +281,8 @@ pub(super) fn statements(facts: &[Fact], rng: &mut ChaCha8Rng) -> Vec<Stated> {
         stated.push(Stated {
             region: said.region,
             keep: if said.prompted_by.is_some_and(drawn) { PROMPTED } else { said.keep },
-            sentence: Sentence {
-                text: wording(said.wordings, preferred, offset).to_owned(),
-                facts: Vec::new(),
-                denies: said.denies,
-            },
+            untrue: Untrue { classes: said.excludes, side: None },
+            sentence: Sentence { denies: said.denies, ..Sentence::plain(wording(said.wordings, preferred, offset)) },
         });
     }
     stated.extend(clear_side(facts));
@@ -287,14 +300,11 @@ fn clear_side(facts: &[Fact]) -> Option<Stated> {
     if facts.iter().filter(lung).count() == 0 {
         return None;
     }
-    let text = match (all_on(Laterality::Right), all_on(Laterality::Left)) {
-        (true, false) => "The left lung is clear.",
-        (false, true) => "The right lung is clear.",
+    let (text, side) = match (all_on(Laterality::Right), all_on(Laterality::Left)) {
+        (true, false) => ("The left lung is clear.", Laterality::Left),
+        (false, true) => ("The right lung is clear.", Laterality::Right),
         _ => return None,
     };
-    Some(Stated {
-        region: Region::Lungs,
-        keep: 7,
-        sentence: Sentence { text: text.to_owned(), facts: Vec::new(), denies: &[] },
-    })
+    let untrue = Untrue { classes: CHEST.split_at(LUNG_CLASSES).0, side: Some(side) };
+    Some(Stated { region: Region::Lungs, keep: 7, untrue, sentence: Sentence::plain(text) })
 }

@@ -1,8 +1,8 @@
 //! Lesions of one class, described in one sentence: laterality, place, count and degree as words.
 
-use d2r_contracts::labels::lesion_class_name;
+use d2r_contracts::labels::{LabelState, label_of_lesion, lesion_class_name};
 
-use super::{Fact, Laterality, Region, Severity, Zone};
+use super::{Fact, Laterality, Region, Sentence, Severity, Zone};
 
 /// The facts of one class.
 #[derive(Debug)]
@@ -97,6 +97,12 @@ impl Group {
         DICTATION.iter().find(|(name, _)| *name == self.name()).map_or(Region::Lungs, |(_, region)| *region)
     }
 
+    /// A sentence that names the group's class.
+    pub fn stated(&self, text: String) -> Sentence {
+        let asserts = label_of_lesion(self.class_id).map(|label| (label, LabelState::Positive));
+        Sentence { text, facts: self.facts.clone(), asserts: asserts.into_iter().collect(), ..Sentence::default() }
+    }
+
     /// More than one lesion, or one of several parts.
     pub fn several(&self) -> bool {
         self.count > 1
@@ -180,6 +186,19 @@ impl Group {
             (GroupLaterality::Both, _) => "bilateral".into(),
             (_, Some(Zone::Mediastinal) | None) => format!("{laterality} lung"),
         }
+    }
+
+    /// The place before a noun, in short forms: `RUL`, `left base`.
+    pub fn short_place(&self) -> String {
+        let short = match (self.laterality, self.zone) {
+            (GroupLaterality::Right, Some(Zone::Upper | Zone::Apical)) => "RUL",
+            (GroupLaterality::Right, Some(Zone::Mid)) => "RML",
+            (GroupLaterality::Right, Some(Zone::Lower)) => "RLL",
+            (GroupLaterality::Left, Some(Zone::Upper | Zone::Apical)) => "LUL",
+            (GroupLaterality::Left, Some(Zone::Lower)) => "LLL",
+            _ => return self.place_word(true),
+        };
+        short.to_owned()
     }
 
     /// In the upper part of a lung.

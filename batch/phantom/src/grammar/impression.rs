@@ -1,6 +1,6 @@
 //! The impression: what was drawn, as short noun phrases in order of weight, or that nothing was.
 
-use super::{capitalised, wording};
+use super::{Sentence, capitalised, wording};
 use crate::grammar::group::{Group, GroupLaterality};
 use crate::grammar::present::noun_phrase;
 
@@ -29,16 +29,28 @@ const NORMAL: [&str; 4] = [
 ];
 
 /// The items, each ending in a full stop.
-pub(super) fn items(groups: &[Group], offset: usize) -> Vec<String> {
+pub(super) fn items(groups: &[Group], offset: usize) -> Vec<Sentence> {
     if groups.is_empty() {
-        return vec![wording(NORMAL, 0, offset).to_owned()];
+        return vec![Sentence::plain(wording(NORMAL, 0, offset))];
     }
-    let mut order: Vec<&Group> = groups.iter().collect();
-    order.sort_by_key(|g| WEIGHT.iter().position(|name| *name == g.name()).unwrap_or(WEIGHT.len()));
-    order.iter().take(ITEMS_MAX).map(|g| capitalised(&phrase(g))).collect()
+    in_order(groups).into_iter().map(|at| item(&groups[at])).collect()
 }
 
-fn phrase(group: &Group) -> String {
+/// The indices of the groups that the impression holds, in order of weight.
+pub(super) fn in_order(groups: &[Group]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..groups.len()).collect();
+    order.sort_by_key(|&g| WEIGHT.iter().position(|name| *name == groups[g].name()).unwrap_or(WEIGHT.len()));
+    order.truncate(ITEMS_MAX);
+    order
+}
+
+/// A group as an item.
+pub(super) fn item(group: &Group) -> Sentence {
+    group.stated(capitalised(&phrase(group)))
+}
+
+/// A group as a noun phrase with a full stop, without an article.
+pub(super) fn phrase(group: &Group) -> String {
     let (degree, laterality, place) = (group.degree_word(), group.side_word(), group.place_word(false));
     let text = match group.name() {
         "Aortic enlargement" => format!("{degree} aortic enlargement."),

@@ -14,7 +14,7 @@ pub(super) fn sentence(group: &Group, offset: usize, brief: bool) -> Sentence {
     } else {
         wording(wordings, preferred, offset)
     };
-    Sentence { text: capitalised(&fill(template, group)), facts: group.facts.clone(), denies: &[] }
+    group.stated(capitalised(&fill(template, group)))
 }
 
 /// A mild group prefers the first wording, a severe one the third.
@@ -219,7 +219,7 @@ fn wordings(group: &Group) -> ([&'static str; 4], usize) {
 }
 
 /// Puts the group's words into a wording.
-fn fill(template: &str, group: &Group) -> String {
+pub(super) fn fill(template: &str, group: &Group) -> String {
     let both = group.laterality == GroupLaterality::Both;
     let (np, plural) = noun_phrase(group);
     let text = template
@@ -238,7 +238,9 @@ fn fill(template: &str, group: &Group) -> String {
         .replace("{is}", if both { "are" } else { "is" })
         .replace("{apical}", if group.apical() { "apical " } else { "" })
         .replace("{displaced}", &displaced_ribs(group))
-        .replace("{toward}", &toward(group));
+        .replace("{toward}", &toward(group))
+        .replace("{size}", group.size_word())
+        .replace("{short}", &group.short_place());
     // A midline group leaves its side's place empty.
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }

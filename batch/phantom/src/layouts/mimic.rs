@@ -1,8 +1,9 @@
 //! The MIMIC-CXR-JPG layout: `files/pNN/pNNNNNNNN/sNNNNNNNN/<dicom_id>.jpg`, the three csv.gz tables of version 2.0.0,
 //! and the report of each study as `files/pNN/pNNNNNNNN/sNNNNNNNN.txt`.
 //!
-//! The CheXpert table holds the grammar's labels (1.0 positive, 0.0 negative, empty not mentioned), save for Pneumonia,
-//! which is in doubt (-1.0) in one of twenty studies with a consolidation, as automatic labels are.
+//! The CheXpert table holds the labels that the report states (1.0 positive, 0.0 negative, -1.0 uncertain, empty not
+//! mentioned). Beside exact reports Pneumonia is in doubt (-1.0) in one of twenty studies with a consolidation, as automatic
+//! labels are.
 
 mod report_file;
 
@@ -13,6 +14,7 @@ use d2r_contracts::labels::{CHEXPERT_LABELS, LabelState};
 
 use super::table_file;
 use crate::catalogue::Visit;
+use crate::config::Reporting;
 use crate::error::Result;
 use crate::layouts::identity::{Split, stream};
 use crate::layouts::output_folder::OutputFolder;
@@ -137,12 +139,13 @@ fn alphabetical() -> Vec<&'static str> {
 
 fn chexpert(visits: &[Visit], seed: u64) -> Vec<Vec<String>> {
     let row = |visit: &Visit| {
-        let states = visit.report.labels(&visit.facts);
+        let states = visit.report.stated();
         let state = |label: &str| {
             let at = CHEXPERT_LABELS.iter().position(|l| *l == label);
             at.and_then(|at| states.get(at)).copied().unwrap_or(LabelState::Blank)
         };
-        let doubt = state("Consolidation") == LabelState::Positive
+        let doubt = visit.reporting == Reporting::Exact
+            && state("Consolidation") == LabelState::Positive
             && stream(seed, "mimic doubt", visit.index).random_bool(0.05);
         let cell = |label: &str| match state(label) {
             _ if label == "Pneumonia" && doubt => "-1.0",

@@ -94,3 +94,6 @@ pub fn write(folder: &OutputFolder, catalogue: &Catalogue, seed: u64) -> Result<
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -26,8 +26,8 @@ fn report(visit: &Visit) -> String {
     let sections = [
         ("COMPARISON", "None.".to_owned()),
         ("INDICATION", "XXXX-year-old with chest pain.".to_owned()),
-        ("FINDINGS", visit.report.findings_text()),
-        ("IMPRESSION", visit.report.impression_text()),
+        ("FINDINGS", deidentified(&visit.report.findings_text())),
+        ("IMPRESSION", deidentified(&visit.report.impression_text())),
     ];
     let sections: String = sections
         .iter()
@@ -54,6 +54,11 @@ fn report(visit: &Visit) -> String {
          </Article>\n  </MedlineCitation>\n  <MeSH>\n{mesh}  </MeSH>\n{images}</eCitation>\n",
         visit.study_id
     )
+}
+
+/// Words that were taken out, as the collection marks them.
+fn deidentified(text: &str) -> String {
+    text.replace("___", "XXXX")
 }
 
 fn escaped(text: &str) -> String {

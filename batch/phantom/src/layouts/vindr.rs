@@ -8,8 +8,9 @@ use rayon::prelude::*;
 
 use d2r_contracts::labels::{GLOBAL_LABELS, KAGGLE_CLASSES, LESION_CLASSES, NO_FINDING, lesion_class_name};
 
-use crate::annotators::{Boxed, Reading, consensus, three_readings};
+use crate::annotators::{Boxed, Reading, consensus, realistic, three_readings};
 use crate::catalogue::LabelledFilm;
+use crate::config::Reporting;
 use crate::error::Result;
 use crate::layouts::identity::{Split, stream};
 use crate::layouts::output_folder::OutputFolder;
@@ -99,13 +100,21 @@ fn boxed(film: &PlannedFilm) -> Vec<Boxed> {
 fn readings(labelled: &LabelledFilm, seed: u64) -> Vec<Reading> {
     let (width, height) = labelled.film.size();
     let mut rng = stream(seed, &labelled.set.readings(), labelled.index);
-    three_readings(&boxed(&labelled.film), width as f32, height as f32, &mut rng)
+    let readings = match labelled.reporting {
+        Reporting::Exact => three_readings,
+        Reporting::Realistic => realistic::three_readings,
+    };
+    readings(&boxed(&labelled.film), width as f32, height as f32, &mut rng)
 }
 
 fn agreed(labelled: &LabelledFilm, seed: u64) -> Vec<Boxed> {
     let (width, height) = labelled.film.size();
     let mut rng = stream(seed, &labelled.set.readings(), labelled.index);
-    consensus(&boxed(&labelled.film), width as f32, height as f32, &mut rng)
+    let agreed = match labelled.reporting {
+        Reporting::Exact => consensus,
+        Reporting::Realistic => realistic::consensus,
+    };
+    agreed(&boxed(&labelled.film), width as f32, height as f32, &mut rng)
 }
 
 /// An annotator's boxes, or the one row for no finding.

@@ -1,10 +1,13 @@
 //! A report as MIMIC-CXR files it: a header, sections in capitals, one space of indentation, lines of at most 80
 //! columns, `___` where a name or a date stood.
 
+use d2r_contracts::report_text::mentions_prior;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
 use crate::catalogue::Visit;
+use crate::config::Reporting;
+use crate::grammar::style::Sections;
 
 /// Columns of a line.
 const WIDTH: usize = 80;
@@ -32,9 +35,19 @@ pub(super) fn text(visit: &Visit, rng: &mut ChaCha8Rng) -> String {
     text.push_str(&format!(" EXAMINATION:  {examination}\n \n"));
     text.push_str(&format!(" INDICATION:  {indication}\n \n"));
     text.push_str(&format!(" TECHNIQUE:  {technique}\n \n"));
-    text.push_str(" COMPARISON:  None.\n \n");
-    text.push_str(&format!(" FINDINGS: \n \n{} \n", wrapped(&visit.report.findings_text())));
-    text.push_str(&format!(" IMPRESSION: \n \n{}\n", wrapped(&visit.report.impression_text())));
+    let report = &visit.report;
+    let compared = visit.reporting == Reporting::Realistic
+        && report.findings.iter().chain(&report.impression).any(|sentence| mentions_prior(&sentence.text));
+    text.push_str(&format!(" COMPARISON:  {}\n \n", if compared { "___." } else { "None." }));
+    let body: String = report.paragraphs().iter().map(|paragraph| wrapped(paragraph)).collect();
+    match report.sections {
+        Sections::Separate | Sections::FindingsOnly => text.push_str(&format!(" FINDINGS: \n \n{body} \n")),
+        Sections::Joint => text.push_str(&format!(" FINDINGS AND IMPRESSION: \n \n{body}\n")),
+        Sections::ImpressionOnly => text.push_str(&format!(" IMPRESSION: \n \n{body}\n")),
+    }
+    if report.sections == Sections::Separate {
+        text.push_str(&format!(" IMPRESSION: \n \n{}\n", wrapped(&report.impression_text())));
+    }
     text
 }
 
