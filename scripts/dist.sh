@@ -26,7 +26,7 @@ for package in d2r-batch d2r-viewer; do
 done
 .venv/bin/python scripts/package_lists.py wheel dist.new/d2r_airflow-*.whl requirements/airflow-locked.txt > dist.new/d2r-airflow.cdx.json
 for module in simd relaxed; do
-  say "$module: $(.venv/bin/python scripts/package_lists.py binary "$work/package/$module/d2r_viewer_bg.wasm")"
+  .venv/bin/python scripts/package_lists.py binary "$work/package/$module/d2r_viewer_bg.wasm" >&2
 done
 find . -name 'd2r-*.cdx.json' -not -path './dist.new/*' -not -path './.venv*' -delete
 (cd dist.new && sha256sum -- * > SHA256SUMS)

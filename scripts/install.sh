@@ -33,7 +33,10 @@ else
   say "cargo-auditable cannot be installed: the command carries NO list of its packages"
 fi
 D2R_LIBTORCH_RPATH=$rpath "${build[@]}" build --locked --release -p d2r-batch --bin d2r
-[ ${#build[@]} = 1 ] || say "$(python3 scripts/package_lists.py binary "$target/release/d2r")"
+if [ ${#build[@]} = 2 ]; then
+  listed=$(.venv/bin/python scripts/package_lists.py binary "$target/release/d2r")
+  say "$listed"
+fi
 
 if [ -n "$libraries" ]; then
   rm -rf "$libraries.new"
