@@ -25,7 +25,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use self::program::{completions, config, doctor, file_modes, man_pages, panics, reference, restart, version};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::exit::Exit;
 
 const ABOUT: &str = "Turns chest radiographs into lesion-grounded reports. Research software, not a medical device.";
