@@ -43,23 +43,26 @@ mod tests {
     const WORK: &str = "WORK_THAT_PANICS";
     const SECRET: &str = "text of a report";
 
-    fn fails_in(thread: impl FnOnce() + Send + 'static) -> Result<()> {
-        let ended = std::thread::spawn(thread).join();
-        ended.map_err(|_| Error::Internal("no batch came".into()))
+    fn fail() {
+        panic!("{SECRET}");
     }
 
     #[test]
     fn child() {
         let Ok(work) = std::env::var(WORK) else { return };
-        let exit = reported(work == "json", || match work.as_str() {
-            "this thread" | "json" => panic!("{SECRET}"),
-            "a pool" => {
-                rayon::join(|| panic!("{SECRET}"), || panic!("{SECRET}"));
-                Ok(())
+        let exit = reported(work == "json", || {
+            match work.as_str() {
+                "this thread" | "json" => fail(),
+                "a pool" => {
+                    rayon::join(fail, fail);
+                }
+                "another thread" => {
+                    std::thread::spawn(fail).join().map_err(|_| Error::Internal("no batch came".into()))?;
+                }
+                "a bad file" => return Err(Error::bad_data("a.csv", "no rows")),
+                _ => {}
             }
-            "another thread" => fails_in(|| panic!("{SECRET}")),
-            "a bad file" => Err(Error::bad_data("a.csv", "no rows")),
-            _ => Ok(()),
+            Ok(())
         });
         std::process::exit(i32::from(exit.code()));
     }
