@@ -168,6 +168,7 @@ def test_the_plain_bash_task_of_the_readme(airflow, base, d2r):
     assert airflow.wait("d2r_plain_bash", run_id) == "success"
     manifest = json.loads((project / "annotate-0.json").read_text())
     assert manifest["stage"] == "annotate" and manifest["rows"]["lesions"] > 0
+    assert not list((project / "lake/pending").glob("*/*")), "the task of the page is the whole, not a shard that waits"
     subprocess.run([d2r, "validate", "--lake", str(project / "lake")], check=True, capture_output=True)
 
 
