@@ -65,9 +65,9 @@ test-nfs: build
 	$(PYTHON) tests/nfs/mounts.py --d2r $(D2R) --packages $(NFS) --out bench-results/nfs.json; }
 
 ## What must hold before anything is measured: format, lints as errors, licences and sources of all packages, the tree's structure
-## and words, DAGs without a scheduler.
+## and words, digests of downloads, DAGs without a scheduler.
 check: lint deny build
-	cargo test --locked -p d2r-acceptance --test structure --test words
+	cargo test --locked -p d2r-acceptance --test structure --test words --test downloads
 	$(MAKE) test-dags
 
 lint: setup

@@ -25,6 +25,6 @@ if [ -z "$python" ]; then
 fi
 [ -x .venv-airflow/bin/python ] || "$python" -m venv .venv-airflow
 say "installing $lock into .venv-airflow (a minute or two)"
-.venv-airflow/bin/python -m pip install -q --disable-pip-version-check uv==0.13.9
-.venv-airflow/bin/uv pip install -q --python .venv-airflow/bin/python --require-hashes -r "$lock"
+.venv-airflow/bin/python -m pip install -q --disable-pip-version-check --only-binary :all: --require-hashes -r requirements/uv-locked.txt
+.venv-airflow/bin/uv pip install -q --python .venv-airflow/bin/python --only-binary :all: --require-hashes -r "$lock"
 touch "$stamp"

@@ -1,17 +1,9 @@
 #!/usr/bin/env bash
-# Runs cargo-deny over every lock file of the project. Installs it once, into the cache folder, from the package registry.
+# Runs cargo-deny over every lock file of the project. The first run builds it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-version=0.20.2
-tools=${XDG_CACHE_HOME:-$HOME/.cache}/d2r/tools/cargo-deny-$version
-deny=$tools/bin/cargo-deny
-if [ ! -x "$deny" ]; then
-  echo "deny: building cargo-deny $version into $tools (once, some minutes)" >&2
-  CARGO_TARGET_DIR=$(mktemp -d) && export CARGO_TARGET_DIR
-  trap 'rm -rf "$CARGO_TARGET_DIR"' EXIT
-  cargo install --quiet --locked --root "$tools" --version "=$version" --no-default-features cargo-deny
-fi
+deny=$(scripts/cargo_tool.sh cargo-deny)/cargo-deny
 
 for manifest in Cargo.toml wasm-viewer/pack/Cargo.toml; do
   "$deny" --locked --manifest-path "$manifest" --config deny.toml check bans licenses sources

@@ -1,22 +1,15 @@
 #!/usr/bin/env bash
 # What is published, into dist/: the Airflow package as a wheel, the browser library as an npm tarball, a bill of materials
-# (CycloneDX) per Rust package, SHA256SUMS.
+# (CycloneDX) of each of them and of the command, SHA256SUMS.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 say() { printf 'dist: %s\n' "$*" >&2; }
 
-version=0.5.9
-tools=${XDG_CACHE_HOME:-$HOME/.cache}/d2r/tools/cargo-cyclonedx-$version
-if [ ! -x "$tools/bin/cargo-cyclonedx" ]; then
-  say "building cargo-cyclonedx $version into $tools (once, some minutes)"
-  build=$(mktemp -d)
-  CARGO_TARGET_DIR=$build cargo install --quiet --locked --root "$tools" --version "=$version" cargo-cyclonedx
-  rm -rf "$build"
-fi
+cyclonedx=$(scripts/cargo_tool.sh cargo-cyclonedx)/cargo-cyclonedx
 
 rm -rf dist dist.new
 mkdir dist.new
-.venv/bin/uv build -q --wheel --out-dir dist.new dags
+.venv/bin/uv build -q --wheel --out-dir dist.new --build-constraints requirements/wheel-build-locked.txt --require-hashes dags
 rm -f dist.new/.gitignore
 
 work=$(mktemp -d)
@@ -28,8 +21,12 @@ tar --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner -C "$work" -cf - 
 
 for package in d2r-batch d2r-viewer; do
   folder=$([ "$package" = d2r-batch ] && echo batch || echo wasm-viewer)
-  "$tools/bin/cargo-cyclonedx" cyclonedx --manifest-path "$folder/Cargo.toml" --format json --override-filename "$package.cdx" >&2
+  "$cyclonedx" cyclonedx --manifest-path "$folder/Cargo.toml" --format json --override-filename "$package.cdx" >&2
   mv "$folder/$package.cdx.json" dist.new/
+done
+.venv/bin/python scripts/package_lists.py wheel dist.new/d2r_airflow-*.whl requirements/airflow-locked.txt > dist.new/d2r-airflow.cdx.json
+for module in simd relaxed; do
+  .venv/bin/python scripts/package_lists.py binary "$work/package/$module/d2r_viewer_bg.wasm" >&2
 done
 find . -name 'd2r-*.cdx.json' -not -path './dist.new/*' -not -path './.venv*' -delete
 (cd dist.new && sha256sum -- * > SHA256SUMS)

@@ -75,19 +75,19 @@ fi
 if [ ! -f "$stamp" ]; then
   "$python" -c 'import ensurepip, venv' 2>/dev/null || debian python3-venv
   [ -x .venv/bin/python ] || "$python" -m venv .venv
-  .venv/bin/python -m pip install -q --disable-pip-version-check uv==0.13.9
-  install() { .venv/bin/uv pip install -q --python .venv/bin/python "$@"; }
+  .venv/bin/python -m pip install -q --disable-pip-version-check --only-binary :all: --require-hashes -r requirements/uv-locked.txt
+  install() { .venv/bin/uv pip install -q --python .venv/bin/python --only-binary :all: --require-hashes -r "$1"; }
   if [ -n "$torch" ]; then
     say "downloading the test tools (about 80 MB) into .venv"
-    install --require-hashes -r "$lock"
+    install "$lock"
   elif [ "$kind" = cpu ]; then
     say "downloading the CPU build of PyTorch (about 200 MB) and the test tools (80 MB) into .venv"
-    install --require-hashes -r requirements/tools-locked.txt
-    install "torch==$version.0+cpu" ||
-      fail "your package index has no CPU build of PyTorch $version.0; name one that has (UV_INDEX), or run without TORCH=cpu"
+    install requirements/tools-locked.txt
+    install requirements/torch-cpu-locked.txt ||
+      fail "your package index lacks the publisher's CPU build of PyTorch $version.0; name one that has it (UV_INDEX), or your own (LIBTORCH)"
   else
     say "downloading PyTorch with CUDA and the test tools into .venv: about 2.5 GB, 5 GB on disk; TORCH=cpu takes the CPU build"
-    install --require-hashes -r "$lock"
+    install "$lock"
   fi
   rm -f .venv/installed-*
   touch "$stamp"

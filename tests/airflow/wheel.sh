@@ -7,10 +7,10 @@ root=$PWD
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 uv=$root/.venv-airflow/bin/uv
-"$uv" build -q --wheel --out-dir "$work/dist" dags
+"$uv" build -q --wheel --out-dir "$work/dist" --build-constraints requirements/wheel-build-locked.txt --require-hashes dags
 "$uv" venv -q --python .venv-airflow/bin/python "$work/env"
-"$uv" pip install -q --python "$work/env/bin/python" --require-hashes -r requirements/airflow-locked.txt
-"$uv" pip install -q --python "$work/env/bin/python" --no-deps "$work"/dist/d2r_airflow-*.whl
+"$uv" pip install -q --python "$work/env/bin/python" --only-binary :all: --require-hashes -r requirements/airflow-locked.txt
+"$uv" pip install -q --python "$work/env/bin/python" --no-index --no-deps "$work"/dist/d2r_airflow-*.whl
 cd "$work"
 export AIRFLOW_HOME=$work/airflow AIRFLOW__CORE__LOAD_EXAMPLES=False
 folder=$("$work/env/bin/python" -m d2r_airflow)

@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use d2r_acceptance::{outcome, run};
+use d2r_acceptance::images::failures;
+use d2r_acceptance::{outcome, root, run};
 
 /// A DICOM file in Explicit VR Little Endian, 64 x 48, with these values of Patient Identity Removed (0012,0062) and
 /// Burned In Annotation (0028,0301).
@@ -87,6 +88,36 @@ fn burned_in_text_and_left_out_files_are_one_line_each() {
     assert!(burned_in.len() == 1 && burned_in[0].contains("images=2"), "{err}");
     let left_out = lines_with(&err, "not marked as de-identified");
     assert!(left_out.len() == 1 && left_out[0].contains("images=3") && left_out[0].contains("--allow-phi"), "{err}");
+}
+
+#[test]
+fn reports_of_images_with_burned_in_text_are_refused_with_the_flag() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("images")).unwrap();
+    for (id, burned_in) in [("clean", Some("NO")), ("silent", None), ("burned", Some("YES"))] {
+        fs::write(folder.path().join(format!("images/{id}.dcm")), dicom(Some("YES"), burned_in)).unwrap();
+    }
+    let model = root().join("batch/models/reporter");
+    let report = ["report", "--preset", "demo", "--images", "images", "--reporter", model.to_str().unwrap(), "--json"];
+    let run_with = |more: &[&str]| {
+        let (code, out, err) = outcome(&run(folder.path(), &[&report[..], &["--out", "out"], more].concat()));
+        assert_eq!(code, 0, "{err}");
+        let result: serde_json::Value = serde_json::from_str(out.trim()).unwrap();
+        (result["rows"]["generated_reports"].as_u64(), failures(&folder.path().join("out")), err)
+    };
+    // Without the flag the image is read, and one line warns of it.
+    let (reports, failed, err) = run_with(&[]);
+    assert_eq!((reports, failed.len()), (Some(3), 0), "{err}");
+    assert_eq!(lines_with(&err, "BurnedInAnnotation").len(), 1, "{err}");
+    // With it the image is a row of `failures`, and what was written of it before is gone.
+    let (reports, failed, err) = run_with(&["--refuse-burned-in"]);
+    assert_eq!(reports, Some(2), "{err}");
+    assert_eq!(failed, [("burned.dcm".to_owned(), "burned_in_annotation".to_owned())].into());
+    let texts: Vec<_> =
+        fs::read_dir(folder.path().join("out/reports")).unwrap().map(|f| f.unwrap().file_name()).collect();
+    assert!(texts.len() == 2 && !format!("{texts:?}").contains("burned"), "{texts:?}");
+    assert!(!fs::read_to_string(folder.path().join("out/report.html")).unwrap().contains("burned.dcm"));
+    assert_eq!(run_with(&[]).0, Some(3));
 }
 
 #[test]

@@ -20,13 +20,12 @@ mod submit;
 mod train;
 mod validate;
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use self::program::{completions, config, doctor, file_modes, man_pages, reference, restart, version};
-use crate::error::{Error, Result};
+use self::program::{completions, config, doctor, file_modes, man_pages, panics, reference, restart, version};
+use crate::error::Result;
 use crate::exit::Exit;
 
 const ABOUT: &str = "Turns chest radiographs into lesion-grounded reports. Research software, not a medical device.";
@@ -166,19 +165,7 @@ pub fn main() -> ExitCode {
         output::error(&e, cli.output.json);
         return ExitCode::from(e.exit().code());
     }
-    std::panic::set_hook(Box::new(|panic| {
-        // The message of a panic may hold what was read from a file; its place does not.
-        let place = panic.location().map_or_else(String::new, |at| format!(" at {}:{}", at.file(), at.line()));
-        let _ = writeln!(std::io::stderr(), "error: internal error: the program ended{place}; please report it");
-    }));
-    let bug = |_| Err(Error::Internal("it did not end the work as it should".into()));
-    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(&cli))).unwrap_or_else(bug) {
-        Ok(()) => ExitCode::from(Exit::Done.code()),
-        Err(e) => {
-            output::error(&e, cli.output.json);
-            ExitCode::from(e.exit().code())
-        }
-    }
+    ExitCode::from(panics::reported(cli.output.json, || run(&cli)).code())
 }
 
 fn run(cli: &Cli) -> Result<()> {

@@ -58,14 +58,23 @@ def gone(pid: int) -> bool:
 
 
 def finish_after_clearing(airflow, d2r, project, run_id, undisturbed, dag=DAG):
-    """Clears what did not succeed, and compares the lakes."""
-    before = parts(project)
+    """Clears what did not succeed, and compares the lakes. Until the last shard is done, no row of any is in a table."""
+    before, done = parts(project), tries(airflow, dag, run_id, {"success"})
+    assert not any(name.endswith("part-annotate.parquet") for name, _ in before)
     airflow.clear(dag, run_id, [["annotate", 1]], include_downstream=True)
     assert airflow.wait(dag, run_id) == "success"
     assert lake_content(d2r, project / "lake") == undisturbed
     assert leftovers(project / "lake") == []
-    assert before <= parts(project), "shards that were done are left alone"
+    assert not list((project / "lake/pending").glob("*/*")), "no shard waits"
+    assert before <= parts(project), "tables of others are left alone"
+    assert done.items() <= tries(airflow, dag, run_id, {"success"}).items(), "shards that were done are left alone"
     subprocess.run([d2r, "validate", "--lake", str(project / "lake")], check=True, capture_output=True)
+
+
+def tries(airflow, dag: str, run_id: str, states: set[str]) -> dict[int, int]:
+    """How often each shard in one of these states was tried."""
+    tasks = [t for t in airflow.tasks(dag, run_id) if t["task_id"] == "annotate" and t["state"] in states]
+    return {task["map_index"]: task["try_number"] for task in tasks}
 
 
 def parts(project: Path) -> set[tuple[str, int]]:
@@ -159,6 +168,7 @@ def test_the_plain_bash_task_of_the_readme(airflow, base, d2r):
     assert airflow.wait("d2r_plain_bash", run_id) == "success"
     manifest = json.loads((project / "annotate-0.json").read_text())
     assert manifest["stage"] == "annotate" and manifest["rows"]["lesions"] > 0
+    assert not list((project / "lake/pending").glob("*/*")), "the task of the page is the whole, not a shard that waits"
     subprocess.run([d2r, "validate", "--lake", str(project / "lake")], check=True, capture_output=True)
 
 
