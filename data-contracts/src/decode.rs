@@ -19,7 +19,7 @@ mod tint;
 use crate::radiograph::Radiograph;
 use crate::space::ImageSize;
 
-pub use error::{DecodeError, SCANS_MAX, SIZE_MIN_PX, in_codec};
+pub use error::{DecodeError, SCANS_MAX, SIZE_MIN_PX};
 pub use memory::decoded_bytes;
 use notes::{Colour, DicomNotes};
 pub use options::ImageDecodeOptions;

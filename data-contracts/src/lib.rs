@@ -7,6 +7,7 @@
 //! - `arrow` (feature): rows of the lake's tables as Arrow record batches, and the contracts they obey.
 
 pub mod boxes;
+pub mod foreign_code;
 pub mod grounding;
 pub mod label_map;
 pub mod labels;

@@ -37,12 +37,12 @@ def build(target_dir: pathlib.Path) -> pathlib.Path:
     return target_dir / "debug/fuzz"
 
 
-def run(program: pathlib.Path, name: str, size_max: int, runs: int, corpus: pathlib.Path) -> dict:
+def run(program: pathlib.Path, name: str, size_max: int, runs: int, seconds: int, corpus: pathlib.Path) -> dict:
     """One target; what libFuzzer says about it."""
     failures = corpus.parent / "failures"
     failures.mkdir(exist_ok=True)
     command = [
-        program, f"-runs={runs}", f"-max_len={size_max}", f"-timeout={SECONDS_MAX}",
+        program, f"-runs={runs}", f"-max_len={size_max}", f"-timeout={seconds}",
         f"-rss_limit_mb={MEMORY_MIB_MAX}", "-print_final_stats=1", "-reload=0", f"-artifact_prefix={failures}/{name}-", corpus,
     ]
     environment = os.environ | {"D2R_FUZZ_TARGET": name, "RUST_BACKTRACE": "0", "OMP_NUM_THREADS": "1"}
@@ -76,6 +76,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--targets", nargs="*", default=list(THOUSANDS), choices=list(THOUSANDS))
     parser.add_argument("--share", type=float, default=1.0, help="of the executions of each target")
+    parser.add_argument("--timeout", type=int, default=SECONDS_MAX, help="seconds for one input; more beside other work")
     parser.add_argument("--corpus", type=pathlib.Path, default=CACHE / "fuzz-inputs")
     parser.add_argument("--build", type=pathlib.Path, default=CACHE / "fuzz-target")
     parser.add_argument("--out", type=pathlib.Path, required=True)
@@ -92,7 +93,7 @@ def main() -> int:
         sys.exit(f"run.py and the program name different targets: {sorted(set(size_max) ^ set(THOUSANDS))}")
     rows = []
     for name in args.targets:
-        rows.append(run(program, name, size_max[name], int(THOUSANDS[name] * 1000 * args.share), args.corpus / name))
+        rows.append(run(program, name, size_max[name], int(THOUSANDS[name] * 1000 * args.share), args.timeout, args.corpus / name))
         print(rows[-1], flush=True)
         args.out.parent.mkdir(parents=True, exist_ok=True)
         total = sum(row["executions"] for row in rows)

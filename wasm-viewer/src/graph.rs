@@ -1,7 +1,6 @@
 //! The bundle's two graphs on tract.
 
-use std::panic::catch_unwind;
-
+use d2r_contracts::foreign_code;
 use d2r_contracts::preview_bundle::DecoderSizes;
 use tract_onnx::prelude::*;
 
@@ -25,7 +24,7 @@ pub type Plan = Arc<TypedRunnableModel>;
 /// When tract cannot use it, or its tensors together are too large.
 pub fn plan(bytes: &[u8]) -> Result<Plan> {
     let refused = || ViewerError::Bundle("the graph's operators do not fit together".into());
-    catch_unwind(|| optimised(bytes)).unwrap_or_else(|_| Err(refused()))
+    foreign_code::caught(|| optimised(bytes)).unwrap_or_else(|| Err(refused()))
 }
 
 fn optimised(bytes: &[u8]) -> Result<Plan> {

@@ -1,8 +1,7 @@
 //! Reasons for refusing an image file, each with a stable code. Messages name no value of the file beyond sizes and
 //! formats.
 
-use std::cell::Cell;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use crate::foreign_code;
 
 /// Smallest width and height of a radiograph, pixels.
 pub const SIZE_MIN_PX: u32 = 32;
@@ -112,38 +111,7 @@ impl DecodeError {
     }
 }
 
-thread_local! {
-    static IN_CODEC: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Whether this thread runs a third-party codec, whose panic becomes a [`DecodeError`]: a hook for panics has nothing to say.
-pub fn in_codec() -> bool {
-    IN_CODEC.get()
-}
-
-/// Runs a third-party codec on untrusted bytes. A panic inside it counts as damage to the file: one bad file must not
-/// end a batch. (In a browser a panic cannot be caught and ends the module.)
+/// Runs a third-party codec on untrusted bytes. A panic inside it counts as damage to the file.
 pub(super) fn catch_codec_panic<T>(codec: impl FnOnce() -> Result<T, DecodeError>) -> Result<T, DecodeError> {
-    let outer = IN_CODEC.replace(true);
-    let decoded = catch_unwind(AssertUnwindSafe(codec));
-    IN_CODEC.set(outer);
-    decoded.unwrap_or(Err(DecodeError::Corrupt { what: "its codec gave up" }))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_panic_of_a_codec_is_damage_and_is_known_as_its_own() {
-        let panicking = || -> Result<(), DecodeError> {
-            assert!(in_codec());
-            // An inner codec that ends well leaves the outer one marked.
-            assert_eq!(catch_codec_panic(|| Ok(in_codec())), Ok(true));
-            assert!(in_codec());
-            std::panic::resume_unwind(Box::new("gave up"));
-        };
-        assert!(matches!(catch_codec_panic(panicking), Err(DecodeError::Corrupt { .. })));
-        assert!(!in_codec());
-    }
+    foreign_code::caught(codec).unwrap_or(Err(DecodeError::Corrupt { what: "its codec gave up" }))
 }

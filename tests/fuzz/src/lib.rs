@@ -4,6 +4,10 @@
 //! `tests/fuzz/run.py` drives them with coverage; the tests of this package run the first inputs, mutations of them and
 //! the inputs that once failed.
 
+use std::sync::Once;
+
+use d2r_contracts::foreign_code;
+
 pub mod dicom_file;
 pub mod mutation;
 pub mod targets;
@@ -47,11 +51,25 @@ pub fn target(name: &str) -> Option<&'static Target> {
     TARGETS.iter().find(|t| t.name == name)
 }
 
+/// libFuzzer ends the process at every panic. Those of third-party code that is caught are refusals of the bytes.
+fn let_foreign_code_panic() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            if !foreign_code::is_running() {
+                before(panic);
+            }
+        }));
+    });
+}
+
 /// Reads the bytes, and one time in eight reads them again.
 ///
 /// # Panics
 /// When the second reading differs, or the target panics.
 pub fn check(target: &Target, bytes: &[u8]) {
+    let_foreign_code_panic();
     let first = (target.read)(bytes);
     let sum = bytes.iter().fold(0u8, |sum, byte| sum.wrapping_mul(31).wrapping_add(*byte));
     if sum.is_multiple_of(8) {

@@ -13,8 +13,8 @@ static REPORTED: AtomicBool = AtomicBool::new(false);
 /// Does the work of a verb and says how the process ends. An error is one line on stderr, a panic of any thread too.
 pub fn reported(json: bool, work: impl FnOnce() -> Result<()>) -> Exit {
     set_hook(Box::new(move |panic| {
-        // The decoder makes a panic of a codec the refusal of an image.
-        if d2r_contracts::decode::in_codec() || REPORTED.swap(true, Ordering::Relaxed) {
+        // A panic of a codec, or of tract, becomes the refusal of what it read.
+        if d2r_contracts::foreign_code::is_running() || REPORTED.swap(true, Ordering::Relaxed) {
             return;
         }
         // The message of a panic may hold what was read from a file; its place does not.

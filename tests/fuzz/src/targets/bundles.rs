@@ -1,6 +1,6 @@
 //! What the browser page reads: cards, sample studies, graphs.
 
-use std::sync::{Arc, Once};
+use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BinaryArray, RecordBatch, StringArray};
 use arrow::ipc::writer::FileWriter;
@@ -26,21 +26,7 @@ fn card_and_samples(bytes: &[u8]) -> String {
     format!("{:?}", read_samples(bytes))
 }
 
-/// Panics of tract are caught and refused as a graph that does not fit together; all others stay failures.
-fn let_tract_panic() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        let before = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |panic| {
-            if !panic.location().is_some_and(|place| place.file().contains("/tract-")) {
-                before(panic);
-            }
-        }));
-    });
-}
-
 fn graph(bytes: &[u8]) -> String {
-    let_tract_panic();
     match plan(bytes) {
         Ok(plan) => format!("{} nodes {:?}", plan.model().nodes.len(), kernels(&plan)),
         Err(e) => e.to_string(),
