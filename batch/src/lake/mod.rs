@@ -10,6 +10,7 @@ pub mod commit;
 pub mod datasets;
 pub mod digest;
 pub mod key_frame;
+pub mod label_sets;
 pub mod manifest;
 pub mod parquet_file;
 pub mod part;

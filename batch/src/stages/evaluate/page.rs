@@ -48,7 +48,7 @@ fn optional<T>(result: Result<T>) -> Result<Option<T>> {
 pub(super) fn build(ctx: &Context, split: &EvaluatedSplit, args: &Args) -> Result<Page> {
     let mut page = Page { subject: format!("{}, {} split", args.dataset, args.split), ..Page::default() };
     if let Some(input) = optional(DetectorInput::read(split, args))? {
-        let computed = DetectionFigures::of(&input.boxes, input.truth, resampling(ctx));
+        let computed = DetectionFigures::of(&input.boxes, &input.labels, input.truth, resampling(ctx));
         add_group(&mut page, "Detector", &computed.figures);
         let mut curves = computed.curves;
         // The classes with most truth boxes; the mean is first.

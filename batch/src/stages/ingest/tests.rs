@@ -91,7 +91,17 @@ d,R1,No finding,,,,
 pub(super) fn args_of(kind: Kind, root: &Path, lake: &Path, dataset: &str) -> Args {
     let (root, dataset, lake) = (root.into(), dataset.into(), lake.into());
     let shard = Shard::default();
-    Args { kind, root, dataset, lake, shard, labels_only: false, original_size: None, refuse_burned_in: false }
+    Args {
+        kind,
+        root,
+        dataset,
+        lake,
+        shard,
+        labels_only: false,
+        original_size: None,
+        refuse_burned_in: false,
+        labels: LabelChoice::Vindr,
+    }
 }
 
 fn args(kind: Kind, root: &Path, lake: &Path) -> Args {
@@ -324,7 +334,14 @@ fn rows_of_other_stages_stay_and_do_not_disturb() {
 
 fn coco_args(lake: &Path, out: &Path, unlabelled: bool) -> export_coco::Args {
     let content = if unlabelled { export_coco::Content::ImagesOnly } else { export_coco::Content::Labelled };
-    export_coco::Args { lake: lake.into(), dataset: "set".into(), split: "train".into(), content, out: out.into() }
+    export_coco::Args {
+        lake: lake.into(),
+        dataset: "set".into(),
+        split: "train".into(),
+        content,
+        image_ids: None,
+        out: out.into(),
+    }
 }
 
 #[test]
