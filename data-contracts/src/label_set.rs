@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::label_map::{LABEL_MAP, chexpert_label_of, lesion_class_of, normal_form};
+use crate::label_map::{LABEL_MAP, MappedLabel, chexpert_label_of, lesion_class_of, normal_form};
 use crate::labels::{CHEXPERT_LABELS, LESION_CLASSES, label_of_lesion, lesion_class_id, lesion_class_name};
 
 /// One class of a label set.
@@ -70,23 +70,25 @@ pub struct LabelSetError {
 impl LabelSet {
     /// The 22 local labels of VinDr-CXR. Names of other datasets stand for them as [`LABEL_MAP`] says.
     pub fn vindr() -> Self {
+        // VinDr-CXR's own names come first.
+        let own = LESION_CLASSES.map(normal_form);
+        let others: Vec<&MappedLabel> = LABEL_MAP.iter().filter(|m| !own.contains(&normal_form(m.name))).collect();
+        let named = |matches: &dyn Fn(&MappedLabel) -> bool| -> Vec<String> {
+            others.iter().filter(|m| matches(m)).map(|m| m.name.to_owned()).collect()
+        };
         let class = |name: &str| LabelClass {
             name: name.to_owned(),
-            also: LABEL_MAP
-                .iter()
-                .filter(|m| m.lesion == Some(name) && lesion_class_of(m.name) == lesion_class_id(name))
-                .filter(|m| normal_form(m.name) != normal_form(name))
-                .map(|m| m.name.to_owned())
-                .collect(),
+            also: named(&|m| m.lesion == Some(name)),
             vindr: Some(name.to_owned()),
             ..LabelClass::default()
         };
-        let (ignore, unmapped) = LABEL_MAP
-            .iter()
-            .filter(|m| lesion_class_of(m.name).is_none())
-            .map(|m| m.name.to_owned())
-            .partition(|name| chexpert_label_of(name) == Ok(Some("No Finding")));
-        Self { name: "vindr".into(), classes: LESION_CLASSES.map(class).to_vec(), ignore, unmapped }
+        let normal = |m: &MappedLabel| m.label == Some("No Finding");
+        Self {
+            name: "vindr".into(),
+            classes: LESION_CLASSES.map(class).to_vec(),
+            ignore: named(&|m| m.lesion.is_none() && normal(m)),
+            unmapped: named(&|m| m.lesion.is_none() && !normal(m)),
+        }
     }
 
     /// The set of a dataset that lists its categories: `(id, name)` in the order of the ids. A name that is known stands for
@@ -155,14 +157,14 @@ impl LabelSet {
 
     /// Whether the set is that of VinDr-CXR.
     pub fn is_vindr(&self) -> bool {
-        self.same_classes(&Self::vindr())
+        let is = |(class, name): (&LabelClass, &str)| class.name == name && class.source_id.is_none();
+        self.classes.len() == LESION_CLASSES.len() && self.classes.iter().zip(LESION_CLASSES).all(is)
     }
 
     /// Whether class ids of both sets mean the same: the classes have the same names and category ids in the same order.
     pub fn same_classes(&self, other: &Self) -> bool {
-        let class = |c: &LabelClass| (c.name.clone(), c.source_id);
-        self.classes.len() == other.classes.len()
-            && self.classes.iter().zip(&other.classes).all(|(a, b)| class(a) == class(b))
+        let same = |(a, b): (&LabelClass, &LabelClass)| a.name == b.name && a.source_id == b.source_id;
+        self.classes.len() == other.classes.len() && self.classes.iter().zip(&other.classes).all(same)
     }
 
     /// What a name stands for. Case, blanks, `_` and `-` do not count.

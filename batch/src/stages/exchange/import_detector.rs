@@ -106,3 +106,17 @@ fn with_classes(error: Error, labels: &LabelSet) -> Error {
         other => other,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_of_another_number_of_classes_names_the_label_set() {
+        let misfit = |problem: &str| with_classes(Error::bad_data("w.safetensors", problem), &unnamed_classes(2));
+        let error = misfit("cls_score.bias is [91], the model expects [3]").to_string();
+        assert!(error.contains("the 2 classes of label set `unnamed` (2 classes: class 1, class 2)"), "{error}");
+        assert_eq!(misfit("1 missing (x)").to_string(), "w.safetensors: 1 missing (x)");
+        unnamed_classes(91).check().unwrap();
+    }
+}
