@@ -266,6 +266,6 @@ mod tests {
             row("c", "generated", "Edema", "positive"),
         ]);
         assert_eq!(counts.total, 2);
-        assert_eq!(counts.positives, [("Edema", 1)].into());
+        assert_eq!(counts.positives, [("Edema".to_owned(), 1)].into());
     }
 }

@@ -93,8 +93,10 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
     }
     let mut result = StageResult { stage: "annotate".into(), cached: true, ..StageResult::default() };
     let label_set = serde_json::to_string(&card.model.labels).map_err(|e| Error::Internal(e.to_string()))?;
+    for partition in &partitions {
+        lake.check_label_set(partition, VERB, &card.model.labels)?;
+    }
     for partition in partitions {
-        lake.check_label_set(&partition, VERB, &card.model.labels)?;
         let config_text = serde_json::to_string(config).map_err(|e| Error::Internal(e.to_string()))?;
         let key = work_key(&[
             ("verb", VERB),
