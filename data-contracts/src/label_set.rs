@@ -1,7 +1,8 @@
-//! Label sets: the classes that the boxes of a dataset have, with the names and category ids of the dataset's own files.
+//! Label sets: the classes that the boxes of a dataset have, with the names and category ids of the dataset's own
+//! files.
 //!
-//! Class ids of the lake are positions in a set. `vindr`, the 22 local labels of VinDr-CXR, is the set of everything that
-//! names no other one.
+//! Class ids of the lake are positions in a set. `vindr`, the 22 local labels of VinDr-CXR, is the set of everything
+//! that names no other one.
 
 use serde::{Deserialize, Serialize};
 
@@ -38,8 +39,8 @@ pub struct LabelSet {
     /// Names of categories that are no lesions: their boxes are left out as if they were not there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ignore: Vec<String>,
-    /// Names of lesions without a class: each of their boxes is a row of `failures`, and an image with no other boxes is
-    /// not known to be normal.
+    /// Names of lesions without a class: each of their boxes is a row of `failures`, and an image with no other boxes
+    /// is not known to be normal.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unmapped: Vec<String>,
 }
@@ -91,8 +92,8 @@ impl LabelSet {
         }
     }
 
-    /// The set of a dataset that lists its categories: `(id, name)` in the order of the ids. A name that is known stands for
-    /// the same VinDr-CXR class and CheXpert label as elsewhere.
+    /// The set of a dataset that lists its categories: `(id, name)` in the order of the ids. A name that is known
+    /// stands for the same VinDr-CXR class and CheXpert label as elsewhere.
     pub fn of_categories(name: &str, categories: impl IntoIterator<Item = (i64, String)>) -> Self {
         let class = |(id, name): (i64, String)| LabelClass {
             source_id: Some(id),
@@ -105,8 +106,8 @@ impl LabelSet {
         Self { name: name.to_owned(), classes, ignore: Vec::new(), unmapped: Vec::new() }
     }
 
-    /// The set of a model of an earlier version, of which only the classes' names are known: the first VinDr-CXR classes
-    /// are these.
+    /// The set of a model of an earlier version, of which only the classes' names are known: the first VinDr-CXR
+    /// classes are these.
     pub fn of_names(names: &[String]) -> Self {
         if names == LESION_CLASSES {
             return Self::vindr();
@@ -161,7 +162,8 @@ impl LabelSet {
         self.classes.len() == LESION_CLASSES.len() && self.classes.iter().zip(LESION_CLASSES).all(is)
     }
 
-    /// Whether class ids of both sets mean the same: the classes have the same names and category ids in the same order.
+    /// Whether class ids of both sets mean the same: the classes have the same names and category ids in the same
+    /// order.
     pub fn same_classes(&self, other: &Self) -> bool {
         let same = |(a, b): (&LabelClass, &LabelClass)| a.name == b.name && a.source_id == b.source_id;
         self.classes.len() == other.classes.len() && self.classes.iter().zip(&other.classes).all(same)
@@ -226,8 +228,8 @@ impl LabelSet {
         }
     }
 
-    /// Whether any class corresponds to a CheXpert label or a VinDr-CXR class: without one no sentence of a report names a
-    /// box.
+    /// Whether any class corresponds to a CheXpert label or a VinDr-CXR class: without one no sentence of a report
+    /// names a box.
     pub fn has_correspondences(&self) -> bool {
         (0..self.classes.len() as i32).any(|id| self.label_of(id).is_some() || self.vindr_id(id).is_some())
     }

@@ -44,8 +44,8 @@ table_row! {
         box_id: String,
         /// Class, by its name in the label set of the part; a VinDr-CXR class unless the dataset names another set.
         class_name: String,
-        /// Index of the class in the label set of the part; of the 22 VinDr-CXR classes unless the dataset names another
-        /// set.
+        /// Index of the class in the label set of the part; of the 22 VinDr-CXR classes unless the dataset names
+        /// another set.
         class_id: i32,
         /// Left edge, original pixels.
         x_min: f32,

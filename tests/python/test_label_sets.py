@@ -1,5 +1,5 @@
-"""A COCO dataset with its own categories, through training and annotation, scored by pycocotools against the file that was
-ingested, without a change to either file.
+"""A COCO dataset with its own categories, through training and annotation, scored by pycocotools against the file that
+was ingested, without a change to either file.
 
 Runs where pycocotools is installed, and is skipped elsewhere. The drawn radiographs are those of `d2r phantom` in NIH's
 layout; large boxes become the category Mass (id 7), small ones Nodule (id 12).

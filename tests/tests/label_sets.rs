@@ -1,5 +1,5 @@
-//! Boxes of any label set as a process: a COCO dataset keeps its categories from ingest through training, annotation and
-//! export, and categories that a label set does not know stop an ingest.
+//! Boxes of any label set as a process: a COCO dataset keeps its categories from ingest through training, annotation
+//! and export, and categories that a label set does not know stop an ingest.
 
 use std::fs;
 use std::path::Path;

@@ -82,8 +82,8 @@ pub struct BurnedInFlag {
 /// The label set of a dataset's boxes.
 #[derive(Debug, Clone, Args)]
 pub struct LabelsFlag {
-    /// The classes of the boxes: vindr, coco, nih, rsna, chestx_det, a label set's TOML file, or dataset for the categories that
-    /// a COCO dataset lists itself.
+    /// The classes of the boxes: vindr, coco, nih, rsna, chestx_det, a label set's TOML file, or dataset for the
+    /// categories that a COCO dataset lists itself.
     #[arg(long, global = true, value_name = "NAME|FILE", default_value = "vindr")]
     labels: String,
 }

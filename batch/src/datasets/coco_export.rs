@@ -22,8 +22,8 @@ pub enum Content {
     ImagesOnly,
 }
 
-/// A COCO document from rows of one partition, whose boxes have the classes of `labels`. Image ids are those of
-/// `ids`, else they count from 1 in the order of `images`; category ids are those of [`LabelSet::source_id`], annotation ids
+/// A COCO document from rows of one partition, whose boxes have the classes of `labels`. Image ids are those of `ids`,
+/// else they count from 1 in the order of `images`; category ids are those of [`LabelSet::source_id`], annotation ids
 /// count from 1.
 ///
 /// # Errors

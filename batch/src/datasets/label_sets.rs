@@ -119,8 +119,8 @@ impl BoxNames {
         unknown
     }
 
-    /// Refuses a dataset with categories that the label set does not know: every one that its files list; where names are
-    /// in rows alone, when most boxes have such a name, since few may be mistakes, which are rows of `failures`.
+    /// Refuses a dataset with categories that the label set does not know: every one that its files list; where names
+    /// are in rows alone, when most boxes have such a name, since few may be mistakes, which are rows of `failures`.
     ///
     /// # Errors
     /// [`Error::BadData`] with the names, their numbers of boxes, and a label set to copy.
@@ -142,8 +142,8 @@ impl BoxNames {
             String::new()
         };
         let problem = format!(
-            "{boxes} of {all} boxes have categories that label set {labels} does not know: {list}; {own}write a label set, \
-             move what is no lesion to `ignore`, and pass it by --labels FILE, for instance:\n{}",
+            "{boxes} of {all} boxes have categories that label set {labels} does not know: {list}; {own}write a label \
+             set, move what is no lesion to `ignore`, and pass it by --labels FILE, for instance:\n{}",
             self.label_set_text(dataset)
         );
         Err(Error::bad_data(place, problem))

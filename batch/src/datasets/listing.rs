@@ -205,8 +205,8 @@ impl Listing {
         }
     }
 
-    /// The class of a box by its name, which is counted; `Ok(None)` for a name that the label set ignores. `Err`: code and
-    /// message for the table `failures`. `source_id`: the dataset's id of the category.
+    /// The class of a box by its name, which is counted; `Ok(None)` for a name that the label set ignores. `Err`: code
+    /// and message for the table `failures`. `source_id`: the dataset's id of the category.
     pub fn class_named(&mut self, name: &str, source_id: Option<i64>) -> Result<Option<i32>, (&'static str, String)> {
         let meaning = self.labels.meaning(name);
         self.box_names.add(name, 1, meaning != NameMeaning::Unknown, source_id);

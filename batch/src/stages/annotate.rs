@@ -62,7 +62,8 @@ struct Job<'a> {
 ///
 /// # Errors
 /// [`Error::NoRows`] without images, [`Error::InputMissing`] without a detector; those of reading and writing. An image
-/// that cannot be used becomes a row of `failures`. [`Error::BadData`] where other boxes of the dataset have another label set.
+/// that cannot be used becomes a row of `failures`. [`Error::BadData`] where other boxes of the dataset have another
+/// label set.
 pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
     let start = Instant::now();
     let lake = Lake::open(&args.lake)?;

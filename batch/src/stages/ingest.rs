@@ -123,10 +123,10 @@ pub struct Settings {
 /// Reads a dataset into the lake.
 ///
 /// # Errors
-/// [`Error::InputMissing`] and [`Error::BadData`] of the layout's parser; [`Error::BadData`] when boxes have categories that
-/// the label set does not know (nothing is written), when no image at all can be used, or most boxes are outside their images (the rows are written before); [`Error::NothingToDo`] when the folder
-/// lists none;
-/// [`Error::Stopped`] after a signal, with nothing written.
+/// [`Error::InputMissing`] and [`Error::BadData`] of the layout's parser; [`Error::BadData`] when boxes have categories
+/// that the label set does not know (nothing is written), when no image at all can be used, or most boxes are outside
+/// their images (the rows are written before); [`Error::NothingToDo`] when the folder lists none; [`Error::Stopped`]
+/// after a signal, with nothing written.
 pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
     let start = Instant::now();
     let settings = settings(&ctx.config.ingest, ctx.config.run.seed, &args)?;

@@ -1,6 +1,5 @@
-//! Whether the tables of a partition fit together: all shards there, of one model, the tables of a stage of one run, and
-//! boxes of one label set.
-//! Lakes of earlier versions, and files that were moved by hand, may be otherwise.
+//! Whether the tables of a partition fit together: all shards there, of one model, the tables of a stage of one run,
+//! and boxes of one label set. Lakes of earlier versions, and files that were moved by hand, may be otherwise.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -30,8 +30,8 @@ pub struct Args {
 /// Writes the file.
 ///
 /// # Errors
-/// [`Error::NothingToDo`] when the partition has no such images; [`Error::BadData`] when sizes are not known, or the file of
-/// image ids lacks an image.
+/// [`Error::NothingToDo`] when the partition has no such images; [`Error::BadData`] when sizes are not known, or the
+/// file of image ids lacks an image.
 pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
     let start = Instant::now();
     let lake = Lake::open(&args.lake)?;

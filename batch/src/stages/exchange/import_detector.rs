@@ -97,9 +97,9 @@ fn with_classes(error: Error, labels: &LabelSet) -> Error {
         Error::BadData { place, problem } if problem.contains("the model expects") => {
             let n = labels.classes.len();
             let hint = format!(
-                "{problem}; the model has the {n} classes of label set {labels}: name the file's own by --labels or --classes \
-                 (torchvision numbers COCO's 80 categories 1 to 90, detectron2 0 to 79), or pass --fresh PREFIX for its class \
-                 layers"
+                "{problem}; the model has the {n} classes of label set {labels}: name the file's own by --labels or \
+                 --classes (torchvision numbers COCO's 80 categories 1 to 90, detectron2 0 to 79), or pass --fresh \
+                 PREFIX for its class layers"
             );
             Error::BadData { place, problem: hint }
         }

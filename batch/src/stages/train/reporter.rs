@@ -145,8 +145,8 @@ fn label_set(ctx: &Context, lake: &Lake, dataset: &str) -> Result<LabelSet> {
     }
     if ctx.config.report.model.regions && !labels.has_correspondences() {
         ctx.progress.line(&format!(
-            "label set {labels} corresponds to no CheXpert label and no VinDr-CXR class: no sentence names a box, and the \
-             grounding loss stays empty"
+            "label set {labels} corresponds to no CheXpert label and no VinDr-CXR class: no sentence names a box, and \
+             the grounding loss stays empty"
         ));
     }
     Ok(labels)

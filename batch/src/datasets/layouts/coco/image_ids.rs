@@ -27,8 +27,8 @@ impl ImageIds {
     /// The ids of a file's images.
     ///
     /// # Errors
-    /// [`Error::InputMissing`] without the file; [`Error::BadData`] for a file without a list of images, and for an id that is
-    /// no integer.
+    /// [`Error::InputMissing`] without the file; [`Error::BadData`] for a file without a list of images, and for an id
+    /// that is no integer.
     pub fn read(file: &Path) -> Result<Self> {
         let wrong = |problem: String| Error::bad_data(file.display(), problem);
         let Images { images: Section::List(images) } = read_json(file, "a COCO detection file")? else {
