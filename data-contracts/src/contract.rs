@@ -277,7 +277,7 @@ mod tests {
     fn enumerations_are_the_label_sets() {
         let values =
             |table: &str, column: &str| TableContract::of(table).unwrap().column(column).unwrap().values.clone();
-        assert_eq!(values("lesions", "class_name"), crate::labels::LESION_CLASSES);
+        assert!(values("lesions", "class_name").is_empty(), "any label set");
         assert_eq!(values("truth_lesions", "class_name"), crate::labels::LESION_CLASSES);
         assert_eq!(values("findings", "label"), crate::labels::CHEXPERT_LABELS);
         assert_eq!(values("truth_findings", "label"), crate::labels::CHEXPERT_LABELS);

@@ -3,6 +3,7 @@
 //! sentences that state something as present or possible are linked.
 
 use crate::boxes::BoxXyxy;
+use crate::label_set::LabelSet;
 use crate::labels::{CHEXPERT_LABELS, LabelState, label_of_lesion};
 use crate::report_labeler::label_sentence;
 use crate::report_text::{Lateralities, lateralities};
@@ -25,22 +26,33 @@ pub enum Laterality {
 /// A box's class and laterality.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BoxFacts {
-    /// VinDr-CXR class.
-    pub class_id: i32,
+    /// VinDr-CXR class; `None` where a class of another label set corresponds to none.
+    pub class_id: Option<i32>,
+    /// CheXpert label of the class.
+    pub label: Option<&'static str>,
     /// Side of its centre.
     pub laterality: Laterality,
 }
 
 impl BoxFacts {
-    /// The facts of a box in an image `image_width` pixels wide.
+    /// The facts of a box of a VinDr-CXR class in an image `image_width` pixels wide.
     pub fn of(class_id: i32, region: &BoxXyxy<Original>, image_width: f32) -> Self {
-        let from_midline = region.centre().0 / image_width.max(1.0) - 0.5;
-        let laterality = match from_midline {
-            d if d.abs() < MIDLINE_SHARE => Laterality::Midline,
-            d if d > 0.0 => Laterality::Left,
-            _ => Laterality::Right,
-        };
-        Self { class_id, laterality }
+        Self { class_id: Some(class_id), label: label_of_lesion(class_id), laterality: laterality(region, image_width) }
+    }
+
+    /// The same of a class of a label set, with what it corresponds to.
+    pub fn in_set(labels: &LabelSet, class_id: i32, region: &BoxXyxy<Original>, image_width: f32) -> Self {
+        let (class_id, label) = (labels.vindr_id(class_id), labels.label_of(class_id));
+        Self { class_id, label, laterality: laterality(region, image_width) }
+    }
+}
+
+fn laterality(region: &BoxXyxy<Original>, image_width: f32) -> Laterality {
+    let from_midline = region.centre().0 / image_width.max(1.0) - 0.5;
+    match from_midline {
+        d if d.abs() < MIDLINE_SHARE => Laterality::Midline,
+        d if d > 0.0 => Laterality::Left,
+        _ => Laterality::Right,
     }
 }
 
@@ -83,16 +95,15 @@ impl SentenceFacts {
 /// Indices of the boxes that a sentence names: those of a class that it names and of no contradicted laterality; where
 /// there are none, those whose class has a label that it states.
 pub fn boxes_named(sentence: &SentenceFacts, boxes: &[BoxFacts]) -> Vec<usize> {
-    let matching = |matches: &dyn Fn(i32) -> bool| -> Vec<usize> {
-        let chosen =
-            boxes.iter().enumerate().filter(|(_, b)| matches(b.class_id) && !sentence.contradicts(b.laterality));
+    let matching = |matches: &dyn Fn(&BoxFacts) -> bool| -> Vec<usize> {
+        let chosen = boxes.iter().enumerate().filter(|(_, b)| matches(b) && !sentence.contradicts(b.laterality));
         chosen.map(|(i, _)| i).collect()
     };
-    let by_class = matching(&|class| sentence.classes.contains(&class));
+    let by_class = matching(&|b| b.class_id.is_some_and(|class| sentence.classes.contains(&class)));
     if !by_class.is_empty() {
         return by_class;
     }
-    matching(&|class| label_of_lesion(class).is_some_and(|label| sentence.labels.contains(&label)))
+    matching(&|b| b.label.is_some_and(|label| sentence.labels.contains(&label)))
 }
 
 /// A sentence's weight on each box: `attention` of its words (each with one value per box), averaged and normalised to
@@ -169,6 +180,17 @@ mod tests {
         let boxes = [region(CALCIFICATION, 400.0, 420.0)];
         assert_eq!(boxes_named(&sentence(&[NODULE], &["Lung Lesion"], false, false), &boxes), [0]);
         assert!(boxes_named(&sentence(&[NODULE], &["Lung Lesion"], false, true), &boxes).is_empty());
+    }
+
+    #[test]
+    fn a_class_of_another_set_is_named_by_what_it_corresponds_to() {
+        let set = LabelSet::of_categories("two", [(7, "Mass".to_owned()), (12, "Widget".to_owned())]);
+        let facts = |id| BoxFacts::in_set(&set, id, &BoxXyxy::new(400.0, 10.0, 420.0, 60.0), 512.0);
+        let boxes = [facts(1), facts(0)];
+        assert_eq!(boxes_named(&sentence(&[NODULE], &[], false, false), &boxes), [1]);
+        assert_eq!(boxes_named(&sentence(&[], &["Lung Lesion"], false, false), &boxes), [1]);
+        // The ids of the set are not those of VinDr-CXR.
+        assert!(boxes_named(&sentence(&[0, 1], &[], false, false), &boxes).is_empty());
     }
 
     #[test]

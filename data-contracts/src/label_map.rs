@@ -95,7 +95,7 @@ pub const LABEL_MAP: &[MappedLabel] = &[
 ];
 
 /// A name as it is compared: lower case, words separated by one blank.
-fn normal_form(name: &str) -> String {
+pub(crate) fn normal_form(name: &str) -> String {
     let words = name.split(|c: char| c.is_whitespace() || c == '_' || c == '-').filter(|w| !w.is_empty());
     words.map(str::to_lowercase).collect::<Vec<_>>().join(" ")
 }

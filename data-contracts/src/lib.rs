@@ -10,6 +10,7 @@ pub mod boxes;
 pub mod foreign_code;
 pub mod grounding;
 pub mod label_map;
+pub mod label_set;
 pub mod labels;
 pub mod nms;
 pub mod picture;

@@ -46,9 +46,10 @@ table_row! {
         image_id: String,
         /// Unique in the dataset.
         box_id: String,
-        /// VinDr-CXR class.
+        /// Class, by its name in the label set of the part; a VinDr-CXR class unless the dataset names another set.
         class_name: String,
-        /// Index of the class in the 22 VinDr-CXR classes.
+        /// Index of the class in the label set of the part; of the 22 VinDr-CXR classes unless the dataset names
+        /// another set.
         class_id: i32,
         /// Left edge, original pixels.
         x_min: f32,

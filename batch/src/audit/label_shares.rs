@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use d2r_contracts::labels::{CHEXPERT_LABELS, LESION_CLASSES, LabelState};
+use d2r_contracts::label_set::LabelSet;
+use d2r_contracts::labels::{CHEXPERT_LABELS, LabelState};
 use d2r_contracts::rows::Row;
 use d2r_contracts::tables::{FindingRow, LesionRow};
 use serde::Serialize;
@@ -33,7 +34,7 @@ pub struct LabelShare {
     pub split: String,
     /// `images_with_box` of a lesion class, or `positive_studies` of a report label.
     pub unit: &'static str,
-    pub label: &'static str,
+    pub label: String,
     pub positives: usize,
     /// Annotated images, or studies with labels.
     pub total: usize,
@@ -57,19 +58,12 @@ impl Unit {
             Self::PositiveStudies => "positive_studies",
         }
     }
-
-    fn labels(self) -> &'static [&'static str] {
-        match self {
-            Self::ImagesWithBox => &LESION_CLASSES,
-            Self::PositiveStudies => &CHEXPERT_LABELS,
-        }
-    }
 }
 
 /// Images or studies with each label, and all of them.
 #[derive(Debug, Clone, Default)]
 struct Counted {
-    positives: BTreeMap<&'static str, usize>,
+    positives: BTreeMap<String, usize>,
     total: usize,
 }
 
@@ -79,6 +73,7 @@ struct Counted {
 /// When a table cannot be read.
 pub fn label_shares(lake: &Lake, images: &Images, datasets: &[String]) -> Result<Vec<LabelShare>> {
     let mut counted: BTreeMap<(String, Unit), Vec<(String, Counted)>> = BTreeMap::new();
+    let mut sets: BTreeMap<String, LabelSet> = BTreeMap::new();
     let mut add = |partition: &Partition, unit, counts: Counted| {
         if counts.total > 0 {
             let of = counted.entry((partition.dataset.clone(), unit)).or_default();
@@ -86,7 +81,9 @@ pub fn label_shares(lake: &Lake, images: &Images, datasets: &[String]) -> Result
         }
     };
     for partition in lake.partitions(LesionRow::TABLE)?.into_iter().filter(|p| is_audited(datasets, p)) {
-        add(&partition, Unit::ImagesWithBox, boxes(&partition, &lake.read(&partition)?, images));
+        let labels = lake.label_set(&partition)?;
+        add(&partition, Unit::ImagesWithBox, boxes(&partition, &lake.read(&partition)?, images, &labels));
+        sets.entry(partition.dataset).or_insert(labels);
     }
     for partition in lake.partitions(FindingRow::TABLE)?.into_iter().filter(|p| is_audited(datasets, p)) {
         add(&partition, Unit::PositiveStudies, studies(lake.read(&partition)?));
@@ -96,20 +93,26 @@ pub fn label_shares(lake: &Lake, images: &Images, datasets: &[String]) -> Result
     for ((dataset, unit), mut splits) in counted {
         splits.push((ALL_SPLITS.to_owned(), sum(&splits)));
         let layout = layouts.get(&dataset).map(|d| d.layout.as_str());
-        let published = PUBLISHED.iter().find(|p| Some(p.layout) == layout && p.unit == unit);
-        for &label in unit.labels() {
-            let occurs = splits.iter().any(|(_, c)| c.positives.contains_key(label));
-            if !occurs && published.and_then(|p| p.share(label)).is_none() {
+        let labels = match unit {
+            Unit::ImagesWithBox => sets.get(&dataset).map_or_else(Vec::new, LabelSet::names),
+            Unit::PositiveStudies => CHEXPERT_LABELS.map(str::to_owned).to_vec(),
+        };
+        // Published shares of boxes are of VinDr-CXR classes.
+        let comparable = unit == Unit::PositiveStudies || sets.get(&dataset).is_none_or(LabelSet::is_vindr);
+        let published = PUBLISHED.iter().find(|p| comparable && Some(p.layout) == layout && p.unit == unit);
+        for label in labels {
+            let occurs = splits.iter().any(|(_, c)| c.positives.contains_key(&label));
+            if !occurs && published.and_then(|p| p.share(&label)).is_none() {
                 continue;
             }
             for (split, counts) in &splits {
-                let positives = counts.positives.get(label).copied().unwrap_or(0);
-                let published = published.filter(|p| is_comparable(p, split)).and_then(|p| p.share(label));
+                let positives = counts.positives.get(&label).copied().unwrap_or(0);
+                let published = published.filter(|p| is_comparable(p, split)).and_then(|p| p.share(&label));
                 shares.push(LabelShare {
                     dataset: dataset.clone(),
                     split: split.clone(),
                     unit: unit.name(),
-                    label,
+                    label: label.clone(),
                     positives,
                     total: counts.total,
                     published,
@@ -127,8 +130,7 @@ pub fn issues(shares: &[LabelShare]) -> Vec<Issue> {
         let published = share.published.filter(|_| share.differs)?;
         let numbers =
             format!("{:.1} % of {}, published {:.1} %", 100.0 * share.share(), share.total, 100.0 * published);
-        let subject =
-            Subject { dataset: share.dataset.clone(), split: share.split.clone(), id: share.label.to_owned() };
+        let subject = Subject { dataset: share.dataset.clone(), split: share.split.clone(), id: share.label.clone() };
         Some(Issue { detail: Some(numbers), ..Issue::new(Kind::LabelShare, subject) })
     };
     shares.iter().filter_map(issue).collect()
@@ -155,25 +157,24 @@ fn sum(splits: &[(String, Counted)]) -> Counted {
     for (_, counts) in splits {
         sum.total += counts.total;
         for (label, positives) in &counts.positives {
-            *sum.positives.entry(label).or_default() += positives;
+            *sum.positives.entry(label.clone()).or_default() += positives;
         }
     }
     sum
 }
 
 /// Annotated images with at least one annotator's box of a class; fused boxes where there are no others.
-fn boxes(partition: &Partition, lesions: &[LesionRow], images: &Images) -> Counted {
+fn boxes(partition: &Partition, lesions: &[LesionRow], images: &Images, labels: &LabelSet) -> Counted {
     let mut counts = Counted::default();
     let annotated = |i: &str| images.find(partition, i).is_some_and(|i| i.row.n_boxes.is_some());
     counts.total = images.iter().filter(|i| i.partition == partition && i.row.n_boxes.is_some()).count();
     let source = if lesions.iter().any(|l| l.source == "reader") { "reader" } else { "fused" };
     let mut seen: BTreeSet<(&str, i32)> = BTreeSet::new();
     for lesion in lesions.iter().filter(|l| l.source == source && annotated(&l.image_id)) {
-        let class = usize::try_from(lesion.class_id).ok().and_then(|id| LESION_CLASSES.get(id));
-        if let Some(class) = class
+        if let Some(class) = labels.class_name(lesion.class_id)
             && seen.insert((&lesion.image_id, lesion.class_id))
         {
-            *counts.positives.entry(class).or_default() += 1;
+            *counts.positives.entry(class.to_owned()).or_default() += 1;
         }
     }
     counts
@@ -187,7 +188,7 @@ fn studies(findings: Vec<FindingRow>) -> Counted {
         if row.state == LabelState::Positive.as_str()
             && let Some(label) = CHEXPERT_LABELS.iter().find(|l| **l == row.label)
         {
-            *counts.positives.entry(label).or_default() += 1;
+            *counts.positives.entry((*label).to_owned()).or_default() += 1;
         }
         seen.insert(row.study_id);
     }
@@ -265,6 +266,6 @@ mod tests {
             row("c", "generated", "Edema", "positive"),
         ]);
         assert_eq!(counts.total, 2);
-        assert_eq!(counts.positives, [("Edema", 1)].into());
+        assert_eq!(counts.positives, [("Edema".to_owned(), 1)].into());
     }
 }

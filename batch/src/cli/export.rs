@@ -16,6 +16,7 @@ Examples:
   d2r export coco --dataset vindr --split train --out vindr_train.json
   d2r export coco --dataset mimic --split train --unlabelled --out mimic_unlabelled.json
   d2r export coco --dataset mimic --split train --pseudo --out mimic_pseudo.json
+  d2r export coco --dataset mine --split val --pseudo --image-ids my-boxes/val.json --out detections.json
   d2r export annotation-json --dataset mimic --out annotation.json
   d2r export model --reporter runs/reporter-0123456789ab --out model
   d2r export preview --preview-model runs/preview-0123456789ab --lake lake --out preview")]
@@ -35,7 +36,7 @@ impl Args {
 
 #[derive(Debug, Subcommand)]
 enum Format {
-    /// COCO detection json: lesions by class name, normal images included.
+    /// COCO detection json with the categories of the dataset's label set, normal images included.
     Coco {
         /// A dataset of the lake.
         #[arg(long, value_name = "NAME")]
@@ -49,6 +50,9 @@ enum Format {
         /// The accepted boxes of a detector instead of the annotators' lesions, for every image.
         #[arg(long, conflicts_with = "unlabelled")]
         pseudo: bool,
+        /// A COCO file of the same images, whose image ids are kept, for scoring against it.
+        #[arg(long, value_name = "FILE")]
+        image_ids: Option<PathBuf>,
         /// The file to write.
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
@@ -92,7 +96,7 @@ pub fn run(output: OutputFlags, args: &Args) -> Result<()> {
     let ctx = args.stage.context(output)?;
     let lake = args.stage.lake();
     let result = match &args.format {
-        Format::Coco { dataset, split, unlabelled, pseudo, out } => export_coco::run(
+        Format::Coco { dataset, split, unlabelled, pseudo, image_ids, out } => export_coco::run(
             &ctx,
             export_coco::Args {
                 lake,
@@ -103,6 +107,7 @@ pub fn run(output: OutputFlags, args: &Args) -> Result<()> {
                     (_, true) => Content::Pseudo,
                     _ => Content::Labelled,
                 },
+                image_ids: image_ids.clone(),
                 out: out.clone(),
             },
         )?,

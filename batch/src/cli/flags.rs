@@ -12,6 +12,7 @@ use crate::context::{Context, StageResult};
 use crate::error::{Error, Result};
 use crate::lake::Shard;
 use crate::progress::Progress;
+use crate::stages::ingest::LabelChoice;
 use crate::stages::report::BoxesFrom;
 use crate::stages::submit::array_task;
 use crate::stop::StopFlag;
@@ -76,6 +77,25 @@ pub struct BurnedInFlag {
     /// of failures. Without it they are read, flagged and counted.
     #[arg(long)]
     pub refuse_burned_in: bool,
+}
+
+/// The label set of a dataset's boxes.
+#[derive(Debug, Clone, Args)]
+pub struct LabelsFlag {
+    /// The classes of the boxes: vindr, coco, nih, rsna, chestx_det, a label set's TOML file, or dataset for the
+    /// categories that a COCO dataset lists itself.
+    #[arg(long, global = true, value_name = "NAME|FILE", default_value = "vindr")]
+    labels: String,
+}
+
+impl LabelsFlag {
+    /// The label set.
+    ///
+    /// # Errors
+    /// Those of [`LabelChoice::parse`].
+    pub fn choice(&self) -> Result<LabelChoice> {
+        LabelChoice::parse(&self.labels)
+    }
 }
 
 /// Where models run, and in which kind.

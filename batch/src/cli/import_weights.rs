@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 
-use crate::cli::flags::{DeviceFlags, OutputFlags, StageFlags};
+use crate::cli::flags::{DeviceFlags, LabelsFlag, OutputFlags, StageFlags};
 use crate::error::{Error, Result};
 use crate::stages::exchange::{import_detector, import_reporter};
 use crate::weights::detector_names::Origin;
@@ -44,9 +44,11 @@ pub struct Args {
     /// Of a checkpoint with teacher and student, take the student
     #[arg(long)]
     student: bool,
-    /// Number of lesion classes; the 22 of VinDr-CXR when absent
-    #[arg(long, value_name = "N")]
-    classes: Option<i64>,
+    #[command(flatten)]
+    labels: LabelsFlag,
+    /// Number of classes, where no label set names them
+    #[arg(long, value_name = "N", conflicts_with = "labels", value_parser = clap::value_parser!(u16).range(1..))]
+    classes: Option<u16>,
     /// R2Gen: a JSON list of its words in the order of their ids, from 1 on
     #[arg(long, value_name = "FILE")]
     vocabulary: Option<PathBuf>,
@@ -70,12 +72,16 @@ pub fn run(output: OutputFlags, args: &Args) -> Result<()> {
             return args.stage.print(output, &import_reporter::run(&ctx, stage_args)?.0);
         }
     };
+    let labels = match args.classes {
+        Some(classes) => import_detector::unnamed_classes(usize::from(classes)),
+        None => args.labels.choice()?.known("of weights")?,
+    };
     let stage_args = import_detector::Args {
         weights: args.weights.clone(),
         origin,
         student: args.student,
         fresh: args.fresh.clone(),
-        classes: args.classes,
+        labels,
         runs: args.stage.runs(),
     };
     let (result, _) = import_detector::run(&ctx, stage_args)?;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 
-use crate::cli::flags::{BurnedInFlag, OutputFlags, ShardFlag, StageFlags};
+use crate::cli::flags::{BurnedInFlag, LabelsFlag, OutputFlags, ShardFlag, StageFlags};
 use crate::error::Result;
 use crate::stages::ingest;
 use crate::stages::ingest::Kind;
@@ -20,10 +20,13 @@ Examples:
   d2r ingest nih --root ChestX-ray14 --lake lake
   d2r ingest rsna --root rsna-pneumonia --lake lake --allow-phi
   d2r ingest coco --root TBX11K --dataset tbx11k --lake lake
+  d2r ingest coco --root my-boxes --dataset mine --labels dataset --lake lake
 What is read, refused and flagged is in docs/inputs.md.")]
 pub struct Args {
     #[command(subcommand)]
     layout: Layout,
+    #[command(flatten)]
+    labels: LabelsFlag,
     #[command(flatten)]
     burned_in: BurnedInFlag,
     #[command(flatten)]
@@ -169,6 +172,7 @@ pub fn run(output: OutputFlags, args: &Args) -> Result<()> {
         labels_only,
         original_size,
         refuse_burned_in: args.burned_in.refuse_burned_in,
+        labels: args.labels.choice()?,
     };
     args.stage.print_with_next(output, &ingest::run(&ctx, stage_args)?, "audit")
 }

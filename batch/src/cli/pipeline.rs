@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::output;
-use crate::cli::flags::{ConfigFlags, DeviceFlags, ManifestFlag, OutputFlags, ResumeFlag, TextInitFlag};
+use crate::cli::flags::{ConfigFlags, DeviceFlags, LabelsFlag, ManifestFlag, OutputFlags, ResumeFlag, TextInitFlag};
 use crate::context::Context;
 use crate::error::Result;
 use crate::stages::pipeline::{self, DatasetFolder, Inputs};
@@ -28,6 +28,8 @@ pub struct Args {
     /// Folder with reports, as LAYOUT=DIR; its images are also the detector's unlabelled ones.
     #[arg(long, value_name = "LAYOUT=DIR", requires = "labelled")]
     reports: Option<DatasetFolder>,
+    #[command(flatten)]
+    labels: LabelsFlag,
     /// A detector run whose weights the detector starts from, for instance one of import-weights.
     #[arg(long, value_name = "RUN")]
     detector_init: Option<PathBuf>,
@@ -50,7 +52,10 @@ pub fn run(flags: OutputFlags, args: &Args) -> Result<()> {
     let ctx =
         Context { resume: args.resume.resume(), ..args.config.context_with(&args.device, &args.text.pairs(), flags)? };
     let inputs = match (&args.labelled, &args.reports) {
-        (Some(labelled), Some(reports)) => Inputs::Folders { labelled: labelled.clone(), reports: reports.clone() },
+        (Some(labelled), Some(reports)) => {
+            let (labelled, reports) = (labelled.clone(), reports.clone());
+            Inputs::Folders { labelled, reports, labels: args.labels.choice()? }
+        }
         _ => Inputs::Phantoms,
     };
     let summary = pipeline::run(

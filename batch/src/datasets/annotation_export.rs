@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use d2r_contracts::boxes::BoxXyxy;
+use d2r_contracts::label_set::LabelSet;
 use d2r_contracts::space::Original;
 use d2r_contracts::tables::{ImageRow, LesionRow, ReportRow};
 use serde::Serialize;
@@ -26,8 +27,11 @@ pub struct Example {
     pub boxes: Vec<[f32; 4]>,
     /// Score of the detector or share of the annotators; -1 for padding.
     pub scores: Vec<f32>,
-    /// Class ids; -1 for padding.
-    pub labels: Vec<i32>,
+    /// Ids of the classes, [`LabelSet::file_id`]; -1 for padding.
+    pub labels: Vec<i64>,
+    /// Names of the classes, where they are not those of VinDr-CXR; empty for padding.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub label_names: Vec<String>,
     /// Pixels of the image, which the boxes refer to.
     pub height: Option<i32>,
     pub width: Option<i32>,
@@ -40,14 +44,17 @@ pub struct Example {
 const PAD: [f32; 4] = [-1.0; 4];
 
 /// The examples of one split, in the order of `images`. Images whose study has no report in `section` are left out.
-/// Boxes are the accepted ones of the detector, or the annotators' fused ones where there are none of a detector.
+/// Boxes are the accepted ones of the detector, or the annotators' fused ones where there are none of a detector; their
+/// classes are those of `labels`.
 pub fn examples(
     split: &str,
     images: Vec<ImageRow>,
     lesions: &[LesionRow],
     reports: Vec<ReportRow>,
     section: &str,
+    labels: &LabelSet,
 ) -> Vec<Example> {
+    let named = !labels.is_vindr();
     let reports: BTreeMap<String, String> =
         reports.into_iter().filter(|r| r.section == section).map(|r| (r.study_id, r.text)).collect();
     let mut by_image: BTreeMap<&str, Vec<&LesionRow>> = BTreeMap::new();
@@ -71,7 +78,8 @@ pub fn examples(
             image_path: vec![image.path],
             boxes: boxes.iter().map(xywh).collect(),
             scores: boxes.iter().map(|l| l.score).collect(),
-            labels: boxes.iter().map(|l| l.class_id).collect(),
+            labels: boxes.iter().map(|l| labels.file_id(l.class_id)).collect(),
+            label_names: boxes.iter().filter(|_| named).map(|l| l.class_name.clone()).collect(),
             height: image.height,
             width: image.width,
             score_threshold: boxes.iter().find_map(|l| l.threshold),
@@ -88,6 +96,9 @@ pub fn pad<'a>(examples: impl Iterator<Item = &'a mut Example>) -> usize {
     for example in examples {
         example.boxes.resize(length, PAD);
         example.scores.resize(length, -1.0);
+        if !example.label_names.is_empty() {
+            example.label_names.resize(length, String::new());
+        }
         example.labels.resize(length, -1);
     }
     length

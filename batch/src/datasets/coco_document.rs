@@ -55,7 +55,7 @@ pub struct CocoImage {
 pub struct Category {
     /// Unique in the file.
     pub id: i64,
-    /// VinDr-CXR label.
+    /// Name of a class.
     pub name: String,
     /// Always `lesion` in written files.
     #[serde(default)]

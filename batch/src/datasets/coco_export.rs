@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use d2r_contracts::boxes::BoxXyxy;
-use d2r_contracts::labels::LESION_CLASSES;
+use d2r_contracts::label_set::LabelSet;
 use d2r_contracts::space::Original;
 use d2r_contracts::tables::{ImageRow, LesionRow};
 
 use crate::datasets::coco_document::{Annotation, Category, Coco, CocoImage, Info};
+use crate::datasets::layouts::coco::image_ids::ImageIds;
 use crate::error::{Error, Result};
 
 /// Which images and boxes a document has.
@@ -21,12 +22,20 @@ pub enum Content {
     ImagesOnly,
 }
 
-/// A COCO document from rows of one partition. Image ids count from 1 in the order of `images`, category ids are
-/// the class id plus 1 (0 is the background in some programs), annotation ids count from 1.
+/// A COCO document from rows of one partition, whose boxes have the classes of `labels`. Image ids are those of `ids`,
+/// else they count from 1 in the order of `images`; category ids are those of [`LabelSet::source_id`], annotation ids
+/// count from 1.
 ///
 /// # Errors
-/// [`Error::BadData`] for an image whose size is not known (only labels were ingested).
-pub fn document(name: &str, images: &[ImageRow], lesions: &[LesionRow], content: Content) -> Result<Coco> {
+/// [`Error::BadData`] for an image whose size is not known (only labels were ingested), or that `ids` lacks.
+pub fn document(
+    name: &str,
+    images: &[ImageRow],
+    lesions: &[LesionRow],
+    content: Content,
+    labels: &LabelSet,
+    ids: Option<&ImageIds>,
+) -> Result<Coco> {
     let mut by_image: BTreeMap<&str, Vec<&LesionRow>> = BTreeMap::new();
     let source = if content == Content::Pseudo { "pseudo" } else { "fused" };
     for lesion in lesions.iter().filter(|l| l.source == source && l.accepted) {
@@ -35,22 +44,25 @@ pub fn document(name: &str, images: &[ImageRow], lesions: &[LesionRow], content:
     let mut coco = Coco {
         info: Info { description: name.to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() },
         images: Vec::new(),
-        categories: (1..)
-            .zip(LESION_CLASSES)
-            .map(|(id, name)| Category { id, name: name.into(), supercategory: "lesion".into() })
+        categories: (0..)
+            .zip(labels.names())
+            .map(|(id, name)| Category { id: labels.source_id(id), name, supercategory: "lesion".into() })
             .collect(),
         annotations: None,
     };
     let mut annotations = Vec::new();
     for image in images.iter().filter(|i| content != Content::Labelled || i.n_boxes.is_some()) {
-        let id = coco.images.len() as i64 + 1;
+        let id = match ids {
+            Some(ids) => ids.of(&image.path)?,
+            None => coco.images.len() as i64 + 1,
+        };
         coco.images.push(coco_image(id, image)?);
         for lesion in by_image.get(image.image_id.as_str()).into_iter().flatten() {
             let b = BoxXyxy::<Original>::new(lesion.x_min, lesion.y_min, lesion.x_max, lesion.y_max);
             annotations.push(Annotation {
                 id: annotations.len() as i64 + 1,
                 image_id: id,
-                category_id: i64::from(lesion.class_id) + 1,
+                category_id: labels.source_id(lesion.class_id),
                 bbox: b.to_xywh(),
                 area: f64::from(b.width()) * f64::from(b.height()),
                 iscrowd: 0,

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use d2r_contracts::boxes::BoxXyxy;
-use d2r_contracts::labels::lesion_class_name;
+use d2r_contracts::label_set::LabelSet;
 use d2r_contracts::space::{ImageSize, Original};
 use d2r_contracts::tables::LesionRow;
 
@@ -48,8 +48,8 @@ pub struct OutsideBox {
     pub listed: BoxXyxy<Original>,
 }
 
-/// The rows of one image; its `size` is `None` when only labels are read.
-pub fn lesion_rows(image: &ListedImage, size: Option<ImageSize>, rule: &FusionRule) -> Lesions {
+/// The rows of one image; its `size` is `None` when only labels are read. `labels`: the set of the boxes' classes.
+pub fn lesion_rows(image: &ListedImage, size: Option<ImageSize>, rule: &FusionRule, labels: &LabelSet) -> Lesions {
     let mut lesions = Lesions::default();
     let scale = scale(image.frame, size);
     let size = size.map(frame_of);
@@ -79,7 +79,7 @@ pub fn lesion_rows(image: &ListedImage, size: Option<ImageSize>, rule: &FusionRu
             for (id, boxes) in &annotators {
                 for (k, b) in boxes.iter().enumerate() {
                     let box_id = format!("{}-{id}-{k:03}", image.image_id);
-                    let base = row(image, box_id, b, "reader");
+                    let base = row(image, box_id, b, "reader", labels);
                     lesions.rows.push(LesionRow { reader_id: Some((*id).to_owned()), accepted: false, ..base });
                 }
             }
@@ -88,7 +88,7 @@ pub fn lesion_rows(image: &ListedImage, size: Option<ImageSize>, rule: &FusionRu
             for (k, (b, n_annotators)) in fused.iter().enumerate() {
                 let box_id = format!("{}-fused-{k:03}", image.image_id);
                 let accepted = *n_annotators >= rule.min_annotators;
-                let base = row(image, box_id, b, "fused");
+                let base = row(image, box_id, b, "fused", labels);
                 lesions.rows.push(LesionRow { n_readers: Some(*n_annotators), accepted, ..base });
             }
         }
@@ -97,13 +97,13 @@ pub fn lesion_rows(image: &ListedImage, size: Option<ImageSize>, rule: &FusionRu
             lesions.n_boxes = Some(boxes.len() as i32);
             for (k, b) in boxes.iter().enumerate() {
                 let box_id = format!("{}-fused-{k:03}", image.image_id);
-                lesions.rows.push(row(image, box_id, b, "fused"));
+                lesions.rows.push(row(image, box_id, b, "fused", labels));
             }
         }
         Labels::Detector { boxes, threshold, model_sha256 } => {
             for (k, b) in inside("detector", boxes).iter().enumerate() {
                 let box_id = format!("{}-pseudo-{k:03}", image.image_id);
-                let base = row(image, box_id, b, "pseudo");
+                let base = row(image, box_id, b, "pseudo", labels);
                 let accepted = threshold.is_none_or(|t| b.score >= t);
                 let (threshold, model_sha256) = (*threshold, model_sha256.clone());
                 lesions.rows.push(LesionRow { accepted, threshold, model_sha256, ..base });
@@ -202,12 +202,12 @@ fn fused_boxes(
 }
 
 /// A row with the parts that all sources share.
-fn row(image: &ListedImage, box_id: String, listed: &ListedBox, source: &str) -> LesionRow {
+fn row(image: &ListedImage, box_id: String, listed: &ListedBox, source: &str, labels: &LabelSet) -> LesionRow {
     let b = &listed.bbox;
     LesionRow {
         image_id: image.image_id.clone(),
         box_id,
-        class_name: lesion_class_name(listed.class_id).unwrap_or_default().to_owned(),
+        class_name: labels.class_name(listed.class_id).unwrap_or_default().to_owned(),
         class_id: listed.class_id,
         x_min: b.x_min,
         y_min: b.y_min,

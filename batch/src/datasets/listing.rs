@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use d2r_contracts::boxes::BoxXyxy;
+use d2r_contracts::label_set::{LabelSet, NameMeaning};
 use d2r_contracts::labels::LabelState;
 use d2r_contracts::report_text::CleaningRules;
 use d2r_contracts::space::Original;
 use sha2::{Digest, Sha256};
 
+use crate::datasets::label_sets::{BoxNames, LabelChoice};
 use crate::datasets::projection::Projection;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -57,7 +59,7 @@ impl Split {
 /// A box in a label file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ListedBox {
-    /// VinDr class.
+    /// Class of the listing's label set.
     pub class_id: i32,
     /// Corners, in the pixels of the image file or of [`ListedImage::frame`].
     pub bbox: BoxXyxy<Original>,
@@ -182,6 +184,10 @@ pub struct Listing {
     pub notes: BTreeMap<&'static str, u64>,
     /// Label files that were parsed.
     pub label_files: Vec<PathBuf>,
+    /// The classes of the boxes.
+    pub labels: LabelSet,
+    /// The names that boxes have in the label files.
+    pub box_names: BoxNames,
 }
 
 impl Listing {
@@ -194,6 +200,30 @@ impl Listing {
             failures: Vec::new(),
             notes: BTreeMap::new(),
             label_files: Vec::new(),
+            labels: LabelSet::vindr(),
+            box_names: BoxNames::default(),
+        }
+    }
+
+    /// The class of a box by its name, which is counted; `Ok(None)` for a name that the label set ignores. `Err`: code
+    /// and message for the table `failures`. `source_id`: the dataset's id of the category.
+    pub fn class_named(&mut self, name: &str, source_id: Option<i64>) -> Result<Option<i32>, (&'static str, String)> {
+        let meaning = self.labels.meaning(name);
+        self.box_names.add(name, 1, meaning != NameMeaning::Unknown, source_id);
+        match meaning {
+            NameMeaning::Class(id) => Ok(Some(id)),
+            NameMeaning::Ignored => {
+                self.note("boxes_ignored");
+                Ok(None)
+            }
+            NameMeaning::Unmapped => {
+                Err(("unknown_class", format!("`{name}` has no class in label set {}", self.labels)))
+            }
+            NameMeaning::Unknown => {
+                let message =
+                    format!("`{name}` is not in label set {}; repair the name or add it to the set", self.labels);
+                Err(("unknown_class", message))
+            }
         }
     }
 
@@ -236,6 +266,8 @@ pub struct ListOptions {
     pub frontal_only: bool,
     /// Read label files only; do not look for images.
     pub labels_only: bool,
+    /// The label set of the boxes.
+    pub labels: LabelChoice,
 }
 
 /// A path below `root` as it is stored: relative, with `/`. `None` when it is not below.

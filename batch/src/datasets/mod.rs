@@ -9,6 +9,7 @@ pub mod frames;
 pub mod fusion;
 pub mod image_index;
 pub mod label_files;
+pub mod label_sets;
 pub mod layouts;
 pub mod lesion_rows;
 pub mod listing;

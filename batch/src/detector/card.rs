@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use d2r_contracts::labels::LESION_CLASSES;
+use d2r_contracts::label_set::LabelSet;
 use d2r_contracts::preprocess::{Fit, InputSpec};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use tch::Device;
 
 use crate::config::detector::DetectorModelConfig;
@@ -18,22 +18,28 @@ use crate::training::named_tensors::load_strict;
 pub struct DetectorCard {
     pub config: DetectorModelConfig,
     pub input: InputSpec,
-    /// Class names by id.
-    pub classes: Vec<String>,
+    /// The classes. Cards of earlier versions list their names alone.
+    #[serde(alias = "classes", deserialize_with = "set_or_names")]
+    pub labels: LabelSet,
     /// Boxes with a score strictly above are accepted.
     pub threshold: f64,
 }
 
 impl DetectorCard {
-    /// The card of a detector of the 22 lesion classes.
-    pub fn new(config: &DetectorModelConfig, threshold: f64) -> Self {
-        Self {
-            config: config.clone(),
-            input: input_spec(config),
-            classes: LESION_CLASSES.iter().map(|c| (*c).to_owned()).collect(),
-            threshold,
-        }
+    /// The card of a detector of these classes.
+    pub fn new(config: &DetectorModelConfig, labels: &LabelSet, threshold: f64) -> Self {
+        Self { config: config.clone(), input: input_spec(config), labels: labels.clone(), threshold }
     }
+}
+
+/// A label set, or the names of its classes.
+fn set_or_names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<LabelSet, D::Error> {
+    let value = serde_json::Value::deserialize(deserializer)?;
+    if value.is_array() {
+        let names: Vec<String> = serde_json::from_value(value).map_err(serde::de::Error::custom)?;
+        return Ok(LabelSet::of_names(&names));
+    }
+    serde_json::from_value(value).map_err(serde::de::Error::custom)
 }
 
 /// The input of a detector of this configuration.
@@ -48,7 +54,7 @@ pub fn input_spec(config: &DetectorModelConfig) -> InputSpec {
 pub fn load_detector(run: &Path, score_min: f64, device: Device) -> Result<(Detector, ModelCard<DetectorCard>)> {
     let card = ModelCard::<DetectorCard>::read(run, "detector")?;
     let config = DetectorModelConfig { score_min, ..card.model.config.clone() };
-    let mut detector = Detector::with_classes(&config, card.model.classes.len() as i64, device)?;
+    let mut detector = Detector::with_classes(&config, card.model.labels.classes.len() as i64, device)?;
     load_strict(detector.variables_mut(), &run.join("best").join("model.safetensors"))?;
     Ok((detector, card))
 }
@@ -71,7 +77,28 @@ pub fn load_student(
         return Ok(None);
     }
     let config = DetectorModelConfig { score_min, ..card.model.config.clone() };
-    let mut student = Detector::with_classes(&config, card.model.classes.len() as i64, device)?;
+    let mut student = Detector::with_classes(&config, card.model.labels.classes.len() as i64, device)?;
     load_strict(student.variables_mut(), &path)?;
     Ok(Some(student))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Layers, resolve};
+
+    #[test]
+    fn cards_hold_a_label_set_and_earlier_ones_names() {
+        let config =
+            resolve(&Layers { preset: Some("tiny".into()), ..Layers::default() }).unwrap().config.detector.model;
+        let two = LabelSet::of_categories("two", [(7, "Mass".to_owned()), (12, "Widget".to_owned())]);
+        let card = DetectorCard::new(&config, &two, 0.5);
+        let mut json = serde_json::to_value(&card).unwrap();
+        assert_eq!(serde_json::from_value::<DetectorCard>(json.clone()).unwrap(), card);
+        json.as_object_mut().unwrap().remove("labels");
+        json["classes"] = serde_json::json!(LabelSet::vindr().names());
+        assert_eq!(serde_json::from_value::<DetectorCard>(json.clone()).unwrap().labels, LabelSet::vindr());
+        json["classes"] = serde_json::json!(["a", "b"]);
+        assert_eq!(serde_json::from_value::<DetectorCard>(json).unwrap().labels.names(), ["a", "b"]);
+    }
 }

@@ -1,6 +1,6 @@
 //! Detections as rows of the table `lesions`.
 
-use d2r_contracts::labels::lesion_class_name;
+use d2r_contracts::label_set::LabelSet;
 use d2r_contracts::space::Original;
 use d2r_contracts::tables::LesionRow;
 
@@ -15,6 +15,8 @@ pub struct RowOrigin<'a> {
     pub threshold: f64,
     /// SHA-256 of the detector's weights, hexadecimal.
     pub model_sha256: Option<&'a str>,
+    /// The detector's classes.
+    pub labels: &'a LabelSet,
 }
 
 /// The rows of one image's detections, best first, in their order; `student_iou` is left empty.
@@ -37,7 +39,9 @@ pub fn lesion_row(
     origin: RowOrigin,
 ) -> Result<LesionRow> {
     let Detection { class_id, score, region, edge_stds, .. } = *detection;
-    let class_name = lesion_class_name(class_id)
+    let class_name = origin
+        .labels
+        .class_name(class_id)
         .ok_or_else(|| Error::Internal(format!("the detector gave class {class_id}, which has no name")))?;
     let [std_x_min, std_y_min, std_x_max, std_y_max] = edge_stds.map_or([None; 4], |stds| stds.map(Some));
     Ok(LesionRow {
@@ -80,7 +84,8 @@ mod tests {
             edge_stds,
         };
         let detections = [detection(0.75, Some([0.1, 0.2, 0.3, 0.4])), detection(0.5, None)];
-        let origin = RowOrigin { threshold: 0.5, model_sha256: Some("ab") };
+        let labels = LabelSet::vindr();
+        let origin = RowOrigin { threshold: 0.5, model_sha256: Some("ab"), labels: &labels };
         let rows = lesion_rows("i", &detections, origin).unwrap();
         let stds = |r: &LesionRow| [r.std_x_min, r.std_y_min, r.std_x_max, r.std_y_max];
         assert_eq!(stds(&rows[0]), [Some(0.1), Some(0.2), Some(0.3), Some(0.4)]);

@@ -8,7 +8,9 @@ pub(crate) mod pending;
 use std::collections::BTreeMap;
 use std::fs::File;
 
+use d2r_contracts::label_set::LabelSet;
 use d2r_contracts::rows::Row;
+use d2r_contracts::tables::LesionRow;
 
 use crate::error::{Error, Result};
 use crate::lake::commit::journal::{Journal, ProducedTable};
@@ -30,6 +32,8 @@ pub struct Commit<'a> {
     staged: Vec<Staged>,
     merges: BTreeMap<&'static str, Merge>,
     removed: Vec<ProducedTable>,
+    /// The classes of boxes; `None` for the 22 of VinDr-CXR.
+    labels: Option<LabelSet>,
     _writing: File,
 }
 
@@ -66,6 +70,7 @@ impl Lake {
             staged: Vec::new(),
             merges: BTreeMap::new(),
             removed: Vec::new(),
+            labels: None,
             _writing: self.writers_lock()?,
         })
     }
@@ -133,12 +138,21 @@ impl Lake {
 }
 
 impl Commit<'_> {
+    /// The label set of the commit's boxes; the 22 classes of VinDr-CXR unless this is called.
+    pub fn with_labels(mut self, labels: &LabelSet) -> Self {
+        self.labels = (!labels.is_vindr()).then(|| labels.clone());
+        self
+    }
+
     /// Stages the rows of a table.
     ///
     /// # Errors
     /// [`Error::BadData`] for a repeated key or a float that is not finite; [`Error::Io`].
     pub fn add<R: Row>(&mut self, partition: &Partition, rows: Vec<R>) -> Result<u64> {
-        let staged = self.lake.stage(partition, self.shard, rows, &self.provenance)?;
+        let mut staged = self.lake.stage(partition, self.shard, rows, &self.provenance)?;
+        if R::TABLE == LesionRow::TABLE {
+            staged.manifest.label_set.clone_from(&self.labels);
+        }
         let rows = staged.manifest.rows;
         self.staged.push(staged);
         self.merges.insert(R::TABLE, merge::<R>);
@@ -156,7 +170,7 @@ impl Commit<'_> {
     /// # Errors
     /// [`Error::Io`]; nothing is visible then, or all of it.
     pub fn finish(self) -> Result<Committed> {
-        let Self { lake, shard, provenance, staged, merges, removed, _writing } = self;
+        let Self { lake, shard, provenance, staged, merges, removed, labels, _writing } = self;
         if shard.count <= 1 {
             let _committing = lake.commit_lock()?;
             let parts = Journal::commit(lake, staged, removed)?;
@@ -183,6 +197,9 @@ impl Commit<'_> {
             })?;
             let mut staged = merge(lake, &partition, &parts, &provenance)?;
             staged.manifest.shard_keys.clone_from(&shard_keys);
+            if table == LesionRow::TABLE {
+                staged.manifest.label_set.clone_from(&labels);
+            }
             whole.push(staged);
         }
         let published = Journal::commit(lake, whole, removed)?;

@@ -6,6 +6,7 @@
 
 use std::path::Path;
 
+use d2r_contracts::label_set::LabelSet;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -50,6 +51,9 @@ pub struct PartManifest {
     /// The work keys of the shards that were put together, where each had its own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub shard_keys: Vec<String>,
+    /// The classes of boxes, in table `lesions`; absent where they are the 22 of VinDr-CXR.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label_set: Option<LabelSet>,
 }
 
 impl PartManifest {

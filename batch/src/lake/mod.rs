@@ -11,6 +11,7 @@ pub mod datasets;
 pub mod digest;
 pub(crate) mod fresh;
 pub mod key_frame;
+pub mod label_sets;
 pub mod manifest;
 pub mod parquet_file;
 pub mod part;

@@ -93,6 +93,7 @@ impl Lake {
             code_version: CODE_VERSION.to_owned(),
             model_sha256: provenance.model_sha256.clone(),
             shard_keys: Vec::new(),
+            label_set: None,
         };
         Ok(Staged { temporary, manifest })
     }

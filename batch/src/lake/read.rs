@@ -101,14 +101,14 @@ impl Lake {
     }
 
     /// Digest of a partition's rows without measurements: its parts' content digests, in order. It does not depend on
-    /// shards, runs, paths or encodings.
+    /// shards, runs, paths or encodings. The label set of boxes counts.
     ///
     /// # Errors
     /// [`Error::BadData`] naming a damaged manifest; [`Error::InputMissing`] when a shard is not written yet.
     pub fn content_digest(&self, table: &str, partition: &Partition) -> Result<String> {
         self.undisturbed(table, partition, |parts| {
-            let text: String = parts.iter().map(|p| format!("{} {}\n", p.shard, p.content_sha256)).collect();
-            Ok(sha256_hex(text.as_bytes()))
+            let part = |p: &PartManifest| format!("{} {}{}\n", p.shard, p.content_sha256, classes(p));
+            Ok(sha256_hex(parts.iter().map(part).collect::<String>().as_bytes()))
         })
     }
 
@@ -133,6 +133,14 @@ impl Lake {
         }
         check_complete(&parts).and_then(|()| work(&parts))
     }
+}
+
+/// The label set of a part as text for a digest; empty for VinDr-CXR's.
+fn classes(part: &PartManifest) -> String {
+    part.label_set
+        .as_ref()
+        .and_then(|set| serde_json::to_string(set).ok())
+        .map_or_else(String::new, |set| format!(" {set}"))
 }
 
 /// Every shard of every producer must be there: rows alone do not show that a shard is missing.

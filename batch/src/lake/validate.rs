@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 
 use arrow::array::RecordBatch;
 use d2r_contracts::contract::{TableContract, contracts};
+use d2r_contracts::rows::Row;
+use d2r_contracts::tables::LesionRow;
 
 use crate::error::Result;
 use crate::lake::cell::{Cell, cell};
@@ -45,6 +47,9 @@ fn check_partition(lake: &Lake, contract: &TableContract, partition: &Partition,
     for part in parts {
         let Some(batch) = open(lake, contract, &part, found) else { continue };
         check_rows(contract, &part.file, &batch, found);
+        if contract.name == LesionRow::TABLE {
+            check_classes(&part, &batch, found);
+        }
         for row in 0..batch.num_rows() {
             let key = key_text(contract, &batch, row);
             if let Some(other) = keys.insert(key.clone(), part.file.clone()) {
@@ -152,6 +157,24 @@ fn check_rows(contract: &TableContract, file: &str, batch: &RecordBatch, found: 
                 let at = Location { column: Some(high), ..Location::row(&contract.name, file, row) };
                 found.add(at, "geometry", problem);
             }
+        }
+    }
+}
+
+/// Class ids and names are those of the part's label set.
+fn check_classes(part: &PartManifest, batch: &RecordBatch, found: &mut Violations) {
+    let labels = part.labels();
+    let (Some(ids), Some(names)) = (batch.column_by_name("class_id"), batch.column_by_name("class_name")) else {
+        return;
+    };
+    for row in 0..batch.num_rows() {
+        let (Cell::Int(id), Cell::Text(name)) = (cell(ids.as_ref(), row), cell(names.as_ref(), row)) else { continue };
+        let expected = i32::try_from(id).ok().and_then(|id| labels.class_name(id));
+        if expected != Some(name) {
+            let expected = expected.map_or("none".to_owned(), |name| format!("`{name}`"));
+            let problem = format!("class {id} is `{name}`, in label set {labels} it is {expected}");
+            let at = Location { column: Some("class_name"), ..Location::row(&part.table, &part.file, row) };
+            found.add(at, "value", problem);
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use d2r_contracts::label_set::LabelSet;
 use d2r_contracts::preprocess::InputSpec;
 use d2r_contracts::vocabulary::Vocabulary;
 use serde::{Deserialize, Serialize};
@@ -21,6 +22,9 @@ pub struct ReporterCard {
     /// Preprocessing of images and crops.
     pub visual: VisualSpec,
     pub vocabulary: Vocabulary,
+    /// The classes of the boxes that the model is given.
+    #[serde(default = "LabelSet::vindr")]
+    pub labels: LabelSet,
     /// Alignment of image and text, if it was trained with any; the text encoder's weights are in `best/alignment.safetensors`.
     #[serde(default)]
     pub align: Option<AlignmentConfig>,
@@ -42,7 +46,8 @@ pub fn visual_spec(config: &ReportModelConfig) -> VisualSpec {
 pub fn new_model(card: &ReporterCard, device: Device) -> Result<ReportModel> {
     let image = card.visual.image;
     let normalisation = (f64::from(image.mean), f64::from(image.std));
-    ReportModel::new(&card.config, card.vocabulary.len() as i64 + 1, normalisation, device)
+    let (tokens, classes) = (card.vocabulary.len() as i64 + 1, card.labels.classes.len() as i64);
+    ReportModel::with_classes(&card.config, tokens, classes, normalisation, device)
 }
 
 /// The report model of a finished run.

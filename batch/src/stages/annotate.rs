@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use d2r_contracts::decode::ImageDecodeOptions;
+use d2r_contracts::label_set::LabelSet;
 use d2r_contracts::rows::Row;
 use d2r_contracts::space::Original;
 use d2r_contracts::tables::{FailureRow, ImageRow, LesionRow, TimingRow};
@@ -22,6 +23,9 @@ use crate::lake::digest::sha256_file;
 use crate::lake::{Committed, Lake, Partition, Provenance, Shard};
 use crate::stages::stage_times::{StageTimes, timed};
 use crate::stages::work_key::work_key;
+
+/// The stage's name, and its boxes' producer.
+const VERB: &str = "annotate";
 
 /// Images opened in parallel at a time, at least; whole batches. Bounds the memory.
 const CHUNK: usize = 16;
@@ -48,6 +52,8 @@ struct Job<'a> {
     student: Option<&'a Detector>,
     source: RadiographSource,
     config: &'a AnnotateConfig,
+    /// The detector's classes.
+    labels: &'a LabelSet,
     provenance: Provenance,
     shard: Shard,
 }
@@ -56,7 +62,8 @@ struct Job<'a> {
 ///
 /// # Errors
 /// [`Error::NoRows`] without images, [`Error::InputMissing`] without a detector; those of reading and writing. An image
-/// that cannot be used becomes a row of `failures`.
+/// that cannot be used becomes a row of `failures`. [`Error::BadData`] where other boxes of the dataset have another
+/// label set.
 pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
     let start = Instant::now();
     let lake = Lake::open(&args.lake)?;
@@ -86,22 +93,28 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
         return Err(lake.no_rows(ImageRow::TABLE, format!("{}{splits}", args.dataset), "run `d2r ingest`"));
     }
     let mut result = StageResult { stage: "annotate".into(), cached: true, ..StageResult::default() };
+    let label_set = serde_json::to_string(&card.model.labels).map_err(|e| Error::Internal(e.to_string()))?;
+    for partition in &partitions {
+        lake.check_label_set(partition, VERB, &card.model.labels)?;
+    }
     for partition in partitions {
         let config_text = serde_json::to_string(config).map_err(|e| Error::Internal(e.to_string()))?;
         let key = work_key(&[
-            ("verb", "annotate"),
+            ("verb", VERB),
             ("config", &config_text),
             ("model", &card.model_sha256),
+            ("label set", &label_set),
             ("partition", &partition.to_string()),
             ("images", &lake.content_digest(ImageRow::TABLE, &partition)?),
         ]);
-        let provenance = Provenance::of_work("annotate", key, Some(&card.model_sha256));
+        let provenance = Provenance::of_work(VERB, key, Some(&card.model_sha256));
         let job = Job {
             lake: &lake,
             detector: &detector,
             student: student.as_ref(),
             source: source.clone(),
             config,
+            labels: &card.model.labels,
             provenance,
             shard: args.shard,
         };
@@ -147,7 +160,7 @@ impl Job<'_> {
         }
         task.finish();
         let start = Instant::now();
-        let mut commit = self.lake.begin(self.shard, &self.provenance)?;
+        let mut commit = self.lake.begin(self.shard, &self.provenance)?.with_labels(self.labels);
         commit.add(partition, rows)?;
         commit.add(partition, failures)?;
         times.write_ms = start.elapsed().as_secs_f64() * 1e3;
@@ -162,7 +175,8 @@ impl Job<'_> {
         of_student: Option<&[Detection<Original>]>,
     ) -> Result<Vec<LesionRow>> {
         let model_sha256 = self.provenance.model_sha256.as_deref();
-        let mut rows = lesion_rows(image_id, detections, RowOrigin { threshold: self.config.threshold, model_sha256 })?;
+        let origin = RowOrigin { threshold: self.config.threshold, model_sha256, labels: self.labels };
+        let mut rows = lesion_rows(image_id, detections, origin)?;
         if let Some(of_student) = of_student {
             for (row, detection) in rows.iter_mut().zip(detections) {
                 row.student_iou = Some(best_iou(detection, of_student));

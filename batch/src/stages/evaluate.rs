@@ -74,7 +74,7 @@ pub fn run_detector(ctx: &Context, args: Args) -> Result<StageResult> {
     let input = DetectorInput::read(&split, &args)?;
     split.check_unchanged(&digests, &DetectorInput::digests(&split, &args)?)?;
     ctx.stop.check()?;
-    let figures = DetectionFigures::of(&input.boxes, input.truth, resampling(ctx)).figures;
+    let figures = DetectionFigures::of(&input.boxes, &input.labels, input.truth, resampling(ctx)).figures;
     let provenance = Provenance { model_sha256: input.model_sha256, ..provenance };
     let mut commit = split.lake.begin(WHOLE, &provenance)?;
     let rows = split.add_metrics(&mut commit, &figures, &provenance)?;

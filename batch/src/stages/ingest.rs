@@ -18,6 +18,7 @@ use d2r_contracts::report_text::CleaningRules;
 use crate::config::ingest::IngestConfig;
 use crate::context::{Context, StageResult};
 use crate::datasets::frames::original_size;
+pub use crate::datasets::label_sets::LabelChoice;
 use crate::datasets::layouts::{annotation_json, chestx_det, coco, iu_xray, mimic, nih, openi, rsna, vindr};
 use crate::datasets::lesion_rows::FusionRule;
 use crate::datasets::listing::{ListOptions, Listing, Split};
@@ -100,6 +101,8 @@ pub struct Args {
     pub original_size: Option<PathBuf>,
     /// Images whose header says that text is burned into the pixels are rows of `failures`.
     pub refuse_burned_in: bool,
+    /// The label set of the boxes.
+    pub labels: LabelChoice,
 }
 
 /// The settings of an ingest, checked.
@@ -120,16 +123,17 @@ pub struct Settings {
 /// Reads a dataset into the lake.
 ///
 /// # Errors
-/// [`Error::InputMissing`] and [`Error::BadData`] of the layout's parser; [`Error::BadData`] when no image at all can
-/// be used, or most boxes are outside their images (the rows are written before); [`Error::NothingToDo`] when the folder
-/// lists none;
-/// [`Error::Stopped`] after a signal, with nothing written.
+/// [`Error::InputMissing`] and [`Error::BadData`] of the layout's parser; [`Error::BadData`] when boxes have categories
+/// that the label set does not know (nothing is written), when no image at all can be used, or most boxes are outside
+/// their images (the rows are written before); [`Error::NothingToDo`] when the folder lists none; [`Error::Stopped`]
+/// after a signal, with nothing written.
 pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
     let start = Instant::now();
     let settings = settings(&ctx.config.ingest, ctx.config.run.seed, &args)?;
     Partition::new(&args.dataset, Split::Train.as_str()).check()?;
     let root = args.root.canonicalize().map_err(|e| Error::io("read", &args.root, e))?;
     let mut listing = list(&root, args.kind, &settings.list)?;
+    listing.box_names.check(&listing.labels, &args.dataset, args.root.display())?;
     let folder = if root.is_file() { root.parent().map_or_else(|| root.clone(), Path::to_path_buf) } else { root };
     if args.original_size.is_some() || args.kind.has_tables_of_sizes() {
         original_size::apply(&mut listing, &folder, args.original_size.as_deref())?;
@@ -139,7 +143,13 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
     ingest_parts::keep_shard(&mut listing, args.shard);
 
     let lake = Lake::create(&args.lake)?;
-    let target = IngestParts { lake: &lake, dataset: &args.dataset, shard: args.shard, work_key: &work_key };
+    let target = IngestParts {
+        lake: &lake,
+        dataset: &args.dataset,
+        shard: args.shard,
+        work_key: &work_key,
+        labels: &listing.labels,
+    };
     let (committed, cached) = match target.finished()? {
         Some(committed) => (committed, true),
         None => {
@@ -176,8 +186,9 @@ fn settings(config: &IngestConfig, seed: u64, args: &Args) -> Result<Settings> {
         return Err(wrong("min_annotators", "a box needs at least one annotator"));
     }
     let labels_only = args.labels_only;
+    let IngestConfig { val_share, frontal_only, .. } = *config;
     Ok(Settings {
-        list: ListOptions { seed, val_share: config.val_share, frontal_only: config.frontal_only, labels_only },
+        list: ListOptions { seed, val_share, frontal_only, labels_only, labels: args.labels.clone() },
         refuse_burned_in: args.refuse_burned_in,
         decode: ImageDecodeOptions { allow_phi: config.allow_phi, ..ImageDecodeOptions::default() },
         fusion: FusionRule { iou_min: config.fusion_iou, min_annotators: config.min_annotators },

@@ -154,6 +154,7 @@ pub fn run(ctx: &Context, args: &Args) -> Result<Summary> {
             labels_only: false,
             original_size: None,
             refuse_burned_in: false,
+            labels: ingested.labels.clone(),
         };
         stages.run(&format!("ingest-{}", ingested.dataset), |c| ingest::run(c, args))?;
     }

@@ -141,6 +141,7 @@ fn study_inputs(ctx: &Context, lake: &Lake, partition: &Partition) -> Result<Vec
         config: config.clone(),
         visual: visual_spec(config),
         vocabulary: Vocabulary::build(std::iter::empty(), 1),
+        labels: lake.label_set(partition)?,
         align: None,
         detector_sha256: None,
     };

@@ -113,7 +113,7 @@ fn write_reports<W: ReportWriter>(ctx: &Context, args: &Args, writer: &W) -> Res
         let done = (opened.images.len() + opened.failures.len()) as u64;
         let detections = timed(&mut times.model_ms, || writer.detect(&opened.images))?;
         let reports = timed(&mut times.model_ms, || writer.write(&opened.images, detections))?;
-        rows.add(opened, reports, writer.model_sha256());
+        rows.add(opened, reports, writer.model_sha256(), writer.labels());
         task.advance(done);
     }
     task.finish();

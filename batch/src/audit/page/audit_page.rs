@@ -140,8 +140,8 @@ impl AuditPage {
             if !splits.iter().any(|(split, _)| *split == row.split) {
                 splits.push((&row.split, row.total));
             }
-            if !labels.contains(&row.label) {
-                labels.push(row.label);
+            if !labels.contains(&row.label.as_str()) {
+                labels.push(&row.label);
             }
         }
         if splits.len() == 2 {
@@ -152,7 +152,7 @@ impl AuditPage {
             _ => format!("{dataset}: studies whose label is positive"),
         };
         let source = rows.iter().any(|r| r.published.is_some()).then(|| {
-            PUBLISHED.iter().find(|p| p.unit.name() == unit && rows.iter().any(|r| r.published == p.share(r.label)))
+            PUBLISHED.iter().find(|p| p.unit.name() == unit && rows.iter().any(|r| r.published == p.share(&r.label)))
         });
         let heads: Vec<String> = ["Label".to_owned()]
             .into_iter()

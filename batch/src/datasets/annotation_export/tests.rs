@@ -1,5 +1,7 @@
 //! Selection, order and padding of boxes.
 
+use d2r_contracts::label_set::LabelSet;
+
 use super::*;
 use crate::test_fixtures;
 
@@ -50,7 +52,7 @@ fn boxes_are_sorted_by_score_and_padded_to_one_length() {
     ];
     let images = vec![image("a", "s1"), image("b", "s1"), image("c", "s2"), image("d", "s3")];
     let reports = vec![report("s1", "findings"), report("s2", "findings"), report("s3", "impression")];
-    let mut found = examples("val", images, &lesions, reports, "findings");
+    let mut found = examples("val", images, &lesions, reports, "findings", &LabelSet::vindr());
     assert_eq!(pad(found.iter_mut()), 2);
     assert_eq!(found.iter().map(|e| e.id.as_str()).collect::<Vec<_>>(), ["a", "b", "c"], "d has no findings section");
     assert_eq!(found[0].scores, [0.9, 0.6], "the detector's accepted boxes by score");
@@ -70,7 +72,8 @@ fn boxes_are_sorted_by_score_and_padded_to_one_length() {
 
 #[test]
 fn without_any_box_the_length_is_one() {
-    let mut found = examples("val", vec![image("a", "s1")], &[], vec![report("s1", "findings")], "findings");
+    let mut found =
+        examples("val", vec![image("a", "s1")], &[], vec![report("s1", "findings")], "findings", &LabelSet::vindr());
     assert_eq!(pad(found.iter_mut()), 1);
     assert_eq!(found[0].boxes, [PAD]);
     assert_eq!(pad([].iter_mut()), 1);

@@ -2,15 +2,18 @@
 
 use std::fs;
 
+use d2r_contracts::label_set::LabelSet;
 use d2r_contracts::space::ImageSize;
 
 use super::*;
+use crate::datasets::label_sets::LabelChoice;
 use crate::datasets::layouts::coco;
 use crate::datasets::lesion_rows::{FusionRule, lesion_rows};
 use crate::datasets::listing::{Labels, ListOptions, Split};
 use crate::test_fixtures;
 
-const OPTIONS: ListOptions = ListOptions { seed: 1, val_share: 0.0, frontal_only: true, labels_only: false };
+const OPTIONS: ListOptions =
+    ListOptions { seed: 1, val_share: 0.0, frontal_only: true, labels_only: false, labels: LabelChoice::Vindr };
 const RULE: FusionRule = FusionRule { iou_min: 0.5, min_annotators: 1 };
 
 fn image(id: &str, n_boxes: Option<i32>) -> ImageRow {
@@ -62,7 +65,7 @@ fn write(coco: &Coco, name: &str, images: &[ImageRow]) -> tempfile::TempDir {
 #[test]
 fn a_written_document_is_parsed_to_the_same_rows() {
     let (images, lesions) = rows();
-    let coco = document("vindr train", &images, &lesions, Content::Labelled).unwrap();
+    let coco = document("vindr train", &images, &lesions, Content::Labelled, &LabelSet::vindr(), None).unwrap();
     assert_eq!(
         coco.images.iter().map(|i| i.id).collect::<Vec<_>>(),
         [1, 2],
@@ -79,7 +82,7 @@ fn a_written_document_is_parsed_to_the_same_rows() {
     assert_eq!(listing.failures, []);
     assert_eq!(listing.images.len(), 2);
     assert!(listing.images.iter().all(|i| i.split == Split::Test));
-    let a = lesion_rows(&listing.images[0], Some(ImageSize { width: 100, height: 80 }), &RULE);
+    let a = lesion_rows(&listing.images[0], Some(ImageSize { width: 100, height: 80 }), &RULE, &LabelSet::vindr());
     assert_eq!(a.rows, lesions[..2]);
     for (listed, row) in listing.images.iter().zip(&images) {
         assert_eq!(
@@ -87,14 +90,17 @@ fn a_written_document_is_parsed_to_the_same_rows() {
             (&row.image_id, &row.study_id, &row.subject_id, &row.path)
         );
         assert_eq!(listed.projection.as_str(), row.view);
-        assert_eq!(lesion_rows(listed, Some(ImageSize { width: 100, height: 80 }), &RULE).n_boxes, row.n_boxes);
+        assert_eq!(
+            lesion_rows(listed, Some(ImageSize { width: 100, height: 80 }), &RULE, &LabelSet::vindr()).n_boxes,
+            row.n_boxes
+        );
     }
 }
 
 #[test]
 fn images_only_have_no_annotations_key_and_stay_unannotated() {
     let (images, lesions) = rows();
-    let coco = document("mimic", &images, &lesions, Content::ImagesOnly).unwrap();
+    let coco = document("mimic", &images, &lesions, Content::ImagesOnly, &LabelSet::vindr(), None).unwrap();
     assert_eq!(coco.images.len(), 3);
     assert!(!serde_json::to_string(&coco).unwrap().contains("annotations"));
     let dir = write(&coco, "unlabelled.json", &images);
@@ -105,10 +111,10 @@ fn images_only_have_no_annotations_key_and_stay_unannotated() {
 
 #[test]
 fn nothing_and_unknown_sizes() {
-    let empty = document("none", &[], &[], Content::Labelled).unwrap();
+    let empty = document("none", &[], &[], Content::Labelled, &LabelSet::vindr(), None).unwrap();
     assert_eq!((empty.images.len(), empty.annotations), (0, Some(Vec::new())));
     let unknown = ImageRow { width: None, ..image("a", Some(0)) };
-    let error = document("labels", &[unknown], &[], Content::Labelled).unwrap_err();
+    let error = document("labels", &[unknown], &[], Content::Labelled, &LabelSet::vindr(), None).unwrap_err();
     assert_eq!(error.exit().code(), 65);
 }
 
@@ -147,6 +153,7 @@ fn a_bad_annotation_names_its_place_and_leaves_the_rest() {
     assert_eq!(ids, [("x", Split::Val, "val/x.png"), ("y", Split::Val, "val/y.png")]);
     assert_eq!(listing.images[1].labels, Labels::Unannotated, "no usable annotation is not a normal image");
     // Boxes refer to 50 x 40 pixels; the file may be a larger copy.
-    let lesions = lesion_rows(&listing.images[0], Some(ImageSize { width: 100, height: 80 }), &RULE);
+    let lesions =
+        lesion_rows(&listing.images[0], Some(ImageSize { width: 100, height: 80 }), &RULE, &LabelSet::vindr());
     assert_eq!((lesions.rows[0].x_max, lesions.rows[0].y_max), (20.0, 20.0));
 }

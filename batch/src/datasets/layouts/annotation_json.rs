@@ -6,8 +6,6 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use d2r_contracts::boxes::BoxXyxy;
-use d2r_contracts::label_map::lesion_class_of;
-use d2r_contracts::labels::lesion_class_id;
 use d2r_contracts::report_text::CleaningRules;
 use serde::Deserialize;
 use serde_json::Value;
@@ -24,6 +22,9 @@ use crate::error::{Error, Result};
 
 /// Folders, relative to the root, in which image paths may start.
 const IMAGE_FOLDERS: [&str; 3] = ["images", "files", ""];
+
+/// The class of a box without one.
+const UNNAMED: &str = "Other lesion";
 
 #[derive(Deserialize)]
 struct Document {
@@ -126,6 +127,7 @@ pub fn list(root: &Path, layout: &'static str, cleaning: CleaningRules, options:
         seen: BTreeSet::new(),
         listing: Listing::new(layout, cleaning),
     };
+    parser.listing.labels = options.labels.known(layout)?;
     for (split, entries) in [(Split::Train, train), (Split::Val, val), (Split::Test, test)] {
         let entries = entries.into_list().map_err(|kind| {
             Error::bad_data(path.display(), format!("`{}` is {kind}; a list of entries is needed", split.as_str()))
@@ -275,7 +277,7 @@ impl EntryParser {
         kept
     }
 
-    /// One box; `None` for padding.
+    /// One box; `None` for padding and for a name that the label set ignores.
     fn listed(
         &mut self,
         value: &Value,
@@ -296,13 +298,18 @@ impl EntryParser {
             None | Some(Value::Null) => {
                 // The published files have no class: the least specific one.
                 self.listing.note("boxes_without_class");
-                lesion_class_id("Other lesion")
+                self.listing.class_named(UNNAMED, None)?
             }
-            Some(Value::String(name)) if lesion_class_of(name).is_some() => lesion_class_of(name),
-            Some(other) => number(other).filter(|id| (0.0..22.0).contains(id) && id.fract() == 0.0).map(|id| id as i32),
+            Some(Value::String(name)) if number(&Value::String(name.clone())).is_none() => {
+                self.listing.class_named(name, None)?
+            }
+            Some(other) => {
+                let id = number(other).filter(|id| id.fract() == 0.0).map(|id| id as i64);
+                let unknown = || ("unknown_class", format!("label is no class of label set {}", self.listing.labels));
+                Some(id.and_then(|id| self.listing.labels.of_file_id(id)).ok_or_else(unknown)?)
+            }
         };
-        let class_id =
-            class_id.ok_or_else(|| ("unknown_class", "label stands for none of the 22 VinDr-CXR labels".to_owned()))?;
+        let Some(class_id) = class_id else { return Ok(None) };
         let score = score.and_then(number).map_or(1.0, |s| s as f32);
         Ok(Some(ListedBox { class_id, bbox, score, place: place.to_owned() }))
     }

@@ -6,7 +6,6 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use d2r_contracts::boxes::BoxXyxy;
-use d2r_contracts::label_map::lesion_class_of;
 use d2r_contracts::report_text::CleaningRules;
 use serde_json::Value;
 
@@ -52,6 +51,7 @@ impl Entry for Annotated {
 /// [`Error::InputMissing`] without a JSON file or without images; [`Error::BadData`] for a JSON file of another kind.
 pub fn list(root: &Path, options: &ListOptions) -> Result<Listing> {
     let mut listing = Listing::new("chestx-det", CleaningRules::MimicCxr);
+    listing.labels = options.labels.known(listing.layout)?;
     let mut seen = BTreeSet::new();
     // An image of the test set must not be trained on.
     for split in [Split::Test, Split::Train] {
@@ -146,13 +146,16 @@ impl SplitFile<'_> {
             let message = "the image is listed already, for this split or the other; the first entry is kept";
             return listing.failures.push(failure(split, place.to_owned(), Some(&image_id), "duplicate_id", message));
         }
-        let n = entry.boxes.len();
-        let mut boxes = Vec::with_capacity(n);
+        let mut unusable = false;
+        let mut boxes = Vec::with_capacity(entry.boxes.len());
         for (k, (name, corners)) in entry.names.iter().zip(&entry.boxes).enumerate() {
             let place = format!("{place}.boxes[{k}]");
-            match listed(name, corners, &place) {
-                Ok(b) => boxes.push(b),
-                Err((code, message)) => listing.failures.push(failure(split, place, Some(&image_id), code, message)),
+            match listed(name, corners, &place, listing) {
+                Ok(b) => boxes.extend(b),
+                Err((code, message)) => {
+                    unusable = true;
+                    listing.failures.push(failure(split, place, Some(&image_id), code, message));
+                }
             }
         }
         let path = match &self.images {
@@ -164,7 +167,7 @@ impl SplitFile<'_> {
             return listing.failures.push(failure(split, place.to_owned(), Some(&image_id), "missing_file", message));
         };
         // An image of which no box can be used is unannotated, never normal.
-        let unread = boxes.is_empty() && n > 0;
+        let unread = boxes.is_empty() && unusable;
         listing.images.push(ListedImage {
             study_id: image_id.clone(),
             subject_id: image_id.clone(),
@@ -178,17 +181,24 @@ impl SplitFile<'_> {
     }
 }
 
-fn listed(name: &Value, corners: &Value, place: &str) -> Result<ListedBox, (&'static str, String)> {
-    let class_id = name.as_str().and_then(lesion_class_of).ok_or_else(|| {
-        ("unknown_class", "its name in `syms` is none of the dataset's; repair or remove the box".to_owned())
-    })?;
+/// A box; `None` for a name that the label set ignores.
+fn listed(
+    name: &Value,
+    corners: &Value,
+    place: &str,
+    listing: &mut Listing,
+) -> Result<Option<ListedBox>, (&'static str, String)> {
+    let name = name
+        .as_str()
+        .ok_or_else(|| ("unknown_class", "its name in `syms` is no text; repair or remove the box".to_owned()))?;
+    let Some(class_id) = listing.class_named(name, None)? else { return Ok(None) };
     let [x_min, y_min, x_max, y_max] =
         four_numbers(corners).ok_or_else(|| ("bad_box", "not four numbers; repair or remove the box".to_owned()))?;
     let bbox = BoxXyxy::new(x_min, y_min, x_max, y_max);
     if !bbox.is_proper() {
         return Err(("inverted_box", format!("{bbox:?} has no area; boxes are x1, y1, x2, y2")));
     }
-    Ok(ListedBox { class_id, bbox, score: 1.0, place: place.to_owned() })
+    Ok(Some(ListedBox { class_id, bbox, score: 1.0, place: place.to_owned() }))
 }
 
 #[cfg(test)]

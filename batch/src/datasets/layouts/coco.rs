@@ -2,13 +2,14 @@
 //! (`instances_train2017.json`, `val/_annotations.coco.json`); a file that names none is training data, from which a
 //! validation share is taken. TBX11K (`annotations/json/all_train.json`, `imgs/`) is one of them.
 
+mod categories;
 mod document;
+pub mod image_ids;
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use d2r_contracts::label_map::lesion_class_of;
 use d2r_contracts::report_text::CleaningRules;
 
 use crate::datasets::file_name::{below_root, is_no_data, without_extension};
@@ -32,9 +33,11 @@ pub fn list(root: &Path, options: &ListOptions) -> Result<Listing> {
     let folder = if root.is_file() { root.parent().unwrap_or(root) } else { root };
     let files = if root.is_file() { vec![root.to_path_buf()] } else { json_files(root)? };
     let mut listing = Listing::new("coco", CleaningRules::MimicCxr);
+    listing.box_names.listed = true;
     let mut seen = BTreeMap::new();
     let only = files.len() == 1;
     let mut others = Vec::new();
+    listing.labels = categories::label_set(&options.labels, &files, root)?;
     for path in files {
         let name = relative(folder, &path).unwrap_or_default();
         let document: Document = read_json(&path, "a COCO detection file")?;
@@ -131,8 +134,7 @@ impl CocoFile<'_> {
 
         let categories: Vec<Category> = self.usable(categories, "categories", listing).map(|(_, c)| c).collect();
         let tbx11k = categories.iter().any(|c| TBX11K_CATEGORIES.contains(&c.name.as_str()));
-        let classes: BTreeMap<String, Result<i32, String>> =
-            categories.into_iter().map(|c| (c.id, lesion_class_of(&c.name).ok_or(c.name))).collect();
+        let names: BTreeMap<String, String> = categories.into_iter().map(|c| (c.id, c.name)).collect();
         // The labels of TBX11K's test images are withheld: its file lists them with no annotation at all.
         let withheld = tbx11k && self.split == Some(Split::Test) && annotations.as_ref().is_some_and(Vec::is_empty);
         let labelled = annotations.is_some() && !withheld;
@@ -148,7 +150,7 @@ impl CocoFile<'_> {
             if labelled && unknown {
                 listing.note("images_not_known_to_be_normal");
             }
-            self.add_image(image_id, annotated, labelled && !unknown, &classes, seen, listing);
+            self.add_image(image_id, annotated, labelled && !unknown, &names, seen, listing);
         }
         for (k, annotation) in by_image.into_values().flatten() {
             let message = format!("image {} is not in the file; repair or remove the annotation", annotation.image_id);
@@ -265,25 +267,25 @@ impl CocoFile<'_> {
         image_id: String,
         Annotated { image, place, annotations, unread }: Annotated,
         labelled: bool,
-        classes: &BTreeMap<String, Result<i32, String>>,
+        names: &BTreeMap<String, String>,
         seen: &mut BTreeMap<String, Earlier>,
         listing: &mut Listing,
     ) {
-        let n = annotations.len();
         let mut boxes: Vec<ListedBox> = Vec::new();
         let mut unusable = Vec::new();
         for (k, annotation) in annotations {
             let place = format!("annotations[{k}]");
-            match annotation.region.and_then(|region| self.listed(region, classes, &place, listing)) {
-                Ok(b) if boxes.iter().any(|o| (o.class_id, o.bbox) == (b.class_id, b.bbox)) => {
+            match annotation.region.and_then(|region| self.listed(region, names, &place, listing)) {
+                Ok(None) => {}
+                Ok(Some(b)) if boxes.iter().any(|o| (o.class_id, o.bbox) == (b.class_id, b.bbox)) => {
                     listing.note("repeated_boxes");
                 }
-                Ok(b) => boxes.push(b),
+                Ok(Some(b)) => boxes.push(b),
                 Err((code, message)) => unusable.push((place, code, message)),
             }
         }
         // An image of which no annotation can be used is unannotated, never normal.
-        let unread = unread || !labelled || (boxes.is_empty() && n > 0);
+        let unread = unread || !labelled || (boxes.is_empty() && !unusable.is_empty());
         if self.is_repeated(&image_id, (!unread).then_some(&boxes), &place, seen, listing) {
             return;
         }
@@ -343,27 +345,23 @@ impl CocoFile<'_> {
         true
     }
 
+    /// A box; `None` for a category that the label set ignores.
     fn listed(
         &self,
         region: Region,
-        classes: &BTreeMap<String, Result<i32, String>>,
+        names: &BTreeMap<String, String>,
         place: &str,
         listing: &mut Listing,
-    ) -> Result<ListedBox, (&'static str, String)> {
-        let class_id = match classes.get(&region.category_id) {
-            Some(Ok(class_id)) => *class_id,
-            Some(Err(name)) => {
-                return Err((
-                    "unknown_class",
-                    format!("category `{name}` stands for none of the 22 VinDr-CXR labels; rename or remove it"),
-                ));
-            }
-            None => return Err(("unknown_class", format!("category {} is not in the file", region.category_id))),
+    ) -> Result<Option<ListedBox>, (&'static str, String)> {
+        let id = &region.category_id;
+        let unknown = || ("unknown_class", format!("category {id} is not in the file"));
+        let Some(class_id) = listing.class_named(names.get(id).ok_or_else(unknown)?, id.parse().ok())? else {
+            return Ok(None);
         };
         if region.from_polygons {
             listing.note("boxes_from_polygons");
         }
-        Ok(ListedBox { class_id, bbox: region.bbox, score: region.score, place: self.place(place) })
+        Ok(Some(ListedBox { class_id, bbox: region.bbox, score: region.score, place: self.place(place) }))
     }
 
     fn find(&self, file_name: &str) -> Option<String> {

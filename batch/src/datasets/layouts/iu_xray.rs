@@ -20,6 +20,7 @@ pub fn list(root: &Path, options: &ListOptions) -> Result<Listing> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::datasets::label_sets::LabelChoice;
     use crate::datasets::listing::Split;
 
     #[test]
@@ -35,7 +36,8 @@ mod tests {
             "val": [{"id": "CXR2", "report": "b .", "image_path": ["CXR2/0.png"]}],
             "test": [{"id": "CXR3", "report": "c .", "image_path": ["CXR3/0.png", "CXR3/1.png", "CXR3/2.png"]}]}"#;
         std::fs::write(dir.path().join("annotation.json"), json).unwrap();
-        let options = ListOptions { seed: 1, val_share: 0.1, frontal_only: true, labels_only: false };
+        let options =
+            ListOptions { seed: 1, val_share: 0.1, frontal_only: true, labels_only: false, labels: LabelChoice::Vindr };
         let listing = list(dir.path(), &options).unwrap();
         assert_eq!(listing.failures, []);
         let ids: Vec<_> = listing.images.iter().map(|i| (i.image_id.as_str(), i.split)).collect();

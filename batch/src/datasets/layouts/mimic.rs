@@ -29,6 +29,7 @@ pub fn list(root: &Path, options: &ListOptions) -> Result<Listing> {
     let split_file = find(root, "split")?;
     let chexpert = find(root, "chexpert").ok();
     let mut listing = Listing::new("mimic-cxr-jpg", CleaningRules::MimicCxr);
+    listing.labels = options.labels.known(listing.layout)?;
     let splits = read_splits(&split_file, root, &mut listing)?;
     let labels = match &chexpert {
         Some(path) => read_chexpert(path, root, &mut listing)?,

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use d2r_contracts::boxes::BoxXyxy;
-use d2r_contracts::label_map::{UnknownLabel, chexpert_label_of, lesion_class_of};
+use d2r_contracts::label_map::{UnknownLabel, chexpert_label_of};
 use d2r_contracts::labels::{CHEXPERT_LABELS, LabelState};
 use d2r_contracts::report_text::CleaningRules;
 
@@ -46,6 +46,7 @@ pub fn list(root: &Path, options: &ListOptions) -> Result<Listing> {
         Error::missing(root.join("Data_Entry_2017.csv"), hint)
     })?;
     let mut listing = Listing::new("nih", CleaningRules::MimicCxr);
+    listing.labels = options.labels.known(listing.layout)?;
     let files = if options.labels_only { None } else { Some(index(root)?) };
     let splits = published_splits(root, &mut listing)?;
     let boxes = match find_csv(root, BOX_TABLE) {
@@ -118,12 +119,13 @@ fn read_boxes(path: &Path, root: &Path, listing: &mut Listing) -> Result<BTreeMa
         }
         let of_image = boxes.entry(image_id.to_owned()).or_default();
         of_image.place = format!("{file}:{}", row.line);
-        match parse_box(&row, class, corners, of_image.place.clone()) {
-            Ok(b) if of_image.usable.iter().any(|o| (o.class_id, o.bbox) == (b.class_id, b.bbox)) => {
+        match parse_box(&row, class, corners, of_image.place.clone(), listing) {
+            Ok(None) => {}
+            Ok(Some(b)) if of_image.usable.iter().any(|o| (o.class_id, o.bbox) == (b.class_id, b.bbox)) => {
                 let message = "repeats an earlier row, which is kept";
                 listing.fail_row(Split::Train, (&file, row.line), image_id, "duplicate_row", message);
             }
-            Ok(b) => of_image.usable.push(b),
+            Ok(Some(b)) => of_image.usable.push(b),
             Err((code, message)) => {
                 of_image.unusable += 1;
                 listing.fail_row(Split::Train, (&file, row.line), image_id, code, message);
@@ -134,15 +136,15 @@ fn read_boxes(path: &Path, root: &Path, listing: &mut Listing) -> Result<BTreeMa
     Ok(boxes)
 }
 
+/// A row's box; `None` for a name that the label set ignores.
 fn parse_box(
     row: &CsvRow,
     class: Column,
     corners: [Column; 4],
     place: String,
-) -> Result<ListedBox, (&'static str, String)> {
-    let name = row.get(class);
-    let class_id = lesion_class_of(name)
-        .ok_or_else(|| ("unknown_class", format!("`{name}` is no label of the dataset; repair or remove the row")))?;
+    listing: &mut Listing,
+) -> Result<Option<ListedBox>, (&'static str, String)> {
+    let Some(class_id) = listing.class_named(row.get(class), None)? else { return Ok(None) };
     let mut xywh = [0.0f32; 4];
     for ((v, column), side) in xywh.iter_mut().zip(corners).zip(["x", "y", "w", "h"]) {
         let field = row.get(column);
@@ -155,7 +157,7 @@ fn parse_box(
     if !bbox.is_proper() {
         return Err(("inverted_box", format!("{bbox:?} has no area; boxes are x, y, width, height")));
     }
-    Ok(ListedBox { class_id, bbox, score: 1.0, place })
+    Ok(Some(ListedBox { class_id, bbox, score: 1.0, place }))
 }
 
 struct EntryReader<'a> {

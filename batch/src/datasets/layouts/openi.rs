@@ -31,6 +31,7 @@ pub fn list(root: &Path, options: &ListOptions) -> Result<Listing> {
     let reports = report_files(root)?;
     let images = if options.labels_only { None } else { Some(index(root)?) };
     let mut listing = Listing::new("openi", CleaningRules::IuXray);
+    listing.labels = options.labels.known(listing.layout)?;
     let mut parser = ReportParser { images, options, studies: BTreeMap::new(), seen: BTreeSet::new() };
     for path in reports {
         let name = relative(root, &path).unwrap_or_default();

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use d2r_contracts::boxes::BoxXyxy;
-use d2r_contracts::label_map::{chexpert_label_of, lesion_class_of};
+use d2r_contracts::label_map::chexpert_label_of;
 use d2r_contracts::labels::{CHEXPERT_LABELS, LabelState};
 use d2r_contracts::report_text::CleaningRules;
 
@@ -51,6 +51,7 @@ pub fn list(root: &Path, options: &ListOptions) -> Result<Listing> {
         Error::missing(root.join("stage_2_train_labels.csv"), "give the folder that holds the competition's csv files")
     })?;
     let mut listing = Listing::new("rsna", CleaningRules::MimicCxr);
+    listing.labels = options.labels.known(listing.layout)?;
     let mut patients = read_labels(&labels, root, &mut listing)?;
     listing.label_files.push(labels);
     match find("detailed_class_info") {
@@ -105,7 +106,7 @@ fn read_labels(path: &Path, root: &Path, listing: &mut Listing) -> Result<BTreeM
             return listing.fail_row(Split::Train, (&file, row.line), "", "missing_image_id", message);
         }
         let annotated = patients.entry(patient_id.to_owned()).or_default();
-        match parse_row(&row, target, corners, format!("{file}:{}", row.line)) {
+        match parse_row(&row, target, corners, format!("{file}:{}", row.line), listing) {
             Ok(None) => {}
             Ok(Some(b)) if annotated.boxes.iter().any(|o| o.bbox == b.bbox) => {
                 let message = "repeats an earlier row, which is kept";
@@ -127,6 +128,7 @@ fn parse_row(
     target: Column,
     corners: [Column; 4],
     place: String,
+    listing: &mut Listing,
 ) -> Result<Option<ListedBox>, (&'static str, String)> {
     match row.get(target).parse::<f32>() {
         Ok(0.0) => return Ok(None),
@@ -148,8 +150,7 @@ fn parse_row(
     if !bbox.is_proper() {
         return Err(("inverted_box", format!("{bbox:?} has no area; boxes are x, y, width, height")));
     }
-    let class_id = lesion_class_of(BOXED).unwrap_or_default();
-    Ok(Some(ListedBox { class_id, bbox, score: 1.0, place }))
+    Ok(listing.class_named(BOXED, None)?.map(|class_id| ListedBox { class_id, bbox, score: 1.0, place }))
 }
 
 fn read_classes(

@@ -6,7 +6,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use d2r_contracts::boxes::BoxXyxy;
-use d2r_contracts::label_map::lesion_class_of;
 use d2r_contracts::labels::NO_FINDING;
 use d2r_contracts::report_text::CleaningRules;
 
@@ -63,6 +62,7 @@ pub fn list(root: &Path, options: &ListOptions) -> Result<Listing> {
     let files = detect(root, options.labels_only)?;
     let folder = if root.is_file() { root.parent().unwrap_or(root) } else { root };
     let mut listing = Listing::new(files.layout, CleaningRules::MimicCxr);
+    listing.labels = options.labels.known(listing.layout)?;
     let mut splits: BTreeMap<Split, Annotations> = BTreeMap::new();
     for (path, split) in &files.boxes {
         let annotations = splits.entry(*split).or_default();
@@ -155,7 +155,7 @@ fn read_boxes(path: &Path, root: &Path, split: Split, into: &mut Annotations, li
             return file.bad(row.line, image_id, "missing_reader", "no rad_id; repair or remove the row");
         }
         let place = format!("{}:{}", file.name, row.line);
-        let parsed = match parse_box(&row, class, corners, place) {
+        let parsed = match parse_box(&row, class, corners, place, file.listing) {
             Ok(parsed) => parsed,
             Err((code, message)) => {
                 let annotated = into.entry(image_id.to_owned()).or_default();
@@ -187,12 +187,13 @@ fn read_boxes(path: &Path, root: &Path, split: Split, into: &mut Annotations, li
     })
 }
 
-/// A row's box; `None` for "No finding".
+/// A row's box; `None` for "No finding" and for a name that the label set ignores.
 fn parse_box(
     row: &CsvRow,
     class: Column,
     corners: [Column; 4],
     place: String,
+    listing: &mut Listing,
 ) -> Result<Option<ListedBox>, (&'static str, String)> {
     let name = row.get(class);
     let fields = corners.map(|c| row.get(c));
@@ -200,12 +201,7 @@ fn parse_box(
         // Kaggle's competitors write the whole-image box 0 0 1 1 here; annotators never drew one.
         return Ok(None);
     }
-    let Some(class_id) = lesion_class_of(name) else {
-        return Err((
-            "unknown_class",
-            format!("class `{name}` stands for none of the 22 VinDr-CXR labels; map or remove the row"),
-        ));
-    };
+    let Some(class_id) = listing.class_named(name, None)? else { return Ok(None) };
     if fields.iter().all(|f| f.is_empty()) {
         return Err(("missing_coordinates", format!("class `{name}` without a box; repair or remove the row")));
     }

@@ -1,6 +1,6 @@
 //! All figures of a detector on a set of images: COCO, the challenge's variant, curves, intervals.
 
-use d2r_contracts::labels::{LESION_CLASSES, lesion_class_name};
+use d2r_contracts::label_set::LabelSet;
 
 use crate::eval::bootstrap::interval;
 use crate::eval::detection::average_precision::{ClassAp, Coco, ImageBoxes};
@@ -28,10 +28,10 @@ pub struct DetectionFigures {
 }
 
 impl DetectionFigures {
-    /// Of detections and truths of every evaluated image, normal ones among them. `truth` names the reference in
-    /// signatures: `drawn` or `readers`. Figures without truth boxes are left out.
-    pub fn of(images: &[ImageBoxes], truth: &str, resampling: Resampling) -> Self {
-        let ids: Vec<i32> = (0..LESION_CLASSES.len() as i32).collect();
+    /// Of detections and truths of every evaluated image, normal ones among them, whose classes are those of `labels`.
+    /// `truth` names the reference in signatures: `drawn` or `readers`. Figures without truth boxes are left out.
+    pub fn of(images: &[ImageBoxes], labels: &LabelSet, truth: &str, resampling: Resampling) -> Self {
+        let ids: Vec<i32> = (0..labels.classes.len() as i32).collect();
         let coco = Coco::new(images, &ids);
         let all = coco.figures();
         let sampled = |threshold: Option<usize>| {
@@ -84,7 +84,7 @@ impl DetectionFigures {
                 _ => {}
             }
         }
-        let name = |id: i32| lesion_class_name(id).unwrap_or("unknown").to_owned();
+        let name = |id: i32| labels.class_name(id).unwrap_or("unknown").to_owned();
         let per_class: Vec<(String, Vec<f64>)> =
             ids.iter().enumerate().filter_map(|(k, &id)| Some((name(id), coco.precision_curve(k, 0)?))).collect();
         Self {
@@ -131,7 +131,7 @@ mod tests {
     #[test]
     fn figures_carry_signature_interval_and_count() {
         let images = [image(true), image(false), image(true), ImageBoxes::default()];
-        let all = DetectionFigures::of(&images, "drawn", FEW);
+        let all = DetectionFigures::of(&images, &LabelSet::vindr(), "drawn", FEW);
         let ap50 = &all.figures[0];
         assert_eq!((ap50.metric.as_str(), ap50.n, ap50.headline), ("ap50", 4, true));
         assert!(ap50.signature.starts_with("ap50|truth:drawn|iou:0.50|area:all|"), "{}", ap50.signature);
@@ -154,9 +154,10 @@ mod tests {
 
     #[test]
     fn all_normal_images_give_only_the_figure_that_counts_them() {
-        let all = DetectionFigures::of(&[ImageBoxes::default(), ImageBoxes::default()], "drawn", FEW);
+        let all =
+            DetectionFigures::of(&[ImageBoxes::default(), ImageBoxes::default()], &LabelSet::vindr(), "drawn", FEW);
         assert_eq!(all.figures.iter().map(|f| f.metric.as_str()).collect::<Vec<_>>(), ["ap40_no_finding"]);
         assert!(all.curves.is_empty() && all.froc.is_empty());
-        assert!(DetectionFigures::of(&[], "drawn", FEW).figures.is_empty());
+        assert!(DetectionFigures::of(&[], &LabelSet::vindr(), "drawn", FEW).figures.is_empty());
     }
 }

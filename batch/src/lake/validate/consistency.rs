@@ -1,11 +1,14 @@
-//! Whether the tables of a partition fit together: all shards there, of one model, and the tables of a stage of one run.
-//! Lakes of earlier versions, and files that were moved by hand, may be otherwise.
+//! Whether the tables of a partition fit together: all shards there, of one model, the tables of a stage of one run,
+//! and boxes of one label set. Lakes of earlier versions, and files that were moved by hand, may be otherwise.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use d2r_contracts::contract::contracts;
+use d2r_contracts::rows::Row;
+use d2r_contracts::tables::LesionRow;
 
 use crate::error::{Error, Result};
+use crate::lake::label_sets::mixture;
 use crate::lake::manifest::PartManifest;
 use crate::lake::partition::{Partition, is_history};
 use crate::lake::store::Lake;
@@ -44,6 +47,9 @@ fn mixtures(lake: &Lake, partition: &Partition) -> Result<Vec<(String, &'static 
     let mut runs: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
     for contract in contracts() {
         let Ok(parts) = lake.parts(&contract.name, partition) else { continue };
+        if contract.name == LesionRow::TABLE {
+            found.extend(mixture(&parts).map(|problem| (contract.name.clone(), "label_set", problem)));
+        }
         let mut producers: BTreeMap<&str, Vec<&PartManifest>> = BTreeMap::new();
         for part in &parts {
             producers.entry(&part.producer).or_default().push(part);

@@ -272,7 +272,7 @@ impl ExampleReader<'_> {
         report: &ReportRow,
     ) -> Result<ReportExample, ReadError> {
         let (visual, kept, width) = self.visual(images, lesions)?;
-        let facts = |&i: &usize| BoxFacts::of(lesions[i].class_id, &box_of(&lesions[i]), width);
+        let facts = |&i: &usize| BoxFacts::in_set(&self.card.labels, lesions[i].class_id, &box_of(&lesions[i]), width);
         let boxes: Vec<BoxFacts> = kept.iter().map(facts).collect();
         let named = sentences_with_source(&report.text_clean, &report.text)
             .into_iter()

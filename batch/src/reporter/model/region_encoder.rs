@@ -2,7 +2,6 @@
 //! so that small lesions keep their detail; optionally LERA before them.
 //! Beyond D2R-Net: zero padding, and an embedding of the detection's class, score and bounding box, which a crop does not show.
 
-use d2r_contracts::labels::LESION_CLASSES;
 use tch::{Kind, Tensor, nn};
 
 use crate::config::report::ReportModelConfig;
@@ -32,8 +31,8 @@ pub struct RegionEncoder {
 }
 
 impl RegionEncoder {
-    /// `d_visual`: width of the tokens.
-    pub fn new(path: &nn::Path, config: &ReportModelConfig, d_visual: i64) -> Self {
+    /// `d_visual`: width of the tokens; `classes`: number of the boxes' classes.
+    pub fn new(path: &nn::Path, config: &ReportModelConfig, d_visual: i64, classes: i64) -> Self {
         let width = |stage: u32| config.region_width << stage;
         let channels = if config.rgb { 3 } else { 1 };
         let lera = LesionEnhancement::new(&(path / "lera"), channels, config.lera_filters, config.lera);
@@ -52,8 +51,7 @@ impl RegionEncoder {
             })
             .collect();
         let embedding = config.region_embedding.then(|| {
-            let rows = LESION_CLASSES.len() as i64;
-            let class = (path / "class").randn("weight", &[rows, d_visual], 0.0, CLASS_EMBEDDING_STD);
+            let class = (path / "class").randn("weight", &[classes, d_visual], 0.0, CLASS_EMBEDDING_STD);
             (class, linear(&(path / "place"), BOX_NUMBERS * FREQUENCIES, d_visual))
         });
         Self { lera, stages, padding, fc: linear(&(path / "fc"), width(STAGES - 1), d_visual), embedding, d_visual }

@@ -2,6 +2,7 @@
 //! go through the encoder; the decoder writes the report, and its cross-attention links words to boxes.
 //! Tensors come from [`crate::reporter::batches::collate`]; plain values leave through [`crate::reporter::decode::generation`].
 
+use d2r_contracts::labels::LESION_CLASSES;
 use tch::{Device, Kind, Tensor, nn};
 
 use crate::config::report::{Lera, ReportModelConfig};
@@ -62,7 +63,8 @@ pub struct ReportModel {
 }
 
 impl ReportModel {
-    /// A model with initial values from `tch`'s current random state. `token_count`: vocabulary size plus the boundary.
+    /// A model for boxes of the 22 lesion classes with initial values from `tch`'s current random state. `token_count`:
+    /// vocabulary size plus the boundary.
     ///
     /// # Errors
     /// [`Error::Config`] when the sizes do not fit together.
@@ -72,12 +74,27 @@ impl ReportModel {
         normalisation: (f64, f64),
         device: Device,
     ) -> Result<Self> {
+        Self::with_classes(config, token_count, LESION_CLASSES.len() as i64, normalisation, device)
+    }
+
+    /// The same for boxes of another number of classes.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when the sizes do not fit together.
+    pub fn with_classes(
+        config: &ReportModelConfig,
+        token_count: i64,
+        classes: i64,
+        normalisation: (f64, f64),
+        device: Device,
+    ) -> Result<Self> {
         check(config)?;
         let vs = nn::VarStore::new(device);
         let root = vs.root();
         let visual_extractor = VisualExtractor::new(&(&root / "visual_extractor"), config);
         let d_visual = visual_extractor.d_visual();
-        let region_encoder = config.regions.then(|| RegionEncoder::new(&(&root / "region_encoder"), config, d_visual));
+        let region_encoder =
+            config.regions.then(|| RegionEncoder::new(&(&root / "region_encoder"), config, d_visual, classes));
         let encoder_decoder = EncoderDecoder::new(&(&root / "encoder_decoder"), config, d_visual, token_count);
         let (config, compute) = (config.clone(), Kind::Float);
         Ok(Self { vs, config, normalisation, visual_extractor, region_encoder, encoder_decoder, compute })

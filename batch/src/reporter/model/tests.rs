@@ -71,7 +71,7 @@ fn region_encoder_without_padding() {
         ..tiny()
     };
     let vs = nn::VarStore::new(Device::Cpu);
-    let encoder = RegionEncoder::new(&vs.root(), &config, 8);
+    let encoder = RegionEncoder::new(&vs.root(), &config, 8, 22);
     fill(&vs, "", &json!({}));
     let none = |size: &[i64], kind| Tensor::zeros(size, (kind, Device::Cpu));
     let regions = RegionInput {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use d2r_contracts::boxes::BoxXyxy;
+use d2r_contracts::label_set::LabelSet;
 use d2r_contracts::rows::Row;
 use d2r_contracts::space::Original;
 use d2r_contracts::tables::{GeneratedReportRow, ImageRow, LesionRow, ReportRow, ReportSentenceRow, SentenceBoxRow};
@@ -26,6 +27,8 @@ pub(super) struct DetectorInput {
     pub boxes: Vec<ImageBoxes>,
     /// Where the truth boxes come from: `drawn` or `readers`.
     pub truth: &'static str,
+    /// The classes of the boxes.
+    pub labels: LabelSet,
     /// Digest of the detector's weights.
     pub model_sha256: Option<String>,
 }
@@ -54,6 +57,10 @@ impl DetectorInput {
             .iter()
             .map(|l| (l.image_id.as_str(), ScoredBox { class_id: l.class_id, score: l.score, region: l.region() }));
         let model_sha256 = detected.iter().find_map(|l| l.model_sha256.clone());
+        let labels = split.lake.label_set(&split.partition)?;
+        if args.truth.is_some() {
+            check_drawn(split, &labels)?;
+        }
         let (ids, truths, truth): (Vec<String>, Vec<(String, TruthBox)>, _) = match &args.truth {
             Some(folder) => {
                 let truth = Truth::read(folder, &args.dataset)?;
@@ -83,8 +90,18 @@ impl DetectorInput {
             ));
         }
         let truths = truths.iter().map(|(id, b)| (id.as_str(), *b));
-        Ok(Self { boxes: by_image(&ids, truths, found), truth, model_sha256 })
+        Ok(Self { boxes: by_image(&ids, truths, found), truth, labels, model_sha256 })
     }
+}
+
+/// Phantoms are drawn with VinDr-CXR classes: boxes of others cannot be compared with them.
+fn check_drawn(split: &EvaluatedSplit, labels: &LabelSet) -> Result<()> {
+    if labels.is_vindr() {
+        return Ok(());
+    }
+    let problem =
+        format!("its boxes have label set {labels}; drawn truth has the VinDr-CXR classes: evaluate without --truth");
+    Err(Error::bad_data(format!("table {} {}", LesionRow::TABLE, split.partition), problem))
 }
 
 /// Generated reports with everything that they are compared with.
@@ -149,6 +166,7 @@ impl ReportsInput {
         let links = match &truth {
             None => None,
             Some(truth) => {
+                check_drawn(split, &split.lake.label_set(&split.partition)?)?;
                 let linked = linked_sentences(split)?;
                 let iou_min = ctx.config.evaluate.link_iou_min as f32;
                 let of = |g: &GeneratedReportRow| {

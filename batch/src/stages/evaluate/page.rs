@@ -59,7 +59,7 @@ fn heading(split: &EvaluatedSplit, args: &Args) -> Result<Page> {
 pub(super) fn build(ctx: &Context, split: &EvaluatedSplit, args: &Args) -> Result<Page> {
     let mut page = heading(split, args)?;
     if let Some(input) = optional(DetectorInput::read(split, args))? {
-        let computed = DetectionFigures::of(&input.boxes, input.truth, resampling(ctx));
+        let computed = DetectionFigures::of(&input.boxes, &input.labels, input.truth, resampling(ctx));
         add_group(&mut page, "Detector", &computed.figures);
         let mut curves = computed.curves;
         // The classes with most truth boxes; the mean is first.

@@ -35,7 +35,8 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
             lake.read::<LesionRow>(&partition)?,
             lake.read::<ReportRow>(&partition)?,
         );
-        document.insert(split, examples(split, images, &lesions, reports, &ctx.config.ingest.section));
+        let labels = lake.label_set(&partition)?;
+        document.insert(split, examples(split, images, &lesions, reports, &ctx.config.ingest.section, &labels));
         ctx.stop.check()?;
     }
     let rows: BTreeMap<String, u64> = document.iter().map(|(split, e)| ((*split).to_owned(), e.len() as u64)).collect();

@@ -10,6 +10,7 @@ use d2r_contracts::tables::{ImageRow, LesionRow};
 use crate::context::{Context, StageResult};
 pub use crate::datasets::coco_export::Content;
 use crate::datasets::coco_export::document;
+use crate::datasets::layouts::coco::image_ids::ImageIds;
 use crate::error::{Error, Result};
 use crate::lake::{Lake, Partition, atomic_file};
 
@@ -20,6 +21,8 @@ pub struct Args {
     pub split: String,
     /// Which images, with which boxes.
     pub content: Content,
+    /// A COCO file of the same images, whose image ids are kept.
+    pub image_ids: Option<PathBuf>,
     /// The file to write; its image paths are relative to the dataset's root.
     pub out: PathBuf,
 }
@@ -27,7 +30,8 @@ pub struct Args {
 /// Writes the file.
 ///
 /// # Errors
-/// [`Error::NothingToDo`] when the partition has no such images; [`Error::BadData`] when sizes are not known.
+/// [`Error::NothingToDo`] when the partition has no such images; [`Error::BadData`] when sizes are not known, or the
+/// file of image ids lacks an image.
 pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
     let start = Instant::now();
     let lake = Lake::open(&args.lake)?;
@@ -35,7 +39,10 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
     let images: Vec<ImageRow> = lake.read(&partition)?;
     let content = args.content;
     let lesions: Vec<LesionRow> = if content == Content::ImagesOnly { Vec::new() } else { lake.read(&partition)? };
-    let coco = document(&format!("{} {}", args.dataset, args.split), &images, &lesions, content)?;
+    let labels = lake.label_set(&partition)?;
+    let ids = args.image_ids.as_deref().map(ImageIds::read).transpose()?;
+    let name = format!("{} {}", args.dataset, args.split);
+    let coco = document(&name, &images, &lesions, content, &labels, ids.as_ref())?;
     if coco.images.is_empty() {
         let which = if images.is_empty() { "no images" } else { "no images that readers looked at" };
         return Err(Error::NothingToDo(format!("dataset {}, split {} has {which}", args.dataset, args.split)));

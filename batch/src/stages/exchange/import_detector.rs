@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
+use d2r_contracts::label_set::{LabelClass, LabelSet};
+
 use crate::detector::card::DetectorCard;
 use crate::detector::model::Detector;
 use crate::error::{Error, Result};
@@ -29,8 +31,8 @@ pub struct Args {
     pub student: bool,
     /// Prefixes of parameter names that keep their random initial values.
     pub fresh: Vec<String>,
-    /// Number of lesion classes; the 22 of VinDr-CXR when absent.
-    pub classes: Option<i64>,
+    /// The classes of the detector.
+    pub labels: LabelSet,
     /// Where runs are kept.
     pub runs: PathBuf,
 }
@@ -47,12 +49,9 @@ pub fn run(ctx: &Context, args: Args) -> Result<(StageResult, ImportReport)> {
     }
     let config = &ctx.config.detector.model;
     tch::manual_seed(ctx.config.run.seed as i64);
-    let mut detector = match args.classes {
-        Some(classes) => Detector::with_classes(config, classes, ctx.device)?,
-        None => Detector::new(config, ctx.device)?,
-    };
+    let mut detector = Detector::with_classes(config, args.labels.classes.len() as i64, ctx.device)?;
     let job = Import { file: &args.weights, origin: args.origin, teacher: !args.student, fresh: &args.fresh };
-    let report = import(&mut detector, config, &job)?;
+    let report = import(&mut detector, config, &job).map_err(|e| with_classes(e, &args.labels))?;
     let text = serde_json::to_string(config).map_err(|e| Error::Internal(e.to_string()))?;
     let key = work_key(&[
         ("verb", "import-weights"),
@@ -60,13 +59,13 @@ pub fn run(ctx: &Context, args: Args) -> Result<(StageResult, ImportReport)> {
         ("file", &sha256_file(&args.weights)?),
         ("fresh", &args.fresh.join(" ")),
         ("student", &args.student.to_string()),
+        ("label set", &serde_json::to_string(&args.labels).map_err(|e| Error::Internal(e.to_string()))?),
         ("seed", &ctx.config.run.seed.to_string()),
     ]);
     let (run, _lock) = RunDir::open(&args.runs, VERB, &key, ctx)?;
     run.write_best(&named_tensors(detector.variables()))?;
     run.write_json("import.json", &report)?;
-    let card = DetectorCard::new(config, ctx.config.annotate.threshold);
-    let card = DetectorCard { classes: card.classes.into_iter().take(detector.classes() as usize).collect(), ..card };
+    let card = DetectorCard::new(config, &args.labels, ctx.config.annotate.threshold);
     ModelCard::new(VERB, run.id(), sha256_file(&run.best())?, card).write(&run)?;
     let count = |names: &[String]| names.len() as f64;
     let result = StageResult {
@@ -83,4 +82,41 @@ pub fn run(ctx: &Context, args: Args) -> Result<(StageResult, ImportReport)> {
     };
     run.finish(&result)?;
     Ok((result, report))
+}
+
+/// Classes of which only the number is known.
+pub fn unnamed_classes(count: usize) -> LabelSet {
+    let class = |k: usize| LabelClass { name: format!("class {k}"), ..LabelClass::default() };
+    let classes = (1..=count).map(class).collect();
+    LabelSet { name: "unnamed".into(), classes, ignore: Vec::new(), unmapped: Vec::new() }
+}
+
+/// Adds to a misfit how many classes the model has: heads differ in shape when the file has another number of them.
+fn with_classes(error: Error, labels: &LabelSet) -> Error {
+    match error {
+        Error::BadData { place, problem } if problem.contains("the model expects") => {
+            let n = labels.classes.len();
+            let hint = format!(
+                "{problem}; the model has the {n} classes of label set {labels}: name the file's own by --labels or \
+                 --classes (torchvision numbers COCO's 80 categories 1 to 90, detectron2 0 to 79), or pass --fresh \
+                 PREFIX for its class layers"
+            );
+            Error::BadData { place, problem: hint }
+        }
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_of_another_number_of_classes_names_the_label_set() {
+        let misfit = |problem: &str| with_classes(Error::bad_data("w.safetensors", problem), &unnamed_classes(2));
+        let error = misfit("cls_score.bias is [91], the model expects [3]").to_string();
+        assert!(error.contains("the 2 classes of label set `unnamed` (2 classes: class 1, class 2)"), "{error}");
+        assert_eq!(misfit("1 missing (x)").to_string(), "w.safetensors: 1 missing (x)");
+        unnamed_classes(91).check().unwrap();
+    }
 }

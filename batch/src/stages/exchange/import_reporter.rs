@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use d2r_contracts::label_set::LabelSet;
 use d2r_contracts::vocabulary::Vocabulary;
 
 use crate::context::{Context, StageResult};
@@ -46,6 +47,7 @@ pub fn run(ctx: &Context, args: Args) -> Result<(StageResult, ImportReport)> {
         config: config.clone(),
         visual: visual_spec(config),
         vocabulary,
+        labels: LabelSet::vindr(),
         align: None,
         detector_sha256: None,
     };

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use d2r_contracts::label_set::LabelSet;
 use d2r_contracts::report_text::{CleaningRules, clean};
 use d2r_contracts::rows::Row;
 use d2r_contracts::space::ImageSize;
@@ -65,7 +66,7 @@ pub fn read(ctx: &Context, root: &Path, listing: &Listing, settings: &Settings) 
     task.finish();
     let mut usable: BTreeSet<(Split, &str)> = BTreeSet::new();
     check_scaled_already(&images)?;
-    let lesions = lesions_of(&images, settings);
+    let lesions = lesions_of(&images, settings, &listing.labels);
     for ((listed, read), lesions) in listing.images.iter().zip(images).zip(lesions) {
         let part = rows.entry(listed.split).or_default();
         match read {
@@ -216,11 +217,11 @@ fn check_scaled_already(images: &[Result<ReadImage, FailureRow>]) -> Result<()> 
 
 /// The lesions of every image. Where boxes of most images are outside them, the boxes that happen to fit are in the same
 /// wrong frame: all of these images are unread.
-fn lesions_of(images: &[Result<ReadImage, FailureRow>], settings: &Settings) -> Vec<Lesions> {
+fn lesions_of(images: &[Result<ReadImage, FailureRow>], settings: &Settings, labels: &LabelSet) -> Vec<Lesions> {
     let mut lesions: Vec<Lesions> = images
         .par_iter()
         .map(|image| match image {
-            Ok(ReadImage { annotated, size, .. }) => lesion_rows(annotated, *size, &settings.fusion),
+            Ok(ReadImage { annotated, size, .. }) => lesion_rows(annotated, *size, &settings.fusion, labels),
             Err(_) => Lesions::default(),
         })
         .collect();

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use d2r_contracts::label_set::LabelSet;
 use d2r_contracts::rows::Row;
 use d2r_contracts::tables::{FailureRow, FindingRow, ImageRow, LesionRow, ReportRow};
 use sha2::{Digest, Sha256};
@@ -20,6 +21,8 @@ pub struct IngestParts<'a> {
     pub shard: Shard,
     /// Digest of everything that decides the rows.
     pub work_key: &'a str,
+    /// The classes of the boxes.
+    pub labels: &'a LabelSet,
 }
 
 /// The tables of every layout; a part belongs to its producer: a detector's boxes are kept.
@@ -49,7 +52,7 @@ impl IngestParts<'_> {
     /// # Errors
     /// Those of [`Lake::write`].
     pub fn write(&self, rows: Rows) -> Result<Committed> {
-        let mut commit = self.lake.begin(self.shard, &self.provenance())?;
+        let mut commit = self.lake.begin(self.shard, &self.provenance())?.with_labels(self.labels);
         for (split, SplitRows { images, lesions, reports, findings, failures }) in rows {
             let partition = self.partition(split);
             commit.add(&partition, lesions)?;

@@ -50,6 +50,7 @@ pub fn work_key(listing: &Listing, root: &Path, config: &IngestConfig, args: &Ar
         "seed": seed,
         "config": config,
         "labels": labels,
+        "label_set": listing.labels,
         "images": sha256_hex(images.concat().as_bytes()),
         "reports": sha256_hex(reports.concat().as_bytes()),
         "failures": sha256_hex(failures.concat().as_bytes()),

@@ -91,7 +91,8 @@ d,R1,No finding,,,,
 pub(super) fn args_of(kind: Kind, root: &Path, lake: &Path, dataset: &str) -> Args {
     let (root, dataset, lake) = (root.into(), dataset.into(), lake.into());
     let shard = Shard::default();
-    Args { kind, root, dataset, lake, shard, labels_only: false, original_size: None, refuse_burned_in: false }
+    let (labels_only, original_size, refuse_burned_in, labels) = (false, None, false, LabelChoice::Vindr);
+    Args { kind, root, dataset, lake, shard, labels_only, original_size, refuse_burned_in, labels }
 }
 
 fn args(kind: Kind, root: &Path, lake: &Path) -> Args {
@@ -324,7 +325,8 @@ fn rows_of_other_stages_stay_and_do_not_disturb() {
 
 fn coco_args(lake: &Path, out: &Path, unlabelled: bool) -> export_coco::Args {
     let content = if unlabelled { export_coco::Content::ImagesOnly } else { export_coco::Content::Labelled };
-    export_coco::Args { lake: lake.into(), dataset: "set".into(), split: "train".into(), content, out: out.into() }
+    let (lake, dataset, split, out) = (lake.into(), "set".into(), "train".into(), out.into());
+    export_coco::Args { lake, dataset, split, content, image_ids: None, out }
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use crate::datasets::label_sets::LabelChoice;
 use crate::error::{Error, Result};
 use crate::stages::ingest::Kind;
 
@@ -37,6 +38,8 @@ pub enum Inputs {
         labelled: DatasetFolder,
         /// With reports.
         reports: DatasetFolder,
+        /// The label set of the boxes.
+        labels: LabelChoice,
     },
 }
 
@@ -46,6 +49,8 @@ pub struct Ingested {
     pub folder: DatasetFolder,
     /// Its name in the lake.
     pub dataset: &'static str,
+    /// The label set of its boxes.
+    pub labels: LabelChoice,
 }
 
 impl Inputs {
@@ -55,18 +60,26 @@ impl Inputs {
     /// # Errors
     /// [`Error::Usage`] when both folders have the same layout, so that they would have the same name.
     pub fn datasets(&self, phantoms: &Path) -> Result<Vec<Ingested>> {
-        let ingested = |folder: &DatasetFolder| Ingested { dataset: folder.kind.dataset(), folder: folder.clone() };
+        let ingested = |folder: &DatasetFolder, labels: LabelChoice| Ingested {
+            dataset: folder.kind.dataset(),
+            folder: folder.clone(),
+            labels,
+        };
         match self {
             Self::Phantoms => {
                 let drawn = [(Kind::Vindr, "vindr"), (Kind::Mimic, "mimic"), (Kind::IuXray, "iu_xray")];
                 let folder = |(kind, name): (Kind, &str)| DatasetFolder { kind, root: phantoms.join(name) };
-                Ok(drawn.map(folder).iter().map(ingested).collect())
+                Ok(drawn.map(folder).iter().map(|folder| ingested(folder, LabelChoice::Vindr)).collect())
             }
-            Self::Folders { labelled, reports } if labelled.kind == reports.kind => {
+            Self::Folders { labelled, reports, .. } if labelled.kind == reports.kind => {
                 let name = labelled.kind.dataset();
                 Err(Error::Usage(format!("--labelled and --reports would both be the dataset `{name}` of the lake")))
             }
-            Self::Folders { labelled, reports } => Ok(vec![ingested(labelled), ingested(reports)]),
+            Self::Folders { labelled, reports, labels } => {
+                // Reports have no categories; boxes beside them have the classes of a set that both are read in.
+                let of_reports = if *labels == LabelChoice::OfDataset { LabelChoice::Vindr } else { labels.clone() };
+                Ok(vec![ingested(labelled, labels.clone()), ingested(reports, of_reports)])
+            }
         }
     }
 
@@ -90,7 +103,7 @@ mod tests {
     #[test]
     fn two_datasets_of_one_layout_are_refused() {
         let folder = |name: &str| DatasetFolder { kind: Kind::Vindr, root: name.into() };
-        let inputs = Inputs::Folders { labelled: folder("a"), reports: folder("b") };
+        let inputs = Inputs::Folders { labelled: folder("a"), reports: folder("b"), labels: LabelChoice::Vindr };
         assert!(matches!(inputs.datasets(Path::new("p")), Err(Error::Usage(_))));
         let names = |inputs: Inputs| -> Vec<&str> {
             inputs.datasets(Path::new("p")).unwrap().iter().map(|d| d.dataset).collect()

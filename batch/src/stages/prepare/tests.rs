@@ -22,6 +22,7 @@ fn images_are_prepared_once_by_any_shards_and_pruned() {
         labels_only: false,
         original_size: None,
         refuse_burned_in: false,
+        labels: ingest::LabelChoice::Vindr,
     };
     let images = ingest::run(&ctx, ingest).unwrap().rows["images"] as f64;
     let args = |shard, model| Args { lake: lake.clone(), dataset: "mimic".into(), splits: Vec::new(), model, shard };

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use d2r_contracts::boxes::BoxXyxy;
+use d2r_contracts::label_set::LabelSet;
 use d2r_contracts::report_text::sentences;
 use d2r_contracts::rows::Row;
 use d2r_contracts::tables::LesionRow;
@@ -25,6 +26,8 @@ const ANNOTATE: &str = "annotate";
 pub struct PreviewModelWriter<'a> {
     ctx: &'a Context,
     session: PreviewSession,
+    /// The 22 classes of VinDr-CXR.
+    labels: LabelSet,
 }
 
 impl<'a> PreviewModelWriter<'a> {
@@ -43,7 +46,7 @@ impl<'a> PreviewModelWriter<'a> {
                 return Err(Error::bad_data(lake.root().display(), format!("{problem}; {remedy}")));
             }
         }
-        Ok(Self { ctx, session })
+        Ok(Self { ctx, session, labels: LabelSet::vindr() })
     }
 
     fn report(&self, image: &ReportImage, analysis: Analysis) -> Result<ImageReports> {
@@ -60,7 +63,7 @@ impl<'a> PreviewModelWriter<'a> {
             })
             .collect();
         let threshold = f64::from(card.options.score_min);
-        let origin = RowOrigin { threshold, model_sha256: Some(&card.model_sha256) };
+        let origin = RowOrigin { threshold, model_sha256: Some(&card.model_sha256), labels: &self.labels };
         let lesions = lesion_rows(&image.row.image_id, &detections, origin)?;
         let spans = sentences(&analysis.report).into_iter().zip(analysis.sentences);
         let report = Report {
@@ -86,6 +89,10 @@ impl ReportWriter for PreviewModelWriter<'_> {
 
     fn model_sha256(&self) -> &str {
         &self.session.card().model_sha256
+    }
+
+    fn labels(&self) -> &LabelSet {
+        &self.labels
     }
 
     fn identity(&self) -> Result<Vec<(&'static str, String)>> {

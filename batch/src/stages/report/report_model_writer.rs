@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use d2r_contracts::grounding::{SentenceFacts, links, sentence_weights};
+use d2r_contracts::label_set::LabelSet;
 use d2r_contracts::radiograph::Radiograph;
 use d2r_contracts::report_text::{SentenceSpan, sentences};
 use d2r_contracts::rows::Row;
@@ -86,7 +87,7 @@ impl<'a> ReportModelWriter<'a> {
         let (mut model, card) = load_reporter(run, ctx.device)?;
         model.set_compute(ctx.compute_kind());
         let boxes = match card.model.config.regions {
-            true => BoxSource::new(ctx, source, run, boxes)?,
+            true => BoxSource::new(ctx, source, run, boxes, &card.model.labels)?,
             false => BoxSource::Unused,
         };
         let similarity = match ctx.config.generate.similarity_share > 0.0 {
@@ -193,6 +194,10 @@ impl ReportWriter for ReportModelWriter<'_> {
         &self.card.model_sha256
     }
 
+    fn labels(&self) -> &LabelSet {
+        &self.card.model.labels
+    }
+
     fn identity(&self) -> Result<Vec<(&'static str, String)>> {
         let config = &self.ctx.config;
         let settings = serde_json::to_string(&(&config.generate, config.run.seed, &config.annotate))
@@ -226,16 +231,28 @@ impl ReportWriter for ReportModelWriter<'_> {
 }
 
 impl BoxSource {
-    fn new(ctx: &Context, source: &ImageSource, run: &Path, boxes: BoxesFrom) -> Result<Self> {
+    /// `labels`: the classes that the report model was trained with.
+    fn new(ctx: &Context, source: &ImageSource, run: &Path, boxes: BoxesFrom, labels: &LabelSet) -> Result<Self> {
+        let check = |given: &LabelSet, place: String| match given.same_classes(labels) {
+            true => Ok(()),
+            false => {
+                let problem = format!("its boxes have label set {given}, the report model was trained with {labels}");
+                Err(Error::bad_data(place, problem))
+            }
+        };
         match source {
             ImageSource::Lake { lake, dataset, split } => {
                 let (lake, partition) = (Lake::open(lake)?, Partition::new(dataset, split));
                 let digest = lake.content_digest(LesionRow::TABLE, &partition)?;
+                if lake.rows_of(LesionRow::TABLE, &partition)? > 0 {
+                    check(&lake.label_set(&partition)?, format!("table {} {partition}", LesionRow::TABLE))?;
+                }
                 Ok(Self::Lake { lesions: given_boxes(&lake, &partition, boxes)?, digest })
             }
             ImageSource::Folder { .. } => {
                 let floor = ctx.config.annotate.score_floor;
                 let (detector, card) = load_detector(&run.join("detector"), floor, ctx.device)?;
+                check(&card.model.labels, run.join("detector").display().to_string())?;
                 Ok(Self::Detector { detector: Box::new(detector), card: Box::new(card) })
             }
         }
@@ -258,7 +275,8 @@ impl BoxSource {
                 };
                 let radiographs: Vec<&Radiograph> = images.iter().map(|image| &image.radiograph).collect();
                 let found = detect_radiographs(detector, &radiographs, options, &ctx.stop)?;
-                let origin = RowOrigin { threshold: card.model.threshold, model_sha256: Some(&card.model_sha256) };
+                let (threshold, labels) = (card.model.threshold, &card.model.labels);
+                let origin = RowOrigin { threshold, model_sha256: Some(&card.model_sha256), labels };
                 let rows = images.iter().zip(&found).map(|(image, d)| lesion_rows(&image.row.image_id, d, origin));
                 rows.collect()
             }

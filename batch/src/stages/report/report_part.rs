@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use d2r_contracts::label_set::LabelSet;
 use d2r_contracts::rows::Row;
 use d2r_contracts::tables::{
     FailureRow, FindingRow, GeneratedReportRow, ImageRow, LesionRow, ReportSentenceRow, SentenceBoxRow, TimingRow,
@@ -31,6 +32,8 @@ pub struct ReportPart {
     /// The folder of the text files; with it, the rows of images and labels are written too.
     out: Option<PathBuf>,
     finds_lesions: bool,
+    /// The classes of the lesions.
+    labels: LabelSet,
     progress: Progress,
 }
 
@@ -61,6 +64,7 @@ impl ReportPart {
             provenance,
             out,
             finds_lesions: writer.finds_lesions(),
+            labels: writer.labels().clone(),
             progress: ctx.progress,
         })
     }
@@ -87,7 +91,7 @@ impl ReportPart {
 
     /// Writes the rows about `studies` studies in one commit.
     pub fn write(&self, rows: ReportRows, studies: usize, mut times: StageTimes) -> Result<StageResult> {
-        let mut commit = self.lake.begin(self.shard, &self.provenance)?;
+        let mut commit = self.lake.begin(self.shard, &self.provenance)?.with_labels(&self.labels);
         let mut write_ms = 0.0;
         timed(&mut write_ms, || self.add(&mut commit, rows))?;
         times.write_ms += write_ms;

@@ -1,6 +1,7 @@
 //! Written reports as rows: report, sentences, links, labels, and whether a radiologist should check the report.
 
 use d2r_contracts::grounding::{BoxFacts, SentenceFacts, laterality_conflict};
+use d2r_contracts::label_set::LabelSet;
 use d2r_contracts::labels::CHEXPERT_LABELS;
 use d2r_contracts::report_labeler::label;
 use d2r_contracts::report_text::mentions_prior;
@@ -33,15 +34,15 @@ struct Subject<'a> {
 }
 
 impl ReportRows {
-    /// Adds a chunk of images with the reports on them, in the images' order.
-    pub fn add(&mut self, opened: OpenedImages, reports: Vec<ImageReports>, model_sha256: &str) {
+    /// Adds a chunk of images with the reports on them, in the images' order. `labels`: the classes of the lesions.
+    pub fn add(&mut self, opened: OpenedImages, reports: Vec<ImageReports>, model_sha256: &str, labels: &LabelSet) {
         self.failures.extend(opened.failures);
         for (image, ImageReports { lesions, boxes, reports }) in opened.images.into_iter().zip(reports) {
             let width = image.radiograph.width as f32;
             let boxes: Vec<&LesionRow> = boxes.iter().map(|&i| &lesions[i]).collect();
             let subject = Subject {
                 image: &image.row,
-                facts: boxes.iter().map(|row| BoxFacts::of(row.class_id, &row.region(), width)).collect(),
+                facts: boxes.iter().map(|row| BoxFacts::in_set(labels, row.class_id, &row.region(), width)).collect(),
                 box_ids: boxes.iter().map(|row| row.box_id.as_str()).collect(),
                 model_sha256,
             };

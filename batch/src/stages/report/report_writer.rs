@@ -1,5 +1,6 @@
 //! What writes reports: opened images in, detections out; images and detections in, reports out.
 
+use d2r_contracts::label_set::LabelSet;
 use d2r_contracts::report_text::SentenceSpan;
 use d2r_contracts::tables::LesionRow;
 
@@ -15,6 +16,8 @@ pub trait ReportWriter {
     fn views(&self) -> usize;
     /// SHA-256 of the model's weights, hexadecimal.
     fn model_sha256(&self) -> &str;
+    /// The classes of the lesions.
+    fn labels(&self) -> &LabelSet;
     /// Labels and values of everything but the images that decides the rows; part of the work key.
     ///
     /// # Errors

@@ -1,11 +1,12 @@
 //! Trains the detector on the fused annotators' boxes of a dataset of the lake.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
 use d2r_contracts::decode::ImageDecodeOptions;
+use d2r_contracts::label_set::LabelSet;
 use d2r_contracts::report_labeler::lesion_classes_in;
 use d2r_contracts::rows::Row;
 use d2r_contracts::tables::{FailureRow, ImageRow, LesionRow, ReportRow};
@@ -58,7 +59,8 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
             `d2r import-weights imagenet`), or set it to \"scratch\"";
         return Err(Error::Config { place: "detector.model.backbone".into(), problem: problem.into() });
     }
-    let key = key(ctx, &lake, &args)?;
+    let labels = label_set(&lake, &args)?;
+    let key = key(ctx, &lake, &args, &labels)?;
     let (dataset, runs) = (args.dataset.as_str(), args.runs.as_path());
     let stage =
         TrainingStage { name: "train-detector", kind: VERB, score: "val.ap50", lake: &lake, dataset, runs, key, start };
@@ -79,13 +81,13 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
         return Err(lake.no_rows(ImageRow::TABLE, Partition::new(&args.dataset, "train"), hint));
     }
     tch::manual_seed(ctx.config.run.seed as i64);
-    let mut model = Detector::new(&config.model, ctx.device)?;
-    let mut average = Detector::new(&config.model, ctx.device)?;
+    let classes = labels.classes.len() as i64;
+    let mut model = Detector::with_classes(&config.model, classes, ctx.device)?;
+    let mut average = Detector::with_classes(&config.model, classes, ctx.device)?;
     if let Some(init) = &args.init {
-        ModelCard::<DetectorCard>::read(init, VERB)?;
-        load_strict(model.variables_mut(), &RunDir::at(init, "").best())?;
+        start_from(ctx, &mut model, init, &labels)?;
     }
-    let labellers = labellers(ctx, &args.labellers)?;
+    let labellers = labellers(ctx, &args.labellers, &labels)?;
     let training = Arc::new(training);
     let outcome = if let Some(name) = &args.unlabelled {
         let mut unlabelled = if *name == args.dataset {
@@ -96,7 +98,7 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
             set
         };
         if ctx.config.semi.report_threshold > 0.0 {
-            read_reports(&lake, name, &mut unlabelled)?;
+            read_reports(&lake, name, &mut unlabelled, &labels)?;
         }
         let job = SemiTraining {
             labelled: training,
@@ -122,15 +124,56 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
         };
         train(&mut model, &mut average, &run, &job)?
     };
-    let card = DetectorCard::new(&config.model, ctx.config.annotate.threshold);
+    let card = DetectorCard::new(&config.model, &labels, ctx.config.annotate.threshold);
     stage.finish_training(&run, card, outcome, failures, BTreeMap::new())
 }
 
-fn key(ctx: &Context, lake: &Lake, args: &Args) -> Result<String> {
+/// The label set of the annotators' boxes, which training and validation share.
+fn label_set(lake: &Lake, args: &Args) -> Result<LabelSet> {
+    let [train, val] = ["train", "val"].map(|split| Partition::new(&args.dataset, split));
+    let (labels, of_val) = (lake.label_set(&train)?, lake.label_set(&val)?);
+    if lake.rows_of(LesionRow::TABLE, &val)? > 0 && !labels.same_classes(&of_val) {
+        let problem = format!("its boxes have label set {of_val}, those of {train} {labels}; ingest the dataset again");
+        return Err(Error::bad_data(format!("table {} {val}", LesionRow::TABLE), problem));
+    }
+    Ok(labels)
+}
+
+/// Copies the weights of a finished run. Where that detector has other classes, the layers that depend on their number
+/// keep their initial values, which is said.
+fn start_from(ctx: &Context, model: &mut Detector, run: &Path, labels: &LabelSet) -> Result<()> {
+    let card = ModelCard::<DetectorCard>::read(run, VERB)?;
+    if card.model.labels.same_classes(labels) {
+        return load_strict(model.variables_mut(), &RunDir::at(run, "").best());
+    }
+    // The configured network with that run's classes: other sizes must fit.
+    let classes = card.model.labels.classes.len() as i64;
+    let mut source = Detector::with_classes(&ctx.config.detector.model, classes, ctx.device)?;
+    load_strict(source.variables_mut(), &RunDir::at(run, "").best())?;
+    let _no_grad = tch::no_grad_guard();
+    let (source, mut fresh) = (source.variables().variables(), Vec::new());
+    for (name, mut variable) in model.variables().variables() {
+        match source.get(&name).filter(|weights| weights.size() == variable.size()) {
+            Some(weights) => variable.copy_(weights),
+            None => fresh.push(name),
+        }
+    }
+    fresh.sort();
+    ctx.progress.line(&format!(
+        "{} has label set {}, the boxes {labels}: {} keep their initial values",
+        run.display(),
+        card.model.labels,
+        if fresh.is_empty() { "no layers".to_owned() } else { fresh.join(", ") }
+    ));
+    Ok(())
+}
+
+fn key(ctx: &Context, lake: &Lake, args: &Args, labels: &LabelSet) -> Result<String> {
     let text = |e: serde_json::Error| Error::Internal(e.to_string());
     let mut config = serde_json::to_string(&ctx.config.detector).map_err(text)?;
-    // The card holds it.
+    // The card holds them.
     config.push_str(&format!(" threshold {}", ctx.config.annotate.threshold));
+    config.push_str(&serde_json::to_string(labels).map_err(text)?);
     if args.unlabelled.is_some() {
         config.push_str(&serde_json::to_string(&ctx.config.semi).map_err(text)?);
     }
@@ -166,11 +209,18 @@ fn key(ctx: &Context, lake: &Lake, args: &Args) -> Result<String> {
 
 /// Adds to each image the classes that the report of its study states as present. Images without a report stay as
 /// they are.
-fn read_reports(lake: &Lake, dataset: &str, set: &mut DetectionSet) -> Result<()> {
+fn read_reports(lake: &Lake, dataset: &str, set: &mut DetectionSet, labels: &LabelSet) -> Result<()> {
+    let vindr_ids = (0..labels.classes.len() as i32).filter_map(|id| labels.vindr_id(id));
+    if vindr_ids.count() == 0 {
+        let problem =
+            format!("reports name VinDr-CXR classes, and label set {labels} corresponds to none; set it to \"off\"");
+        return Err(Error::Config { place: "semi.report_threshold".into(), problem });
+    }
     let reports: Vec<ReportRow> = lake.read(&Partition::new(dataset, "train"))?;
     let mut named: BTreeMap<String, BTreeSet<i32>> = BTreeMap::new();
     for report in reports {
-        named.entry(report.study_id).or_default().extend(lesion_classes_in(&report.text));
+        let vindr = lesion_classes_in(&report.text);
+        named.entry(report.study_id).or_default().extend(vindr.into_iter().flat_map(|id| labels.ids_of_vindr(id)));
     }
     for example in &mut set.examples {
         example.report_classes = named.get(&example.image.study_id).map(|classes| classes.iter().copied().collect());
@@ -183,12 +233,12 @@ fn read_reports(lake: &Lake, dataset: &str, set: &mut DetectionSet) -> Result<()
 }
 
 /// The detectors of finished runs; their input and classes must be those of the new one.
-fn labellers(ctx: &Context, runs: &[PathBuf]) -> Result<Vec<Detector>> {
+fn labellers(ctx: &Context, runs: &[PathBuf], labels: &LabelSet) -> Result<Vec<Detector>> {
     let config = &ctx.config.detector.model;
-    let wanted = DetectorCard::new(config, ctx.config.annotate.threshold);
+    let wanted = DetectorCard::new(config, labels, ctx.config.annotate.threshold);
     let labeller = |run: &PathBuf| {
         let (detector, card) = load_detector(run, config.score_min, ctx.device)?;
-        if card.model.input != wanted.input || card.model.classes != wanted.classes {
+        if card.model.input != wanted.input || !card.model.labels.same_classes(labels) {
             let problem = "input or classes of this labeller differ from those of the new detector";
             return Err(Error::bad_data(run.display(), problem));
         }

@@ -53,6 +53,16 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
     let start = Instant::now();
     let lake = Lake::open(&args.lake)?;
     let (report_model, card) = load_reporter(&args.reporter, ctx.device)?;
+    if !card.model.labels.is_vindr() {
+        let problem = format!(
+            "the report model has label set {}; preview models have the VinDr-CXR classes alone",
+            card.model.labels
+        );
+        return Err(Error::bad_data(args.reporter.display(), problem));
+    }
+    for split in ["train", "val"] {
+        lake.check_label_set(&Partition::new(&args.dataset, split), KIND, &card.model.labels)?;
+    }
     let key = key(ctx, &lake, &args, &card.model_sha256)?;
     let (dataset, runs) = (args.dataset.as_str(), args.runs.as_path());
     let stage = TrainingStage {

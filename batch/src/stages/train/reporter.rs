@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use d2r_contracts::label_set::LabelSet;
 use d2r_contracts::rows::Row;
 use d2r_contracts::tables::{ImageRow, LesionRow, ReportRow};
 use d2r_contracts::vocabulary::Vocabulary;
@@ -54,8 +55,13 @@ pub struct Args {
 pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
     let start = Instant::now();
     let lake = Lake::open(&args.lake)?;
+    let labels = label_set(ctx, &lake, &args.dataset)?;
     let detector = match &args.detector {
-        Some(run) => Some(ModelCard::<DetectorCard>::read(run, "detector")?.model_sha256),
+        Some(run) => {
+            let card = ModelCard::<DetectorCard>::read(run, "detector")?;
+            check_classes(&card.model.labels, run, &labels, ctx.config.report.model.regions)?;
+            Some(card.model_sha256)
+        }
         None => None,
     };
     let initial = initial_weights(ctx, &args)?;
@@ -89,6 +95,7 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
             Some(known) => known.clone(),
             None => Vocabulary::build(texts.iter().map(|r| r.text_clean.as_str()), config.train.min_word_count),
         },
+        labels,
         detector_sha256: detector,
         align: config.align.is_on().then(|| config.align.clone()),
     };
@@ -125,6 +132,33 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
         copy_detector(from, &run.path().join("detector"))?;
     }
     stage.finish_training(&run, card, outcome, failures, BTreeMap::new())
+}
+
+/// The label set of the boxes of both splits. A set that corresponds to nothing that reports name is said.
+fn label_set(ctx: &Context, lake: &Lake, dataset: &str) -> Result<LabelSet> {
+    let [train, val] = ["train", "val"].map(|split| Partition::new(dataset, split));
+    let (labels, of_val) = (lake.label_set(&train)?, lake.label_set(&val)?);
+    if lake.rows_of(LesionRow::TABLE, &val)? > 0 && !labels.same_classes(&of_val) {
+        let problem =
+            format!("its boxes have label set {of_val}, those of {train} {labels}; annotate both with one detector");
+        return Err(Error::bad_data(format!("table {} {val}", LesionRow::TABLE), problem));
+    }
+    if ctx.config.report.model.regions && !labels.has_correspondences() {
+        ctx.progress.line(&format!(
+            "label set {labels} corresponds to no CheXpert label and no VinDr-CXR class: no sentence names a box, and \
+             the grounding loss stays empty"
+        ));
+    }
+    Ok(labels)
+}
+
+/// The detector whose copy goes with the model finds boxes of the classes that the model is trained with.
+fn check_classes(of_detector: &LabelSet, run: &Path, labels: &LabelSet, regions: bool) -> Result<()> {
+    if !regions || of_detector.same_classes(labels) {
+        return Ok(());
+    }
+    let problem = format!("the detector has label set {of_detector}, the dataset's boxes {labels}");
+    Err(Error::bad_data(run.display(), problem + "; annotate the dataset with this detector"))
 }
 
 /// The initial weights that `--init` and `report.model.trunk` ask for.

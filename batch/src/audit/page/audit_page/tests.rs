@@ -67,7 +67,7 @@ fn label_tables_mark_what_differs() {
         dataset: "d".into(),
         split: split.into(),
         unit: "positive_studies",
-        label: "Edema",
+        label: "Edema".into(),
         positives,
         total: 1000,
         published: (split == "train").then(|| PUBLISHED[1].share("Edema").unwrap()),

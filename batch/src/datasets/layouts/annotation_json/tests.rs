@@ -2,12 +2,15 @@
 
 use std::fs;
 
+use d2r_contracts::label_set::LabelSet;
 use d2r_contracts::space::ImageSize;
 
 use super::*;
+use crate::datasets::label_sets::LabelChoice;
 use crate::datasets::lesion_rows::{FusionRule, lesion_rows};
 
-const OPTIONS: ListOptions = ListOptions { seed: 1, val_share: 0.1, frontal_only: true, labels_only: false };
+const OPTIONS: ListOptions =
+    ListOptions { seed: 1, val_share: 0.1, frontal_only: true, labels_only: false, labels: LabelChoice::Vindr };
 
 fn folder(json: &str, images: &[&str]) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
@@ -39,6 +42,7 @@ fn boxes_come_from_their_frame_into_original_pixels() {
         image,
         Some(ImageSize { width: 400, height: 400 }),
         &FusionRule { iou_min: 0.5, min_annotators: 1 },
+        &LabelSet::vindr(),
     );
     let rows: Vec<_> =
         lesions.rows.iter().map(|r| (r.class_name.as_str(), r.x_min, r.y_min, r.x_max, r.y_max, r.accepted)).collect();

@@ -3,8 +3,10 @@
 use std::fs;
 
 use super::*;
+use crate::datasets::label_sets::LabelChoice;
 
-const OPTIONS: ListOptions = ListOptions { seed: 1, val_share: 0.0, frontal_only: true, labels_only: false };
+const OPTIONS: ListOptions =
+    ListOptions { seed: 1, val_share: 0.0, frontal_only: true, labels_only: false, labels: LabelChoice::Vindr };
 
 fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();

@@ -2,13 +2,16 @@
 
 use std::fs;
 
+use d2r_contracts::label_set::LabelSet;
 use d2r_contracts::space::ImageSize;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::datasets::label_sets::LabelChoice;
 use crate::datasets::lesion_rows::{FusionRule, lesion_rows};
 
-const OPTIONS: ListOptions = ListOptions { seed: 1, val_share: 0.0, frontal_only: true, labels_only: false };
+const OPTIONS: ListOptions =
+    ListOptions { seed: 1, val_share: 0.0, frontal_only: true, labels_only: false, labels: LabelChoice::Vindr };
 const FILE: &str = "annotations/instances_train.json";
 
 fn folder(files: &[(&str, &[u8])]) -> tempfile::TempDir {
@@ -313,7 +316,7 @@ fn other_files_beside_the_annotations() {
 fn boxes_of_a_resized_copy_are_scaled() {
     let listing = read(document().to_string().as_bytes());
     let rule = FusionRule { iou_min: 0.5, min_annotators: 1 };
-    let half = lesion_rows(&listing.images[0], Some(ImageSize { width: 60, height: 48 }), &rule);
+    let half = lesion_rows(&listing.images[0], Some(ImageSize { width: 60, height: 48 }), &rule, &LabelSet::vindr());
     assert_eq!((half.n_boxes, half.rows[0].x_max, half.rows[0].y_max), (Some(2), 30.0, 24.0));
 }
 

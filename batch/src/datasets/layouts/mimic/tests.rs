@@ -4,8 +4,10 @@ use std::fs;
 use std::io::Write;
 
 use super::*;
+use crate::datasets::label_sets::LabelChoice;
 
-const OPTIONS: ListOptions = ListOptions { seed: 1, val_share: 0.5, frontal_only: true, labels_only: false };
+const OPTIONS: ListOptions =
+    ListOptions { seed: 1, val_share: 0.5, frontal_only: true, labels_only: false, labels: LabelChoice::Vindr };
 
 const METADATA: &str = "study_id,dicom_id,subject_id,ViewPosition,Rows
 50000001,aa,10000001,PA,9

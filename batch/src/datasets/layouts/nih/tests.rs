@@ -3,8 +3,10 @@
 use std::fs;
 
 use super::*;
+use crate::datasets::label_sets::LabelChoice;
 
-const OPTIONS: ListOptions = ListOptions { seed: 1, val_share: 0.0, frontal_only: true, labels_only: false };
+const OPTIONS: ListOptions =
+    ListOptions { seed: 1, val_share: 0.0, frontal_only: true, labels_only: false, labels: LabelChoice::Vindr };
 
 const ENTRIES: &str = "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y],
 00000001_000.png,Cardiomegaly,0,1,57,M,PA,2682,2749,0.143,0.143,

@@ -3,8 +3,10 @@
 use std::fs;
 
 use super::*;
+use crate::datasets::label_sets::LabelChoice;
 
-const OPTIONS: ListOptions = ListOptions { seed: 1, val_share: 0.0, frontal_only: true, labels_only: false };
+const OPTIONS: ListOptions =
+    ListOptions { seed: 1, val_share: 0.0, frontal_only: true, labels_only: false, labels: LabelChoice::Vindr };
 
 fn report(id: &str, findings: &str, impression: &str, images: &[&str], mesh: &[&str]) -> String {
     let images: String = images

@@ -3,8 +3,10 @@
 use std::fs;
 
 use super::*;
+use crate::datasets::label_sets::LabelChoice;
 
-const OPTIONS: ListOptions = ListOptions { seed: 1, val_share: 0.0, frontal_only: true, labels_only: false };
+const OPTIONS: ListOptions =
+    ListOptions { seed: 1, val_share: 0.0, frontal_only: true, labels_only: false, labels: LabelChoice::Vindr };
 
 const LABELS: &str = "patientId,x,y,width,height,Target
 aa,264.0,152.0,213.0,379.0,1

@@ -2,12 +2,15 @@
 
 use std::fs;
 
+use d2r_contracts::label_set::LabelSet;
 use d2r_contracts::space::ImageSize;
 
 use super::*;
+use crate::datasets::label_sets::LabelChoice;
 use crate::datasets::lesion_rows::{FusionRule, lesion_rows};
 
-const OPTIONS: ListOptions = ListOptions { seed: 1, val_share: 0.0, frontal_only: true, labels_only: false };
+const OPTIONS: ListOptions =
+    ListOptions { seed: 1, val_share: 0.0, frontal_only: true, labels_only: false, labels: LabelChoice::Vindr };
 const LABELS: ListOptions = ListOptions { labels_only: true, ..OPTIONS };
 
 fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
@@ -57,7 +60,7 @@ fn physionet_layout_whatever_the_order_of_columns() {
     ];
     assert_eq!(found, expected);
     let rule = FusionRule { iou_min: 0.5, min_annotators: 2 };
-    let a = lesion_rows(&listing.images[0], Some(ImageSize { width: 100, height: 100 }), &rule);
+    let a = lesion_rows(&listing.images[0], Some(ImageSize { width: 100, height: 100 }), &rule, &LabelSet::vindr());
     assert_eq!(a.n_boxes, Some(1));
     let fused: Vec<_> = a.rows.iter().filter(|r| r.source == "fused").collect();
     assert_eq!(fused.len(), 1);
@@ -72,10 +75,10 @@ fn physionet_layout_whatever_the_order_of_columns() {
         "image labels add an annotator"
     );
     // The consensus is taken as it is: two boxes of one class that overlap stay two.
-    let t = lesion_rows(&listing.images[2], Some(ImageSize { width: 100, height: 100 }), &rule);
+    let t = lesion_rows(&listing.images[2], Some(ImageSize { width: 100, height: 100 }), &rule, &LabelSet::vindr());
     assert_eq!((t.n_boxes, t.rows.len()), (Some(2), 2));
     assert!(t.rows.iter().all(|r| r.accepted && r.n_readers.is_none() && r.source == "fused"));
-    assert_eq!(lesion_rows(&listing.images[3], None, &rule).n_boxes, Some(0));
+    assert_eq!(lesion_rows(&listing.images[3], None, &rule, &LabelSet::vindr()).n_boxes, Some(0));
 }
 
 #[test]
@@ -91,7 +94,8 @@ fn kaggle_layout_has_unlabelled_test_images() {
         lesion_rows(
             &listing.images[1],
             Some(ImageSize { width: 9, height: 9 }),
-            &FusionRule { iou_min: 0.5, min_annotators: 1 }
+            &FusionRule { iou_min: 0.5, min_annotators: 1 },
+            &LabelSet::vindr()
         )
         .n_boxes,
         None
@@ -185,7 +189,7 @@ fn the_order_of_rows_has_no_effect() {
         listing
             .images
             .iter()
-            .map(|i| lesion_rows(i, None, &FusionRule { iou_min: 0.5, min_annotators: 1 }))
+            .map(|i| lesion_rows(i, None, &FusionRule { iou_min: 0.5, min_annotators: 1 }, &LabelSet::vindr()))
             .collect::<Vec<_>>()
     };
     let forward = rows(&lines);
@@ -204,6 +208,7 @@ fn boxes_beyond_the_edge_are_clipped_and_outside_ones_reported() {
         &listing.images[0],
         Some(ImageSize { width: 100, height: 80 }),
         &FusionRule { iou_min: 0.5, min_annotators: 1 },
+        &LabelSet::vindr(),
     );
     let fused: Vec<_> = lesions.rows.iter().filter(|r| r.source == "fused").collect();
     let ild = fused.iter().find(|r| r.class_name == "ILD").unwrap();
@@ -212,7 +217,8 @@ fn boxes_beyond_the_edge_are_clipped_and_outside_ones_reported() {
     assert_eq!((drawn.x_min, drawn.y_max), (0.0, 80.0));
     assert_eq!(lesions.outside.iter().map(|o| o.place.as_str()).collect::<Vec<_>>(), ["train.csv:3"]);
     assert_eq!((lesions.n_boxes, lesions.rows.len()), (Some(2), 4));
-    let unsized_ = lesion_rows(&listing.images[0], None, &FusionRule { iou_min: 0.5, min_annotators: 1 });
+    let unsized_ =
+        lesion_rows(&listing.images[0], None, &FusionRule { iou_min: 0.5, min_annotators: 1 }, &LabelSet::vindr());
     assert_eq!((unsized_.rows.len(), unsized_.outside.len()), (6, 0), "outside is known only with the size");
     assert!(unsized_.rows.iter().all(|r| r.x_min >= 0.0));
 }
@@ -231,7 +237,7 @@ fn the_vinbigdata_sample_is_read_whole() {
     assert_eq!(codes(&listing), []);
     assert_eq!(listing.images.len(), 1500);
     let rule = FusionRule { iou_min: 0.5, min_annotators: 1 };
-    let lesions: Vec<_> = listing.images.iter().map(|i| lesion_rows(i, None, &rule)).collect();
+    let lesions: Vec<_> = listing.images.iter().map(|i| lesion_rows(i, None, &rule, &LabelSet::vindr())).collect();
     let count = |source: &str| lesions.iter().flat_map(|l| &l.rows).filter(|r| r.source == source).count();
     assert_eq!(count("reader"), 8185);
     assert_eq!(lesions.iter().filter(|l| l.n_boxes == Some(0)).count(), 733);

@@ -4,6 +4,7 @@
 use std::io::Cursor;
 use std::path::Path;
 
+use d2r_contracts::label_set::LabelSet;
 use d2r_contracts::labels::LESION_CLASSES;
 use image::codecs::png::PngEncoder;
 use image::{ExtendedColorType, ImageEncoder};
@@ -146,7 +147,14 @@ fn unusual() -> Fixture {
 fn reporter_card(ctx: &Context) -> ReporterCard {
     let model = ctx.config.report.model.clone();
     let vocabulary = Vocabulary::build([NORMAL, PRIOR].into_iter(), 1);
-    ReporterCard { visual: visual_spec(&model), config: model, vocabulary, align: None, detector_sha256: None }
+    ReporterCard {
+        visual: visual_spec(&model),
+        config: model,
+        vocabulary,
+        labels: LabelSet::vindr(),
+        align: None,
+        detector_sha256: None,
+    }
 }
 
 #[test]
