@@ -5,6 +5,7 @@ pub mod config;
 pub mod doctor;
 pub mod file_modes;
 pub mod man_pages;
+pub mod ranks;
 pub mod reference;
 pub mod restart;
 pub mod version;

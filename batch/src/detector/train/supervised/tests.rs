@@ -44,6 +44,7 @@ fn no_image_is_nothing_to_do() {
         seed: 1,
         progress: Progress::Quiet,
         stop: &StopFlag::default(),
+        shards: VirtualShards::whole(),
     };
     let error = train(&mut model, &mut average, &RunDir::at(folder.path(), "test"), &job).unwrap_err();
     assert_eq!(error.exit().code(), 99);
