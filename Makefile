@@ -52,6 +52,10 @@ test: build
 test-python: build
 	D2R=$(D2R) $(PYTHON) -m unittest discover -s tests/python -p 'test_*.py' -v
 
+## One training on 1, 2 and 4 processes, 200 steps of each model: the same bits.
+test-ranks: build
+	cargo test --locked -p d2r-acceptance --test ranks -- --include-ignored
+
 ## Array jobs under a Slurm of its own: exit codes, time limit, a killed element.
 test-slurm: build
 	scripts/slurm_setup.sh

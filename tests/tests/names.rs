@@ -45,7 +45,8 @@ const FILE_ENDINGS: [&str; 10] =
 /// Names of figures that begin like a section.
 const FIGURES: [&str; 1] = ["detector.ap50"];
 
-const RUST: [&str; 5] = ["batch/src", "batch/phantom", "batch/examples", "data-contracts/src", "wasm-viewer/src"];
+const RUST: [&str; 6] =
+    ["batch/src", "batch/collectives", "batch/phantom", "batch/examples", "data-contracts/src", "wasm-viewer/src"];
 const DOCUMENTS: [&str; 6] =
     ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md", "docs", "dags/README.md"];
 const PYTHON: [&str; 4] = ["dags", "tests/bench", "tests/python", "tests/airflow"];

@@ -71,7 +71,7 @@ impl Ranks {
         let Some(group) = &self.0 else { return Ok(()) };
         let _no_grad = tch::no_grad_guard();
         for tensor in tensors {
-            let mut shared = tensor.detach().f_to_device(Device::Cpu)?.f_contiguous()?.f_copy()?;
+            let mut shared = tensor.detach().f_to_device(Device::Cpu)?.f_contiguous()?.copy();
             group.broadcast(&mut shared, 0, WAIT)?;
             tensor.detach().f_copy_(&shared)?;
         }
