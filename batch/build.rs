@@ -8,7 +8,14 @@ use sha2::{Digest, Sha256};
 
 /// What decides about results, relative to this package: sources, presets, contracts, the versions of dependencies.
 const SOURCES: [&str; 8] = [
-    "src", "collectives/src", "collectives/shim", "phantom/src", "../data-contracts/src", "../data-contracts/tables", "../wasm-viewer/src", "../Cargo.lock",
+    "src",
+    "collectives/src",
+    "collectives/shim",
+    "phantom/src",
+    "../data-contracts/src",
+    "../data-contracts/tables",
+    "../wasm-viewer/src",
+    "../Cargo.lock",
 ];
 /// What decides how the bytes of an image file become a model's input.
 const DECODING: [&str; 7] = [

@@ -16,8 +16,8 @@ C10_DECLARE_int(caffe2_log_level);
 
 namespace {
 
-// What fails is returned as a message; libtorch's own log would repeat it with C++ backtraces. The variable by which a user asks for
-// this log stays in force.
+// What fails is returned as a message; libtorch's own log would repeat it with C++ backtraces. The variable by which a
+// user asks for this log stays in force.
 void quieten_log() {
   constexpr int fatal = 3;
   if (!std::getenv("TORCH_CPP_LOG_LEVEL")) {

@@ -9,9 +9,9 @@
 extern "C" {
 struct d2r_group;
 
-// Meets the other processes and connects to them. `address`, `port`: the store; `serves`: whether this process holds it;
-// `prefix`: before the names of its keys; `interface`, `host`: the network interface or the own address of this process, null
-// where the other one is given.
+// Meets the other processes and connects to them. `address`, `port`: the store; `serves`: whether this process holds
+// it; `prefix`: before the names of its keys; `interface`, `host`: the network interface or the own address of this
+// process, null where the other one is given.
 char* d2r_group_open(
     const char* address,
     uint16_t port,

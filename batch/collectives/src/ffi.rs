@@ -59,8 +59,8 @@ pub struct Opening {
 #[derive(Debug)]
 pub struct RawGroup(NonNull<Opaque>);
 
-// SAFETY: the group has no state of one thread: libtorch's backends are used from any thread, one call at a time. `Group`
-// passes calls on behind a mutex, so that no two run at once.
+// SAFETY: the group has no state of one thread: libtorch's backends are used from any thread, one call at a time.
+// `Group` passes calls on behind a mutex, so that no two run at once.
 unsafe impl Send for RawGroup {}
 
 /// Takes over a message of the shim: `Ok` for a null pointer.
@@ -79,8 +79,8 @@ impl RawGroup {
     pub fn open(opening: &Opening) -> Result<Self, String> {
         let mut group = std::ptr::null_mut();
         let interface = opening.interface.as_ref().map_or(std::ptr::null(), |name| name.as_ptr());
-        // SAFETY: all strings end with a zero and live until the call returns; a null interface is allowed; `group` is a
-        // place for one pointer.
+        // SAFETY: all strings end with a zero and live until the call returns; a null interface is allowed; `group` is
+        // a place for one pointer.
         let message = unsafe {
             d2r_group_open(
                 opening.address.as_ptr(),
@@ -100,8 +100,8 @@ impl RawGroup {
     }
 
     pub fn broadcast(&mut self, tensor: &mut Tensor, root: c_int, timeout_ms: i64) -> Result<(), String> {
-        // SAFETY: the group is open until `self` is dropped, and `tensor` lives until the call, which waits for the end of the
-        // operation, returns.
+        // SAFETY: the group is open until `self` is dropped, and `tensor` lives until the call, which waits for the end
+        // of the operation, returns.
         result(unsafe { d2r_group_broadcast(self.0.as_ptr(), tensor.as_mut_ptr(), root, timeout_ms) })
     }
 
@@ -109,8 +109,8 @@ impl RawGroup {
     pub fn all_gather(&mut self, tensor: &Tensor, outputs: &mut [Tensor], timeout_ms: i64) -> Result<(), String> {
         let outputs: Vec<*mut C_tensor> = outputs.iter_mut().map(Tensor::as_mut_ptr).collect();
         let (input, count) = (tensor.as_ptr().cast_mut(), outputs.len());
-        // SAFETY: the group is open; all tensors live until the call returns; the input is read only, although the interface
-        // takes it as the others; `outputs` holds `count` handles.
+        // SAFETY: the group is open; all tensors live until the call returns; the input is read only, although the
+        // interface takes it as the others; `outputs` holds `count` handles.
         result(unsafe { d2r_group_all_gather(self.0.as_ptr(), input, outputs.as_ptr(), count, timeout_ms) })
     }
 

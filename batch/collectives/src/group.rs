@@ -23,13 +23,15 @@ pub struct Group {
 }
 
 impl Group {
-    /// Meets the other processes at the store of `place` and connects to each. Rank 0 holds the store, unless torchrun does.
+    /// Meets the other processes at the store of `place` and connects to each. Rank 0 holds the store, unless torchrun
+    /// does.
     ///
-    /// Each process listens at the address from which it reaches the store, or on the interface that `GLOO_SOCKET_IFNAME`
-    /// names; the host's own name is not resolved.
+    /// Each process listens at the address from which it reaches the store, or on the interface that
+    /// `GLOO_SOCKET_IFNAME` names; the host's own name is not resolved.
     ///
     /// # Errors
-    /// [`Error::Meeting`] when the others are not there within `timeout`; [`Error::Argument`] for a zero byte in an address.
+    /// [`Error::Meeting`] when the others are not there within `timeout`; [`Error::Argument`] for a zero byte in an
+    /// address.
     pub fn meet(place: &Place, timeout: Duration) -> Result<Self, Error> {
         let Place { rank, size, ref address, port, .. } = *place;
         let failed = |message: String| Error::Meeting { rank, size, address: address.clone(), port, message };
@@ -66,8 +68,8 @@ impl Group {
     /// Overwrites `tensor` by that of process `root`; of one shape and kind everywhere.
     ///
     /// # Errors
-    /// [`Error::Lost`] when a process has ended or does not answer within `wait`; [`Error::Tensor`] for a tensor that cannot
-    /// be sent.
+    /// [`Error::Lost`] when a process has ended or does not answer within `wait`; [`Error::Tensor`] for a tensor that
+    /// cannot be sent.
     pub fn broadcast(&self, tensor: &mut Tensor, root: usize, wait: Duration) -> Result<(), Error> {
         const NAME: &str = "broadcast";
         sendable(NAME, tensor)?;

@@ -45,7 +45,8 @@ impl Place {
     /// | torchrun, `d2r --devices` | `RANK` | `WORLD_SIZE` | `LOCAL_RANK` |
     /// | srun, where `MASTER_ADDR` is set | `SLURM_PROCID` | `SLURM_NTASKS` | `SLURM_LOCALID` |
     ///
-    /// `MASTER_ADDR` and `MASTER_PORT` (29500 where it is not set) are the store's. The variables of torchrun come first.
+    /// `MASTER_ADDR` and `MASTER_PORT` (29500 where it is not set) are the store's. The variables of torchrun come
+    /// first.
     ///
     /// # Errors
     /// [`PlaceError`] when one of the variables is missing, is no number, or the rank is not below the size.
@@ -134,8 +135,7 @@ mod tests {
             attempt: "2".into(),
         };
         assert_eq!(place, expected);
-        let slurm =
-            [("SLURM_PROCID", "1"), ("SLURM_NTASKS", "2"), ("SLURM_LOCALID", "1"), ("MASTER_ADDR", "10.0.0.1")];
+        let slurm = [("SLURM_PROCID", "1"), ("SLURM_NTASKS", "2"), ("SLURM_LOCALID", "1"), ("MASTER_ADDR", "10.0.0.1")];
         let place = detect(&slurm).unwrap().unwrap();
         assert_eq!((place.rank, place.size, place.local_rank, place.port), (1, 2, 1, 29500));
         assert!(!place.store_is_served);

@@ -96,8 +96,8 @@ pub struct DeviceFlags {
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Device")]
 pub struct DevicesFlag {
-    /// Train with one process per device on this machine, for instance cuda:0,cuda:1 or cpu,cpu; run.accumulate must be a multiple
-    /// of their number. torchrun and srun start processes on several machines (docs/clusters.md).
+    /// Train with one process per device on this machine, for instance cuda:0,cuda:1 or cpu,cpu; run.accumulate must be
+    /// a multiple of their number. torchrun and srun start processes on several machines (docs/clusters.md).
     #[arg(long, value_name = "LIST", value_delimiter = ',', conflicts_with = "device")]
     pub devices: Vec<String>,
 }
@@ -327,7 +327,8 @@ impl ConfigFlags {
     /// The same for one of several processes, which it meets.
     ///
     /// # Errors
-    /// [`Error::Config`] for a wrong configuration or device; [`Error::Temporary`] when the other processes are not there.
+    /// [`Error::Config`] for a wrong configuration or device; [`Error::Temporary`] when the other processes are not
+    /// there.
     pub fn context_at(
         &self,
         flags: &DeviceFlags,
@@ -390,7 +391,8 @@ fn context(resolved: Resolved, device: tch::Device, output: OutputFlags) -> Resu
     })
 }
 
-/// The device of `auto`, `cpu` or `cuda:N`; `auto` gives each of the processes on a machine, by its number there, the next CUDA device.
+/// The device of `auto`, `cpu` or `cuda:N`; `auto` gives each of the processes on a machine, by its number there, the
+/// next CUDA device.
 fn device(name: &str, local_rank: usize) -> Result<tch::Device> {
     let cuda = tch::Cuda::device_count();
     match name {

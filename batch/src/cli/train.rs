@@ -97,7 +97,8 @@ impl TrainingFlags {
         Ok(Context { resume: self.resume.resume(), ..ctx })
     }
 
-    /// For a training by one or several processes: starts those that `devices` asks for and then does not return, or meets the others.
+    /// For a training by one or several processes: starts those that `devices` asks for and then does not return, or
+    /// meets the others.
     fn context_of_ranks(&self, output: OutputFlags, devices: &DevicesFlag, pairs: &[String]) -> Result<Context> {
         if !devices.devices.is_empty() {
             ranks::start(&devices.devices, output)?;

@@ -1,6 +1,6 @@
-//! The gradient of a step over its virtual shards: a weighted sum in a fixed binary tree. A rank sums the sub-tree of its own
-//! shards; the partial sums are gathered and every rank finishes the same tree, so that the sum has the same bits for any number of
-//! ranks.
+//! The gradient of a step over its virtual shards: a weighted sum in a fixed binary tree. A rank sums the sub-tree of
+//! its own shards; the partial sums are gathered and every rank finishes the same tree, so that the sum has the same
+//! bits for any number of ranks.
 
 use tch::{Kind, Tensor};
 
@@ -17,10 +17,11 @@ pub struct ShardLoss {
     pub figures: Tensor,
 }
 
-/// Sets the optimizer's gradients to the mean over the virtual shards of a batch, each weighted by its share of the images, and
-/// returns the mean of their figures. `buffers`: f32, what the forward pass changes beside gradients (running statistics); each
-/// shard starts from their values at the start of the step, and they end as the mean over the shards. `size`: images of the batch;
-/// `figures`: their number. `shard_loss`: of a shard that has images, by its number.
+/// Sets the optimizer's gradients to the mean over the virtual shards of a batch, each weighted by its share of the
+/// images, and returns the mean of their figures. `buffers`: f32, what the forward pass changes beside gradients
+/// (running statistics); each shard starts from their values at the start of the step, and they end as the mean over
+/// the shards. `size`: images of the batch; `figures`: their number. `shard_loss`: of a shard that has images, by its
+/// number.
 ///
 /// With one shard nothing is summed: gradients, buffers and figures are those of the one pass.
 ///
@@ -56,8 +57,8 @@ pub fn accumulate(
     Ok(figures)
 }
 
-/// The sum of all shards: gradients, changes of the buffers, figures, and for each parameter the share of the images whose loss depends
-/// on it; one after the other, f32.
+/// The sum of all shards: gradients, changes of the buffers, figures, and for each parameter the share of the images
+/// whose loss depends on it; one after the other, f32.
 fn sum_over_shards(
     shards: &VirtualShards,
     optimizer: &Optimizer,
@@ -106,8 +107,8 @@ impl Start {
         }
     }
 
-    /// What a shard adds to the sum, before it is weighted. Of the buffers it is the change, so that what no shard changes keeps
-    /// its bits.
+    /// What a shard adds to the sum, before it is weighted. Of the buffers it is the change, so that what no shard
+    /// changes keeps its bits.
     fn leaf(&self, gradients: &[Tensor], optimizer: &Optimizer, figures: &Tensor) -> Result<Tensor> {
         let _no_grad = tch::no_grad_guard();
         let device = figures.device();
@@ -153,8 +154,8 @@ impl Parts<'_> {
     }
 }
 
-/// The sum of a power of two of tensors in a balanced binary tree, in their order: `((a + b) + (c + d)) + ..`. Only one tensor per
-/// level is held.
+/// The sum of a power of two of tensors in a balanced binary tree, in their order: `((a + b) + (c + d)) + ..`. Only one
+/// tensor per level is held.
 #[derive(Debug, Default)]
 struct Tree {
     /// Sums of finished sub-trees with their levels, the largest first.

@@ -1,5 +1,5 @@
-//! The processes of one training: a rank is the number of one. Rank 0 writes the files, validates and decides; the others
-//! follow. Every operation is called by all ranks, in the same order.
+//! The processes of one training: a rank is the number of one. Rank 0 writes the files, validates and decides; the
+//! others follow. Every operation is called by all ranks, in the same order.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,8 +10,8 @@ use tch::{Device, Kind, Tensor};
 use crate::error::{Error, Result};
 use crate::stop::StopFlag;
 
-/// The longest time for which a rank waits for another one that works on the same: a step, or reading its images. A rank
-/// that ended is noticed at once.
+/// The longest time for which a rank waits for another one that works on the same: a step, or reading its images. A
+/// rank that ended is noticed at once.
 const WAIT: Duration = Duration::from_secs(30 * 60);
 /// The same while rank 0 validates.
 const WAIT_FOR_DECISION: Duration = Duration::from_secs(7 * 24 * 60 * 60);
@@ -110,8 +110,8 @@ impl Ranks {
                 Err(_) => [FAILED, 0.0, 0.0],
             };
             // Its own error counts more than a rank that was lost meanwhile.
-            let told = group.broadcast(&mut Tensor::from_slice(&words), 0, WAIT);
-            return decided.and_then(|value| Ok(told.map(|()| value)?));
+            let sent = group.broadcast(&mut Tensor::from_slice(&words), 0, WAIT);
+            return decided.and_then(|value| Ok(sent.map(|()| value)?));
         }
         let mut words = Tensor::zeros([3], (Kind::Double, Device::Cpu));
         group.broadcast(&mut words, 0, WAIT_FOR_DECISION)?;
@@ -128,8 +128,11 @@ impl Ranks {
     /// # Errors
     /// [`Error::Temporary`] with `problem`.
     pub fn agree(&self, number: i64, problem: &str) -> Result<()> {
-        let numbers: Vec<i64> =
-            self.gather(&Tensor::from_slice(&[number]))?.iter().map(|t| Ok(i64::try_from(t)?)).collect::<Result<_>>()?;
+        let numbers: Vec<i64> = self
+            .gather(&Tensor::from_slice(&[number]))?
+            .iter()
+            .map(|t| Ok(i64::try_from(t)?))
+            .collect::<Result<_>>()?;
         if numbers.iter().all(|n| *n == number) { Ok(()) } else { Err(Error::Temporary(problem.into())) }
     }
 

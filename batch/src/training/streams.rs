@@ -65,8 +65,8 @@ pub fn mixed_seed(seed: u64, purpose: &str, index: i64) -> i64 {
     i64::from_le_bytes(bytes)
 }
 
-/// The seed of one virtual shard for libtorch's generator: [`mixed_seed`], with the number of a shard beyond the first in the
-/// purpose.
+/// The seed of one virtual shard for libtorch's generator: [`mixed_seed`], with the number of a shard beyond the first
+/// in the purpose.
 pub fn shard_seed(seed: u64, purpose: &str, index: i64, shard: usize) -> i64 {
     match shard {
         0 => mixed_seed(seed, purpose, index),

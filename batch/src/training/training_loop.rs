@@ -140,7 +140,8 @@ pub fn is_due(step: i64, every: i64, steps: i64) -> bool {
     step == steps || step % every.max(1) == 0
 }
 
-/// Trains in `run`, from its newest checkpoint where there is one. All ranks take the same steps; rank 0 writes the files.
+/// Trains in `run`, from its newest checkpoint where there is one. All ranks take the same steps; rank 0 writes the
+/// files.
 ///
 /// # Errors
 /// [`Error::Stopped`] after a checkpoint; [`Error::BadData`] when the loss is not finite; those of reading and writing.
@@ -305,8 +306,8 @@ impl<'a, T: Trainer<'a>> Loop<'_, T> {
         Ok(())
     }
 
-    /// What training ends with before its end: after a signal the checkpoint is written, and the ranks that do not write it wait, since
-    /// what started them may end the others when one has ended.
+    /// What training ends with before its end: after a signal the checkpoint is written, and the ranks that do not
+    /// write it wait, since what started them may end the others when one has ended.
     fn saved(&mut self, error: Error) -> Error {
         if !matches!(error, Error::Stopped { .. }) {
             return error;

@@ -1,6 +1,6 @@
-//! A batch in virtual shards, `run.accumulate` of them: each is a batch of its own with its own random streams, and the step
-//! takes the mean of their gradients. The shards do not depend on the number of ranks, of which each takes an equal block, so that any
-//! number of ranks takes the same steps.
+//! A batch in virtual shards, `run.accumulate` of them: each is a batch of its own with its own random streams, and the
+//! step takes the mean of their gradients. The shards do not depend on the number of ranks, of which each takes an
+//! equal block, so that any number of ranks takes the same steps.
 
 use std::ops::Range;
 
@@ -61,8 +61,8 @@ impl VirtualShards {
         self.ranks.rank() * each..(self.ranks.rank() + 1) * each
     }
 
-    /// The places in a batch of `size` that belong to a shard. Of a smaller batch at the end of an epoch the shards get unequal
-    /// numbers, possibly none.
+    /// The places in a batch of `size` that belong to a shard. Of a smaller batch at the end of an epoch the shards get
+    /// unequal numbers, possibly none.
     pub fn places(&self, shard: usize, size: usize) -> Range<usize> {
         shard * size / self.count..(shard + 1) * size / self.count
     }

@@ -42,8 +42,9 @@ pub struct PseudoCounts {
 #[derive(Debug)]
 pub struct SemiSums(RunningSums<11>);
 
-/// The figures of a pass over a part of a batch, f32 `[FIGURES]` on the device of `parts`. `parts`: f32 `[5]`; `pseudo`, `bounded`: scalars
-/// without gradient; `share`: the part's share of the batch, by which counts are divided, since the mean over parts is taken.
+/// The figures of a pass over a part of a batch, f32 `[FIGURES]` on the device of `parts`. `parts`: f32 `[5]`;
+/// `pseudo`, `bounded`: scalars without gradient; `share`: the part's share of the batch, by which counts are divided,
+/// since the mean over parts is taken.
 ///
 /// # Errors
 /// When a libtorch operation fails.
@@ -96,8 +97,8 @@ impl SemiSums {
         Self(RunningSums::new(NAMES, device))
     }
 
-    /// Adds a step. `figures`: of [`figures`]; `skipped`: scalar, 1 for a step without a finite gradient. What is not finite counts as 0
-    /// (the step is among the skipped ones).
+    /// Adds a step. `figures`: of [`figures`]; `skipped`: scalar, 1 for a step without a finite gradient. What is not
+    /// finite counts as 0 (the step is among the skipped ones).
     pub fn add(&mut self, figures: &Tensor, skipped: &Tensor) {
         let _no_grad = tch::no_grad_guard();
         let skipped = skipped.to_kind(Kind::Double).reshape([1]).to_device(figures.device());

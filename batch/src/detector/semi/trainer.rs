@@ -152,8 +152,8 @@ impl<'a> SemiTrainer<'a> {
         Ok(select(&found, &batch.report_classes, self.job.semi, most.ceil() as usize))
     }
 
-    /// The loss of one virtual shard: its part of the labelled images and, in the mutual phase, of the unlabelled ones. `batch`: the images
-    /// that this process takes.
+    /// The loss of one virtual shard: its part of the labelled images and, in the mutual phase, of the unlabelled ones.
+    /// `batch`: the images that this process takes.
     fn shard_loss(&self, step: i64, batch: &SemiBatch, shard: usize) -> Result<ShardLoss> {
         let (job, area) = (self.job, (self.job.labelled.source.input.size as usize).pow(2));
         let part = |images: &AugmentedImages, plan: &BatchPlan| {

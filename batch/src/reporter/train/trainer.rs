@@ -123,9 +123,8 @@ impl ReportTrainer<'_> {
     fn augmented(&self, chosen: &[usize], places: Range<usize>, step: i64) -> Result<Vec<ReportExample>> {
         let Some(augment) = self.job.augment else { return Ok(Vec::new()) };
         let (studies, seed) = (self.job.train, self.job.seed);
-        let one = |place: usize| {
-            augment.apply(&studies[chosen[place]], &mut sample_rng(seed, step as u64, place as u64))
-        };
+        let one =
+            |place: usize| augment.apply(&studies[chosen[place]], &mut sample_rng(seed, step as u64, place as u64));
         places.into_par_iter().map(one).collect()
     }
 

@@ -80,8 +80,8 @@ impl TrainingStage<'_> {
         StageResult { stage: self.name.into(), wall_s: self.start.elapsed().as_secs_f64(), ..StageResult::default() }
     }
 
-    /// Writes the card, the tables `train_log` and `failures`, and the run's manifest, on rank 0 only. `figures`: those beside steps
-    /// and score.
+    /// Writes the card, the tables `train_log` and `failures`, and the run's manifest, on rank 0 only. `figures`: those
+    /// beside steps and score.
     ///
     /// # Errors
     /// Those of writing.

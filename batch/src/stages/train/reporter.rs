@@ -130,11 +130,13 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
     stage.finish_training(&ctx.ranks, &run, card, outcome, failures, BTreeMap::new())
 }
 
-/// The virtual shards of every batch. An adaptive boundary follows the batches one after the other, which shards cannot do.
+/// The virtual shards of every batch. An adaptive boundary follows the batches one after the other, which shards cannot
+/// do.
 fn shards(ctx: &Context) -> Result<VirtualShards> {
     let (train, align) = (&ctx.config.report.train, &ctx.config.report.align);
     if train.accumulate > 1 && align.is_on() && align.adaptive_boundary {
-        let problem = "the adaptive boundary of the alignment cannot be divided into virtual shards; set run.accumulate=1";
+        let problem =
+            "the adaptive boundary of the alignment cannot be divided into virtual shards; set run.accumulate=1";
         return Err(Error::Config { place: "report.align.variant".into(), problem: problem.into() });
     }
     VirtualShards::new(train.accumulate, &ctx.ranks, &[("report.train.batch_size", train.batch_size.max(1))])

@@ -57,15 +57,16 @@ impl Model {
     fn step(&mut self, count: usize, images: &[f32]) -> f64 {
         let shards = VirtualShards::new(count, &Ranks::alone(), &[]).unwrap();
         let (weight, mut buffer) = (&self.weight, self.buffer.data());
-        let logged = accumulate(&shards, &mut self.optimizer, &[self.buffer.shallow_clone()], (images.len(), 1), |shard| {
-            assert_eq!(f64::try_from(&buffer).unwrap(), 0.0, "every shard starts from the first value");
-            let xs = Tensor::from_slice(&images[shards.places(shard, images.len())]);
-            let _no_grad = tch::no_grad_guard();
-            buffer.copy_(&xs.mean(Kind::Float).reshape([1]));
-            drop(_no_grad);
-            let loss = (weight.get(0) * &xs + weight.get(1)).square().mean(Kind::Float);
-            Ok(ShardLoss { figures: loss.detach().reshape([1]), loss })
-        });
+        let logged =
+            accumulate(&shards, &mut self.optimizer, &[self.buffer.shallow_clone()], (images.len(), 1), |shard| {
+                assert_eq!(f64::try_from(&buffer).unwrap(), 0.0, "every shard starts from the first value");
+                let xs = Tensor::from_slice(&images[shards.places(shard, images.len())]);
+                let _no_grad = tch::no_grad_guard();
+                buffer.copy_(&xs.mean(Kind::Float).reshape([1]));
+                drop(_no_grad);
+                let loss = (weight.get(0) * &xs + weight.get(1)).square().mean(Kind::Float);
+                Ok(ShardLoss { figures: loss.detach().reshape([1]), loss })
+            });
         self.optimizer.step(1.0);
         f64::try_from(logged.unwrap()).unwrap()
     }

@@ -11,8 +11,7 @@ fn leaf(values: &[f64]) -> Tensor {
 /// `torch.optim.Adam([p], lr=.1, weight_decay=1e-2, amsgrad=True)` in torch 2.11, five steps from (1, -2, 3).
 fn five_steps(rule: Rule, weight_decay: f64) -> Vec<f64> {
     let p = leaf(&[1.0, -2.0, 3.0]);
-    let group =
-        ParamGroup { name: "all".into(), params: vec![("p".into(), p.shallow_clone())], lr: 0.1, weight_decay };
+    let group = ParamGroup { name: "all".into(), params: vec![("p".into(), p.shallow_clone())], lr: 0.1, weight_decay };
     let mut optimizer = Optimizer::new(rule, vec![group]).unwrap();
     for _ in 0..5 {
         optimizer.backward(&(p.square() * Tensor::from_slice(&[1.0, 2.0, 3.0])).sum(Kind::Double)).unwrap();

@@ -232,7 +232,13 @@ fn strong_and_weak_augmentation_share_their_geometry_and_unlabelled_images_have_
     let set = Arc::new(load(dir.path(), u64::MAX).0);
     let sets = SemiSets { labelled: Arc::clone(&set), unlabelled: set };
     let augment = crate::config::resolve(&crate::config::Layers::default()).unwrap().config.detector.train.augment;
-    let stream = || BatchPlan { seed: 5, sampler: EpochSampler::new(5, &[1.0; 3]), size: 3, places: 0..3, augment: augment.clone() };
+    let stream = || BatchPlan {
+        seed: 5,
+        sampler: EpochSampler::new(5, &[1.0; 3]),
+        size: 3,
+        places: 0..3,
+        augment: augment.clone(),
+    };
     let none = StrongConfig::none();
     let of =
         |strong_labelled| SemiPlan { labelled: stream(), unlabelled: stream(), strong: none.clone(), strong_labelled };

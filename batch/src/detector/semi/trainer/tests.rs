@@ -74,6 +74,7 @@ fn both_phases_run_and_a_stopped_run_goes_on_bit_for_bit() {
     for set in [
         &[][..],
         &["semi.teacher_start=average", "semi.strong=mutual", "semi.flip_tta=true"],
+        &["run.accumulate=2", "semi.teacher_start=average"],
         &["detector.model.architecture=faster_rcnn", "detector.model.profile=utv2"][..],
     ] {
         let mut config = config(set);
