@@ -11,7 +11,7 @@ PREFIX ?= $(HOME)/.local
 SHIPPED := batch/models/reporter
 QUICKSTART_IMAGES := 12
 
-.PHONY: book bench-term test-kill bench-first-hour bench-speedrun quickstart shipped-models install dist test-dist setup parity-setup build demo test test-python test-browser test-slurm check lint deny wasm viewer serve bench bench-viewer bench-pipeline bench-detector bench-decode bench-quality-semi bench-quality-report bench-quality-preview clean d2r-path
+.PHONY: book bench-term test-kill bench-first-hour bench-speedrun quickstart shipped-models install dist test-dist setup parity-setup build demo test test-python test-browser test-slurm test-ranks check lint deny wasm viewer serve bench bench-viewer bench-pipeline bench-detector bench-decode bench-quality-semi bench-quality-report bench-quality-preview clean d2r-path
 
 ## Install what is missing into this folder; TORCH=cpu takes the CPU build of PyTorch, LIBTORCH=FOLDER a libtorch that is there.
 setup:

@@ -9,7 +9,7 @@ use d2r_acceptance::{outcome, root, run};
 use walkdir::WalkDir;
 
 /// Flags of other programs, with the program.
-const OTHERS: [(&str, &str); 26] = [
+const OTHERS: [(&str, &str); 27] = [
     ("--verbose", "d2r itself, beside --version only"),
     ("--locked", "cargo"),
     ("--all-features", "cargo"),
@@ -31,6 +31,7 @@ const OTHERS: [(&str, &str); 26] = [
     ("--signal", "sbatch"),
     ("--ntasks", "sbatch and srun"),
     ("--cpus-per-task", "sbatch and srun"),
+    ("--gpus-per-task", "srun"),
     ("--no-python", "torchrun"),
     ("--nproc-per-node", "torchrun"),
     ("--no-as-needed", "the linker"),

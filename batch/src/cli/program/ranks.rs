@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use d2r_collectives::Place;
@@ -20,7 +21,7 @@ const STARTER: &str = "D2R_STARTED_BY";
 /// Pause between two checks of the processes.
 const LOOK: Duration = Duration::from_millis(50);
 /// From the end of the first process that failed to TERM for the others, which notice a lost rank by themselves.
-const NOTICE: Duration = Duration::from_secs(10);
+const NOTICE: Duration = Duration::from_secs(30);
 /// From TERM to KILL: more than `D2R_GRACE_S` gives by default.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -57,7 +58,7 @@ pub fn start(devices: &[String], output: OutputFlags) -> Result<()> {
     let port = free_port().map_err(|e| Error::Temporary(format!("find a free port on this machine: {e}")))?;
     let mut ranks = Ranks(Vec::new());
     for (rank, device) in devices.iter().enumerate() {
-        ranks.0.push(Rank { process: spawn(rank, devices.len(), device, port, output)?, ended: None });
+        ranks.0.push(Rank::start(rank, devices.len(), device, port, output)?);
     }
     let code = ranks.wait(&stop)?;
     std::process::exit(i32::from(code));
@@ -83,10 +84,8 @@ fn arguments(given: impl Iterator<Item = OsString>, device: &str) -> Vec<OsStrin
     kept
 }
 
-fn spawn(rank: usize, size: usize, device: &str, port: u16, output: OutputFlags) -> Result<Child> {
-    let failed = |e: std::io::Error| Error::Temporary(format!("start process {rank} of {size}: {e}"));
-    let program = std::env::current_exe().map_err(failed)?;
-    let mut command = Command::new(program);
+fn command(rank: usize, size: usize, device: &str, port: u16) -> std::io::Result<Command> {
+    let mut command = Command::new(std::env::current_exe()?);
     command.args(arguments(std::env::args_os().skip(1), device)).stdin(Stdio::null());
     for name in ["RANK", "LOCAL_RANK"] {
         command.env(name, rank.to_string());
@@ -97,18 +96,7 @@ fn spawn(rank: usize, size: usize, device: &str, port: u16, output: OutputFlags)
     command.env("MASTER_ADDR", Ipv4Addr::LOCALHOST.to_string()).env("MASTER_PORT", port.to_string());
     command.env(STARTER, std::process::id().to_string());
     own_group(&mut command);
-    if rank == 0 {
-        return command.spawn().map_err(failed);
-    }
-    let mut process = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(failed)?;
-    let mark = if output.json { String::new() } else { format!("[{rank}] ") };
-    if let Some(stdout) = process.stdout.take() {
-        forward(stdout, mark.clone())?;
-    }
-    if let Some(stderr) = process.stderr.take() {
-        forward(stderr, mark)?;
-    }
-    Ok(process)
+    Ok(command)
 }
 
 /// Keeps the terminal's Ctrl-C from the process: it gets it from here, once.
@@ -121,21 +109,46 @@ fn own_group(command: &mut Command) {
 fn own_group(_: &mut Command) {}
 
 /// Passes lines on to stderr, each after `mark`. Results are those of rank 0, so that stdout holds nothing else.
-fn forward(from: impl Read + Send + 'static, mark: String) -> Result<()> {
+fn forward(from: impl Read + Send + 'static, mark: String) -> std::io::Result<JoinHandle<()>> {
     let pass = move || {
-        for line in BufReader::new(from).lines() {
+        for line in BufReader::new(from).split(b'\n') {
             let Ok(line) = line else { return };
             // A closed stderr is no reason to stop working.
-            let _ = writeln!(std::io::stderr(), "{mark}{line}");
+            let _ = writeln!(std::io::stderr(), "{mark}{}", String::from_utf8_lossy(&line));
         }
     };
-    let started = thread::Builder::new().name("output of a rank".into()).spawn(pass);
-    started.map(drop).map_err(|e| Error::Temporary(format!("start a thread: {e}")))
+    thread::Builder::new().name("output of a rank".into()).spawn(pass)
 }
 
 struct Rank {
     process: Child,
     ended: Option<ExitStatus>,
+    /// Threads that end with its output.
+    output: Vec<JoinHandle<()>>,
+}
+
+impl Rank {
+    /// Rank 0 writes to the terminal itself.
+    fn start(rank: usize, size: usize, device: &str, port: u16, output: OutputFlags) -> Result<Self> {
+        let started = || {
+            let mut command = command(rank, size, device, port)?;
+            if rank == 0 {
+                return Ok(Self { process: command.spawn()?, ended: None, output: Vec::new() });
+            }
+            let mut process = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+            let (stdout, stderr) = (process.stdout.take(), process.stderr.take());
+            let mut one = Self { process, ended: None, output: Vec::new() };
+            let mark = if output.json { String::new() } else { format!("[{rank}] ") };
+            if let Some(stdout) = stdout {
+                one.output.push(forward(stdout, mark.clone())?);
+            }
+            if let Some(stderr) = stderr {
+                one.output.push(forward(stderr, mark)?);
+            }
+            Ok(one)
+        };
+        started().map_err(|e: std::io::Error| Error::Temporary(format!("start process {rank} of {size}: {e}")))
+    }
 }
 
 /// The started processes; those that still run are killed when it is dropped.
@@ -167,6 +180,10 @@ impl Ranks {
                 self.send(Signal::KILL);
             }
             thread::sleep(LOOK);
+        }
+        for thread in self.0.iter_mut().flat_map(|rank| rank.output.drain(..)) {
+            // It only passed lines on.
+            let _ = thread.join();
         }
         Ok(first_failure(&codes))
     }
@@ -202,10 +219,10 @@ fn code(number: usize, status: ExitStatus) -> u8 {
     Exit::Temporary.code()
 }
 
-/// 0, or the first code: one that is not 75 where there is one, since 75 may follow from another rank's failure.
+/// 0, or the first code: a cause where there is one, since 75 and, after a failure, 143 may follow from another rank's end.
 fn first_failure(codes: &[u8]) -> u8 {
-    let lost = Exit::Temporary.code();
-    codes.iter().copied().find(|code| *code != lost).or(codes.first().copied()).unwrap_or_default()
+    let follows = [Exit::Temporary, Exit::Terminated].map(Exit::code);
+    codes.iter().copied().find(|code| !follows.contains(code)).or(codes.first().copied()).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -224,5 +241,7 @@ mod tests {
         assert_eq!(first_failure(&[]), 0);
         assert_eq!(first_failure(&[75, 75]), 75);
         assert_eq!(first_failure(&[75, 65, 143]), 65);
+        assert_eq!(first_failure(&[75, 143]), 75, "the starter ended the second one");
+        assert_eq!(first_failure(&[143, 75]), 143, "a signal came first");
     }
 }
