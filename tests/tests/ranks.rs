@@ -67,7 +67,8 @@ fn only_folder(runs: &Path) -> PathBuf {
 /// `d2r` with a list of devices for its processes.
 fn ranks(count: usize, args: &[&str], runs: &str) -> Command {
     let mut command = d2r(lake());
-    command.args(args).args(COMMON).args(["--devices", &vec!["cpu"; count].join(","), "--runs", runs]);
+    // A busy machine may take longer than three seconds for a step.
+    command.env("D2R_GRACE_S", "600").args(args).args(COMMON).args(["--devices", &vec!["cpu"; count].join(","), "--runs", runs]);
     command
 }
 
