@@ -119,7 +119,9 @@ impl Start {
                 false => Tensor::zeros([shape.iter().product::<i64>()], (Kind::Float, device)),
             });
         }
-        parts.extend(self.buffers.iter().zip(&self.copies).map(|(now, from)| (now - from).reshape([-1])));
+        // One value has no unbiased variance: a shard with a single region leaves the running variance as it was.
+        let change = |now: &Tensor, from: &Tensor| (now - from).nan_to_num(0.0, 0.0, 0.0).reshape([-1]);
+        parts.extend(self.buffers.iter().zip(&self.copies).map(|(now, from)| change(now, from)));
         parts.push(figures.detach().reshape([-1]));
         let present: Vec<f32> = gradients.iter().map(|g| f32::from(u8::from(g.defined()))).collect();
         parts.push(Tensor::f_from_slice(&present)?.f_to_device(device)?);
