@@ -13,7 +13,7 @@ PREFIX ?= $(HOME)/.local
 SHIPPED := batch/models/reporter
 QUICKSTART_IMAGES := 12
 
-.PHONY: book bench-term bench-scale fuzz test-kill bench-first-hour bench-speedrun quickstart shipped-models install dist test-dist setup parity-setup build demo test test-python test-browser test-slurm test-nfs check lint deny wasm viewer serve bench bench-viewer bench-pipeline bench-detector bench-decode bench-quality-semi bench-quality-report bench-quality-preview clean d2r-path
+.PHONY: book bench-term bench-scale fuzz test-kill bench-first-hour bench-speedrun quickstart shipped-models install dist test-dist setup parity-setup build demo test test-python test-browser test-slurm test-ranks test-nfs check lint deny wasm viewer serve bench bench-viewer bench-pipeline bench-detector bench-decode bench-quality-semi bench-quality-report bench-quality-preview clean d2r-path
 
 ## Install what is missing into this folder; TORCH=cpu takes the CPU build of PyTorch, LIBTORCH=FOLDER a libtorch that is there.
 setup:
@@ -53,6 +53,10 @@ test: build
 
 test-python: build
 	D2R=$(D2R) $(PYTHON) -m unittest discover -s tests/python -p 'test_*.py' -v
+
+## One training on 1, 2 and 4 processes, 200 steps of each model: the same bits.
+test-ranks: build
+	cargo test --locked -p d2r-acceptance --test ranks -- --include-ignored
 
 ## Array jobs under a Slurm of its own: exit codes, time limit, a killed element.
 test-slurm: build

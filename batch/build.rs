@@ -7,8 +7,16 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 /// What decides about results, relative to this package: sources, presets, contracts, the versions of dependencies.
-const SOURCES: [&str; 6] =
-    ["src", "phantom/src", "../data-contracts/src", "../data-contracts/tables", "../wasm-viewer/src", "../Cargo.lock"];
+const SOURCES: [&str; 8] = [
+    "src",
+    "collectives/src",
+    "collectives/shim",
+    "phantom/src",
+    "../data-contracts/src",
+    "../data-contracts/tables",
+    "../wasm-viewer/src",
+    "../Cargo.lock",
+];
 /// What decides how the bytes of an image file become a model's input.
 const DECODING: [&str; 7] = [
     "../data-contracts/src/decode.rs",

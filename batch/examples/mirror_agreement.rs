@@ -12,6 +12,7 @@ use d2r_batch::lake::{Lake, Shard};
 use d2r_batch::progress::Progress;
 use d2r_batch::stages::report::{self, BoxesFrom, ImageSource, WritingModel};
 use d2r_batch::stop::StopFlag;
+use d2r_batch::training::ranks::Ranks;
 use d2r_batch::{Error, Result};
 use d2r_contracts::boxes::BoxXyxy;
 use d2r_contracts::decode::{ImageDecodeOptions, decode};
@@ -76,6 +77,7 @@ fn main() -> Result<()> {
         device: tch::Device::Cpu,
         progress: Progress::Quiet,
         stop: StopFlag::default(),
+        ranks: Ranks::alone(),
         resume: true,
     };
     let (original, mirrored) = (args.out.join("original"), args.out.join("mirrored"));

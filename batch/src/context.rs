@@ -10,6 +10,7 @@ pub use crate::lake::digest::FileDigest;
 use crate::lake::{Committed, Lake, PartManifest};
 use crate::progress::Progress;
 use crate::stop::StopFlag;
+use crate::training::ranks::Ranks;
 
 /// What every stage is given.
 #[derive(Debug, Clone)]
@@ -23,6 +24,8 @@ pub struct Context {
     pub progress: Progress,
     /// Checked once per step or file.
     pub stop: StopFlag,
+    /// The processes of this training; a single one for every other stage.
+    pub ranks: Ranks,
     /// Whether an interrupted training run is continued (`--resume auto`).
     pub resume: bool,
 }

@@ -158,6 +158,18 @@ impl From<tch::TchError> for Error {
     }
 }
 
+impl From<d2r_collectives::Error> for Error {
+    fn from(error: d2r_collectives::Error) -> Self {
+        use d2r_collectives::Error as Between;
+        match error {
+            Between::Meeting { .. } | Between::Lost { .. } => {
+                Self::Temporary(format!("{error}; run the same command again to resume"))
+            }
+            Between::Tensor { .. } | Between::Argument(_) => Self::Internal(error.to_string()),
+        }
+    }
+}
+
 impl From<d2r_phantom::Error> for Error {
     fn from(error: d2r_phantom::Error) -> Self {
         match error {
@@ -235,6 +247,14 @@ mod tests {
         assert_eq!(exit(&folder.path().join("absent")), Exit::InputMissing);
         assert_eq!(exit(folder.path()), Exit::BadData);
         assert_eq!(exit(&file.join("below a file")), Exit::BadConfig);
+    }
+
+    #[test]
+    fn a_lost_process_may_be_there_later() {
+        let lost = d2r_collectives::Error::Lost { operation: "all-gather", message: "connection closed".into() };
+        let error = Error::from(lost);
+        assert_eq!(error.exit(), Exit::Temporary);
+        assert!(error.chain().contains("lost: connection closed; run the same command again"), "{error}");
     }
 
     #[test]

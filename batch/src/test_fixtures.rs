@@ -7,6 +7,7 @@ use crate::config::{Layers, resolve};
 use crate::context::Context;
 use crate::progress::Progress;
 use crate::stop::StopFlag;
+use crate::training::ranks::Ranks;
 
 /// An accepted box of a detector, `[x_min, y_min, x_max, y_max]`, with a score of 0.75.
 pub fn lesion(image_id: &str, box_id: &str, class_id: i32, corners: [f32; 4]) -> LesionRow {
@@ -62,6 +63,7 @@ pub fn context(set: &[&str]) -> Context {
         device: tch::Device::Cpu,
         progress: Progress::Quiet,
         stop: StopFlag::default(),
+        ranks: Ranks::alone(),
         resume: true,
     }
 }

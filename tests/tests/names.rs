@@ -9,7 +9,7 @@ use d2r_acceptance::{outcome, root, run};
 use walkdir::WalkDir;
 
 /// Flags of other programs, with the program.
-const OTHERS: [(&str, &str); 26] = [
+const OTHERS: [(&str, &str); 27] = [
     ("--verbose", "d2r itself, beside --version only"),
     ("--locked", "cargo"),
     ("--all-features", "cargo"),
@@ -31,6 +31,7 @@ const OTHERS: [(&str, &str); 26] = [
     ("--signal", "sbatch"),
     ("--ntasks", "sbatch and srun"),
     ("--cpus-per-task", "sbatch and srun"),
+    ("--gpus-per-task", "srun"),
     ("--no-python", "torchrun"),
     ("--nproc-per-node", "torchrun"),
     ("--no-as-needed", "the linker"),
@@ -45,7 +46,8 @@ const FILE_ENDINGS: [&str; 10] =
 /// Names of figures that begin like a section.
 const FIGURES: [&str; 1] = ["detector.ap50"];
 
-const RUST: [&str; 5] = ["batch/src", "batch/phantom", "batch/examples", "data-contracts/src", "wasm-viewer/src"];
+const RUST: [&str; 6] =
+    ["batch/src", "batch/collectives", "batch/phantom", "batch/examples", "data-contracts/src", "wasm-viewer/src"];
 const DOCUMENTS: [&str; 6] =
     ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md", "docs", "dags/README.md"];
 const PYTHON: [&str; 4] = ["dags", "tests/bench", "tests/python", "tests/airflow"];

@@ -219,9 +219,40 @@ fn the_phantom_needs_neither_tensors_nor_the_lake() {
 }
 
 #[test]
+fn unsafe_code_stands_in_one_file() {
+    let unsafe_block = ["un", "safe {"].concat();
+    let mut found = Vec::new();
+    for folder in ["batch", "data-contracts", "wasm-viewer", "tests"] {
+        for file in rust_files(&root().join(folder)) {
+            let text = std::fs::read_to_string(&file).expect("a listed file can be read");
+            if text.contains(&unsafe_block) {
+                found.push(name_in(&root(), &file));
+            }
+        }
+    }
+    assert_eq!(found, ["batch/collectives/src/ffi.rs"]);
+    for package in ["batch", "batch/phantom", "data-contracts", "wasm-viewer", "tests"] {
+        let manifest =
+            std::fs::read_to_string(root().join(package).join("Cargo.toml")).expect("a package has a manifest");
+        assert!(
+            manifest.contains("[lints]\nworkspace = true"),
+            "{package} takes the workspace's lints, which forbid it"
+        );
+    }
+}
+
+#[test]
 fn folders_stay_small() {
     let mut files: BTreeMap<PathBuf, usize> = BTreeMap::new();
-    for folder in ["batch/src", "batch/phantom/src", "data-contracts/src", "wasm-viewer/src", "tests/tests"] {
+    let folders = [
+        "batch/src",
+        "batch/collectives/src",
+        "batch/phantom/src",
+        "data-contracts/src",
+        "wasm-viewer/src",
+        "tests/tests",
+    ];
+    for folder in folders {
         for file in rust_files(&root().join(folder)).into_iter().filter(|f| !is_test_file(f)) {
             let is_list = file.file_name().is_some_and(|n| n == "mod.rs");
             *files.entry(file.parent().expect("a file has a folder").to_owned()).or_default() += usize::from(!is_list);

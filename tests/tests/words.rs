@@ -73,8 +73,9 @@ const RETIRED: &[Retired] = &[
 ];
 
 /// Folders and files that are read, and the endings of what is read in them.
-const PLACES: [&str; 15] = [
+const PLACES: [&str; 16] = [
     "batch/src",
+    "batch/collectives",
     "batch/phantom",
     "batch/presets",
     "batch/examples",

@@ -5,6 +5,7 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use clap::Args;
+use d2r_collectives::Place;
 
 use crate::config::resolve::{PRESETS, environment};
 use crate::config::{Layers, Resolved, resolve};
@@ -16,6 +17,7 @@ use crate::stages::ingest::LabelChoice;
 use crate::stages::report::BoxesFrom;
 use crate::stages::submit::array_task;
 use crate::stop::StopFlag;
+use crate::training::ranks::Ranks;
 
 /// How results and errors are printed; every verb has these.
 #[derive(Debug, Clone, Copy, Args)]
@@ -108,6 +110,16 @@ pub struct DeviceFlags {
     /// f32 or bf16 (bf16 on CUDA only).
     #[arg(long, global = true, value_name = "KIND")]
     precision: Option<String>,
+}
+
+/// The processes that one training is divided among.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Device")]
+pub struct DevicesFlag {
+    /// Train with one process per device on this machine, for instance cuda:0,cuda:1 or cpu,cpu; run.accumulate must be
+    /// a multiple of their number. torchrun and srun start processes on several machines (docs/clusters.md).
+    #[arg(long, value_name = "LIST", value_delimiter = ',', conflicts_with = "device")]
+    pub devices: Vec<String>,
 }
 
 /// What a scheduler reads after the work.
@@ -329,9 +341,24 @@ impl ConfigFlags {
     /// # Errors
     /// [`Error::Config`] for a wrong configuration or device.
     pub fn context_with(&self, flags: &DeviceFlags, pairs: &[String], output: OutputFlags) -> Result<Context> {
+        self.context_at(flags, pairs, output, None)
+    }
+
+    /// The same for one of several processes, which it meets.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a wrong configuration or device; [`Error::Temporary`] when the other processes are not
+    /// there.
+    pub fn context_at(
+        &self,
+        flags: &DeviceFlags,
+        pairs: &[String],
+        output: OutputFlags,
+        place: Option<&Place>,
+    ) -> Result<Context> {
         let resolved = self.resolve_with(Some(flags), pairs)?;
         let run = &resolved.config.run;
-        let device = device(&run.device)?;
+        let device = device(&run.device, place.map_or(0, |place| place.local_rank))?;
         match run.precision.as_str() {
             "f32" => {}
             "bf16" if device.is_cuda() => {}
@@ -348,7 +375,19 @@ impl ConfigFlags {
                 });
             }
         }
-        context(resolved, device, output)
+        let threads = resolved.config.run.threads;
+        let mut ctx = context(resolved, device, output)?;
+        if let Some(place) = place {
+            if threads == 0 {
+                let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+                tch::set_num_threads((cores / place.local_size).max(1) as i32);
+            }
+            ctx.ranks = Ranks::meet(place)?;
+            if !ctx.ranks.is_first() {
+                ctx.progress = Progress::Quiet;
+            }
+        }
+        Ok(ctx)
     }
 }
 
@@ -367,16 +406,18 @@ fn context(resolved: Resolved, device: tch::Device, output: OutputFlags) -> Resu
         device,
         progress: if output.quiet { Progress::Quiet } else { Progress::Shown },
         stop,
+        ranks: Ranks::alone(),
         resume: true,
     })
 }
 
-/// The device of `auto`, `cpu` or `cuda:N`.
-fn device(name: &str) -> Result<tch::Device> {
+/// The device of `auto`, `cpu` or `cuda:N`; `auto` gives each of the processes on a machine, by its number there, the
+/// next CUDA device.
+fn device(name: &str, local_rank: usize) -> Result<tch::Device> {
     let cuda = tch::Cuda::device_count();
     match name {
         "cpu" => Ok(tch::Device::Cpu),
-        "auto" => Ok(if cuda > 0 { tch::Device::Cuda(0) } else { tch::Device::Cpu }),
+        "auto" => Ok(if cuda > 0 { tch::Device::Cuda(local_rank % cuda as usize) } else { tch::Device::Cpu }),
         _ => match name.strip_prefix("cuda:").and_then(|n| n.parse::<usize>().ok()) {
             Some(n) if (n as i64) < cuda => Ok(tch::Device::Cuda(n)),
             Some(_) => Err(Error::Config {

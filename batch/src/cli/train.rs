@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use super::output;
-use crate::cli::flags::{BoxesFlag, DeviceFlags, OutputFlags, ResumeFlag, StageFlags, TextInitFlag};
+use super::program::ranks;
+use crate::cli::flags::{BoxesFlag, DeviceFlags, DevicesFlag, OutputFlags, ResumeFlag, StageFlags, TextInitFlag};
 use crate::context::{Context, StageResult};
 use crate::error::Result;
 use crate::stages::train::{detector, distill, reporter};
@@ -30,6 +31,8 @@ pub struct DetectorArgs {
     #[arg(long, value_name = "RUN")]
     init: Option<PathBuf>,
     #[command(flatten)]
+    devices: DevicesFlag,
+    #[command(flatten)]
     training: TrainingFlags,
 }
 
@@ -53,6 +56,8 @@ pub struct ReporterArgs {
     text: TextInitFlag,
     #[command(flatten)]
     boxes: BoxesFlag,
+    #[command(flatten)]
+    devices: DevicesFlag,
     #[command(flatten)]
     training: TrainingFlags,
 }
@@ -86,14 +91,26 @@ struct TrainingFlags {
 }
 
 impl TrainingFlags {
-    fn context(&self, output: OutputFlags, pairs: &[String]) -> Result<Context> {
-        let ctx = self.stage.config.context_with(&self.device, pairs, output)?;
+    /// For a training by a single process.
+    fn context(&self, output: OutputFlags) -> Result<Context> {
+        let ctx = self.stage.config.context_with(&self.device, &[], output)?;
+        Ok(Context { resume: self.resume.resume(), ..ctx })
+    }
+
+    /// For a training by one or several processes: starts those that `devices` asks for and then does not return, or
+    /// meets the others.
+    fn context_of_ranks(&self, output: OutputFlags, devices: &DevicesFlag, pairs: &[String]) -> Result<Context> {
+        if !devices.devices.is_empty() {
+            ranks::start(&devices.devices, output)?;
+        }
+        ranks::end_with_starter();
+        let ctx = self.stage.config.context_at(&self.device, pairs, output, ranks::place()?.as_ref())?;
         Ok(Context { resume: self.resume.resume(), ..ctx })
     }
 }
 
 pub fn run_detector(flags: OutputFlags, args: &DetectorArgs) -> Result<()> {
-    let ctx = args.training.context(flags, &[])?;
+    let ctx = args.training.context_of_ranks(flags, &args.devices, &[])?;
     let stage = &args.training.stage;
     let stage_args = detector::Args {
         lake: stage.lake(),
@@ -104,13 +121,16 @@ pub fn run_detector(flags: OutputFlags, args: &DetectorArgs) -> Result<()> {
         runs: stage.runs(),
     };
     let result = detector::run(&ctx, stage_args)?;
+    if !ctx.ranks.is_first() {
+        return Ok(());
+    }
     let next =
         format!("annotate --dataset {} --detector {}", args.unlabelled.as_deref().unwrap_or("NAME"), run(&result));
     stage.print_with_next(flags, &result, &next)
 }
 
 pub fn run_reporter(flags: OutputFlags, args: &ReporterArgs) -> Result<()> {
-    let ctx = args.training.context(flags, &args.text.pairs())?;
+    let ctx = args.training.context_of_ranks(flags, &args.devices, &args.text.pairs())?;
     let stage = &args.training.stage;
     let stage_args = reporter::Args {
         lake: stage.lake(),
@@ -121,13 +141,16 @@ pub fn run_reporter(flags: OutputFlags, args: &ReporterArgs) -> Result<()> {
         runs: stage.runs(),
     };
     let result = reporter::run(&ctx, stage_args)?;
+    if !ctx.ranks.is_first() {
+        return Ok(());
+    }
     let next = format!("report --dataset {} --split test --reporter {}", args.dataset, run(&result));
     stage.print_with_next(flags, &result, &next)
 }
 
 /// Distils the report model.
 pub fn run_distill(flags: OutputFlags, args: &DistillArgs) -> Result<()> {
-    let ctx = args.training.context(flags, &[])?;
+    let ctx = args.training.context(flags)?;
     let stage = &args.training.stage;
     let stage_args = distill::Args {
         lake: stage.lake(),

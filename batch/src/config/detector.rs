@@ -211,6 +211,20 @@ pub struct DetectorTrainConfig {
     pub save_every: i64,
     /// Steps between log lines.
     pub log_every: i64,
+    /// Virtual shards of a batch; 1 is left out, so that it does not change the work keys.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub accumulate: usize,
+}
+
+/// Virtual shards where nothing else is said.
+pub(super) fn one() -> usize {
+    1
+}
+
+/// Whether a batch is one shard.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+pub(super) fn is_one(shards: &usize) -> bool {
+    *shards == 1
 }
 
 /// Augmentation of training images; each range is drawn from uniformly.

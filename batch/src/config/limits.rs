@@ -4,8 +4,9 @@
 use toml::Value;
 
 /// Key, smallest and largest value. The words of a key (`off`, `all`) have no limits.
-const LIMITS: [(&str, f64, f64); 51] = [
+const LIMITS: [(&str, f64, f64); 52] = [
     ("run.log_every", 1.0, 1e9),
+    ("run.accumulate", 1.0, 4096.0),
     ("ingest.min_annotators", 1.0, 100.0),
     ("ingest.val_share", 0.0, 1.0),
     ("detector.model.input_size", 32.0, 4096.0),

@@ -292,4 +292,7 @@ pub struct ReportTrainConfig {
     pub selection: Selection,
     /// Steps between log lines.
     pub log_every: i64,
+    /// Virtual shards of a batch; 1 is left out, so that it does not change the work keys.
+    #[serde(default = "super::detector::one", skip_serializing_if = "super::detector::is_one")]
+    pub accumulate: usize,
 }

@@ -5,6 +5,14 @@ use tch::{Tensor, nn};
 /// Names of the variables.
 const NAMES: [&str; 2] = ["running_mean", "running_var"];
 
+/// The running statistics of the variables of `vs`, in the order of their names. They share storage with the variables.
+pub fn running_statistics(vs: &nn::VarStore) -> Vec<Tensor> {
+    let named = |name: &str| NAMES.iter().any(|n| name.ends_with(n));
+    let mut found: Vec<(String, Tensor)> = vs.variables().into_iter().filter(|(name, _)| named(name)).collect();
+    found.sort_by(|a, b| a.0.cmp(&b.0));
+    found.into_iter().map(|(_, variable)| variable).collect()
+}
+
 /// A copy of the running statistics of a network.
 #[derive(Debug)]
 pub struct RunningStatistics {
@@ -15,10 +23,9 @@ pub struct RunningStatistics {
 impl RunningStatistics {
     /// Copies the running statistics of the variables of `vs`.
     pub fn of(vs: &nn::VarStore) -> Self {
-        let named = |name: &str| NAMES.iter().any(|n| name.ends_with(n));
-        let found = vs.variables().into_iter().filter(|(name, _)| named(name));
+        let found = running_statistics(vs).into_iter();
         // Through `data`: autograd must not count the restored values as in-place changes of saved tensors.
-        let pairs = found.map(|(_, variable)| (variable.data(), variable.detach().copy())).collect();
+        let pairs = found.map(|variable| (variable.data(), variable.detach().copy())).collect();
         Self { pairs }
     }
 

@@ -1,7 +1,7 @@
 //! SGD with momentum and Adam (AMSGrad), with a state that can be saved: `tch`'s own optimizers cannot be resumed.
 //! The arithmetic is that of `torch.optim` (coupled weight decay, bias correction, epsilon outside the root).
 
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use crate::error::{Error, Result};
 use crate::training::named_tensors::NamedTensors;
@@ -95,12 +95,41 @@ impl Optimizer {
     /// # Errors
     /// [`Error::Torch`] when the loss has no gradient.
     pub fn backward(&mut self, loss: &Tensor) -> Result<()> {
+        let gradients = self.gradients(loss)?;
+        self.set_gradients(gradients)
+    }
+
+    /// The same gradients, not kept, in the order of the parameters; undefined where the loss does not depend on one.
+    ///
+    /// # Errors
+    /// [`Error::Torch`] when the loss has no gradient.
+    pub fn gradients(&self, loss: &Tensor) -> Result<Vec<Tensor>> {
         let params: Vec<&Tensor> = self.slots.iter().map(|s| &s.param).collect();
-        let grads = Tensor::f_run_backward(&[loss], &params, false, false)?;
-        for (slot, grad) in self.slots.iter_mut().zip(grads) {
-            slot.grad = grad;
+        Ok(Tensor::f_run_backward(&[loss], &params, false, false)?)
+    }
+
+    /// Sets the gradients of the next step, as [`Self::gradients`] returns them.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] for another number of gradients.
+    pub fn set_gradients(&mut self, gradients: Vec<Tensor>) -> Result<()> {
+        if gradients.len() != self.slots.len() {
+            return Err(Error::Internal(format!("{} gradients of {} parameters", gradients.len(), self.slots.len())));
+        }
+        for (slot, gradient) in self.slots.iter_mut().zip(gradients) {
+            slot.grad = gradient;
         }
         Ok(())
+    }
+
+    /// The shapes of the parameters.
+    pub fn shapes(&self) -> Vec<Vec<i64>> {
+        self.slots.iter().map(|s| s.param.size()).collect()
+    }
+
+    /// Where the parameters are.
+    pub fn device(&self) -> Device {
+        self.slots.first().map_or(Device::Cpu, |s| s.param.device())
     }
 
     /// Clips every gradient entry to plus or minus `limit`.
@@ -280,114 +309,4 @@ pub fn ema_update(average: &mut [(String, Tensor)], current: &[(String, Tensor)]
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn leaf(values: &[f64]) -> Tensor {
-        Tensor::from_slice(values).set_requires_grad(true)
-    }
-
-    /// Loss sum(c * p^2) with c = 1, 2, 3: the generator of the golden values below is
-    /// `torch.optim.SGD([p], lr=.1, momentum=.9, weight_decay=1e-4)` and
-    /// `torch.optim.Adam([p], lr=.1, weight_decay=1e-2, amsgrad=True)` in torch 2.11, five steps from (1, -2, 3).
-    fn five_steps(rule: Rule, weight_decay: f64) -> Vec<f64> {
-        let p = leaf(&[1.0, -2.0, 3.0]);
-        let group =
-            ParamGroup { name: "all".into(), params: vec![("p".into(), p.shallow_clone())], lr: 0.1, weight_decay };
-        let mut optimizer = Optimizer::new(rule, vec![group]).unwrap();
-        for _ in 0..5 {
-            optimizer.backward(&(p.square() * Tensor::from_slice(&[1.0, 2.0, 3.0])).sum(Kind::Double)).unwrap();
-            optimizer.step(1.0);
-        }
-        Vec::<f64>::try_from(&p).unwrap()
-    }
-
-    fn assert_near(ours: &[f64], torch: &[f64]) {
-        for (a, b) in ours.iter().zip(torch) {
-            assert!((a - b).abs() < 1e-9, "{ours:?} against {torch:?}");
-        }
-    }
-
-    #[test]
-    fn five_steps_equal_torch_sgd() {
-        assert_near(&five_steps(Rule::Sgd { momentum: 0.9 }, 1e-4), &GOLDEN_SGD);
-    }
-
-    #[test]
-    fn five_steps_equal_torch_adam_amsgrad() {
-        assert_near(&five_steps(Rule::ADAM_AMSGRAD, 1e-2), &GOLDEN_ADAM);
-    }
-
-    const GOLDEN_SGD: [f64; 3] = [-0.5804555352406192, 1.457971648434027, -0.6900860186298259];
-    const GOLDEN_ADAM: [f64; 3] = [0.5079636592510938, -1.5029557806444065, 2.5017794556565778];
-
-    #[test]
-    fn a_resumed_optimizer_takes_the_same_steps() {
-        let run = |interrupt: bool| {
-            let p = leaf(&[1.0, -2.0]);
-            let make = || {
-                let params = vec![("p".to_owned(), p.shallow_clone())];
-                Optimizer::new(
-                    Rule::ADAM_AMSGRAD,
-                    vec![ParamGroup { name: "g".into(), params, lr: 0.05, weight_decay: 0.0 }],
-                )
-                .unwrap()
-            };
-            let mut optimizer = make();
-            for i in 0..6 {
-                if interrupt && i == 3 {
-                    let state = optimizer.state().into_iter().map(|(n, t)| (n, t.copy())).collect();
-                    optimizer = make();
-                    optimizer.load_state(state).unwrap();
-                }
-                optimizer.backward(&p.square().sum(Kind::Double)).unwrap();
-                optimizer.step(1.0);
-            }
-            Vec::<f64>::try_from(&p).unwrap()
-        };
-        assert_eq!(run(false), run(true));
-    }
-
-    #[test]
-    fn a_shared_gradient_is_clipped_once() {
-        // Both parameters of a sum get the same gradient, and its memory may be shared.
-        let (a, b) = (leaf(&[1.0, 2.0]), leaf(&[3.0, 4.0]));
-        let unused = leaf(&[5.0]);
-        let params = [("a", &a), ("b", &b), ("unused", &unused)].map(|(n, t)| (n.to_owned(), t.shallow_clone()));
-        let group = ParamGroup { name: "g".into(), params: params.into(), lr: 1.0, weight_decay: 0.1 };
-        let mut optimizer = Optimizer::new(Rule::Sgd { momentum: 0.0 }, vec![group]).unwrap();
-        optimizer.backward(&(&a + &b).sum(Kind::Double)).unwrap();
-        optimizer.clip_norm(1.0);
-        optimizer.step(1.0);
-        // Four entries of 1 have norm 2: each becomes 1/2, and a tenth of the parameter is added.
-        let half = 1.0 / (2.0 + 1e-6);
-        assert_near(&Vec::<f64>::try_from(&a).unwrap(), &[0.9 - half, 1.8 - half]);
-        assert_near(&Vec::<f64>::try_from(&b).unwrap(), &[2.7 - half, 3.6 - half]);
-        assert_eq!(Vec::<f64>::try_from(&unused).unwrap(), [5.0], "without a gradient nothing decays");
-    }
-
-    #[test]
-    fn surplus_or_misshapen_state_is_refused() {
-        let params = vec![("p".to_owned(), leaf(&[1.0]))];
-        let group = ParamGroup { name: "g".into(), params, lr: 0.1, weight_decay: 0.0 };
-        let mut optimizer = Optimizer::new(Rule::Sgd { momentum: 0.9 }, vec![group]).unwrap();
-        let steps = || ("steps".to_owned(), Tensor::from_slice(&[1i64]));
-        assert!(optimizer.load_state(vec![steps(), ("q.moment0".into(), Tensor::from_slice(&[1.0]))]).is_err());
-        assert!(optimizer.load_state(vec![steps(), ("p.moment0".into(), Tensor::from_slice(&[1.0, 2.0]))]).is_err());
-        assert!(optimizer.load_state(vec![]).is_err());
-        assert!(optimizer.load_state(vec![steps(), ("p.moment0".into(), Tensor::from_slice(&[1.0]))]).is_ok());
-    }
-
-    #[test]
-    fn moving_average_keeps_nothing_at_zero_and_everything_at_one() {
-        let now = vec![("w".to_owned(), Tensor::from_slice(&[2.0f32])), ("n".to_owned(), Tensor::from_slice(&[7i64]))];
-        for (keep, expected) in [(0.0, 2.0), (1.0, 1.0), (0.5, 1.5)] {
-            let mut mean =
-                vec![("w".to_owned(), Tensor::from_slice(&[1.0f32])), ("n".to_owned(), Tensor::from_slice(&[1i64]))];
-            ema_update(&mut mean, &now, keep).unwrap();
-            assert_eq!(f64::try_from(&mean[0].1).unwrap(), expected);
-            assert_eq!(i64::try_from(&mean[1].1).unwrap(), 7);
-        }
-        assert!(ema_update(&mut [("x".to_owned(), Tensor::from_slice(&[1.0f32]))], &now[..1], 0.5).is_err());
-    }
-}
+mod tests;

@@ -10,10 +10,10 @@
 //! | [`sample_rng`]`(seed, step, i)` | ChaCha8 | weak augmentation of the `i`-th image (labelled stream) or study of a batch |
 //! | [`sample_rng`]`(seed, step, `[`UNLABELLED`]` + i)` | ChaCha8 | weak augmentation of the `i`-th unlabelled image |
 //! | [`sample_rng`]`(seed, step, `[`STRONG`]` + place)` | ChaCha8 | strong augmentation of the image at `place` (`i` or `UNLABELLED + i`) |
-//! | [`sample_rng`]`(seed, step, `[`DRAW`]`)` | ChaCha8 | sampling of anchors and regions (Faster R-CNN): regions directly; for anchors each drawn `u32` seeds libtorch's generator |
+//! | [`shard_rng`]`(seed, step, shard)`, for shard 0 [`sample_rng`]`(seed, step, `[`DRAW`]`)` | ChaCha8 | sampling of anchors and regions (Faster R-CNN): regions directly; for anchors each drawn `u32` seeds libtorch's generator |
 //! | [`epoch_rng`]`(seed, epoch)` | ChaCha8 | order of a detector's images in an epoch |
 //! | [`epoch_rng`]`(labelled_seed, `[`SHARE`]`)` | ChaCha8 | which images `detector.train.labelled_share` keeps |
-//! | [`mixed_seed`]`(seed, "report dropout", step)` | libtorch's | dropout of the report model and of its alignment |
+//! | [`shard_seed`]`(seed, "report dropout", step, shard)`, for shard 0 [`mixed_seed`]`(seed, "report dropout", step)` | libtorch's | dropout of the report model and of its alignment |
 //! | [`purpose_rng`]`(seed, "report shuffle", epoch)` | ChaCha8 | order of the report model's studies in an epoch |
 //! | [`mixed_seed`]`(seed, "distil step", step)` | libtorch's | preview model: intensity augmentation, dropout |
 //! | [`purpose_rng`]`(seed, "distil order", epoch)` | ChaCha8 | preview model: reference or written text for each study, then the order |
@@ -39,6 +39,11 @@ pub fn sample_rng(seed: u64, step: u64, place: u64) -> ChaCha8Rng {
     keyed([seed, step, place, u64::from_le_bytes(*b"augment.")])
 }
 
+/// The generator that samples anchors and regions of one virtual shard.
+pub fn shard_rng(seed: u64, step: u64, shard: usize) -> ChaCha8Rng {
+    sample_rng(seed, step, DRAW - shard as u64)
+}
+
 /// The generator of one epoch of a detector.
 pub fn epoch_rng(seed: u64, epoch: u64) -> ChaCha8Rng {
     keyed([seed, epoch, 0, u64::from_le_bytes(*b"shuffle.")])
@@ -60,6 +65,15 @@ pub fn mixed_seed(seed: u64, purpose: &str, index: i64) -> i64 {
     i64::from_le_bytes(bytes)
 }
 
+/// The seed of one virtual shard for libtorch's generator: [`mixed_seed`], with the number of a shard beyond the first
+/// in the purpose.
+pub fn shard_seed(seed: u64, purpose: &str, index: i64, shard: usize) -> i64 {
+    match shard {
+        0 => mixed_seed(seed, purpose, index),
+        _ => mixed_seed(seed, &format!("{purpose}, shard {shard}"), index),
+    }
+}
+
 /// The generator seeded with [`mixed_seed`].
 pub fn purpose_rng(seed: u64, purpose: &str, index: i64) -> ChaCha8Rng {
     ChaCha8Rng::seed_from_u64(mixed_seed(seed, purpose, index) as u64)
@@ -79,7 +93,11 @@ mod tests {
             .into();
         draws.extend([(1, 2), (2, 2), (1, SHARE)].map(|(seed, epoch)| first(epoch_rng(seed, epoch))));
         draws.extend([("a", 2), ("b", 2), ("a", 3)].map(|(purpose, index)| first(purpose_rng(1, purpose, index))));
+        draws.extend([1, 2].map(|shard| first(shard_rng(1, 2, shard))));
+        draws.extend([1, 2].map(|shard| shard_seed(1, "a", 2, shard) as u64));
         assert_eq!(first(sample_rng(1, 2, 3)), draws[0]);
+        assert_eq!(first(shard_rng(1, 2, 0)), first(sample_rng(1, 2, DRAW)));
+        assert_eq!(shard_seed(1, "a", 2, 0), mixed_seed(1, "a", 2));
         let all = draws.len();
         draws.sort_unstable();
         draws.dedup();

@@ -18,6 +18,7 @@ use crate::training::metrics_log::MetricsLog;
 use crate::training::named_tensors::{NamedTensors, assign_strict};
 use crate::training::optimizer::Optimizer;
 use crate::training::prefetch::Batches;
+use crate::training::ranks::Ranks;
 use crate::training::run_dir::RunDir;
 use crate::training::sparkline::sparkline;
 
@@ -129,7 +130,7 @@ pub struct Outcome {
     pub best_score: Option<f64>,
     /// The step it was reached at.
     pub best_step: i64,
-    /// Digest of the best weights.
+    /// Digest of the best weights; empty on the ranks that do not write them.
     pub model_sha256: String,
     pub log: Vec<TrainLogRow>,
 }
@@ -139,7 +140,8 @@ pub fn is_due(step: i64, every: i64, steps: i64) -> bool {
     step == steps || step % every.max(1) == 0
 }
 
-/// Trains in `run`, from its newest checkpoint where there is one.
+/// Trains in `run`, from its newest checkpoint where there is one. All ranks take the same steps; rank 0 writes the
+/// files.
 ///
 /// # Errors
 /// [`Error::Stopped`] after a checkpoint; [`Error::BadData`] when the loss is not finite; those of reading and writing.
@@ -149,6 +151,7 @@ pub fn train<'a>(
     run: &RunDir,
     progress: Progress,
     stop: &StopFlag,
+    ranks: &Ranks,
 ) -> Result<Outcome> {
     let mut state = TrainState::default();
     if let Some(loaded) = checkpoint::load_latest(run)? {
@@ -157,8 +160,13 @@ pub fn train<'a>(
         let (sums, extra) = (std::mem::take(&mut state.pending), state.extra.take());
         trainer.restore(TrainerState { models: loaded.models, sums, extra })?;
     }
-    let (log, logged_at) = (MetricsLog::open(run, &state.log)?, Instant::now());
-    Loop { trainer, optimizer, run, stop, state, log, logged_at, logged_images: 0 }.run_to_end(progress)
+    ranks.agree(state.step, "the processes read different checkpoints: the folder of runs must be the same for all")?;
+    let models = trainer.state()?.models;
+    ranks.share(models.values().flatten().map(|(_, tensor)| tensor))?;
+    ranks.share(optimizer.state().iter().map(|(_, tensor)| tensor))?;
+    let log = if ranks.is_first() { Some(MetricsLog::open(run, &state.log)?) } else { None };
+    let logged_at = Instant::now();
+    Loop { trainer, optimizer, run, stop, ranks, state, log, logged_at, logged_images: 0 }.run_to_end(progress)
 }
 
 struct Loop<'r, T> {
@@ -166,8 +174,10 @@ struct Loop<'r, T> {
     optimizer: Optimizer,
     run: &'r RunDir,
     stop: &'r StopFlag,
+    ranks: &'r Ranks,
     state: TrainState,
-    log: MetricsLog,
+    /// Rank 0's.
+    log: Option<MetricsLog>,
     logged_at: Instant,
     logged_images: u64,
 }
@@ -184,9 +194,8 @@ impl<'a, T: Trainer<'a>> Loop<'_, T> {
         }
         let mut batches = self.trainer.batches(self.state.step)?;
         while self.state.step < steps && self.state.since_best < patience {
-            if let Err(stopped) = self.stop.check() {
-                self.save()?;
-                return Err(stopped);
+            if let Err(error) = self.ranks.check(self.stop) {
+                return Err(self.saved(error));
             }
             let ended = || Error::Internal("the thread that prepares batches ended".into());
             self.step(batches.next().ok_or_else(ended)??)?;
@@ -209,10 +218,10 @@ impl<'a, T: Trainer<'a>> Loop<'_, T> {
             }
         }
         task.finish();
-        if !self.run.best().is_file() {
+        if self.ranks.is_first() && !self.run.best().is_file() {
             self.write_best()?;
         }
-        let model_sha256 = sha256_file(&self.run.best())?;
+        let model_sha256 = if self.ranks.is_first() { sha256_file(&self.run.best())? } else { String::new() };
         let TrainState { step, best_score, best_step, log, .. } = self.state;
         Ok(Outcome { steps: step, best_score, best_step, model_sha256, log })
     }
@@ -245,7 +254,9 @@ impl<'a, T: Trainer<'a>> Loop<'_, T> {
 
     fn push(&mut self, row: TrainLogRow) -> Result<()> {
         let row = TrainLogRow { run_id: self.run.id().to_owned(), step: self.state.step, ..row };
-        self.log.push(&row)?;
+        if let Some(log) = &mut self.log {
+            log.push(&row)?;
+        }
         self.state.log.push(row);
         Ok(())
     }
@@ -265,10 +276,7 @@ impl<'a, T: Trainer<'a>> Loop<'_, T> {
     fn validate(&mut self) -> Result<()> {
         let Validation { rows, score } = match self.trainer.validate(self.state.step) {
             // The step is done; its validation is made after the resume, before the next step.
-            Err(stopped @ Error::Stopped { .. }) => {
-                self.save()?;
-                return Err(stopped);
-            }
+            Err(stopped @ Error::Stopped { .. }) => return Err(self.saved(stopped)),
             other => other?,
         };
         for row in rows {
@@ -289,13 +297,33 @@ impl<'a, T: Trainer<'a>> Loop<'_, T> {
     }
 
     fn write_best(&self) -> Result<()> {
+        if !self.ranks.is_first() {
+            return Ok(());
+        }
         for (name, tensors) in self.trainer.best() {
             self.run.write_best_of(name, &tensors)?;
         }
         Ok(())
     }
 
+    /// What training ends with before its end: after a signal the checkpoint is written, and the ranks that do not
+    /// write it wait, since what started them may end the others when one has ended.
+    fn saved(&mut self, error: Error) -> Error {
+        if !matches!(error, Error::Stopped { .. }) {
+            return error;
+        }
+        if let Err(failed) = self.save() {
+            return failed;
+        }
+        // A rank that was lost meanwhile does not need the checkpoint.
+        let _lost = self.ranks.wait_for_all();
+        error
+    }
+
     fn save(&mut self) -> Result<()> {
+        if !self.ranks.is_first() {
+            return Ok(());
+        }
         let TrainerState { models, sums, extra } = self.trainer.state()?;
         (self.state.pending, self.state.extra) = (sums, extra);
         checkpoint::save(self.run, &models, &self.optimizer, &self.state)

@@ -6,6 +6,7 @@ pub mod doctor;
 pub mod file_modes;
 pub mod man_pages;
 pub mod panics;
+pub mod ranks;
 pub mod reference;
 pub mod restart;
 pub mod version;

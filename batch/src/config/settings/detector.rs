@@ -144,8 +144,8 @@ impl Augment {
 }
 
 impl DetectorSettings {
-    pub fn config(&self, log_every: i64) -> DetectorConfig {
-        DetectorConfig { model: self.model.config(), train: self.train.config(log_every) }
+    pub fn config(&self, log_every: i64, accumulate: usize) -> DetectorConfig {
+        DetectorConfig { model: self.model.config(), train: self.train.config(log_every, accumulate) }
     }
 }
 
@@ -188,7 +188,7 @@ impl DetectorModelSettings {
 }
 
 impl DetectorTrainSettings {
-    fn config(&self, log_every: i64) -> DetectorTrainConfig {
+    fn config(&self, log_every: i64, accumulate: usize) -> DetectorTrainConfig {
         let (schedule, milestones) = match &self.schedule {
             CosineOrSteps::Cosine => (Schedule::Cosine, Vec::new()),
             CosineOrSteps::Steps(steps) => (Schedule::Steps, steps.clone()),
@@ -215,6 +215,7 @@ impl DetectorTrainSettings {
             eval_every: self.eval_every,
             save_every: self.save_every,
             log_every,
+            accumulate,
         }
     }
 }

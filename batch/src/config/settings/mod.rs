@@ -65,15 +65,15 @@ impl Settings {
 
     /// The complete values that these keys expand to.
     pub fn run_config(&self) -> RunConfig {
-        let log_every = self.run.log_every;
+        let (log_every, accumulate) = (self.run.log_every, self.run.accumulate);
         RunConfig {
             run: self.run.config(),
             phantom: self.phantom.clone(),
             ingest: self.ingest.config(),
-            detector: self.detector.config(log_every),
+            detector: self.detector.config(log_every, accumulate),
             semi: self.semi.config(),
             annotate: self.annotate.clone(),
-            report: self.report.config(log_every),
+            report: self.report.config(log_every, accumulate),
             generate: self.generate.config(),
             preview: self.preview.config(log_every),
             evaluate: self.evaluate.config(),

@@ -207,11 +207,11 @@ pub enum Recipe {
 }
 
 impl ReportSettings {
-    pub fn config(&self, log_every: i64) -> ReportConfig {
+    pub fn config(&self, log_every: i64, accumulate: usize) -> ReportConfig {
         ReportConfig {
             model: self.model.config(),
             align: self.align.config(),
-            train: self.train.config(self.model.trunk, log_every),
+            train: self.train.config(self.model.trunk, log_every, accumulate),
         }
     }
 }
@@ -268,7 +268,7 @@ impl AlignSettings {
 }
 
 impl ReportTrainSettings {
-    fn config(&self, trunk: TrunkWeights, log_every: i64) -> ReportTrainConfig {
+    fn config(&self, trunk: TrunkWeights, log_every: i64, accumulate: usize) -> ReportTrainConfig {
         let r2gen = self.recipe != Recipe::Cosine;
         let (epoch_step, epoch_factor) = if self.recipe == Recipe::R2genIu { (50, 0.1) } else { (1, 0.8) };
         ReportTrainConfig {
@@ -295,6 +295,7 @@ impl ReportTrainSettings {
             val_beam: r2gen,
             selection: self.selection,
             log_every,
+            accumulate,
         }
     }
 }

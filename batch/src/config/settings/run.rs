@@ -13,6 +13,7 @@ pub struct RunSettings {
     pub precision: String,
     pub threads: NumberOrAll<usize>,
     pub log_every: i64,
+    pub accumulate: usize,
 }
 
 impl RunSettings {

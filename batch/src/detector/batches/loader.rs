@@ -2,6 +2,7 @@
 //! depends on (seed, step) only, and augmented.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -315,18 +316,26 @@ pub struct BatchPlan {
     pub sampler: EpochSampler,
     /// Images per batch.
     pub size: usize,
+    /// Those of them, by their places, that this process takes; all where it is the only one.
+    pub places: Range<usize>,
     pub augment: AugmentConfig,
 }
 
 impl BatchPlan {
-    /// The batch of a step: a function of the plan and the step.
+    /// The examples of a step that this process takes, each with its place in the batch.
+    pub fn examples(&self, step: u64) -> Vec<(usize, usize)> {
+        let drawn = self.sampler.batch(step, self.size).into_iter().enumerate();
+        drawn.filter(|(place, _)| self.places.contains(place)).collect()
+    }
+
+    /// This process's images of the batch of a step: a function of the plan and the step.
     ///
     /// # Errors
     /// When an image that is not cached cannot be read again.
     pub fn batch(&self, set: &DetectionSet, step: u64) -> Result<PlainBatch> {
         let size = set.source.input.size;
         let mut batch = PlainBatch { step, pixels: Vec::new(), boxes: Vec::new() };
-        for (index, example) in self.sampler.batch(step, self.size).into_iter().enumerate() {
+        for (index, example) in self.examples(step) {
             let mut rng = sample_rng(self.seed, step, index as u64);
             let boxes = &set.examples[example].boxes;
             let (pixels, boxes) = augment(&set.pixels(example)?, size, boxes, &self.augment, &mut rng);

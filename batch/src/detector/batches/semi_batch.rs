@@ -1,6 +1,7 @@
 //! Batches of semi-supervised training: each image with weak and with strong augmentation of the same geometry, so that
 //! boxes found on one hold on the other. The labelled and the unlabelled stream are drawn independently.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use rayon::prelude::*;
@@ -25,7 +26,23 @@ pub struct AugmentedImages {
     pub report_classes: Vec<Option<Vec<i32>>>,
 }
 
-/// The images of one step.
+impl AugmentedImages {
+    /// Some of the images; `area`: pixels of each.
+    pub fn part(&self, places: Range<usize>, area: usize) -> Self {
+        let pixels = |all: &[u8]| match all.is_empty() {
+            true => Vec::new(),
+            false => all[places.start * area..places.end * area].to_vec(),
+        };
+        Self {
+            weak: pixels(&self.weak),
+            strong: pixels(&self.strong),
+            boxes: self.boxes[places.clone()].to_vec(),
+            report_classes: self.report_classes[places.clone()].to_vec(),
+        }
+    }
+}
+
+/// The images of one step that a process takes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SemiBatch {
     pub step: u64,
@@ -91,7 +108,6 @@ impl SemiPlan {
             Stream::Labelled => (&self.labelled, 0),
             Stream::Unlabelled => (&self.unlabelled, UNLABELLED),
         };
-        let examples: Vec<(usize, usize)> = plan.sampler.batch(step, plan.size).into_iter().enumerate().collect();
         let augmented = |(index, example): (usize, usize)| {
             let index = offset + index as u64;
             let boxes = if stream == Stream::Unlabelled { &[][..] } else { &set.examples[example].boxes };
@@ -101,7 +117,7 @@ impl SemiPlan {
             let strong = strong.then(|| strong_augment(&weak, size as usize, &self.strong, &mut rng));
             Ok((weak, strong, boxes, set.examples[example].report_classes.clone()))
         };
-        let drawn: Result<Vec<_>> = examples.into_par_iter().map(augmented).collect();
+        let drawn: Result<Vec<_>> = plan.examples(step).into_par_iter().map(augmented).collect();
         let mut images = AugmentedImages::default();
         for (weak, strong, boxes, report_classes) in drawn? {
             images.weak.extend(weak);

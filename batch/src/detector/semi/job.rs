@@ -9,6 +9,7 @@ use crate::detector::batches::semi_batch::SemiPlan;
 use crate::detector::model::Detector;
 use crate::progress::Progress;
 use crate::stop::StopFlag;
+use crate::training::virtual_shards::VirtualShards;
 
 /// What is trained on, and how.
 #[derive(Debug)]
@@ -34,6 +35,8 @@ pub struct SemiTraining<'a> {
     pub progress: Progress,
     /// Read once per step and once per validation batch.
     pub stop: &'a StopFlag,
+    /// The parts of a batch, and the processes that share them.
+    pub shards: VirtualShards,
 }
 
 impl SemiTraining<'_> {
@@ -43,6 +46,7 @@ impl SemiTraining<'_> {
             seed: self.seed,
             sampler: EpochSampler::new(self.seed, &set.repeat_factors(rare_share)),
             size: size.max(1),
+            places: self.shards.own_places(size.max(1)),
             augment: self.config.augment.clone(),
         };
         SemiPlan {

@@ -10,12 +10,24 @@ use crate::detector::semi::guard::Signals;
 use crate::error::Result;
 use crate::training::running_sums::RunningSums;
 
-/// Five parts of the labelled loss, the pseudo-loss, steps in which it was bounded, steps without a finite gradient.
-const LOSSES: [&str; 8] = ["class", "box", "centerness", "rpn_class", "rpn_box", "pseudo", "bounded", "skipped"];
-/// See [`PseudoCounts`].
-const COUNTS: [&str; 3] = ["unlabelled_images", "found", "capped"];
+/// Figures of a step: five parts of the labelled loss, the pseudo-loss, whether it was bounded, and [`PseudoCounts`].
+pub const FIGURES: usize = 10;
+/// The figures, and steps without a finite gradient.
+const NAMES: [&str; FIGURES + 1] = [
+    "class",
+    "box",
+    "centerness",
+    "rpn_class",
+    "rpn_box",
+    "pseudo",
+    "bounded",
+    "unlabelled_images",
+    "found",
+    "capped",
+    "skipped",
+];
 
-/// Counts of one step.
+/// Counts of the images of one pass.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct PseudoCounts {
     /// Unlabelled images.
@@ -28,9 +40,21 @@ pub struct PseudoCounts {
 
 /// Sums since the last row.
 #[derive(Debug)]
-pub struct SemiSums {
-    losses: RunningSums<8>,
-    counts: [f64; 3],
+pub struct SemiSums(RunningSums<11>);
+
+/// The figures of a pass over a part of a batch, f32 `[FIGURES]` on the device of `parts`. `parts`: f32 `[5]`;
+/// `pseudo`, `bounded`: scalars without gradient; `share`: the part's share of the batch, by which counts are divided,
+/// since the mean over parts is taken.
+///
+/// # Errors
+/// When a libtorch operation fails.
+pub fn figures(parts: &Tensor, pseudo: &Tensor, bounded: &Tensor, counts: PseudoCounts, share: f64) -> Result<Tensor> {
+    let _no_grad = tch::no_grad_guard();
+    let device = parts.device();
+    let counts = [counts.images, counts.found, counts.capped].map(|count| (count as f64 / share) as f32);
+    let scalar = |t: &Tensor| Ok::<_, tch::TchError>(t.f_to_kind(Kind::Float)?.f_reshape([1])?.f_to_device(device)?);
+    let counts = Tensor::f_from_slice(&counts)?.f_to_device(device)?;
+    Ok(Tensor::f_cat(&[parts.f_to_kind(Kind::Float)?, scalar(pseudo)?, scalar(bounded)?, counts], 0)?)
 }
 
 /// Means since the last row.
@@ -70,19 +94,15 @@ impl SemiMeans {
 impl SemiSums {
     /// All sums 0.
     pub fn new(device: Device) -> Self {
-        Self { losses: RunningSums::new(LOSSES, device), counts: [0.0; 3] }
+        Self(RunningSums::new(NAMES, device))
     }
 
-    /// Adds a step. `parts`: f32 `[5]`; then pseudo-loss, bounded and skipped, scalars. What is not finite counts as 0
-    /// (the step is among the skipped ones).
-    pub fn add(&mut self, parts: &Tensor, others: [&Tensor; 3], counts: PseudoCounts) {
+    /// Adds a step. `figures`: of [`figures`]; `skipped`: scalar, 1 for a step without a finite gradient. What is not
+    /// finite counts as 0 (the step is among the skipped ones).
+    pub fn add(&mut self, figures: &Tensor, skipped: &Tensor) {
         let _no_grad = tch::no_grad_guard();
-        let mut all = vec![parts.to_kind(Kind::Double)];
-        all.extend(others.map(|t| t.to_kind(Kind::Double).reshape([1]).to_device(parts.device())));
-        self.losses.add(&Tensor::cat(&all, 0).nan_to_num(0.0, 0.0, 0.0));
-        for (sum, value) in self.counts.iter_mut().zip([counts.images, counts.found, counts.capped]) {
-            *sum += value as f64;
-        }
+        let skipped = skipped.to_kind(Kind::Double).reshape([1]).to_device(figures.device());
+        self.0.add(&Tensor::cat(&[figures.to_kind(Kind::Double), skipped], 0).nan_to_num(0.0, 0.0, 0.0));
     }
 
     /// Means; waits for the device. `true_boxes`: per labelled image.
@@ -90,10 +110,9 @@ impl SemiSums {
     /// # Errors
     /// Those of [`finite_parts`]; when a libtorch operation fails.
     pub fn means(&self, step: i64, true_boxes: f64) -> Result<SemiMeans> {
-        let (sums, steps) = (self.losses.sums()?, self.losses.steps());
+        let (sums, steps) = (self.0.sums()?, self.0.steps());
         let mean = |sum: f64| sum / steps.max(1.0);
-        let [class, boxes, centerness, rpn_class, rpn_box, pseudo, bounded, skipped] = sums;
-        let [images, found, capped] = self.counts;
+        let [class, boxes, centerness, rpn_class, rpn_box, pseudo, bounded, images, found, capped, skipped] = sums;
         let boxes_per_image = if images > 0.0 { found / images } else { 0.0 };
         let signals = Signals {
             box_ratio: if true_boxes > 0.0 { boxes_per_image / true_boxes } else { 0.0 },
@@ -113,8 +132,7 @@ impl SemiSums {
 
     /// Sets all sums to 0.
     pub fn reset(&mut self) {
-        self.losses.reset();
-        self.counts = [0.0; 3];
+        self.0.reset();
     }
 
     /// The sums by name, for a checkpoint.
@@ -122,14 +140,11 @@ impl SemiSums {
     /// # Errors
     /// When a libtorch operation fails.
     pub fn state(&self) -> Result<BTreeMap<String, f64>> {
-        let mut state = self.losses.state()?;
-        state.extend(COUNTS.iter().map(|n| (*n).to_owned()).zip(self.counts));
-        Ok(state)
+        self.0.state()
     }
 
     /// Takes over the sums of a checkpoint.
     pub fn restore(&mut self, state: &BTreeMap<String, f64>) {
-        self.losses.restore(state);
-        self.counts = COUNTS.map(|name| state.get(name).copied().unwrap_or(0.0));
+        self.0.restore(state);
     }
 }

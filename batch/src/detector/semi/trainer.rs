@@ -10,6 +10,7 @@ use tch::Tensor;
 
 use crate::config::semi::TeacherStart;
 use crate::detector::batches::collate::stack_images;
+use crate::detector::batches::loader::BatchPlan;
 use crate::detector::batches::semi_batch::{AugmentedImages, SemiBatch, SemiPlan, SemiSets};
 use crate::detector::card::STUDENT_FILE;
 use crate::detector::evaluation::evaluate;
@@ -22,17 +23,19 @@ use crate::detector::semi::labelled_loss::labelled_loss;
 use crate::detector::semi::mutual_loss::{MutualLoss, combined};
 use crate::detector::semi::phase::{Phase, ramp};
 use crate::detector::semi::pseudo_label::{PseudoLabels, select};
-use crate::detector::semi::running_means::{PseudoCounts, SemiSums};
+use crate::detector::semi::running_means::{FIGURES, PseudoCounts, SemiSums, figures};
 use crate::detector::target::Target;
 use crate::detector::test_time_augmentation::pseudo_boxes;
 use crate::detector::train::supervised::{optimizer, schedule, target, warmed_up};
 use crate::error::{Error, Result};
+use crate::nn::running_statistics::running_statistics;
+use crate::training::accumulation::{ShardLoss, accumulate};
 use crate::training::lr_schedule::lr_factor;
 use crate::training::named_tensors::{NamedTensors, assign_strict, copied, named_tensors, write_tensors};
 use crate::training::optimizer::{Optimizer, ema_update};
 use crate::training::prefetch::{Batches, prefetched};
 use crate::training::run_dir::RunDir;
-use crate::training::streams::{DRAW, sample_rng};
+use crate::training::streams::shard_rng;
 use crate::training::training_loop;
 use crate::training::training_loop::{LoopSchedule, Outcome, Trainer, TrainerState, VALIDATION, Validation, is_due};
 
@@ -49,8 +52,10 @@ const BURN_IN: &str = "burn_in";
 /// the guard rails correct; those of [`training_loop::train`].
 pub fn train(student: &mut Detector, teacher: &mut Detector, run: &RunDir, job: &SemiTraining) -> Result<Outcome> {
     let (trainer, optimizer) = SemiTrainer::new(student, teacher, job)?;
-    let outcome = training_loop::train(trainer, optimizer, run, job.progress, job.stop)?;
-    write_tensors(&run.path().join(STUDENT_FILE), &named_tensors(student.variables()))?;
+    let outcome = training_loop::train(trainer, optimizer, run, job.progress, job.stop, job.shards.ranks())?;
+    if job.shards.ranks().is_first() {
+        write_tensors(&run.path().join(STUDENT_FILE), &named_tensors(student.variables()))?;
+    }
     Ok(outcome)
 }
 
@@ -147,13 +152,49 @@ impl<'a> SemiTrainer<'a> {
         Ok(select(&found, &batch.report_classes, self.job.semi, most.ceil() as usize))
     }
 
+    /// The loss of one virtual shard: its part of the labelled images and, in the mutual phase, of the unlabelled ones.
+    /// `batch`: the images that this process takes.
+    fn shard_loss(&self, step: i64, batch: &SemiBatch, shard: usize) -> Result<ShardLoss> {
+        let (job, area) = (self.job, (self.job.labelled.source.input.size as usize).pow(2));
+        let part = |images: &AugmentedImages, plan: &BatchPlan| {
+            let places = job.shards.places(shard, plan.size);
+            images.part(places.start - plan.places.start..places.end - plan.places.start, area)
+        };
+        let mut draw = Draw::Random(Box::new(shard_rng(job.seed, batch.step, shard)));
+        let labelled = self.labelled_losses(&part(&batch.labelled, &self.plan.labelled), &mut draw)?;
+        let parts = labelled.parts();
+        let mut counts = PseudoCounts::default();
+        let (mut pseudo, mut bounded) = (Tensor::from(0.0f32), Tensor::from(0.0f32));
+        let loss = match self.current_phase() {
+            Phase::BurnIn => labelled.total(),
+            Phase::Mutual => {
+                let unlabelled = part(&batch.unlabelled, &self.plan.unlabelled);
+                let labels = self.pseudo_labels(&unlabelled)?;
+                let images = self.images(&unlabelled.strong)?;
+                let statistics = BatchNormStatistics::Frozen;
+                let losses = self.student.losses(&images, labels.targets(), &mut draw, statistics)?;
+                let images = unlabelled.boxes.len();
+                counts = PseudoCounts { images, found: labels.found, capped: labels.capped };
+                let factor = self.pseudo_factor(step);
+                let MutualLoss { labelled, pseudo: added, bounded: caught } =
+                    combined(job.architecture, job.semi, factor, &labelled, &losses);
+                (pseudo, bounded) = (added.detach(), caught);
+                labelled + added
+            }
+        };
+        let share = 1.0 / job.shards.count() as f64;
+        Ok(ShardLoss { loss, figures: figures(&parts, &pseudo, &bounded, counts, share)? })
+    }
+
     /// AP50 on the validation split; `None` without images.
     fn score(&self, detector: &Detector) -> Result<Option<f64>> {
         if self.job.validation.examples.is_empty() {
             return Ok(None);
         }
-        let figures = evaluate(detector, self.job.validation, self.job.config.batch_size, self.job.stop)?;
-        Ok(Some(figures.ap50.unwrap_or(0.0)))
+        self.job.shards.ranks().decide(|| {
+            let figures = evaluate(detector, self.job.validation, self.job.config.batch_size, self.job.stop)?;
+            Ok(Some(figures.ap50.unwrap_or(0.0)))
+        })
     }
 
     /// Applies the guard; the mutual phase begins with a copy of the burn-in's weights.
@@ -199,28 +240,10 @@ impl<'a> Trainer<'a> for SemiTrainer<'a> {
         if phase == Phase::Mutual {
             self.update_teacher(step)?;
         }
-        let mut draw = Draw::Random(Box::new(sample_rng(self.job.seed, batch.step, DRAW)));
-        let labelled = self.labelled_losses(&batch.labelled, &mut draw)?;
-        let parts = labelled.parts();
-        let mut counts = PseudoCounts::default();
-        let (mut pseudo, mut bounded) = (Tensor::from(0.0f32), Tensor::from(0.0f32));
-        let total = match phase {
-            Phase::BurnIn => labelled.total(),
-            Phase::Mutual => {
-                let labels = self.pseudo_labels(&batch.unlabelled)?;
-                let images = self.images(&batch.unlabelled.strong)?;
-                let statistics = BatchNormStatistics::Frozen;
-                let losses = self.student.losses(&images, labels.targets(), &mut draw, statistics)?;
-                let images = batch.unlabelled.boxes.len();
-                counts = PseudoCounts { images, found: labels.found, capped: labels.capped };
-                let factor = self.pseudo_factor(step);
-                let MutualLoss { labelled, pseudo: added, bounded: caught } =
-                    combined(self.job.architecture, self.job.semi, factor, &labelled, &losses);
-                (pseudo, bounded) = (added.detach(), caught);
-                labelled + added
-            }
-        };
-        optimizer.backward(&total)?;
+        let size = (self.plan.labelled.size, FIGURES);
+        let buffers = running_statistics(self.student.variables());
+        let of_shard = |shard| self.shard_loss(step, &batch, shard);
+        let figures = accumulate(&self.job.shards, optimizer, &buffers, size, of_shard)?;
         let skipped = optimizer.drop_unless_finite();
         if self.job.config.clip_norm > 0.0 {
             optimizer.clip_norm(self.job.config.clip_norm);
@@ -229,8 +252,8 @@ impl<'a> Trainer<'a> for SemiTrainer<'a> {
         if phase == Phase::BurnIn && self.averages_burn_in() {
             self.move_teacher(warmed_up(self.job.config.ema_keep_rate, step))?;
         }
-        self.sums.add(&parts, [&pseudo, &bounded, &skipped], counts);
-        Ok(batch.trained_images())
+        self.sums.add(&figures, &skipped);
+        Ok(batch.trained_images() * self.job.shards.ranks().size())
     }
 
     fn log(&mut self, step: i64) -> Result<(TrainLogRow, String)> {

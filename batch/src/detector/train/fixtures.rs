@@ -18,8 +18,10 @@ use crate::error::Result;
 use crate::progress::Progress;
 use crate::stop::StopFlag;
 use crate::test_fixtures::{image, lesion};
+use crate::training::ranks::Ranks;
 use crate::training::run_dir::RunDir;
 use crate::training::training_loop::Outcome;
+use crate::training::virtual_shards::VirtualShards;
 
 const SIZE: u32 = 64;
 
@@ -78,6 +80,7 @@ pub fn run(folder: &Path, config: &RunConfig, stop: &StopFlag) -> Result<Outcome
         seed: 1,
         progress: Progress::Quiet,
         stop,
+        shards: VirtualShards::new(config.detector.train.accumulate, &Ranks::alone(), &[])?,
     };
     train(&mut model, &mut average, &RunDir::at(folder, "test"), &job)
 }

@@ -15,17 +15,20 @@ use crate::detector::model::{BatchNormStatistics, Detector};
 use crate::detector::rcnn::sampler::Draw;
 use crate::detector::target::{BatchTargets, Target};
 use crate::error::{Error, Result};
+use crate::nn::running_statistics::running_statistics;
 use crate::progress::Progress;
 use crate::stop::StopFlag;
+use crate::training::accumulation::{ShardLoss, accumulate};
 use crate::training::lr_schedule::lr_factor;
 use crate::training::named_tensors::{NamedTensors, assign_strict, named_tensors};
 use crate::training::optimizer::{Optimizer, ParamGroup, Rule, decay_split, ema_update};
 use crate::training::prefetch::{Batches, prefetched};
 use crate::training::run_dir::RunDir;
 use crate::training::running_sums::RunningSums;
-use crate::training::streams::{DRAW, sample_rng};
+use crate::training::streams::shard_rng;
 use crate::training::training_loop;
 use crate::training::training_loop::{LoopSchedule, Outcome, Trainer, TrainerState, VALIDATION, Validation, is_due};
+use crate::training::virtual_shards::VirtualShards;
 
 /// Adam's second decay and epsilon.
 const BETA2: f64 = 0.999;
@@ -51,6 +54,8 @@ pub struct DetectorTraining<'a> {
     pub progress: Progress,
     /// Read once per step and once per validation batch.
     pub stop: &'a StopFlag,
+    /// The parts of a batch, and the processes that share them.
+    pub shards: VirtualShards,
 }
 
 /// Trains `model` in `run`, from its newest checkpoint where there is one. `average` is a second detector of the
@@ -63,15 +68,18 @@ pub fn train(model: &mut Detector, average: &mut Detector, run: &RunDir, job: &D
         return Err(Error::NothingToDo("no image to train on".into()));
     }
     let optimizer = optimizer(model, job.config)?;
+    let size = job.config.batch_size.max(1);
     assign_strict(average.variables_mut(), &named_tensors(model.variables()), "moving average")?;
     let plan = BatchPlan {
         seed: job.seed,
         sampler: EpochSampler::new(job.seed, &job.train.repeat_factors(job.config.rare_share)),
-        size: job.config.batch_size.max(1),
+        size,
+        places: job.shards.own_places(size),
         augment: job.config.augment.clone(),
     };
     let sums = RunningSums::new(Part::ALL.map(Part::name), model.device());
-    training_loop::train(Supervised { model, average, job, plan, sums }, optimizer, run, job.progress, job.stop)
+    let trainer = Supervised { model, average, job, plan, sums };
+    training_loop::train(trainer, optimizer, run, job.progress, job.stop, job.shards.ranks())
 }
 
 struct Supervised<'a> {
@@ -81,6 +89,23 @@ struct Supervised<'a> {
     plan: BatchPlan,
     /// Parts of the loss, in the order of [`Part::ALL`].
     sums: RunningSums<5>,
+}
+
+impl Supervised<'_> {
+    /// The loss of one virtual shard. `batch`: the images that this process takes.
+    fn shard_loss(&self, batch: &PlainBatch, shard: usize) -> Result<ShardLoss> {
+        let (job, size) = (self.job, self.plan.size);
+        let places = job.shards.places(shard, size);
+        let own = places.start - self.plan.places.start..places.end - self.plan.places.start;
+        let area = batch.pixels.len() / batch.boxes.len().max(1);
+        let pixels = &batch.pixels[own.start * area..own.end * area];
+        let images = stack_images(pixels, &job.train.source.input, self.model.device())?;
+        let targets: Vec<Vec<Target>> = batch.boxes[own].iter().map(|b| b.iter().map(target).collect()).collect();
+        let mut draw = Draw::Random(Box::new(shard_rng(job.seed, batch.step, shard)));
+        let targets = BatchTargets::labelled(&targets);
+        let losses = self.model.losses(&images, targets, &mut draw, BatchNormStatistics::Updated)?;
+        Ok(ShardLoss { loss: losses.total(), figures: losses.parts() })
+    }
 }
 
 impl<'a> Trainer<'a> for Supervised<'a> {
@@ -97,20 +122,18 @@ impl<'a> Trainer<'a> for Supervised<'a> {
 
     fn step(&mut self, step: i64, batch: PlainBatch, optimizer: &mut Optimizer) -> Result<usize> {
         let config = self.job.config;
-        let images = stack_images(&batch.pixels, &self.job.train.source.input, self.model.device())?;
-        let targets: Vec<Vec<Target>> = batch.boxes.iter().map(|boxes| boxes.iter().map(target).collect()).collect();
-        let mut draw = Draw::Random(Box::new(sample_rng(self.job.seed, batch.step, DRAW)));
-        let targets = BatchTargets::labelled(&targets);
-        let losses = self.model.losses(&images, targets, &mut draw, BatchNormStatistics::Updated)?;
-        optimizer.backward(&losses.total())?;
+        let size = (self.plan.size, Part::ALL.len());
+        let buffers = running_statistics(self.model.variables());
+        let of_shard = |shard| self.shard_loss(&batch, shard);
+        let parts = accumulate(&self.job.shards, optimizer, &buffers, size, of_shard)?;
         if config.clip_norm > 0.0 {
             optimizer.clip_norm(config.clip_norm);
         }
         optimizer.step(lr_factor(config, step));
-        self.sums.add(&losses.parts());
+        self.sums.add(&parts);
         let (mut average, model) = (named_tensors(self.average.variables()), named_tensors(self.model.variables()));
         ema_update(&mut average, &model, warmed_up(config.ema_keep_rate, step))?;
-        Ok(batch.boxes.len())
+        Ok(self.plan.size)
     }
 
     fn log(&mut self, step: i64) -> Result<(TrainLogRow, String)> {
@@ -135,8 +158,11 @@ impl<'a> Trainer<'a> for Supervised<'a> {
 
     /// AP50 of the averaged weights.
     fn validate(&mut self, _step: i64) -> Result<Validation> {
-        let figures = evaluate(self.average, self.job.validation, self.job.config.batch_size, self.job.stop)?;
-        let score = Some(figures.ap50.unwrap_or(0.0));
+        let (average, job) = (&*self.average, self.job);
+        let score = job.shards.ranks().decide(|| {
+            let figures = evaluate(average, job.validation, job.config.batch_size, job.stop)?;
+            Ok(Some(figures.ap50.unwrap_or(0.0)))
+        })?;
         Ok(Validation { rows: vec![TrainLogRow { phase: VALIDATION.into(), score, ..TrainLogRow::blank() }], score })
     }
 

@@ -23,6 +23,7 @@ use crate::training::lr_schedule::warmup_then_cosine;
 use crate::training::named_tensors::{NamedTensors, named_tensors};
 use crate::training::optimizer::{Optimizer, ParamGroup, Rule, decay_split};
 use crate::training::prefetch::Batches;
+use crate::training::ranks::Ranks;
 use crate::training::run_dir::RunDir;
 use crate::training::streams::{mixed_seed, purpose_rng};
 use crate::training::training_loop;
@@ -73,7 +74,7 @@ pub fn distill(model: &mut PreviewModel, run: &RunDir, job: &Distillation) -> Re
         return Err(Error::NothingToDo("no study with a report and a radiograph to distil from".into()));
     }
     let (trainer, optimizer) = PreviewTrainer::new(model, job)?;
-    training_loop::train(trainer, optimizer, run, job.progress, job.stop)
+    training_loop::train(trainer, optimizer, run, job.progress, job.stop, &Ranks::alone())
 }
 
 /// Adam over model and adapter; norms and biases do not decay.

@@ -16,8 +16,10 @@ use crate::reporter::decode::generation_options::GenerationOptions;
 use crate::reporter::model::report_model::ReportModel;
 use crate::reporter::train::trainer::{ReportTraining, train};
 use crate::stop::StopFlag;
+use crate::training::ranks::Ranks;
 use crate::training::run_dir::RunDir;
 use crate::training::training_loop::Outcome;
+use crate::training::virtual_shards::VirtualShards;
 
 const SPEC_SIZE: u32 = 32;
 
@@ -89,6 +91,7 @@ impl Fixture {
             device: Device::Cpu,
             progress: Progress::Quiet,
             stop,
+            shards: VirtualShards::new(self.config.accumulate, &Ranks::alone(), &[])?,
         };
         let text = TextTokens::from_vocabulary(&self.vocabulary);
         let mut alignment = match self.align.is_on() {

@@ -3,6 +3,7 @@
 //! after each epoch, early stopping.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 use d2r_contracts::labels::LabelState;
 use d2r_contracts::tables::TrainLogRow;
@@ -12,6 +13,7 @@ use tch::{Device, Kind, Tensor};
 
 use crate::config::report::{ReportSchedule, ReportTrainConfig};
 use crate::error::{Error, Result};
+use crate::nn::running_statistics::running_statistics;
 use crate::progress::Progress;
 use crate::reporter::align::alignment::{Alignment, AlignmentLosses, ImageTokens};
 use crate::reporter::batches::augment::StudyAugment;
@@ -24,8 +26,9 @@ use crate::reporter::model::visual::VisualFeatures;
 use crate::reporter::train::epoch_order::{by_length, shuffled};
 use crate::reporter::train::optimizer::optimizer;
 use crate::reporter::train::token_weights::TokenWeights;
-use crate::reporter::train::validation::{ReportScore, score};
+use crate::reporter::train::validation::score;
 use crate::stop::StopFlag;
+use crate::training::accumulation::{ShardLoss, accumulate};
 use crate::training::epochs::Epochs;
 use crate::training::lr_schedule::report_lr_factor;
 use crate::training::named_tensors::{NamedTensors, named_tensors};
@@ -34,9 +37,10 @@ use crate::training::prefetch::Batches;
 use crate::training::repeat_sampling::{repeat_factors, running_sums, systematic};
 use crate::training::run_dir::RunDir;
 use crate::training::running_sums::RunningSums;
-use crate::training::streams::{mixed_seed, purpose_rng, sample_rng};
+use crate::training::streams::{purpose_rng, sample_rng, shard_seed};
 use crate::training::training_loop;
 use crate::training::training_loop::{LoopSchedule, Outcome, Trainer, TrainerState, VALIDATION, Validation};
+use crate::training::virtual_shards::VirtualShards;
 
 /// Names of a checkpoint's models.
 const MODEL: &str = "model";
@@ -71,6 +75,8 @@ pub struct ReportTraining<'a> {
     pub progress: Progress,
     /// Read once per step and once per validation batch.
     pub stop: &'a StopFlag,
+    /// The parts of a batch, and the processes that share them.
+    pub shards: VirtualShards,
 }
 
 /// Trains `model` in `run`, from its newest checkpoint where there is one. `alignment`: its text encoder and losses,
@@ -96,7 +102,7 @@ pub fn train(
         alignment,
         job,
     };
-    training_loop::train(trainer, optimizer, run, job.progress, job.stop)
+    training_loop::train(trainer, optimizer, run, job.progress, job.stop, job.shards.ranks())
 }
 
 struct ReportTrainer<'a> {
@@ -113,13 +119,36 @@ impl ReportTrainer<'_> {
         report_lr_factor(self.job.config, step, self.epochs.steps_per_epoch(), self.epochs.steps())
     }
 
-    /// Augmented copies of the chosen studies, by (seed, step, index in the batch); empty without augmentation.
-    fn augmented(&self, chosen: &[usize], step: i64) -> Result<Vec<ReportExample>> {
+    /// Augmented copies of the studies at some places of a batch, by (seed, step, place); empty without augmentation.
+    fn augmented(&self, chosen: &[usize], places: Range<usize>, step: i64) -> Result<Vec<ReportExample>> {
         let Some(augment) = self.job.augment else { return Ok(Vec::new()) };
         let (studies, seed) = (self.job.train, self.job.seed);
         let one =
-            |(index, &i): (usize, &usize)| augment.apply(&studies[i], &mut sample_rng(seed, step as u64, index as u64));
-        chosen.par_iter().enumerate().map(one).collect()
+            |place: usize| augment.apply(&studies[chosen[place]], &mut sample_rng(seed, step as u64, place as u64));
+        places.into_par_iter().map(one).collect()
+    }
+
+    /// The loss of one virtual shard of the studies of a step.
+    fn shard_loss(&mut self, step: i64, chosen: &[usize], shard: usize) -> Result<ShardLoss> {
+        let job = self.job;
+        let places = job.shards.places(shard, chosen.len());
+        // Dropout's random state cannot be saved; a seed per step and shard can be made again.
+        tch::manual_seed(shard_seed(job.seed, "report dropout", step, shard));
+        let augmented = self.augmented(chosen, places.clone(), step)?;
+        let example = |(index, &i): (usize, &usize)| augmented.get(index).unwrap_or(&job.train[i]);
+        let examples: Vec<&ReportExample> = chosen[places].iter().enumerate().map(example).collect();
+        let visual = collate_visuals_of(&examples, &job.visual, job.device)?;
+        let mut targets = collate_targets(&examples, job.device)?;
+        let features = self.model.features(&visual, true);
+        targets.weights = self.weights.apply(targets.weights, &targets.ids);
+        let losses = self.model.losses(&features, &targets, true);
+        let aligned = self.aligned(&features, &examples, self.epochs.done(step))?;
+        let mut loss = &losses.token + &losses.grounding * job.config.grounding_weight;
+        if self.alignment.is_some() {
+            loss = loss + &aligned.local + &aligned.global;
+        }
+        let parts = [&losses.token, &losses.grounding, &aligned.local, &aligned.global];
+        Ok(ShardLoss { loss, figures: Tensor::stack(&parts, 0).detach() })
     }
 
     /// The losses of alignment; zero without it.
@@ -181,27 +210,14 @@ impl<'a> Trainer<'a> for ReportTrainer<'a> {
     }
 
     fn step(&mut self, step: i64, chosen: Vec<usize>, optimizer: &mut Optimizer) -> Result<usize> {
-        let job = self.job;
-        // Dropout's random state cannot be saved; a seed per step can be made again.
-        tch::manual_seed(mixed_seed(job.seed, "report dropout", step));
-        let augmented = self.augmented(&chosen, step)?;
-        let example = |(index, &i): (usize, &usize)| augmented.get(index).unwrap_or(&job.train[i]);
-        let examples: Vec<&ReportExample> = chosen.iter().enumerate().map(example).collect();
-        let visual = collate_visuals_of(&examples, &job.visual, job.device)?;
-        let mut targets = collate_targets(&examples, job.device)?;
-        let features = self.model.features(&visual, true);
-        targets.weights = self.weights.apply(targets.weights, &targets.ids);
-        let losses = self.model.losses(&features, &targets, true);
-        let aligned = self.aligned(&features, &examples, self.epochs.done(step))?;
-        let mut total = &losses.token + &losses.grounding * job.config.grounding_weight;
-        if self.alignment.is_some() {
-            total = total + &aligned.local + &aligned.global;
-        }
-        optimizer.backward(&total)?;
-        optimizer.clip_value(job.config.clip_value);
+        let shards = self.job.shards.clone();
+        let buffers = running_statistics(self.model.variables());
+        let size = (chosen.len(), LOSSES.len());
+        let of_shard = |shard| self.shard_loss(step, &chosen, shard);
+        let parts = accumulate(&shards, optimizer, &buffers, size, of_shard)?;
+        optimizer.clip_value(self.job.config.clip_value);
         optimizer.step(self.lr_factor(step));
-        let parts = [&losses.token, &losses.grounding, &aligned.local, &aligned.global];
-        self.sums.add(&Tensor::stack(&parts, 0).detach());
+        self.sums.add(&parts);
         Ok(chosen.len())
     }
 
@@ -230,8 +246,14 @@ impl<'a> Trainer<'a> for ReportTrainer<'a> {
     }
 
     fn validate(&mut self, _step: i64) -> Result<Validation> {
-        let ReportScore { score, token_loss: loss } = score(self.model, self.validation(), self.job)?;
-        let score = Some(score);
+        let (model, studies, job) = (&*self.model, self.validation(), self.job);
+        let mut token_loss = None;
+        let score = job.shards.ranks().decide(|| {
+            let found = score(model, studies, job)?;
+            token_loss = Some(found.token_loss);
+            Ok(Some(found.score))
+        })?;
+        let loss = job.shards.ranks().decide(|| Ok(token_loss))?.unwrap_or_default();
         let row = TrainLogRow { phase: VALIDATION.into(), loss, loss_word: Some(loss), score, ..TrainLogRow::blank() };
         Ok(Validation { rows: vec![row], score })
     }

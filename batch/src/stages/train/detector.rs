@@ -26,6 +26,7 @@ use crate::stages::work_key::work_key;
 use crate::training::model_card::ModelCard;
 use crate::training::named_tensors::load_strict;
 use crate::training::run_dir::RunDir;
+use crate::training::virtual_shards::VirtualShards;
 
 /// The first word of the runs' names.
 const VERB: &str = "detector";
@@ -60,6 +61,7 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
         return Err(Error::Config { place: "detector.model.backbone".into(), problem: problem.into() });
     }
     let labels = label_set(&lake, &args)?;
+    let shards = shards(ctx, &args)?;
     let key = key(ctx, &lake, &args, &labels)?;
     let (dataset, runs) = (args.dataset.as_str(), args.runs.as_path());
     let stage =
@@ -111,6 +113,7 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
             seed: ctx.config.run.seed,
             progress: ctx.progress,
             stop: &ctx.stop,
+            shards,
         };
         trainer::train(&mut model, &mut average, &run, &job)?
     } else {
@@ -121,11 +124,22 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
             seed: ctx.config.run.seed,
             progress: ctx.progress,
             stop: &ctx.stop,
+            shards,
         };
         train(&mut model, &mut average, &run, &job)?
     };
     let card = DetectorCard::new(&config.model, &labels, ctx.config.annotate.threshold);
-    stage.finish_training(&run, card, outcome, failures, BTreeMap::new())
+        stage.finish_training(&ctx.ranks, &run, card, outcome, failures, BTreeMap::new())
+}
+
+/// The virtual shards of every batch.
+fn shards(ctx: &Context, args: &Args) -> Result<VirtualShards> {
+    let train = &ctx.config.detector.train;
+    let mut batches = vec![("detector.train.batch_size", train.batch_size.max(1))];
+    if args.unlabelled.is_some() {
+        batches.push(("semi.unlabelled_batch_size", ctx.config.semi.unlabelled_batch_size.max(1)));
+    }
+    VirtualShards::new(train.accumulate, &ctx.ranks, &batches)
 }
 
 /// The label set of the annotators' boxes, which training and validation share.

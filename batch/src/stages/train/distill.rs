@@ -112,7 +112,7 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
     };
     let outcome = distill(&mut model, &run, &job)?;
     let figures = [("parameters".to_owned(), parameters as f64)].into();
-    stage.finish_training(&run, preview_card, outcome, failures, figures)
+    stage.finish_training(&ctx.ranks, &run, preview_card, outcome, failures, figures)
 }
 
 fn key(ctx: &Context, lake: &Lake, args: &Args, reporter_sha256: &str) -> Result<String> {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use d2r_contracts::rows::Row;
@@ -15,6 +15,7 @@ use crate::error::Result;
 use crate::lake::digest::file_digest;
 use crate::lake::{Lake, Partition, Provenance, Shard};
 use crate::training::model_card::ModelCard;
+use crate::training::ranks::Ranks;
 use crate::training::run_dir::RunDir;
 use crate::training::training_loop::Outcome;
 
@@ -42,34 +43,60 @@ impl TrainingStage<'_> {
     /// # Errors
     /// [`crate::Error::BadData`] for a file that is not a manifest of a run.
     pub fn finished<T: Serialize + DeserializeOwned>(&self, ctx: &Context) -> Result<Option<StageResult>> {
-        let run = RunDir::at(self.runs.join(RunDir::name(self.kind, &self.key)), "");
-        let Some(result) = run.result()?.filter(|_| ctx.resume) else { return Ok(None) };
-        let card = ModelCard::<T>::read(run.path(), self.kind);
+        let run = RunDir::at(self.path(), "");
+        let mut found = None;
+        let done = ctx.ranks.decide(|| {
+            let Some(result) = run.result()?.filter(|_| ctx.resume) else { return Ok(None) };
+            let card = ModelCard::<T>::read(run.path(), self.kind);
+            found = card.is_ok().then_some(result);
+            Ok(found.as_ref().map(|_| 1.0))
+        })?;
         let wall_s = self.start.elapsed().as_secs_f64();
-        Ok(card.is_ok().then_some(StageResult { cached: true, wall_s, ..result }))
+        Ok(done.map(|_| StageResult { cached: true, wall_s, ..found.unwrap_or_else(|| self.result_of_another_rank()) }))
     }
 
-    /// The folder of the run, and its lock.
+    /// The folder of the run, and its lock, which rank 0 holds.
     ///
     /// # Errors
-    /// Those of [`RunDir::open`].
-    pub fn open_run(&self, ctx: &Context) -> Result<(RunDir, File)> {
-        RunDir::open(self.runs, self.kind, &self.key, ctx)
+    /// Those of [`RunDir::open`] on rank 0; [`crate::Error::Temporary`] on the others.
+    pub fn open_run(&self, ctx: &Context) -> Result<(RunDir, Option<File>)> {
+        let mut opened = None;
+        ctx.ranks.decide(|| {
+            opened = Some(RunDir::open(self.runs, self.kind, &self.key, ctx)?);
+            Ok(None)
+        })?;
+        Ok(match opened {
+            Some((run, lock)) => (run, Some(lock)),
+            None => (RunDir::at(self.path(), &RunDir::name(self.kind, &self.key)), None),
+        })
     }
 
-    /// Writes the card, the tables `train_log` and `failures`, and the run's manifest. `figures`: those beside steps
-    /// and score.
+    fn path(&self) -> PathBuf {
+        self.runs.join(RunDir::name(self.kind, &self.key))
+    }
+
+    /// Rank 0 has the rows, the files and the figures.
+    fn result_of_another_rank(&self) -> StageResult {
+        StageResult { stage: self.name.into(), wall_s: self.start.elapsed().as_secs_f64(), ..StageResult::default() }
+    }
+
+    /// Writes the card, the tables `train_log` and `failures`, and the run's manifest, on rank 0 only. `figures`: those
+    /// beside steps and score.
     ///
     /// # Errors
     /// Those of writing.
     pub fn finish_training<T: Serialize + DeserializeOwned>(
         self,
+        ranks: &Ranks,
         run: &RunDir,
         card: T,
         outcome: Outcome,
         failures: Vec<FailureRow>,
         mut figures: BTreeMap<String, f64>,
     ) -> Result<StageResult> {
+        if !ranks.is_first() {
+            return Ok(self.result_of_another_rank());
+        }
         let Outcome { steps, best_score, model_sha256, log, .. } = outcome;
         ModelCard::new(self.kind, run.id(), model_sha256.clone(), card).write(run)?;
         let partition = Partition::new(self.dataset, "train");

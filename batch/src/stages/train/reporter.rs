@@ -24,6 +24,7 @@ use crate::stages::decoding::generation_options;
 use crate::stages::train::finish::TrainingStage;
 use crate::stages::work_key::work_key;
 use crate::training::model_card::ModelCard;
+use crate::training::virtual_shards::VirtualShards;
 use crate::weights::bert_names::import_text_encoder;
 use crate::weights::initial_weights::InitialWeights;
 
@@ -64,6 +65,7 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
         }
         None => None,
     };
+    let shards = shards(ctx)?;
     let initial = initial_weights(ctx, &args)?;
     let key = key(ctx, &lake, &args, detector.as_deref(), initial.as_ref())?;
     let (dataset, runs) = (args.dataset.as_str(), args.runs.as_path());
@@ -126,12 +128,25 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
         device: ctx.device,
         progress: ctx.progress,
         stop: &ctx.stop,
+        shards,
     };
     let outcome = train(&mut model, alignment.as_mut(), &run, &job)?;
-    if let Some(from) = &args.detector {
+    if let Some(from) = args.detector.as_ref().filter(|_| ctx.ranks.is_first()) {
         copy_detector(from, &run.path().join("detector"))?;
     }
-    stage.finish_training(&run, card, outcome, failures, BTreeMap::new())
+    stage.finish_training(&ctx.ranks, &run, card, outcome, failures, BTreeMap::new())
+}
+
+/// The virtual shards of every batch. An adaptive boundary follows the batches one after the other, which shards cannot
+/// do.
+fn shards(ctx: &Context) -> Result<VirtualShards> {
+    let (train, align) = (&ctx.config.report.train, &ctx.config.report.align);
+    if train.accumulate > 1 && align.is_on() && align.adaptive_boundary {
+        let problem =
+            "the adaptive boundary of the alignment cannot be divided into virtual shards; set run.accumulate=1";
+        return Err(Error::Config { place: "report.align.variant".into(), problem: problem.into() });
+    }
+    VirtualShards::new(train.accumulate, &ctx.ranks, &[("report.train.batch_size", train.batch_size.max(1))])
 }
 
 /// The label set of the boxes of both splits. A set that corresponds to nothing that reports name is said.

@@ -125,7 +125,7 @@ fn run(folder: &Path, change: impl Fn(&mut Toy)) -> Result<Outcome> {
     let stop = StopFlag::default();
     let (mut toy, optimizer) = Toy::new(&SCORES, &stop);
     change(&mut toy);
-    train(toy, optimizer, &RunDir::at(folder, "toy"), Progress::Quiet, &stop)
+    train(toy, optimizer, &RunDir::at(folder, "toy"), Progress::Quiet, &stop, &Ranks::alone())
 }
 
 /// Without the measured speed.

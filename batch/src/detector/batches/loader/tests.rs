@@ -189,7 +189,7 @@ fn batches_of_the_thread_are_in_order_and_equal_single_ones() {
     let (set, _) = load(dir.path(), u64::MAX);
     let augment =
         AugmentConfig { scale: 0.1, shift: 0.1, hflip: true, brightness: 0.1, contrast: 0.1, gamma: 0.1, noise: 0.01 };
-    let plan = BatchPlan { seed: 3, sampler: EpochSampler::new(3, &[1.0; 3]), size: 2, augment };
+    let plan = BatchPlan { seed: 3, sampler: EpochSampler::new(3, &[1.0; 3]), size: 2, places: 0..2, augment };
     let set = Arc::new(set);
     let (theirs, shared) = (plan.clone(), Arc::clone(&set));
     let ahead = prefetched(4..9, move |step| theirs.batch(&shared, step)).unwrap();
@@ -232,7 +232,13 @@ fn strong_and_weak_augmentation_share_their_geometry_and_unlabelled_images_have_
     let set = Arc::new(load(dir.path(), u64::MAX).0);
     let sets = SemiSets { labelled: Arc::clone(&set), unlabelled: set };
     let augment = crate::config::resolve(&crate::config::Layers::default()).unwrap().config.detector.train.augment;
-    let stream = || BatchPlan { seed: 5, sampler: EpochSampler::new(5, &[1.0; 3]), size: 3, augment: augment.clone() };
+    let stream = || BatchPlan {
+        seed: 5,
+        sampler: EpochSampler::new(5, &[1.0; 3]),
+        size: 3,
+        places: 0..3,
+        augment: augment.clone(),
+    };
     let none = StrongConfig::none();
     let of =
         |strong_labelled| SemiPlan { labelled: stream(), unlabelled: stream(), strong: none.clone(), strong_labelled };

@@ -12,6 +12,8 @@ use crate::detector::train::fixtures::squares;
 use crate::progress::Progress;
 use crate::stop::StopFlag;
 use crate::training::fixtures::{Disturbed, losses};
+use crate::training::ranks::Ranks;
+use crate::training::virtual_shards::VirtualShards;
 
 fn config(overrides: &[&str]) -> RunConfig {
     let base = [
@@ -55,6 +57,7 @@ fn run_with(
         seed: 1,
         progress: Progress::Quiet,
         stop,
+        shards: VirtualShards::new(config.detector.train.accumulate, &Ranks::alone(), &[])?,
     };
     let (trainer, optimizer) = SemiTrainer::new(&mut student, &mut teacher, &job)?;
     let before = |trainer: &mut SemiTrainer, step| {
@@ -63,7 +66,7 @@ fn run_with(
         }
     };
     let trainer = Disturbed { trainer, before };
-    training_loop::train(trainer, optimizer, &RunDir::at(folder, "test"), job.progress, stop)
+    training_loop::train(trainer, optimizer, &RunDir::at(folder, "test"), job.progress, stop, job.shards.ranks())
 }
 
 #[test]
@@ -71,6 +74,7 @@ fn both_phases_run_and_a_stopped_run_goes_on_bit_for_bit() {
     for set in [
         &[][..],
         &["semi.teacher_start=average", "semi.strong=mutual", "semi.flip_tta=true"],
+        &["run.accumulate=2", "semi.teacher_start=average"],
         &["detector.model.architecture=faster_rcnn", "detector.model.profile=utv2"][..],
     ] {
         let mut config = config(set);

@@ -6,15 +6,35 @@ use crate::training::fixtures::{interrupted, losses};
 
 #[test]
 fn a_stopped_run_goes_on_bit_for_bit() {
-    let config = config(&["detector.train.steps=6"]);
-    let (whole, parts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let expected = run(whole.path(), &config, &StopFlag::default()).unwrap();
-    assert_eq!(expected.steps, 6);
-    let first = interrupted(15, 150, |stop| run(parts.path(), &config, stop));
-    assert!(first.is_ok() || first.is_err_and(|e| e.exit().code() == 143));
-    let resumed = run(parts.path(), &config, &StopFlag::default()).unwrap();
-    assert_eq!(losses(&resumed), losses(&expected));
-    assert_eq!(resumed.model_sha256, expected.model_sha256);
+    for set in [&["detector.train.steps=6"][..], &["detector.train.steps=6", "run.accumulate=2"]] {
+        let config = config(set);
+        let (whole, parts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let expected = run(whole.path(), &config, &StopFlag::default()).unwrap();
+        assert_eq!(expected.steps, 6);
+        let first = interrupted(15, 150, |stop| run(parts.path(), &config, stop));
+        assert!(first.is_ok() || first.is_err_and(|e| e.exit().code() == 143));
+        let resumed = run(parts.path(), &config, &StopFlag::default()).unwrap();
+        assert_eq!(losses(&resumed), losses(&expected));
+        assert_eq!(resumed.model_sha256, expected.model_sha256);
+    }
+}
+
+#[test]
+fn virtual_shards_are_another_training_that_begins_like_the_one_without() {
+    let first = |set: &[&str]| {
+        let folder = tempfile::tempdir().unwrap();
+        let config =
+            config(&[&["detector.train.steps=2", "detector.train.batch_size=4", "run.log_every=1"], set].concat());
+        let outcome = run(folder.path(), &config, &StopFlag::default()).unwrap();
+        (outcome.log[0].loss, outcome.model_sha256)
+    };
+    let (whole, in_two, in_four) = (first(&[]), first(&["run.accumulate=2"]), first(&["run.accumulate=4"]));
+    for shards in [&in_two, &in_four] {
+        assert_ne!(shards.1, whole.1);
+        // Each square has about as many positive points as the others; batch statistics differ.
+        assert!((shards.0 - whole.0).abs() < 0.2 * whole.0, "{} against {}", shards.0, whole.0);
+    }
+    assert_ne!(in_two.1, in_four.1);
 }
 
 #[test]
@@ -44,6 +64,7 @@ fn no_image_is_nothing_to_do() {
         seed: 1,
         progress: Progress::Quiet,
         stop: &StopFlag::default(),
+        shards: VirtualShards::whole(),
     };
     let error = train(&mut model, &mut average, &RunDir::at(folder.path(), "test"), &job).unwrap_err();
     assert_eq!(error.exit().code(), 99);

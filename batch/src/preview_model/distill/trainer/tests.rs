@@ -57,7 +57,14 @@ fn run(folder: &Path, change: impl Fn(&mut DistillConfig), stopped_at: i64) -> R
             stop.request(15);
         }
     };
-    training_loop::train(Disturbed { trainer, before }, optimizer, &RunDir::at(folder, "run"), Progress::Quiet, &stop)
+    training_loop::train(
+        Disturbed { trainer, before },
+        optimizer,
+        &RunDir::at(folder, "run"),
+        Progress::Quiet,
+        &stop,
+        &Ranks::alone(),
+    )
 }
 
 #[test]
