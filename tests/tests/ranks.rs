@@ -68,7 +68,12 @@ fn only_folder(runs: &Path) -> PathBuf {
 fn ranks(count: usize, args: &[&str], runs: &str) -> Command {
     let mut command = d2r(lake());
     // A busy machine may take longer than three seconds for a step.
-    command.env("D2R_GRACE_S", "600").args(args).args(COMMON).args(["--devices", &vec!["cpu"; count].join(","), "--runs", runs]);
+    command.env("D2R_GRACE_S", "600").args(args).args(COMMON).args([
+        "--devices",
+        &vec!["cpu"; count].join(","),
+        "--runs",
+        runs,
+    ]);
     command
 }
 
@@ -199,20 +204,29 @@ fn children(starter: &Child) -> Vec<String> {
     found.into_iter().map(|(_, id)| id).collect()
 }
 
-/// Whether a run in this folder has a checkpoint.
-fn is_saved(runs: &Path) -> bool {
+/// Files and folders under `path` of each run.
+fn of_runs(runs: &Path, path: &str) -> Vec<PathBuf> {
     let folders = |path: &Path| std::fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
-    folders(runs)
-        .flat_map(|run| folders(&run.join("checkpoints")).collect::<Vec<_>>())
-        .any(|path| path.extension().is_none())
+    folders(runs).flat_map(|run| folders(&run.join(path)).collect::<Vec<_>>()).collect()
 }
 
-/// Starts a training on two processes, sends `signal` to rank 1 after the first checkpoint, and returns the exit code.
-fn disturbed(signal: &str, args: &[&str], runs: &str) -> (i32, String) {
+/// Whether a run in this folder has a checkpoint.
+fn is_saved(runs: &Path) -> bool {
+    of_runs(runs, "checkpoints").iter().any(|path| path.extension().is_none())
+}
+
+/// Whether a run in this folder has logged a step.
+fn is_logged(runs: &Path) -> bool {
+    let log = |path: &PathBuf| path.ends_with("metrics.jsonl") && std::fs::metadata(path).is_ok_and(|m| m.len() > 0);
+    of_runs(runs, "").iter().any(log)
+}
+
+/// Starts a training on two processes, sends `signal` to rank 1 once it has `begun`, and returns the exit code.
+fn disturbed(signal: &str, args: &[&str], runs: &str, begun: impl Fn(&Path) -> bool) -> (i32, String) {
     let started = ranks(2, args, runs).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let runs = lake().join(runs);
-    for _ in 0..60_000 {
-        if is_saved(&runs) {
+    for _ in 0..300_000 {
+        if begun(&runs) {
             break;
         }
         std::thread::sleep(Duration::from_millis(2));
@@ -231,7 +245,7 @@ fn long_enough() -> Vec<&'static str> {
 #[test]
 fn a_lost_process_ends_all_with_75_and_another_number_goes_on() {
     let args = long_enough();
-    let (code, err) = disturbed("-KILL", &args, "killed");
+    let (code, err) = disturbed("-KILL", &args, "killed", is_saved);
     assert_eq!(code, 75, "{err}");
     assert!(err.contains("process 1 of this training was ended from outside"), "{err}");
     assert!(err.contains("another process of this training was lost"), "{err}");
@@ -243,9 +257,11 @@ fn a_lost_process_ends_all_with_75_and_another_number_goes_on() {
 
 #[test]
 fn a_signal_to_one_process_ends_all_after_a_checkpoint() {
-    let args = long_enough();
-    let (code, err) = disturbed("-TERM", &args, "stopped");
+    // Without the signal there is no checkpoint before the end.
+    let args = [&long_enough()[..], &["--set", "detector.train.save_every=1000"]].concat();
+    let (code, err) = disturbed("-TERM", &args, "stopped", is_logged);
     assert_eq!(code, 143, "{err}");
+    assert!(is_saved(&lake().join("stopped")), "{err}");
     assert!(!err.contains("in the middle of a step"), "{err}");
     succeed(ranks(1, &args, "stopped").output().unwrap());
     succeed(ranks(2, &args, "not-stopped").output().unwrap());

@@ -99,12 +99,12 @@ fn a_variance_of_one_value_leaves_the_running_variance_as_it_was() {
     let shards = VirtualShards::new(2, &Ranks::alone(), &[]).unwrap();
     let weight = model.weight.shallow_clone();
     let buffers = [model.buffer.shallow_clone()];
-    accumulate(&shards, &mut model.optimizer, &buffers, (2, 1), |shard| {
+    let logged = accumulate(&shards, &mut model.optimizer, &buffers, (2, 1), |shard| {
         let _ = buffer.fill_(if shard == 0 { f64::NAN } else { 3.0 });
         let loss = weight.square().sum(Kind::Float);
         Ok(ShardLoss { figures: loss.detach().reshape([1]), loss })
-    })
-    .unwrap();
+    });
+    assert_eq!(f64::try_from(logged.unwrap()).unwrap(), 2.0);
     assert_eq!(f64::try_from(&model.buffer).unwrap(), 1.5, "the mean of no change and a change by 3");
 }
 
