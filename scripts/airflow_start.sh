@@ -35,14 +35,21 @@ env --default-signal=INT airflow standalone >"$AIRFLOW_HOME/logs/standalone.log"
 airflow=$!
 trap 'kill -INT "$airflow" 2>/dev/null || true' INT TERM
 passwords=$AIRFLOW_HOME/simple_auth_manager_passwords.json.generated
-for _ in $(seq 120); do
+ready=""
+for _ in $(seq 600); do
   if ! kill -0 "$airflow" 2>/dev/null; then
     echo "airflow: it ended; see $AIRFLOW_HOME/logs/standalone.log" >&2
     exit 1
   fi
-  if [ -f "$passwords" ] && (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then break; fi
+  if [ -f "$passwords" ] && (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then ready=yes; break; fi
   sleep 1
 done
+if [ -z "$ready" ]; then
+  echo "airflow: it does not answer after ten minutes; see $AIRFLOW_HOME/logs/standalone.log" >&2
+  kill -INT "$airflow"
+  wait "$airflow" || true
+  exit 1
+fi
 echo "airflow: http://127.0.0.1:$port   user admin, password $(sed -n 's/.*"admin": *"\([^"]*\)".*/\1/p' "$passwords")"
 echo "airflow: workspace $D2R_WORKSPACE, log $AIRFLOW_HOME/logs/standalone.log; Ctrl-C stops it"
 wait "$airflow" || wait "$airflow" || true
