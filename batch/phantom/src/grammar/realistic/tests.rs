@@ -225,32 +225,3 @@ fn the_same_facts_and_stream_give_the_same_report() {
     let facts = [fact("Nodule/Mass"), fact("Pleural effusion")];
     assert_eq!(write(&facts, &Sections::ALL, &mut rng(5)), write(&facts, &Sections::ALL, &mut rng(5)));
 }
-
-#[test]
-fn zz_samples() {
-    for (facts, report) in reports(40) {
-        println!(
-            "---- {:?}\n{}\n== {}",
-            facts.iter().map(|f| lesion_class_name(f.class_id).unwrap()).collect::<Vec<_>>(),
-            report.paragraphs().join("\n"),
-            report.impression_text()
-        );
-    }
-    let mut n = BTreeMap::new();
-    for (_, report) in reports(4000) {
-        for sentence in report.findings.iter().chain(&report.impression) {
-            let read = report_labeler::label_sentence(&sentence.text).states;
-            for (label, state) in sentence.states() {
-                let at = CHEXPERT_LABELS.iter().position(|l| *l == label).unwrap();
-                if read[at] != state {
-                    let key = format!("{label}: {} read as {}", state.as_str(), read[at].as_str());
-                    let seen = n.entry(key.clone()).or_insert(0);
-                    *seen += 1;
-                    if *seen < 6 {
-                        println!("{key}: {}", sentence.text);
-                    }
-                }
-            }
-        }
-    }
-}
