@@ -88,11 +88,11 @@ impl Ranks {
         }
         let signals = self.gather(&Tensor::from_slice(&[stop.signal().unwrap_or(0)]))?;
         let signals: Vec<i32> = signals.iter().map(|t| Ok(i32::try_from(t)?)).collect::<Result<_>>()?;
-        if let Some(signal) = signals.into_iter().max().filter(|signal| *signal != 0) {
-            // The rank that got no signal ends in time as well.
-            stop.request(signal);
-        }
-        stop.check()
+        // A signal that came after the gather counts before the next step: the others do not know it yet.
+        let Some(signal) = signals.into_iter().max().filter(|signal| *signal != 0) else { return Ok(()) };
+        // The rank that got no signal ends in time as well.
+        stop.request(signal);
+        Err(Error::Stopped { signal })
     }
 
     /// What `work`, which only rank 0 does, returns: a number, or nothing. The others wait.
