@@ -47,8 +47,10 @@ pub struct Args {
 }
 
 pub fn run(flags: OutputFlags, args: &Args) -> Result<()> {
-    let ctx =
-        Context { resume: args.resume.resume(), ..args.config.context_with(&args.device, &args.text.pairs(), flags)? };
+    let ctx = Context {
+        resume: args.resume.resume(),
+        ..args.config.context_of(&args.device, &args.text.pairs(), flags, None)?
+    };
     let inputs = match (&args.labelled, &args.reports) {
         (Some(labelled), Some(reports)) => Inputs::Folders { labelled: labelled.clone(), reports: reports.clone() },
         _ => Inputs::Phantoms,
