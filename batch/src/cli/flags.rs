@@ -112,16 +112,6 @@ pub struct DeviceFlags {
     precision: Option<String>,
 }
 
-/// The processes that one training is divided among.
-#[derive(Debug, Default, Args)]
-#[command(next_help_heading = "Device")]
-pub struct DevicesFlag {
-    /// Train with one process per device on this machine, for instance cuda:0,cuda:1 or cpu,cpu; run.accumulate must be
-    /// a multiple of their number. torchrun and srun start processes on several machines (docs/clusters.md).
-    #[arg(long, value_name = "LIST", value_delimiter = ',', conflicts_with = "device")]
-    pub devices: Vec<String>,
-}
-
 /// What a scheduler reads after the work.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Output")]
@@ -333,23 +323,15 @@ impl ConfigFlags {
     /// # Errors
     /// [`Error::Config`] for a wrong configuration or device.
     pub fn context_on(&self, flags: &DeviceFlags, output: OutputFlags) -> Result<Context> {
-        self.context_with(flags, &[], output)
+        self.context_of(flags, &[], output, None)
     }
 
-    /// The same with further `key=value` pairs, those of a verb's own flags.
-    ///
-    /// # Errors
-    /// [`Error::Config`] for a wrong configuration or device.
-    pub fn context_with(&self, flags: &DeviceFlags, pairs: &[String], output: OutputFlags) -> Result<Context> {
-        self.context_at(flags, pairs, output, None)
-    }
-
-    /// The same for one of several processes, which it meets.
+    /// The same with further `key=value` pairs, those of a verb's own flags, for one of several processes, which it meets.
     ///
     /// # Errors
     /// [`Error::Config`] for a wrong configuration or device; [`Error::Temporary`] when the other processes are not
     /// there.
-    pub fn context_at(
+    pub fn context_of(
         &self,
         flags: &DeviceFlags,
         pairs: &[String],

@@ -49,8 +49,10 @@ pub struct Args {
 }
 
 pub fn run(flags: OutputFlags, args: &Args) -> Result<()> {
-    let ctx =
-        Context { resume: args.resume.resume(), ..args.config.context_with(&args.device, &args.text.pairs(), flags)? };
+    let ctx = Context {
+        resume: args.resume.resume(),
+        ..args.config.context_of(&args.device, &args.text.pairs(), flags, None)?
+    };
     let inputs = match (&args.labelled, &args.reports) {
         (Some(labelled), Some(reports)) => {
             let (labelled, reports) = (labelled.clone(), reports.clone());

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::output;
 use super::program::ranks;
-use crate::cli::flags::{BoxesFlag, DeviceFlags, DevicesFlag, OutputFlags, ResumeFlag, StageFlags, TextInitFlag};
+use crate::cli::flags::{BoxesFlag, DeviceFlags, OutputFlags, ResumeFlag, StageFlags, TextInitFlag};
 use crate::context::{Context, StageResult};
 use crate::error::Result;
 use crate::stages::train::{detector, distill, reporter};
@@ -79,6 +79,16 @@ pub struct DistillArgs {
     training: TrainingFlags,
 }
 
+/// The processes that one training is divided among.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Device")]
+struct DevicesFlag {
+    /// Train with one process per device on this machine, for instance cuda:0,cuda:1 or cpu,cpu; run.accumulate must be
+    /// a multiple of their number. torchrun and srun start processes on several machines (docs/clusters.md).
+    #[arg(long, value_name = "LIST", value_delimiter = ',', conflicts_with = "device")]
+    devices: Vec<String>,
+}
+
 /// Flags of every training stage.
 #[derive(Debug, clap::Args)]
 struct TrainingFlags {
@@ -93,7 +103,7 @@ struct TrainingFlags {
 impl TrainingFlags {
     /// For a training by a single process.
     fn context(&self, output: OutputFlags) -> Result<Context> {
-        let ctx = self.stage.config.context_with(&self.device, &[], output)?;
+        let ctx = self.stage.config.context_on(&self.device, output)?;
         Ok(Context { resume: self.resume.resume(), ..ctx })
     }
 
@@ -104,7 +114,7 @@ impl TrainingFlags {
             ranks::start(&devices.devices, output)?;
         }
         ranks::end_with_starter();
-        let ctx = self.stage.config.context_at(&self.device, pairs, output, ranks::place()?.as_ref())?;
+        let ctx = self.stage.config.context_of(&self.device, pairs, output, ranks::place()?.as_ref())?;
         Ok(Context { resume: self.resume.resume(), ..ctx })
     }
 }
