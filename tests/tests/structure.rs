@@ -269,8 +269,7 @@ fn folders_stay_small() {
 #[test]
 fn only_evaluation_reads_the_truth() {
     let source = root().join("batch/src");
-    let rows =
-        ["TruthLesionRow", "TruthLinkRow", "TruthFindingRow", "TruthMentionRow", "TruthStatementRow"];
+    let rows = ["TruthLesionRow", "TruthLinkRow", "TruthFindingRow", "TruthMentionRow", "TruthStatementRow"];
     for file in rust_files(&source) {
         let name = name_in(&source, &file);
         let may = name == "eval/truth.rs"

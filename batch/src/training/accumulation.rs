@@ -48,7 +48,7 @@ pub fn accumulate(
     let shapes = optimizer.shapes();
     let gradients: Vec<Tensor> = shapes.iter().map(|shape| parts.next(shape)).collect();
     for (buffer, from) in start.buffers.iter().zip(&start.copies) {
-        let _ = buffer.shallow_clone().copy_(&(from + parts.next(&buffer.size())));
+        buffer.shallow_clone().copy_(&(from + parts.next(&buffer.size())));
     }
     let figures = parts.next(&[figures as i64]);
     let present = Vec::<f32>::try_from(parts.next(&[shapes.len() as i64]))?;

@@ -12,9 +12,7 @@ use std::rc::Rc;
 use csv::ByteRecord;
 use flate2::bufread::MultiGzDecoder;
 
-use crate::datasets::label_files::size_limits::{
-    BoundedCsv, CSV_RECORDS_MAX, LIST_BYTES_MAX,
-};
+use crate::datasets::label_files::size_limits::{BoundedCsv, CSV_RECORDS_MAX, LIST_BYTES_MAX};
 use crate::datasets::label_files::text_encoding::utf8;
 use crate::error::{Error, Result};
 use crate::exit::Exit;
@@ -182,7 +180,9 @@ impl LabelCsv {
     fn broken_at(&self, error: csv::Error) -> Error {
         let line = self.reader.position().line();
         match broken(&self.path, error) {
-            Error::BadData { place, problem } => Error::BadData { place: format!("{place}, from line {line}"), problem },
+            Error::BadData { place, problem } => {
+                Error::BadData { place: format!("{place}, from line {line}"), problem }
+            }
             other => other,
         }
     }
@@ -219,7 +219,10 @@ fn broken(path: &Path, error: csv::Error) -> Error {
     let text = error.to_string();
     match error.into_kind() {
         csv::ErrorKind::Io(e) if Exit::of_io(e.kind()) != Exit::BadData => Error::io("read", path, e),
-        _ => Error::bad_data(path.display(), format!("cannot be read to its end ({text}); repair it or download it again")),
+        _ => Error::bad_data(
+            path.display(),
+            format!("cannot be read to its end ({text}); repair it or download it again"),
+        ),
     }
 }
 

@@ -52,7 +52,7 @@ pub fn figures(parts: &Tensor, pseudo: &Tensor, bounded: &Tensor, counts: Pseudo
     let _no_grad = tch::no_grad_guard();
     let device = parts.device();
     let counts = [counts.images, counts.found, counts.capped].map(|count| (count as f64 / share) as f32);
-    let scalar = |t: &Tensor| Ok::<_, tch::TchError>(t.f_to_kind(Kind::Float)?.f_reshape([1])?.f_to_device(device)?);
+    let scalar = |t: &Tensor| t.f_to_kind(Kind::Float)?.f_reshape([1])?.f_to_device(device);
     let counts = Tensor::f_from_slice(&counts)?.f_to_device(device)?;
     Ok(Tensor::f_cat(&[parts.f_to_kind(Kind::Float)?, scalar(pseudo)?, scalar(bounded)?, counts], 0)?)
 }

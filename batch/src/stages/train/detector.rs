@@ -129,7 +129,7 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
         train(&mut model, &mut average, &run, &job)?
     };
     let card = DetectorCard::new(&config.model, &labels, ctx.config.annotate.threshold);
-        stage.finish_training(&ctx.ranks, &run, card, outcome, failures, BTreeMap::new())
+    stage.finish_training(&ctx.ranks, &run, card, outcome, failures, BTreeMap::new())
 }
 
 /// The virtual shards of every batch.

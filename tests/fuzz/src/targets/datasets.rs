@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use d2r_batch::datasets::label_sets::LabelChoice;
 use d2r_batch::datasets::layouts::{annotation_json, coco, mimic, vindr};
 use d2r_batch::datasets::lesion_rows::{FusionRule, lesion_rows};
 use d2r_batch::datasets::listing::{ListOptions, Listing};
@@ -20,7 +21,9 @@ pub const VINDR: Target = Target { name: "vindr_csv", read: vindr_files, seeds: 
 const NEXT_FILE: u8 = 0xfd;
 
 /// Labels alone: what the images are does not depend on the bytes.
-const OPTIONS: ListOptions = ListOptions { seed: 1, val_share: 0.2, frontal_only: true, labels_only: true };
+fn options(labels: LabelChoice) -> ListOptions {
+    ListOptions { seed: 1, val_share: 0.2, frontal_only: true, labels_only: true, labels }
+}
 
 /// Writes the files of an input, reads the folder, and makes the rows of its boxes.
 fn listed(bytes: &[u8], names: &[&str], list: impl Fn(&Path) -> Result<Listing>) -> String {
@@ -35,29 +38,32 @@ fn listed(bytes: &[u8], names: &[&str], list: impl Fn(&Path) -> Result<Listing>)
         Err(e) => e.to_string().replace(&folder.path().display().to_string(), ""),
         Ok(listing) => {
             let rule = FusionRule { iou_min: 0.4, min_annotators: 1 };
-            let rows: Vec<_> = listing.images.iter().map(|image| lesion_rows(image, None, &rule)).collect();
+            let rows: Vec<_> =
+                listing.images.iter().map(|image| lesion_rows(image, None, &rule, &listing.labels)).collect();
             format!("{:?} {:?} {:?} {rows:?}", listing.images, listing.studies, listing.failures)
         }
     }
 }
 
 fn annotations(bytes: &[u8]) -> String {
-    let list = |root: &Path| annotation_json::list(root, "mimic", CleaningRules::MimicCxr, &OPTIONS);
+    let options = options(LabelChoice::Vindr);
+    let list = |root: &Path| annotation_json::list(root, "mimic", CleaningRules::MimicCxr, &options);
     listed(bytes, &["annotation.json"], list)
 }
 
 fn coco_file(bytes: &[u8]) -> String {
-    listed(bytes, &["annotations/instances_train.json"], |root| coco::list(root, &OPTIONS))
+    let labels = if bytes.len().is_multiple_of(2) { LabelChoice::Vindr } else { LabelChoice::OfDataset };
+    listed(bytes, &["annotations/instances_train.json"], |root| coco::list(root, &options(labels.clone())))
 }
 
 fn mimic_files(bytes: &[u8]) -> String {
     let names = ["mimic-cxr-2.0.0-metadata.csv", "mimic-cxr-2.0.0-split.csv", "mimic-cxr-2.0.0-chexpert.csv"];
-    listed(bytes, &names, |root| mimic::list(root, &OPTIONS))
+    listed(bytes, &names, |root| mimic::list(root, &options(LabelChoice::Vindr)))
 }
 
 fn vindr_files(bytes: &[u8]) -> String {
     let names = ["annotations/annotations_train.csv", "annotations/annotations_test.csv"];
-    listed(bytes, &names, |root| vindr::list(root, &OPTIONS))
+    listed(bytes, &names, |root| vindr::list(root, &options(LabelChoice::Vindr)))
 }
 
 fn inputs(texts: &[&[&str]]) -> Vec<Vec<u8>> {

@@ -134,7 +134,8 @@ fn dicom_seeds() -> Vec<Vec<u8>> {
         [uids::EXPLICIT_VR_LITTLE_ENDIAN, uids::IMPLICIT_VR_LITTLE_ENDIAN, "1.2.840.10008.1.2.2"]
             .map(|syntax| dicom_file(syntax, 12, native.clone()))
             .to_vec();
-    let files = golden!("voi_table_below_zero", "deflated", "modality_table", "linear_m1_implicit", "sigmoid_big_endian");
+    let files =
+        golden!("voi_table_below_zero", "deflated", "modality_table", "linear_m1_implicit", "sigmoid_big_endian");
     seeds.extend(files.map(<[u8]>::to_vec));
     seeds
 }

@@ -34,8 +34,7 @@ fn cleaned(bytes: &[u8]) -> String {
         let clean = clean(&text, rules);
         let spans = sentences(&clean);
         for span in &spans {
-            let whole: String =
-                clean.chars().skip(span.char_start).take(span.char_end - span.char_start).collect();
+            let whole: String = clean.chars().skip(span.char_start).take(span.char_end - span.char_start).collect();
             assert_eq!(span.text, whole, "a sentence is the text between its characters");
             assert_eq!(tokens(&span.text).len(), span.tokens.len());
         }
