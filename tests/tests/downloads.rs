@@ -194,7 +194,7 @@ fn the_page_lists_every_script_that_downloads() {
             absent.push(name);
         }
     }
-    for (name, _) in files(|n| is_lock(n)) {
+    for (name, _) in files(is_lock) {
         if !page.contains(&format!("`{name}`")) {
             absent.push(name);
         }

@@ -106,14 +106,14 @@ fn some_studies_with_minor_lesions_have_the_copied_normal_text() {
 fn a_denied_lesion_is_denied_by_a_sentence_and_stated_by_none() {
     let mut denied = 0;
     for (facts, report) in reports(1000) {
-        for i in 0..facts.len() {
+        for (i, fact) in facts.iter().enumerate() {
             let (mut stated, mut contradicted) = (false, false);
             for sentence in report.findings.iter().chain(&report.impression) {
                 stated |= sentence.facts.contains(&i);
                 contradicted |= sentence.contradicts.contains(&i);
                 assert!(sentence.contradicts.is_empty() || sentence.facts.is_empty(), "{}", sentence.text);
             }
-            assert!(!(stated && contradicted), "{:?}: {}", facts[i], text(&report));
+            assert!(!(stated && contradicted), "{fact:?}: {}", text(&report));
             assert_eq!(report.mention(i) == Mention::Denied, contradicted);
             assert_eq!(report.mention(i) == Mention::Omitted, !stated && !contradicted);
             denied += usize::from(contradicted);
