@@ -205,22 +205,23 @@ fn a_process_that_computes_starts_itself_again_under_the_same_id() {
     assert!(!environment(Some("passive")).contains("GOMP_SPINCOUNT"));
 }
 
-/// Whatever a process does, it ends soon after SIGTERM: here in the middle of fusing 200,000 boxes of one image.
+/// Whatever a process does, it ends soon after SIGTERM: here in the middle of fusing the boxes of 100 images with 10,000 each.
 #[cfg(target_os = "linux")]
 #[test]
 fn sigterm_ends_a_process_in_the_middle_of_a_long_step() {
     let folder = tempfile::tempdir().unwrap();
     let mut csv = "image_id,rad_id,class_name,x_min,y_min,x_max,y_max\n".to_owned();
-    for row in 0..200_000 {
+    for row in 0..1_000_000 {
+        let (image, row) = (row / 10_000, row % 10_000);
         let (x, y) = (row % 2000, row / 100);
-        csv.push_str(&format!("a,R{},Nodule/Mass,{x},{y},{},{}\n", row % 17 + 1, x + 20, y + 20));
+        csv.push_str(&format!("{image},R{},Nodule/Mass,{x},{y},{},{}\n", row % 17 + 1, x + 20, y + 20));
     }
     std::fs::write(folder.path().join("boxes.csv"), csv).unwrap();
     let mut command = d2r(folder.path());
     command.args(["ingest", "vindr", "--root", "boxes.csv", "--labels-only", "--lake", "lake"]);
     let mut child = command.env("D2R_GRACE_S", "0.5").stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-    // The handlers are there long before two hundred thousand boxes are fused.
-    std::thread::sleep(Duration::from_secs(3));
+    // The handlers are there long before all boxes are fused.
+    std::thread::sleep(Duration::from_secs(4));
     let kill = std::process::Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
     assert!(kill.success() && child.try_wait().unwrap().is_none());
     let output = child.wait_with_output().unwrap();
