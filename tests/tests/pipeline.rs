@@ -363,9 +363,12 @@ fn terminated_while_training_it_saves_and_resumes_to_the_same_weights() {
         std::thread::sleep(Duration::from_millis(1500));
         let pid = child.id().to_string();
         std::process::Command::new("kill").args(["-TERM", &pid]).status().unwrap();
-        match child.wait().unwrap().code() {
+        let status = child.wait().unwrap();
+        match status.code() {
             Some(143) => signals += 1,
             Some(0) => break,
+            // On a busy machine the signal may come before the program hears signals.
+            None if std::os::unix::process::ExitStatusExt::signal(&status) == Some(15) => {}
             other => panic!("ended with {other:?}"),
         }
     }
