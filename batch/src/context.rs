@@ -10,7 +10,7 @@ pub use crate::lake::digest::FileDigest;
 use crate::lake::{Committed, Lake, PartManifest};
 use crate::progress::Progress;
 use crate::stop::StopFlag;
-use crate::training::ranks::Ranks;
+pub use crate::training::ranks::Ranks;
 
 /// What every stage is given.
 #[derive(Debug, Clone)]

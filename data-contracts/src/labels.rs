@@ -3,6 +3,8 @@
 //! Class names are the only safe key between files: two orders of the VinDr labels circulate. Ids here are
 //! the column order of the PhysioNet csv files.
 
+pub mod label_set;
+
 use serde::{Deserialize, Serialize};
 
 /// The 22 local labels of VinDr-CXR; the index is the class id.

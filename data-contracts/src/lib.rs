@@ -10,7 +10,6 @@ pub mod boxes;
 pub mod foreign_code;
 pub mod grounding;
 pub mod label_map;
-pub mod label_set;
 pub mod labels;
 pub mod nms;
 pub mod picture;
@@ -21,6 +20,8 @@ pub mod report_labeler;
 pub mod report_text;
 pub mod space;
 pub mod vocabulary;
+
+pub use labels::label_set;
 
 #[cfg(feature = "decode")]
 pub mod decode;

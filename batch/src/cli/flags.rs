@@ -5,19 +5,16 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use clap::Args;
-use d2r_collectives::Place;
 
+use crate::cli::program::stage_context::context_without_device;
 use crate::config::resolve::{PRESETS, environment};
 use crate::config::{Layers, Resolved, resolve};
 use crate::context::{Context, StageResult};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::lake::Shard;
-use crate::progress::Progress;
 use crate::stages::ingest::LabelChoice;
 use crate::stages::report::BoxesFrom;
 use crate::stages::submit::array_task;
-use crate::stop::StopFlag;
-use crate::training::ranks::Ranks;
 
 /// How results and errors are printed; every verb has these.
 #[derive(Debug, Clone, Copy, Args)]
@@ -254,7 +251,7 @@ impl StageFlags {
     /// # Errors
     /// Those of [`ConfigFlags::resolve`].
     pub fn context(&self, output: OutputFlags) -> Result<Context> {
-        context(self.config.resolve(None)?, tch::Device::Cpu, output)
+        context_without_device(self.config.resolve(None)?, output)
     }
 
     /// The context of a stage that runs a model.
@@ -300,7 +297,7 @@ impl ConfigFlags {
     }
 
     /// The same with further `key=value` pairs, those of a verb's own flags.
-    fn resolve_with(&self, device: Option<&DeviceFlags>, pairs: &[String]) -> Result<Resolved> {
+    pub(super) fn resolve_with(&self, device: Option<&DeviceFlags>, pairs: &[String]) -> Result<Resolved> {
         let mut set = self.set.clone();
         set.extend(pairs.iter().cloned());
         if let Some(seed) = self.seed {
@@ -316,100 +313,5 @@ impl ConfigFlags {
             set.push(format!("run.precision=\"{kind}\""));
         }
         resolve(&Layers { preset: self.preset.clone(), file: self.config.clone(), environment: environment(), set })
-    }
-
-    /// What a stage that runs a model is given.
-    ///
-    /// # Errors
-    /// [`Error::Config`] for a wrong configuration or device.
-    pub fn context_on(&self, flags: &DeviceFlags, output: OutputFlags) -> Result<Context> {
-        self.context_of(flags, &[], output, None)
-    }
-
-    /// The same with further `key=value` pairs, those of a verb's own flags, for one of several processes, which it meets.
-    ///
-    /// # Errors
-    /// [`Error::Config`] for a wrong configuration or device; [`Error::Temporary`] when the other processes are not
-    /// there.
-    pub fn context_of(
-        &self,
-        flags: &DeviceFlags,
-        pairs: &[String],
-        output: OutputFlags,
-        place: Option<&Place>,
-    ) -> Result<Context> {
-        let resolved = self.resolve_with(Some(flags), pairs)?;
-        let run = &resolved.config.run;
-        let device = device(&run.device, place.map_or(0, |place| place.local_rank))?;
-        match run.precision.as_str() {
-            "f32" => {}
-            "bf16" if device.is_cuda() => {}
-            "bf16" => {
-                return Err(Error::Config {
-                    place: "run.precision".into(),
-                    problem: "bf16 needs a CUDA device; use f32, or --device cuda:0".into(),
-                });
-            }
-            other => {
-                return Err(Error::Config {
-                    place: "run.precision".into(),
-                    problem: format!("`{other}` is neither f32 nor bf16"),
-                });
-            }
-        }
-        let threads = resolved.config.run.threads;
-        let mut ctx = context(resolved, device, output)?;
-        if let Some(place) = place {
-            if threads == 0 {
-                let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-                tch::set_num_threads((cores / place.local_size).max(1) as i32);
-            }
-            ctx.ranks = Ranks::meet(place)?;
-            if !ctx.ranks.is_first() {
-                ctx.progress = Progress::Quiet;
-            }
-        }
-        Ok(ctx)
-    }
-}
-
-fn context(resolved: Resolved, device: tch::Device, output: OutputFlags) -> Result<Context> {
-    let threads = match resolved.config.run.threads {
-        0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
-        n => n,
-    };
-    tch::set_num_threads(threads as i32);
-    let stop = StopFlag::listen()?;
-    stop.end_in_time()?;
-    Ok(Context {
-        config_toml: resolved.to_toml(),
-        origin: resolved.origin,
-        config: resolved.config,
-        device,
-        progress: if output.quiet { Progress::Quiet } else { Progress::Shown },
-        stop,
-        ranks: Ranks::alone(),
-        resume: true,
-    })
-}
-
-/// The device of `auto`, `cpu` or `cuda:N`; `auto` gives each of the processes on a machine, by its number there, the
-/// next CUDA device.
-fn device(name: &str, local_rank: usize) -> Result<tch::Device> {
-    let cuda = tch::Cuda::device_count();
-    match name {
-        "cpu" => Ok(tch::Device::Cpu),
-        "auto" => Ok(if cuda > 0 { tch::Device::Cuda(local_rank % cuda as usize) } else { tch::Device::Cpu }),
-        _ => match name.strip_prefix("cuda:").and_then(|n| n.parse::<usize>().ok()) {
-            Some(n) if (n as i64) < cuda => Ok(tch::Device::Cuda(n)),
-            Some(_) => Err(Error::Config {
-                place: "run.device".into(),
-                problem: format!("`{name}` is not there ({cuda} CUDA devices found); `d2r doctor` says why"),
-            }),
-            None => Err(Error::Config {
-                place: "run.device".into(),
-                problem: format!("`{name}` is neither auto, cpu nor cuda:N"),
-            }),
-        },
     }
 }

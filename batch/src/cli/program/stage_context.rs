@@ -1,0 +1,115 @@
+//! What a stage is given, from the flags: configuration, device, threads, the other processes of a training.
+
+use d2r_collectives::Place;
+
+use crate::cli::flags::{ConfigFlags, DeviceFlags, OutputFlags};
+use crate::config::Resolved;
+use crate::context::{Context, Ranks};
+use crate::error::{Error, Result};
+use crate::progress::Progress;
+use crate::stop::StopFlag;
+
+impl ConfigFlags {
+    /// What a stage that runs a model is given.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a wrong configuration or device.
+    pub fn context_on(&self, flags: &DeviceFlags, output: OutputFlags) -> Result<Context> {
+        self.context_of(flags, &[], output, None)
+    }
+
+    /// The same with further `key=value` pairs, those of a verb's own flags, for one of several processes, which it meets.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a wrong configuration or device; [`Error::Temporary`] when the other processes are not
+    /// there.
+    pub fn context_of(
+        &self,
+        flags: &DeviceFlags,
+        pairs: &[String],
+        output: OutputFlags,
+        place: Option<&Place>,
+    ) -> Result<Context> {
+        let resolved = self.resolve_with(Some(flags), pairs)?;
+        let run = &resolved.config.run;
+        let device = device(&run.device, place.map_or(0, |place| place.local_rank))?;
+        match run.precision.as_str() {
+            "f32" => {}
+            "bf16" if device.is_cuda() => {}
+            "bf16" => {
+                return Err(Error::Config {
+                    place: "run.precision".into(),
+                    problem: "bf16 needs a CUDA device; use f32, or --device cuda:0".into(),
+                });
+            }
+            other => {
+                return Err(Error::Config {
+                    place: "run.precision".into(),
+                    problem: format!("`{other}` is neither f32 nor bf16"),
+                });
+            }
+        }
+        let threads = resolved.config.run.threads;
+        let mut ctx = context(resolved, device, output)?;
+        if let Some(place) = place {
+            if threads == 0 {
+                let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+                tch::set_num_threads((cores / place.local_size).max(1) as i32);
+            }
+            ctx.ranks = Ranks::meet(place)?;
+            if !ctx.ranks.is_first() {
+                ctx.progress = Progress::Quiet;
+            }
+        }
+        Ok(ctx)
+    }
+}
+
+/// What a stage that runs no model is given.
+///
+/// # Errors
+/// When signals cannot be listened to.
+pub fn context_without_device(resolved: Resolved, output: OutputFlags) -> Result<Context> {
+    context(resolved, tch::Device::Cpu, output)
+}
+
+fn context(resolved: Resolved, device: tch::Device, output: OutputFlags) -> Result<Context> {
+    let threads = match resolved.config.run.threads {
+        0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        n => n,
+    };
+    tch::set_num_threads(threads as i32);
+    let stop = StopFlag::listen()?;
+    stop.end_in_time()?;
+    Ok(Context {
+        config_toml: resolved.to_toml(),
+        origin: resolved.origin,
+        config: resolved.config,
+        device,
+        progress: if output.quiet { Progress::Quiet } else { Progress::Shown },
+        stop,
+        ranks: Ranks::alone(),
+        resume: true,
+    })
+}
+
+/// The device of `auto`, `cpu` or `cuda:N`; `auto` gives each of the processes on a machine, by its number there, the
+/// next CUDA device.
+fn device(name: &str, local_rank: usize) -> Result<tch::Device> {
+    let cuda = tch::Cuda::device_count();
+    match name {
+        "cpu" => Ok(tch::Device::Cpu),
+        "auto" => Ok(if cuda > 0 { tch::Device::Cuda(local_rank % cuda as usize) } else { tch::Device::Cpu }),
+        _ => match name.strip_prefix("cuda:").and_then(|n| n.parse::<usize>().ok()) {
+            Some(n) if (n as i64) < cuda => Ok(tch::Device::Cuda(n)),
+            Some(_) => Err(Error::Config {
+                place: "run.device".into(),
+                problem: format!("`{name}` is not there ({cuda} CUDA devices found); `d2r doctor` says why"),
+            }),
+            None => Err(Error::Config {
+                place: "run.device".into(),
+                problem: format!("`{name}` is neither auto, cpu nor cuda:N"),
+            }),
+        },
+    }
+}
