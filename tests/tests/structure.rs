@@ -53,7 +53,7 @@ const BORDER: [&str; 4] = [
     "detector/batches/collate.rs",
     "reporter/batches/collate.rs",
     "reporter/batches/collate_text.rs",
-    "cli/stage_context.rs",
+    "cli/program/stage_context.rs",
 ];
 
 fn rust_files(folder: &Path) -> Vec<PathBuf> {
