@@ -4,6 +4,7 @@ use std::io::Cursor;
 
 use arrow2::array::{BinaryArray, Utf8Array};
 use arrow2::io::ipc::read::{FileReader, read_file_metadata};
+use d2r_contracts::foreign_code;
 use d2r_contracts::report_text::readable;
 use serde::Serialize;
 
@@ -27,12 +28,20 @@ pub struct Sample {
     pub boxes: String,
 }
 
-/// Reads the samples.
+/// Reads the samples. arrow2 panics on some files whose lengths do not fit together: that is an error; in WebAssembly, where
+/// nothing can be caught, the worker ends and the page starts another one.
 ///
 /// # Errors
 /// [`ViewerError::Bundle`] for bytes that are not such a file.
 pub fn read_samples(bytes: &[u8]) -> Result<Vec<Sample>> {
-    let bad = |e: String| ViewerError::Bundle(format!("samples.arrow: {e}"));
+    foreign_code::caught(|| read(bytes)).unwrap_or_else(|| Err(bad("its lengths do not fit together".into())))
+}
+
+fn bad(e: String) -> ViewerError {
+    ViewerError::Bundle(format!("samples.arrow: {e}"))
+}
+
+fn read(bytes: &[u8]) -> Result<Vec<Sample>> {
     let mut cursor = Cursor::new(bytes);
     let metadata = read_file_metadata(&mut cursor).map_err(|e| bad(e.to_string()))?;
     let names: Vec<&str> = metadata.schema.fields.iter().map(|f| f.name.as_str()).collect();
