@@ -28,12 +28,14 @@ fn options(labels: LabelChoice) -> ListOptions {
 /// Writes the files of an input, reads the folder, and makes the rows of its boxes.
 fn listed(bytes: &[u8], names: &[&str], list: impl Fn(&Path) -> Result<Listing>) -> String {
     let folder = tempfile::tempdir().expect("a temporary folder");
+    // A set of its own categories has the folder's name.
+    let root = folder.path().join("set");
     for (name, content) in names.iter().zip(bytes.split(|b| *b == NEXT_FILE)) {
-        let path = folder.path().join(name);
+        let path = root.join(name);
         std::fs::create_dir_all(path.parent().expect("below the folder")).expect("a folder of its own");
         std::fs::write(path, content).expect("a file of its own");
     }
-    match list(folder.path()) {
+    match list(&root) {
         // The folder's name is another one each time.
         Err(e) => e.to_string().replace(&folder.path().display().to_string(), ""),
         Ok(listing) => {
