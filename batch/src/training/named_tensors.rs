@@ -58,7 +58,7 @@ fn os_error(message: &str) -> Option<i32> {
     digits[..digits.find(|c: char| !c.is_ascii_digit())?].parse().ok()
 }
 
-/// Reads tensors from safetensors.
+/// Reads tensors from safetensors, in the order of their names: `tch` gives them in another order each time.
 ///
 /// # Errors
 /// [`Error::InputMissing`] or [`Error::BadData`] with the file's name.
@@ -66,8 +66,10 @@ pub fn read_tensors(path: &Path) -> Result<NamedTensors> {
     if !path.is_file() {
         return Err(Error::missing(path, "expected weights in safetensors form"));
     }
-    Tensor::read_safetensors(path)
-        .map_err(|e| Error::bad_data(path.display(), format!("not a safetensors file: {}", first_line(&e))))
+    let wrong = |e| Error::bad_data(path.display(), format!("not a safetensors file: {}", first_line(&e)));
+    let mut tensors = Tensor::read_safetensors(path).map_err(wrong)?;
+    tensors.sort_by(|a, b| a.0.cmp(&b.0));
+    Ok(tensors)
 }
 
 fn first_line(e: &tch::TchError) -> String {
