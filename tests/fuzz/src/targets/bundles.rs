@@ -14,7 +14,7 @@ use crate::Target;
 
 pub const CARD_AND_SAMPLES: Target =
     Target { name: "card_and_samples", read: card_and_samples, seeds: card_and_sample_seeds, size_max: 8192 };
-pub const ONNX: Target = Target { name: "onnx", read: graph, seeds: graph_seeds, size_max: 4096 };
+pub const ONNX: Target = Target { name: "onnx", read: graph, seeds: graph_seeds, size_max: 8192 };
 
 /// A card is text that begins with a brace; anything else is a file of samples.
 fn card_and_samples(bytes: &[u8]) -> String {

@@ -10,13 +10,13 @@ use image::{DynamicImage, GrayImage, ImageBuffer, ImageFormat, Luma, Rgb, RgbIma
 use crate::Target;
 use crate::dicom_file::{COLUMNS, FrameHead, PixelData, ROWS, dicom_file, frame_of};
 
-pub const DICOM: Target = Target { name: "dicom", read: file, seeds: dicom_seeds, size_max: 8192 };
-pub const PNG: Target = Target { name: "png", read: file, seeds: png_seeds, size_max: 4096 };
-pub const JPEG: Target = Target { name: "jpeg", read: file, seeds: jpeg_seeds, size_max: 4096 };
+pub const DICOM: Target = Target { name: "dicom", read: file, seeds: dicom_seeds, size_max: 16384 };
+pub const PNG: Target = Target { name: "png", read: file, seeds: png_seeds, size_max: 16384 };
+pub const JPEG: Target = Target { name: "jpeg", read: file, seeds: jpeg_seeds, size_max: 8192 };
 pub const JPEG_IN_DICOM: Target =
-    Target { name: "jpeg_in_dicom", read: jpeg_in_dicom, seeds: jpeg_in_dicom_seeds, size_max: 4096 };
-pub const JPEG_2000: Target = Target { name: "jpeg_2000", read: jpeg_2000, seeds: jpeg_2000_seeds, size_max: 4096 };
-pub const RLE: Target = Target { name: "rle", read: rle, seeds: rle_seeds, size_max: 4096 };
+    Target { name: "jpeg_in_dicom", read: jpeg_in_dicom, seeds: jpeg_in_dicom_seeds, size_max: 8192 };
+pub const JPEG_2000: Target = Target { name: "jpeg_2000", read: jpeg_2000, seeds: jpeg_2000_seeds, size_max: 8192 };
+pub const RLE: Target = Target { name: "rle", read: rle, seeds: rle_seeds, size_max: 8192 };
 
 /// Pixels of a file that are decoded at most: time and memory of one input stay small.
 const PIXELS_MAX: u64 = 1 << 18;

@@ -7,7 +7,7 @@ use safetensors::tensor::{Dtype, TensorView, serialize};
 use crate::Target;
 
 pub const CONFIGURATION: Target = Target { name: "configuration", read: layers, seeds: layer_seeds, size_max: 1024 };
-pub const SAFETENSORS: Target = Target { name: "safetensors", read: tensors, seeds: tensor_seeds, size_max: 4096 };
+pub const SAFETENSORS: Target = Target { name: "safetensors", read: tensors, seeds: tensor_seeds, size_max: 8192 };
 
 /// The first line is a `--set`, the second the value of an environment variable, the others are a file.
 fn layers(bytes: &[u8]) -> String {
