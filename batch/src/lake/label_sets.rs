@@ -32,6 +32,21 @@ impl Lake {
         Ok(part.map_or_else(LabelSet::vindr, PartManifest::labels))
     }
 
+    /// The label set of the boxes that a model is trained with: that of the splits `train` and `val`, which agree. `remedy`
+    /// says what to do where they do not.
+    ///
+    /// # Errors
+    /// [`Error::BadData`] naming both sets; those of [`Self::label_set`].
+    pub fn label_set_of_training(&self, dataset: &str, remedy: &str) -> Result<LabelSet> {
+        let [train, val] = ["train", "val"].map(|split| Partition::new(dataset, split));
+        let (labels, of_val) = (self.label_set(&train)?, self.label_set(&val)?);
+        if self.rows_of(LesionRow::TABLE, &val)? > 0 && !labels.same_classes(&of_val) {
+            let problem = format!("its boxes have label set {of_val}, those of {train} {labels}; {remedy}");
+            return Err(Error::bad_data(format!("table {} {val}", LesionRow::TABLE), problem));
+        }
+        Ok(labels)
+    }
+
     /// Number of rows of a partition's parts, by their manifests.
     ///
     /// # Errors
@@ -127,6 +142,26 @@ mod tests {
         // Another name of the set, the same classes.
         write(&lake, "ingest", vec![widget("f")], &two("b"));
         assert!(lake.label_set(&train()).unwrap().same_classes(&two("a")));
+    }
+
+    #[test]
+    fn training_and_validation_have_one_set() {
+        let (_folder, lake) = lake();
+        let of_training = || lake.label_set_of_training("d", "ingest again").map(|set| set.name);
+        write(&lake, "ingest", vec![widget("a")], &two("a"));
+        assert_eq!(of_training().unwrap(), "a", "no boxes of validation");
+        let val = Partition::new("d", "val");
+        for (labels, row) in [(two("b"), widget("b")), (LabelSet::vindr(), lesion("i", "c", 1, [1.0, 2.0, 30.0, 40.0]))]
+        {
+            let mut commit =
+                lake.begin(Shard::WHOLE, &provenance("annotate-0123456789ab")).unwrap().with_labels(&labels);
+            commit.add(&val, vec![row]).unwrap();
+            commit.finish().unwrap();
+            let found = of_training();
+            assert_eq!(found.is_ok(), labels.name == "b", "another name, the same classes: {found:?}");
+        }
+        let error = of_training().unwrap_err();
+        assert!(error.exit().code() == 65 && error.to_string().ends_with("ingest again"), "{error}");
     }
 
     #[test]

@@ -42,7 +42,7 @@ pub fn accumulate(
     let start = Start::of(buffers);
     let sum = sum_over_shards(shards, optimizer, &start, (size, figures), &mut shard_loss);
     start.restore();
-    let sum = sum?;
+    let (sum, present) = sum?;
     let _no_grad = tch::no_grad_guard();
     let mut parts = Parts { flat: &sum, at: 0 };
     let shapes = optimizer.shapes();
@@ -51,22 +51,22 @@ pub fn accumulate(
         buffer.shallow_clone().copy_(&(from + parts.next(&buffer.size())));
     }
     let figures = parts.next(&[figures as i64]);
-    let present = Vec::<f32>::try_from(parts.next(&[shapes.len() as i64]))?;
-    let set = |(gradient, share): (Tensor, f32)| if share > 0.0 { gradient } else { Tensor::new() };
+    let set = |(gradient, present): (Tensor, bool)| if present { gradient } else { Tensor::new() };
     optimizer.set_gradients(gradients.into_iter().zip(present).map(set).collect())?;
     Ok(figures)
 }
 
-/// The sum of all shards: gradients, changes of the buffers, figures, and for each parameter the share of the images
-/// whose loss depends on it; one after the other, f32.
+/// The sum of all shards, f32: gradients, changes of the buffers, figures, one after the other; and of each parameter
+/// whether the loss of any shard depends on it, which is known without asking the device.
 fn sum_over_shards(
     shards: &VirtualShards,
     optimizer: &Optimizer,
     start: &Start,
     (size, figures): (usize, usize),
     shard_loss: &mut impl FnMut(usize) -> Result<ShardLoss>,
-) -> Result<Tensor> {
+) -> Result<(Tensor, Vec<bool>)> {
     let mut tree = Tree::default();
+    let mut present = vec![0u8; optimizer.shapes().len()];
     for shard in shards.own() {
         start.restore();
         let images = shards.places(shard, size).len();
@@ -75,6 +75,7 @@ fn sum_over_shards(
         } else {
             let ShardLoss { loss, figures } = shard_loss(shard)?;
             let gradients = optimizer.gradients(&loss)?;
+            present.iter_mut().zip(&gradients).for_each(|(any, g)| *any |= u8::from(g.defined()));
             start.leaf(&gradients, optimizer, &figures)? * (images as f64 / size as f64)
         };
         tree.add(leaf);
@@ -82,7 +83,14 @@ fn sum_over_shards(
     let partial = tree.finish().ok_or_else(|| Error::Internal("a rank has no virtual shard".into()))?;
     let mut tree = Tree::default();
     shards.ranks().gather(&partial)?.into_iter().for_each(|sum| tree.add(sum));
-    tree.finish().ok_or_else(|| Error::Internal("no rank has a virtual shard".into()))
+    let sum = tree.finish().ok_or_else(|| Error::Internal("no rank has a virtual shard".into()))?;
+    // On the CPU, where the ranks exchange it.
+    let mut anywhere = vec![false; present.len()];
+    for of_rank in shards.ranks().gather(&Tensor::f_from_slice(&present)?)? {
+        let of_rank = Vec::<u8>::try_from(of_rank)?;
+        anywhere.iter_mut().zip(of_rank).for_each(|(any, here)| *any |= here > 0);
+    }
+    Ok((sum, anywhere))
 }
 
 /// The values of the buffers at the start of the step.
@@ -119,12 +127,9 @@ impl Start {
                 false => Tensor::zeros([shape.iter().product::<i64>()], (Kind::Float, device)),
             });
         }
-        // One value has no unbiased variance: a shard with a single region leaves the running variance as it was.
-        let change = |now: &Tensor, from: &Tensor| (now - from).nan_to_num(0.0, 0.0, 0.0).reshape([-1]);
+        let change = |now: &Tensor, from: &Tensor| (now - from).reshape([-1]);
         parts.extend(self.buffers.iter().zip(&self.copies).map(|(now, from)| change(now, from)));
         parts.push(figures.detach().reshape([-1]));
-        let present: Vec<f32> = gradients.iter().map(|g| f32::from(u8::from(g.defined()))).collect();
-        parts.push(Tensor::f_from_slice(&present)?.f_to_device(device)?);
         if let Some(odd) = parts.iter().find(|p| p.kind() != Kind::Float) {
             return Err(Error::Internal(format!("virtual shards are summed in f32, not in {:?}", odd.kind())));
         }
@@ -136,7 +141,7 @@ impl Start {
         let shapes = optimizer.shapes();
         let entries: i64 = shapes.iter().map(|shape| shape.iter().product::<i64>()).sum();
         let buffers: usize = self.buffers.iter().map(Tensor::numel).sum();
-        let length = entries + (buffers + figures + shapes.len()) as i64;
+        let length = entries + (buffers + figures) as i64;
         Tensor::zeros([length], (Kind::Float, optimizer.device()))
     }
 }

@@ -161,9 +161,11 @@ pub fn train<'a>(
         trainer.restore(TrainerState { models: loaded.models, sums, extra })?;
     }
     ranks.agree(state.step, "the processes read different checkpoints: the folder of runs must be the same for all")?;
-    let models = trainer.state()?.models;
-    ranks.share(models.values().flatten().map(|(_, tensor)| tensor))?;
-    ranks.share(optimizer.state().iter().map(|(_, tensor)| tensor))?;
+    if ranks.size() > 1 {
+        let models = trainer.state()?.models;
+        ranks.share(models.values().flatten().map(|(_, tensor)| tensor))?;
+        ranks.share(optimizer.state().iter().map(|(_, tensor)| tensor))?;
+    }
     let log = if ranks.is_first() { Some(MetricsLog::open(run, &state.log)?) } else { None };
     let logged_at = Instant::now();
     Loop { trainer, optimizer, run, stop, ranks, state, log, logged_at, logged_images: 0 }.run_to_end(progress)

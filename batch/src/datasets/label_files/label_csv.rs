@@ -12,7 +12,7 @@ use std::rc::Rc;
 use csv::ByteRecord;
 use flate2::bufread::MultiGzDecoder;
 
-use crate::datasets::label_files::size_limits::{BoundedCsv, CSV_RECORDS_MAX, LIST_BYTES_MAX};
+use crate::datasets::label_files::size_limits::{BoundedCsv, CSV_RECORDS_MAX, CsvLimits, LIST_BYTES_MAX};
 use crate::datasets::label_files::text_encoding::utf8;
 use crate::error::{Error, Result};
 use crate::exit::Exit;
@@ -82,7 +82,7 @@ impl LabelCsv {
         let mut source = plain_text(path)?;
         let start = source.fill_buf().map_err(|e| broken(path, e.into()))?;
         let delimiter = delimiter(start);
-        let (source, consumed) = BoundedCsv::new(source);
+        let (source, consumed) = BoundedCsv::new(source, CsvLimits::LABELS);
         let mut reader =
             csv::ReaderBuilder::new().flexible(true).has_headers(true).delimiter(delimiter).from_reader(source);
         let header = reader.byte_headers().map_err(|e| broken(path, e))?.clone();
@@ -142,7 +142,11 @@ impl LabelCsv {
     ///
     /// # Errors
     /// When the file ends in the middle of its gzip stream or cannot be read on.
-    pub fn for_each(mut self, mut each: impl FnMut(Result<CsvRow, BadRow>)) -> Result<()> {
+    pub fn for_each(self, each: impl FnMut(Result<CsvRow, BadRow>)) -> Result<()> {
+        self.for_each_of(CSV_RECORDS_MAX, each)
+    }
+
+    fn for_each_of(mut self, most: u64, mut each: impl FnMut(Result<CsvRow, BadRow>)) -> Result<()> {
         let expected = self.names.len();
         let named = self.names.iter().rposition(|name| !name.is_empty()).map_or(0, |i| i + 1);
         let mut record = ByteRecord::new();
@@ -150,8 +154,8 @@ impl LabelCsv {
         while self.reader.read_byte_record(&mut record).map_err(|e| self.broken_at(e))? {
             self.consumed.set(self.reader.position().byte());
             n_records += 1;
-            if n_records > CSV_RECORDS_MAX {
-                let problem = format!("more than {CSV_RECORDS_MAX} rows, the most that are read; split the dataset");
+            if n_records > most {
+                let problem = format!("more than {most} rows, the most that are read; split the dataset");
                 return Err(Error::bad_data(self.path.display(), problem));
             }
             let line = record.position().map_or(0, csv::Position::line) + self.line_offset;
@@ -312,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn a_quote_that_is_not_closed_and_unpacked_gigabytes_are_errors() {
+    fn a_quote_that_is_not_closed_and_too_many_rows_are_errors() {
         let open_quote = |unpacked: usize| {
             let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
             encoder.write_all(b"a,b\n1,x\n2,\"").unwrap();
@@ -326,6 +330,10 @@ mod tests {
         assert_eq!((rows, error.exit().code()), (1, 65));
         let message = error.to_string();
         assert!(message.contains("from line 3") && message.contains("quotation mark"), "{message}");
+        let (_dir, path) = file(b"a,b\n1,x\n2,y\n");
+        assert!(LabelCsv::open(&path).unwrap().for_each_of(2, |_| {}).is_ok());
+        let error = LabelCsv::open(&path).unwrap().for_each_of(1, |_| {}).unwrap_err();
+        assert!(error.exit().code() == 65 && error.to_string().contains("more than 1 rows"), "{error}");
         // A header is a record too.
         let (_dir, path) = file(&[&b"\"a"[..], &vec![b'0'; 4 << 20]].concat());
         assert_eq!(LabelCsv::open(&path).err().map(|e| e.exit().code()), Some(65));

@@ -9,13 +9,13 @@ use std::rc::Rc;
 
 use crate::error::{Error, Result};
 
-/// Bytes of a JSON file. The `annotation.json` of MIMIC-CXR has 0.2 GB, the categories and polygons of COCO 0.5 GB.
+/// Bytes of a JSON file, which is held in memory whole.
 pub const JSON_BYTES_MAX: u64 = 1 << 30;
 /// Bytes of a list with a name in each line.
 pub const LIST_BYTES_MAX: u64 = 1 << 28;
 /// Bytes of a file with one report.
 pub const REPORT_FILE_BYTES_MAX: u64 = 1 << 20;
-/// Characters of a report's text. The longest reports of MIMIC-CXR have a quarter of it.
+/// Characters of a report's text: some three thousand words.
 pub const REPORT_CHARS_MAX: usize = 20_000;
 /// Bytes of a csv file, unpacked.
 pub const CSV_BYTES_MAX: u64 = 4 << 30;
@@ -43,31 +43,43 @@ pub fn read_file(path: &Path, most: u64) -> Result<Vec<u8>> {
     read_at_most(path, most).map_err(|e| Error::io("read", path, e))?.ok_or_else(too_large)
 }
 
+/// Most bytes of a csv file, in one record and in all.
+#[derive(Debug, Clone, Copy)]
+pub struct CsvLimits {
+    pub record: u64,
+    pub all: u64,
+}
+
+impl CsvLimits {
+    /// Of label files.
+    pub const LABELS: Self = Self { record: CSV_RECORD_BYTES_MAX, all: CSV_BYTES_MAX };
+}
+
 /// Bytes of a csv file on their way to the parser: they end with an error after too many in all, or in one record.
 pub struct BoundedCsv<R> {
     inner: R,
+    limits: CsvLimits,
     read: u64,
     consumed: Rc<Cell<u64>>,
 }
 
 impl<R> BoundedCsv<R> {
     /// The reader, and the cell in which the caller sets after each record how many bytes the parser has used.
-    pub fn new(inner: R) -> (Self, Rc<Cell<u64>>) {
+    pub fn new(inner: R, limits: CsvLimits) -> (Self, Rc<Cell<u64>>) {
         let consumed = Rc::new(Cell::new(0));
-        (Self { inner, read: 0, consumed: Rc::clone(&consumed) }, consumed)
+        (Self { inner, limits, read: 0, consumed: Rc::clone(&consumed) }, consumed)
     }
 }
 
 impl<R: Read> Read for BoundedCsv<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let too_large = |what: String| Err(io::Error::new(io::ErrorKind::InvalidData, what));
-        if self.read - self.consumed.get().min(self.read) > CSV_RECORD_BYTES_MAX {
-            return too_large(format!(
-                "a record has more than {CSV_RECORD_BYTES_MAX} bytes; is a quotation mark not closed?"
-            ));
+        let CsvLimits { record, all } = self.limits;
+        if self.read - self.consumed.get().min(self.read) > record {
+            return too_large(format!("a record has more than {record} bytes; is a quotation mark not closed?"));
         }
-        if self.read > CSV_BYTES_MAX {
-            return too_large(format!("it has more than {CSV_BYTES_MAX} bytes, the most that are read; split it"));
+        if self.read > all {
+            return too_large(format!("it has more than {all} bytes, the most that are read; split it"));
         }
         let n = self.inner.read(buffer)?;
         self.read += n as u64;
@@ -78,6 +90,25 @@ impl<R: Read> Read for BoundedCsv<R> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_csv_ends_with_an_error_beyond_either_limit() {
+        // Reads in steps of 4 bytes, of which the parser uses all but those of the last `held` steps.
+        let read = |held: u64, limits: CsvLimits| -> Result<u64, String> {
+            let (mut bounded, consumed) = BoundedCsv::new(&[0u8; 64][..], limits);
+            let mut all = 0;
+            loop {
+                match bounded.read(&mut [0; 4]).map_err(|e| e.to_string())? {
+                    0 => return Ok(all),
+                    n => all += n as u64,
+                }
+                consumed.set(all.saturating_sub(4 * held));
+            }
+        };
+        assert_eq!(read(1, CsvLimits { record: 8, all: 64 }), Ok(64));
+        assert!(read(3, CsvLimits { record: 8, all: 64 }).unwrap_err().contains("a record has more than 8 bytes"));
+        assert!(read(1, CsvLimits { record: 8, all: 60 }).unwrap_err().contains("more than 60 bytes"));
+    }
 
     #[test]
     fn a_file_is_read_up_to_its_limit() {

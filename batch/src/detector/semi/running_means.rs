@@ -40,7 +40,7 @@ pub struct PseudoCounts {
 
 /// Sums since the last row.
 #[derive(Debug)]
-pub struct SemiSums(RunningSums<11>);
+pub struct SemiSums(RunningSums<{ FIGURES + 1 }>);
 
 /// The figures of a pass over a part of a batch, f32 `[FIGURES]` on the device of `parts`. `parts`: f32 `[5]`;
 /// `pseudo`, `bounded`: scalars without gradient; `share`: the part's share of the batch, by which counts are divided,

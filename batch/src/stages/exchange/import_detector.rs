@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use d2r_contracts::label_set::{LabelClass, LabelSet};
+use d2r_contracts::label_set::LabelSet;
 
 use crate::detector::card::DetectorCard;
 use crate::detector::model::Detector;
@@ -86,9 +86,7 @@ pub fn run(ctx: &Context, args: Args) -> Result<(StageResult, ImportReport)> {
 
 /// Classes of which only the number is known.
 pub fn unnamed_classes(count: usize) -> LabelSet {
-    let class = |k: usize| LabelClass { name: format!("class {k}"), ..LabelClass::default() };
-    let classes = (1..=count).map(class).collect();
-    LabelSet { name: "unnamed".into(), classes, ignore: Vec::new(), unmapped: Vec::new() }
+    LabelSet::of_names(&(1..=count).map(|k| format!("class {k}")).collect::<Vec<_>>())
 }
 
 /// Adds to a misfit how many classes the model has: heads differ in shape when the file has another number of them.

@@ -60,7 +60,7 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
             `d2r import-weights imagenet`), or set it to \"scratch\"";
         return Err(Error::Config { place: "detector.model.backbone".into(), problem: problem.into() });
     }
-    let labels = label_set(&lake, &args)?;
+    let labels = lake.label_set_of_training(&args.dataset, "ingest the dataset again")?;
     let shards = shards(ctx, &args)?;
     let key = key(ctx, &lake, &args, &labels)?;
     let (dataset, runs) = (args.dataset.as_str(), args.runs.as_path());
@@ -140,17 +140,6 @@ fn shards(ctx: &Context, args: &Args) -> Result<VirtualShards> {
         batches.push(("semi.unlabelled_batch_size", ctx.config.semi.unlabelled_batch_size.max(1)));
     }
     VirtualShards::new(train.accumulate, &ctx.ranks, &batches)
-}
-
-/// The label set of the annotators' boxes, which training and validation share.
-fn label_set(lake: &Lake, args: &Args) -> Result<LabelSet> {
-    let [train, val] = ["train", "val"].map(|split| Partition::new(&args.dataset, split));
-    let (labels, of_val) = (lake.label_set(&train)?, lake.label_set(&val)?);
-    if lake.rows_of(LesionRow::TABLE, &val)? > 0 && !labels.same_classes(&of_val) {
-        let problem = format!("its boxes have label set {of_val}, those of {train} {labels}; ingest the dataset again");
-        return Err(Error::bad_data(format!("table {} {val}", LesionRow::TABLE), problem));
-    }
-    Ok(labels)
 }
 
 /// Copies the weights of a finished run. Where that detector has other classes, the layers that depend on their number

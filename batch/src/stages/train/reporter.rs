@@ -151,13 +151,7 @@ fn shards(ctx: &Context) -> Result<VirtualShards> {
 
 /// The label set of the boxes of both splits. A set that corresponds to nothing that reports name is said.
 fn label_set(ctx: &Context, lake: &Lake, dataset: &str) -> Result<LabelSet> {
-    let [train, val] = ["train", "val"].map(|split| Partition::new(dataset, split));
-    let (labels, of_val) = (lake.label_set(&train)?, lake.label_set(&val)?);
-    if lake.rows_of(LesionRow::TABLE, &val)? > 0 && !labels.same_classes(&of_val) {
-        let problem =
-            format!("its boxes have label set {of_val}, those of {train} {labels}; annotate both with one detector");
-        return Err(Error::bad_data(format!("table {} {val}", LesionRow::TABLE), problem));
-    }
+    let labels = lake.label_set_of_training(dataset, "annotate both with one detector")?;
     if ctx.config.report.model.regions && !labels.has_correspondences() {
         ctx.progress.line(&format!(
             "label set {labels} corresponds to no CheXpert label and no VinDr-CXR class: no sentence names a box, and \

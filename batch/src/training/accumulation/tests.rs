@@ -93,19 +93,28 @@ fn the_mean_over_shards_is_that_of_the_batch_also_at_the_end_of_an_epoch() {
 }
 
 #[test]
-fn a_variance_of_one_value_leaves_the_running_variance_as_it_was() {
+fn a_parameter_that_one_shard_uses_has_a_gradient_and_buffers_end_as_the_mean_of_their_changes() {
     let mut model = Model::new();
     let mut buffer = model.buffer.data();
     let shards = VirtualShards::new(2, &Ranks::alone(), &[]).unwrap();
-    let weight = model.weight.shallow_clone();
+    let (weight, unused) = (model.weight.shallow_clone(), model.store.variables()["unused"].shallow_clone());
     let buffers = [model.buffer.shallow_clone()];
-    let logged = accumulate(&shards, &mut model.optimizer, &buffers, (2, 1), |shard| {
-        let _ = buffer.fill_(if shard == 0 { f64::NAN } else { 3.0 });
-        let loss = weight.square().sum(Kind::Float);
+    let _ = accumulate(&shards, &mut model.optimizer, &buffers, (2, 1), |shard| {
+        let _ = buffer.fill_(if shard == 0 { 1.0 } else { 3.0 });
+        let loss = if shard == 0 {
+            weight.sum(Kind::Float)
+        } else {
+            (&weight * 2.0).sum(Kind::Float) + unused.sum(Kind::Float)
+        };
         Ok(ShardLoss { figures: loss.detach().reshape([1]), loss })
-    });
-    assert_eq!(f64::try_from(logged.unwrap()).unwrap(), 2.0);
-    assert_eq!(f64::try_from(&model.buffer).unwrap(), 1.5, "the mean of no change and a change by 3");
+    })
+    .unwrap();
+    assert_eq!(f64::try_from(&model.buffer).unwrap(), 2.0);
+    model.optimizer.step(1.0);
+    // Learning rate 0.5, decay 0.1: 1 - 0.5 (1.5 + 0.1), and 1 - 0.5 (0.5 + 0.1) for half of the batch.
+    for (values, expected) in [(&weight, 0.2), (&unused, 0.7)] {
+        assert!(Vec::<f32>::try_from(values).unwrap().iter().all(|v| (v - expected).abs() < 1e-6), "{values:?}");
+    }
 }
 
 #[test]
