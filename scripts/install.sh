@@ -23,15 +23,7 @@ case $torch in
     ;;
 esac
 
-# The command carries the list of its packages, with versions, where the tool for it can be had.
-build=(cargo)
-if auditable=$(scripts/cargo_tool.sh cargo-auditable); then
-  build=(cargo auditable)
-  export PATH=$auditable:$PATH
-else
-  [ $? = 75 ] || exit 1
-  say "cargo-auditable cannot be installed: the command carries NO list of its packages"
-fi
+. scripts/auditable.sh
 D2R_LIBTORCH_RPATH=$rpath "${build[@]}" build --locked --release -p d2r-batch --bin d2r
 if [ ${#build[@]} = 2 ]; then
   listed=$(.venv/bin/python scripts/package_lists.py binary "$target/release/d2r")

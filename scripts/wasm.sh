@@ -35,15 +35,7 @@ CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target}/pack cargo build --locked --release
 D2R_PACK=$(realpath "${CARGO_TARGET_DIR:-target}/pack/release/d2r-viewer-pack")
 export D2R_PACK D2R_WASM_LD=$linker CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER=$PWD/scripts/linker/wasm-ld
 
-# The modules carry the list of their packages, with versions, where the tool for it can be had.
-build=(cargo)
-if auditable=$(scripts/cargo_tool.sh cargo-auditable); then
-  build=(cargo auditable)
-  export PATH=$auditable:$PATH
-else
-  [ $? = 75 ] || exit 1
-  say "cargo-auditable cannot be installed: the modules carry NO list of their packages"
-fi
+. scripts/auditable.sh
 
 if [ "$linker" = /usr/bin/wasm-ld-22 ]; then
   say "with Debian's rustc-web"

@@ -9,7 +9,7 @@ import pytest
 from conftest import ROOT
 from d2r_airflow import facets
 from d2r_airflow.operator import D2ROperator
-from test_promotion import A, B, part
+from test_promotion import A, B, contract, part
 
 COMMON = ["--lake", "main/lake", "--runs", "main/runs", "--preset", "tiny"]
 ANNOTATE = ["annotate", *COMMON, "--dataset", "mimic", "--detector", "main/runs/detector-0123456789ab", "--shard", "0/2"]
@@ -73,14 +73,14 @@ def test_a_stage_names_what_it_read_and_wrote(provider, workspace, monkeypatch):
     model, images = said.inputs
     assert tags(model) == {"model_sha256": A} and model.facets["version"].datasetVersion == A
     assert images.inputFacets["inputStatistics"].rowCount == 2
-    assert tags(images) == {"contract": "urn:d2r:images 1.1.0"}
+    assert tags(images) == {"contract": contract("images")}
     (boxes,) = said.outputs
     assert (boxes.namespace, boxes.name) == ("d2r", "main/lesions/mimic/test")
     columns = {f.name: f.type for f in boxes.facets["schema"].fields}
     assert columns["image_id"] == "utf8" and columns["x_min"] == "float32"
     written = boxes.outputFacets["outputStatistics"]
     assert (written.rowCount, written.size, written.fileCount) == (2, 3, 1)
-    assert tags(boxes) == {"contract": "urn:d2r:lesions 1.1.0", "model_sha256": A}
+    assert tags(boxes) == {"contract": contract("lesions"), "model_sha256": A}
     assert len(boxes.facets["version"].datasetVersion) == 64
 
 
