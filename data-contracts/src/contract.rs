@@ -295,7 +295,14 @@ mod tests {
             .collect();
         assert_eq!(
             marked,
-            ["train_log.images_per_s", "timings.read_ms", "timings.decode_ms", "timings.model_ms", "timings.write_ms"]
+            [
+                "train_log.images_per_s",
+                "train_log.waiting_share",
+                "timings.read_ms",
+                "timings.decode_ms",
+                "timings.model_ms",
+                "timings.write_ms"
+            ]
         );
     }
 

@@ -251,6 +251,8 @@ table_row! {
         score: Option<f64>,
         /// Images per second: a measurement, outside the content digest.
         images_per_s: Option<f64>,
+        /// Share of the time since the last row in which the training waited for its batches: a measurement.
+        waiting_share: Option<f64>,
     }
 }
 
@@ -286,6 +288,7 @@ impl TrainLogRow {
             alarm: None,
             score: None,
             images_per_s: None,
+            waiting_share: None,
         }
     }
 }

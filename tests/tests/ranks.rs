@@ -100,7 +100,9 @@ fn result(runs: &str) -> BTreeMap<String, Vec<u8>> {
         .lines()
         .map(|line| {
             let mut row: serde_json::Value = serde_json::from_str(line).unwrap();
-            row.as_object_mut().unwrap().retain(|key, _| !["images_per_s", "run_id"].contains(&key.as_str()));
+            row.as_object_mut()
+                .unwrap()
+                .retain(|key, _| !["images_per_s", "waiting_share", "run_id"].contains(&key.as_str()));
             row.to_string()
         })
         .collect();

@@ -62,6 +62,7 @@ impl MetricsLog {
             ("unlabelled_weight", row.unlabelled_weight),
             ("score", row.score),
             ("images_per_s", row.images_per_s),
+            ("waiting_share", row.waiting_share),
         ];
         let value = scalars
             .into_iter()

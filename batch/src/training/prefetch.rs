@@ -1,6 +1,5 @@
 //! Batches in the order of their steps: made on demand, or prepared ahead on a thread of their own.
 
-use std::ops::Range;
 use std::thread;
 
 use crossbeam_channel::bounded;
@@ -13,19 +12,20 @@ const AHEAD: usize = 3;
 /// One batch per step, in order.
 pub type Batches<'a, B> = Box<dyn Iterator<Item = Result<B>> + 'a>;
 
-/// Prepares the batches of `steps` on a thread, at most [`AHEAD`] of them before they are taken. The thread ends
-/// after an error and when the batches are dropped.
+/// Prepares the batches of `wanted`, for instance of step numbers, on a thread, at most [`AHEAD`] of them before they are
+/// taken. The thread ends after an error and when the batches are dropped. What is slow in `make` uses the pool of all
+/// threads.
 ///
 /// # Errors
 /// [`Error::Temporary`] when no thread can be started.
-pub fn prefetched<B: Send + 'static>(
-    steps: Range<u64>,
-    make: impl Fn(u64) -> Result<B> + Send + 'static,
+pub fn prefetched<W, B: Send + 'static>(
+    wanted: impl Iterator<Item = W> + Send + 'static,
+    make: impl Fn(W) -> Result<B> + Send + 'static,
 ) -> Result<Batches<'static, B>> {
     let (sender, receiver) = bounded(AHEAD);
     let work = move || {
-        for step in steps {
-            let batch = make(step);
+        for one in wanted {
+            let batch = make(one);
             let failed = batch.is_err();
             if sender.send(batch).is_err() || failed {
                 return;

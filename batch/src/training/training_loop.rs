@@ -3,7 +3,7 @@
 //! so that a resumed run takes the same steps, bit for bit on CPU.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use d2r_contracts::tables::TrainLogRow;
 use tch::nn;
@@ -168,7 +168,8 @@ pub fn train<'a>(
     }
     let log = if ranks.is_first() { Some(MetricsLog::open(run, &state.log)?) } else { None };
     let logged_at = Instant::now();
-    Loop { trainer, optimizer, run, stop, ranks, state, log, logged_at, logged_images: 0 }.run_to_end(progress)
+    Loop { trainer, optimizer, run, stop, ranks, state, log, logged_at, logged_images: 0, waited: Duration::ZERO }
+        .run_to_end(progress)
 }
 
 struct Loop<'r, T> {
@@ -182,6 +183,8 @@ struct Loop<'r, T> {
     log: Option<MetricsLog>,
     logged_at: Instant,
     logged_images: u64,
+    /// Time spent waiting for batches since `logged_at`.
+    waited: Duration,
 }
 
 impl<'a, T: Trainer<'a>> Loop<'_, T> {
@@ -200,7 +203,10 @@ impl<'a, T: Trainer<'a>> Loop<'_, T> {
                 return Err(self.saved(error));
             }
             let ended = || Error::Internal("the thread that prepares batches ended".into());
-            self.step(batches.next().ok_or_else(ended)??)?;
+            let asked = Instant::now();
+            let batch = batches.next().ok_or_else(ended)??;
+            self.waited += asked.elapsed();
+            self.step(batch)?;
             task.advance(1);
             let step = self.state.step;
             let save = is_due(step, save_every, steps);
@@ -238,9 +244,10 @@ impl<'a, T: Trainer<'a>> Loop<'_, T> {
     /// Writes a row of the log; returns a text for the progress line.
     fn write_log(&mut self) -> Result<String> {
         let (row, line) = self.trainer.log(self.state.step)?;
-        let seconds = self.logged_at.elapsed().as_secs_f64();
-        let images_per_s = Some(self.logged_images as f64 / seconds.max(1e-9));
-        self.push(TrainLogRow { phase: self.trainer.phase().into(), images_per_s, ..row })?;
+        let seconds = self.logged_at.elapsed().as_secs_f64().max(1e-9);
+        let images_per_s = Some(self.logged_images as f64 / seconds);
+        let waiting_share = Some((self.waited.as_secs_f64() / seconds).min(1.0));
+        self.push(TrainLogRow { phase: self.trainer.phase().into(), images_per_s, waiting_share, ..row })?;
         self.restart_clock();
         Ok(line)
     }
@@ -264,7 +271,7 @@ impl<'a, T: Trainer<'a>> Loop<'_, T> {
     }
 
     fn restart_clock(&mut self) {
-        (self.logged_at, self.logged_images) = (Instant::now(), 0);
+        (self.logged_at, self.logged_images, self.waited) = (Instant::now(), 0, Duration::ZERO);
     }
 
     /// A signal came while this step was being validated, before the resume.

@@ -67,10 +67,15 @@ impl VirtualShards {
         shard * size / self.count..(shard + 1) * size / self.count
     }
 
-    /// The places that this rank takes.
+    /// The places that this rank takes in a batch of `size`.
     pub fn own_places(&self, size: usize) -> Range<usize> {
-        let own = self.own();
-        self.places(own.start, size).start..self.places(own.end - 1, size).end
+        self.own_places_of()(size)
+    }
+
+    /// [`Self::own_places`] for another thread.
+    pub fn own_places_of(&self) -> impl Fn(usize) -> Range<usize> + Send + use<> {
+        let (own, count) = (self.own(), self.count);
+        move |size| own.start * size / count..own.end * size / count
     }
 }
 

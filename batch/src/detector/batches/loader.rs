@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use d2r_contracts::decode::ImageDecodeOptions;
@@ -263,8 +264,10 @@ fn example(
 pub struct EpochSampler {
     seed: u64,
     /// Running sums of the factors.
-    sums: Vec<f64>,
+    sums: Arc<[f64]>,
     epoch_length: usize,
+    /// The epoch that was drawn from last, with its number.
+    latest: Arc<Mutex<Option<(u64, Arc<[usize]>)>>>,
 }
 
 impl EpochSampler {
@@ -272,7 +275,7 @@ impl EpochSampler {
     pub fn new(seed: u64, factors: &[f64]) -> Self {
         let sums = running_sums(factors);
         let epoch_length = sums.last().map_or(0, |s| s.round().max(1.0) as usize);
-        Self { seed, sums, epoch_length }
+        Self { seed, sums: sums.into(), epoch_length, latest: Arc::default() }
     }
 
     /// Indices of the examples of a step: a function of the seed, the step and the batch size.
@@ -280,21 +283,22 @@ impl EpochSampler {
         if self.epoch_length == 0 {
             return Vec::new();
         }
-        let first = step * size as u64;
-        let mut epoch = (u64::MAX, Vec::new());
-        (first..first + size as u64)
-            .map(|draw| {
-                let number = draw / self.epoch_length as u64;
-                if epoch.0 != number {
-                    epoch = (number, self.epoch(number));
-                }
-                epoch.1[(draw % self.epoch_length as u64) as usize]
-            })
-            .collect()
+        let draws = step * size as u64..(step + 1) * size as u64;
+        let one = |draw| self.epoch(draw / self.epoch_length as u64)[(draw % self.epoch_length as u64) as usize];
+        draws.map(one).collect()
     }
 
-    fn epoch(&self, number: u64) -> Vec<usize> {
-        systematic(&self.sums, self.epoch_length, &mut epoch_rng(self.seed, number))
+    /// The order of an epoch, which is made once while it is drawn from.
+    fn epoch(&self, number: u64) -> Arc<[usize]> {
+        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*latest {
+            Some((known, order)) if *known == number => Arc::clone(order),
+            _ => {
+                let order = systematic(&self.sums, self.epoch_length, &mut epoch_rng(self.seed, number)).into();
+                *latest = Some((number, Arc::clone(&order)));
+                order
+            }
+        }
     }
 }
 
@@ -328,21 +332,19 @@ impl BatchPlan {
         drawn.filter(|(place, _)| self.places.contains(place)).collect()
     }
 
-    /// This process's images of the batch of a step: a function of the plan and the step.
+    /// This process's images of the batch of a step, made in parallel: a function of the plan and the step.
     ///
     /// # Errors
     /// When an image that is not cached cannot be read again.
     pub fn batch(&self, set: &DetectionSet, step: u64) -> Result<PlainBatch> {
         let size = set.source.input.size;
-        let mut batch = PlainBatch { step, pixels: Vec::new(), boxes: Vec::new() };
-        for (index, example) in self.examples(step) {
-            let mut rng = sample_rng(self.seed, step, index as u64);
-            let boxes = &set.examples[example].boxes;
-            let (pixels, boxes) = augment(&set.pixels(example)?, size, boxes, &self.augment, &mut rng);
-            batch.pixels.extend(pixels);
-            batch.boxes.push(boxes);
-        }
-        Ok(batch)
+        let augmented = |(place, example): (usize, usize)| {
+            let mut rng = sample_rng(self.seed, step, place as u64);
+            Ok(augment(&set.pixels(example)?, size, &set.examples[example].boxes, &self.augment, &mut rng))
+        };
+        let images: Result<Vec<_>> = self.examples(step).into_par_iter().map(augmented).collect();
+        let (pixels, boxes): (Vec<_>, Vec<_>) = images?.into_iter().unzip();
+        Ok(PlainBatch { step, pixels: pixels.concat(), boxes })
     }
 }
 

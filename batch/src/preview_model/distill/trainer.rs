@@ -179,13 +179,14 @@ impl<'a> Trainer<'a> for PreviewTrainer<'a> {
 
     fn batches(&self, step: i64) -> Result<Batches<'a, Vec<(usize, bool)>>> {
         let job = self.job;
-        Ok(self.epochs.batches(step, move |epoch| {
+        let order = move |epoch| {
             let mut rng = purpose_rng(job.seed, "distil order", epoch);
             let mut order: Vec<(usize, bool)> =
                 (0..job.train.len()).map(|i| (i, rng.random::<f64>() < job.config.teacher_share)).collect();
             order.shuffle(&mut rng);
             order
-        }))
+        };
+        Ok(Box::new(self.epochs.batches(step, order).map(Ok)))
     }
 
     fn step(&mut self, step: i64, chosen: Vec<(usize, bool)>, optimizer: &mut Optimizer) -> Result<usize> {

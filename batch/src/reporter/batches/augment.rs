@@ -16,20 +16,20 @@ use crate::reporter::batches::text_tokens::{EncodedTexts, TextTokens};
 
 /// Augments the studies of a training split.
 #[derive(Debug)]
-pub struct StudyAugment<'a> {
-    config: &'a AugmentConfig,
+pub struct StudyAugment {
+    config: AugmentConfig,
     spec: VisualSpec,
     tokens: LateralitySwap,
     text_tokens: LateralitySwap,
 }
 
-impl<'a> StudyAugment<'a> {
+impl StudyAugment {
     /// `text`: the text encoder's tokens, where there is one. `None` when the configuration changes nothing.
     ///
     /// # Errors
     /// [`Error::Config`] when flips are on and a laterality word has no counterpart in the vocabulary.
     pub fn new(
-        config: &'a AugmentConfig,
+        config: &AugmentConfig,
         spec: VisualSpec,
         vocabulary: &Vocabulary,
         text: Option<&TextTokens>,
@@ -44,7 +44,7 @@ impl<'a> StudyAugment<'a> {
         };
         let tokens = swap(&|word| vocabulary.id(word))?;
         let text_tokens = text.map(|text| swap(&|word| text.id(word))).transpose()?.unwrap_or_default();
-        Ok(Some(Self { config, spec, tokens, text_tokens }))
+        Ok(Some(Self { config: config.clone(), spec, tokens, text_tokens }))
     }
 
     /// An augmented copy; a function of the study and of `rng` alone.
@@ -53,7 +53,7 @@ impl<'a> StudyAugment<'a> {
     /// Those of [`VisualHandle::get`].
     pub fn apply(&self, example: &ReportExample, rng: &mut impl Rng) -> Result<ReportExample> {
         let size = self.spec.image.size;
-        let augmentation = WeakAugmentation::draw(size, self.config, rng);
+        let augmentation = WeakAugmentation::draw(size, &self.config, rng);
         let visual = example.visual.get()?;
         let area = (size as usize * size as usize).max(1);
         let pixels = visual.pixels.chunks(area).flat_map(|view| augmentation.apply_to_pixels(view, rng)).collect();

@@ -6,5 +6,6 @@ pub mod collate_text;
 pub mod examples;
 pub mod laterality_swap;
 pub mod study;
+pub mod study_batch;
 pub mod text_tokens;
 pub mod visual_handle;

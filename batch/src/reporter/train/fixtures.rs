@@ -1,6 +1,7 @@
 //! Studies whose reports follow from the class of their first box, for the tests of report model and preview model.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use d2r_contracts::vocabulary::Vocabulary;
 use tch::Device;
@@ -11,6 +12,7 @@ use crate::error::Result;
 use crate::progress::Progress;
 use crate::reporter::align::alignment::Alignment;
 use crate::reporter::batches::study::{NamedRegions, Region, ReportExample, StudyVisual, VisualSpec, square};
+use crate::reporter::batches::study_batch::StudyPlan;
 use crate::reporter::batches::text_tokens::TextTokens;
 use crate::reporter::decode::generation_options::GenerationOptions;
 use crate::reporter::model::report_model::ReportModel;
@@ -80,14 +82,12 @@ impl Fixture {
         let mut model = self.new_model()?;
         let (training, validation) = self.examples.split_at(self.examples.len() - 2);
         let job = ReportTraining {
-            train: training,
-            augment: None,
+            plan: StudyPlan { train: Arc::new(training.to_vec()), augment: None, seed: 7 },
             validation,
             vocabulary: &self.vocabulary,
             visual: self.spec,
             config: &self.config,
             decode: GenerationOptions::beam(1, 14),
-            seed: 7,
             device: Device::Cpu,
             progress: Progress::Quiet,
             stop,

@@ -3,12 +3,10 @@
 //! after each epoch, early stopping.
 
 use std::collections::BTreeSet;
-use std::ops::Range;
 
 use d2r_contracts::labels::LabelState;
 use d2r_contracts::tables::TrainLogRow;
 use d2r_contracts::vocabulary::Vocabulary;
-use rayon::prelude::*;
 use tch::{Device, Kind, Tensor};
 
 use crate::config::report::{ReportSchedule, ReportTrainConfig};
@@ -16,10 +14,10 @@ use crate::error::{Error, Result};
 use crate::nn::running_statistics::running_statistics;
 use crate::progress::Progress;
 use crate::reporter::align::alignment::{Alignment, AlignmentLosses, ImageTokens};
-use crate::reporter::batches::augment::StudyAugment;
 use crate::reporter::batches::collate::{collate_targets, collate_visuals_of};
 use crate::reporter::batches::collate_text::collate_texts;
 use crate::reporter::batches::study::{ReportExample, VisualSpec};
+use crate::reporter::batches::study_batch::{StudyBatch, StudyPlan};
 use crate::reporter::decode::generation_options::GenerationOptions;
 use crate::reporter::model::report_model::ReportModel;
 use crate::reporter::model::visual::VisualFeatures;
@@ -33,11 +31,11 @@ use crate::training::epochs::Epochs;
 use crate::training::lr_schedule::report_lr_factor;
 use crate::training::named_tensors::{NamedTensors, named_tensors};
 use crate::training::optimizer::Optimizer;
-use crate::training::prefetch::Batches;
+use crate::training::prefetch::{Batches, prefetched};
 use crate::training::repeat_sampling::{repeat_factors, running_sums, systematic};
 use crate::training::run_dir::RunDir;
 use crate::training::running_sums::RunningSums;
-use crate::training::streams::{purpose_rng, sample_rng, shard_seed};
+use crate::training::streams::{purpose_rng, shard_seed};
 use crate::training::training_loop;
 use crate::training::training_loop::{LoopSchedule, Outcome, Trainer, TrainerState, VALIDATION, Validation};
 use crate::training::virtual_shards::VirtualShards;
@@ -54,10 +52,8 @@ const RARE_SHARE: f64 = 0.2;
 /// What is trained on, and how.
 #[derive(Debug)]
 pub struct ReportTraining<'a> {
-    /// Studies of the training split.
-    pub train: &'a [ReportExample],
-    /// How they are augmented; `None`: not at all.
-    pub augment: Option<&'a StudyAugment<'a>>,
+    /// Studies of the training split, how they are augmented, and the seed of all random streams.
+    pub plan: StudyPlan,
     /// Studies of the validation split; without any, the last epoch's weights are the best.
     pub validation: &'a [ReportExample],
     pub vocabulary: &'a Vocabulary,
@@ -67,8 +63,6 @@ pub struct ReportTraining<'a> {
     pub config: &'a ReportTrainConfig,
     /// How validation reports are generated with `config.val_beam`; greedily without it.
     pub decode: GenerationOptions,
-    /// Seed of all random streams.
-    pub seed: u64,
     /// Where the model is.
     pub device: Device,
     /// How progress is shown.
@@ -90,12 +84,12 @@ pub fn train(
     run: &RunDir,
     job: &ReportTraining,
 ) -> Result<Outcome> {
-    if job.train.is_empty() {
+    if job.plan.train.is_empty() {
         return Err(Error::NothingToDo("no study with a report and a radiograph to train on".into()));
     }
     let optimizer = optimizer(model, alignment.as_deref(), job.config)?;
     let trainer = ReportTrainer {
-        epochs: Epochs::new(job.train.len(), job.config.batch_size, job.config.epochs),
+        epochs: Epochs::new(job.plan.train.len(), job.config.batch_size, job.config.epochs),
         sums: RunningSums::new(LOSSES, job.device),
         weights: TokenWeights::new(job.vocabulary, job.config.laterality_weight, job.device)?,
         model,
@@ -119,24 +113,12 @@ impl ReportTrainer<'_> {
         report_lr_factor(self.job.config, step, self.epochs.steps_per_epoch(), self.epochs.steps())
     }
 
-    /// Augmented copies of the studies at some places of a batch, by (seed, step, place); empty without augmentation.
-    fn augmented(&self, chosen: &[usize], places: Range<usize>, step: i64) -> Result<Vec<ReportExample>> {
-        let Some(augment) = self.job.augment else { return Ok(Vec::new()) };
-        let (studies, seed) = (self.job.train, self.job.seed);
-        let one =
-            |place: usize| augment.apply(&studies[chosen[place]], &mut sample_rng(seed, step as u64, place as u64));
-        places.into_par_iter().map(one).collect()
-    }
-
     /// The loss of one virtual shard of the studies of a step.
-    fn shard_loss(&mut self, step: i64, chosen: &[usize], shard: usize) -> Result<ShardLoss> {
+    fn shard_loss(&mut self, step: i64, batch: &StudyBatch, shard: usize) -> Result<ShardLoss> {
         let job = self.job;
-        let places = job.shards.places(shard, chosen.len());
         // Dropout's random state cannot be saved; a seed per step and shard can be made again.
-        tch::manual_seed(shard_seed(job.seed, "report dropout", step, shard));
-        let augmented = self.augmented(chosen, places.clone(), step)?;
-        let example = |(index, &i): (usize, &usize)| augmented.get(index).unwrap_or(&job.train[i]);
-        let examples: Vec<&ReportExample> = chosen[places].iter().enumerate().map(example).collect();
+        tch::manual_seed(shard_seed(job.plan.seed, "report dropout", step, shard));
+        let examples = batch.at(job.shards.places(shard, batch.size));
         let visual = collate_visuals_of(&examples, &job.visual, job.device)?;
         let mut targets = collate_targets(&examples, job.device)?;
         let features = self.model.features(&visual, true);
@@ -180,8 +162,7 @@ impl ReportTrainer<'_> {
 }
 
 impl<'a> Trainer<'a> for ReportTrainer<'a> {
-    /// Indices of studies.
-    type Batch = Vec<usize>;
+    type Batch = StudyBatch;
 
     fn schedule(&self) -> LoopSchedule {
         LoopSchedule {
@@ -195,30 +176,33 @@ impl<'a> Trainer<'a> for ReportTrainer<'a> {
         }
     }
 
-    fn batches(&self, step: i64) -> Result<Batches<'a, Vec<usize>>> {
-        let job = self.job;
-        let lengths: Vec<usize> = job.train.iter().map(|study| study.ids.len()).collect();
+    fn batches(&self, step: i64) -> Result<Batches<'a, StudyBatch>> {
+        let plan = self.job.plan.clone();
+        let (schedule, batch_size, seed) = (self.job.config.schedule, self.job.config.batch_size, plan.seed);
+        let lengths: Vec<usize> = plan.train.iter().map(|study| study.ids.len()).collect();
         let sums =
-            running_sums(&repeat_factors(&job.train.iter().map(positive_labels).collect::<Vec<_>>(), RARE_SHARE));
-        Ok(self.epochs.batches(step, move |epoch| match job.config.schedule {
+            running_sums(&repeat_factors(&plan.train.iter().map(positive_labels).collect::<Vec<_>>(), RARE_SHARE));
+        let chosen = self.epochs.batches(step, move |epoch| match schedule {
             ReportSchedule::Cosine => {
-                let order = systematic(&sums, sums.len(), &mut purpose_rng(job.seed, "report draws", epoch));
-                by_length(&order, &lengths, job.config.batch_size, job.seed, epoch)
+                let order = systematic(&sums, sums.len(), &mut purpose_rng(seed, "report draws", epoch));
+                by_length(&order, &lengths, batch_size, seed, epoch)
             }
-            ReportSchedule::Epochs => shuffled(lengths.len(), job.seed, epoch),
-        }))
+            ReportSchedule::Epochs => shuffled(lengths.len(), seed, epoch),
+        });
+        let places = self.job.shards.own_places_of();
+        prefetched((step..).zip(chosen), move |(step, chosen)| plan.batch(step, &chosen, places(chosen.len())))
     }
 
-    fn step(&mut self, step: i64, chosen: Vec<usize>, optimizer: &mut Optimizer) -> Result<usize> {
+    fn step(&mut self, step: i64, batch: StudyBatch, optimizer: &mut Optimizer) -> Result<usize> {
         let shards = self.job.shards.clone();
         let buffers = running_statistics(self.model.variables());
-        let size = (chosen.len(), LOSSES.len());
-        let of_shard = |shard| self.shard_loss(step, &chosen, shard);
+        let size = (batch.size, LOSSES.len());
+        let of_shard = |shard| self.shard_loss(step, &batch, shard);
         let parts = accumulate(&shards, optimizer, &buffers, size, of_shard)?;
         optimizer.clip_value(self.job.config.clip_value);
         optimizer.step(self.lr_factor(step));
         self.sums.add(&parts);
-        Ok(chosen.len())
+        Ok(batch.size)
     }
 
     fn log(&mut self, step: i64) -> Result<(TrainLogRow, String)> {

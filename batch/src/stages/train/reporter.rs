@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 use d2r_contracts::label_set::LabelSet;
@@ -17,6 +18,7 @@ use crate::lake::{Lake, Partition, atomic_file};
 use crate::reporter::align::alignment::Alignment;
 use crate::reporter::batches::augment::StudyAugment;
 use crate::reporter::batches::examples::{BoxesFrom, examples, reference_reports};
+use crate::reporter::batches::study_batch::StudyPlan;
 use crate::reporter::batches::text_tokens::TextTokens;
 use crate::reporter::card::{ReporterCard, new_model, visual_spec};
 use crate::reporter::train::trainer::{ReportTraining, train};
@@ -117,14 +119,12 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
     };
     let augment = StudyAugment::new(&config.train.augment, card.visual, &card.vocabulary, text.as_ref())?;
     let job = ReportTraining {
-        train: &training,
-        augment: augment.as_ref(),
+        plan: StudyPlan { train: Arc::new(training), augment: augment.map(Arc::new), seed: ctx.config.run.seed },
         validation: &validation,
         vocabulary: &card.vocabulary,
         visual: card.visual,
         config: &config.train,
         decode: generation_options(ctx, &card.vocabulary),
-        seed: ctx.config.run.seed,
         device: ctx.device,
         progress: ctx.progress,
         stop: &ctx.stop,

@@ -130,7 +130,8 @@ fn run(folder: &Path, change: impl Fn(&mut Toy)) -> Result<Outcome> {
 
 /// Without the measured speed.
 fn plain(outcome: Outcome) -> Outcome {
-    let log = outcome.log.into_iter().map(|row| TrainLogRow { images_per_s: None, ..row }).collect();
+    let log =
+        outcome.log.into_iter().map(|row| TrainLogRow { images_per_s: None, waiting_share: None, ..row }).collect();
     Outcome { log, ..outcome }
 }
 
