@@ -5,8 +5,6 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 say() { printf 'dist: %s\n' "$*" >&2; }
 
-cyclonedx=$(scripts/cargo_tool.sh cargo-cyclonedx)/cargo-cyclonedx
-
 rm -rf dist dist.new
 mkdir dist.new
 .venv/bin/uv build -q --wheel --out-dir dist.new --build-constraints requirements/wheel-build-locked.txt --require-hashes dags
@@ -19,16 +17,11 @@ release=$(sed -n 's/^  "version": "\(.*\)",/\1/p' wasm-viewer/npm/package.json)
 # Names and times are fixed: the same files give the same archive.
 tar --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner -C "$work" -cf - package | gzip -n > "dist.new/d2r-viewer-$release.tgz"
 
-for package in d2r-batch d2r-viewer; do
-  folder=$([ "$package" = d2r-batch ] && echo batch || echo wasm-viewer)
-  "$cyclonedx" cyclonedx --manifest-path "$folder/Cargo.toml" --format json --override-filename "$package.cdx" >&2
-  mv "$folder/$package.cdx.json" dist.new/
-done
+for package in d2r-batch d2r-viewer; do scripts/sbom.sh "$package" "dist.new/$package.cdx.json"; done
 .venv/bin/python scripts/package_lists.py wheel dist.new/d2r_airflow-*.whl requirements/airflow-locked.txt > dist.new/d2r-airflow.cdx.json
 for module in simd relaxed; do
   .venv/bin/python scripts/package_lists.py binary "$work/package/$module/d2r_viewer_bg.wasm" >&2
 done
-find . -name 'd2r-*.cdx.json' -not -path './dist.new/*' -not -path './.venv*' -delete
 (cd dist.new && sha256sum -- * > SHA256SUMS)
 mv dist.new dist
 say "dist/ holds: $(ls dist | tr '\n' ' ')"

@@ -7,6 +7,7 @@ import pwd
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +15,8 @@ from pathlib import Path
 import pytest
 from server import free_port
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "container"))
+from daemon import Daemon  # noqa: E402
 
 # The user id of an unprivileged user on Debian.
 UNPRIVILEGED = 65534
@@ -105,28 +108,13 @@ class Redis(Service):
         return f"redis://127.0.0.1:{self.port}/0"
 
 
-class Docker(Service):
+class Docker(Daemon):
     """A daemon with no network for its containers."""
 
     def __init__(self, folder: Path):
-        if shutil.which("dockerd") is None or os.geteuid() != 0:
-            pytest.skip("needs root and Docker's daemon (apt-get install docker.io)")
-        self.folder = folder
-        self.address = f"unix://{folder}/socket"
-
-    def __enter__(self) -> Docker:
-        self.folder.mkdir()
-        with (self.folder / "log").open("wb") as log:
-            self.process = subprocess.Popen(
-                ["dockerd", "--iptables=false", "--ip6tables=false", "--bridge=none", "-H", self.address, "-p", self.folder / "pid",
-                 "--data-root", self.folder / "data", "--exec-root", self.folder / "exec"],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-            )  # fmt: skip
-        wait_until(lambda: subprocess.run(["docker", "-H", self.address, "info"], check=False, capture_output=True).returncode == 0, "Docker")
-        return self
-
-    def docker(self, *arguments: str, **options) -> str:
-        return subprocess.run(["docker", "-H", self.address, *arguments], check=True, stdout=subprocess.PIPE, text=True, **options).stdout
+        if missing := self.missing():
+            pytest.skip(missing)
+        super().__init__(folder)
 
     def image_of(self, program: str, name: str) -> None:
         """An image of a program and the libraries that it loads, each at its path on this machine."""
