@@ -9,11 +9,13 @@ NFS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/d2r/nfs
 PREVIEW ?= batch/models/preview
 
 PREFIX ?= $(HOME)/.local
+IMAGE ?= d2r
+BASE ?= debian:stable-slim
 # A report model and a preview model that the demo trained; batch/models/README.md names the commands.
 SHIPPED := batch/models/reporter
 QUICKSTART_IMAGES := 12
 
-.PHONY: book bench-term bench-scale fuzz test-kill bench-first-hour bench-speedrun quickstart shipped-models install dist test-dist setup parity-setup build demo test test-python test-browser test-slurm test-ranks test-nfs check lint deny wasm viewer serve bench bench-viewer bench-pipeline bench-detector bench-decode bench-quality-semi bench-quality-report bench-quality-preview clean d2r-path
+.PHONY: book image test-image bench-term bench-scale fuzz test-kill bench-first-hour bench-speedrun quickstart shipped-models install dist test-dist setup parity-setup build demo test test-python test-browser test-slurm test-ranks test-nfs check lint deny wasm viewer serve bench bench-viewer bench-pipeline bench-detector bench-decode bench-quality-semi bench-quality-report bench-quality-preview clean d2r-path
 
 ## Install what is missing into this folder; TORCH=cpu takes the CPU build of PyTorch, LIBTORCH=FOLDER a libtorch that is there.
 setup:
@@ -41,6 +43,14 @@ install: setup
 ## The Airflow wheel, the browser library, bills of materials and checksums, into dist/.
 dist: setup
 	scripts/dist.sh
+
+## A container image of the installed command, by podman or docker; IMAGE=NAME, BASE=IMAGE with /bin/sh and newer libraries.
+image: setup
+	scripts/image.sh $(IMAGE) $(BASE)
+
+## The image under Docker's daemon, hardened, on a base of this machine's Debian packages; root, docker.io, mmdebstrap.
+test-image: setup
+	cd tests/container && $(CURDIR)/$(PYTHON) -m unittest -v test_image
 
 ## The wheel in a clean environment: its DAGs parse.
 test-dist: airflow-setup
