@@ -15,7 +15,7 @@ BASE ?= debian:stable-slim
 SHIPPED := batch/models/reporter
 QUICKSTART_IMAGES := 12
 
-.PHONY: book image test-image bench-term bench-scale fuzz test-kill bench-first-hour bench-speedrun quickstart shipped-models install dist test-dist setup parity-setup build demo test test-python test-browser test-slurm test-ranks test-nfs check lint deny wasm viewer serve bench bench-viewer bench-pipeline bench-detector bench-decode bench-quality-semi bench-quality-report bench-quality-preview clean d2r-path
+.PHONY: book bench-real image test-image bench-term bench-scale fuzz test-kill bench-first-hour bench-speedrun quickstart shipped-models install dist test-dist setup parity-setup build demo test test-python test-browser test-slurm test-ranks test-nfs check lint deny wasm viewer serve bench bench-viewer bench-pipeline bench-detector bench-decode bench-quality-semi bench-quality-report bench-quality-preview clean d2r-path
 
 ## Install what is missing into this folder; TORCH=cpu takes the CPU build of PyTorch, LIBTORCH=FOLDER a libtorch that is there.
 setup:
@@ -139,6 +139,10 @@ bench-decode: build parity-setup
 ## What unlabelled images gain, into bench-results/quality-semi.json; one to two hours on two cores.
 bench-quality-semi: build parity-setup
 	$(PYTHON) tests/bench/quality_semi.py --d2r $(D2R) --out bench-results/quality-semi.json
+
+## A detector on a sample of real radiographs, NIH=FOLDER in the layout of NIH ChestX-ray14, into bench-results/real.json.
+bench-real: build
+	$(PYTHON) tests/bench/real.py --d2r $(D2R) --data $(or $(NIH),$(error NIH=FOLDER names the sample)) --out bench-results/real.json
 
 ## What each part of the report model gains, into bench-results/quality-report.json; hours on two cores.
 bench-quality-report: build

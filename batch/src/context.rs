@@ -6,6 +6,7 @@ use d2r_contracts::decode::ImageDecodeOptions;
 use serde::{Deserialize, Serialize};
 
 use crate::config::RunConfig;
+use crate::error::{Error, Result};
 pub use crate::lake::digest::FileDigest;
 use crate::lake::{Committed, Lake, PartManifest};
 use crate::progress::Progress;
@@ -34,6 +35,29 @@ impl Context {
     /// The kind that a model's products run in.
     pub fn compute_kind(&self) -> tch::Kind {
         if self.config.run.precision == "bf16" { tch::Kind::BFloat16 } else { tch::Kind::Float }
+    }
+
+    /// What computes in f32 alone refuses another precision.
+    ///
+    /// # Errors
+    /// [`Error::Config`] where `run.precision` is bf16.
+    pub fn refuse_bf16(&self, what: &str) -> Result<()> {
+        if self.compute_kind() == tch::Kind::Float {
+            return Ok(());
+        }
+        let problem = format!(
+            "{what} computes in f32; bf16 is for `train-reporter`, for `report` with a report model, and for these stages \
+             of `pipeline`: leave --precision out"
+        );
+        Err(Error::Config { place: "run.precision".into(), problem })
+    }
+
+    /// The same in f32.
+    pub fn in_f32(&self) -> Self {
+        let mut ctx = self.clone();
+        ctx.config.run.precision = "f32".into();
+        ctx.config_toml = ctx.config_toml.replace("precision = \"bf16\"", "precision = \"f32\"");
+        ctx
     }
 
     /// Whether a preset, a file, the environment or a flag sets this key.
@@ -87,5 +111,56 @@ impl StageResult {
             *self.rows.entry(part.table.clone()).or_default() += part.rows;
         }
         self.files.extend(committed.published.iter().map(|part| part.file_digest(lake.root())));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::stages::{annotate, inspect, train};
+    use crate::test_fixtures::context;
+
+    #[test]
+    fn what_computes_in_f32_alone_refuses_bf16() {
+        let ctx = context(&["run.precision=\"bf16\""]);
+        let (lake, runs, run) = (PathBuf::from("lake"), PathBuf::from("runs"), PathBuf::from("runs/x"));
+        let annotated = annotate::Args {
+            lake: lake.clone(),
+            dataset: "d".into(),
+            detector: run.clone(),
+            splits: Vec::new(),
+            shard: crate::lake::Shard::default(),
+            student: false,
+        };
+        let trained = train::detector::Args {
+            lake: lake.clone(),
+            dataset: "d".into(),
+            unlabelled: None,
+            labellers: Vec::new(),
+            init: None,
+            runs: runs.clone(),
+        };
+        let distilled =
+            train::distill::Args { lake, dataset: "d".into(), unreported: None, reporter: run.clone(), runs };
+        let detected = inspect::detect::Args { detector: run, inputs: "x".into(), out: "y".into(), score_min: None };
+        let refusals = [
+            annotate::run(&ctx, annotated).unwrap_err(),
+            train::detector::run(&ctx, trained).unwrap_err(),
+            train::distill::run(&ctx, distilled).unwrap_err(),
+            inspect::detect::run(&ctx, &detected).unwrap_err(),
+        ];
+        for error in refusals {
+            assert_eq!(error.exit().code(), 78);
+            assert!(error.to_string().contains("run.precision"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_context_in_f32_says_so_in_its_configuration() {
+        let ctx = context(&["run.precision=\"bf16\""]).in_f32();
+        assert_eq!(ctx.compute_kind(), tch::Kind::Float);
+        assert!(ctx.config_toml.contains("precision = \"f32\"") && !ctx.config_toml.contains("bf16"));
     }
 }

@@ -132,9 +132,16 @@ impl Error {
             Self::Stopped { signal: 2 } => Exit::Interrupted,
             Self::Stopped { .. } => Exit::Terminated,
             Self::Io { source, .. } => Exit::of_io(source.kind()),
-            Self::Torch { source, .. } if source.to_string().contains("out of memory") => Exit::Temporary,
             Self::Torch { .. } | Self::Internal(_) => Exit::Bug,
         }
+    }
+
+    /// The memory of a GPU or of the machine does not suffice.
+    pub fn out_of_memory() -> Self {
+        let remedy = "in a training raise run.accumulate, which needs the memory of one part of a batch; else lower \
+            batch_size of detector.train, report.train, preview, annotate or generate, or wait for the others on \
+            the device";
+        Self::Temporary(format!("out of memory: {remedy}"))
     }
 
     /// The message with its causes, joined by `: `.
@@ -154,8 +161,16 @@ impl Error {
 
 impl From<tch::TchError> for Error {
     fn from(source: tch::TchError) -> Self {
+        if is_out_of_memory(&source.to_string()) {
+            return Self::out_of_memory();
+        }
         Self::Torch { context: "libtorch".into(), source }
     }
+}
+
+/// Whether libtorch says that the memory of a GPU or of the machine does not suffice.
+pub fn is_out_of_memory(message: &str) -> bool {
+    ["out of memory", "can't allocate memory"].iter().any(|text| message.contains(text))
 }
 
 impl From<d2r_collectives::Error> for Error {
@@ -272,7 +287,12 @@ mod tests {
     #[test]
     fn memory_that_libtorch_cannot_get_may_be_there_later() {
         let torch = |text: &str| Error::from(tch::TchError::Torch(text.into()));
-        assert_eq!(torch("CUDA out of memory. Tried to allocate 2 GiB\nframe #0").exit(), Exit::Temporary);
+        for text in
+            ["CUDA out of memory. Tried to allocate 2 GiB\nframe #0", "DefaultCPUAllocator: can't allocate memory"]
+        {
+            assert_eq!(torch(text).exit(), Exit::Temporary, "{text}");
+            assert!(torch(text).chain().contains("run.accumulate"), "{text}");
+        }
         assert_eq!(torch("shapes differ\nframe #0").exit(), Exit::Bug);
         assert_eq!(torch("shapes differ\nframe #0").chain(), "libtorch: Internal torch error: shapes differ");
     }

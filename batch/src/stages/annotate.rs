@@ -66,6 +66,7 @@ struct Job<'a> {
 /// label set.
 pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
     let start = Instant::now();
+    ctx.refuse_bf16(VERB)?;
     let lake = Lake::open(&args.lake)?;
     let mut config = ctx.config.annotate.clone();
     let (mut detector, mut card) = load_detector(&args.detector, config.score_floor, ctx.device)?;

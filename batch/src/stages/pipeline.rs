@@ -27,6 +27,8 @@ pub use inputs::{DatasetFolder, Inputs};
 
 /// Stages that write nothing.
 const CHECKS: [&str; 2] = ["audit", "validate"];
+/// Stages that compute in `run.precision`; all others do in f32.
+const IN_BF16: [&str; 2] = ["train-reporter", "report"];
 /// The split that is evaluated.
 const HELD_OUT: &str = "test";
 
@@ -98,6 +100,7 @@ struct Record {
 
 struct Stages<'a> {
     ctx: &'a Context,
+    in_f32: Context,
     records: PathBuf,
     /// All stages, in order.
     names: Vec<String>,
@@ -111,7 +114,7 @@ impl Stages<'_> {
             |(name, record): &(String, Record)| (!record.result.cached).then(|| (name.clone(), record.result.wall_s));
         let ran: Vec<_> = self.done.iter().filter_map(ran).collect();
         self.ctx.progress.line(&stage_list::line(name, &self.names, &ran));
-        let result = stage(self.ctx)?;
+        let result = stage(if IN_BF16.contains(&name) { self.ctx } else { &self.in_f32 })?;
         let path = self.records.join(format!("{name}.json"));
         let before: Option<Record> = std::fs::read(&path).ok().and_then(|text| serde_json::from_slice(&text).ok());
         let record = match before {
@@ -137,8 +140,16 @@ pub fn run(ctx: &Context, args: &Args) -> Result<Summary> {
     let datasets = args.inputs.datasets(&phantoms)?;
     let (labelled, reports) = (datasets[0].dataset, datasets[1].dataset);
     let all = Shard::default();
-    let mut stages =
-        Stages { ctx, records: out.join("stages"), names: stage_names(&args.inputs, &datasets), done: vec![] };
+    let mut stages = Stages {
+        ctx,
+        in_f32: ctx.in_f32(),
+        records: out.join("stages"),
+        names: stage_names(&args.inputs, &datasets),
+        done: vec![],
+    };
+    if ctx.compute_kind() != tch::Kind::Float {
+        ctx.progress.line(&format!("in bf16: {}; all other stages compute in f32", IN_BF16.join(", ")));
+    }
 
     if args.inputs.are_phantoms() {
         let args = phantom::Args { out: phantoms.clone(), ..phantom::Args::default() };

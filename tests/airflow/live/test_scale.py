@@ -75,6 +75,12 @@ def assert_same_files(sharded: Path, single: Path, table: str) -> int:
     return sum(rows for rows, _ in expected.values())
 
 
+def same_content(d2r: str, sharded: Path, single: Path) -> bool:
+    """Equal content of all tables but `timings`, which has a row per shard."""
+    found = [[row for row in lake_content(d2r, lake) if '"table":"timings"' not in row] for lake in (sharded, single)]
+    return found[0] == found[1]
+
+
 def test_fifty_shards_on_two_workers_are_one_process(celery, base, d2r):
     project = base.project("sharded")
     run_id = celery.trigger("d2r_pseudo_label", base.conf("sharded", SHARDS))
@@ -87,7 +93,7 @@ def test_fifty_shards_on_two_workers_are_one_process(celery, base, d2r):
     one = base.project("single")
     base.command("annotate", "--dataset", "mimic", "--detector", f"base/runs/{base.detector}", "--preset", "tiny", "--lake", "single/lake")
     assert assert_same_files(project / "lake", one / "lake", "lesions") > 1000
-    assert lake_content(d2r, project / "lake") == lake_content(d2r, one / "lake")
+    assert same_content(d2r, project / "lake", one / "lake")
 
 
 def test_reports_in_shards_are_those_of_one_process(celery, base, d2r):
@@ -107,7 +113,7 @@ def test_reports_in_shards_are_those_of_one_process(celery, base, d2r):
         )
     for table in REPORTS:
         assert_same_files(many / "lake", one / "lake", table)
-    assert lake_content(d2r, many / "lake") == lake_content(d2r, one / "lake")
+    assert same_content(d2r, many / "lake", one / "lake")
 
 
 def test_a_celery_worker_that_is_killed_takes_its_commands_along(celery, base, d2r):

@@ -30,7 +30,8 @@ pub struct Args {
 /// # Errors
 /// [`Error::BadData`] for tensors that are missing or of another shape, and for ids outside the vocabulary.
 pub fn run(ctx: &Context, args: &Args) -> Result<Vec<usize>> {
-    let (model, card) = load_reporter(&args.reporter, ctx.device)?;
+    let (mut model, card) = load_reporter(&args.reporter, ctx.device)?;
+    model.set_compute(ctx.compute_kind());
     let tensors = read_tensors(&args.inputs)?;
     let bad = |problem: String| Error::bad_data(args.inputs.display(), problem);
     let features = find(&tensors, "att_feats").ok_or_else(|| bad("it has no tensor `att_feats`".into()))?;

@@ -77,6 +77,7 @@ enum Runtime {
 /// # Errors
 /// [`Error::BadData`] for an image that cannot be used; those of reading the model and of writing.
 pub fn run(ctx: &Context, args: &Args) -> Result<Vec<usize>> {
+    ctx.refuse_bf16("a preview model")?;
     let runtime = Runtime::open(&args.form)?;
     let listed = list_folder(&args.images, "inspect")?;
     if let Some(bad) = listed.failures.first() {

@@ -36,6 +36,7 @@ impl<'a> PreviewModelWriter<'a> {
     /// # Errors
     /// Those of [`read_bundle`]; [`Error::BadData`] for a lake that holds a detector's boxes of the split.
     pub fn load(ctx: &'a Context, source: &ImageSource, bundle: &Path) -> Result<Self> {
+        ctx.refuse_bf16("a preview model")?;
         let session = read_bundle(bundle)?;
         if let ImageSource::Lake { lake, dataset, split } = source {
             let (lake, partition) = (Lake::open(lake)?, Partition::new(dataset, split));

@@ -207,7 +207,9 @@ impl ReportWriter for ReportModelWriter<'_> {
             BoxSource::Detector { card, .. } => card.model_sha256.clone(),
             BoxSource::Unused => "none".to_owned(),
         };
-        Ok(vec![("config", settings), ("model", self.card.model_sha256.clone()), ("boxes", boxes)])
+        let precision = config.run.precision.clone();
+        let model = self.card.model_sha256.clone();
+        Ok(vec![("config", settings), ("precision", precision), ("model", model), ("boxes", boxes)])
     }
 
     fn finds_lesions(&self) -> bool {

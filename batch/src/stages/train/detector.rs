@@ -54,6 +54,7 @@ pub struct Args {
 /// [`Error::NoRows`] when the dataset has no training images; those of the loop.
 pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
     let start = Instant::now();
+    ctx.refuse_bf16("train-detector")?;
     let lake = Lake::open(&args.lake)?;
     if ctx.config.detector.model.frozen_stages > 0 && args.init.is_none() {
         let problem = "stages of the backbone are not trained, so that they must not be random: give --init RUN (after \

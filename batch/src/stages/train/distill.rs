@@ -51,6 +51,7 @@ pub struct Args {
 /// [`Error::InputMissing`] without report model or reports; those of the loop.
 pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
     let start = Instant::now();
+    ctx.refuse_bf16("distill")?;
     let lake = Lake::open(&args.lake)?;
     let (report_model, card) = load_reporter(&args.reporter, ctx.device)?;
     if !card.model.labels.is_vindr() {
