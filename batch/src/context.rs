@@ -118,7 +118,6 @@ impl StageResult {
 mod tests {
     use std::path::PathBuf;
 
-    use super::*;
     use crate::stages::{annotate, inspect, train};
     use crate::test_fixtures::context;
 

@@ -110,13 +110,8 @@ impl Lake {
             let _committing = self.commit_lock()?;
             journal::finish_open_commit(self)?;
         }
-        let mut published = Vec::new();
-        for (partition, table) in tables {
-            published.extend(self.current(table, partition, &provenance.work_key, shard)?);
-        }
-        if published.len() == tables.len() {
-            published.truncate(if shard.index == 0 { published.len() } else { 0 });
-            return Ok(Some(Committed { parts: published.clone(), published, missing: Vec::new() }));
+        if let Some(committed) = self.published(tables.iter().copied(), shard, provenance)? {
+            return Ok(Some(committed));
         }
         if shard.count <= 1 {
             return Ok(None);
@@ -134,6 +129,22 @@ impl Lake {
         };
         let found = Committed { parts: record.parts.clone(), published: Vec::new(), missing };
         Ok(tables.iter().all(has).then_some(found))
+    }
+
+    /// What this very work published, if all its tables are there and intact. Rows are those of shard 0.
+    fn published<'a>(
+        &self,
+        tables: impl Iterator<Item = (&'a Partition, &'a str)>,
+        shard: Shard,
+        provenance: &Provenance,
+    ) -> Result<Option<Committed>> {
+        let mut published = Vec::new();
+        for (partition, table) in tables {
+            let Some(part) = self.current(table, partition, &provenance.work_key, shard)? else { return Ok(None) };
+            published.push(part);
+        }
+        published.truncate(if shard.index == 0 { published.len() } else { 0 });
+        Ok(Some(Committed { parts: published.clone(), published, missing: Vec::new() }))
     }
 }
 
@@ -180,6 +191,12 @@ impl Commit<'_> {
         let pending = PendingShards::of(lake, &provenance, shard.count);
         // From storing to putting together: the last shard finds all others, and none is stored while all are removed.
         let _committing = lake.commit_lock()?;
+        // A second process of this shard: all shards were put together meanwhile, and what it stored would wait for ever.
+        let tables: Vec<(Partition, &str)> =
+            staged.iter().map(|s| (s.manifest.partition(), s.manifest.table.as_str())).collect();
+        if let Some(committed) = lake.published(tables.iter().map(|(p, t)| (p, *t)), shard, &provenance)? {
+            return Ok(committed);
+        }
         let parts = pending.store(lake, shard, &provenance.work_key, staged)?;
         let records = match pending.all(lake) {
             Err(missing) => return Ok(Committed { parts, published: Vec::new(), missing }),

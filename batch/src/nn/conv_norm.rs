@@ -1,10 +1,10 @@
 //! A convolution without bias and the norm after it, as in torchvision's ResNets: siblings with separate
 //! names (`conv1`, `bn1`), initialised as there (Kaiming normal, fan out; norm weight 1, bias 0).
 
-use tch::nn::ModuleT;
 use tch::{Tensor, nn};
 
 use crate::config::detector::BackboneNorm;
+use crate::nn::batch_norm::batch_norm;
 use crate::nn::frozen_batch_norm::FrozenBatchNorm;
 
 const EPS: f64 = 1e-5;
@@ -76,7 +76,7 @@ impl ConvNorm {
             xs.conv2d(&kernel, bias.as_ref(), [stride; 2], [padding; 2], [1, 1], 1)
         };
         match &self.norm {
-            Norm::Batch(norm) => norm.forward_t(&convolved(&kernel, None), train),
+            Norm::Batch(norm) => batch_norm(&convolved(&kernel, None), norm, train),
             Norm::Frozen(norm) => {
                 let (scale, shift) = norm.scale_and_shift();
                 convolved(&(kernel * scale.view([-1, 1, 1, 1])), Some(&shift))

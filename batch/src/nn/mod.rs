@@ -1,6 +1,7 @@
 //! Layers shared by several models.
 
 pub mod attention;
+pub mod batch_norm;
 pub mod compute_kind;
 pub mod conv_norm;
 pub mod frozen_batch_norm;

@@ -9,6 +9,7 @@ use crate::error::Result;
 use crate::exit::Exit;
 use crate::lake::atomic_file::{self, TemporaryFile, faults};
 use crate::lake::commit::journal::Journal;
+use crate::lake::commit::pending::waiting;
 use crate::lake::store::tests::{finding, lake, provenance};
 use crate::lake::{Lake, Partition, Shard};
 
@@ -184,4 +185,21 @@ fn a_killed_last_shard_is_done_again_and_puts_all_together() {
         assert_eq!(again.read::<TruthFindingRow>(&train()).unwrap().len(), 2);
     }
     assert_eq!(lake.read::<TruthFindingRow>(&train()).unwrap().len(), 2);
+}
+
+#[test]
+fn a_second_process_of_a_shard_leaves_nothing_behind() {
+    let (_folder, lake) = lake();
+    let by = provenance("phantom-0123456789ab");
+    let begun = |index, text: &str| {
+        let mut commit = lake.begin(Shard { index, count: 2 }, &by).unwrap();
+        commit.add(&train(), vec![finding(text, "Edema")]).unwrap();
+        commit
+    };
+    let (first, second) = (begun(1, "b"), begun(1, "b"));
+    assert_eq!(begun(0, "a").finish().unwrap().missing, [1]);
+    assert!(first.finish().unwrap().missing.is_empty(), "the last shard puts all together");
+    assert!(second.finish().unwrap().missing.is_empty(), "another process did the same meanwhile");
+    assert_eq!(lake.read::<TruthFindingRow>(&train()).unwrap().len(), 2);
+    assert!(waiting(&lake).unwrap().is_empty(), "what is stored now would wait for ever");
 }

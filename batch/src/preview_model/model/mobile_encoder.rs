@@ -2,9 +2,10 @@
 //! stride 32 for the decoder's tokens.
 
 use tch::Tensor;
-use tch::nn::{self, Module, ModuleT};
+use tch::nn::{self, Module};
 
 use crate::config::preview::Tier;
+use crate::nn::batch_norm::batch_norm;
 
 /// Added to a batch norm's variance.
 pub const EPS: f64 = 1e-5;
@@ -50,7 +51,7 @@ impl ConvNorm {
     }
 
     fn forward_t(&self, xs: &Tensor, train: bool) -> Tensor {
-        self.norm.forward_t(&self.conv.forward(xs), train)
+        batch_norm(&self.conv.forward(xs), &self.norm, train)
     }
 
     /// Kernel and bias of the equivalent convolution in evaluation mode.

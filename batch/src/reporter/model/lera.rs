@@ -5,6 +5,7 @@
 use tch::{Kind, Tensor, nn};
 
 use crate::config::report::Lera;
+use crate::nn::batch_norm::batch_norm;
 use crate::nn::mlp::linear;
 
 /// Channel dropout probability.
@@ -43,7 +44,7 @@ impl LesionEnhancement {
             patches: PATCHES.map(|size| PatchAttention::new(&(path / format!("lga{size}")), filters, size, literal)),
             channels: nn::conv1d(path / "cn" / "conv" / 0, 1, 1, kernel, channels),
             spatial: nn::conv2d(path / "sa" / "conv2d", 2, 1, 7, spatial),
-            norm: batch_norm(&(path / "bn1"), filters),
+            norm: new_batch_norm(&(path / "bn1"), filters),
         })
     }
 
@@ -60,7 +61,7 @@ impl LesionEnhancement {
             sum = sum + patches.forward(&skip);
         }
         let ys = self.spatial_attention(&self.channel_attention(&sum));
-        ys.feature_dropout(DROPOUT, train).apply_t(&self.norm, train).relu()
+        batch_norm(&ys.feature_dropout(DROPOUT, train), &self.norm, train).relu()
     }
 
     /// Efficient channel attention: a 1-D convolution over the channels' means.
@@ -83,7 +84,7 @@ fn channel_kernel(channels: i64) -> i64 {
     if length % 2 == 1 { length } else { length + 1 }
 }
 
-fn batch_norm(path: &nn::Path, channels: i64) -> nn::BatchNorm {
+fn new_batch_norm(path: &nn::Path, channels: i64) -> nn::BatchNorm {
     nn::batch_norm2d(path, channels, nn::BatchNormConfig { ws_init: nn::Init::Const(1.0), ..Default::default() })
 }
 
@@ -99,12 +100,12 @@ impl ConvBatchNorm {
         let config = nn::ConvConfig { padding: kernel / 2, ..Default::default() };
         Self {
             conv: nn::conv2d(path / "conv", inputs, outputs, kernel, config),
-            norm: batch_norm(&(path / "norm"), outputs),
+            norm: new_batch_norm(&(path / "norm"), outputs),
         }
     }
 
     fn forward_t(&self, xs: &Tensor, train: bool) -> Tensor {
-        xs.apply(&self.conv).apply_t(&self.norm, train)
+        batch_norm(&xs.apply(&self.conv), &self.norm, train)
     }
 }
 
