@@ -23,7 +23,7 @@ fn a_teacher_labels_unlabelled_images() {
         "--set",
         "semi.threshold=0.02",
         "--set",
-        "semi.burn_in_ap_min=0",
+        "semi.guard_rails=off",
         "--set",
         "detector.train.eval_every=4",
         "--set",

@@ -3,6 +3,7 @@
 
 use std::ops::RangeInclusive;
 
+use d2r_contracts::preprocess::Fit;
 use d2r_contracts::preview_bundle::{FILE_MAX, PreviewCard};
 
 use crate::error::{Result, ViewerError};
@@ -68,6 +69,9 @@ fn product(field: &'static str, factors: &[usize], most: u64) -> Result<()> {
 pub fn check_limits(card: &PreviewCard) -> Result<()> {
     let (sizes, options) = (&card.decoder, &card.options);
     whole("input.size", card.input.size as usize, &INPUT_SIZE)?;
+    if card.input.fit == Fit::ShortEdge {
+        return bad("input.fit", "the graphs take squares: letterbox or squash".into());
+    }
     whole("classes", card.classes.len(), &NAMES)?;
     whole("labels", card.labels.len(), &NAMES)?;
     whole("decoder.layers", sizes.layers, &LAYERS)?;

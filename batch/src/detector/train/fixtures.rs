@@ -11,7 +11,8 @@ use d2r_contracts::tables::{ImageRow, LesionRow};
 use image::{GrayImage, Luma};
 
 use crate::config::{Layers, RunConfig, resolve};
-use crate::detector::batches::loader::{DetectionSet, LoadOptions, RadiographSource};
+use crate::detector::batches::loader::{DetectionSet, LoadOptions};
+use crate::detector::batches::radiograph_source::RadiographSource;
 use crate::detector::model::Detector;
 use crate::detector::train::supervised::{DetectorTraining, train};
 use crate::error::Result;
@@ -58,6 +59,7 @@ pub fn squares(folder: &Path, count: u32) -> DetectionSet {
         decode: ImageDecodeOptions::default(),
         input: InputSpec { size: SIZE, fit: Fit::Letterbox, mean: 0.5, std: 0.25 },
         prepared: None,
+        short_edges: None,
     };
     let task = Progress::Quiet.task("read", u64::from(count), "images");
     let options = LoadOptions { cache_bytes: u64::MAX, stage: "test", progress: &task, stop: &StopFlag::default() };

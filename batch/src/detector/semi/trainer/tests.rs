@@ -21,10 +21,11 @@ fn config(overrides: &[&str]) -> RunConfig {
         "semi.burn_in_steps=6",
         "semi.unlabelled_batch_size=2",
         "semi.threshold=0.01",
-        "semi.burn_in_ap_min=0",
         "semi.ramp_steps=0",
     ];
-    fixtures::config(&[&base[..], overrides].concat())
+    let mut config = fixtures::config(&[&base[..], overrides].concat());
+    config.semi.guard.burn_in_ap_min = 0.0;
+    config
 }
 
 /// Something that happens to the teacher before each step of the mutual phase.
@@ -176,7 +177,9 @@ fn a_loss_that_is_no_number_skips_its_step() {
 #[test]
 fn a_poor_burn_in_goes_on() {
     let folder = tempfile::tempdir().unwrap();
-    let outcome = run(folder.path(), &config(&["semi.burn_in_ap_min=1.0"])).unwrap();
+    let mut config = config(&[]);
+    config.semi.guard.burn_in_ap_min = 1.0;
+    let outcome = run(folder.path(), &config).unwrap();
     assert!(outcome.log.iter().all(|r| r.phase != "mutual"));
     assert!(outcome.log.iter().any(|r| r.alarm.as_deref().is_some_and(|a| a.contains("burn-in continues"))));
 }
