@@ -158,9 +158,10 @@ pub mod tests {
     #[test]
     fn a_number_at_its_limit_is_accepted_and_beyond_it_refused_by_name() {
         read(&[]).unwrap();
-        let limits: [(&str, Value, Value); 30] = [
+        let limits: [(&str, Value, Value); 31] = [
             ("/input/size", json!(1), json!(0)),
             ("/input/size", json!(1024), json!(1025)),
+            ("/input/fit", json!("squash"), json!("short_edge")),
             ("/classes", names(1), names(0)),
             ("/classes", names(256), names(257)),
             ("/labels", names(1), names(0)),

@@ -86,3 +86,40 @@ fn detect_inputs(
     };
     Ok(found.into_iter().zip(letterboxes).map(in_original).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::detector::DetectorModelConfig;
+    use crate::detector::train::fixtures::{config, squares};
+
+    #[test]
+    fn files_and_sets_give_the_same_boxes_inside_their_images_for_every_input() {
+        for input in ["detector.model.input=letterbox", "detector.model.input=short_edge"] {
+            let folder = tempfile::tempdir().unwrap();
+            let config = config(&[input]).detector;
+            let set = squares(folder.path(), 5, &config, "val");
+            let model = DetectorModelConfig { score_min: 0.0, candidates_per_level: 20, ..config.model };
+            tch::manual_seed(2);
+            let detector = Detector::new(&model, tch::Device::Cpu).unwrap();
+            let radiographs: Vec<Radiograph> = (0..5)
+                .map(|i| {
+                    let picture = image::open(folder.path().join(format!("{i}.png"))).unwrap().to_luma8();
+                    Radiograph::new(picture.width(), picture.height(), picture.into_raw()).unwrap()
+                })
+                .collect();
+            for flip_tta in [false, true] {
+                let options = InferenceOptions { input: set.source.input, batch_size: 3, flip_tta };
+                let of_set = detect_set(&detector, &set, options, &StopFlag::default()).unwrap();
+                let all: Vec<&Radiograph> = radiographs.iter().collect();
+                assert_eq!(detect_radiographs(&detector, &all, options, &StopFlag::default()).unwrap(), of_set);
+                for (found, radiograph) in of_set.iter().zip(&radiographs) {
+                    let (width, height) = (radiograph.width as f32, radiograph.height as f32);
+                    assert!(!found.is_empty());
+                    assert!(found.iter().all(|d| d.region.x_max <= width && d.region.y_max <= height));
+                    assert!(found.iter().any(|d| d.region.x_max > 0.9 * width), "{input}: the whole image is seen");
+                }
+            }
+        }
+    }
+}

@@ -85,7 +85,8 @@ mod tests {
         }
         let unequal = [image(2, 2, &[0; 4]), image(1, 2, &[0; 2])];
         assert!(image_batch(&unequal, &spec(Fit::Letterbox), Device::Cpu).is_err());
-        assert!(image_batch::<Radiograph>(&[], &spec(Fit::Letterbox), Device::Cpu).is_err());
+        let none: [Radiograph; 0] = [];
+        assert!(image_batch(&none, &spec(Fit::Letterbox), Device::Cpu).is_err());
     }
 
     #[test]

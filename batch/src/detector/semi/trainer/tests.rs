@@ -46,10 +46,10 @@ fn run_with(
     tch::manual_seed(3);
     let mut student = Detector::new(&config.detector.model, tch::Device::Cpu)?;
     let mut teacher = Detector::new(&config.detector.model, tch::Device::Cpu)?;
-    let validation = squares(images.path(), 4);
+    let validation = squares(images.path(), 4, &config.detector, "val");
     let job = SemiTraining {
-        labelled: Arc::new(squares(images.path(), 4)),
-        unlabelled: Arc::new(squares(images.path(), 3)),
+        labelled: Arc::new(squares(images.path(), 4, &config.detector, "train")),
+        unlabelled: Arc::new(squares(images.path(), 3, &config.detector, "train")),
         labellers,
         validation: &validation,
         config: &config.detector.train,
@@ -77,6 +77,19 @@ fn both_phases_run_and_a_stopped_run_goes_on_bit_for_bit() {
         &["semi.teacher_start=average", "semi.strong=mutual", "semi.flip_tta=true"],
         &["run.accumulate=2", "semi.teacher_start=average"],
         &["detector.model.architecture=faster_rcnn", "detector.model.profile=utv2"][..],
+        &[
+            "detector.model.input=short_edge",
+            "detector.train.augment=multi_scale",
+            "detector.train.hflip=true",
+            "detector.model.profile=utv2",
+            "semi.flip_tta=true",
+        ],
+        &[
+            "detector.model.input=short_edge",
+            "detector.train.augment=multi_scale",
+            "detector.model.architecture=faster_rcnn",
+            "detector.model.profile=utv2",
+        ],
     ] {
         let mut config = config(set);
         let rcnn = config.detector.model.rcnn.clone();
