@@ -136,12 +136,13 @@ fn of_two_orientations(root: &std::path::Path) {
             let inside = |x, y| (10 + i..50 + i).contains(&x) && (30..70).contains(&y);
             let grey = |x, y| if inside(x, y) { 220 } else { 30 + ((x * 3 + y * 5 + 7 * i) % 40) as u8 };
             let name = format!("{split}{i}.png");
-            image::GrayImage::from_fn(width, height, |x, y| image::Luma([grey(x, y)])).save(folder.join(&name)).unwrap();
+            image::GrayImage::from_fn(width, height, |x, y| image::Luma([grey(x, y)]))
+                .save(folder.join(&name))
+                .unwrap();
             images.push(json!({"id": i, "file_name": name, "width": width, "height": height}));
             let bbox = [10 + i, 30, 40, 40];
-            annotations.push(
-                json!({"id": i + 1, "image_id": i, "category_id": 7, "bbox": bbox, "area": 1600, "iscrowd": 0}),
-            );
+            annotations
+                .push(json!({"id": i + 1, "image_id": i, "category_id": 7, "bbox": bbox, "area": 1600, "iscrowd": 0}));
         }
         let categories = [json!({"id": 7, "name": "Mass"})];
         let document = json!({"images": images, "categories": categories, "annotations": annotations});
@@ -206,7 +207,8 @@ fn short_edge_inputs_are_trained_on_and_annotated_by_any_number_of_shards() {
         let card: Value = serde_json::from_slice(&std::fs::read(detector.join("card.json")).unwrap()).unwrap();
         assert_eq!(card["model"]["input"]["fit"], "short_edge");
         let annotate = |lake: &str, shard: &str| {
-            let args = ["annotate", "--preset", "tiny", "--dataset", "mine", "--lake", lake, "--shard", shard, "--json"];
+            let args =
+                ["annotate", "--preset", "tiny", "--dataset", "mine", "--lake", lake, "--shard", shard, "--json"];
             let settings = ["--set", "annotate.batch_size=4", "--set", "annotate.score_floor=0.005"];
             let run_folder = ["--detector", detector.to_str().unwrap()];
             done(folder, &[&args[..], &settings, &run_folder].concat())
@@ -225,7 +227,10 @@ fn short_edge_inputs_are_trained_on_and_annotated_by_any_number_of_shards() {
         let (code, _, err) = outcome(&run(folder, &["validate", "--lake", "whole"]));
         assert_eq!(code, 0, "{err}");
         let furthest = furthest_edges(&folder.join("whole/v1/lesions/dataset=mine/split=val/part-annotate.parquet"));
-        assert!(furthest[0] > 100.0 && furthest[0] <= 156.0 && furthest[1] > 128.0 && furthest[1] <= 146.0, "{furthest:?}");
+        assert!(
+            furthest[0] > 100.0 && furthest[0] <= 156.0 && furthest[1] > 128.0 && furthest[1] <= 146.0,
+            "{furthest:?}"
+        );
     }
 }
 
