@@ -10,6 +10,7 @@ use d2r_batch::config::detector::{DetectorTrainConfig, OptimizerKind};
 use d2r_batch::config::{Layers, resolve};
 use d2r_batch::detector::card::load_detector;
 use d2r_batch::detector::model::BatchNormStatistics;
+use d2r_batch::detector::pyramid::ImageBatch;
 use d2r_batch::detector::rcnn::sampler::Draw;
 use d2r_batch::detector::target::{BatchTargets, Target};
 use d2r_batch::detector::train::supervised::optimizer;
@@ -63,7 +64,7 @@ fn main() -> Result<()> {
     let device = if args.device == "cpu" { Device::Cpu } else { Device::Cuda(0) };
     let (detector, _) = load_detector(&args.run, args.score_min, device)?;
     tch::manual_seed(1);
-    let images = Tensor::randn([args.batch, 3, args.size, args.size], (Kind::Float, device));
+    let images = ImageBatch::unpadded(&Tensor::randn([args.batch, 3, args.size, args.size], (Kind::Float, device)))?;
     let size = args.size as f32;
     let square =
         |a: f32, b: f32, class_id| Target::truth(class_id, BoxXyxy::new(a * size, a * size, b * size, b * size));

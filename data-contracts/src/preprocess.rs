@@ -14,7 +14,7 @@ use crate::boxes::BoxXyxy;
 use crate::radiograph::Radiograph;
 use crate::space::{ImageSize, Letterbox, Original, PixelRect};
 
-/// How a radiograph of any shape becomes a square.
+/// How a radiograph of any shape becomes a model's input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Fit {
@@ -22,15 +22,21 @@ pub enum Fit {
     Letterbox,
     /// Stretches width and height to the square.
     Squash,
+    /// Keeps the proportions; the shortest edge has the given size, unless the longest would be too long. Detectors only:
+    /// inputs have different sizes, and a batch is padded to its largest.
+    ShortEdge,
 }
+
+/// The longest edge over the shortest, at most, with [`Fit::ShortEdge`]: 1333 and 800 pixels in detectron2.
+const LONGEST_OVER_SHORTEST: (u64, u64) = (1333, 800);
 
 /// What a model expects at its input; part of its card.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct InputSpec {
-    /// Width and height of the square input, model pixels.
+    /// Width and height of the square input, or its shortest edge with [`Fit::ShortEdge`]; model pixels.
     pub size: u32,
-    /// How the radiograph is made square.
+    /// How the radiograph gets this size.
     pub fit: Fit,
     /// Subtracted from grey levels on the scale 0 to 1.
     pub mean: f32,
@@ -38,10 +44,22 @@ pub struct InputSpec {
     pub std: f32,
 }
 
+impl InputSpec {
+    /// The longest edge of an input, model pixels: with [`Fit::ShortEdge`] 1333 where the shortest has 800, and in this
+    /// proportion for other sizes.
+    pub fn longest_edge(&self) -> u32 {
+        let (longest, shortest) = LONGEST_OVER_SHORTEST;
+        match self.fit {
+            Fit::Letterbox | Fit::Squash => self.size,
+            Fit::ShortEdge => ((u64::from(self.size) * longest + shortest / 2) / shortest) as u32,
+        }
+    }
+}
+
 /// A model's input before normalisation, and where the radiograph lies in it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModelInput {
-    /// `size * size` grey levels, row-major; padding is 0.
+    /// Grey levels, row-major, as many as `letterbox.model` has pixels; padding is 0.
     pub pixels: Vec<u8>,
     /// The map between the radiograph's pixels and these.
     pub letterbox: Letterbox,
@@ -61,7 +79,7 @@ fn whole(radiograph: &Radiograph) -> PixelRect {
     PixelRect { left: 0, top: 0, size: radiograph.size() }
 }
 
-/// The model's input: `spec.size` x `spec.size` pixels, before normalisation.
+/// The model's input before normalisation.
 pub fn to_model_input(radiograph: &Radiograph, spec: &InputSpec) -> ModelInput {
     let letterbox = letterbox_of(radiograph.size(), spec);
     ModelInput { pixels: letterboxed(radiograph, whole(radiograph), &letterbox), letterbox }
@@ -108,6 +126,7 @@ pub fn letterbox_of(image: ImageSize, spec: &InputSpec) -> Letterbox {
     match spec.fit {
         Fit::Squash => Letterbox::stretched(image, size),
         Fit::Letterbox => Letterbox::centred(image, size),
+        Fit::ShortEdge => Letterbox::short_edge(image, size, spec.longest_edge()),
     }
 }
 

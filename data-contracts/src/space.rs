@@ -35,7 +35,7 @@ impl ImageSize {
     }
 }
 
-/// The affine map between a radiograph's own pixels and a model's input:
+/// The affine map between a radiograph's own pixels and a model's input, of every fit:
 /// `model = original * scale + pad`, per axis.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Letterbox {
@@ -49,7 +49,7 @@ pub struct Letterbox {
     pub pad_y: f32,
     /// Size of the radiograph, in original pixels.
     pub original: ImageSize,
-    /// Size of the model's input, in model pixels.
+    /// Size of the model's input, in model pixels; without what a batch adds at the right and the bottom.
     pub model: ImageSize,
 }
 
@@ -82,6 +82,27 @@ impl Letterbox {
     /// Stretches an image to a square of `size` pixels.
     pub fn stretched(original: ImageSize, size: u32) -> Self {
         Self::with_margins(original, size, 0, 0)
+    }
+
+    /// Scales an image to a shortest edge of `edge` pixels, or less where the longest would exceed `longest`; no margins.
+    /// The sizes are those of detectron2's `ResizeShortestEdge`, in its order of operations.
+    pub fn short_edge(original: ImageSize, edge: u32, longest: u32) -> Self {
+        let (width, height) = (f64::from(original.width.max(1)), f64::from(original.height.max(1)));
+        let (edge, longest) = (f64::from(edge), f64::from(longest));
+        let scale = edge / width.min(height);
+        let scaled = if height < width { (scale * width, edge) } else { (edge, scale * height) };
+        let over = scaled.0.max(scaled.1);
+        let shrink = if over > longest { longest / over } else { 1.0 };
+        let rounded = |length: f64| ((length * shrink + 0.5) as u32).max(1);
+        let model = ImageSize { width: rounded(scaled.0), height: rounded(scaled.1) };
+        Self {
+            scale_x: model.width as f32 / width as f32,
+            scale_y: model.height as f32 / height as f32,
+            pad_x: 0.0,
+            pad_y: 0.0,
+            original,
+            model,
+        }
     }
 
     fn with_margins(original: ImageSize, size: u32, left: u32, top: u32) -> Self {
@@ -137,7 +158,65 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    /// Sizes computed in Python from the formula of detectron2's `ResizeShortestEdge` with a longest edge of 1333: original
+    /// width and height, shortest edge, model width and height.
+    const SHORT_EDGE_SIZES: [([u32; 2], u32, [u32; 2]); 24] = [
+        ([2048, 2500], 800, [800, 977]),
+        ([2500, 2048], 800, [977, 800]),
+        ([3000, 3000], 800, [800, 800]),
+        ([640, 480], 800, [1067, 800]),
+        ([480, 640], 1200, [1000, 1333]),
+        ([2000, 3333], 800, [800, 1333]),
+        ([2000, 3332], 800, [800, 1333]),
+        ([1000, 4000], 800, [333, 1333]),
+        ([4000, 1000], 400, [1333, 333]),
+        ([1333, 800], 800, [1333, 800]),
+        ([101, 57], 401, [711, 401]),
+        ([2021, 2021], 799, [799, 799]),
+        ([3, 1000], 800, [4, 1333]),
+        ([2836, 2336], 617, [749, 617]),
+        ([1626, 917], 804, [1333, 752]),
+        ([2966, 497], 474, [1333, 223]),
+        ([2494, 685], 774, [1333, 366]),
+        ([2687, 537], 919, [1333, 266]),
+        ([1179, 453], 488, [1270, 488]),
+        ([2076, 2012], 471, [486, 471]),
+        ([1285, 671], 964, [1333, 696]),
+        ([2038, 542], 979, [1333, 355]),
+        ([807, 1214], 1045, [886, 1333]),
+        ([2869, 2687], 463, [494, 463]),
+    ];
+
+    #[test]
+    fn short_edge_sizes_are_detectron2s() {
+        for ([width, height], edge, [model_width, model_height]) in SHORT_EDGE_SIZES {
+            let map = Letterbox::short_edge(ImageSize { width, height }, edge, 1333);
+            assert_eq!(map.model, ImageSize { width: model_width, height: model_height }, "{width} x {height}, {edge}");
+        }
+        let line = Letterbox::short_edge(ImageSize { width: 1, height: 60_000 }, 800, 1333);
+        assert_eq!(line.model, ImageSize { width: 1, height: 1333 }, "an edge is never shorter than a pixel");
+    }
+
     proptest! {
+        #[test]
+        fn short_edge_inputs_cover_the_image_and_nothing_else(
+            width in 1u32..4000, height in 1u32..4000, edge in 32u32..1300,
+            at in proptest::array::uniform4(-0.2f32..1.2),
+        ) {
+            let map = Letterbox::short_edge(ImageSize { width, height }, edge, 1333);
+            prop_assert!(map.model.width.max(map.model.height) <= 1333);
+            prop_assert!(map.model.width.min(map.model.height) <= edge);
+            prop_assert_eq!((map.pad_x, map.pad_y), (0.0, 0.0));
+            prop_assert_eq!(map.image_rect().size, map.model);
+            let (w, h) = (width as f32, height as f32);
+            let [a, b, c, d] = at;
+            let there = BoxXyxy::<Original>::new(a.min(c) * w, b.min(d) * h, a.max(c) * w, b.max(d) * h);
+            let back = map.original_from_model(&map.model_from_original(&there));
+            for (a, b) in there.clip(w, h).to_array().iter().zip(back.to_array()) {
+                prop_assert!((a - b).abs() < 0.01, "{:?} came back as {:?}", there, back);
+            }
+        }
+
         #[test]
         fn there_and_back_stays_within_half_a_pixel(
             x in 0.0f32..400.0, y in 0.0f32..400.0, w in 1.0f32..100.0, h in 1.0f32..100.0, scale in 0.1f32..4.0,

@@ -1,7 +1,7 @@
 //! Semi-supervised training as a process: teacher and student, pseudo-labels in the lake, and errors for missing inputs.
 
 use d2r_acceptance::{outcome, run};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 fn done(folder: &std::path::Path, args: &[&str]) -> Value {
     let (code, out, err) = outcome(&run(folder, args));
@@ -23,7 +23,7 @@ fn a_teacher_labels_unlabelled_images() {
         "--set",
         "semi.threshold=0.02",
         "--set",
-        "semi.burn_in_ap_min=0",
+        "semi.guard_rails=off",
         "--set",
         "detector.train.eval_every=4",
         "--set",
@@ -123,4 +123,124 @@ fn pseudo_boxes(lake: &std::path::Path) -> (usize, usize) {
         }
     }
     (accepted, rows)
+}
+
+/// A COCO dataset of images of two orientations, each with a bright square.
+fn of_two_orientations(root: &std::path::Path) {
+    for (split, count) in [("train", 10u32), ("val", 7)] {
+        let folder = root.join(split);
+        std::fs::create_dir_all(&folder).unwrap();
+        let (mut images, mut annotations) = (Vec::new(), Vec::new());
+        for i in 0..count {
+            let (width, height) = if i % 3 == 0 { (150 + i, 100) } else { (100, 128 + 3 * i) };
+            let inside = |x, y| (10 + i..50 + i).contains(&x) && (30..70).contains(&y);
+            let grey = |x, y| if inside(x, y) { 220 } else { 30 + ((x * 3 + y * 5 + 7 * i) % 40) as u8 };
+            let name = format!("{split}{i}.png");
+            image::GrayImage::from_fn(width, height, |x, y| image::Luma([grey(x, y)]))
+                .save(folder.join(&name))
+                .unwrap();
+            images.push(json!({"id": i, "file_name": name, "width": width, "height": height}));
+            let bbox = [10 + i, 30, 40, 40];
+            annotations
+                .push(json!({"id": i + 1, "image_id": i, "category_id": 7, "bbox": bbox, "area": 1600, "iscrowd": 0}));
+        }
+        let categories = [json!({"id": 7, "name": "Mass"})];
+        let document = json!({"images": images, "categories": categories, "annotations": annotations});
+        std::fs::write(folder.join("_annotations.coco.json"), document.to_string()).unwrap();
+    }
+}
+
+/// The published input pipeline: multi-scale training of both architectures, and boxes of any shards in original pixels.
+#[test]
+fn short_edge_inputs_are_trained_on_and_annotated_by_any_number_of_shards() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    of_two_orientations(&folder.join("mine"));
+    for lake in ["whole", "shards"] {
+        done(folder, &["ingest", "coco", "--root", "mine", "--dataset", "mine", "--labels", "dataset", "--lake", lake]);
+    }
+    let train = [
+        "train-detector",
+        "--preset",
+        "tiny",
+        "--lake",
+        "whole",
+        "--json",
+        "--dataset",
+        "mine",
+        "--set",
+        "detector.model.input_size=96",
+        "--set",
+        "detector.train.augment=multi_scale",
+        "--set",
+        "detector.train.hflip=true",
+        "--set",
+        "detector.model.profile=utv2",
+    ];
+    let (code, _, err) = outcome(&run(folder, &train));
+    assert!(code == 78 && err.contains("detector.train.augment") && err.contains("short_edge"), "{code} {err}");
+    let short_edge = [&train[..], &["--set", "detector.model.input=short_edge"]].concat();
+    let semi = [
+        "--unlabelled",
+        "mine",
+        "--set",
+        "detector.train.labelled_share=0.5",
+        "--set",
+        "semi.burn_in_steps=4",
+        "--set",
+        "semi.threshold=0.02",
+        "--set",
+        "semi.guard_rails=off",
+        "--set",
+        "detector.train.steps=6",
+        "--set",
+        "detector.train.eval_every=4",
+        "--set",
+        "detector.model.architecture=faster_rcnn",
+    ];
+    let detector = |runs: &str, more: &[&str]| {
+        done(folder, &[&short_edge[..], &["--runs", runs], more].concat());
+        std::fs::read_dir(folder.join(runs)).unwrap().next().unwrap().unwrap().path()
+    };
+    for (runs, more) in [("fcos", &[][..]), ("rcnn", &semi[..])] {
+        let detector = detector(runs, more);
+        let card: Value = serde_json::from_slice(&std::fs::read(detector.join("card.json")).unwrap()).unwrap();
+        assert_eq!(card["model"]["input"]["fit"], "short_edge");
+        let annotate = |lake: &str, shard: &str| {
+            let args =
+                ["annotate", "--preset", "tiny", "--dataset", "mine", "--lake", lake, "--shard", shard, "--json"];
+            let settings = ["--set", "annotate.batch_size=4", "--set", "annotate.score_floor=0.005"];
+            let run_folder = ["--detector", detector.to_str().unwrap()];
+            done(folder, &[&args[..], &settings, &run_folder].concat())
+        };
+        annotate("whole", "0/1");
+        for shard in ["1/3", "2/3", "0/3"] {
+            annotate("shards", shard);
+        }
+        for split in ["train", "val"] {
+            let part = format!("v1/lesions/dataset=mine/split={split}/part-annotate.parquet");
+            let file = |lake: &str| std::fs::read(folder.join(lake).join(&part)).unwrap();
+            assert!(file("whole") == file("shards"), "{runs}, {split}");
+        }
+        assert_eq!(annotate("shards", "0/1")["cached"], true);
+        // Boxes are within their images, whatever the padding was.
+        let (code, _, err) = outcome(&run(folder, &["validate", "--lake", "whole"]));
+        assert_eq!(code, 0, "{err}");
+        let furthest = furthest_edges(&folder.join("whole/v1/lesions/dataset=mine/split=val/part-annotate.parquet"));
+        assert!(
+            furthest[0] > 100.0 && furthest[0] <= 156.0 && furthest[1] > 128.0 && furthest[1] <= 146.0,
+            "{furthest:?}"
+        );
+    }
+}
+
+/// The largest right and lower edge in a table of boxes, original pixels.
+fn furthest_edges(file: &std::path::Path) -> [f32; 2] {
+    use parquet::file::reader::{FileReader, SerializedFileReader};
+    use parquet::record::RowAccessor;
+    let reader = SerializedFileReader::new(std::fs::File::open(file).unwrap()).unwrap();
+    let schema = reader.metadata().file_metadata().schema_descr_ptr();
+    let at = ["x_max", "y_max"].map(|name| schema.columns().iter().position(|c| c.name() == name).unwrap());
+    let rows = reader.get_row_iter(None).unwrap().map(Result::unwrap);
+    rows.fold([0.0, 0.0], |furthest: [f32; 2], row| [0, 1].map(|i| furthest[i].max(row.get_float(at[i]).unwrap())))
 }

@@ -3,6 +3,7 @@
 
 use std::ops::RangeInclusive;
 
+use d2r_contracts::preprocess::Fit;
 use d2r_contracts::preview_bundle::{FILE_MAX, PreviewCard};
 
 use crate::error::{Result, ViewerError};
@@ -68,6 +69,9 @@ fn product(field: &'static str, factors: &[usize], most: u64) -> Result<()> {
 pub fn check_limits(card: &PreviewCard) -> Result<()> {
     let (sizes, options) = (&card.decoder, &card.options);
     whole("input.size", card.input.size as usize, &INPUT_SIZE)?;
+    if card.input.fit == Fit::ShortEdge {
+        return bad("input.fit", "the graphs take squares: letterbox or squash".into());
+    }
     whole("classes", card.classes.len(), &NAMES)?;
     whole("labels", card.labels.len(), &NAMES)?;
     whole("decoder.layers", sizes.layers, &LAYERS)?;
@@ -154,9 +158,10 @@ pub mod tests {
     #[test]
     fn a_number_at_its_limit_is_accepted_and_beyond_it_refused_by_name() {
         read(&[]).unwrap();
-        let limits: [(&str, Value, Value); 30] = [
+        let limits: [(&str, Value, Value); 31] = [
             ("/input/size", json!(1), json!(0)),
             ("/input/size", json!(1024), json!(1025)),
+            ("/input/fit", json!("squash"), json!("short_edge")),
             ("/classes", names(1), names(0)),
             ("/classes", names(256), names(257)),
             ("/labels", names(1), names(0)),

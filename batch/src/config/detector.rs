@@ -1,12 +1,33 @@
 //! Configuration of the detector: model, training, annotation.
 
+use d2r_contracts::preprocess::Fit;
 use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DetectorConfig {
     pub model: DetectorModelConfig,
     pub train: DetectorTrainConfig,
+}
+
+impl DetectorConfig {
+    /// The shortest edges of a split's images: those of multi-scale training of the split that is trained on.
+    pub fn short_edges(&self, split: &str) -> Option<ShortEdges> {
+        self.train.short_edges.filter(|_| split == "train")
+    }
+
+    /// # Errors
+    /// [`Error::Config`] for multi-scale training of letterboxed squares.
+    pub fn check_scales(&self) -> Result<()> {
+        if self.train.short_edges.is_none() || self.model.fit == Fit::ShortEdge {
+            return Ok(());
+        }
+        let problem =
+            "letterboxed squares have one size: set detector.model.input to \"short_edge\", or this to \"geometric\"";
+        Err(Error::Config { place: "detector.train.augment".into(), problem: problem.into() })
+    }
 }
 
 /// The norm of the backbone.
@@ -144,8 +165,11 @@ pub struct DetectorModelConfig {
     pub head_convs: i64,
     /// Groups of the head's GroupNorms; a divisor of `fpn_channels`.
     pub head_groups: i64,
-    /// Size of the square input, pixels; a multiple of 32.
+    /// Size of the square input, a multiple of 32, or of the shortest edge at inference; pixels.
     pub input_size: u32,
+    /// How an image gets this size. A letterbox is left out: cards of earlier versions do not name it.
+    #[serde(default = "letterbox", skip_serializing_if = "is_letterbox")]
+    pub fit: Fit,
     /// Subtracted from grey levels on the scale 0 to 1.
     pub input_mean: f32,
     /// Divides the result of the subtraction.
@@ -203,6 +227,9 @@ pub struct DetectorTrainConfig {
     pub rare_share: f64,
     /// Weak augmentation.
     pub augment: AugmentConfig,
+    /// Multi-scale training; without, every image has the size that it has at inference.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub short_edges: Option<ShortEdges>,
     /// Decoded training images kept in memory at most, MiB; the rest is decoded again each time.
     pub cache_mib: u64,
     /// Steps between validations.
@@ -214,6 +241,27 @@ pub struct DetectorTrainConfig {
     /// Virtual shards of a batch; 1 is left out, so that it does not change the work keys.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub accumulate: usize,
+}
+
+/// The fit of cards that name none.
+fn letterbox() -> Fit {
+    Fit::Letterbox
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_letterbox(fit: &Fit) -> bool {
+    *fit == Fit::Letterbox
+}
+
+/// The shortest edges that multi-scale training draws from: every integer of the range, as detectron2's
+/// `MIN_SIZE_TRAIN_SAMPLING = "range"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ShortEdges {
+    /// Smallest one, pixels.
+    pub least: u32,
+    /// Largest one, pixels.
+    pub most: u32,
 }
 
 /// Virtual shards where nothing else is said.

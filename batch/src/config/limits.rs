@@ -4,7 +4,7 @@
 use toml::Value;
 
 /// Key, smallest and largest value. The words of a key (`off`, `all`) have no limits.
-const LIMITS: [(&str, f64, f64); 52] = [
+const LIMITS: [(&str, f64, f64); 51] = [
     ("run.log_every", 1.0, 1e9),
     ("run.accumulate", 1.0, 4096.0),
     ("ingest.min_annotators", 1.0, 100.0),
@@ -22,12 +22,11 @@ const LIMITS: [(&str, f64, f64); 52] = [
     ("detector.train.eval_every", 1.0, 1e9),
     ("detector.train.save_every", 1.0, 1e9),
     ("semi.burn_in_steps", 0.0, 1e9),
-    ("semi.burn_in_ap_min", 0.0, 1.0),
     ("semi.unlabelled_batch_size", 1.0, 4096.0),
     ("semi.threshold", 0.0, 1.0),
     ("semi.ignore_min", 0.0, 1.0),
     ("semi.report_threshold", 0.0, 1.0),
-    ("semi.box_ratio_max", 0.0, 1e6),
+    ("semi.guard_rails", 0.0, 1e6),
     ("semi.unlabelled_weight", 0.0, 1e6),
     ("semi.box_loss_weight", 0.0, 1e6),
     ("semi.ramp_steps", 0.0, 1e9),

@@ -36,8 +36,6 @@ pub struct SemiConfig {
     pub ramp_steps: i64,
     /// Leave labelled images without boxes out, as published.
     pub filter_empty: bool,
-    /// Pseudo-losses are bounded to this multiple of the labelled ones.
-    pub loss_ratio_max: f64,
     /// Strong augmentation.
     pub strong: StrongConfig,
     /// Guard rails.
@@ -114,34 +112,48 @@ impl StrongConfig {
     }
 }
 
-/// Limits of the guard rails.
+/// Limits of the guard rails ([ADR 6](../../../docs/adr/0006-guard-rails-roll-the-mutual-phase-back.md)).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GuardConfig {
-    /// The mutual phase begins once AP50 on the validation split is at least this.
+    /// The mutual phase begins once AP50 on the validation split is at least this; 0 begins at once.
     pub burn_in_ap_min: f64,
-    /// AP50 may fall this far below the burn-in's before training goes back.
+    /// AP50 may fall this far below the burn-in's before training goes back; 1 never goes back.
     pub ap_drop_max: f64,
     /// After so many returns pseudo-labels no longer count.
     pub rollbacks_max: u32,
-    /// Pseudo-boxes per image are capped to this multiple of the true boxes per image.
+    /// Pseudo-boxes per image are capped to this multiple of the true boxes per image; 0 does not cap.
     pub box_ratio_max: f64,
-    /// From this multiple on there is an alarm.
+    /// Pseudo-losses are bounded to this multiple of the labelled ones; 0 does not bound.
+    pub loss_ratio_max: f64,
+    /// From this multiple of the true boxes on there is an alarm in the log.
     pub box_ratio_alarm: f64,
     /// Steps in a row that may be skipped because their gradient is not finite.
     pub skipped_max: i64,
 }
 
 impl GuardConfig {
-    /// The limits of all presets.
+    /// The limits with this cap of pseudo-boxes. With 0 the guard rails are off, as published: what is left are the alarms
+    /// and steps without a finite gradient, which change no healthy run.
+    pub fn of(box_ratio_max: f64) -> Self {
+        if box_ratio_max > 0.0 { Self { box_ratio_max, ..Self::standard() } } else { Self::off() }
+    }
+
+    /// The limits of the default.
     pub fn standard() -> Self {
         Self {
             burn_in_ap_min: 0.02,
             ap_drop_max: 0.05,
             rollbacks_max: 2,
             box_ratio_max: 4.0,
+            loss_ratio_max: 10.0,
             box_ratio_alarm: 2.0,
             skipped_max: 100,
         }
+    }
+
+    /// No limits.
+    pub fn off() -> Self {
+        Self { burn_in_ap_min: 0.0, ap_drop_max: 1.0, box_ratio_max: 0.0, loss_ratio_max: 0.0, ..Self::standard() }
     }
 }

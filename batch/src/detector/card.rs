@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use d2r_contracts::label_set::LabelSet;
-use d2r_contracts::preprocess::{Fit, InputSpec};
+use d2r_contracts::preprocess::InputSpec;
 use serde::{Deserialize, Deserializer, Serialize};
 use tch::Device;
 
@@ -44,7 +44,7 @@ fn set_or_names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<LabelSet, 
 
 /// The input of a detector of this configuration.
 pub fn input_spec(config: &DetectorModelConfig) -> InputSpec {
-    InputSpec { size: config.input_size, fit: Fit::Letterbox, mean: config.input_mean, std: config.input_std }
+    InputSpec { size: config.input_size, fit: config.fit, mean: config.input_mean, std: config.input_std }
 }
 
 /// The detector of a finished run; its detections score above `score_min`.

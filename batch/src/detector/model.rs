@@ -3,6 +3,7 @@
 //! Candidates are copied from the device to the host once per batch and stage; suppression runs on the host.
 
 use d2r_contracts::labels::LESION_CLASSES;
+use d2r_contracts::preprocess::Fit;
 use d2r_contracts::space::{ImageSize, Model};
 use tch::{Device, Tensor, nn};
 
@@ -13,7 +14,7 @@ use crate::detector::fcos::head::{FcosHead, HeadShape};
 use crate::detector::fcos::losses;
 use crate::detector::fpn::{Fpn, TopLevels};
 use crate::detector::losses::DetectionLosses;
-use crate::detector::pyramid::{Grid, Pyramid, levels};
+use crate::detector::pyramid::{Grid, ImageBatch, Pyramid, levels};
 use crate::detector::rcnn::faster_rcnn::FasterRcnn;
 use crate::detector::rcnn::rpn::ProposalCounts;
 use crate::detector::rcnn::sampler::Draw;
@@ -122,52 +123,42 @@ impl Detector {
         self.config.score_min
     }
 
-    /// Losses of a batch in training mode. `images`: f32 `[B, 1 or 3, H, W]`, normalised, height and width multiples of
-    /// 32. `draw` chooses anchors and regions; Faster R-CNN also seeds `tch`'s global generator from it.
+    /// Losses of a batch in training mode. `draw` chooses anchors and regions; Faster R-CNN also seeds `tch`'s global
+    /// generator from it.
     ///
     /// # Errors
     /// [`Error::BadData`] when training has diverged.
     pub fn losses(
         &self,
-        images: &Tensor,
+        batch: &ImageBatch,
         targets: BatchTargets,
         draw: &mut Draw,
         statistics: BatchNormStatistics,
     ) -> Result<DetectionLosses> {
         let frozen = statistics == BatchNormStatistics::Frozen && self.config.norm == BackboneNorm::Batch;
         let saved = frozen.then(|| RunningStatistics::of(&self.vs));
-        let losses = self.training_losses(images, targets, draw);
+        let losses = self.training_losses(batch, targets, draw);
         if let Some(saved) = saved {
             saved.restore();
         }
         losses
     }
 
-    fn training_losses(&self, images: &Tensor, targets: BatchTargets, draw: &mut Draw) -> Result<DetectionLosses> {
-        let sizes = unpadded_sizes(images)?;
-        let pyramid = self.pyramid(images, true)?;
+    fn training_losses(&self, batch: &ImageBatch, targets: BatchTargets, draw: &mut Draw) -> Result<DetectionLosses> {
+        let pyramid = self.pyramid(&batch.images, true)?;
         match &self.head {
             Head::Fcos(head) => Ok(losses::losses(self.config.profile, &head.forward(&pyramid), targets)),
-            Head::FasterRcnn(rcnn) => rcnn.losses(&pyramid, &sizes, targets, draw),
+            Head::FasterRcnn(rcnn) => rcnn.losses(&pyramid, &batch.sizes, targets, draw),
         }
     }
 
-    /// Detections per image, best first, clipped to the image. `images` as for [`Detector::losses`].
+    /// Detections per image, best first, clipped to the image: none is in the padding.
     ///
     /// # Errors
     /// [`Error::BadData`] when the network's output is not finite; [`Error::Torch`] when a libtorch operation fails.
-    pub fn detect(&self, images: &Tensor) -> Result<Vec<Vec<Detection<Model>>>> {
-        self.detect_sized(images, &unpadded_sizes(images)?)
-    }
-
-    /// The same for images of different sizes, padded at the right and the bottom. `sizes`: of each image without
-    /// padding.
-    ///
-    /// # Errors
-    /// Those of [`Detector::detect`].
-    pub fn detect_sized(&self, images: &Tensor, sizes: &[ImageSize]) -> Result<Vec<Vec<Detection<Model>>>> {
+    pub fn detect(&self, batch: &ImageBatch) -> Result<Vec<Vec<Detection<Model>>>> {
         let _no_grad = tch::no_grad_guard();
-        let pyramid = self.pyramid(images, false)?;
+        let (pyramid, sizes) = (self.pyramid(&batch.images, false)?, &batch.sizes);
         match &self.head {
             Head::Fcos(head) => select(&head.forward(&pyramid), sizes, Ranking::ClassAndCentre, &self.config),
             Head::FasterRcnn(rcnn) => rcnn.detect(&pyramid, sizes, &self.config, ProposalCounts::Inference),
@@ -178,15 +169,14 @@ impl Detector {
     ///
     /// # Errors
     /// [`Error::BadData`] when the output is not finite.
-    pub fn pseudo_boxes(&self, images: &Tensor) -> Result<PseudoBoxes> {
+    pub fn pseudo_boxes(&self, batch: &ImageBatch) -> Result<PseudoBoxes> {
         let _no_grad = tch::no_grad_guard();
-        let sizes = unpadded_sizes(images)?;
-        let pyramid = self.pyramid(images, false)?;
+        let (pyramid, sizes) = (self.pyramid(&batch.images, false)?, &batch.sizes);
         let utv2 = self.config.profile == Profile::Utv2;
         match &self.head {
             Head::Fcos(head) => {
                 let outputs = head.forward(&pyramid);
-                let ranked = |ranking| select(&outputs, &sizes, ranking, &self.config);
+                let ranked = |ranking| select(&outputs, sizes, ranking, &self.config);
                 if utv2 {
                     return Ok(PseudoBoxes {
                         classes: ranked(Ranking::Class)?,
@@ -199,7 +189,7 @@ impl Detector {
             Head::FasterRcnn(rcnn) => {
                 // The published teacher takes the proposal counts of training.
                 let counts = if utv2 { ProposalCounts::Training } else { ProposalCounts::Inference };
-                let classes = rcnn.detect(&pyramid, &sizes, &self.config, counts)?;
+                let classes = rcnn.detect(&pyramid, sizes, &self.config, counts)?;
                 Ok(PseudoBoxes { edges: classes.clone(), classes })
             }
         }
@@ -221,11 +211,6 @@ fn image_size(images: &Tensor) -> Result<ImageSize> {
     Ok(ImageSize { width: width as u32, height: height as u32 })
 }
 
-/// The size of each image of a batch without padding.
-fn unpadded_sizes(images: &Tensor) -> Result<Vec<ImageSize>> {
-    Ok(vec![image_size(images)?; images.size()[0] as usize])
-}
-
 /// Number of the pyramid's finest level: 2 for stride 4.
 fn finest(config: &DetectorModelConfig) -> usize {
     match config.architecture {
@@ -242,8 +227,13 @@ fn check(config: &DetectorModelConfig) -> Result<()> {
     if !(2..=5).contains(&config.min_level) {
         return wrong("min_level", format!("{} is not between 2 and 5", config.min_level));
     }
-    if config.input_size == 0 || !config.input_size.is_multiple_of(32) {
-        return wrong("input_size", format!("{} is no multiple of 32", config.input_size));
+    match config.fit {
+        Fit::ShortEdge if config.input_size >= 32 => {}
+        Fit::ShortEdge => return wrong("input_size", format!("{} is below 32", config.input_size)),
+        _ if config.input_size == 0 || !config.input_size.is_multiple_of(32) => {
+            return wrong("input_size", format!("{} is no multiple of 32", config.input_size));
+        }
+        _ => {}
     }
     if config.width < 1 || config.head_convs < 0 || config.candidates_per_level < 1 {
         return wrong("width", "width and candidates_per_level start at 1, head_convs at 0".into());

@@ -1,8 +1,46 @@
-//! A feature pyramid's levels: stride, grid and step of each, the same for Faster R-CNN's anchors and for FCOS's
-//! points.
+//! The images of a batch, and their feature pyramid's levels: stride, grid and step of each, the same for Faster R-CNN's
+//! anchors and for FCOS's points.
 
 use d2r_contracts::space::ImageSize;
 use tch::Tensor;
+
+use crate::error::Result;
+
+/// Images of a batch, padded at the right and the bottom to one size.
+#[derive(Debug)]
+pub struct ImageBatch {
+    /// f32 `[B, 1 or 3, H, W]`, normalised, height and width multiples of 32; padding is 0.
+    pub images: Tensor,
+    /// Of each image without padding, model pixels.
+    pub sizes: Vec<ImageSize>,
+}
+
+impl ImageBatch {
+    /// Images that fill the tensor `[B, C, H, W]`.
+    ///
+    /// # Errors
+    /// [`crate::Error::Torch`] for a tensor of other dimensions.
+    pub fn unpadded(images: &Tensor) -> Result<Self> {
+        let (batch, _, height, width) = images.size4()?;
+        let size = ImageSize { width: width as u32, height: height as u32 };
+        Ok(Self { images: images.shallow_clone(), sizes: vec![size; batch as usize] })
+    }
+
+    /// The horizontal mirror images; the padding stays at the right.
+    pub fn mirrored(&self) -> Self {
+        let columns = self.images.size()[3];
+        let sizes = self.sizes.clone();
+        if sizes.iter().all(|size| i64::from(size.width) == columns) {
+            return Self { images: self.images.flip([3]), sizes };
+        }
+        let images = self.images.zeros_like();
+        for (i, size) in sizes.iter().enumerate() {
+            let inside = |all: &Tensor| all.narrow(0, i as i64, 1).narrow(3, 0, i64::from(size.width));
+            inside(&images).copy_(&inside(&self.images).flip([3]));
+        }
+        Self { images, sizes }
+    }
+}
 
 /// The feature pyramid of a batch.
 #[derive(Debug)]

@@ -3,11 +3,11 @@
 //! mirrored.
 
 use d2r_contracts::boxes::BoxXyxy;
-use d2r_contracts::space::Model;
-use tch::Tensor;
+use d2r_contracts::space::{ImageSize, Model};
 
 use crate::detector::detection::{Detection, PseudoBoxes};
 use crate::detector::model::Detector;
+use crate::detector::pyramid::ImageBatch;
 use crate::error::{Error, Result};
 
 /// Detections of one class with a larger IoU are merged.
@@ -20,28 +20,28 @@ type Pass = Vec<Vec<Detection<Model>>>;
 ///
 /// # Errors
 /// Those of [`Detector::detect`].
-pub fn detect(detector: &Detector, images: &Tensor, flip_tta: bool) -> Result<Vec<Vec<Detection<Model>>>> {
+pub fn detect(detector: &Detector, batch: &ImageBatch, flip_tta: bool) -> Result<Vec<Vec<Detection<Model>>>> {
     if !flip_tta {
-        return detector.detect(images);
+        return detector.detect(batch);
     }
-    let flipped = unflipped(detector.detect(&images.flip([3]))?, images);
-    Ok(merged_passes(vec![detector.detect(images)?, flipped], detector.score_min()))
+    let flipped = unflipped(detector.detect(&batch.mirrored())?, &batch.sizes);
+    Ok(merged_passes(vec![detector.detect(batch)?, flipped], detector.score_min()))
 }
 
 /// Detections of an ensemble of teachers, for pseudo-labels. `flip_tta`: each with flip test-time augmentation.
 ///
 /// # Errors
 /// [`Error::Internal`] without a teacher; those of [`Detector::pseudo_boxes`].
-pub fn pseudo_boxes(teachers: &[&Detector], images: &Tensor, flip_tta: bool) -> Result<PseudoBoxes> {
+pub fn pseudo_boxes(teachers: &[&Detector], batch: &ImageBatch, flip_tta: bool) -> Result<PseudoBoxes> {
     let (mut classes, mut edges) = (Vec::new(), Vec::new());
     for teacher in teachers {
-        let found = teacher.pseudo_boxes(images)?;
+        let found = teacher.pseudo_boxes(batch)?;
         classes.push(found.classes);
         edges.push(found.edges);
         if flip_tta {
-            let flipped = teacher.pseudo_boxes(&images.flip([3]))?;
-            classes.push(unflipped(flipped.classes, images));
-            edges.push(unflipped(flipped.edges, images));
+            let flipped = teacher.pseudo_boxes(&batch.mirrored())?;
+            classes.push(unflipped(flipped.classes, &batch.sizes));
+            edges.push(unflipped(flipped.edges, &batch.sizes));
         }
     }
     let first = teachers.first().ok_or_else(|| Error::Internal("pseudo-labels need at least one teacher".into()))?;
@@ -49,11 +49,12 @@ pub fn pseudo_boxes(teachers: &[&Detector], images: &Tensor, flip_tta: bool) -> 
     Ok(PseudoBoxes { classes: merge(classes), edges: merge(edges) })
 }
 
-/// Detections of the mirror images of `images` as detections of the images.
-fn unflipped(pass: Pass, images: &Tensor) -> Pass {
-    let width = images.size()[3] as f32;
-    let of_image = |found: Vec<Detection<Model>>| found.iter().map(|d| mirrored(d, width)).collect();
-    pass.into_iter().map(of_image).collect()
+/// Detections of the mirror images of images of these sizes as detections of the images.
+fn unflipped(pass: Pass, sizes: &[ImageSize]) -> Pass {
+    let of_image = |(found, size): (Vec<Detection<Model>>, &ImageSize)| {
+        found.iter().map(|d| mirrored(d, size.width as f32)).collect()
+    };
+    pass.into_iter().zip(sizes).map(of_image).collect()
 }
 
 /// The detection in the mirror image of an image `width` pixels wide.
@@ -133,7 +134,7 @@ fn mean(cluster: &[Detection<Model>], passes: usize) -> Detection<Model> {
 
 #[cfg(test)]
 mod tests {
-    use tch::{Device, Kind};
+    use tch::{Device, Kind, Tensor};
 
     use super::*;
     use crate::config::detector::DetectorModelConfig;
@@ -190,23 +191,31 @@ mod tests {
         let detector =
             Detector::new(&DetectorModelConfig { score_min: 0.0, candidates_per_level: 4, ..config }, Device::Cpu)
                 .unwrap();
-        let images = Tensor::randn([2, 1, 64, 64], (Kind::Float, Device::Cpu));
-        let flipped = images.flip([3]);
-        let own = detect(&detector, &images, true).unwrap();
-        let of_flipped = detect(&detector, &flipped, true).unwrap();
-        let found_in = |d: &Detection<Model>, others: &[Detection<Model>]| {
-            others.iter().any(|o| {
-                o.class_id == d.class_id
-                    && (o.score - d.score).abs() < 1e-4
-                    && o.region.iou(&d.region.mirrored(64.0)) > 0.99
-            })
-        };
-        for (a, b) in own.iter().zip(&of_flipped) {
-            assert!(!a.is_empty());
-            assert_eq!(a.len(), b.len());
-            assert!(a.iter().all(|d| found_in(d, b)));
+        // Both fill the batch, or one is narrower and padded at the right.
+        for widths in [[64, 64], [64, 40]] {
+            let images = Tensor::randn([2, 1, 64, 64], (Kind::Float, Device::Cpu));
+            let sizes = widths.map(|width| ImageSize { width, height: 64 }).to_vec();
+            let padding = images.narrow(0, 1, 1).narrow(3, i64::from(widths[1]), 64 - i64::from(widths[1]));
+            let _ = padding.shallow_clone().zero_();
+            let batch = ImageBatch { images, sizes: sizes.clone() };
+            let own = detect(&detector, &batch, true).unwrap();
+            let of_flipped = detect(&detector, &batch.mirrored(), true).unwrap();
+            let found_in = |d: &Detection<Model>, others: &[Detection<Model>], size: &ImageSize| {
+                others.iter().any(|o| {
+                    o.class_id == d.class_id
+                        && (o.score - d.score).abs() < 1e-4
+                        && o.region.iou(&d.region.mirrored(size.width as f32)) > 0.99
+                })
+            };
+            for ((a, b), size) in own.iter().zip(&of_flipped).zip(&sizes) {
+                assert!(!a.is_empty());
+                assert_eq!(a.len(), b.len());
+                assert!(a.iter().all(|d| found_in(d, b, size)));
+                assert!(a.iter().all(|d| d.region.x_max <= size.width as f32), "nothing in the padding");
+            }
+            let (own, flipped) = (detector.detect(&batch).unwrap(), detector.detect(&batch.mirrored()).unwrap());
+            let symmetric = own[0].iter().all(|d| found_in(d, &flipped[0], &sizes[0]));
+            assert!(!symmetric, "the detector alone must not be symmetric");
         }
-        let (own, flipped) = (detector.detect(&images).unwrap(), detector.detect(&flipped).unwrap());
-        assert!(!own[0].iter().all(|d| found_in(d, &flipped[0])), "the detector alone must not be symmetric");
     }
 }

@@ -12,7 +12,8 @@ use d2r_contracts::tables::{FailureRow, ImageRow, LesionRow, TimingRow};
 
 use crate::config::detector::AnnotateConfig;
 use crate::context::{Context, StageResult};
-use crate::detector::batches::loader::{DetectionSet, LoadOptions, RadiographSource};
+use crate::detector::batches::loader::{DetectionSet, LoadOptions};
+use crate::detector::batches::radiograph_source::RadiographSource;
 use crate::detector::card::{STUDENT_FILE, load_detector, load_student};
 use crate::detector::detection::Detection;
 use crate::detector::inference::{InferenceOptions, detect_set};
@@ -86,6 +87,7 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
         decode: ImageDecodeOptions { allow_phi: ctx.config.ingest.allow_phi, ..ImageDecodeOptions::default() },
         input: card.model.input,
         prepared: None,
+        short_edges: None,
     };
     let mut partitions = lake.partitions(ImageRow::TABLE)?;
     partitions.retain(|p| p.dataset == args.dataset && (args.splits.is_empty() || args.splits.contains(&p.split)));
@@ -100,9 +102,11 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
     }
     for partition in partitions {
         let config_text = serde_json::to_string(config).map_err(|e| Error::Internal(e.to_string()))?;
+        let input = serde_json::to_string(&card.model.input).map_err(|e| Error::Internal(e.to_string()))?;
         let key = work_key(&[
             ("verb", VERB),
             ("config", &config_text),
+            ("input", &input),
             ("model", &card.model_sha256),
             ("label set", &label_set),
             ("partition", &partition.to_string()),

@@ -11,7 +11,8 @@ use d2r_contracts::vocabulary::Vocabulary;
 
 use crate::context::{Context, StageResult};
 use crate::datasets::prepared::{self, Holdings, PreparedStore};
-use crate::detector::batches::loader::{DetectionSet, LoadOptions, RadiographSource};
+use crate::detector::batches::loader::{DetectionSet, LoadOptions};
+use crate::detector::batches::radiograph_source::RadiographSource;
 use crate::detector::card::input_spec;
 use crate::error::{Error, Result};
 use crate::lake::{Lake, Partition, Shard};
@@ -114,6 +115,7 @@ fn detector_inputs(
     partition: &Partition,
     shard: Shard,
 ) -> Result<Vec<FailureRow>> {
+    ctx.config.detector.check_scales()?;
     let images = shard.of(lake.read::<ImageRow>(partition)?);
     if images.iter().any(|image| image.sha256.is_none()) {
         let problem = "holds images that were ingested by their labels alone; ingest their files";
@@ -124,6 +126,7 @@ fn detector_inputs(
         decode: ImageDecodeOptions { allow_phi: ctx.config.ingest.allow_phi, ..ImageDecodeOptions::default() },
         input: input_spec(&ctx.config.detector.model),
         prepared: Some(store.clone()),
+        short_edges: ctx.config.detector.short_edges(&partition.split),
     };
     let task = ctx.progress.task(&format!("prepare {partition}"), images.len() as u64, "images");
     let mut failures = Vec::new();

@@ -10,8 +10,10 @@
 //! | [`sample_rng`]`(seed, step, i)` | ChaCha8 | weak augmentation of the `i`-th image (labelled stream) or study of a batch |
 //! | [`sample_rng`]`(seed, step, `[`UNLABELLED`]` + i)` | ChaCha8 | weak augmentation of the `i`-th unlabelled image |
 //! | [`sample_rng`]`(seed, step, `[`STRONG`]` + place)` | ChaCha8 | strong augmentation of the image at `place` (`i` or `UNLABELLED + i`) |
+//! | [`sample_rng`]`(seed, step, `[`SCALE`]` + place)` | ChaCha8 | multi-scale training: shortest edge of the image at `place` |
 //! | [`shard_rng`]`(seed, step, shard)`, for shard 0 [`sample_rng`]`(seed, step, `[`DRAW`]`)` | ChaCha8 | sampling of anchors and regions (Faster R-CNN): regions directly; for anchors each drawn `u32` seeds libtorch's generator |
-//! | [`epoch_rng`]`(seed, epoch)` | ChaCha8 | order of a detector's images in an epoch |
+//! | [`epoch_rng`]`(seed, epoch)` | ChaCha8 | order of a detector's images in an epoch; where batches are of one orientation, of those that are not wide |
+//! | [`epoch_rng`]`(seed, `[`WIDE`]` + epoch)` | ChaCha8 | order of the wide images then |
 //! | [`epoch_rng`]`(labelled_seed, `[`SHARE`]`)` | ChaCha8 | which images `detector.train.labelled_share` keeps |
 //! | [`shard_seed`]`(seed, "report dropout", step, shard)`, for shard 0 [`mixed_seed`]`(seed, "report dropout", step)` | libtorch's | dropout of the report model and of its alignment |
 //! | [`purpose_rng`]`(seed, "report shuffle", epoch)` | ChaCha8 | order of the report model's studies in an epoch |
@@ -29,6 +31,10 @@ use sha2::{Digest, Sha256};
 pub const UNLABELLED: u64 = 1 << 32;
 /// Added to the place of an image for its strong augmentation.
 pub const STRONG: u64 = 1 << 33;
+/// Added to the place of an image for its size.
+pub const SCALE: u64 = 1 << 34;
+/// Added to the epochs of images that are wider than high.
+pub const WIDE: u64 = 1 << 63;
 /// The place that samples anchors and regions: no image's.
 pub const DRAW: u64 = u64::MAX;
 /// The epoch that chooses a share of the images: no epoch's.
@@ -88,10 +94,11 @@ mod tests {
     #[test]
     fn streams_differ_in_every_part_of_their_key() {
         let first = |mut rng: ChaCha8Rng| rng.next_u64();
-        let mut draws: Vec<u64> = [(1, 2, 3), (2, 2, 3), (1, 3, 3), (1, 2, 4), (1, 2, UNLABELLED + 3), (1, 2, DRAW)]
-            .map(|(seed, step, place)| first(sample_rng(seed, step, place)))
-            .into();
-        draws.extend([(1, 2), (2, 2), (1, SHARE)].map(|(seed, epoch)| first(epoch_rng(seed, epoch))));
+        let mut draws: Vec<u64> =
+            [(1, 2, 3), (2, 2, 3), (1, 3, 3), (1, 2, 4), (1, 2, UNLABELLED + 3), (1, 2, SCALE + 3), (1, 2, DRAW)]
+                .map(|(seed, step, place)| first(sample_rng(seed, step, place)))
+                .into();
+        draws.extend([(1, 2), (2, 2), (1, WIDE + 2), (1, SHARE)].map(|(seed, epoch)| first(epoch_rng(seed, epoch))));
         draws.extend([("a", 2), ("b", 2), ("a", 3)].map(|(purpose, index)| first(purpose_rng(1, purpose, index))));
         draws.extend([1, 2].map(|shard| first(shard_rng(1, 2, shard))));
         draws.extend([1, 2].map(|shard| shard_seed(1, "a", 2, shard) as u64));

@@ -159,6 +159,7 @@ mod tests {
         assert!(report.fits() && report.fresh.is_empty());
         assert_eq!(report.unused, ["backbone.body.bn1.num_batches_tracked"]);
         let images = Tensor::randn([1, 1, 64, 64], (Kind::Float, Device::Cpu));
+        let images = crate::detector::pyramid::ImageBatch::unpadded(&images).unwrap();
         assert_eq!(target.detect(&images).unwrap(), source.detect(&images).unwrap());
     }
 

@@ -1,11 +1,12 @@
 //! Section `[detector]`: the model by named sizes, and its training.
 
+use d2r_contracts::preprocess::Fit;
 use serde::{Deserialize, Serialize};
 
 use super::number_or::{CosineOrSteps, NumberOrOff};
 use crate::config::detector::{
     Architecture, AugmentConfig, BackboneNorm, DetectorConfig, DetectorModelConfig, DetectorTrainConfig, OptimizerKind,
-    Profile, RcnnConfig, Schedule,
+    Profile, RcnnConfig, Schedule, ShortEdges,
 };
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -22,6 +23,7 @@ pub struct DetectorModelSettings {
     pub profile: Profile,
     pub network: DetectorNetwork,
     pub backbone: Backbone,
+    pub input: DetectorInput,
     pub input_size: u32,
 }
 
@@ -39,7 +41,7 @@ pub struct DetectorTrainSettings {
     pub clip_norm: NumberOrOff<f64>,
     pub ema_keep_rate: f64,
     pub rare_share: NumberOrOff<f64>,
-    pub augment: Augment,
+    pub augment: DetectorAugment,
     pub hflip: bool,
     pub cache_mib: u64,
     pub eval_every: i64,
@@ -124,6 +126,48 @@ pub enum Backbone {
     ImportedMsra,
 }
 
+/// How a radiograph becomes the detector's input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DetectorInput {
+    /// Letterboxed to a square of `input_size`.
+    Letterbox,
+    /// Shortest edge `input_size`, longest at most 1333 of 800 (detectron2).
+    ShortEdge,
+}
+
+/// Augmentation of a detector's training images.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DetectorAugment {
+    None,
+    Geometric,
+    Full,
+    /// Shortest edges from half of `input_size` to `input_size`: 400 to 800 in D2R-Net's configuration (W2).
+    MultiScale,
+    /// From half of `input_size` to one and a half: 400 to 1200 in Unbiased Teacher v2 on COCO.
+    MultiScaleWide,
+}
+
+impl DetectorAugment {
+    fn config(self, hflip: bool) -> AugmentConfig {
+        match self {
+            Self::None | Self::MultiScale | Self::MultiScaleWide => AugmentConfig::none(hflip),
+            Self::Geometric => AugmentConfig::geometric(hflip),
+            Self::Full => AugmentConfig::full(hflip),
+        }
+    }
+
+    fn short_edges(self, input_size: u32) -> Option<ShortEdges> {
+        let most = match self {
+            Self::None | Self::Geometric | Self::Full => return None,
+            Self::MultiScale => input_size,
+            Self::MultiScaleWide => input_size + input_size / 2,
+        };
+        Some(ShortEdges { least: input_size / 2, most })
+    }
+}
+
 /// Augmentation of training images.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -145,7 +189,9 @@ impl Augment {
 
 impl DetectorSettings {
     pub fn config(&self, log_every: i64, accumulate: usize) -> DetectorConfig {
-        DetectorConfig { model: self.model.config(), train: self.train.config(log_every, accumulate) }
+        let short_edges = self.train.augment.short_edges(self.model.input_size);
+        let train = DetectorTrainConfig { short_edges, ..self.train.config(log_every, accumulate) };
+        DetectorConfig { model: self.model.config(), train }
     }
 }
 
@@ -174,6 +220,10 @@ impl DetectorModelSettings {
             head_convs: sizes.head_convs,
             head_groups: sizes.head_groups,
             input_size: self.input_size,
+            fit: match self.input {
+                DetectorInput::Letterbox => Fit::Letterbox,
+                DetectorInput::ShortEdge => Fit::ShortEdge,
+            },
             // ImageNet's statistics, averaged over the colours.
             input_mean: 0.449,
             input_std: 0.226,
@@ -211,6 +261,7 @@ impl DetectorTrainSettings {
             ema_keep_rate: self.ema_keep_rate,
             rare_share: self.rare_share.or_zero(),
             augment: self.augment.config(self.hflip),
+            short_edges: None,
             cache_mib: self.cache_mib,
             eval_every: self.eval_every,
             save_every: self.save_every,

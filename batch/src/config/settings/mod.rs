@@ -36,13 +36,14 @@ pub struct Settings {
 }
 
 /// Keys with a word beside a number or a list: dotted key, word, JSON type of the other form.
-pub const KEYS_WITH_A_WORD: [(&str, &str, &str); 10] = [
+pub const KEYS_WITH_A_WORD: [(&str, &str, &str); 11] = [
     ("run.threads", "all", "integer"),
     ("detector.train.schedule", "cosine", "array"),
     ("detector.train.clip_norm", "off", "number"),
     ("detector.train.rare_share", "off", "number"),
     ("semi.ignore_min", "off", "number"),
     ("semi.report_threshold", "off", "number"),
+    ("semi.guard_rails", "off", "number"),
     ("report.train.val_studies", "all", "integer"),
     ("generate.top_k", "all", "integer"),
     ("generate.block_ngram", "off", "integer"),

@@ -9,14 +9,13 @@ use crate::config::semi::{GuardConfig, SemiConfig, StrongConfig, StrongLabelled,
 #[serde(deny_unknown_fields)]
 pub struct SemiSettings {
     pub burn_in_steps: i64,
-    pub burn_in_ap_min: f64,
     pub unlabelled_batch_size: usize,
     pub strong: Strong,
     pub flip_tta: bool,
     pub threshold: f64,
     pub ignore_min: NumberOrOff<f64>,
     pub report_threshold: NumberOrOff<f64>,
-    pub box_ratio_max: f64,
+    pub guard_rails: NumberOrOff<f64>,
     pub unlabelled_weight: f64,
     pub box_loss_weight: f64,
     pub ramp_steps: i64,
@@ -62,13 +61,8 @@ impl SemiSettings {
             teacher_every: 1,
             ramp_steps: self.ramp_steps,
             filter_empty: self.filter_empty,
-            loss_ratio_max: 10.0,
             strong,
-            guard: GuardConfig {
-                burn_in_ap_min: self.burn_in_ap_min,
-                box_ratio_max: self.box_ratio_max,
-                ..GuardConfig::standard()
-            },
+            guard: GuardConfig::of(self.guard_rails.or_zero()),
         }
     }
 }

@@ -1,39 +1,24 @@
-//! Radiographs with boxes for the detector: prepared at the model's size, in memory or on disk, drawn in an order that
-//! depends on (seed, step) only, and augmented.
+//! Radiographs with boxes for the detector: prepared at the model's size, in memory or on disk.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Range;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
 
-use d2r_contracts::decode::ImageDecodeOptions;
-use d2r_contracts::preprocess::{InputSpec, ModelInput, letterbox_of, to_model_input};
-use d2r_contracts::space::{ImageSize, Letterbox, Original};
+use d2r_contracts::preprocess::Fit;
+use d2r_contracts::radiograph::Radiograph;
+use d2r_contracts::space::{Letterbox, Original};
 use d2r_contracts::tables::{FailureRow, ImageRow, LesionRow};
 use rand::seq::SliceRandom;
 use rayon::prelude::*;
 
-use crate::config::detector::AugmentConfig;
-use crate::datasets::prepared::{PreparedKey, PreparedStore};
-use crate::datasets::source::{FileTimes, SourceError, open_ingested};
-use crate::detector::batches::augment::{LabelledBox, augment};
-use crate::error::{Error, Result};
+use crate::datasets::source::FileTimes;
+use crate::detector::batches::augment::LabelledBox;
+use crate::detector::batches::batch_sampler::BatchSampler;
+use crate::detector::batches::radiograph_source::{LoadError, Prepared, RadiographSource};
+use crate::error::Result;
 use crate::progress::Task;
 use crate::stop::StopFlag;
-use crate::training::repeat_sampling::{repeat_factors, running_sums, systematic};
-use crate::training::streams::{SHARE, epoch_rng, sample_rng};
-
-/// Where and how radiographs are read.
-#[derive(Debug, Clone)]
-pub struct RadiographSource {
-    /// The dataset's root folder.
-    pub root: PathBuf,
-    pub decode: ImageDecodeOptions,
-    pub input: InputSpec,
-    /// Where prepared images are kept, if they are.
-    pub prepared: Option<PreparedStore>,
-}
+use crate::training::repeat_sampling::repeat_factors;
+use crate::training::streams::{SHARE, epoch_rng};
 
 /// How a set of radiographs is loaded.
 #[derive(Debug, Clone, Copy)]
@@ -46,97 +31,20 @@ pub struct LoadOptions<'a> {
     pub stop: &'a StopFlag,
 }
 
-impl RadiographSource {
-    /// The name under which an image's input is kept; `None` for an image whose digest or size is not known.
-    fn key(&self, image: &ImageRow) -> Option<(PreparedKey, Letterbox)> {
-        let size = ImageSize { width: image.width?.try_into().ok()?, height: image.height?.try_into().ok()? };
-        let input = serde_json::to_string(&(self.input.size, self.input.fit)).ok()?;
-        let decode = if self.decode.allow_phi { "any" } else { "de-identified" };
-        let parts = [("file", image.sha256.as_deref()?), ("detector input", &input), ("decode", decode)];
-        Some((PreparedKey::of(&parts), letterbox_of(size, &self.input)))
-    }
-
-    /// The letterbox of an image, whose pixels are prepared where there is a store, and its pixels where they are `wanted` or
-    /// not kept.
-    fn prepare(&self, image: &ImageRow, wanted: bool) -> Result<Prepared, LoadError> {
-        let kept =
-            self.prepared.as_ref().and_then(|store| self.key(image).map(|(key, letterbox)| (store, key, letterbox)));
-        let Some((store, key, letterbox)) = kept else {
-            let (input, times) = self.read(image)?;
-            return Ok(Prepared { letterbox: input.letterbox, pixels: Some(input.pixels), times });
-        };
-        if wanted && let Some(pixels) = store.get(&key) {
-            return Ok(Prepared { letterbox, pixels: Some(pixels), times: FileTimes::default() });
-        }
-        if !wanted && store.contains(&key) {
-            return Ok(Prepared { letterbox, pixels: None, times: FileTimes::default() });
-        }
-        let (input, times) = self.read(image)?;
-        store.put(&key, &input.pixels)?;
-        Ok(Prepared { letterbox, pixels: wanted.then_some(input.pixels), times })
-    }
-
-    /// Pixels that are not in memory.
-    fn pixels(&self, image: &ImageRow) -> Result<Vec<u8>> {
-        match self.prepare(image, true) {
-            Ok(prepared) => Ok(prepared.pixels.unwrap_or_default()),
-            Err(LoadError::Image(e)) => Err(Error::bad_data(Path::new(&self.root).join(&image.path).display(), e)),
-            Err(LoadError::Store(e)) => Err(e),
-        }
-    }
-
-    /// One radiograph at the model's size.
-    ///
-    /// # Errors
-    /// [`SourceError`], which becomes a row of `failures`.
-    fn read(&self, image: &ImageRow) -> Result<(ModelInput, FileTimes), SourceError> {
-        let opened = open_ingested(&self.root, image, &self.decode)?;
-        let start = Instant::now();
-        let input = to_model_input(&opened.radiograph, &self.input);
-        let FileTimes { read_ms, decode_ms } = opened.times;
-        Ok((input, FileTimes { read_ms, decode_ms: decode_ms + start.elapsed().as_secs_f64() * 1e3 }))
-    }
-}
-
-/// An image at the model's size.
-struct Prepared {
-    letterbox: Letterbox,
-    pixels: Option<Vec<u8>>,
-    times: FileTimes,
-}
-
-/// Why an image is not at hand: it cannot be used, or the prepared one cannot be kept.
-enum LoadError {
-    Image(SourceError),
-    Store(Error),
-}
-
-impl From<SourceError> for LoadError {
-    fn from(error: SourceError) -> Self {
-        Self::Image(error)
-    }
-}
-
-impl From<Error> for LoadError {
-    fn from(error: Error) -> Self {
-        Self::Store(error)
-    }
-}
-
 /// A radiograph and its annotated boxes.
 #[derive(Debug, Clone)]
 pub struct Example {
     pub image: ImageRow,
-    /// The map between original and model pixels.
+    /// The map between original pixels and those that are kept.
     pub letterbox: Letterbox,
     /// The boxes in original pixels.
     pub truths: Vec<LabelledBox<Original>>,
-    /// The same in model pixels.
+    /// The same in the pixels that are kept.
     pub boxes: Vec<LabelledBox>,
     /// Lesion classes that the study's report gives as present; `None` where no report was read.
     pub report_classes: Option<Vec<i32>>,
-    /// Grey levels at the model's size; `None` where the memory for them was full.
-    pixels: Option<Vec<u8>>,
+    /// The radiograph as it is kept; `None` where the memory was full.
+    kept: Option<Radiograph>,
 }
 
 /// The usable radiographs of a partition.
@@ -167,8 +75,7 @@ impl DetectionSet {
             let truth = LabelledBox { class_id: row.class_id, region: row.region() };
             truths.entry(&row.image_id).or_default().push(truth);
         }
-        let area = u64::from(source.input.size) * u64::from(source.input.size);
-        let cached = usize::try_from(cache_bytes / area.max(1)).unwrap_or(usize::MAX);
+        let cached = usize::try_from(cache_bytes / source.pixels_max().max(1)).unwrap_or(usize::MAX);
         let read: Vec<Option<Result<(Example, FileTimes), FailureRow>>> = images
             .into_par_iter()
             .enumerate()
@@ -180,9 +87,9 @@ impl DetectionSet {
                 let result = source.prepare(&image, index < cached);
                 progress.advance(1);
                 match result {
-                    Ok(Prepared { letterbox, pixels, times }) => {
-                        let pixels = pixels.filter(|_| index < cached);
-                        Ok(Some(Ok((example(image, truths, letterbox, pixels), times))))
+                    Ok(Prepared { letterbox, radiograph, times }) => {
+                        let kept = radiograph.filter(|_| index < cached);
+                        Ok(Some(Ok((example(image, truths, letterbox, kept), times))))
                     }
                     Err(LoadError::Image(reason)) => {
                         Ok(Some(Err(reason.into_row(stage, &image.path, Some(&image.image_id)))))
@@ -225,16 +132,30 @@ impl DetectionSet {
         Self { source: self.source.clone(), examples: rest, times: FileTimes::default() }
     }
 
-    /// Grey levels of an example, from the cache or from its file.
+    /// The radiograph of an example as it is kept, from memory or from its file.
     ///
     /// # Errors
-    /// [`Error::BadData`] when the file has changed or gone since it was first read.
-    pub fn pixels(&self, index: usize) -> Result<std::borrow::Cow<'_, [u8]>> {
+    /// [`crate::Error::BadData`] when the file has changed or gone since it was first read.
+    pub fn radiograph(&self, index: usize) -> Result<Cow<'_, Radiograph>> {
         let example = &self.examples[index];
-        if let Some(pixels) = &example.pixels {
-            return Ok(pixels.into());
+        match &example.kept {
+            Some(radiograph) => Ok(Cow::Borrowed(radiograph)),
+            None => self.source.radiograph(&example.image).map(Cow::Owned),
         }
-        Ok(self.source.pixels(&example.image)?.into())
+    }
+
+    /// The order in which the examples are drawn. Where inputs are no squares, a batch is of one orientation. `rare_share`:
+    /// that of [`Self::repeat_factors`].
+    pub fn sampler(&self, seed: u64, rare_share: f64) -> BatchSampler {
+        let factors = self.repeat_factors(rare_share);
+        match self.source.input.fit {
+            Fit::Letterbox | Fit::Squash => BatchSampler::mixed(seed, &factors),
+            Fit::ShortEdge => {
+                let is_wide = |e: &Example| e.letterbox.original.width > e.letterbox.original.height;
+                let wide: Vec<bool> = self.examples.iter().map(is_wide).collect();
+                BatchSampler::by_orientation(seed, &factors, &wide)
+            }
+        }
     }
 
     /// The [`repeat_factors`] of the examples by the classes of their boxes.
@@ -248,104 +169,19 @@ fn example(
     image: ImageRow,
     truths: Vec<LabelledBox<Original>>,
     letterbox: Letterbox,
-    pixels: Option<Vec<u8>>,
+    kept: Option<Radiograph>,
 ) -> Example {
+    let boxes = boxes_in(&truths, &letterbox);
+    Example { image, letterbox, truths, boxes, report_classes: None, kept }
+}
+
+/// The boxes in model pixels; those without area are left out.
+pub fn boxes_in(truths: &[LabelledBox<Original>], letterbox: &Letterbox) -> Vec<LabelledBox> {
     let in_model = |b: &LabelledBox<Original>| LabelledBox {
         class_id: b.class_id,
         region: letterbox.model_from_original(&b.region),
     };
-    let boxes = truths.iter().map(in_model).filter(|b| b.region.is_proper()).collect();
-    Example { image, letterbox, truths, boxes, report_classes: None, pixels }
-}
-
-/// The order in which examples are drawn: one permutation per epoch, in which an example occurs as often as its repeat
-/// factor, on average.
-#[derive(Debug, Clone)]
-pub struct EpochSampler {
-    seed: u64,
-    /// Running sums of the factors.
-    sums: Arc<[f64]>,
-    epoch_length: usize,
-    /// The epoch that was drawn from last, with its number.
-    latest: Arc<Mutex<Option<(u64, Arc<[usize]>)>>>,
-}
-
-impl EpochSampler {
-    /// A sampler over `factors.len()` examples; factors are positive.
-    pub fn new(seed: u64, factors: &[f64]) -> Self {
-        let sums = running_sums(factors);
-        let epoch_length = sums.last().map_or(0, |s| s.round().max(1.0) as usize);
-        Self { seed, sums: sums.into(), epoch_length, latest: Arc::default() }
-    }
-
-    /// Indices of the examples of a step: a function of the seed, the step and the batch size.
-    pub fn batch(&self, step: u64, size: usize) -> Vec<usize> {
-        if self.epoch_length == 0 {
-            return Vec::new();
-        }
-        let draws = step * size as u64..(step + 1) * size as u64;
-        let one = |draw| self.epoch(draw / self.epoch_length as u64)[(draw % self.epoch_length as u64) as usize];
-        draws.map(one).collect()
-    }
-
-    /// The order of an epoch, which is made once while it is drawn from.
-    fn epoch(&self, number: u64) -> Arc<[usize]> {
-        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*latest {
-            Some((known, order)) if *known == number => Arc::clone(order),
-            _ => {
-                let order = systematic(&self.sums, self.epoch_length, &mut epoch_rng(self.seed, number)).into();
-                *latest = Some((number, Arc::clone(&order)));
-                order
-            }
-        }
-    }
-}
-
-/// A batch on the host.
-#[derive(Debug, Clone, PartialEq)]
-pub struct PlainBatch {
-    pub step: u64,
-    /// Grey levels, image after image.
-    pub pixels: Vec<u8>,
-    /// Boxes of each image.
-    pub boxes: Vec<Vec<LabelledBox>>,
-}
-
-/// How batches are made.
-#[derive(Debug, Clone)]
-pub struct BatchPlan {
-    /// Seed of the augmentation.
-    pub seed: u64,
-    pub sampler: EpochSampler,
-    /// Images per batch.
-    pub size: usize,
-    /// Those of them, by their places, that this process takes; all where it is the only one.
-    pub places: Range<usize>,
-    pub augment: AugmentConfig,
-}
-
-impl BatchPlan {
-    /// The examples of a step that this process takes, each with its place in the batch.
-    pub fn examples(&self, step: u64) -> Vec<(usize, usize)> {
-        let drawn = self.sampler.batch(step, self.size).into_iter().enumerate();
-        drawn.filter(|(place, _)| self.places.contains(place)).collect()
-    }
-
-    /// This process's images of the batch of a step, made in parallel: a function of the plan and the step.
-    ///
-    /// # Errors
-    /// When an image that is not cached cannot be read again.
-    pub fn batch(&self, set: &DetectionSet, step: u64) -> Result<PlainBatch> {
-        let size = set.source.input.size;
-        let augmented = |(place, example): (usize, usize)| {
-            let mut rng = sample_rng(self.seed, step, place as u64);
-            Ok(augment(&set.pixels(example)?, size, &set.examples[example].boxes, &self.augment, &mut rng))
-        };
-        let images: Result<Vec<_>> = self.examples(step).into_par_iter().map(augmented).collect();
-        let (pixels, boxes): (Vec<_>, Vec<_>) = images?.into_iter().unzip();
-        Ok(PlainBatch { step, pixels: pixels.concat(), boxes })
-    }
+    truths.iter().map(in_model).filter(|b| b.region.is_proper()).collect()
 }
 
 #[cfg(test)]

@@ -4,40 +4,47 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use d2r_contracts::radiograph::Radiograph;
 use rayon::prelude::*;
 
 use crate::config::semi::{StrongConfig, StrongLabelled};
-use crate::detector::batches::augment::{LabelledBox, augment};
-use crate::detector::batches::loader::{BatchPlan, DetectionSet};
+use crate::detector::batches::augment::LabelledBox;
+use crate::detector::batches::batch_plan::BatchPlan;
+use crate::detector::batches::loader::DetectionSet;
 use crate::detector::batches::strong_augment::strong_augment;
 use crate::error::Result;
 use crate::training::streams::{STRONG, UNLABELLED, sample_rng};
 
-/// Images of one stream, image after image.
+/// Images of one stream.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct AugmentedImages {
-    /// Grey levels after weak augmentation.
-    pub weak: Vec<u8>,
+    /// After weak augmentation, before normalisation.
+    pub weak: Vec<Radiograph>,
     /// The same after strong augmentation; empty where it is not used.
-    pub strong: Vec<u8>,
+    pub strong: Vec<Radiograph>,
     /// Boxes of each image, for both augmentations.
     pub boxes: Vec<Vec<LabelledBox>>,
     /// Lesion classes that each image's report gives as present; `None` for an image without a report.
     pub report_classes: Vec<Option<Vec<i32>>>,
 }
 
+/// Some of the images of a stream.
+#[derive(Debug, Clone, Copy)]
+pub struct ImagesPart<'a> {
+    pub weak: &'a [Radiograph],
+    pub strong: &'a [Radiograph],
+    pub boxes: &'a [Vec<LabelledBox>],
+    pub report_classes: &'a [Option<Vec<i32>>],
+}
+
 impl AugmentedImages {
-    /// Some of the images; `area`: pixels of each.
-    pub fn part(&self, places: Range<usize>, area: usize) -> Self {
-        let pixels = |all: &[u8]| match all.is_empty() {
-            true => Vec::new(),
-            false => all[places.start * area..places.end * area].to_vec(),
-        };
-        Self {
-            weak: pixels(&self.weak),
-            strong: pixels(&self.strong),
-            boxes: self.boxes[places.clone()].to_vec(),
-            report_classes: self.report_classes[places.clone()].to_vec(),
+    /// The images at these places.
+    pub fn part(&self, places: Range<usize>) -> ImagesPart<'_> {
+        ImagesPart {
+            weak: &self.weak[places.clone()],
+            strong: if self.strong.is_empty() { &[] } else { &self.strong[places.clone()] },
+            boxes: &self.boxes[places.clone()],
+            report_classes: &self.report_classes[places],
         }
     }
 }
@@ -103,25 +110,25 @@ impl SemiPlan {
     }
 
     fn images(&self, stream: Stream, set: &DetectionSet, step: u64, strong: bool) -> Result<AugmentedImages> {
-        let size = set.source.input.size;
         let (plan, offset) = match stream {
             Stream::Labelled => (&self.labelled, 0),
             Stream::Unlabelled => (&self.unlabelled, UNLABELLED),
         };
-        let augmented = |(index, example): (usize, usize)| {
-            let index = offset + index as u64;
-            let boxes = if stream == Stream::Unlabelled { &[][..] } else { &set.examples[example].boxes };
-            let mut rng = sample_rng(plan.seed, step, index);
-            let (weak, boxes) = augment(&set.pixels(example)?, size, boxes, &plan.augment, &mut rng);
-            let mut rng = sample_rng(plan.seed, step, STRONG + index);
-            let strong = strong.then(|| strong_augment(&weak, size as usize, &self.strong, &mut rng));
+        let augmented = |(place, example): (usize, usize)| {
+            let place = offset + place as u64;
+            let (weak, mut boxes) = plan.augmented(set, example, step, place)?;
+            if stream == Stream::Unlabelled {
+                boxes.clear();
+            }
+            let mut rng = sample_rng(plan.seed, step, STRONG + place);
+            let strong = strong.then(|| strong_augment(&weak, &self.strong, &mut rng));
             Ok((weak, strong, boxes, set.examples[example].report_classes.clone()))
         };
         let drawn: Result<Vec<_>> = plan.examples(step).into_par_iter().map(augmented).collect();
         let mut images = AugmentedImages::default();
         for (weak, strong, boxes, report_classes) in drawn? {
-            images.weak.extend(weak);
-            images.strong.extend(strong.into_iter().flatten());
+            images.weak.push(weak);
+            images.strong.extend(strong);
             images.boxes.push(boxes);
             images.report_classes.push(report_classes);
         }

@@ -1,6 +1,7 @@
 //! Strong augmentation of a grey image (Unbiased Teacher v2): brightness and contrast in random order, Gaussian blur,
 //! up to three erased rectangles. Geometry and boxes stay. Arithmetic as in Pillow, to within a grey level.
 
+use d2r_contracts::radiograph::Radiograph;
 use d2r_contracts::space::ImageSize;
 use rand::{Rng, RngExt};
 
@@ -24,9 +25,9 @@ struct Rectangle {
     aspect: (f64, f64),
 }
 
-/// A strongly augmented copy of `size * size` grey levels, row-major.
-pub fn strong_augment(pixels: &[u8], size: usize, config: &StrongConfig, rng: &mut impl Rng) -> Vec<u8> {
-    let mut out = pixels.to_vec();
+/// A strongly augmented copy.
+pub fn strong_augment(image: &Radiograph, config: &StrongConfig, rng: &mut impl Rng) -> Radiograph {
+    let mut out = image.pixels.clone();
     if rng.random::<f64>() < config.jitter_share {
         let mut factor = || 1.0 + (rng.random::<f32>() * 2.0 - 1.0) * config.jitter;
         let (bright, contrasty) = (factor(), factor());
@@ -40,14 +41,14 @@ pub fn strong_augment(pixels: &[u8], size: usize, config: &StrongConfig, rng: &m
     }
     if rng.random::<f64>() < config.blur_share {
         let std = BLUR_MIN + rng.random::<f32>() * (config.blur_max - BLUR_MIN).max(0.0);
-        out = blur(&out, size, std);
+        out = blur(&out, image.width as usize, std);
     }
     for (rectangle, share) in ERASED.iter().zip(config.erase_shares) {
         if rng.random::<f64>() < share {
-            erase(&mut out, size, rectangle, rng);
+            erase(&mut out, image.size(), rectangle, rng);
         }
     }
-    out
+    Radiograph { pixels: out, ..*image }
 }
 
 /// Grey levels times `factor`.
@@ -118,17 +119,16 @@ pub fn erased_size(image: ImageSize, area: f64, aspect: f64) -> Option<ImageSize
     (height < rows && width < columns).then_some(ImageSize { width: width as u32, height: height as u32 })
 }
 
-fn erase(pixels: &mut [u8], size: usize, rectangle: &Rectangle, rng: &mut impl Rng) {
+fn erase(pixels: &mut [u8], image: ImageSize, rectangle: &Rectangle, rng: &mut impl Rng) {
     for _ in 0..TRIES {
         let between = |(low, high): (f64, f64), share: f64| low + (high - low) * share;
         let area = between(rectangle.area, rng.random());
         let aspect = between((rectangle.aspect.0.ln(), rectangle.aspect.1.ln()), rng.random()).exp();
-        let image = ImageSize { width: size as u32, height: size as u32 };
         let Some(erased) = erased_size(image, area, aspect) else { continue };
         let (height, width) = (erased.height as usize, erased.width as usize);
-        let top = rng.random_range(0..=size - height);
-        let left = rng.random_range(0..=size - width);
-        for line in pixels.chunks_exact_mut(size).skip(top).take(height) {
+        let top = rng.random_range(0..=image.height as usize - height);
+        let left = rng.random_range(0..=image.width as usize - width);
+        for line in pixels.chunks_exact_mut(image.width as usize).skip(top).take(height) {
             for pixel in &mut line[left..left + width] {
                 // A standard normal number times 255 modulo 256, as in the published code: noise over the whole range.
                 *pixel = wrapped(normal(rng));
@@ -179,12 +179,15 @@ mod tests {
     #[test]
     fn probabilities_of_zero_change_nothing() {
         let none = StrongConfig::none();
-        let pixels: Vec<u8> = (0..64 * 64).map(|i| (i % 251) as u8).collect();
-        assert_eq!(strong_augment(&pixels, 64, &none, &mut sample_rng(1, 2, 3)), pixels);
         let strong = StrongConfig::published();
-        let once = strong_augment(&pixels, 64, &strong, &mut sample_rng(1, 2, 3));
-        assert_eq!(once, strong_augment(&pixels, 64, &strong, &mut sample_rng(1, 2, 3)));
-        assert_ne!(once, pixels);
+        for (width, height) in [(64, 64), (96, 40), (40, 96)] {
+            let pixels: Vec<u8> = (0..width * height).map(|i| (i % 251) as u8).collect();
+            let image = Radiograph::new(width, height, pixels).unwrap();
+            assert_eq!(strong_augment(&image, &none, &mut sample_rng(1, 2, 3)), image);
+            let once = strong_augment(&image, &strong, &mut sample_rng(1, 2, 3));
+            assert_eq!(once, strong_augment(&image, &strong, &mut sample_rng(1, 2, 3)));
+            assert!(once != image && once.size() == image.size());
+        }
     }
 
     #[test]

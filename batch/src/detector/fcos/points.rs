@@ -19,18 +19,22 @@ pub struct Point {
 }
 
 /// The points of all levels. A level predicts boxes whose largest distance from the point to an edge is 4 to 8 strides;
-/// the finest level also smaller ones, the coarsest also larger ones. `centred`: half a stride from the cell's corner
-/// (Unbiased Teacher v2), otherwise at the corner (torchvision).
+/// the finest level also smaller ones, the coarsest also larger ones. `centred`: at multiples of the stride, half a stride
+/// from the cell's corner (Unbiased Teacher v2), otherwise at multiples of the level's step, at the corner (torchvision).
 pub fn points(levels: &[Level], centred: bool) -> Vec<Point> {
     let last = levels.len().saturating_sub(1);
     let mut points = Vec::with_capacity(levels.iter().map(|l| l.cells() as usize).sum());
     for (i, level) in levels.iter().enumerate() {
         let distance_min = if i == 0 { 0.0 } else { 4.0 * level.stride };
         let distance_max = if i == last { f32::INFINITY } else { 8.0 * level.stride };
-        let offset = if centred { (level.stride / 2.0).floor() } else { 0.0 };
+        let (step_x, step_y, offset) = if centred {
+            (level.stride, level.stride, (level.stride / 2.0).floor())
+        } else {
+            (level.step_x as f32, level.step_y as f32, 0.0)
+        };
         for row in 0..level.grid.rows {
             for column in 0..level.grid.columns {
-                let (x, y) = ((column * level.step_x) as f32 + offset, (row * level.step_y) as f32 + offset);
+                let (x, y) = (column as f32 * step_x + offset, row as f32 * step_y + offset);
                 points.push(Point { x, y, stride: level.stride, distance_min, distance_max });
             }
         }
@@ -53,6 +57,8 @@ mod tests {
         assert_eq!(places[..6], first);
         // 24 pixels over two cells: steps of 12 at a stride of 16.
         assert_eq!(places[6..], [(0.0, 0.0), (12.0, 0.0)]);
+        let centred: Vec<(f32, f32)> = points(&levels, true).iter().map(|p| (p.x, p.y)).collect();
+        assert_eq!(centred[6..], [(8.0, 8.0), (24.0, 8.0)], "multiples of the stride, half a stride from the corner");
         assert!(points(&[], false).is_empty());
     }
 

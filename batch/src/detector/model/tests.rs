@@ -26,10 +26,16 @@ fn detector(config: &DetectorModelConfig, classes: i64, file: &Value) -> Detecto
     detector
 }
 
+fn padded(images: &Tensor, sizes: &[ImageSize]) -> ImageBatch {
+    ImageBatch { images: images.shallow_clone(), sizes: sizes.to_vec() }
+}
+
 /// Losses on annotated boxes with the first anchors and regions by index.
 fn losses_of(detector: &Detector, images: &Tensor, targets: &[Vec<Target>]) -> DetectionLosses {
     let targets = BatchTargets::labelled(targets);
-    detector.losses(images, targets, &mut Draw::First, BatchNormStatistics::Updated).unwrap()
+    detector
+        .losses(&ImageBatch::unpadded(images).unwrap(), targets, &mut Draw::First, BatchNormStatistics::Updated)
+        .unwrap()
 }
 
 fn assert_detections(found: &[Vec<Detection<Model>>], wanted: &Value, first_label: i32) {
@@ -107,7 +113,7 @@ fn faster_rcnn_equals_torchvisions() {
     for wanted in file["detections"].as_array().unwrap() {
         let score_min = wanted["score_thresh"].as_f64().unwrap();
         let found = detector(&DetectorModelConfig { score_min, ..base.clone() }, 4, &file);
-        assert_detections(&found.detect_sized(&images, &sizes).unwrap(), wanted, 1);
+        assert_detections(&found.detect(&padded(&images, &sizes)).unwrap(), wanted, 1);
     }
 }
 
@@ -120,7 +126,7 @@ fn faster_rcnn_v2_equals_torchvisions() {
     for wanted in file["detections"].as_array().unwrap() {
         let score_min = wanted["score_thresh"].as_f64().unwrap();
         let found = detector(&DetectorModelConfig { score_min, ..base.clone() }, 4, &file);
-        assert_detections(&found.detect_sized(&images, &sizes).unwrap(), wanted, 1);
+        assert_detections(&found.detect(&padded(&images, &sizes)).unwrap(), wanted, 1);
     }
 }
 
@@ -144,7 +150,7 @@ fn fcos_equals_torchvisions() {
         let score_min = wanted["score_thresh"].as_f64().unwrap();
         let candidates_per_level = wanted["topk_candidates"].as_i64().unwrap();
         let config = DetectorModelConfig { score_min, candidates_per_level, ..base.clone() };
-        assert_detections(&detector(&config, 5, &file).detect_sized(&images, &sizes).unwrap(), wanted, 0);
+        assert_detections(&detector(&config, 5, &file).detect(&padded(&images, &sizes)).unwrap(), wanted, 0);
     }
     for case in file["loss_cases"].as_array().unwrap() {
         let targets = targets(&case["targets"], 0);
@@ -233,10 +239,56 @@ fn losses_and_gradients_are_finite_without_boxes_with_one_and_with_boxes_outside
                     assert!(!grad.defined() || values(&grad).iter().all(|v| v.is_finite()), "gradient of {name}");
                 }
             }
-            let found = detector.detect(&images).unwrap();
+            let found = detector.detect(&ImageBatch::unpadded(&images).unwrap()).unwrap();
             assert_eq!(found.len(), 2);
             assert!(found.iter().flatten().all(|d| d.region.is_proper() && d.region.x_max <= 128.0));
             assert!(found.iter().flatten().all(|d| d.edge_stds.is_some() == (profile == Profile::Utv2)));
+        }
+    }
+}
+
+#[test]
+fn nothing_is_found_or_proposed_in_the_padding() {
+    let images = image(7, &[2, 1, 96, 160]);
+    let sizes = [ImageSize { width: 130, height: 70 }, ImageSize { width: 100, height: 96 }];
+    for (i, size) in sizes.iter().enumerate() {
+        let one = images.get(i as i64);
+        let _ = one.narrow(1, i64::from(size.height), 96 - i64::from(size.height)).zero_();
+        let _ = one.narrow(2, i64::from(size.width), 160 - i64::from(size.width)).zero_();
+    }
+    let targets = vec![vec![Target::truth(1, BoxXyxy::new(10.0, 10.0, 60.0, 60.0))], Vec::new()];
+    for architecture in [Architecture::Fcos, Architecture::FasterRcnn] {
+        for profile in [Profile::Torchvision, Profile::Utv2] {
+            let base = small(architecture, profile).config;
+            tch::manual_seed(5);
+            let config = DetectorModelConfig { score_min: 0.0, candidates_per_level: 40, ..base };
+            let detector = Detector::with_classes(&config, 3, Device::Cpu).unwrap();
+            let batch = padded(&images, &sizes);
+            for found in [detector.detect(&batch).unwrap(), detector.pseudo_boxes(&batch).unwrap().classes] {
+                for (found, size) in found.iter().zip(&sizes) {
+                    assert!(!found.is_empty());
+                    let inside = |b: &BoxXyxy<Model>| {
+                        b.is_proper() && b.x_max <= size.width as f32 && b.y_max <= size.height as f32
+                    };
+                    assert!(found.iter().all(|d| inside(&d.region)), "{architecture:?} {profile:?}");
+                }
+            }
+            let losses = detector.losses(
+                &batch,
+                BatchTargets::labelled(&targets),
+                &mut Draw::First,
+                BatchNormStatistics::Updated,
+            );
+            assert!(values(&losses.unwrap().parts()).iter().all(|v| v.is_finite()));
+            let Head::FasterRcnn(head) = &detector.head else { continue };
+            let outputs = tch::no_grad(|| head.rpn.forward(&detector.pyramid(&images, false).unwrap()));
+            let proposals = head.rpn.proposals(&outputs, &sizes, ProposalCounts::Training).unwrap();
+            for (proposals, size) in proposals.iter().zip(&sizes) {
+                let inside = |b: &BoxXyxy<Model>| {
+                    b.x_min < size.width as f32 && b.x_max <= size.width as f32 && b.y_max <= size.height as f32
+                };
+                assert!(proposals.len() > 10 && proposals.iter().all(inside));
+            }
         }
     }
 }

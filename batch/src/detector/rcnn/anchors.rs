@@ -1,6 +1,10 @@
 //! Anchor boxes of a region proposal network (Ren et al. 2015; one size per pyramid level, Lin et al. 2017): per level,
 //! row, column and aspect ratio, in the order in which the head's outputs are flattened.
 
+use std::sync::{Mutex, PoisonError};
+
+use tch::{Device, Tensor};
+
 use crate::detector::pyramid::Level;
 
 /// Sizes of the square anchors from P2 to P6, model pixels.
@@ -34,6 +38,33 @@ pub fn anchors(levels: &[Level], finest: usize, rounded: bool) -> Vec<f32> {
     out
 }
 
+/// Sizes of inputs whose anchors are kept: at the published size those of one take 4 MiB.
+const KEPT_SIZES: usize = 16;
+
+/// The anchors of the sizes of inputs that came last, on the device: inputs of other shapes than squares have few sizes,
+/// which come again and again.
+#[derive(Debug, Default)]
+pub struct AnchorCache(Mutex<Vec<(Vec<Level>, Tensor)>>);
+
+impl AnchorCache {
+    /// [`anchors`] as f32 `[N, 4]` on `device`.
+    pub fn get(&self, levels: &[Level], finest: usize, rounded: bool, device: Device) -> Tensor {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = kept.iter().position(|(of, tensor)| of == levels && tensor.device() == device);
+        let entry = match known {
+            Some(index) => kept.remove(index),
+            None => {
+                let flat = anchors(levels, finest, rounded);
+                (levels.to_vec(), Tensor::from_slice(&flat).view([-1, 4]).to_device(device))
+            }
+        };
+        let anchors = entry.1.shallow_clone();
+        kept.insert(0, entry);
+        kept.truncate(KEPT_SIZES);
+        anchors
+    }
+}
+
 /// Corners of an anchor around the origin.
 fn shape(size: f32, ratio: f32, rounded: bool) -> [f32; 4] {
     let (width, height) = if rounded {
@@ -61,6 +92,20 @@ mod tests {
         assert_eq!(found[..4], [-23.0, -11.0, 23.0, 11.0]);
         assert_eq!(found[4..8], [-16.0, -16.0, 16.0, 16.0]);
         assert_eq!(found[8..], [-11.0, -23.0, 11.0, 23.0]);
+    }
+
+    #[test]
+    fn kept_anchors_are_those_of_their_size() {
+        let cache = AnchorCache::default();
+        for round in 0..3 {
+            for columns in 1..=KEPT_SIZES as i64 + 2 {
+                let levels = levels_of(ImageSize { width: 8 * columns as u32, height: 8 }, &[[2, 2 * columns]], 2);
+                let tensor = cache.get(&levels, 2, false, Device::Cpu);
+                let kept = Vec::<f32>::try_from(tensor.reshape([-1])).unwrap();
+                assert_eq!(kept, anchors(&levels, 2, false), "round {round}");
+            }
+        }
+        assert_eq!(cache.0.lock().unwrap().len(), KEPT_SIZES);
     }
 
     #[test]

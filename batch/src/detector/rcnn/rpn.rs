@@ -12,7 +12,7 @@ use crate::detector::grouped_nms::grouped_nms;
 use crate::detector::iou::pairwise_iou;
 use crate::detector::losses::{ClassAndBoxLoss, objectness_loss, smooth_l1};
 use crate::detector::pyramid::Pyramid;
-use crate::detector::rcnn::anchors::{PER_CELL, anchors};
+use crate::detector::rcnn::anchors::{AnchorCache, PER_CELL};
 use crate::detector::rcnn::matcher::{BACKGROUND, IGNORED, Matcher, Matches};
 use crate::detector::rcnn::rules::RcnnRules;
 use crate::detector::rcnn::sampler::{AnchorSampler, Draw, SampledAnchors};
@@ -35,6 +35,7 @@ pub struct Rpn {
     bbox_pred: nn::Conv2D,
     rules: RcnnRules,
     config: RcnnConfig,
+    anchors: AnchorCache,
 }
 
 /// Predictions for all `N` anchors of an image.
@@ -90,6 +91,7 @@ impl Rpn {
             bbox_pred: conv(&head / "bbox_pred", 4 * PER_CELL, 1),
             rules,
             config: config.clone(),
+            anchors: AnchorCache::default(),
         }
     }
 
@@ -104,11 +106,11 @@ impl Rpn {
             objectness.push(per_anchor(&hidden.apply(&self.cls_logits), 1).squeeze_dim(2));
             deltas.push(per_anchor(&hidden.apply(&self.bbox_pred), 4));
         }
-        let flat = anchors(&pyramid.levels, FINEST, self.rules.rounded_anchors);
+        let device = pyramid.maps[0].device();
         RpnOutputs {
             objectness: Tensor::cat(&objectness, 1),
             deltas: Tensor::cat(&deltas, 1),
-            anchors: Tensor::from_slice(&flat).view([-1, 4]).to_device(pyramid.maps[0].device()),
+            anchors: self.anchors.get(&pyramid.levels, FINEST, self.rules.rounded_anchors, device),
             per_level: pyramid.levels.iter().map(|l| l.cells() * PER_CELL).collect(),
         }
     }

@@ -55,7 +55,7 @@ impl Guard {
     pub fn start_mutual_phase(&mut self, config: &GuardConfig, step: i64, ap50: Option<f64>) -> Verdict {
         match ap50 {
             Some(ap50) if ap50 < config.burn_in_ap_min => Verdict::Wait(format!(
-                "burn-in continues: AP50 {ap50:.3} is below {:.3} (semi.burn_in_ap_min)",
+                "burn-in continues: AP50 {ap50:.3} is below {:.3} (semi.guard_rails)",
                 config.burn_in_ap_min
             )),
             _ => {

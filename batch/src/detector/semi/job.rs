@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use crate::config::detector::{Architecture, DetectorTrainConfig};
 use crate::config::semi::SemiConfig;
-use crate::detector::batches::loader::{BatchPlan, DetectionSet, EpochSampler};
+use crate::detector::batches::batch_plan::BatchPlan;
+use crate::detector::batches::loader::DetectionSet;
 use crate::detector::batches::semi_batch::SemiPlan;
 use crate::detector::model::Detector;
 use crate::progress::Progress;
@@ -44,7 +45,7 @@ impl SemiTraining<'_> {
     pub fn plan(&self) -> SemiPlan {
         let plan = |set: &DetectionSet, size: usize, rare_share: f64| BatchPlan {
             seed: self.seed,
-            sampler: EpochSampler::new(self.seed, &set.repeat_factors(rare_share)),
+            sampler: set.sampler(self.seed, rare_share),
             size: size.max(1),
             places: self.shards.own_places(size.max(1)),
             augment: self.config.augment.clone(),

@@ -1,24 +1,23 @@
 //! The student's loss on annotated boxes: of weakly augmented images, or the mean over weakly and strongly augmented
 //! ones.
 
-use tch::Tensor;
-
 use crate::detector::losses::DetectionLosses;
 use crate::detector::model::{BatchNormStatistics, Detector};
+use crate::detector::pyramid::ImageBatch;
 use crate::detector::rcnn::sampler::Draw;
 use crate::detector::target::{BatchTargets, Target};
 use crate::error::Result;
 
 /// Losses of the weakly augmented images, or the mean over both augmentations. Each is a batch of its own with its own
 /// batch statistics; only the weakly augmented batch, which is like a teacher's input, updates the running statistics.
-/// `weak`, `strong`: f32 `[B, 1, H, W]`, normalised; `boxes`: of both.
+/// `boxes`: of both.
 ///
 /// # Errors
 /// Those of [`Detector::losses`].
 pub fn labelled_loss(
     student: &Detector,
-    weak: &Tensor,
-    strong: Option<&Tensor>,
+    weak: &ImageBatch,
+    strong: Option<&ImageBatch>,
     boxes: &[Vec<Target>],
     draw: &mut Draw,
 ) -> Result<DetectionLosses> {
@@ -31,7 +30,7 @@ pub fn labelled_loss(
 #[cfg(test)]
 mod tests {
     use d2r_contracts::boxes::BoxXyxy;
-    use tch::{Device, Kind};
+    use tch::{Device, Kind, Tensor};
 
     use super::*;
     use crate::config::{Layers, resolve};
@@ -46,8 +45,9 @@ mod tests {
         };
         let (a, b) = (detector(), detector());
         tch::manual_seed(6);
-        let weak = Tensor::randn([2, 1, 64, 64], (Kind::Float, Device::Cpu));
+        let weak = ImageBatch::unpadded(&Tensor::randn([2, 1, 64, 64], (Kind::Float, Device::Cpu))).unwrap();
         let strong = Tensor::randn([2, 1, 64, 64], (Kind::Float, Device::Cpu)) * 3.0 + 4.0;
+        let strong = ImageBatch::unpadded(&strong).unwrap();
         let boxes = vec![vec![Target::truth(2, BoxXyxy::new(8.0, 8.0, 40.0, 40.0))], Vec::new()];
         let of = |t: &Tensor| f64::try_from(t).unwrap();
         let both = labelled_loss(&a, &weak, Some(&strong), &boxes, &mut Draw::First).unwrap().total();

@@ -57,7 +57,10 @@ pub fn combined(
     let pseudo = pseudo.weighted(|p| of(p).pseudo);
     #[cfg(test)]
     let pseudo = pseudo * PSEUDO_FACTOR.get();
-    let bound = labelled.detach().abs() * config.loss_ratio_max;
+    let bound = match config.guard.loss_ratio_max {
+        0.0 => labelled.full_like(f64::INFINITY),
+        ratio => labelled.detach().abs() * ratio,
+    };
     let magnitude = pseudo.detach().abs();
     // A loss that is not finite compares as false and gets weight 0; the optimizer drops its gradient.
     let fits = magnitude.le_tensor(&bound);
@@ -69,6 +72,7 @@ pub fn combined(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::semi::GuardConfig;
 
     fn losses(values: [f32; 4]) -> DetectionLosses {
         let [class, boxes, rpn_class, rpn_box] = values.map(Tensor::from);
@@ -85,7 +89,8 @@ mod tests {
     }
 
     fn config() -> SemiConfig {
-        SemiConfig { unlabelled_weight: 2.0, box_loss_weight: 0.5, loss_ratio_max: 10.0, ..SemiConfig::published() }
+        let guard = GuardConfig::standard();
+        SemiConfig { unlabelled_weight: 2.0, box_loss_weight: 0.5, guard, ..SemiConfig::published() }
     }
 
     #[test]
@@ -119,6 +124,9 @@ mod tests {
     fn a_large_or_not_finite_pseudo_loss_is_bounded() {
         let huge = combined(Architecture::FasterRcnn, &config(), 1.0, &losses([1.0; 4]), &losses([1e6, 0.0, 0.0, 0.0]));
         assert!((number(&huge.pseudo) - 40.0).abs() < 1e-3 && number(&huge.bounded) == 1.0);
+        let off = SemiConfig { guard: GuardConfig::off(), ..config() };
+        let free = combined(Architecture::FasterRcnn, &off, 1.0, &losses([1.0; 4]), &losses([1e6, 0.0, 0.0, 0.0]));
+        assert_eq!((number(&free.pseudo), number(&free.bounded)), (2e6, 0.0), "as published");
         let not_finite =
             combined(Architecture::FasterRcnn, &config(), 1.0, &losses([1.0; 4]), &losses([f32::NAN, 0.0, 0.0, 0.0]));
         assert_eq!(number(&not_finite.bounded), 1.0);

@@ -4,18 +4,20 @@
 
 use std::sync::Arc;
 
+use d2r_contracts::radiograph::Radiograph;
 use d2r_contracts::tables::TrainLogRow;
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
 use crate::config::semi::TeacherStart;
-use crate::detector::batches::collate::stack_images;
-use crate::detector::batches::loader::BatchPlan;
-use crate::detector::batches::semi_batch::{AugmentedImages, SemiBatch, SemiPlan, SemiSets};
+use crate::detector::batches::batch_plan::BatchPlan;
+use crate::detector::batches::collate::image_batch;
+use crate::detector::batches::semi_batch::{ImagesPart, SemiBatch, SemiPlan, SemiSets};
 use crate::detector::card::STUDENT_FILE;
 use crate::detector::evaluation::evaluate;
 use crate::detector::losses::DetectionLosses;
 use crate::detector::model::{BatchNormStatistics, Detector};
+use crate::detector::pyramid::ImageBatch;
 use crate::detector::rcnn::sampler::Draw;
 use crate::detector::semi::guard::{Guard, Verdict};
 use crate::detector::semi::job::SemiTraining;
@@ -133,44 +135,46 @@ impl<'a> SemiTrainer<'a> {
         if self.current_phase() == Phase::Mutual || self.averages_burn_in() { self.teacher } else { self.student }
     }
 
-    fn images(&self, pixels: &[u8]) -> Result<Tensor> {
-        stack_images(pixels, &self.job.labelled.source.input, self.student.device())
+    fn images(&self, images: &[Radiograph]) -> Result<ImageBatch> {
+        image_batch(images, &self.job.labelled.source.input, self.student.device())
     }
 
-    fn labelled_losses(&self, batch: &AugmentedImages, draw: &mut Draw) -> Result<DetectionLosses> {
+    fn labelled_losses(&self, batch: ImagesPart, draw: &mut Draw) -> Result<DetectionLosses> {
         let boxes: Vec<Vec<Target>> = batch.boxes.iter().map(|b| b.iter().map(target).collect()).collect();
-        let strong = if batch.strong.is_empty() { None } else { Some(self.images(&batch.strong)?) };
-        labelled_loss(self.student, &self.images(&batch.weak)?, strong.as_ref(), &boxes, draw)
+        let strong = if batch.strong.is_empty() { None } else { Some(self.images(batch.strong)?) };
+        labelled_loss(self.student, &self.images(batch.weak)?, strong.as_ref(), &boxes, draw)
     }
 
-    fn pseudo_labels(&self, batch: &AugmentedImages) -> Result<PseudoLabels> {
-        let images = self.images(&batch.weak)?;
+    fn pseudo_labels(&self, batch: ImagesPart) -> Result<PseudoLabels> {
+        let images = self.images(batch.weak)?;
         let ensemble = &self.job.labellers;
         let labellers = if ensemble.is_empty() { vec![&*self.teacher] } else { ensemble.iter().collect() };
         let found = pseudo_boxes(&labellers, &images, self.job.semi.flip_tta)?;
-        let most = self.true_boxes * self.job.semi.guard.box_ratio_max * batch.boxes.len() as f64;
-        Ok(select(&found, &batch.report_classes, self.job.semi, most.ceil() as usize))
+        let ratio = self.job.semi.guard.box_ratio_max;
+        let most = (self.true_boxes * ratio * batch.boxes.len() as f64).ceil() as usize;
+        let most = if ratio > 0.0 { most } else { usize::MAX };
+        Ok(select(&found, batch.report_classes, self.job.semi, most))
     }
 
     /// The loss of one virtual shard: its part of the labelled images and, in the mutual phase, of the unlabelled ones.
     /// `batch`: the images that this process takes.
     fn shard_loss(&self, step: i64, batch: &SemiBatch, shard: usize) -> Result<ShardLoss> {
-        let (job, area) = (self.job, (self.job.labelled.source.input.size as usize).pow(2));
-        let part = |images: &AugmentedImages, plan: &BatchPlan| {
+        let job = self.job;
+        let places = |plan: &BatchPlan| {
             let places = job.shards.places(shard, plan.size);
-            images.part(places.start - plan.places.start..places.end - plan.places.start, area)
+            places.start - plan.places.start..places.end - plan.places.start
         };
         let mut draw = Draw::Random(Box::new(shard_rng(job.seed, batch.step, shard)));
-        let labelled = self.labelled_losses(&part(&batch.labelled, &self.plan.labelled), &mut draw)?;
+        let labelled = self.labelled_losses(batch.labelled.part(places(&self.plan.labelled)), &mut draw)?;
         let parts = labelled.parts();
         let mut counts = PseudoCounts::default();
         let (mut pseudo, mut bounded) = (Tensor::from(0.0f32), Tensor::from(0.0f32));
         let loss = match self.current_phase() {
             Phase::BurnIn => labelled.total(),
             Phase::Mutual => {
-                let unlabelled = part(&batch.unlabelled, &self.plan.unlabelled);
-                let labels = self.pseudo_labels(&unlabelled)?;
-                let images = self.images(&unlabelled.strong)?;
+                let unlabelled = batch.unlabelled.part(places(&self.plan.unlabelled));
+                let labels = self.pseudo_labels(unlabelled)?;
+                let images = self.images(unlabelled.strong)?;
                 let statistics = BatchNormStatistics::Frozen;
                 let losses = self.student.losses(&images, labels.targets(), &mut draw, statistics)?;
                 let images = unlabelled.boxes.len();

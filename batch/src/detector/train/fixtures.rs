@@ -10,8 +10,10 @@ use d2r_contracts::space::Original;
 use d2r_contracts::tables::{ImageRow, LesionRow};
 use image::{GrayImage, Luma};
 
+use crate::config::detector::DetectorConfig;
 use crate::config::{Layers, RunConfig, resolve};
-use crate::detector::batches::loader::{DetectionSet, LoadOptions, RadiographSource};
+use crate::detector::batches::loader::{DetectionSet, LoadOptions};
+use crate::detector::batches::radiograph_source::RadiographSource;
 use crate::detector::model::Detector;
 use crate::detector::train::supervised::{DetectorTraining, train};
 use crate::error::Result;
@@ -38,26 +40,33 @@ pub fn config(overrides: &[&str]) -> RunConfig {
     resolve(&Layers { preset: Some("tiny".into()), set, ..Layers::default() }).unwrap().config
 }
 
-/// Dark images with one bright square each.
-pub fn squares(folder: &Path, count: u32) -> DetectionSet {
+/// Dark images with one bright square each, as inputs of this detector. Letterboxed ones are squares; otherwise every
+/// second image is wider than high and the others are higher than wide.
+pub fn squares(folder: &Path, count: u32, config: &DetectorConfig, split: &str) -> DetectionSet {
     let (mut images, mut lesions) = (Vec::new(), Vec::new());
     for i in 0..count {
         let region = BoxXyxy::<Original>::new(8.0 + 6.0 * i as f32, 12.0, 32.0 + 6.0 * i as f32, 36.0);
-        let picture = GrayImage::from_fn(SIZE, SIZE, |x, y| {
+        let (columns, rows) = match config.model.fit {
+            Fit::ShortEdge if i % 2 == 0 => (SIZE + 16, SIZE),
+            Fit::ShortEdge => (SIZE, SIZE + 24),
+            Fit::Letterbox | Fit::Squash => (SIZE, SIZE),
+        };
+        let picture = GrayImage::from_fn(columns, rows, |x, y| {
             let inside = (region.x_min..region.x_max).contains(&(x as f32)) && (12..36).contains(&y);
             Luma([if inside { 230 } else { 20 + (x % 7) as u8 }])
         });
         picture.save(folder.join(format!("{i}.png"))).unwrap();
-        let (image_id, size) = (i.to_string(), Some(SIZE as i32));
+        let image_id = i.to_string();
         let row = lesion(&image_id, &image_id, 15, region.to_array());
         lesions.push(LesionRow { source: "fused".into(), score: 1.0, n_readers: Some(3), ..row });
-        images.push(ImageRow { width: size, height: size, ..image(&image_id) });
+        images.push(ImageRow { width: Some(columns as i32), height: Some(rows as i32), ..image(&image_id) });
     }
     let source = RadiographSource {
         root: folder.to_path_buf(),
         decode: ImageDecodeOptions::default(),
-        input: InputSpec { size: SIZE, fit: Fit::Letterbox, mean: 0.5, std: 0.25 },
+        input: InputSpec { size: SIZE, fit: config.model.fit, mean: 0.5, std: 0.25 },
         prepared: None,
+        short_edges: config.short_edges(split),
     };
     let task = Progress::Quiet.task("read", u64::from(count), "images");
     let options = LoadOptions { cache_bytes: u64::MAX, stage: "test", progress: &task, stop: &StopFlag::default() };
@@ -72,9 +81,9 @@ pub fn run(folder: &Path, config: &RunConfig, stop: &StopFlag) -> Result<Outcome
     tch::manual_seed(3);
     let mut model = Detector::new(&config.detector.model, tch::Device::Cpu)?;
     let mut average = Detector::new(&config.detector.model, tch::Device::Cpu)?;
-    let validation = squares(images.path(), 4);
+    let validation = squares(images.path(), 4, &config.detector, "val");
     let job = DetectorTraining {
-        train: Arc::new(squares(images.path(), 4)),
+        train: Arc::new(squares(images.path(), 4, &config.detector, "train")),
         validation: &validation,
         config: &config.detector.train,
         seed: 1,

@@ -7,8 +7,9 @@ use d2r_contracts::tables::TrainLogRow;
 
 use crate::config::detector::{DetectorTrainConfig, OptimizerKind};
 use crate::detector::batches::augment::LabelledBox;
-use crate::detector::batches::collate::stack_images;
-use crate::detector::batches::loader::{BatchPlan, DetectionSet, EpochSampler, PlainBatch};
+use crate::detector::batches::batch_plan::{BatchPlan, PlainBatch};
+use crate::detector::batches::collate::image_batch;
+use crate::detector::batches::loader::DetectionSet;
 use crate::detector::evaluation::evaluate;
 use crate::detector::losses::{Part, finite_parts};
 use crate::detector::model::{BatchNormStatistics, Detector};
@@ -72,7 +73,7 @@ pub fn train(model: &mut Detector, average: &mut Detector, run: &RunDir, job: &D
     assign_strict(average.variables_mut(), &named_tensors(model.variables()), "moving average")?;
     let plan = BatchPlan {
         seed: job.seed,
-        sampler: EpochSampler::new(job.seed, &job.train.repeat_factors(job.config.rare_share)),
+        sampler: job.train.sampler(job.seed, job.config.rare_share),
         size,
         places: job.shards.own_places(size),
         augment: job.config.augment.clone(),
@@ -97,9 +98,7 @@ impl Supervised<'_> {
         let (job, size) = (self.job, self.plan.size);
         let places = job.shards.places(shard, size);
         let own = places.start - self.plan.places.start..places.end - self.plan.places.start;
-        let area = batch.pixels.len() / batch.boxes.len().max(1);
-        let pixels = &batch.pixels[own.start * area..own.end * area];
-        let images = stack_images(pixels, &job.train.source.input, self.model.device())?;
+        let images = image_batch(&batch.images[own.clone()], &job.train.source.input, self.model.device())?;
         let targets: Vec<Vec<Target>> = batch.boxes[own].iter().map(|b| b.iter().map(target).collect()).collect();
         let mut draw = Draw::Random(Box::new(shard_rng(job.seed, batch.step, shard)));
         let targets = BatchTargets::labelled(&targets);

@@ -3,7 +3,7 @@
 
 use d2r_contracts::boxes::BoxXyxy;
 use d2r_contracts::report_text::swap_laterality;
-use d2r_contracts::space::{Letterbox, Original};
+use d2r_contracts::space::{ImageSize, Letterbox, Original};
 use d2r_contracts::vocabulary::Vocabulary;
 use rand::Rng;
 
@@ -53,7 +53,7 @@ impl StudyAugment {
     /// Those of [`VisualHandle::get`].
     pub fn apply(&self, example: &ReportExample, rng: &mut impl Rng) -> Result<ReportExample> {
         let size = self.spec.image.size;
-        let augmentation = WeakAugmentation::draw(size, &self.config, rng);
+        let augmentation = WeakAugmentation::draw(ImageSize::square(size), &self.config, rng);
         let visual = example.visual.get()?;
         let area = (size as usize * size as usize).max(1);
         let pixels = visual.pixels.chunks(area).flat_map(|view| augmentation.apply_to_pixels(view, rng)).collect();

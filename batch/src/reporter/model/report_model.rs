@@ -3,6 +3,7 @@
 //! Tensors come from [`crate::reporter::batches::collate`]; plain values leave through [`crate::reporter::decode::generation`].
 
 use d2r_contracts::labels::LESION_CLASSES;
+use d2r_contracts::preprocess::Fit;
 use tch::{Device, Kind, Tensor, nn};
 
 use crate::config::report::{Lera, ReportModelConfig};
@@ -229,6 +230,9 @@ fn check(config: &ReportModelConfig) -> Result<()> {
     }
     if !config.region_padding && config.region_size < REGION_SIZE_UNPADDED {
         return bad(format!("without padding the region encoder needs `region_size` >= {REGION_SIZE_UNPADDED}"));
+    }
+    if config.fit == Fit::ShortEdge {
+        return bad("`fit` = \"short_edge\" is an input of detectors; a report model's is a square".into());
     }
     if config.layers < 1 || config.input_size < 32 || config.region_size < 16 {
         return bad("needs `layers` >= 1, `input_size` >= 32 and `region_size` >= 16".into());

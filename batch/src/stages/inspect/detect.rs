@@ -7,6 +7,7 @@ use tch::{Device, Kind, Tensor};
 use crate::context::Context;
 use crate::detector::card::load_detector;
 use crate::detector::detection::Detection;
+use crate::detector::pyramid::ImageBatch;
 use crate::error::{Error, Result};
 use crate::training::model_card::ModelCard;
 use crate::training::named_tensors::{read_tensors, write_tensors};
@@ -44,7 +45,7 @@ pub fn run(ctx: &Context, args: &Args) -> Result<Vec<usize>> {
         let found = format!("`images` is {:?} {shape:?}", images.kind());
         return Err(bad(format!("{found}, expected Float [B, 1 or 3, H, W] with sides that are multiples of 32")));
     }
-    let found = detector.detect(&images.to_device(ctx.device))?;
+    let found = detector.detect(&ImageBatch::unpadded(&images.to_device(ctx.device))?)?;
     let mut out = Vec::new();
     for (i, boxes) in found.iter().enumerate() {
         let of = |value: &dyn Fn(&Detection<_>) -> Vec<f32>| boxes.iter().flat_map(value).collect::<Vec<f32>>();

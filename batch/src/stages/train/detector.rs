@@ -13,7 +13,8 @@ use d2r_contracts::tables::{FailureRow, ImageRow, LesionRow, ReportRow};
 
 use crate::context::{Context, StageResult};
 use crate::datasets::prepared::{self, PreparedStore};
-use crate::detector::batches::loader::{DetectionSet, LoadOptions, RadiographSource};
+use crate::detector::batches::loader::{DetectionSet, LoadOptions};
+use crate::detector::batches::radiograph_source::RadiographSource;
 use crate::detector::card::{DetectorCard, input_spec, load_detector};
 use crate::detector::model::Detector;
 use crate::detector::semi::job::SemiTraining;
@@ -56,6 +57,7 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
     let start = Instant::now();
     ctx.refuse_bf16("train-detector")?;
     let lake = Lake::open(&args.lake)?;
+    ctx.config.detector.check_scales()?;
     if ctx.config.detector.model.frozen_stages > 0 && args.init.is_none() {
         let problem = "stages of the backbone are not trained, so that they must not be random: give --init RUN (after \
             `d2r import-weights imagenet`), or set it to \"scratch\"";
@@ -260,6 +262,7 @@ fn load(ctx: &Context, lake: &Lake, dataset: &str, split: &str) -> Result<(Detec
         decode: ImageDecodeOptions { allow_phi: ctx.config.ingest.allow_phi, ..ImageDecodeOptions::default() },
         input: input_spec(&ctx.config.detector.model),
         prepared: Some(PreparedStore::at(lake.root().join(prepared::FOLDER))),
+        short_edges: ctx.config.detector.short_edges(split),
     };
     let cache_bytes = ctx.config.detector.train.cache_mib << 20;
     let task = ctx.progress.task(&format!("read {split} images"), images.len() as u64, "images");

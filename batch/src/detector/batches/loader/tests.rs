@@ -1,11 +1,17 @@
-//! Tests of the loader: order, balance, cache, failures.
+//! Tests of the loader and of the batches made from what it loads: cache, failures, sizes, streams.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use d2r_contracts::boxes::BoxXyxy;
-use d2r_contracts::preprocess::Fit;
+use d2r_contracts::decode::ImageDecodeOptions;
+use d2r_contracts::preprocess::InputSpec;
+use d2r_contracts::space::ImageSize;
 
 use super::*;
+use crate::config::detector::{AugmentConfig, ShortEdges};
+use crate::datasets::prepared::PreparedStore;
+use crate::detector::batches::batch_plan::{BatchPlan, PlainBatch};
 use crate::progress::Progress;
 use crate::test_fixtures;
 use crate::training::prefetch::prefetched;
@@ -50,11 +56,24 @@ fn ingested(dir: &Path, id: &str) -> ImageRow {
 
 #[test]
 fn a_prepared_image_is_not_decoded_again_and_has_the_same_pixels() {
+    let input = |fit| InputSpec { size: 64, fit, mean: 0.5, std: 0.25 };
+    prepared_images_are_used(input(Fit::Letterbox), None);
+    prepared_images_are_used(input(Fit::ShortEdge), None);
+    // Kept at 80 x 40, and as they are.
+    prepared_images_are_used(input(Fit::ShortEdge), Some(ShortEdges { least: 20, most: 40 }));
+    prepared_images_are_used(input(Fit::ShortEdge), Some(ShortEdges { least: 32, most: 96 }));
+}
+
+fn prepared_images_are_used(input: InputSpec, short_edges: Option<ShortEdges>) {
     let dir = folder();
-    let input = InputSpec { size: 64, fit: Fit::Letterbox, mean: 0.5, std: 0.25 };
     let load = |prepared: Option<PreparedStore>, cache_bytes| {
-        let source =
-            RadiographSource { root: dir.path().into(), decode: ImageDecodeOptions::default(), input, prepared };
+        let source = RadiographSource {
+            root: dir.path().into(),
+            decode: ImageDecodeOptions::default(),
+            input,
+            prepared,
+            short_edges,
+        };
         let task = Progress::Quiet.task("load", 3, "images");
         let options = LoadOptions { cache_bytes, stage: "train-detector", progress: &task, stop: &StopFlag::default() };
         let images = ["a", "b", "c"].map(|id| ingested(dir.path(), id)).to_vec();
@@ -62,7 +81,7 @@ fn a_prepared_image_is_not_decoded_again_and_has_the_same_pixels() {
         assert!(failures.is_empty(), "{failures:?}");
         set
     };
-    let pixels = |set: &DetectionSet| (0..3).map(|i| set.pixels(i).unwrap().into_owned()).collect::<Vec<_>>();
+    let pixels = |set: &DetectionSet| (0..3).map(|i| set.radiograph(i).unwrap().into_owned()).collect::<Vec<_>>();
     let letterboxes = |set: &DetectionSet| set.examples.iter().map(|e| e.letterbox).collect::<Vec<_>>();
     let decoded = load(None, u64::MAX);
     let ingested_rows = ["a", "b", "c"].map(|id| ingested(dir.path(), id));
@@ -80,6 +99,7 @@ fn a_prepared_image_is_not_decoded_again_and_has_the_same_pixels() {
             decode: ImageDecodeOptions::default(),
             input,
             prepared: Some(store.clone()),
+            short_edges,
         };
         let task = Progress::Quiet.task("load", 3, "images");
         let options = LoadOptions { cache_bytes, stage: "train-detector", progress: &task, stop: &StopFlag::default() };
@@ -100,8 +120,13 @@ fn a_prepared_image_is_not_decoded_again_and_has_the_same_pixels() {
 
 fn load(dir: &Path, cache_bytes: u64) -> (DetectionSet, Vec<FailureRow>) {
     let input = InputSpec { size: 64, fit: Fit::Letterbox, mean: 0.5, std: 0.25 };
-    let source =
-        RadiographSource { root: dir.to_path_buf(), decode: ImageDecodeOptions::default(), input, prepared: None };
+    let source = RadiographSource {
+        root: dir.to_path_buf(),
+        decode: ImageDecodeOptions::default(),
+        input,
+        prepared: None,
+        short_edges: None,
+    };
     let images = ["a", "torn", "b", "c", "gone"].map(image).to_vec();
     let lesions = [
         lesion("a", 1, "fused", true),
@@ -135,37 +160,13 @@ fn a_full_cache_does_not_change_pixels() {
     let dir = folder();
     let (cached, _) = load(dir.path(), u64::MAX);
     let (some, _) = load(dir.path(), 64 * 64 * 2);
-    assert!(some.examples[2].pixels.is_none() && cached.examples[2].pixels.is_some());
+    assert!(some.examples[2].kept.is_none() && cached.examples[2].kept.is_some());
     for i in 0..3 {
-        assert_eq!(cached.pixels(i).unwrap(), some.pixels(i).unwrap());
+        assert_eq!(cached.radiograph(i).unwrap(), some.radiograph(i).unwrap());
     }
     std::fs::remove_file(dir.path().join("c.png")).unwrap();
-    let message = some.pixels(2).unwrap_err().to_string();
+    let message = some.radiograph(2).unwrap_err().to_string();
     assert!(message.contains("c.png"), "{message}");
-}
-
-#[test]
-fn every_epoch_draws_every_example_once() {
-    let sampler = EpochSampler::new(7, &[1.0; 10]);
-    assert_eq!(sampler.epoch_length, 10);
-    let drawn: Vec<usize> = (0..10).flat_map(|step| sampler.batch(step, 3)).collect();
-    for epoch in drawn.chunks(10) {
-        let mut sorted = epoch.to_vec();
-        sorted.sort_unstable();
-        assert_eq!(sorted, (0..10).collect::<Vec<_>>());
-    }
-    assert_ne!(drawn[..10], drawn[10..20], "another order");
-    assert_eq!(EpochSampler::new(7, &[1.0; 10]).batch(2, 3), drawn[6..9], "a function of the step");
-    assert!(EpochSampler::new(7, &[]).batch(0, 3).is_empty());
-}
-
-#[test]
-fn rare_examples_are_drawn_more_often() {
-    let sampler = EpochSampler::new(1, &[1.0, 3.0, 1.0, 1.0]);
-    assert_eq!(sampler.epoch_length, 6);
-    let drawn: Vec<usize> = (0..100).flat_map(|step| sampler.batch(step, 6)).collect();
-    let share = drawn.iter().filter(|i| **i == 1).count() as f64 / drawn.len() as f64;
-    assert!((share - 0.5).abs() < 0.02, "{share}");
 }
 
 #[test]
@@ -189,14 +190,14 @@ fn batches_of_the_thread_are_in_order_and_equal_single_ones() {
     let (set, _) = load(dir.path(), u64::MAX);
     let augment =
         AugmentConfig { scale: 0.1, shift: 0.1, hflip: true, brightness: 0.1, contrast: 0.1, gamma: 0.1, noise: 0.01 };
-    let plan = BatchPlan { seed: 3, sampler: EpochSampler::new(3, &[1.0; 3]), size: 2, places: 0..2, augment };
+    let plan = BatchPlan { seed: 3, sampler: BatchSampler::mixed(3, &[1.0; 3]), size: 2, places: 0..2, augment };
     let set = Arc::new(set);
     let (theirs, shared) = (plan.clone(), Arc::clone(&set));
     let ahead = prefetched(4..9, move |step| theirs.batch(&shared, step)).unwrap();
     let ahead: Vec<PlainBatch> = ahead.map(Result::unwrap).collect();
     assert_eq!(ahead.iter().map(|b| b.step).collect::<Vec<_>>(), [4, 5, 6, 7, 8]);
     assert_eq!(ahead[2], plan.batch(&set, 6).unwrap());
-    assert_eq!(ahead[0].pixels.len(), 2 * 64 * 64);
+    assert!(ahead[0].images.iter().all(|image| image.size() == ImageSize::square(64)));
 }
 
 #[test]
@@ -234,7 +235,7 @@ fn strong_and_weak_augmentation_share_their_geometry_and_unlabelled_images_have_
     let augment = crate::config::resolve(&crate::config::Layers::default()).unwrap().config.detector.train.augment;
     let stream = || BatchPlan {
         seed: 5,
-        sampler: EpochSampler::new(5, &[1.0; 3]),
+        sampler: BatchSampler::mixed(5, &[1.0; 3]),
         size: 3,
         places: 0..3,
         augment: augment.clone(),
@@ -245,7 +246,7 @@ fn strong_and_weak_augmentation_share_their_geometry_and_unlabelled_images_have_
     let plan = of(StrongLabelled::Always);
     let batch = plan.batch(&sets, 4, true).unwrap();
     assert_eq!(batch.labelled.weak, batch.labelled.strong, "without strong operations both are equal");
-    assert_eq!(batch.labelled.weak.len(), 3 * 64 * 64);
+    assert_eq!(batch.labelled.weak.len(), 3);
     assert!(batch.labelled.boxes.iter().any(|b| !b.is_empty()));
     assert!(batch.unlabelled.boxes.iter().all(Vec::is_empty));
     assert_ne!(batch.unlabelled.weak, batch.labelled.weak, "the streams are drawn independently");
@@ -263,4 +264,116 @@ fn strong_and_weak_augmentation_share_their_geometry_and_unlabelled_images_have_
         assert_eq!(other.unlabelled.strong.is_empty(), !mutual);
         assert_eq!(other.trained_images(), 3 + 3 * usize::from(drawn) + 3 * usize::from(mutual));
     }
+}
+
+/// Four wide and two high images with a bright rectangle each, for multi-scale training of inputs of 64 pixels.
+fn of_two_orientations(dir: &Path) -> DetectionSet {
+    let (mut images, mut lesions) = (Vec::new(), Vec::new());
+    for i in 0..6u32 {
+        let (width, height) = if i < 4 { (150 + i, 100) } else { (100, 130 + i) };
+        let picture = image::GrayImage::from_fn(width, height, |x, y| {
+            image::Luma([if (20..60).contains(&x) && (30..70).contains(&y) { 255 } else { 0 }])
+        });
+        picture.save(dir.join(format!("{i}.png"))).unwrap();
+        images.push(image(&i.to_string()));
+        let lesion = test_fixtures::lesion(&i.to_string(), &i.to_string(), 1, [20.0, 30.0, 60.0, 70.0]);
+        lesions.push(LesionRow { source: "fused".into(), accepted: true, score: 1.0, ..lesion });
+    }
+    let source = RadiographSource {
+        root: dir.to_path_buf(),
+        decode: ImageDecodeOptions::default(),
+        input: InputSpec { size: 64, fit: Fit::ShortEdge, mean: 0.5, std: 0.25 },
+        prepared: None,
+        short_edges: Some(ShortEdges { least: 32, most: 96 }),
+    };
+    let task = Progress::Quiet.task("load", 6, "images");
+    let options = LoadOptions { cache_bytes: u64::MAX, stage: "test", progress: &task, stop: &StopFlag::default() };
+    let (set, failures) = DetectionSet::load(source, images, &lesions, options).unwrap();
+    assert!(failures.is_empty());
+    set
+}
+
+#[test]
+fn multi_scale_batches_have_drawn_sizes_one_orientation_and_boxes_where_the_pixels_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let set = of_two_orientations(dir.path());
+    let kept = set.examples[0].letterbox;
+    assert_eq!(kept.model, ImageSize { width: 107, height: 71 }, "no larger than the largest size");
+    let plan = |places: std::ops::Range<usize>| BatchPlan {
+        seed: 5,
+        sampler: set.sampler(5, 0.0),
+        size: 4,
+        places,
+        augment: AugmentConfig::none(true),
+    };
+    let mut edges = BTreeSet::new();
+    let mut flipped = 0;
+    for step in 0..24 {
+        let batch = plan(0..4).batch(&set, step).unwrap();
+        let wide = batch.images[0].width > batch.images[0].height;
+        for (image, boxes) in batch.images.iter().zip(&batch.boxes) {
+            assert_eq!(image.width > image.height, wide, "step {step}");
+            let edge = image.width.min(image.height);
+            assert!(
+                (32..=96).contains(&edge) && image.width.max(image.height) <= 107,
+                "{} x {}",
+                image.width,
+                image.height
+            );
+            edges.insert(edge);
+            let bright: Vec<usize> = (0..image.pixels.len()).filter(|&i| image.pixels[i] > 127).collect();
+            let columns = bright.iter().map(|i| i % image.width as usize);
+            let rows = bright.iter().map(|i| i / image.width as usize);
+            let found = [
+                columns.clone().min().unwrap() as f32,
+                rows.clone().min().unwrap() as f32,
+                columns.max().unwrap() as f32 + 1.0,
+                rows.max().unwrap() as f32 + 1.0,
+            ];
+            for (pixel, edge) in found.iter().zip(boxes[0].region.to_array()) {
+                assert!((pixel - edge).abs() <= 1.0, "pixels {found:?}, box {:?}", boxes[0].region);
+            }
+            flipped += usize::from(boxes[0].region.x_min > image.width as f32 * 0.25);
+        }
+        // A function of the step, and of the place for any division of the batch among processes.
+        assert_eq!(batch, plan(0..4).batch(&set, step).unwrap());
+        let (first, rest) = (plan(0..1).batch(&set, step).unwrap(), plan(1..4).batch(&set, step).unwrap());
+        assert_eq!([first.images, rest.images].concat(), batch.images);
+        assert_eq!([first.boxes, rest.boxes].concat(), batch.boxes);
+    }
+    assert!(edges.len() > 20 && flipped > 10 && flipped < 86, "{edges:?}, {flipped} flipped");
+}
+
+#[test]
+fn both_views_of_a_multi_scale_step_have_one_size() {
+    use crate::config::semi::{StrongConfig, StrongLabelled};
+    use crate::detector::batches::semi_batch::{SemiPlan, SemiSets};
+
+    let dir = tempfile::tempdir().unwrap();
+    let set = Arc::new(of_two_orientations(dir.path()));
+    let sets = SemiSets { labelled: Arc::clone(&set), unlabelled: Arc::clone(&set) };
+    let stream = || BatchPlan {
+        seed: 5,
+        sampler: set.sampler(5, 0.0),
+        size: 2,
+        places: 0..2,
+        augment: AugmentConfig::none(true),
+    };
+    let plan = SemiPlan {
+        labelled: stream(),
+        unlabelled: stream(),
+        strong: StrongConfig::published(),
+        strong_labelled: StrongLabelled::Always,
+    };
+    let mut different = 0;
+    for step in 0..12 {
+        let batch = plan.batch(&sets, step, true).unwrap();
+        for images in [&batch.labelled, &batch.unlabelled] {
+            let sizes = |images: &[Radiograph]| images.iter().map(Radiograph::size).collect::<Vec<_>>();
+            assert_eq!(sizes(&images.weak), sizes(&images.strong));
+        }
+        let sizes = |images: &[Radiograph]| images.iter().map(|i| i.width.min(i.height)).collect::<Vec<_>>();
+        different += usize::from(sizes(&batch.labelled.weak) != sizes(&batch.unlabelled.weak));
+    }
+    assert!(different > 6, "each stream draws its own sizes");
 }

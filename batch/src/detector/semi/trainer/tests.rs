@@ -21,10 +21,11 @@ fn config(overrides: &[&str]) -> RunConfig {
         "semi.burn_in_steps=6",
         "semi.unlabelled_batch_size=2",
         "semi.threshold=0.01",
-        "semi.burn_in_ap_min=0",
         "semi.ramp_steps=0",
     ];
-    fixtures::config(&[&base[..], overrides].concat())
+    let mut config = fixtures::config(&[&base[..], overrides].concat());
+    config.semi.guard.burn_in_ap_min = 0.0;
+    config
 }
 
 /// Something that happens to the teacher before each step of the mutual phase.
@@ -45,10 +46,10 @@ fn run_with(
     tch::manual_seed(3);
     let mut student = Detector::new(&config.detector.model, tch::Device::Cpu)?;
     let mut teacher = Detector::new(&config.detector.model, tch::Device::Cpu)?;
-    let validation = squares(images.path(), 4);
+    let validation = squares(images.path(), 4, &config.detector, "val");
     let job = SemiTraining {
-        labelled: Arc::new(squares(images.path(), 4)),
-        unlabelled: Arc::new(squares(images.path(), 3)),
+        labelled: Arc::new(squares(images.path(), 4, &config.detector, "train")),
+        unlabelled: Arc::new(squares(images.path(), 3, &config.detector, "train")),
         labellers,
         validation: &validation,
         config: &config.detector.train,
@@ -76,6 +77,19 @@ fn both_phases_run_and_a_stopped_run_goes_on_bit_for_bit() {
         &["semi.teacher_start=average", "semi.strong=mutual", "semi.flip_tta=true"],
         &["run.accumulate=2", "semi.teacher_start=average"],
         &["detector.model.architecture=faster_rcnn", "detector.model.profile=utv2"][..],
+        &[
+            "detector.model.input=short_edge",
+            "detector.train.augment=multi_scale",
+            "detector.train.hflip=true",
+            "detector.model.profile=utv2",
+            "semi.flip_tta=true",
+        ],
+        &[
+            "detector.model.input=short_edge",
+            "detector.train.augment=multi_scale",
+            "detector.model.architecture=faster_rcnn",
+            "detector.model.profile=utv2",
+        ],
     ] {
         let mut config = config(set);
         let rcnn = config.detector.model.rcnn.clone();
@@ -176,7 +190,9 @@ fn a_loss_that_is_no_number_skips_its_step() {
 #[test]
 fn a_poor_burn_in_goes_on() {
     let folder = tempfile::tempdir().unwrap();
-    let outcome = run(folder.path(), &config(&["semi.burn_in_ap_min=1.0"])).unwrap();
+    let mut config = config(&[]);
+    config.semi.guard.burn_in_ap_min = 1.0;
+    let outcome = run(folder.path(), &config).unwrap();
     assert!(outcome.log.iter().all(|r| r.phase != "mutual"));
     assert!(outcome.log.iter().any(|r| r.alarm.as_deref().is_some_and(|a| a.contains("burn-in continues"))));
 }

@@ -6,8 +6,17 @@ use crate::training::fixtures::{interrupted, losses};
 
 #[test]
 fn a_stopped_run_goes_on_bit_for_bit() {
-    for set in [&["detector.train.steps=6"][..], &["detector.train.steps=6", "run.accumulate=2"]] {
-        let config = config(set);
+    let short_edge = ["detector.model.input=short_edge", "detector.train.augment=multi_scale_wide"];
+    let rcnn = ["detector.model.architecture=faster_rcnn", "detector.model.profile=utv2"];
+    let in_shards = ["detector.train.batch_size=4", "run.accumulate=2"];
+    for set in [
+        Vec::new(),
+        vec!["run.accumulate=2"],
+        [&short_edge[..], &in_shards].concat(),
+        [&short_edge[..], &["detector.model.profile=utv2", "detector.train.hflip=true"]].concat(),
+        [&short_edge[..], &rcnn].concat(),
+    ] {
+        let config = config(&[&["detector.train.steps=6"], &set[..]].concat());
         let (whole, parts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let expected = run(whole.path(), &config, &StopFlag::default()).unwrap();
         assert_eq!(expected.steps, 6);
@@ -54,11 +63,11 @@ fn no_image_is_nothing_to_do() {
     let config = config(&["detector.train.steps=6"]);
     let folder = tempfile::tempdir().unwrap();
     let images = tempfile::tempdir().unwrap();
-    let validation = squares(images.path(), 1);
+    let validation = squares(images.path(), 1, &config.detector, "val");
     let mut model = Detector::new(&config.detector.model, tch::Device::Cpu).unwrap();
     let mut average = Detector::new(&config.detector.model, tch::Device::Cpu).unwrap();
     let job = DetectorTraining {
-        train: Arc::new(squares(images.path(), 0)),
+        train: Arc::new(squares(images.path(), 0, &config.detector, "train")),
         validation: &validation,
         config: &config.detector.train,
         seed: 1,
