@@ -26,7 +26,7 @@ pub struct Context {
     pub stop: StopFlag,
     /// The processes of this training; a single one for every other stage.
     pub ranks: Ranks,
-    /// Whether an interrupted training run is continued (`--resume auto`).
+    /// Whether an interrupted training run, or an interrupted shard, is continued (`--resume auto`).
     pub resume: bool,
 }
 
@@ -34,6 +34,11 @@ impl Context {
     /// The kind that a model's products run in.
     pub fn compute_kind(&self) -> tch::Kind {
         if self.config.run.precision == "bf16" { tch::Kind::BFloat16 } else { tch::Kind::Float }
+    }
+
+    /// Why what an interrupted run finished is not continued; `None` where it is.
+    pub fn again(&self) -> Option<&'static str> {
+        (!self.resume).then_some("as --resume never says")
     }
 
     /// Whether a preset, a file, the environment or a flag sets this key.
