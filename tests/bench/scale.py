@@ -88,7 +88,8 @@ def stages(folder: Path):
     """Name and arguments of every stage."""
 
     def run_of(kind: str) -> str:
-        return str(max((folder / "runs").glob(f"{kind}-*"), key=lambda p: p.stat().st_mtime).relative_to(folder))
+        runs = (folder / "runs").glob(f"{kind}-*")
+        return str(max(runs, key=lambda p: p.stat().st_mtime, default=folder / kind).relative_to(folder))
 
     yield "ingest coco", ["ingest", "coco", "--root", "coco"]
     yield "ingest annotation-json", ["ingest", "annotation-json", "--root", "reports", "--dataset", "iu_xray"]

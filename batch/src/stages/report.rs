@@ -157,3 +157,6 @@ fn write_chunk<W: ReportWriter>(
     counts.burned_in += burned_in;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,20 +2,26 @@
 //! the rows of some hundred images, a file per table and a record, written last. A shard that is started again continues after
 //! the last of them; its part is put together from all. No manifest names them, and they are no `.parquet` files.
 
+mod kept;
+mod place;
+mod sub_part;
+
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use d2r_contracts::rows::Row;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::lake::atomic_file;
 use crate::lake::commit::Committed;
-use crate::lake::digest::sha256_hex;
+pub(crate) use crate::lake::commit::unfinished::kept::{kept, remove};
+use crate::lake::commit::unfinished::place::{Place, places};
+use crate::lake::commit::unfinished::sub_part::{Sealed, SubPart, SubPartFile, read_record, record_name, seal};
 use crate::lake::fresh;
 use crate::lake::manifest::PartManifest;
-use crate::lake::parquet_file::{PartFile, write_bytes};
+use crate::lake::parquet_file::write_bytes;
 use crate::lake::part::Staged;
 use crate::lake::partition::{Partition, Provenance, Shard};
 use crate::lake::sorted_rows::Run;
@@ -31,38 +37,6 @@ pub fn images_per_sub_part(group: usize) -> u64 {
     IMAGES.div_ceil(group) * group
 }
 
-/// Rows of some images.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct SubPart {
-    /// Digest of everything that decides the shard's rows.
-    work_key: String,
-    /// Images of the shard that are finished with it.
-    finished: u64,
-    /// What the stage counts over all images so far.
-    state: String,
-    /// Tables without rows have no file.
-    files: Vec<SubPartFile>,
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct SubPartFile {
-    table: String,
-    /// Beside the record.
-    file: String,
-    bytes: u64,
-    sha256: String,
-}
-
-/// A record and the digest of its compact JSON.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Sealed {
-    sub_part: SubPart,
-    sha256: String,
-}
-
 /// The finished work of a shard, which this process alone adds to.
 #[derive(Debug)]
 pub struct Unfinished {
@@ -74,14 +48,6 @@ pub struct Unfinished {
     _busy: File,
 }
 
-/// Where the work of a shard is kept.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Place {
-    verb: String,
-    partition: Partition,
-    shard: Shard,
-}
-
 /// Rows on their way into a sub-part.
 pub struct Adding<'a> {
     to: &'a mut Unfinished,
@@ -91,8 +57,8 @@ pub struct Adding<'a> {
 }
 
 impl Lake {
-    /// The finished work of a shard, to be continued. Work of another key, of another number of shards and damaged sub-parts are
-    /// removed; all of it where `again` says why. [`Unfinished::said`] names what was removed.
+    /// The finished work of a shard, to be continued. Work of another key, of another number of shards and damaged sub-parts
+    /// are removed; all of it where `again` says why. [`Unfinished::said`] names what was removed.
     ///
     /// # Errors
     /// [`Error::Temporary`] while another process does the same shard; [`Error::Io`].
@@ -217,6 +183,8 @@ impl Unfinished {
     /// Reads the records, and removes what cannot be continued.
     fn read(&mut self, again: Option<&str>) -> Result<()> {
         let folder = self.folder();
+        // Another machine may have done this shard before.
+        fresh::ask(&folder);
         let names = list(&folder)?;
         if names.is_empty() {
             return Ok(());
@@ -298,134 +266,6 @@ impl Adding<'_> {
         to.sub_parts.push(sub_part);
         Ok(())
     }
-}
-
-impl Place {
-    fn name(&self) -> String {
-        let Self { verb, partition: Partition { dataset, split }, shard } = self;
-        // `=` is in no name.
-        format!("{verb}={dataset}={split}={}-of-{}", shard.index, shard.count)
-    }
-
-    fn of_name(name: &str) -> Option<Self> {
-        let mut words = name.split('=');
-        let (verb, dataset, split, shard) = (words.next()?, words.next()?, words.next()?, words.next()?);
-        let shard = PartManifest::shard_of(&format!("{shard}.json"))?;
-        let place = Self { verb: verb.to_owned(), partition: Partition::new(dataset, split), shard };
-        (place.name() == name).then_some(place)
-    }
-
-    fn folder(&self, lake: &Lake) -> PathBuf {
-        folder(lake).join(self.name())
-    }
-
-    /// Held by the process that does this shard; `None` while another one does.
-    fn lock(&self, lake: &Lake) -> Result<Option<File>> {
-        lake.lock_of(&self.name())
-    }
-
-    /// Removes what is kept here unless a process does this shard; whether something was removed.
-    fn remove(&self, lake: &Lake) -> Result<bool> {
-        let folder = self.folder(lake);
-        match self.lock(lake)? {
-            Some(_free) if fresh::is_folder(&folder) => atomic_file::remove_folder(&folder).map(|()| true),
-            _ => Ok(false),
-        }
-    }
-}
-
-/// `LAKE/unfinished`.
-fn folder(lake: &Lake) -> PathBuf {
-    lake.root().join("unfinished")
-}
-
-fn places(lake: &Lake) -> Result<Vec<Place>> {
-    Ok(list(&folder(lake))?.iter().filter_map(|name| Place::of_name(name)).collect())
-}
-
-fn record_name(number: usize) -> String {
-    format!("{number:06}.json")
-}
-
-fn seal(sub_part: &SubPart) -> Result<String> {
-    let json = serde_json::to_vec(sub_part).map_err(|e| Error::Internal(format!("write a record: {e}")))?;
-    Ok(sha256_hex(&json))
-}
-
-/// A record whose files are intact.
-fn read_record(folder: &Path, number: usize) -> Result<SubPart> {
-    let path = folder.join(record_name(number));
-    let bytes = std::fs::read(&path).map_err(|e| Error::io("read", &path, e))?;
-    let sealed: Sealed =
-        serde_json::from_slice(&bytes).map_err(|e| Error::bad_data(path.display(), format!("damaged, {e}")))?;
-    if sealed.sha256 != seal(&sealed.sub_part)? {
-        return Err(Error::bad_data(path.display(), "damaged, its digest does not fit"));
-    }
-    for SubPartFile { file, bytes, sha256, .. } in &sealed.sub_part.files {
-        PartFile::open(&folder.join(file), Some((*bytes, sha256)))?;
-    }
-    Ok(sealed.sub_part)
-}
-
-/// Places with finished images that a command continues from, and those that are of no more use, with the reason.
-#[derive(Debug, Default)]
-pub(crate) struct Kept {
-    /// Name under `LAKE/unfinished`, finished images.
-    pub useful: Vec<(String, u64)>,
-    pub stale: Vec<(String, String)>,
-}
-
-/// What is kept of unfinished shards that no process does now.
-///
-/// # Errors
-/// When a folder cannot be listed.
-pub(crate) fn kept(lake: &Lake) -> Result<Kept> {
-    let mut kept = Kept::default();
-    for name in list(&folder(lake))? {
-        let Some(place) = Place::of_name(&name) else {
-            kept.stale.push((name, "it is of no stage".into()));
-            continue;
-        };
-        if place.lock(lake)?.is_none() {
-            continue;
-        }
-        match read_record(&place.folder(lake), 0) {
-            Err(e) => kept.stale.push((name, e.chain())),
-            Ok(first) if is_committed(lake, &place, &first)? => {
-                kept.stale.push((name, "its stage is finished".into()));
-            }
-            Ok(first) => {
-                let numbers = (0..).take_while(|&n| place.folder(lake).join(record_name(n)).is_file());
-                let last = numbers.last().and_then(|n| read_record(&place.folder(lake), n).ok());
-                kept.useful.push((name, last.unwrap_or(first).finished));
-            }
-        }
-    }
-    Ok(kept)
-}
-
-/// Removes what is kept under a name that [`kept`] gave.
-///
-/// # Errors
-/// [`Error::Io`].
-pub(crate) fn remove(lake: &Lake, name: &str) -> Result<()> {
-    match Place::of_name(name) {
-        Some(place) => place.remove(lake).map(|_| ()),
-        None => atomic_file::remove_folder(&folder(lake).join(name)),
-    }
-}
-
-/// Whether the work of these sub-parts is published, or waits for other shards.
-fn is_committed(lake: &Lake, place: &Place, first: &SubPart) -> Result<bool> {
-    let Place { verb, partition, shard } = place;
-    for table in list(&lake.root().join("manifests"))? {
-        if let Some(part) = lake.current(&table, partition, &first.work_key, *shard)?
-            && part.producer == *verb
-        {
-            return Ok(true);
-        }
-    }
-    super::pending::is_waiting(lake, *shard, &first.work_key)
 }
 
 #[cfg(test)]

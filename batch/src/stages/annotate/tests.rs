@@ -77,7 +77,7 @@ impl Project {
         done.unfinished.iter().map(|(_, images)| images).sum()
     }
 
-    /// The first images are gone: whoever opens one again has a failure more.
+    /// The first images are gone: one that is opened again is a failure more.
     fn hide(&self, images: u64) {
         for i in 0..images {
             let _ = std::fs::remove_file(self.images().join(format!("i{i:03}.png")));

@@ -67,7 +67,7 @@ impl<'a> Trainer<'a> for Toy<'a> {
     }
 
     fn batches(&self, step: i64) -> Result<Batches<'a, Vec<i64>>> {
-        Ok(self.epochs.batches(step, |epoch| (0..5).map(|i| (i + epoch) % 5).collect()))
+        Ok(Box::new(self.epochs.batches(step, |epoch| (0..5).map(|i| (i + epoch) % 5).collect()).map(Ok)))
     }
 
     fn step(&mut self, step: i64, batch: Vec<i64>, optimizer: &mut Optimizer) -> Result<usize> {

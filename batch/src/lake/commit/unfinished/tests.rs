@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use d2r_contracts::rows::Row;
 use d2r_contracts::tables::TruthFindingRow;
 
+use super::place::folder;
 use super::*;
 use crate::exit::Exit;
 use crate::lake::atomic_file::faults;
