@@ -57,7 +57,7 @@ enum BoxSource {
     /// The report model uses no regions.
     Unused,
     /// Accepted lesions of the lake, and the content digest of the table.
-    Lake { lesions: RefCell<BoxReader>, digest: String },
+    Lake { lesions: Box<RefCell<BoxReader>>, digest: String },
     /// The detector that the report model was trained with.
     Detector { detector: Box<Detector>, card: Box<ModelCard<DetectorCard>> },
 }
@@ -247,7 +247,7 @@ impl BoxSource {
                 if lake.rows_of(LesionRow::TABLE, &partition)? > 0 {
                     check(&lake.label_set(&partition)?, format!("table {} {partition}", LesionRow::TABLE))?;
                 }
-                let lesions = RefCell::new(BoxReader::new(lake, partition, boxes)?);
+                let lesions = Box::new(RefCell::new(BoxReader::new(lake, partition, boxes)?));
                 Ok(Self::Lake { lesions, digest })
             }
             ImageSource::Folder { .. } => {

@@ -1,9 +1,7 @@
 //! A report that ends early continues: finished images are not opened again, and all tables have the same bytes.
 
 use d2r_contracts::rows::Row;
-use d2r_contracts::tables::{
-    FailureRow, GeneratedReportRow, ImageRow, ReportRow, ReportSentenceRow, SentenceBoxRow,
-};
+use d2r_contracts::tables::{FailureRow, GeneratedReportRow, ImageRow, ReportRow, ReportSentenceRow, SentenceBoxRow};
 use image::GrayImage;
 use tempfile::TempDir;
 
