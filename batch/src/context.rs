@@ -27,7 +27,7 @@ pub struct Context {
     pub stop: StopFlag,
     /// The processes of this training; a single one for every other stage.
     pub ranks: Ranks,
-    /// Whether an interrupted training run is continued (`--resume auto`).
+    /// Whether an interrupted training run, or an interrupted shard, is continued (`--resume auto`).
     pub resume: bool,
 }
 
@@ -58,6 +58,11 @@ impl Context {
         ctx.config.run.precision = "f32".into();
         ctx.config_toml = ctx.config_toml.replace("precision = \"bf16\"", "precision = \"f32\"");
         ctx
+    }
+
+    /// Why what an interrupted run finished is not continued; `None` where it is.
+    pub fn again(&self) -> Option<&'static str> {
+        (!self.resume).then_some("as --resume never says")
     }
 
     /// Whether a preset, a file, the environment or a flag sets this key.

@@ -51,7 +51,7 @@ impl Progress {
             bar,
             lines,
             start,
-            state: Mutex::new(State { done: 0, last: start, message: String::new() }),
+            state: Mutex::new(State { done: 0, earlier: 0, last: start, message: String::new() }),
         }
     }
 }
@@ -59,6 +59,8 @@ impl Progress {
 #[derive(Debug)]
 struct State {
     done: u64,
+    /// Of these, those of an earlier run.
+    earlier: u64,
     last: Instant,
     message: String,
 }
@@ -87,6 +89,23 @@ impl Task {
         }
     }
 
+    /// `n` steps were done by an earlier run: a line says so, and the rate leaves them out.
+    pub fn continue_after(&self, n: u64) {
+        if n == 0 {
+            return;
+        }
+        let line = format!("{}: continues after {} of {} {}", self.name, grouped(n), grouped(self.total), self.unit);
+        if self.lines || !self.bar.is_hidden() {
+            self.bar.suspend(|| Progress::Shown.line(&line));
+        }
+        self.bar.inc(n);
+        self.bar.reset_eta();
+        if let Ok(mut state) = self.state.lock() {
+            state.done += n;
+            state.earlier = n;
+        }
+    }
+
     /// What to show beside the bar, for instance the loss.
     pub fn message(&self, text: impl Into<String>) {
         let text = text.into();
@@ -108,7 +127,7 @@ impl Task {
 
     fn line(&self, state: &State) {
         let seconds = self.start.elapsed().as_secs_f64();
-        let rate = state.done as f64 / seconds.max(1e-9);
+        let rate = state.done.saturating_sub(state.earlier) as f64 / seconds.max(1e-9);
         let eta = if rate > 0.0 { (self.total.saturating_sub(state.done)) as f64 / rate } else { 0.0 };
         let Self { name, unit, total, .. } = self;
         let done = state.done;
@@ -118,5 +137,37 @@ impl Task {
             "{name}: {done}/{total} {unit}, {rate:.1}/s, {seconds:.0} s gone, {eta:.0} s left  {}",
             state.message
         );
+    }
+}
+
+/// A number with a comma between groups of three digits.
+fn grouped(n: u64) -> String {
+    let digits = n.to_string();
+    let groups: Vec<String> = digits.bytes().rev().collect::<Vec<u8>>().chunks(3).map(of_group).rev().collect();
+    groups.join(",")
+}
+
+/// Digits from the last one on, as text.
+fn of_group(digits: &[u8]) -> String {
+    digits.iter().rev().map(|d| char::from(*d)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_numbers_have_commas() {
+        let found = [0, 512, 2000, 123_456, 1_234_567].map(grouped);
+        assert_eq!(found, ["0", "512", "2,000", "123,456", "1,234,567"]);
+    }
+
+    #[test]
+    fn images_of_an_earlier_run_count_as_done() {
+        let task = Progress::Quiet.task("annotate", 10, "images");
+        task.continue_after(4);
+        task.advance(1);
+        let state = task.state.lock().unwrap();
+        assert_eq!((state.done, state.earlier), (5, 4));
     }
 }

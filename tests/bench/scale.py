@@ -4,7 +4,7 @@ Two sets of each size: COCO boxes for the detector, studies with reports as R2Ge
 tiny, so that what is measured is how a stage reads, holds and writes its rows. Trainings run two steps, once on images that
 have to be decoded and once on prepared ones: their second time is the time to start.
 
-    python tests/bench/scale.py --d2r D2R [--sizes 1000 10000 100000] --out bench-results/scale.json
+    python tests/bench/scale.py --d2r D2R [--sizes 1000 10000 100000] [--without STAGE ...] --out bench-results/scale.json
 """
 
 import argparse
@@ -88,7 +88,8 @@ def stages(folder: Path):
     """Name and arguments of every stage."""
 
     def run_of(kind: str) -> str:
-        return str(max((folder / "runs").glob(f"{kind}-*"), key=lambda p: p.stat().st_mtime).relative_to(folder))
+        runs = (folder / "runs").glob(f"{kind}-*")
+        return str(max(runs, key=lambda p: p.stat().st_mtime, default=folder / kind).relative_to(folder))
 
     yield "ingest coco", ["ingest", "coco", "--root", "coco"]
     yield "ingest annotation-json", ["ingest", "annotation-json", "--root", "reports", "--dataset", "iu_xray"]
@@ -108,6 +109,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--d2r", required=True, type=Path)
     parser.add_argument("--sizes", type=int, nargs="+", default=[1_000, 10_000, 100_000])
+    parser.add_argument("--without", nargs="*", default=[], metavar="STAGE", help="stages that are left out")
     parser.add_argument("--out", required=True, type=Path)
     args = parser.parse_args()
     figures: dict[str, float] = {}
@@ -117,6 +119,8 @@ def main() -> None:
             coco_set(folder / "coco", size)
             report_set(folder / "reports", size)
             for name, arguments in stages(folder):
+                if name in args.without:
+                    continue
                 seconds, mib = measured([args.d2r.resolve(), *arguments, *SETTINGS], folder)
                 figures |= {f"{name}.{size}.s": round(seconds, 1), f"{name}.{size}.mib": round(mib)}
                 print(f"{size:>7} {name:<26} {seconds:8.1f} s {mib:8.0f} MiB", flush=True)

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use crate::cli::flags::{DeviceFlags, OutputFlags, ShardFlag, StageFlags};
+use crate::cli::flags::{DeviceFlags, OutputFlags, ResumeFlag, ShardFlag, StageFlags};
+use crate::context::Context;
 use crate::error::Result;
 use crate::stages::annotate;
 
@@ -27,13 +28,15 @@ pub struct Args {
     #[command(flatten)]
     shard: ShardFlag,
     #[command(flatten)]
+    resume: ResumeFlag,
+    #[command(flatten)]
     stage: StageFlags,
     #[command(flatten)]
     device: DeviceFlags,
 }
 
 pub fn run(output: OutputFlags, args: &Args) -> Result<()> {
-    let ctx = args.stage.context_on(&args.device, output)?;
+    let ctx = Context { resume: args.resume.resume(), ..args.stage.context_on(&args.device, output)? };
     let stage_args = annotate::Args {
         lake: args.stage.lake(),
         dataset: args.dataset.clone(),

@@ -209,11 +209,11 @@ impl ShardFlag {
     }
 }
 
-/// Whether interrupted training is continued.
+/// Whether interrupted work is continued.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Lake and runs")]
 pub struct ResumeFlag {
-    /// Continue an interrupted training run: auto or never.
+    /// Continue an interrupted training run, or an interrupted shard of annotate or report: auto or never.
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto", value_parser = ["auto", "never"])]
     resume: String,
 }

@@ -28,7 +28,7 @@ enum Action {
 
 #[derive(Debug, clap::Args)]
 struct RepairArgs {
-    /// Also remove finished shards that wait for the others.
+    /// Also remove finished shards that wait for the others, and finished images of shards that are not finished.
     #[arg(long)]
     waiting: bool,
     /// Only say what would be done.

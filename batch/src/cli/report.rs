@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use crate::cli::flags::{BoxesFlag, BurnedInFlag, DeviceFlags, OutputFlags, ShardFlag, StageFlags};
+use crate::cli::flags::{BoxesFlag, BurnedInFlag, DeviceFlags, OutputFlags, ResumeFlag, ShardFlag, StageFlags};
+use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::stages::report::{self, ImageSource, WritingModel};
 
@@ -42,13 +43,15 @@ pub struct Args {
     #[command(flatten)]
     shard: ShardFlag,
     #[command(flatten)]
+    resume: ResumeFlag,
+    #[command(flatten)]
     stage: StageFlags,
     #[command(flatten)]
     device: DeviceFlags,
 }
 
 pub fn run(output: OutputFlags, args: &Args) -> Result<()> {
-    let ctx = args.stage.context_on(&args.device, output)?;
+    let ctx = Context { resume: args.resume.resume(), ..args.stage.context_on(&args.device, output)? };
     let source = match (&args.images, &args.out, &args.dataset) {
         (Some(images), Some(out), _) => ImageSource::Folder { images: images.clone(), out: out.clone() },
         (None, _, Some(dataset)) => {

@@ -75,18 +75,27 @@ impl TemporaryFile {
     /// # Errors
     /// Those of `fill`; [`Error::Io`] when writing or syncing fails; [`Error::Temporary`] when the file is gone.
     pub fn fill(&mut self, fill: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
+        self.fill_file(|writer| fill(writer))
+    }
+
+    /// The same for content that another thread may write. Returns what `fill` returns.
+    ///
+    /// # Errors
+    /// Those of [`Self::fill`].
+    pub fn fill_file<T>(&mut self, fill: impl FnOnce(&mut BufWriter<File>) -> Result<T>) -> Result<T> {
         let Some(file) = self.file.take() else {
             return Err(Error::Internal(format!("{} is filled twice", self.path.display())));
         };
         let mut writer = BufWriter::new(file);
-        fill(&mut writer)?;
+        let filled = fill(&mut writer)?;
         step().map_err(|e| Error::io("write", &self.path, e))?;
         let synced = writer.into_inner().map_err(std::io::IntoInnerError::into_error).and_then(|file| file.sync_all());
         synced.map_err(|e| match e.kind() {
             std::io::ErrorKind::StaleNetworkFileHandle => cleared(&self.path),
             _ => Error::io("write", &self.path, e),
         })?;
-        check_there(&self.path)
+        check_there(&self.path)?;
+        Ok(filled)
     }
 
     /// Leaves the file where it is, to be renamed later.
@@ -183,6 +192,17 @@ pub fn create_folders(folder: &Path) -> Result<()> {
 pub fn remove(path: &Path) -> Result<()> {
     match step().and_then(|()| std::fs::remove_file(path)) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", path, e)),
+        _ => Ok(()),
+    }
+}
+
+/// Removes a folder with what is in it; one that is gone is fine.
+///
+/// # Errors
+/// When something of it stays.
+pub fn remove_folder(folder: &Path) -> Result<()> {
+    match step().and_then(|()| std::fs::remove_dir_all(folder)) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", folder, e)),
         _ => Ok(()),
     }
 }

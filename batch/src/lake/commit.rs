@@ -4,6 +4,7 @@
 
 pub mod journal;
 pub(crate) mod pending;
+pub mod unfinished;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -15,10 +16,11 @@ use d2r_contracts::tables::LesionRow;
 use crate::error::{Error, Result};
 use crate::lake::commit::journal::{Journal, ProducedTable};
 use crate::lake::commit::pending::{PendingShards, ShardRecord, discard_superseded};
+use crate::lake::commit::unfinished::Unfinished;
 use crate::lake::manifest::PartManifest;
-use crate::lake::parquet_file::PartFile;
 use crate::lake::part::Staged;
 use crate::lake::partition::{Partition, Provenance, Shard};
+use crate::lake::sorted_rows::{Run, SortedRows};
 use crate::lake::store::Lake;
 
 /// Puts the parts of all shards together.
@@ -160,14 +162,34 @@ impl Commit<'_> {
     /// # Errors
     /// [`Error::BadData`] for a repeated key or a float that is not finite; [`Error::Io`].
     pub fn add<R: Row>(&mut self, partition: &Partition, rows: Vec<R>) -> Result<u64> {
-        let mut staged = self.lake.stage(partition, self.shard, rows, &self.provenance)?;
+        let staged = self.lake.stage(partition, self.shard, rows, &self.provenance)?;
+        Ok(self.push::<R>(staged))
+    }
+
+    /// Stages the rows of a table: those of a shard's sub-parts and those that are in no sub-part.
+    ///
+    /// # Errors
+    /// Those of [`Self::add`].
+    pub fn add_all<R: Row>(&mut self, partition: &Partition, kept: &Unfinished, mut rows: Vec<R>) -> Result<u64> {
+        let mut runs = kept.runs::<R>();
+        if runs.is_empty() {
+            return self.add(partition, rows);
+        }
+        rows.sort_by(R::key_cmp);
+        runs.push(Run::Rows(rows));
+        let staged =
+            self.lake.stage_sorted(partition, self.shard, SortedRows::of(runs)?, |row| row, &self.provenance)?;
+        Ok(self.push::<R>(staged))
+    }
+
+    fn push<R: Row>(&mut self, mut staged: Staged) -> u64 {
         if R::TABLE == LesionRow::TABLE {
             staged.manifest.label_set.clone_from(&self.labels);
         }
         let rows = staged.manifest.rows;
         self.staged.push(staged);
         self.merges.insert(R::TABLE, merge::<R>);
-        Ok(rows)
+        rows
     }
 
     /// Removes this producer's part of a table with the commit: rows of an earlier run that this one does not write.
@@ -228,11 +250,8 @@ impl Commit<'_> {
 
 /// The rows of all shards, whose bytes were just found intact, as one staged part.
 fn merge<R: Row>(lake: &Lake, partition: &Partition, parts: &[&PartManifest], by: &Provenance) -> Result<Staged> {
-    let mut rows: Vec<R> = Vec::new();
-    for part in parts {
-        rows.extend(PartFile::open(&lake.root().join(&part.file), None)?.read()?);
-    }
-    lake.stage(partition, Shard::WHOLE, rows, by)
+    let runs = parts.iter().map(|part| Run::<R>::File(lake.root().join(&part.file)));
+    lake.stage_sorted(partition, Shard::WHOLE, SortedRows::of(runs.collect())?, |row| row, by)
 }
 
 /// The provenance of all shards together. Shards of one work share its key; where each has a key of its own (its images'

@@ -8,21 +8,24 @@ use std::path::Path;
 use arrow::array::RecordBatch;
 use d2r_contracts::contract::TableContract;
 use d2r_contracts::rows::Row;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use parquet::arrow::{ArrowWriter, ProjectionMask};
 use parquet::basic::{Compression, ZstdLevel};
-use parquet::file::metadata::{KeyValue, SortingColumn};
+use parquet::errors::ParquetError;
+use parquet::file::metadata::{KeyValue, RowGroupMetaData, SortingColumn};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::file::statistics::Statistics;
 use parquet::schema::types::ColumnPath;
+use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
-use crate::lake::digest::sha256_of;
+use crate::lake::digest::{hex, sha256_of};
 use crate::lake::fresh;
 
 /// Rows in a row group at most; small groups let readers work in parallel.
 pub const ROW_GROUP_ROWS: usize = 128 * 1024;
 /// Rows per batch of the conversion into columns.
-const BATCH_ROWS: usize = 16 * 1024;
+pub(crate) const BATCH_ROWS: usize = 16 * 1024;
 
 /// File-level metadata of every part, in the order in which it is written.
 pub fn metadata_keys() -> [&'static str; 7] {
@@ -37,25 +40,92 @@ pub fn metadata_keys() -> [&'static str; 7] {
     ]
 }
 
-/// Rows as the bytes of a Parquet file; `each` is called with every batch.
+/// Writes rows as a Parquet file, a row group at a time, to a writer whose path messages name; `each` is called with every batch and the number of its first row.
+/// Returns what was written.
 ///
 /// # Errors
-/// [`Error::Internal`]: valid rows can always be encoded.
+/// Those of `rows`, of `each` and of writing; [`Error::Internal`]: valid rows can always be encoded.
 pub fn encode<R: Row>(
-    rows: &[R],
+    rows: impl Iterator<Item = Result<R>>,
     contract: &TableContract,
     metadata: &[(&str, String)],
+    (path, to): (&Path, &mut (dyn Write + Send)),
     mut each: impl FnMut(&RecordBatch, usize) -> Result<()>,
-) -> Result<Vec<u8>> {
-    let failed = |e: parquet::errors::ParquetError| Error::Internal(format!("encode table {}: {e}", R::TABLE));
-    let mut writer =
-        ArrowWriter::try_new(Vec::new(), R::schema(), Some(properties(contract, metadata)?)).map_err(failed)?;
-    for (chunk, first) in rows.chunks(BATCH_ROWS).zip((0..).step_by(BATCH_ROWS)) {
-        let batch = R::to_batch(chunk);
-        each(&batch, first)?;
-        writer.write(&batch).map_err(failed)?;
+) -> Result<Encoded> {
+    let mut hashed = HashedWriter { to, hasher: Sha256::new(), bytes: 0, failed: None };
+    let mut written = 0;
+    let encoding = (|| -> Result<()> {
+        let failed = |e: ParquetError| Error::Internal(format!("encode table {}: {e}", R::TABLE));
+        let properties = properties(contract, metadata)?;
+        let mut writer = ArrowWriter::try_new(&mut hashed, R::schema(), Some(properties)).map_err(failed)?;
+        let mut chunk: Vec<R> = Vec::new();
+        let mut rows = rows.fuse();
+        loop {
+            for row in rows.by_ref().take(BATCH_ROWS) {
+                chunk.push(row?);
+            }
+            if chunk.is_empty() {
+                break;
+            }
+            let batch = R::to_batch(&chunk);
+            each(&batch, written)?;
+            writer.write(&batch).map_err(failed)?;
+            written += chunk.len();
+            chunk.clear();
+        }
+        writer.finish().map_err(failed).map(|_| ())
+    })();
+    match (hashed.failed.take(), encoding) {
+        // An I/O error keeps its kind, so that a full disk is not taken for a defect.
+        (Some(e), Err(_)) => Err(Error::io("write", path, e)),
+        (_, Err(e)) => Err(e),
+        (_, Ok(())) => {
+            let sha256 = hex(&hashed.hasher.finalize());
+            Ok(Encoded { rows: written as u64, bytes: hashed.bytes, sha256 })
+        }
     }
-    writer.into_inner().map_err(failed)
+}
+
+/// Size and digest of a written Parquet file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Encoded {
+    pub rows: u64,
+    pub bytes: u64,
+    /// Digest of its bytes, hexadecimal.
+    pub sha256: String,
+}
+
+/// Passes bytes on and takes their digest; keeps the error that ended it.
+struct HashedWriter<'a> {
+    to: &'a mut (dyn Write + Send),
+    hasher: Sha256,
+    bytes: u64,
+    failed: Option<std::io::Error>,
+}
+
+impl HashedWriter<'_> {
+    fn keep<T>(&mut self, result: std::io::Result<T>) -> std::io::Result<T> {
+        result.map_err(|e| {
+            let kind = e.kind();
+            self.failed.get_or_insert(e);
+            kind.into()
+        })
+    }
+}
+
+impl Write for HashedWriter<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let written = self.to.write(bytes);
+        let written = self.keep(written)?;
+        self.hasher.update(&bytes[..written]);
+        self.bytes += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        let flushed = self.to.flush();
+        self.keep(flushed)
+    }
 }
 
 fn properties(contract: &TableContract, metadata: &[(&str, String)]) -> Result<WriterProperties> {
@@ -90,6 +160,14 @@ impl PartFile {
     /// # Errors
     /// [`Error::BadData`] naming the file when its digest differs from the manifest's or it is not Parquet.
     pub fn open(path: &Path, expected: Option<(u64, &str)>) -> Result<Self> {
+        Self::of_file(Self::intact(path, expected)?, path)
+    }
+
+    /// The file itself, whatever becomes of its name.
+    ///
+    /// # Errors
+    /// [`Error::BadData`] naming the file when its digest differs from the expected one.
+    pub(crate) fn intact(path: &Path, expected: Option<(u64, &str)>) -> Result<File> {
         let io = |e| Error::io("read", path, e);
         let mut file = fresh::look(path, |p| File::open(p)).map_err(io)?;
         if let Some((bytes, sha256)) = expected {
@@ -103,6 +181,14 @@ impl PartFile {
             }
             file.seek(SeekFrom::Start(0)).map_err(io)?;
         }
+        Ok(file)
+    }
+
+    /// A file that is open already; `path` names it in messages.
+    ///
+    /// # Errors
+    /// [`Error::BadData`] when it is not Parquet.
+    pub(crate) fn of_file(file: File, path: &Path) -> Result<Self> {
         let name = path.display().to_string();
         let builder = ParquetRecordBatchReaderBuilder::try_new(file)
             .map_err(|e| Error::bad_data(&name, format!("not a Parquet file: {e}")))?;
@@ -130,25 +216,51 @@ impl PartFile {
         Some(group.sorting_columns().map(|s| s.iter().map(|c| c.column_idx as usize).collect()).unwrap_or_default())
     }
 
-    /// All batches in file order.
+    /// All batches in file order, at most `rows` rows in each, read as they are asked for.
     ///
     /// # Errors
     /// [`Error::BadData`] naming the file.
-    pub fn batches(self) -> Result<Vec<RecordBatch>> {
+    pub fn batches(self, rows: usize) -> Result<Batches> {
         let name = self.name;
-        let wrong = |e: String| Error::bad_data(&name, format!("cannot be decoded: {e}"));
-        let reader = self.builder.with_batch_size(BATCH_ROWS).build().map_err(|e| wrong(e.to_string()))?;
-        reader.map(|batch| batch.map_err(|e| wrong(e.to_string()))).collect()
+        match self.builder.with_batch_size(rows).build() {
+            Ok(reader) => Ok(Batches { reader, name }),
+            Err(e) => Err(Error::bad_data(&name, format!("cannot be decoded: {e}"))),
+        }
     }
 
-    /// Batches of the named top-level columns only, in file order; a column that the file lacks is left out.
+    /// Only the named top-level columns; a column that the file lacks is left out.
+    pub fn columns(mut self, names: &[impl AsRef<str>]) -> Self {
+        let mask = ProjectionMask::columns(self.builder.parquet_schema(), names.iter().map(AsRef::as_ref));
+        self.builder = self.builder.with_projection(mask);
+        self
+    }
+
+    /// Only the rows from number `first` on, counted from 0, and at most `count` of them.
+    pub fn rows_from(mut self, first: u64, count: u64) -> Self {
+        let number = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+        self.builder = self.builder.with_offset(number(first)).with_limit(number(count));
+        self
+    }
+
+    /// Only the row groups from the first one on that may hold a text of `least` or above in `column`, by their statistics.
     ///
     /// # Errors
-    /// [`Error::BadData`] naming the file.
-    pub fn columns(mut self, names: &[String]) -> Result<Vec<RecordBatch>> {
-        let mask = ProjectionMask::columns(self.builder.parquet_schema(), names.iter().map(String::as_str));
-        self.builder = self.builder.with_projection(mask);
-        self.batches()
+    /// [`Error::BadData`] naming the file when it has no such column.
+    pub fn groups_from(mut self, column: &str, least: &str) -> Result<Self> {
+        let Some(index) = self.builder.parquet_schema().columns().iter().position(|c| c.path().string() == column)
+        else {
+            return Err(Error::bad_data(&self.name, format!("column {column} is missing")));
+        };
+        let groups = self.builder.metadata().row_groups();
+        let below = |group: &&RowGroupMetaData| match group.column(index).statistics() {
+            // A greatest value that is cut short was rounded upwards.
+            Some(Statistics::ByteArray(bounds)) => bounds.max_opt().is_some_and(|most| most.data() < least.as_bytes()),
+            _ => false,
+        };
+        let first = groups.iter().take_while(below).count();
+        let wanted = (first..groups.len()).collect();
+        self.builder = self.builder.with_row_groups(wanted);
+        Ok(self)
     }
 
     /// All rows in file order.
@@ -158,10 +270,26 @@ impl PartFile {
     pub fn read<R: Row>(self) -> Result<Vec<R>> {
         let name = self.name.clone();
         let mut rows = Vec::new();
-        for batch in self.batches()? {
-            rows.extend(R::from_batch(&batch).map_err(|e| Error::bad_data(&name, e))?);
+        for batch in self.batches(BATCH_ROWS)? {
+            rows.extend(R::from_batch(&batch?).map_err(|e| Error::bad_data(&name, e))?);
         }
         Ok(rows)
+    }
+}
+
+/// The batches of a part; errors name the file.
+#[derive(Debug)]
+pub struct Batches {
+    reader: ParquetRecordBatchReader,
+    name: String,
+}
+
+impl Iterator for Batches {
+    type Item = Result<RecordBatch>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let batch = self.reader.next()?;
+        Some(batch.map_err(|e| Error::bad_data(&self.name, format!("cannot be decoded: {e}"))))
     }
 }
 

@@ -11,9 +11,9 @@ use d2r_contracts::rows::Row;
 use crate::error::{Error, Result};
 use crate::lake::atomic_file::TemporaryFile;
 use crate::lake::cell::{Cell, cell};
-use crate::lake::digest::{ContentDigest, sha256_hex};
+use crate::lake::digest::ContentDigest;
 use crate::lake::manifest::PartManifest;
-use crate::lake::parquet_file::{PartFile, encode, metadata_keys, write_bytes};
+use crate::lake::parquet_file::{Encoded, PartFile, encode, metadata_keys};
 use crate::lake::partition::{Partition, Provenance, Shard, check_name};
 use crate::lake::store::{Lake, VERSION};
 
@@ -36,13 +36,26 @@ impl Lake {
         rows: Vec<R>,
         provenance: &Provenance,
     ) -> Result<Staged> {
+        let (rows, positions) = sorted_by_key(rows)?;
+        let position = |row: usize| positions[row];
+        self.stage_sorted(partition, shard, rows.into_iter().map(Ok), position, provenance)
+    }
+
+    /// Checks and encodes rows in key order into a verified temporary file, a row group at a time. `position`: what a row's
+    /// number is in messages.
+    pub(crate) fn stage_sorted<R: Row>(
+        &self,
+        partition: &Partition,
+        shard: Shard,
+        rows: impl Iterator<Item = Result<R>>,
+        position: impl Fn(usize) -> usize,
+        provenance: &Provenance,
+    ) -> Result<Staged> {
         partition.check()?;
         let shard = Shard::new(shard.index, shard.count)?;
         check_name("run id", &provenance.run_id)?;
         let producer = provenance.producer(R::KEY).to_owned();
-        let contract = TableContract::of(R::TABLE)
-            .ok_or_else(|| Error::Internal(format!("table {} has no contract", R::TABLE)))?;
-        let (rows, positions) = sorted_by_key(rows)?;
+        let contract = contract_of::<R>()?;
         let values = [
             contract.id.clone(),
             contract.version.clone(),
@@ -54,24 +67,21 @@ impl Lake {
         ];
         let metadata: Vec<(&str, String)> = metadata_keys().into_iter().zip(values).collect();
         let mut content = ContentDigest::new(contract);
-        let bytes = encode(&rows, contract, &metadata, |batch, first| {
-            check_finite(contract, batch, &positions[first..])?;
-            content.update(batch);
-            Ok(())
-        })?;
-        let sha256 = sha256_hex(&bytes);
         let name = part_name(&producer);
         let mut temporary = TemporaryFile::create(&self.temporary_folder(), &name)?;
         let path = temporary.path().to_path_buf();
-        temporary.fill(write_bytes(&bytes, &path))?;
-        let written = PartFile::open(&path, Some((bytes.len() as u64, &sha256)))?;
-        if written.rows() != rows.len() as u64 {
-            return Err(Error::Internal(format!(
-                "{}: {} rows written, {} found",
-                path.display(),
-                rows.len(),
-                written.rows()
-            )));
+        let encoded = temporary.fill_file(|writer| {
+            encode(rows, contract, &metadata, (&path, writer), |batch, first| {
+                check_finite(contract, batch, |row| position(first + row))?;
+                content.update(batch);
+                Ok(())
+            })
+        })?;
+        let Encoded { rows, bytes, sha256 } = encoded;
+        let written = PartFile::open(&path, Some((bytes, &sha256)))?;
+        if written.rows() != rows {
+            let problem = format!("{}: {rows} rows written, {} found", path.display(), written.rows());
+            return Err(Error::Internal(problem));
         }
         let file = Path::new(VERSION).join(R::TABLE).join(partition.folder()).join(&name);
         let manifest = PartManifest {
@@ -82,8 +92,8 @@ impl Lake {
             shard,
             generation: 0,
             file: file.to_string_lossy().into_owned(),
-            rows: rows.len() as u64,
-            bytes: bytes.len() as u64,
+            rows,
+            bytes,
             sha256,
             content_sha256: content.finish(),
             work_key: provenance.work_key.clone(),
@@ -97,6 +107,11 @@ impl Lake {
         };
         Ok(Staged { temporary, manifest })
     }
+}
+
+/// The contract of a row's table.
+fn contract_of<R: Row>() -> Result<&'static TableContract> {
+    TableContract::of(R::TABLE).ok_or_else(|| Error::Internal(format!("table {} has no contract", R::TABLE)))
 }
 
 /// The file of a producer's part in the folder of a partition: always the same, so that a new part replaces the old one by
@@ -126,15 +141,15 @@ pub(crate) fn key_text<R: Row>(row: &R) -> String {
     parts.collect::<Vec<_>>().join(", ")
 }
 
-fn check_finite(contract: &TableContract, batch: &RecordBatch, positions: &[usize]) -> Result<()> {
+fn check_finite(contract: &TableContract, batch: &RecordBatch, position: impl Fn(usize) -> usize) -> Result<()> {
     let floats = batch.columns().iter().zip(&contract.columns).filter(|(c, _)| c.data_type().is_floating());
     for (column, described) in floats {
-        for (row, position) in (0..column.len()).zip(positions) {
+        for row in 0..column.len() {
             if let Cell::Float(value) = cell(column, row)
                 && !value.is_finite()
             {
-                let problem =
-                    format!("column {} of row {position} is {value}; only finite numbers are written", described.name);
+                let (name, position) = (&described.name, position(row));
+                let problem = format!("column {name} of row {position} is {value}; only finite numbers are written");
                 return Err(Error::bad_data(format!("table {}", contract.name), problem));
             }
         }

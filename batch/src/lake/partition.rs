@@ -1,6 +1,7 @@
 //! Where rows belong: the partition, the shard and the producer.
 
 use std::fmt;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -93,15 +94,19 @@ impl Shard {
     }
 
     /// The same in whole groups of `size` items: a model sees the same batches, whatever the number of shards.
-    pub fn of_groups<T>(self, items: Vec<T>, size: usize) -> Vec<T> {
-        let mut groups: Vec<Vec<T>> = Vec::new();
-        for item in items {
-            match groups.last_mut() {
-                Some(group) if group.len() < size.max(1) => group.push(item),
-                _ => groups.push(vec![item]),
-            }
-        }
-        self.of(groups).into_iter().flatten().collect()
+    pub fn of_groups<T>(self, mut items: Vec<T>, size: usize) -> Vec<T> {
+        let range = self.range_of_groups(items.len() as u64, size);
+        items.truncate(range.end as usize);
+        items.drain(..range.start as usize);
+        items
+    }
+
+    /// The places of these items among all `n`.
+    pub fn range_of_groups(self, n: u64, size: usize) -> Range<u64> {
+        let size = size.max(1) as u64;
+        let groups = n.div_ceil(size);
+        let at = |i: u32| (groups * u64::from(i) / u64::from(self.count.max(1)) * size).min(n);
+        at(self.index)..at(self.index + 1)
     }
 }
 

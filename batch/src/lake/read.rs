@@ -113,7 +113,7 @@ impl Lake {
     }
 
     /// Runs `work` on a partition's parts, again when a writer replaced one of them meanwhile.
-    fn undisturbed<T>(
+    pub(crate) fn undisturbed<T>(
         &self,
         table: &str,
         partition: &Partition,
@@ -160,7 +160,7 @@ fn check_complete(parts: &[PartManifest]) -> Result<()> {
 }
 
 /// The same contract, or an older minor version of it.
-fn check_contract(lake: &Lake, part: &PartManifest) -> Result<()> {
+pub(crate) fn check_contract(lake: &Lake, part: &PartManifest) -> Result<()> {
     let ours =
         TableContract::of(&part.table).ok_or_else(|| Error::Usage(format!("there is no table `{}`", part.table)))?;
     let major = |version: &str| version.split('.').next().map(str::to_owned);

@@ -4,7 +4,7 @@
 use crate::error::{Error, Result};
 use crate::lake::atomic_file;
 use crate::lake::commit::journal::{self, Journal, ProducedTable};
-use crate::lake::commit::pending;
+use crate::lake::commit::{pending, unfinished};
 use crate::lake::manifest::PartManifest;
 use crate::lake::partition::Partition;
 use crate::lake::store::{Lake, VERSION, list};
@@ -18,6 +18,8 @@ pub struct Repaired {
     pub removed: Vec<(String, String)>,
     /// Works with shards that wait for others: folder, finished shards, all shards.
     pub waiting: Vec<(String, usize, u32)>,
+    /// Shards that are not finished: folder, finished images, which the same command continues after.
+    pub unfinished: Vec<(String, u64)>,
 }
 
 /// Which parts to remove.
@@ -33,8 +35,8 @@ pub struct Selection {
 }
 
 impl Lake {
-    /// Finishes an open commit and removes damaged parts, damaged manifests, parts that no manifest names and, with
-    /// `waiting`, shards that wait for others. `dry_run`: changes nothing.
+    /// Finishes an open commit and removes damaged parts, damaged manifests, parts that no manifest names and what was
+    /// kept of work that is finished; with `waiting`, also shards that wait for others and images of unfinished shards. `dry_run`: changes nothing.
     ///
     /// # Errors
     /// [`Error::Temporary`] while another process writes; [`Error::Io`].
@@ -65,9 +67,22 @@ impl Lake {
                 let folder = pending::folder(self).join(&name);
                 done.removed.push((format!("pending/{name}"), "its other shards are not finished".into()));
                 if !dry_run {
-                    pending::remove_folder(&folder)?;
+                    atomic_file::remove_folder(&folder)?;
                 }
             }
+        }
+        let kept = unfinished::kept(self)?;
+        done.unfinished = kept.useful;
+        let mut stale = kept.stale;
+        if waiting {
+            let asked = |(name, _): (String, u64)| (name, "its shard is not finished".to_owned());
+            stale.extend(std::mem::take(&mut done.unfinished).into_iter().map(asked));
+        }
+        for (name, reason) in stale {
+            if !dry_run {
+                unfinished::remove(self, &name)?;
+            }
+            done.removed.push((format!("unfinished/{name}"), reason));
         }
         Ok(done)
     }

@@ -130,6 +130,12 @@ impl Lake {
         Ok(file)
     }
 
+    /// A lock of this name; `None` while another process holds it.
+    pub(crate) fn lock_of(&self, name: &str) -> Result<Option<File>> {
+        let (_, file) = self.lock_file(name)?;
+        Ok(free(file.try_lock()).then_some(file))
+    }
+
     fn lock_file(&self, name: &str) -> Result<(PathBuf, File)> {
         let folder = self.root.join("locks");
         atomic_file::create_folders(&folder)?;
@@ -222,15 +228,23 @@ impl Lake {
     /// # Errors
     /// As [`PartFile::open`].
     pub fn open_part(&self, part: &PartManifest) -> Result<PartFile> {
+        PartFile::of_file(self.intact_file(part)?, &self.root().join(&part.file))
+    }
+
+    /// The file of a part, checked against its manifest: its content stays what it is, whatever writers do meanwhile.
+    ///
+    /// # Errors
+    /// As [`PartFile::open`].
+    pub(crate) fn intact_file(&self, part: &PartManifest) -> Result<File> {
         let expected = Some((part.bytes, part.sha256.as_str()));
         let path = self.root().join(&part.file);
-        PartFile::open(&path, expected).or_else(|error| {
+        PartFile::intact(&path, expected).or_else(|error| {
             let open = Journal::read(self)?.and_then(|journal| journal.temporary_of(self, part));
             match open {
                 // Put in place meanwhile, or temporary.
-                Some(temporary) => {
-                    PartFile::open(&temporary, expected).or_else(|_| PartFile::open(&path, expected)).map_err(|_| error)
-                }
+                Some(temporary) => PartFile::intact(&temporary, expected)
+                    .or_else(|_| PartFile::intact(&path, expected))
+                    .map_err(|_| error),
                 None => Err(error),
             }
         })

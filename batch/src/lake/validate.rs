@@ -2,22 +2,28 @@
 //! geometry, digests, and files that no manifest names. Every violation names table, file, row and column.
 
 pub mod consistency;
+mod keys;
 mod references;
 pub mod violation;
 
-use std::collections::BTreeMap;
+use std::fs::File;
 
 use arrow::array::RecordBatch;
 use d2r_contracts::contract::{TableContract, contracts};
 use d2r_contracts::rows::Row;
 use d2r_contracts::tables::LesionRow;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::lake::cell::{Cell, cell};
 use crate::lake::manifest::PartManifest;
+use crate::lake::parquet_file::PartFile;
 use crate::lake::partition::Partition;
 use crate::lake::store::{Lake, list};
+use crate::lake::validate::keys::{SoundPart, compare};
 use crate::lake::validate::violation::{Location, Violation, Violations};
+
+/// Rows that are checked at a time.
+const READ_ROWS: usize = if cfg!(test) { 2 } else { 16 * 1024 };
 
 /// All violations of some tables, or of all where none is named.
 ///
@@ -42,33 +48,59 @@ fn check_partition(lake: &Lake, contract: &TableContract, partition: &Partition,
             found.add(Location::file(&contract.name, &lake.relative(&file.path)), "part", e.chain());
         }
     }
-    let mut keys: BTreeMap<String, String> = BTreeMap::new();
     let Ok(parts) = lake.parts(&contract.name, partition) else { return Ok(()) };
+    let mut sound = Vec::new();
     for part in parts {
-        let Some(batch) = open(lake, contract, &part, found) else { continue };
-        check_rows(contract, &part.file, &batch, found);
-        if contract.name == LesionRow::TABLE {
-            check_classes(&part, &batch, found);
-        }
-        for row in 0..batch.num_rows() {
-            let key = key_text(contract, &batch, row);
-            if let Some(other) = keys.insert(key.clone(), part.file.clone()) {
-                let at = Location::row(&contract.name, &part.file, row);
-                found.add(at, "key", format!("key {key} stands already in {other}"));
-            }
+        let Some((file, opened)) = open(lake, contract, &part, found) else { continue };
+        match check_part(contract, &part, opened, found) {
+            Ok(sorted) => sound.push(SoundPart { part, file, sorted }),
+            Err(e) => found.add(Location::file(&contract.name, &part.file), "part", e.chain()),
         }
     }
+    // What cannot be read was found before.
+    let _ = keys::check(lake, contract, &sound, found);
     Ok(())
 }
 
-/// The part as one batch, if it is the file of its manifest and has the contract's columns.
-fn open(lake: &Lake, contract: &TableContract, part: &PartManifest, found: &mut Violations) -> Option<RecordBatch> {
+/// Checks the rows of a part, a batch at a time; whether they are in the order of its key.
+fn check_part(contract: &TableContract, part: &PartManifest, file: PartFile, found: &mut Violations) -> Result<bool> {
+    let (mut first, mut sorted) = (0, true);
+    let mut last: Option<RecordBatch> = None;
+    for batch in file.batches(READ_ROWS)? {
+        let batch = batch?;
+        let rows = Rows { contract, part, batch: &batch, first };
+        rows.check_values(found);
+        sorted &= rows.check_order(last.as_ref(), found);
+        rows.check_geometry(found);
+        if contract.name == LesionRow::TABLE {
+            rows.check_classes(found);
+        }
+        first += batch.num_rows();
+        if batch.num_rows() > 0 {
+            last = Some(batch.slice(batch.num_rows() - 1, 1));
+        }
+    }
+    Ok(sorted)
+}
+
+/// The part, if it is the file of its manifest and has the contract's columns, and once more to read its keys.
+fn open(
+    lake: &Lake,
+    contract: &TableContract,
+    part: &PartManifest,
+    found: &mut Violations,
+) -> Option<(File, PartFile)> {
     let table = contract.name.as_str();
     let mut wrong = |rule, column: Option<&str>, problem| {
         found.add(Location { column, ..Location::file(table, &part.file) }, rule, problem);
     };
-    let file = match lake.open_part(part) {
-        Ok(file) => file,
+    let path = lake.root().join(&part.file);
+    let opened = lake.intact_file(part).and_then(|file| {
+        let again = file.try_clone().map_err(|e| Error::io("read", &path, e))?;
+        Ok((again, PartFile::of_file(file, &path)?))
+    });
+    let (again, file) = match opened {
+        Ok(opened) => opened,
         Err(e) => {
             wrong("part", None, e.chain());
             return None;
@@ -105,98 +137,104 @@ fn open(lake: &Lake, contract: &TableContract, part: &PartManifest, found: &mut 
     for name in names.iter().filter(|n| contract.column(n).is_none()) {
         wrong("schema", Some(name), "not in the contract".into());
     }
-    if !sound {
-        return None;
-    }
-    let batches = match file.batches() {
-        Ok(batches) => batches,
-        Err(e) => {
-            wrong("part", None, e.chain());
-            return None;
-        }
-    };
-    let schema = batches.first().map_or(schema, RecordBatch::schema);
-    arrow::compute::concat_batches(&schema, &batches).ok()
+    sound.then_some((again, file))
 }
 
-fn check_rows(contract: &TableContract, file: &str, batch: &RecordBatch, found: &mut Violations) {
-    for column in &contract.columns {
-        let Some(values) = batch.column_by_name(&column.name) else { continue };
-        for row in 0..batch.num_rows() {
-            let at = Location { column: Some(&column.name), ..Location::row(&contract.name, file, row) };
-            let mut wrong = |rule, problem| found.add(at, rule, problem);
-            let number = match cell(values.as_ref(), row) {
-                Cell::Null if column.required => {
-                    wrong("null", "null, but required".into());
-                    continue;
-                }
-                Cell::Text(text) => {
-                    if !column.values.is_empty() && !column.values.iter().any(|v| v == text) {
-                        wrong("value", format!("`{text}` is none of {}", column.values.join(", ")));
+/// A batch of a part's rows.
+struct Rows<'a> {
+    contract: &'a TableContract,
+    part: &'a PartManifest,
+    batch: &'a RecordBatch,
+    /// Number in the file of the batch's first row.
+    first: usize,
+}
+
+impl Rows<'_> {
+    fn at<'b>(&'b self, row: usize, column: Option<&'b str>) -> Location<'b> {
+        Location { column, ..Location::row(&self.contract.name, &self.part.file, self.first + row) }
+    }
+
+    /// Nulls, enumerations and ranges.
+    fn check_values(&self, found: &mut Violations) {
+        for column in &self.contract.columns {
+            let Some(values) = self.batch.column_by_name(&column.name) else { continue };
+            for row in 0..self.batch.num_rows() {
+                let mut wrong = |rule, problem| found.add(self.at(row, Some(&column.name)), rule, problem);
+                let number = match cell(values.as_ref(), row) {
+                    Cell::Null if column.required => {
+                        wrong("null", "null, but required".into());
+                        continue;
                     }
-                    continue;
+                    Cell::Text(text) => {
+                        if !column.values.is_empty() && !column.values.iter().any(|v| v == text) {
+                            wrong("value", format!("`{text}` is none of {}", column.values.join(", ")));
+                        }
+                        continue;
+                    }
+                    Cell::Int(v) => v as f64,
+                    Cell::Float(v) => v,
+                    _ => continue,
+                };
+                let low = column.minimum.is_some_and(|m| number < m);
+                let high = column.maximum.is_some_and(|m| number > m);
+                if !number.is_finite() || low || high {
+                    let end = |v: Option<f64>| v.map_or("any".to_owned(), |v| v.to_string());
+                    let (least, most) = (end(column.minimum), end(column.maximum));
+                    wrong("range", format!("{number} is outside {least} to {most}"));
                 }
-                Cell::Int(v) => v as f64,
-                Cell::Float(v) => v,
-                _ => continue,
+            }
+        }
+    }
+
+    /// Ends lie above beginnings.
+    fn check_geometry(&self, found: &mut Violations) {
+        for (low, high) in [("x_min", "x_max"), ("y_min", "y_max"), ("char_start", "char_end")] {
+            let (Some(a), Some(b)) = (self.batch.column_by_name(low), self.batch.column_by_name(high)) else {
+                continue;
             };
-            let low = column.minimum.is_some_and(|m| number < m);
-            let high = column.maximum.is_some_and(|m| number > m);
-            if !number.is_finite() || low || high {
-                let end = |v: Option<f64>| v.map_or("any".to_owned(), |v| v.to_string());
-                wrong("range", format!("{number} is outside {} to {}", end(column.minimum), end(column.maximum)));
+            for row in 0..self.batch.num_rows() {
+                let (a, b) = (cell(a.as_ref(), row), cell(b.as_ref(), row));
+                if b.key_cmp(&a).is_le() {
+                    found.add(self.at(row, Some(high)), "geometry", format!("{b} is not above `{low}`, {a}"));
+                }
             }
         }
     }
-    check_order(contract, file, batch, found);
-    for (low, high) in [("x_min", "x_max"), ("y_min", "y_max"), ("char_start", "char_end")] {
-        let (Some(a), Some(b)) = (batch.column_by_name(low), batch.column_by_name(high)) else { continue };
-        for row in 0..batch.num_rows() {
-            if cell(b.as_ref(), row).key_cmp(&cell(a.as_ref(), row)).is_le() {
-                let problem = format!("{} is not above `{low}`, {}", cell(b.as_ref(), row), cell(a.as_ref(), row));
-                let at = Location { column: Some(high), ..Location::row(&contract.name, file, row) };
-                found.add(at, "geometry", problem);
+
+    /// Class ids and names are those of the part's label set.
+    fn check_classes(&self, found: &mut Violations) {
+        let labels = self.part.labels();
+        let column = |name| self.batch.column_by_name(name);
+        let (Some(ids), Some(names)) = (column("class_id"), column("class_name")) else { return };
+        for row in 0..self.batch.num_rows() {
+            let (Cell::Int(id), Cell::Text(name)) = (cell(ids.as_ref(), row), cell(names.as_ref(), row)) else {
+                continue;
+            };
+            let expected = i32::try_from(id).ok().and_then(|id| labels.class_name(id));
+            if expected != Some(name) {
+                let expected = expected.map_or("none".to_owned(), |name| format!("`{name}`"));
+                let problem = format!("class {id} is `{name}`, in label set {labels} it is {expected}");
+                found.add(self.at(row, Some("class_name")), "value", problem);
             }
         }
     }
-}
 
-/// Class ids and names are those of the part's label set.
-fn check_classes(part: &PartManifest, batch: &RecordBatch, found: &mut Violations) {
-    let labels = part.labels();
-    let (Some(ids), Some(names)) = (batch.column_by_name("class_id"), batch.column_by_name("class_name")) else {
-        return;
-    };
-    for row in 0..batch.num_rows() {
-        let (Cell::Int(id), Cell::Text(name)) = (cell(ids.as_ref(), row), cell(names.as_ref(), row)) else { continue };
-        let expected = i32::try_from(id).ok().and_then(|id| labels.class_name(id));
-        if expected != Some(name) {
-            let expected = expected.map_or("none".to_owned(), |name| format!("`{name}`"));
-            let problem = format!("class {id} is `{name}`, in label set {labels} it is {expected}");
-            let at = Location { column: Some("class_name"), ..Location::row(&part.table, &part.file, row) };
-            found.add(at, "value", problem);
+    /// Whether the rows follow each other, and the row before them, in the order of the key.
+    fn check_order(&self, before: Option<&RecordBatch>, found: &mut Violations) -> bool {
+        let mut sorted = true;
+        for row in 0..self.batch.num_rows() {
+            let (batch, previous) = match (row, before) {
+                (0, None) => continue,
+                (0, Some(before)) => (before, 0),
+                _ => (self.batch, row - 1),
+            };
+            if compare(&self.contract.key, batch, previous, self.batch, row).is_gt() {
+                sorted = false;
+                found.add(self.at(row, None), "order", "not in the order of its key".into());
+            }
         }
+        sorted
     }
-}
-
-fn check_order(contract: &TableContract, file: &str, batch: &RecordBatch, found: &mut Violations) {
-    let columns: Vec<_> = contract.key.iter().filter_map(|k| batch.column_by_name(k)).collect();
-    for row in 1..batch.num_rows() {
-        let order = columns
-            .iter()
-            .map(|c| cell(c.as_ref(), row - 1).key_cmp(&cell(c.as_ref(), row)))
-            .find(|o| o.is_ne())
-            .unwrap_or(std::cmp::Ordering::Equal);
-        if order.is_gt() {
-            found.add(Location::row(&contract.name, file, row), "order", "not in the order of its key".into());
-        }
-    }
-}
-
-fn key_text(contract: &TableContract, batch: &RecordBatch, row: usize) -> String {
-    let values =
-        contract.key.iter().filter_map(|k| Some(format!("{k}={}", cell(batch.column_by_name(k)?.as_ref(), row))));
-    values.collect::<Vec<_>>().join(", ")
 }
 
 /// Files under the table's folder that no manifest names.

@@ -21,7 +21,8 @@ use crate::detector::lesion_row::{RowOrigin, lesion_rows};
 use crate::detector::model::Detector;
 use crate::error::{Error, Result};
 use crate::lake::digest::sha256_file;
-use crate::lake::{Committed, Lake, Partition, Provenance, Shard};
+use crate::lake::{Committed, Lake, Partition, Provenance, Shard, Unfinished, images_per_sub_part};
+use crate::progress::Task;
 use crate::stages::stage_times::{StageTimes, timed};
 use crate::stages::work_key::work_key;
 
@@ -134,43 +135,98 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
     Ok(result)
 }
 
+/// Rows that are in no sub-part yet.
+#[derive(Default)]
+struct Found {
+    images: u64,
+    lesions: Vec<LesionRow>,
+    failures: Vec<FailureRow>,
+}
+
 impl Job<'_> {
     /// The tables of one split, and whether they existed already.
     fn split(&self, ctx: &Context, partition: &Partition) -> Result<(Committed, bool)> {
         let tables = [LesionRow::TABLE, FailureRow::TABLE, TimingRow::TABLE].map(|table| (partition, table));
         if let Some(committed) = self.lake.finished(&tables, self.shard, &self.provenance)? {
+            self.lake.discard_unfinished(partition, self.shard, &self.provenance, &committed)?;
             return Ok((committed, true));
         }
         let batch = self.config.batch_size.max(1);
         let chunk_size = CHUNK.div_ceil(batch) * batch;
-        let images = self.shard.of_groups(self.lake.read::<ImageRow>(partition)?, chunk_size);
-        let (mut rows, mut failures) = (Vec::new(), Vec::new());
-        let mut times = StageTimes::default();
-        let task = ctx.progress.task(&format!("annotate {partition}"), images.len() as u64, "images");
-        for chunk in images.chunks(chunk_size) {
-            let start = Instant::now();
-            let options = LoadOptions { cache_bytes: u64::MAX, stage: "annotate", progress: &task, stop: &ctx.stop };
-            let (set, failed) = DetectionSet::load(self.source.clone(), chunk.to_vec(), &[], options)?;
-            times.add_opening(start.elapsed().as_secs_f64() * 1e3, set.times);
-            failures.extend(failed);
-            let AnnotateConfig { batch_size, flip_tta, .. } = *self.config;
-            let options = InferenceOptions { input: set.source.input, batch_size, flip_tta };
-            let mut detect = |detector| timed(&mut times.model_ms, || detect_set(detector, &set, options, &ctx.stop));
-            let found = detect(self.detector)?;
-            let of_student = self.student.map(detect).transpose()?;
-            for (i, (example, detections)) in set.examples.iter().zip(&found).enumerate() {
-                let of_student = of_student.as_ref().map(|found| found[i].as_slice());
-                rows.extend(self.rows(&example.image.image_id, detections, of_student)?);
+        let range = self.shard.range_of_groups(self.lake.rows_of(ImageRow::TABLE, partition)?, chunk_size);
+        let count = range.end - range.start;
+        let mut kept = self.lake.unfinished(partition, self.shard, &self.provenance, ctx.again())?;
+        let mut times: StageTimes = kept.state()?.unwrap_or_default();
+        let finished = kept.finished();
+        kept.said().iter().for_each(|line| ctx.progress.line(line));
+        let mut images =
+            self.lake.rows_in_order::<ImageRow>(partition, range.start + finished, count.saturating_sub(finished))?;
+        let task = ctx.progress.task(&format!("annotate {partition}"), count, "images");
+        task.continue_after(finished);
+        let mut found = Found::default();
+        loop {
+            let chunk = images.by_ref().take(chunk_size).collect::<Result<Vec<ImageRow>>>()?;
+            if chunk.is_empty() {
+                break;
+            }
+            if found.images >= images_per_sub_part(chunk_size) {
+                self.keep(&mut kept, &mut found, &mut times)?;
+            }
+            if let Err(error) = self.annotate(ctx, chunk, &task, &mut found, &mut times) {
+                if matches!(error, Error::Stopped { .. }) && found.images > 0 {
+                    self.keep(&mut kept, &mut found, &mut times)?;
+                }
+                return Err(error);
             }
         }
         task.finish();
         let start = Instant::now();
         let mut commit = self.lake.begin(self.shard, &self.provenance)?.with_labels(self.labels);
-        commit.add(partition, rows)?;
-        commit.add(partition, failures)?;
-        times.write_ms = start.elapsed().as_secs_f64() * 1e3;
-        commit.add(partition, vec![times.row("annotate", &self.provenance, self.shard, images.len())])?;
-        Ok((commit.finish()?, false))
+        commit.add_all(partition, &kept, found.lesions)?;
+        commit.add_all(partition, &kept, found.failures)?;
+        times.add_writing(start);
+        let images = usize::try_from(count).unwrap_or(usize::MAX);
+        commit.add(partition, vec![times.row("annotate", &self.provenance, self.shard, images)])?;
+        let committed = commit.finish()?;
+        kept.discard(&committed)?;
+        Ok((committed, false))
+    }
+
+    /// Keeps the rows of some hundred images, so that a later process continues after them.
+    fn keep(&self, kept: &mut Unfinished, found: &mut Found, times: &mut StageTimes) -> Result<()> {
+        let (start, Found { images, lesions, failures }) = (Instant::now(), std::mem::take(found));
+        let mut sub_part = kept.begin(&self.provenance)?;
+        sub_part.add(lesions)?;
+        sub_part.add(failures)?;
+        times.add_writing(start);
+        sub_part.finish(images, times)
+    }
+
+    /// Opens a chunk of images and detects their lesions.
+    fn annotate(
+        &self,
+        ctx: &Context,
+        chunk: Vec<ImageRow>,
+        task: &Task,
+        found: &mut Found,
+        times: &mut StageTimes,
+    ) -> Result<()> {
+        let (start, count) = (Instant::now(), chunk.len() as u64);
+        let options = LoadOptions { cache_bytes: u64::MAX, stage: VERB, progress: task, stop: &ctx.stop };
+        let (set, failures) = DetectionSet::load(self.source.clone(), chunk, &[], options)?;
+        times.add_opening(start.elapsed().as_secs_f64() * 1e3, set.times);
+        let AnnotateConfig { batch_size, flip_tta, .. } = *self.config;
+        let options = InferenceOptions { input: set.source.input, batch_size, flip_tta };
+        let mut detect = |detector| timed(&mut times.model_ms, || detect_set(detector, &set, options, &ctx.stop));
+        let detected = detect(self.detector)?;
+        let of_student = self.student.map(detect).transpose()?;
+        for (i, (example, detections)) in set.examples.iter().zip(&detected).enumerate() {
+            let of_student = of_student.as_ref().map(|found| found[i].as_slice());
+            found.lesions.extend(self.rows(&example.image.image_id, detections, of_student)?);
+        }
+        found.failures.extend(failures);
+        found.images += count;
+        Ok(())
     }
 
     fn rows(
@@ -196,3 +252,6 @@ fn best_iou(detection: &Detection<Original>, of_student: &[Detection<Original>])
     let same_class = of_student.iter().filter(|s| s.class_id == detection.class_id);
     same_class.map(|s| s.region.iou(&detection.region)).fold(0.0, f32::max)
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,7 +10,8 @@ use crate::error::{Error, Result};
 use crate::lake::Lake;
 use crate::lake::repair::Selection;
 
-/// Finishes an open commit and removes what is damaged or belongs to no part; with `waiting`, also shards that wait.
+/// Finishes an open commit and removes what is damaged or belongs to no part; with `waiting`, also shards that wait
+/// and finished images of shards that are not finished.
 ///
 /// # Errors
 /// Those of [`Lake::repair`].
@@ -27,6 +28,10 @@ pub fn repair(ctx: &Context, root: &Path, waiting: bool, dry_run: bool) -> Resul
     }
     for (name, finished, all) in &done.waiting {
         ctx.progress.line(&format!("pending/{name}: {finished} of {all} shards are finished and wait for the others"));
+    }
+    for (name, images) in &done.unfinished {
+        ctx.progress
+            .line(&format!("unfinished/{name}: {images} images are finished; the same command continues after them"));
     }
     let figures = [("removed_files".to_owned(), done.removed.len() as f64)].into();
     Ok(StageResult {

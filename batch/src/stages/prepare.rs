@@ -16,7 +16,8 @@ use crate::detector::batches::radiograph_source::RadiographSource;
 use crate::detector::card::input_spec;
 use crate::error::{Error, Result};
 use crate::lake::{Lake, Partition, Shard};
-use crate::reporter::batches::examples::{BoxesFrom, examples};
+use crate::reporter::batches::examples::examples;
+use crate::reporter::batches::given_boxes::BoxesFrom;
 use crate::reporter::card::{ReporterCard, visual_spec};
 
 const STAGE: &str = "prepare";

@@ -15,20 +15,20 @@ mod text_files;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use self::images::ImageReader;
+use self::images::{ImageReader, OpenedImages};
 use self::preview_model_writer::PreviewModelWriter;
 use self::report_model_writer::ReportModelWriter;
 pub use self::report_part::FOLDER;
-use self::report_part::ReportPart;
+use self::report_part::{Counts, ReportPart};
 use self::report_rows::ReportRows;
 use self::report_writer::ReportWriter;
 use crate::context::{Context, StageResult};
-use crate::error::Result;
-use crate::lake::{Lake, Shard};
-pub use crate::reporter::batches::examples::BoxesFrom;
+use crate::error::{Error, Result};
+use crate::lake::{Lake, Shard, images_per_sub_part};
+pub use crate::reporter::batches::given_boxes::BoxesFrom;
 use crate::stages::evaluate;
 use crate::stages::ingest::header_flags;
-use crate::stages::stage_times::{StageTimes, timed};
+use crate::stages::stage_times::timed;
 
 /// Where the images come from.
 #[derive(Debug, Clone)]
@@ -103,22 +103,60 @@ fn write_reports<W: ReportWriter>(ctx: &Context, args: &Args, writer: &W) -> Res
         part.write_texts(ctx)?;
         return Ok(result);
     }
-    let mut rows = ReportRows { failures: reader.take_failures(), ..ReportRows::default() };
-    let (studies, mut times) = (reader.count(), StageTimes::default());
-    let mut burned_in = 0;
-    let task = ctx.progress.task("report", studies as u64, "images");
-    while let Some(opened) = reader.next_chunk(&mut times) {
-        ctx.stop.check()?;
-        burned_in += header_flags::burned_in(opened.images.iter().map(|i| &i.row));
-        let done = (opened.images.len() + opened.failures.len()) as u64;
-        let detections = timed(&mut times.model_ms, || writer.detect(&opened.images))?;
-        let reports = timed(&mut times.model_ms, || writer.write(&opened.images, detections))?;
-        rows.add(opened, reports, writer.model_sha256(), writer.labels());
+    let drawn = writer.explains().then_some("for --explain draws all images");
+    let mut kept = part.kept(ctx.again().or(drawn))?;
+    let mut counts: Counts = kept.state()?.unwrap_or_default();
+    let (studies, finished) = (reader.count(), kept.finished());
+    let mut rows = ReportRows::default();
+    if finished == 0 {
+        rows.failures = reader.take_failures();
+    } else {
+        reader.skip(finished)?;
+    }
+    let task = ctx.progress.task("report", studies, "images");
+    task.continue_after(finished);
+    let (sub_part, mut in_rows) = (images_per_sub_part(reader.chunk_size()), 0);
+    while let Some(opened) = reader.next_chunk(&mut counts.times)? {
+        if in_rows >= sub_part {
+            part.keep(&mut kept, std::mem::take(&mut rows), in_rows, &mut counts)?;
+            in_rows = 0;
+        }
+        let done = opened.studies;
+        match write_chunk(ctx, writer, opened, &mut rows, &mut counts) {
+            Ok(()) => in_rows += done,
+            Err(error) => {
+                if matches!(error, Error::Stopped { .. }) && in_rows > 0 {
+                    part.keep(&mut kept, rows, in_rows, &mut counts)?;
+                }
+                return Err(error);
+            }
+        }
         task.advance(done);
     }
     task.finish();
-    header_flags::warn_of_burned_in(burned_in);
-    let result = part.write(rows, studies, times)?;
+    header_flags::warn_of_burned_in(counts.burned_in);
+    let result = part.write(kept, rows, studies, counts.times)?;
     part.write_texts(ctx)?;
     Ok(result)
 }
+
+/// Detections, reports and rows of opened images.
+fn write_chunk<W: ReportWriter>(
+    ctx: &Context,
+    writer: &W,
+    opened: OpenedImages,
+    rows: &mut ReportRows,
+    counts: &mut Counts,
+) -> Result<()> {
+    ctx.stop.check()?;
+    let burned_in = header_flags::burned_in(opened.images.iter().map(|i| &i.row));
+    let times = &mut counts.times;
+    let detections = timed(&mut times.model_ms, || writer.detect(&opened.images))?;
+    let reports = timed(&mut times.model_ms, || writer.write(&opened.images, detections))?;
+    rows.add(opened, reports, writer.model_sha256(), writer.labels());
+    counts.burned_in += burned_in;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

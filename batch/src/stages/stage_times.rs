@@ -3,12 +3,13 @@
 use std::time::Instant;
 
 use d2r_contracts::tables::TimingRow;
+use serde::{Deserialize, Serialize};
 
 use crate::datasets::source::FileTimes;
 use crate::lake::{Provenance, Shard};
 
 /// Wall time by step, milliseconds.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct StageTimes {
     pub read_ms: f64,
     pub decode_ms: f64,
@@ -24,6 +25,11 @@ impl StageTimes {
         let read = if total > 0.0 { wall_ms * threads.read_ms / total } else { 0.0 };
         self.read_ms += read;
         self.decode_ms += wall_ms - read;
+    }
+
+    /// Adds the time of writing rows since `start`.
+    pub fn add_writing(&mut self, start: Instant) {
+        self.write_ms += start.elapsed().as_secs_f64() * 1e3;
     }
 
     /// The row of a stage that took `inputs` images.

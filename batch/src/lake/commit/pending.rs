@@ -2,7 +2,7 @@
 //! per shard, written last. When all shards of one work are there, the last one puts them together into one part per
 //! table; until then readers see the tables of before.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
@@ -122,10 +122,20 @@ pub(crate) fn discard_superseded(lake: &Lake, published: &[PartManifest]) -> Res
             .flat_map(|record| record.parts)
             .any(|waiting| published.iter().any(|part| ProducedTable::of(part) == ProducedTable::of(&waiting)));
         if replaces {
-            remove_folder(&folder)?;
+            atomic_file::remove_folder(&folder)?;
         }
     }
     Ok(())
+}
+
+/// Whether a finished shard of this work waits for the others.
+///
+/// # Errors
+/// When a folder cannot be listed.
+pub(crate) fn is_waiting(lake: &Lake, shard: Shard, work_key: &str) -> Result<bool> {
+    let path = |name: &String| folder(lake).join(name).join(PartManifest::file_name(shard));
+    let record = |path: PathBuf| serde_json::from_slice::<ShardRecord>(&std::fs::read(path).ok()?).ok();
+    Ok(list(&folder(lake))?.iter().filter_map(|name| record(path(name))).any(|record| record.work_key == work_key))
 }
 
 /// `LAKE/pending`.
@@ -145,12 +155,4 @@ pub(crate) fn waiting(lake: &Lake) -> Result<Vec<(String, usize, u32)>> {
         found.push((name, shards.len(), shards.first().map_or(0, |s| s.count)));
     }
     Ok(found)
-}
-
-/// Removes a folder with what is in it; one that is gone is fine.
-pub(crate) fn remove_folder(folder: &Path) -> Result<()> {
-    match std::fs::remove_dir_all(folder) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", folder, e)),
-        _ => Ok(()),
-    }
 }

@@ -1,8 +1,12 @@
 //! One broken example per rule, each found for its own reason.
 
+use std::fs::File;
+
+use d2r_contracts::contract::TableContract;
 use d2r_contracts::tables::{FailureRow, LesionRow, ReportSentenceRow};
 
 use super::violations;
+use crate::lake::parquet_file::encode;
 use crate::lake::store::tests::{lake, provenance};
 use crate::lake::{Lake, PartManifest, Partition, Shard};
 use crate::test_fixtures::{self, image};
@@ -144,4 +148,73 @@ fn tables_of_two_runs_of_one_stage_do_not_fit_together() {
     expect(&lake, "run", None);
     let error = crate::lake::validate::consistency::check_partition(&lake, &partition()).unwrap_err().to_string();
     assert!(error.contains("run annotate again"), "{error}");
+}
+
+/// Puts these rows into the producer's part as they stand, repeated and unsorted ones too.
+fn put_as_they_are(lake: &Lake, producer: &str, rows: Vec<LesionRow>) -> PartManifest {
+    let mut part = lake.write(&partition(), Shard::WHOLE, Vec::<LesionRow>::new(), &provenance(producer)).unwrap();
+    let contract = TableContract::of("lesions").unwrap();
+    let identity = [("d2r.contract.id", contract.id.clone()), ("d2r.contract.version", contract.version.clone())];
+    let path = lake.root().join(&part.file);
+    let mut file = File::create(&path).unwrap();
+    let written = encode(rows.into_iter().map(Ok), contract, &identity, (&path, &mut file), |_, _| Ok(())).unwrap();
+    (part.rows, part.bytes, part.sha256) = (written.rows, written.bytes, written.sha256);
+    let manifest = lake.manifest_folder("lesions", &partition()).join(producer);
+    std::fs::write(manifest.join(PartManifest::file_name(Shard::WHOLE)), part.to_json().unwrap()).unwrap();
+    part
+}
+
+fn keys_found(lake: &Lake) -> Vec<(String, Option<usize>, String)> {
+    let found = violations(lake, &["lesions".into()]).unwrap().into_iter().filter(|v| v.rule == "key");
+    found.map(|v| (v.file, v.row, v.problem)).collect()
+}
+
+#[test]
+fn repeated_keys_are_found_across_batches_and_parts() {
+    let (_folder, lake) = lake();
+    lake.write(&partition(), Shard::WHOLE, vec![image("a")], &provenance("ingest")).unwrap();
+    let rows = |ids: &[&str]| ids.iter().map(|id| lesion("a", id)).collect::<Vec<_>>();
+    // Batches have two rows: one repetition lies within a batch, one in two of them.
+    let first = put_as_they_are(&lake, "annotate", rows(&["b", "b", "c", "d", "d"])).file;
+    let second = put_as_they_are(&lake, "ingest", rows(&["a", "d", "e", "e", "e"])).file;
+    let found = keys_found(&lake);
+    let places: Vec<_> = found.iter().map(|(file, row, _)| (file.as_str(), row.unwrap())).collect();
+    assert_eq!(places, [(&*first, 1), (&*first, 4), (&*second, 1), (&*second, 3), (&*second, 4)]);
+    assert!(
+        found[2].2.contains("key image_id=a, box_id=d stands already in") && found[2].2.contains(&first),
+        "{found:?}"
+    );
+    assert!(violations(&lake, &[]).unwrap().iter().all(|v| v.rule == "key"));
+}
+
+#[test]
+fn repeated_keys_of_a_part_that_is_out_of_order_are_found_too() {
+    let (_folder, lake) = lake();
+    lake.write(&partition(), Shard::WHOLE, vec![image("a")], &provenance("ingest")).unwrap();
+    let rows = |ids: &[&str]| ids.iter().map(|id| lesion("a", id)).collect::<Vec<_>>();
+    let first = put_as_they_are(&lake, "annotate", rows(&["c", "b", "e", "d", "b"])).file;
+    let second = put_as_they_are(&lake, "ingest", rows(&["a", "e"])).file;
+    let places: Vec<_> = keys_found(&lake).into_iter().map(|(file, row, _)| (file, row.unwrap())).collect();
+    assert_eq!(places, [(first.clone(), 4), (second, 1)]);
+    let order = violations(&lake, &[]).unwrap().into_iter().filter(|v| v.rule == "order");
+    // The last row follows one of the batch before.
+    assert_eq!(order.map(|v| v.row.unwrap()).collect::<Vec<_>>(), [1, 3, 4]);
+}
+
+#[test]
+fn references_are_found_in_all_blocks() {
+    let (_folder, lake) = lake();
+    let names: Vec<String> = (0..10).map(|i| format!("i{i}")).collect();
+    // Blocks have three keys.
+    let images = names.iter().filter(|name| !["i4", "i9"].contains(&name.as_str())).map(|name| image(name)).collect();
+    lake.write(&partition(), Shard::WHOLE, images, &provenance("ingest")).unwrap();
+    let lesions = names.iter().flat_map(|n| [lesion(n, &format!("{n}-0")), lesion(n, &format!("{n}-1"))]).collect();
+    lake.write(&partition(), Shard::WHOLE, lesions, &provenance("ingest")).unwrap();
+    let mut found: Vec<String> = violations(&lake, &[]).unwrap().into_iter().map(|v| v.problem).collect();
+    found.dedup();
+    assert_eq!(found, ["image_id=i4 is not in table images", "image_id=i9 is not in table images"]);
+    // In another split the images are no counterpart.
+    let other = Partition::new("d", "test");
+    lake.write(&other, Shard::WHOLE, vec![lesion("i1", "i1-2")], &provenance("ingest")).unwrap();
+    assert_eq!(violations(&lake, &[]).unwrap().iter().filter(|v| v.file == "dataset=d/split=test").count(), 1);
 }

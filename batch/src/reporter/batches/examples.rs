@@ -1,6 +1,6 @@
 //! Examples of the report model from a dataset of the lake: images, accepted boxes, reference reports.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,7 +10,6 @@ use d2r_contracts::grounding::{BoxFacts, SentenceFacts, boxes_named};
 use d2r_contracts::preprocess::letterbox_of;
 use d2r_contracts::report_labeler::label;
 use d2r_contracts::report_text::sentences_with_source;
-use d2r_contracts::rows::Row;
 use d2r_contracts::space::ImageSize;
 use d2r_contracts::tables::{FailureRow, ImageRow, LesionRow, ReportRow};
 use rayon::prelude::*;
@@ -21,6 +20,7 @@ use crate::datasets::prior_filter::without_prior_mentions;
 use crate::datasets::source::{SourceError, read_radiograph};
 use crate::error::{Error, Result};
 use crate::lake::{Lake, Partition};
+use crate::reporter::batches::given_boxes::{BoxesFrom, given_boxes};
 use crate::reporter::batches::study::{
     NamedRegions, ReportExample, ScoredRegion, StudyVisual, VisualSpec, box_of, scored_regions, study_views,
     study_visual,
@@ -31,8 +31,6 @@ use crate::reporter::card::ReporterCard;
 
 /// The split that models are trained on.
 const TRAIN: &str = "train";
-/// The producer of a detector's boxes.
-const ANNOTATE: &str = "annotate";
 
 /// The reports of the configured section; in the training split without sentences that `report.train.prior_mentions`
 /// leaves out.
@@ -47,49 +45,6 @@ pub fn reference_reports(ctx: &Context, lake: &Lake, partition: &Partition) -> R
     }
     let rule = ctx.config.report.train.prior_mentions;
     Ok(rows.filter_map(|row| without_prior_mentions(row, rule)).collect())
-}
-
-/// Whose boxes a report model is given.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum BoxesFrom {
-    /// Accepted boxes of the detector that annotated the partition.
-    #[default]
-    Detector,
-    /// Fused boxes of the annotators.
-    Annotators,
-}
-
-/// The boxes of a partition by image. A detector's are those of one model.
-///
-/// # Errors
-/// [`Error::NoRows`] when there are boxes by annotators and none of a detector, which annotators' boxes never replace
-/// unasked; [`Error::BadData`] for boxes of two models.
-pub fn given_boxes(lake: &Lake, partition: &Partition, from: BoxesFrom) -> Result<BTreeMap<String, Vec<LesionRow>>> {
-    let wanted = match from {
-        BoxesFrom::Detector => "pseudo",
-        BoxesFrom::Annotators => "fused",
-    };
-    let lesions: Vec<LesionRow> = lake.read(partition)?;
-    let (any, annotated) = (!lesions.is_empty(), lake.parts(LesionRow::TABLE, partition)?);
-    let mut models = BTreeSet::new();
-    let mut by_image: BTreeMap<String, Vec<LesionRow>> = BTreeMap::new();
-    for row in lesions.into_iter().filter(|l| l.source == wanted) {
-        models.insert(row.model_sha256.clone());
-        if row.accepted {
-            by_image.entry(row.image_id.clone()).or_default().push(row);
-        }
-    }
-    if from == BoxesFrom::Detector {
-        if models.len() > 1 {
-            let problem = "holds boxes of two models; annotate all of it with one detector";
-            return Err(Error::bad_data(format!("table lesions {partition}"), problem));
-        }
-        if models.is_empty() && any && annotated.iter().all(|part| part.producer != ANNOTATE) {
-            let hint = "its boxes are by annotators: run `d2r annotate`, or pass --boxes annotators";
-            return Err(lake.no_rows(LesionRow::TABLE, partition, hint));
-        }
-    }
-    Ok(by_image)
 }
 
 /// One example for each image whose study has a report, in the order of image ids; one for each such study where the

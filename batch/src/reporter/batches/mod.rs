@@ -4,6 +4,7 @@ pub mod augment;
 pub mod collate;
 pub mod collate_text;
 pub mod examples;
+pub mod given_boxes;
 pub mod laterality_swap;
 pub mod study;
 pub mod study_batch;

@@ -24,7 +24,7 @@ use crate::lake::digest::FileDigest;
 use crate::lake::{Lake, Partition, atomic_file};
 use crate::preview_model::card::{PreviewModelCard, load_preview_model};
 use crate::preview_model::onnx::graphs::graphs;
-use crate::reporter::batches::examples::{BoxesFrom, given_boxes};
+use crate::reporter::batches::given_boxes::{BoxesFrom, given_boxes};
 use crate::training::model_card::{ModelCard, NOTICE};
 
 /// The terms of the samples' data.

@@ -1,5 +1,6 @@
 //! The images of a report, opened a chunk at a time: files of a dataset of the lake, or of a folder.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -13,6 +14,7 @@ use crate::context::Context;
 use crate::datasets::source::{OpenedImage, list_folder, open_ingested, open_listed};
 use crate::error::Result;
 use crate::lake::digest::{sha256_file, sha256_hex};
+use crate::lake::sorted_rows::SomeRows;
 use crate::lake::{Lake, Partition};
 use crate::reporter::batches::study::study_views;
 use crate::stages::ingest::header_flags::refuse_burned_in;
@@ -35,6 +37,8 @@ pub struct ReportImage {
 /// A chunk of images, and the rows of those that cannot be used.
 #[derive(Debug)]
 pub struct OpenedImages {
+    /// Number of studies, opened or not.
+    pub studies: u64,
     pub images: Vec<ReportImage>,
     pub failures: Vec<FailureRow>,
 }
@@ -51,53 +55,105 @@ pub struct ImageDigests {
 }
 
 /// Opens the images of a source, a chunk at a time.
-#[derive(Debug)]
 pub struct ImageReader {
-    root: PathBuf,
-    /// The images of each study: the one that the report is about, then its further views.
-    studies: Vec<Vec<ImageRow>>,
-    next: usize,
+    files: ImageFiles,
+    studies: Studies,
+    /// Studies of this shard.
+    count: u64,
     chunk_size: usize,
     /// Names and sizes, and also times, of the files of all shards, of a folder.
     listed: [String; 2],
     failures: Vec<FailureRow>,
-    decode: ImageDecodeOptions,
-    /// The partition of the lake that the images come from; `None` for a folder, whose rows lack size and digest.
+    /// The partition of the lake that the images come from; `None` for a folder.
     ingested: Option<(Lake, Partition)>,
+}
+
+/// How the files of images are opened.
+#[derive(Debug)]
+struct ImageFiles {
+    root: PathBuf,
+    decode: ImageDecodeOptions,
+    /// Rows of a folder's images lack size and digest.
+    ingested: bool,
     refuse_burned_in: bool,
+}
+
+/// The images of each study of a shard: the one that the report is about, then its further views.
+enum Studies {
+    /// From number `next` on.
+    Listed { all: Vec<Vec<ImageRow>>, next: usize },
+    /// Images of a split that are read as they are asked for, from row `first` on.
+    Read { rows: SomeRows<ImageRow>, first: u64 },
 }
 
 impl ImageReader {
     /// A shard of a source's studies. `views`: images of a study that one report is about.
     pub fn new(ctx: &Context, args: &Args, views: usize) -> Result<Self> {
         let shard = args.shard;
-        let (root, images, mut failures, ingested) = match &args.source {
+        let batch = ctx.config.generate.batch_size.max(1);
+        let chunk_size = CHUNK.div_ceil(batch) * batch;
+        let (mut failures, mut listed, mut ingested) = (Vec::new(), Default::default(), None);
+        let (root, studies, count) = match &args.source {
             ImageSource::Lake { lake, dataset, split } => {
                 let (lake, partition) = (Lake::open(lake)?, Partition::new(dataset, split));
-                let images = lake.read_some(&partition, "run `d2r ingest`")?;
-                (lake.dataset_root(dataset)?, images, Vec::new(), Some((lake, partition)))
+                let n = lake.rows_of(ImageRow::TABLE, &partition)?;
+                if n == 0 {
+                    return Err(lake.no_rows(ImageRow::TABLE, &partition, "run `d2r ingest`"));
+                }
+                let root = lake.dataset_root(dataset)?;
+                let (studies, count) = if views > 1 {
+                    // The views of a study lie anywhere in the table.
+                    Studies::listed(shard.of_groups(study_views(lake.read(&partition)?, views), chunk_size))
+                } else {
+                    let Range { start, end } = shard.range_of_groups(n, chunk_size);
+                    let rows = lake.rows_in_order(&partition, start, end - start)?;
+                    (Studies::Read { rows, first: start }, end - start)
+                };
+                ingested = Some((lake, partition));
+                (root, studies, count)
             }
             ImageSource::Folder { images, .. } => {
-                let listed = list_folder(images, "report")?;
-                (images.clone(), listed.images, listed.failures, None)
+                let found = list_folder(images, "report")?;
+                failures = found.failures;
+                listed = stamps(images, &found.images);
+                let (studies, count) = Studies::listed(shard.of_groups(study_views(found.images, views), chunk_size));
+                (images.clone(), studies, count)
             }
         };
         if shard.index > 0 {
             // One shard reports what the listing could not read.
             failures.clear();
         }
-        let listed = if ingested.is_none() { stamps(&root, &images) } else { Default::default() };
-        let batch = ctx.config.generate.batch_size.max(1);
-        let chunk_size = CHUNK.div_ceil(batch) * batch;
-        let studies = shard.of_groups(study_views(images, views), chunk_size);
-        let decode = ctx.decode_options();
-        let refuse_burned_in = args.refuse_burned_in;
-        Ok(Self { root, studies, next: 0, chunk_size, listed, failures, decode, ingested, refuse_burned_in })
+        let (decode, refuse_burned_in) = (ctx.decode_options(), args.refuse_burned_in);
+        let files = ImageFiles { root, decode, ingested: ingested.is_some(), refuse_burned_in };
+        Ok(Self { files, studies, count, chunk_size, listed, failures, ingested })
     }
 
     /// Number of studies.
-    pub fn count(&self) -> usize {
-        self.studies.len()
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// Studies that are opened at a time.
+    pub fn chunk_size(&self) -> usize {
+        self.chunk_size
+    }
+
+    /// Passes over studies that are finished.
+    ///
+    /// # Errors
+    /// Those of reading tables.
+    pub fn skip(&mut self, finished: u64) -> Result<()> {
+        match &mut self.studies {
+            Studies::Listed { next, .. } => *next = usize::try_from(finished).unwrap_or(usize::MAX),
+            Studies::Read { rows, first } => {
+                if let Some((lake, partition)) = &self.ingested {
+                    *first += finished;
+                    *rows = lake.rows_in_order(partition, *first, self.count.saturating_sub(finished))?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Rows of files that the listing could not read.
@@ -112,25 +168,31 @@ impl ImageReader {
             return Ok(ImageDigests { own: rows.clone(), all: rows.clone(), names: rows });
         }
         // A file of the same name and size may show another patient.
-        let content = |i: &&ImageRow| match sha256_file(&self.root.join(&i.path)) {
+        let root = &self.files.root;
+        let content = |i: &&ImageRow| match sha256_file(&root.join(&i.path)) {
             Ok(sha256) => format!("{} {sha256}", i.path),
             Err(_) => format!("{} unreadable", i.path),
         };
-        let images: Vec<&ImageRow> = self.studies.iter().flatten().collect();
+        let images: Vec<&ImageRow> = match &self.studies {
+            Studies::Listed { all, .. } => all.iter().flatten().collect(),
+            Studies::Read { .. } => Vec::new(),
+        };
         let lines: Vec<String> = images.par_iter().map(content).collect();
         let [names, all] = self.listed.clone();
         Ok(ImageDigests { own: sha256_hex(lines.join("\n").as_bytes()), all, names })
     }
 
     /// The next images; `None` at the end.
-    pub fn next_chunk(&mut self, times: &mut StageTimes) -> Option<OpenedImages> {
-        let chunk = &self.studies[self.next..(self.next + self.chunk_size).min(self.studies.len())];
+    ///
+    /// # Errors
+    /// Those of reading tables.
+    pub fn next_chunk(&mut self, times: &mut StageTimes) -> Result<Option<OpenedImages>> {
+        let chunk = self.studies.take(self.chunk_size)?;
         if chunk.is_empty() {
-            return None;
+            return Ok(None);
         }
-        self.next += chunk.len();
-        let start = Instant::now();
-        let opened: Vec<_> = chunk.par_iter().map(|study| self.open(study)).collect();
+        let (start, files) = (Instant::now(), &self.files);
+        let opened: Vec<_> = chunk.par_iter().map(|study| files.open(study)).collect();
         let wall_ms = start.elapsed().as_secs_f64() * 1e3;
         let (mut images, mut failures) = (Vec::new(), Vec::new());
         let mut threads = Vec::new();
@@ -146,11 +208,13 @@ impl ImageReader {
             }
         }
         times.add_opening(wall_ms, threads.into_iter().sum());
-        Some(OpenedImages { images, failures })
+        Ok(Some(OpenedImages { studies: chunk.len() as u64, images, failures }))
     }
+}
 
+impl ImageFiles {
     fn open(&self, study: &[ImageRow]) -> Result<Vec<OpenedImage>, FailureRow> {
-        let open = if self.ingested.is_some() { open_ingested } else { open_listed };
+        let open = if self.ingested { open_ingested } else { open_listed };
         let open_view = |view: &ImageRow| {
             let opened = open(&self.root, view, &self.decode).and_then(|opened| {
                 if self.refuse_burned_in {
@@ -161,6 +225,26 @@ impl ImageReader {
             opened.map_err(|e| e.into_row("report", &view.path, Some(&view.image_id)))
         };
         study.iter().map(open_view).collect()
+    }
+}
+
+impl Studies {
+    /// Listed studies, and their number.
+    fn listed(all: Vec<Vec<ImageRow>>) -> (Self, u64) {
+        let count = all.len() as u64;
+        (Self::Listed { all, next: 0 }, count)
+    }
+
+    /// The next `size` studies, fewer at the end.
+    fn take(&mut self, size: usize) -> Result<Vec<Vec<ImageRow>>> {
+        match self {
+            Self::Listed { all, next } => {
+                let chunk: Vec<_> = all.iter().skip(*next).take(size).cloned().collect();
+                *next += chunk.len();
+                Ok(chunk)
+            }
+            Self::Read { rows, .. } => rows.take(size).map(|row| row.map(|image| vec![image])).collect(),
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The report model as a writer: boxes from the lake or from the run's detector, then words, sentences, and links by
 //! attention.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -22,7 +22,7 @@ use crate::detector::model::Detector;
 use crate::error::{Error, Result};
 use crate::lake::{Lake, Partition};
 use crate::reporter::batches::collate::collate_visuals;
-use crate::reporter::batches::examples::{BoxesFrom, given_boxes};
+use crate::reporter::batches::given_boxes::{BoxReader, BoxesFrom};
 use crate::reporter::batches::study::{StudyVisual, study_visual};
 use crate::reporter::card::{ReporterCard, load_reporter};
 use crate::reporter::decode::generation::GeneratedReport;
@@ -56,8 +56,8 @@ pub struct ReportModelWriter<'a> {
 enum BoxSource {
     /// The report model uses no regions.
     Unused,
-    /// Accepted lesions of the lake by image, and the content digest of the table.
-    Lake { lesions: BTreeMap<String, Vec<LesionRow>>, digest: String },
+    /// Accepted lesions of the lake, and the content digest of the table.
+    Lake { lesions: Box<RefCell<BoxReader>>, digest: String },
     /// The detector that the report model was trained with.
     Detector { detector: Box<Detector>, card: Box<ModelCard<DetectorCard>> },
 }
@@ -249,7 +249,8 @@ impl BoxSource {
                 if lake.rows_of(LesionRow::TABLE, &partition)? > 0 {
                     check(&lake.label_set(&partition)?, format!("table {} {partition}", LesionRow::TABLE))?;
                 }
-                Ok(Self::Lake { lesions: given_boxes(&lake, &partition, boxes)?, digest })
+                let lesions = Box::new(RefCell::new(BoxReader::new(lake, partition, boxes)?));
+                Ok(Self::Lake { lesions, digest })
             }
             ImageSource::Folder { .. } => {
                 let floor = ctx.config.annotate.score_floor;
@@ -265,8 +266,9 @@ impl BoxSource {
         match self {
             Self::Unused => Ok(vec![Vec::new(); images.len()]),
             Self::Lake { lesions, .. } => {
-                let of_image = |image: &ReportImage| lesions.get(&image.row.image_id).cloned().unwrap_or_default();
-                Ok(images.iter().map(of_image).collect())
+                // A shard's images come in the order of their ids, as the boxes do.
+                let mut lesions = lesions.borrow_mut();
+                images.iter().map(|image| lesions.of_image(&image.row.image_id)).collect()
             }
             Self::Detector { detector, card } => {
                 let annotate = &ctx.config.annotate;

@@ -1,27 +1,37 @@
 //! Where the rows of one `d2r report` go: a part of each table, and text files where the images come from a folder.
 
 use std::path::PathBuf;
+use std::time::Instant;
 
 use d2r_contracts::label_set::LabelSet;
 use d2r_contracts::rows::Row;
 use d2r_contracts::tables::{
     FailureRow, FindingRow, GeneratedReportRow, ImageRow, LesionRow, ReportSentenceRow, SentenceBoxRow, TimingRow,
 };
+use serde::{Deserialize, Serialize};
 
 use crate::context::{Context, StageResult};
 use crate::error::Result;
-use crate::lake::{Commit, Committed, Lake, Partition, Provenance, Shard};
+use crate::lake::{Commit, Committed, Lake, Partition, Provenance, Shard, Unfinished};
 use crate::progress::Progress;
 use crate::stages::report::images::ImageDigests;
 use crate::stages::report::report_rows::ReportRows;
 use crate::stages::report::report_writer::ReportWriter;
 use crate::stages::report::{Args, ImageSource, text_files};
-use crate::stages::stage_times::{StageTimes, timed};
+use crate::stages::stage_times::StageTimes;
 use crate::stages::work_key::work_key;
 
 const STAGE: &str = "report";
 /// Dataset and split of a folder's own lake.
 pub const FOLDER: (&str, &str) = ("folder", "test");
+
+/// What is counted over all images of a shard.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+pub struct Counts {
+    pub times: StageTimes,
+    /// Images whose header says that text is burned into the pixels.
+    pub burned_in: usize,
+}
 
 /// The parts that a run of the stage writes.
 pub struct ReportPart {
@@ -86,17 +96,54 @@ impl ReportPart {
         }
         let tables: Vec<_> = tables.into_iter().map(|table| (&self.partition, table)).collect();
         let found = self.lake.finished(&tables, self.shard, &self.provenance)?;
+        if let Some(committed) = &found {
+            self.lake.discard_unfinished(&self.partition, self.shard, &self.provenance, committed)?;
+        }
         Ok(found.map(|committed| self.result(&committed, true)))
     }
 
-    /// Writes the rows about `studies` studies in one commit.
-    pub fn write(&self, rows: ReportRows, studies: usize, mut times: StageTimes) -> Result<StageResult> {
+    /// What an earlier process finished of this work; nothing where `again` says why.
+    pub fn kept(&self, again: Option<&str>) -> Result<Unfinished> {
+        let kept = self.lake.unfinished(&self.partition, self.shard, &self.provenance, again)?;
+        kept.said().iter().for_each(|line| self.progress.line(line));
+        Ok(kept)
+    }
+
+    /// Keeps the rows about `studies` studies, so that a later process continues after them.
+    pub fn keep(&self, kept: &mut Unfinished, rows: ReportRows, studies: u64, counts: &mut Counts) -> Result<()> {
+        let start = Instant::now();
+        let mut sub_part = kept.begin(&self.provenance)?;
+        if self.out.is_some() {
+            sub_part.add(rows.images)?;
+            sub_part.add(rows.findings)?;
+        }
+        if self.finds_lesions {
+            sub_part.add(rows.lesions)?;
+        }
+        sub_part.add(rows.reports)?;
+        sub_part.add(rows.sentences)?;
+        sub_part.add(rows.links)?;
+        sub_part.add(rows.failures)?;
+        counts.times.add_writing(start);
+        sub_part.finish(studies, counts)
+    }
+
+    /// Writes the rows about all `studies` studies in one commit: those that were kept, and the last ones.
+    pub fn write(
+        &self,
+        kept: Unfinished,
+        rows: ReportRows,
+        studies: u64,
+        mut times: StageTimes,
+    ) -> Result<StageResult> {
         let mut commit = self.lake.begin(self.shard, &self.provenance)?.with_labels(&self.labels);
-        let mut write_ms = 0.0;
-        timed(&mut write_ms, || self.add(&mut commit, rows))?;
-        times.write_ms += write_ms;
+        let start = Instant::now();
+        self.add(&mut commit, &kept, rows)?;
+        times.add_writing(start);
+        let studies = usize::try_from(studies).unwrap_or(usize::MAX);
         commit.add(&self.partition, vec![times.row(STAGE, &self.provenance, self.shard, studies)])?;
         let committed = commit.finish()?;
+        kept.discard(&committed)?;
         if let Some(notice) = committed.notice() {
             self.progress.line(&notice);
         }
@@ -107,23 +154,23 @@ impl ReportPart {
         StageResult { cached, ..StageResult::of_commit(STAGE, &self.lake, committed) }
     }
 
-    fn add(&self, commit: &mut Commit<'_>, rows: ReportRows) -> Result<()> {
+    fn add(&self, commit: &mut Commit<'_>, kept: &Unfinished, rows: ReportRows) -> Result<()> {
         let partition = &self.partition;
         if self.out.is_some() {
-            commit.add(partition, rows.images)?;
+            commit.add_all(partition, kept, rows.images)?;
             // For a split of a lake, evaluation labels the reports.
-            commit.add(partition, rows.findings)?;
+            commit.add_all(partition, kept, rows.findings)?;
         }
         if self.finds_lesions {
-            commit.add(partition, rows.lesions)?;
+            commit.add_all(partition, kept, rows.lesions)?;
         } else {
             // Boxes of a preview model that reported on these images before.
             commit.remove::<LesionRow>(partition);
         }
-        commit.add(partition, rows.reports)?;
-        commit.add(partition, rows.sentences)?;
-        commit.add(partition, rows.links)?;
-        commit.add(partition, rows.failures)?;
+        commit.add_all(partition, kept, rows.reports)?;
+        commit.add_all(partition, kept, rows.sentences)?;
+        commit.add_all(partition, kept, rows.links)?;
+        commit.add_all(partition, kept, rows.failures)?;
         Ok(())
     }
 

@@ -2,12 +2,13 @@
 //! table per line. They are made from the tables of all shards once these are complete, and follow them: texts of images
 //! that are gone are removed.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use d2r_contracts::report_text::readable;
 use d2r_contracts::rows::Row;
 use d2r_contracts::tables::GeneratedReportRow;
+use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
 use crate::lake::{Lake, Partition, atomic_file, digest};
@@ -26,24 +27,39 @@ pub fn write(out: &Path, lake: &Lake, partition: &Partition) -> Result<bool> {
     if lake.parts(GeneratedReportRow::TABLE, partition)?.is_empty() {
         return Ok(false);
     }
-    let reports: Vec<GeneratedReportRow> = lake.read(partition)?;
+    let reports = || lake.rows_in_order::<GeneratedReportRow>(partition, 0, u64::MAX);
     let folder = out.join("reports");
     atomic_file::create_folders(&folder)?;
-    let (mut texts, mut lines) = (BTreeMap::new(), String::new());
-    for report in &reports {
-        texts.insert(file_of_report(&report.report_id), format!("{}\n\n{NOTICE}\n", readable(&report.text)));
-        lines.push_str(&serde_json::to_string(report).map_err(|e| Error::Internal(e.to_string()))?);
-        lines.push('\n');
+    let mut names = BTreeSet::new();
+    for report in reports()? {
+        names.insert(mark(&file_of_report(&report?.report_id)));
     }
-    remove_others(&folder, &texts)?;
-    for (name, text) in &texts {
-        let path = folder.join(name);
-        if std::fs::read_to_string(&path).ok().as_ref() != Some(text) {
-            put(&path, text)?;
+    remove_others(&folder, &names)?;
+    let path = out.join("reports.jsonl");
+    atomic_file::write(&path, |lines| {
+        for report in reports()? {
+            let report = report?;
+            let (path_of_text, text) = (folder.join(file_of_report(&report.report_id)), text_of(&report));
+            if std::fs::read_to_string(&path_of_text).ok().as_ref() != Some(&text) {
+                put(&path_of_text, &text)?;
+            }
+            let line = serde_json::to_string(&report).map_err(|e| Error::Internal(e.to_string()))? + "\n";
+            lines.write_all(line.as_bytes()).map_err(|e| Error::io("write", &path, e))?;
         }
-    }
-    put(&out.join("reports.jsonl"), &lines)?;
+        Ok(())
+    })?;
     Ok(true)
+}
+
+fn text_of(report: &GeneratedReportRow) -> String {
+    format!("{}\n\n{NOTICE}\n", readable(&report.text))
+}
+
+/// A file's name in few bytes.
+fn mark(name: &str) -> [u8; 16] {
+    let mut mark = [0; 16];
+    mark.copy_from_slice(&Sha256::digest(name)[..16]);
+    mark
 }
 
 fn put(path: &Path, text: &str) -> Result<()> {
@@ -52,11 +68,11 @@ fn put(path: &Path, text: &str) -> Result<()> {
 }
 
 /// Removes texts that earlier runs wrote and that belong to no report now. Files of others stay.
-fn remove_others(folder: &Path, texts: &BTreeMap<String, String>) -> Result<()> {
+fn remove_others(folder: &Path, names: &BTreeSet<[u8; 16]>) -> Result<()> {
     let entries = std::fs::read_dir(folder).map_err(|e| Error::io("list", folder, e))?;
     for entry in entries {
         let path = entry.map_err(|e| Error::io("list", folder, e))?.path();
-        let kept = path.file_name().and_then(|n| n.to_str()).is_some_and(|name| texts.contains_key(name));
+        let kept = path.file_name().and_then(|n| n.to_str()).is_some_and(|name| names.contains(&mark(name)));
         let ours = || std::fs::read_to_string(&path).is_ok_and(|text| text.trim_end().ends_with(NOTICE));
         if !kept && path.extension().is_some_and(|e| e == "txt") && ours() {
             atomic_file::remove(&path)?;
@@ -124,12 +140,11 @@ mod tests {
     #[test]
     fn texts_of_images_that_are_gone_are_removed_and_other_files_stay() {
         let folder = tempfile::tempdir().unwrap();
-        let texts: BTreeMap<String, String> = [("kept.txt".to_owned(), format!("a\n\n{NOTICE}\n"))].into();
         for name in ["kept.txt", "gone.txt"] {
             std::fs::write(folder.path().join(name), format!("text\n\n{NOTICE}\n")).unwrap();
         }
         std::fs::write(folder.path().join("notes.txt"), "mine").unwrap();
-        remove_others(folder.path(), &texts).unwrap();
+        remove_others(folder.path(), &[mark("kept.txt")].into()).unwrap();
         let mut left: Vec<_> =
             std::fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
         left.sort();

@@ -12,7 +12,8 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::lake::{Provenance, Shard};
-use crate::reporter::batches::examples::{examples_within, given_boxes};
+use crate::reporter::batches::examples::examples_within;
+use crate::reporter::batches::given_boxes::given_boxes;
 use crate::reporter::batches::visual_handle::VisualHandle;
 use crate::stages::report::{self, ImageSource, WritingModel};
 use crate::test_fixtures::{self, context};
