@@ -1,27 +1,32 @@
 //! `docs/recipes.md` against the resolved presets: a value that differs from the publication has a reason, and a value of
 //! a preset that the page does not show, or shows differently, is an error.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use d2r_acceptance::{outcome, root, run};
 use serde_json::Value;
 
-/// Preset, then key to our cell, the published cell and the reason.
+/// Preset, then key to our cell, the published cell and the reason; with the rows of the preset that it is laid over.
 fn page() -> BTreeMap<String, BTreeMap<String, [String; 3]>> {
     let text = std::fs::read_to_string(root().join("docs/recipes.md")).unwrap();
     let mut presets: BTreeMap<String, BTreeMap<String, [String; 3]>> = BTreeMap::new();
-    let mut preset = None;
+    let (mut preset, mut own) = (None, BTreeSet::new());
     for line in text.lines() {
         if let Some(name) = line.strip_prefix("## `") {
             preset = Some(name.trim_end_matches('`').to_owned());
+            own.clear();
+        }
+        if let (Some((_, base)), Some(preset)) = (line.split_once("n top of `"), &preset) {
+            let rows = presets[base.trim_end_matches("`:")].clone();
+            presets.insert(preset.clone(), rows);
         }
         let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
         if let ([key, ours, published, reason], Some(preset)) = (&cells[..], &preset)
             && key.contains('.')
         {
             let row = [ours, published, reason].map(|cell| (*cell).to_owned());
-            let earlier = presets.entry(preset.clone()).or_default().insert((*key).to_owned(), row);
-            assert!(earlier.is_none(), "{preset}: {key} has two rows");
+            presets.entry(preset.clone()).or_default().insert((*key).to_owned(), row);
+            assert!(own.insert((*key).to_owned()), "{preset}: {key} has two rows");
         }
     }
     presets
@@ -64,7 +69,7 @@ fn is_written_as(value: &Value, cell: &str) -> bool {
 #[test]
 fn the_page_shows_what_the_presets_are_and_gives_reasons_for_differences() {
     let page = page();
-    assert_eq!(page.len(), 5, "{:?}", page.keys());
+    assert_eq!(page.len(), 7, "{:?}", page.keys());
     let default = resolved("default");
     for (preset, rows) in &page {
         let values = resolved(preset);

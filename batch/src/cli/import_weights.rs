@@ -26,11 +26,11 @@ enum From {
 #[command(after_help = "\
 The model is that of the configuration (--preset, --set detector.model...). Files are safetensors; pickles are not read.
 Examples:
-  d2r import-weights imagenet --weights resnet50.safetensors --preset vindr_mimic --runs runs
+  d2r import-weights imagenet --weights resnet50.safetensors --preset d2rnet --runs runs
   d2r import-weights torchvision --weights fasterrcnn.safetensors --fresh roi_heads.box_predictor. \\
       --set detector.model.architecture=faster_rcnn --set detector.model.backbone=imported
   d2r import-weights r2gen --weights r2gen.safetensors --vocabulary words.json --preset r2gen_mimic --runs runs
-  d2r train-detector --init runs/detector-0123456789ab --dataset vindr --lake lake --preset vindr_mimic")]
+  d2r train-detector --init runs/detector-0123456789ab --dataset vindr --lake lake --preset d2rnet")]
 pub struct Args {
     /// The project whose parameter names the file has
     #[arg(value_enum)]

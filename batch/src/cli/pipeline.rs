@@ -13,7 +13,7 @@ use crate::stages::pipeline::{self, DatasetFolder, Inputs};
 #[command(after_help = "\
 Examples:
   d2r pipeline --preset demo --out demo
-  d2r pipeline --labelled vindr=vindr-cxr-1.0.0 --reports mimic=mimic-cxr-jpg-2.1.0 --preset vindr_mimic --out out \\
+  d2r pipeline --labelled vindr=vindr-cxr-1.0.0 --reports mimic=mimic-cxr-jpg-2.1.0 --preset d2rnet --out out \\
       --detector-init runs/detector-0123456789ab --reporter-init resnet101.safetensors --allow-phi
 
 Stages: phantom, ingest, audit, train-detector, annotate, train-reporter, report, evaluate, validate. A stage whose

@@ -9,7 +9,7 @@ const GIB: f64 = (1u64 << 30) as f64;
 
 /// What to prepare, or how much to keep.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  d2r prepare --dataset mimic --preset vindr_mimic --shard 0/8 --lake lake\n  \
+#[command(after_help = "Examples:\n  d2r prepare --dataset mimic --preset d2rnet --shard 0/8 --lake lake\n  \
                         d2r prepare --prune --max-gib 50 --lake lake")]
 pub struct Args {
     /// A dataset of the lake.

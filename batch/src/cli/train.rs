@@ -14,7 +14,7 @@ use crate::stages::train::{detector, distill, reporter};
 #[command(after_help = "\
 Examples:
   d2r train-detector --dataset vindr --lake lake --runs runs --preset demo
-  d2r train-detector --dataset vindr --unlabelled mimic --init RUN --lake lake --preset vindr_mimic --device cuda:0")]
+  d2r train-detector --dataset vindr --unlabelled mimic --init RUN --lake lake --preset d2rnet --device cuda:0")]
 pub struct DetectorArgs {
     /// A dataset of the lake with annotators' boxes.
     #[arg(long, value_name = "NAME", default_value = "vindr")]

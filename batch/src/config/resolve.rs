@@ -11,15 +11,20 @@ use crate::error::{Error, Result};
 
 const DEFAULT: &str = include_str!("../../presets/default.toml");
 
-/// The presets that are compiled in, by name.
-pub const PRESETS: [(&str, &str); 7] = [
-    ("tiny", include_str!("../../presets/tiny.toml")),
-    ("demo", include_str!("../../presets/demo.toml")),
-    ("vindr_mimic", include_str!("../../presets/vindr_mimic.toml")),
-    ("r2gen_mimic", include_str!("../../presets/r2gen_mimic.toml")),
-    ("r2gen_iu", include_str!("../../presets/r2gen_iu.toml")),
-    ("utv2_coco_rcnn", include_str!("../../presets/utv2_coco_rcnn.toml")),
-    ("utv2_coco_fcos", include_str!("../../presets/utv2_coco_fcos.toml")),
+const D2RNET_DETECTOR: &str = include_str!("../../presets/d2rnet_detector.toml");
+const D2RNET: &str = include_str!("../../presets/d2rnet.toml");
+
+/// The presets that are compiled in, by name: TOML texts, later ones laid over earlier ones.
+pub const PRESETS: [(&str, &[&str]); 9] = [
+    ("tiny", &[include_str!("../../presets/tiny.toml")]),
+    ("demo", &[include_str!("../../presets/demo.toml")]),
+    ("d2rnet_detector", &[D2RNET_DETECTOR]),
+    ("d2rnet", &[D2RNET_DETECTOR, D2RNET]),
+    ("d2r", &[D2RNET_DETECTOR, D2RNET, include_str!("../../presets/d2r.toml")]),
+    ("r2gen_mimic", &[include_str!("../../presets/r2gen_mimic.toml")]),
+    ("r2gen_iu", &[include_str!("../../presets/r2gen_iu.toml")]),
+    ("utv2_coco_rcnn", &[include_str!("../../presets/utv2_coco_rcnn.toml")]),
+    ("utv2_coco_fcos", &[include_str!("../../presets/utv2_coco_fcos.toml")]),
 ];
 
 /// The layers of configuration that the user gives.
@@ -70,7 +75,9 @@ impl Resolved {
 pub fn resolve(layers: &Layers) -> Result<Resolved> {
     let mut overlay = Overlay::of_default()?;
     if let Some(name) = &layers.preset {
-        overlay.layer(&format!("preset {name}"), parse(name, preset(name)?)?)?;
+        for text in preset(name)? {
+            overlay.layer(&format!("preset {name}"), parse(name, text)?)?;
+        }
     }
     if let Some(path) = &layers.file {
         let text = std::fs::read_to_string(path).map_err(|e| Error::io("read", path, e))?;
@@ -103,11 +110,11 @@ fn environment_key(name: &str) -> Option<String> {
     rest.contains("__").then(|| rest.to_ascii_lowercase().replace("__", "."))
 }
 
-fn preset(name: &str) -> Result<&'static str> {
+fn preset(name: &str) -> Result<&'static [&'static str]> {
     if name == "default" {
-        return Ok("");
+        return Ok(&[]);
     }
-    PRESETS.iter().find(|(n, _)| *n == name).map(|(_, text)| *text).ok_or_else(|| Error::Config {
+    PRESETS.iter().find(|(n, _)| *n == name).map(|(_, texts)| *texts).ok_or_else(|| Error::Config {
         place: format!("--preset {name}"),
         problem: format!("no such preset; there are default, {}", PRESETS.map(|(n, _)| n).join(", ")),
     })

@@ -46,7 +46,7 @@ pub struct SemiConfig {
 impl SemiConfig {
     /// The published values for VinDr-CXR and MIMIC-CXR.
     pub fn published() -> Self {
-        super::RunConfig::of("vindr_mimic", &[]).semi
+        super::RunConfig::of("d2rnet", &[]).semi
     }
 }
 
