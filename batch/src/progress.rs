@@ -116,7 +116,7 @@ impl Task {
     }
 
     /// Ends the task with a last line.
-    pub fn finish(self) {
+    pub fn finish(&self) {
         self.bar.finish_and_clear();
         if let Ok(state) = self.state.lock()
             && self.lines

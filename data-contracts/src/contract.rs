@@ -301,7 +301,8 @@ mod tests {
                 "timings.read_ms",
                 "timings.decode_ms",
                 "timings.model_ms",
-                "timings.write_ms"
+                "timings.write_ms",
+                "timings.waiting_ms"
             ]
         );
     }

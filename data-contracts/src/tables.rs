@@ -313,6 +313,8 @@ table_row! {
         model_ms: f64,
         /// Time spent writing tables.
         write_ms: f64,
+        /// Time in which the model waited for opened images; null where the stage has no model.
+        waiting_ms: Option<f64>,
     }
 }
 

@@ -2,6 +2,7 @@
 //! `accepted` marks those above the threshold.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Instant;
 
 use d2r_contracts::decode::ImageDecodeOptions;
@@ -25,6 +26,7 @@ use crate::lake::{Committed, Lake, Partition, Provenance, Shard, Unfinished, ima
 use crate::progress::Task;
 use crate::stages::stage_times::{StageTimes, timed};
 use crate::stages::work_key::work_key;
+use crate::training::prefetch::{Batches, made_ahead};
 
 /// The stage's name, and its boxes' producer.
 const VERB: &str = "annotate";
@@ -135,6 +137,16 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
     Ok(result)
 }
 
+/// A chunk of images whose files were opened.
+struct Opened {
+    /// Images, usable or not.
+    count: u64,
+    set: DetectionSet,
+    failures: Vec<FailureRow>,
+    /// Wall time of opening them.
+    wall_ms: f64,
+}
+
 /// Rows that are in no sub-part yet.
 #[derive(Default)]
 struct Found {
@@ -159,20 +171,17 @@ impl Job<'_> {
         let mut times: StageTimes = kept.state()?.unwrap_or_default();
         let finished = kept.finished();
         kept.said().iter().for_each(|line| ctx.progress.line(line));
-        let mut images =
+        let images =
             self.lake.rows_in_order::<ImageRow>(partition, range.start + finished, count.saturating_sub(finished))?;
-        let task = ctx.progress.task(&format!("annotate {partition}"), count, "images");
+        let task = Arc::new(ctx.progress.task(&format!("annotate {partition}"), count, "images"));
         task.continue_after(finished);
         let mut found = Found::default();
-        loop {
-            let chunk = images.by_ref().take(chunk_size).collect::<Result<Vec<ImageRow>>>()?;
-            if chunk.is_empty() {
-                break;
-            }
+        let mut chunks = self.opened(ctx, images, chunk_size, &task)?;
+        while let Some(opened) = timed(&mut times.waiting_ms, || chunks.next()) {
             if found.images >= images_per_sub_part(chunk_size) {
                 self.keep(&mut kept, &mut found, &mut times)?;
             }
-            if let Err(error) = self.annotate(ctx, chunk, &task, &mut found, &mut times) {
+            if let Err(error) = opened.and_then(|opened| self.annotate(ctx, opened, &mut found, &mut times)) {
                 if matches!(error, Error::Stopped { .. }) && found.images > 0 {
                     self.keep(&mut kept, &mut found, &mut times)?;
                 }
@@ -202,19 +211,32 @@ impl Job<'_> {
         sub_part.finish(images, times)
     }
 
-    /// Opens a chunk of images and detects their lesions.
-    fn annotate(
+    /// The images, chunk by chunk, opened on another thread while the model works.
+    fn opened(
         &self,
         ctx: &Context,
-        chunk: Vec<ImageRow>,
-        task: &Task,
-        found: &mut Found,
-        times: &mut StageTimes,
-    ) -> Result<()> {
-        let (start, count) = (Instant::now(), chunk.len() as u64);
-        let options = LoadOptions { cache_bytes: u64::MAX, stage: VERB, progress: task, stop: &ctx.stop };
-        let (set, failures) = DetectionSet::load(self.source.clone(), chunk, &[], options)?;
-        times.add_opening(start.elapsed().as_secs_f64() * 1e3, set.times);
+        mut images: impl Iterator<Item = Result<ImageRow>> + Send + 'static,
+        chunk_size: usize,
+        task: &Arc<Task>,
+    ) -> Result<Batches<'static, Opened>> {
+        let (source, stop, task) = (self.source.clone(), ctx.stop.clone(), Arc::clone(task));
+        let chunks = std::iter::from_fn(move || {
+            let chunk = images.by_ref().take(chunk_size).collect::<Result<Vec<ImageRow>>>();
+            (!matches!(&chunk, Ok(images) if images.is_empty())).then_some(chunk)
+        });
+        made_ahead(1, chunks, move |chunk| {
+            let (start, chunk) = (Instant::now(), chunk?);
+            let count = chunk.len() as u64;
+            let options = LoadOptions { cache_bytes: u64::MAX, stage: VERB, progress: &task, stop: &stop };
+            let (set, failures) = DetectionSet::load(source.clone(), chunk, &[], options)?;
+            Ok(Opened { count, set, failures, wall_ms: start.elapsed().as_secs_f64() * 1e3 })
+        })
+    }
+
+    /// Detects the lesions of opened images.
+    fn annotate(&self, ctx: &Context, opened: Opened, found: &mut Found, times: &mut StageTimes) -> Result<()> {
+        let Opened { count, set, failures, wall_ms } = opened;
+        times.add_opening(wall_ms, set.times);
         let AnnotateConfig { batch_size, flip_tta, .. } = *self.config;
         let options = InferenceOptions { input: set.source.input, batch_size, flip_tta };
         let mut detect = |detector| timed(&mut times.model_ms, || detect_set(detector, &set, options, &ctx.stop));

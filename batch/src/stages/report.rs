@@ -116,7 +116,9 @@ fn write_reports<W: ReportWriter>(ctx: &Context, args: &Args, writer: &W) -> Res
     let task = ctx.progress.task("report", studies, "images");
     task.continue_after(finished);
     let (sub_part, mut in_rows) = (images_per_sub_part(reader.chunk_size()), 0);
-    while let Some(opened) = reader.next_chunk(&mut counts.times)? {
+    let mut chunks = reader.opened()?;
+    while let Some(opened) = timed(&mut counts.times.waiting_ms, || chunks.next()).transpose()? {
+        counts.times.add_opening(opened.wall_ms, opened.threads);
         if in_rows >= sub_part {
             part.keep(&mut kept, std::mem::take(&mut rows), in_rows, &mut counts)?;
             in_rows = 0;

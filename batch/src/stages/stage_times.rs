@@ -15,6 +15,8 @@ pub struct StageTimes {
     pub decode_ms: f64,
     pub model_ms: f64,
     pub write_ms: f64,
+    /// The model's wait for opened images.
+    pub waiting_ms: f64,
 }
 
 impl StageTimes {
@@ -43,6 +45,7 @@ impl StageTimes {
             decode_ms: self.decode_ms,
             model_ms: self.model_ms,
             write_ms: self.write_ms,
+            waiting_ms: Some(self.waiting_ms),
         }
     }
 }

@@ -17,12 +17,24 @@ pub type Batches<'a, B> = Box<dyn Iterator<Item = Result<B>> + 'a>;
 /// threads.
 ///
 /// # Errors
-/// [`Error::Temporary`] when no thread can be started.
+/// Those of [`made_ahead`].
 pub fn prefetched<W, B: Send + 'static>(
     wanted: impl Iterator<Item = W> + Send + 'static,
     make: impl Fn(W) -> Result<B> + Send + 'static,
 ) -> Result<Batches<'static, B>> {
-    let (sender, receiver) = bounded(AHEAD);
+    made_ahead(AHEAD, wanted, make)
+}
+
+/// [`prefetched`] with at most `ahead` batches that wait, beside the one that is made.
+///
+/// # Errors
+/// [`Error::Temporary`] when no thread can be started.
+pub fn made_ahead<W, B: Send + 'static>(
+    ahead: usize,
+    wanted: impl Iterator<Item = W> + Send + 'static,
+    make: impl Fn(W) -> Result<B> + Send + 'static,
+) -> Result<Batches<'static, B>> {
+    let (sender, receiver) = bounded(ahead);
     let work = move || {
         for one in wanted {
             let batch = make(one);

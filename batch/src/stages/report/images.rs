@@ -11,7 +11,7 @@ use d2r_contracts::tables::{FailureRow, ImageRow};
 use rayon::prelude::*;
 
 use crate::context::Context;
-use crate::datasets::source::{OpenedImage, list_folder, open_ingested, open_listed};
+use crate::datasets::source::{FileTimes, OpenedImage, list_folder, open_ingested, open_listed};
 use crate::error::Result;
 use crate::lake::digest::{sha256_file, sha256_hex};
 use crate::lake::sorted_rows::SomeRows;
@@ -19,7 +19,7 @@ use crate::lake::{Lake, Partition};
 use crate::reporter::batches::study::study_views;
 use crate::stages::ingest::header_flags::refuse_burned_in;
 use crate::stages::report::{Args, ImageSource};
-use crate::stages::stage_times::StageTimes;
+use crate::training::prefetch::{Batches, made_ahead};
 
 /// Studies opened at a time, at least; whole batches of generation. Bounds the memory.
 const CHUNK: usize = 16;
@@ -41,6 +41,10 @@ pub struct OpenedImages {
     pub studies: u64,
     pub images: Vec<ReportImage>,
     pub failures: Vec<FailureRow>,
+    /// Wall time of opening them.
+    pub wall_ms: f64,
+    /// The threads' time.
+    pub threads: FileTimes,
 }
 
 /// The identity of images: the rows of a lake, or a folder's files.
@@ -182,17 +186,24 @@ impl ImageReader {
         Ok(ImageDigests { own: sha256_hex(lines.join("\n").as_bytes()), all, names })
     }
 
-    /// The next images; `None` at the end.
+    /// The images, chunk by chunk, opened on another thread while the model works.
     ///
     /// # Errors
-    /// Those of reading tables.
-    pub fn next_chunk(&mut self, times: &mut StageTimes) -> Result<Option<OpenedImages>> {
-        let chunk = self.studies.take(self.chunk_size)?;
-        if chunk.is_empty() {
-            return Ok(None);
-        }
-        let (start, files) = (Instant::now(), &self.files);
-        let opened: Vec<_> = chunk.par_iter().map(|study| files.open(study)).collect();
+    /// Those of [`made_ahead`]; each chunk has those of reading tables.
+    pub fn opened(self) -> Result<Batches<'static, OpenedImages>> {
+        let Self { files, mut studies, chunk_size, .. } = self;
+        let chunks = std::iter::from_fn(move || {
+            let chunk = studies.take(chunk_size);
+            (!matches!(&chunk, Ok(studies) if studies.is_empty())).then_some(chunk)
+        });
+        made_ahead(1, chunks, move |chunk| Ok(files.open_chunk(&chunk?)))
+    }
+}
+
+impl ImageFiles {
+    fn open_chunk(&self, chunk: &[Vec<ImageRow>]) -> OpenedImages {
+        let start = Instant::now();
+        let opened: Vec<_> = chunk.par_iter().map(|study| self.open(study)).collect();
         let wall_ms = start.elapsed().as_secs_f64() * 1e3;
         let (mut images, mut failures) = (Vec::new(), Vec::new());
         let mut threads = Vec::new();
@@ -207,12 +218,10 @@ impl ImageReader {
                 }
             }
         }
-        times.add_opening(wall_ms, threads.into_iter().sum());
-        Ok(Some(OpenedImages { studies: chunk.len() as u64, images, failures }))
+        let studies = chunk.len() as u64;
+        OpenedImages { studies, images, failures, wall_ms, threads: threads.into_iter().sum() }
     }
-}
 
-impl ImageFiles {
     fn open(&self, study: &[ImageRow]) -> Result<Vec<OpenedImage>, FailureRow> {
         let open = if self.ingested { open_ingested } else { open_listed };
         let open_view = |view: &ImageRow| {
