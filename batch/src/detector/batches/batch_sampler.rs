@@ -16,9 +16,12 @@ pub struct EpochSampler {
     /// Running sums of the factors.
     sums: Arc<[f64]>,
     epoch_length: usize,
-    /// The epoch that was drawn from last, with its number.
-    latest: Arc<Mutex<Option<(u64, Arc<[usize]>)>>>,
+    /// The epoch that was drawn from last.
+    latest: Arc<Mutex<Option<NumberedEpoch>>>,
 }
+
+/// The number of an epoch and its examples in their order.
+type NumberedEpoch = (u64, Arc<[usize]>);
 
 impl EpochSampler {
     /// A sampler over `factors.len()` examples; factors are positive.

@@ -311,6 +311,7 @@ fn the_content_digest_leaves_out_measurements_and_nothing_else() {
         decode_ms: 1.0,
         model_ms: 1.0,
         write_ms: 1.0,
+        waiting_ms: Some(read_ms),
     };
     let digest = |row: TimingRow| {
         lake.write(&train(), whole(), vec![row], &provenance("r")).unwrap();
@@ -385,6 +386,7 @@ fn the_history_of_a_sharded_stage_can_be_read() {
             decode_ms: 0.0,
             model_ms: 0.0,
             write_ms: 0.0,
+            waiting_ms: None,
         };
         // Each shard of a folder's images has a key of its own.
         let by = Provenance { group: "all images".into(), ..provenance(&run) };
