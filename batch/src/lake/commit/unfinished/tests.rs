@@ -49,10 +49,10 @@ impl<'a> Stage<'a> {
         let range = self.shard.range_of_groups(self.images, 1);
         let mut kept = self.lake.unfinished(&partition, self.shard, &self.by, self.again)?;
         self.said.extend(kept.said().iter().cloned());
-        let mut count: u64 = kept.state()?.unwrap_or(0);
-        assert_eq!(count, kept.finished(), "what a stage counts goes with the images");
+        let counted: u64 = kept.state()?.unwrap_or(0);
+        assert_eq!(counted, kept.finished(), "what a stage counts goes with the images");
         let mut rows = Vec::new();
-        for image in range.start + kept.finished()..range.end {
+        for (count, image) in (counted..).zip(range.start + kept.finished()..range.end) {
             if rows.len() as u64 == STEP {
                 let mut sub_part = kept.begin(&self.by)?;
                 sub_part.add(std::mem::take(&mut rows))?;
@@ -62,7 +62,6 @@ impl<'a> Stage<'a> {
                 return Err(Error::Temporary("killed".into()));
             }
             self.done += 1;
-            count += 1;
             // Keys of neighbouring sub-parts overlap.
             rows.push(finding(&format!("{:03}", image ^ 4), "Edema"));
         }
