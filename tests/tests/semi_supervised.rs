@@ -127,7 +127,7 @@ fn pseudo_boxes(lake: &std::path::Path) -> (usize, usize) {
 
 /// A COCO dataset of images of two orientations, each with a bright square.
 fn of_two_orientations(root: &std::path::Path) {
-    for (split, count) in [("train", 10u32), ("val", 7)] {
+    for (split, count) in [("train", 40u32), ("val", 7)] {
         let folder = root.join(split);
         std::fs::create_dir_all(&folder).unwrap();
         let (mut images, mut annotations) = (Vec::new(), Vec::new());
@@ -209,7 +209,7 @@ fn short_edge_inputs_are_trained_on_and_annotated_by_any_number_of_shards() {
         let annotate = |lake: &str, shard: &str| {
             let args =
                 ["annotate", "--preset", "tiny", "--dataset", "mine", "--lake", lake, "--shard", shard, "--json"];
-            let settings = ["--set", "annotate.batch_size=4", "--set", "annotate.score_floor=0.005"];
+            let settings = ["--set", "annotate.batch_size=4", "--set", "annotate.score_floor=0.0"];
             let run_folder = ["--detector", detector.to_str().unwrap()];
             done(folder, &[&args[..], &settings, &run_folder].concat())
         };
