@@ -49,19 +49,20 @@ impl<'a> Stage<'a> {
         let range = self.shard.range_of_groups(self.images, 1);
         let mut kept = self.lake.unfinished(&partition, self.shard, &self.by, self.again)?;
         self.said.extend(kept.said().iter().cloned());
-        let counted: u64 = kept.state()?.unwrap_or(0);
-        assert_eq!(counted, kept.finished(), "what a stage counts goes with the images");
+        let mut counted: Vec<u64> = kept.state()?.unwrap_or_default();
+        assert_eq!(counted.len() as u64, kept.finished(), "what a stage counts goes with the images");
         let mut rows = Vec::new();
-        for (count, image) in (counted..).zip(range.start + kept.finished()..range.end) {
+        for image in range.start + kept.finished()..range.end {
             if rows.len() as u64 == STEP {
                 let mut sub_part = kept.begin(&self.by)?;
                 sub_part.add(std::mem::take(&mut rows))?;
-                sub_part.finish(STEP, &count)?;
+                sub_part.finish(STEP, &counted)?;
             }
             if self.done == self.most {
                 return Err(Error::Temporary("killed".into()));
             }
             self.done += 1;
+            counted.push(image);
             // Keys of neighbouring sub-parts overlap.
             rows.push(finding(&format!("{:03}", image ^ 4), "Edema"));
         }
