@@ -141,7 +141,7 @@ class Check:
         part["images_per_s"] = self.sizes["images"] / part["seconds"]
 
     def train_reporter(self, part: dict, kind: str) -> None:
-        steps = ["report.train.epochs=1", "report.train.log_every=5", "report.train.trunk=scratch", "report.train.val_studies=4"]
+        steps = ["report.train.epochs=1", "run.log_every=5", "report.model.trunk=scratch", "report.train.val_studies=4"]
         flags = ["--dataset", "mimic", "--detector", str(self.detector), "--preset", self.args.preset, *self.device, "--precision", kind]
         runs = self.folder / f"runs-{kind}"
         with self.watch.watched(part):

@@ -9,7 +9,7 @@ use d2r_acceptance::{outcome, root, run};
 use walkdir::WalkDir;
 
 /// Flags of other programs, with the program.
-const OTHERS: [(&str, &str); 27] = [
+const OTHERS: [(&str, &str); 33] = [
     ("--verbose", "d2r itself, beside --version only"),
     ("--locked", "cargo"),
     ("--all-features", "cargo"),
@@ -33,6 +33,12 @@ const OTHERS: [(&str, &str); 27] = [
     ("--cpus-per-task", "sbatch and srun"),
     ("--gpus-per-task", "srun"),
     ("--no-python", "torchrun"),
+    ("--rm", "podman and docker"),
+    ("--read-only", "podman and docker"),
+    ("--tmpfs", "podman and docker"),
+    ("--d2r", "our benches"),
+    ("--sizes", "scale.py"),
+    ("--without", "scale.py"),
     ("--nproc-per-node", "torchrun"),
     ("--no-as-needed", "the linker"),
     ("--c", "a CSS variable of the HTML report"),

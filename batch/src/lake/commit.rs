@@ -112,8 +112,9 @@ impl Lake {
             let _committing = self.commit_lock()?;
             journal::finish_open_commit(self)?;
         }
-        if let Some(committed) = self.published(tables.iter().copied(), shard, provenance)? {
-            return Ok(Some(committed));
+        if let Some(mut published) = self.published(tables.iter().copied(), shard, provenance)? {
+            published.truncate(if shard.index == 0 { published.len() } else { 0 });
+            return Ok(Some(Committed { parts: published.clone(), published, missing: Vec::new() }));
         }
         if shard.count <= 1 {
             return Ok(None);
@@ -133,20 +134,19 @@ impl Lake {
         Ok(tables.iter().all(has).then_some(found))
     }
 
-    /// What this very work published, if all its tables are there and intact. Rows are those of shard 0.
+    /// What this very work published, if all its tables are there and intact.
     fn published<'a>(
         &self,
         tables: impl Iterator<Item = (&'a Partition, &'a str)>,
         shard: Shard,
         provenance: &Provenance,
-    ) -> Result<Option<Committed>> {
+    ) -> Result<Option<Vec<PartManifest>>> {
         let mut published = Vec::new();
         for (partition, table) in tables {
             let Some(part) = self.current(table, partition, &provenance.work_key, shard)? else { return Ok(None) };
             published.push(part);
         }
-        published.truncate(if shard.index == 0 { published.len() } else { 0 });
-        Ok(Some(Committed { parts: published.clone(), published, missing: Vec::new() }))
+        Ok(Some(published))
     }
 }
 
@@ -216,8 +216,9 @@ impl Commit<'_> {
         // A second process of this shard: all shards were put together meanwhile, and what it stored would wait for ever.
         let tables: Vec<(Partition, &str)> =
             staged.iter().map(|s| (s.manifest.partition(), s.manifest.table.as_str())).collect();
-        if let Some(committed) = lake.published(tables.iter().map(|(p, t)| (p, *t)), shard, &provenance)? {
-            return Ok(committed);
+        if let Some(published) = lake.published(tables.iter().map(|(p, t)| (p, *t)), shard, &provenance)? {
+            let parts = staged.iter().map(|s| s.manifest.clone()).collect();
+            return Ok(Committed { parts, published, missing: Vec::new() });
         }
         let parts = pending.store(lake, shard, &provenance.work_key, staged)?;
         let records = match pending.all(lake) {

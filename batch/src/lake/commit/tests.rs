@@ -120,7 +120,7 @@ fn a_commit_whose_temporary_files_another_machine_cleared_is_not_decided() {
     atomic_file::remove_temporary(&lake.temporary_folder()).unwrap();
     assert_eq!(temporary.fill(|_| Ok(())).unwrap_err().exit(), Exit::Temporary);
     // A shard's files wait elsewhere; they are checked as they go there.
-    let mut commit = lake.begin(Shard { index: 0, count: 2 }, &provenance("phantom-0123456789ab")).unwrap();
+    let mut commit = lake.begin(Shard { index: 0, count: 2 }, &provenance("phantom-ffffffffffff")).unwrap();
     commit.add(&train(), vec![finding("new", "Edema")]).unwrap();
     atomic_file::remove_temporary(&lake.temporary_folder()).unwrap();
     assert_eq!(commit.finish().unwrap_err().exit(), Exit::Temporary);

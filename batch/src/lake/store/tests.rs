@@ -158,7 +158,7 @@ fn stages_share_a_table_and_replace_only_their_own_part() {
 #[test]
 fn shards_change_the_table_when_the_last_of_them_is_finished() {
     let (_folder, lake) = lake();
-    write(&lake, &["old"], whole());
+    lake.write(&train(), whole(), rows_of(&["old"]), &provenance("phantom-ffffffffffff")).unwrap();
     for (index, rows) in [(0, &["a", "b"][..]), (2, &[])] {
         write(&lake, rows, Shard { index, count: 3 });
         assert_eq!(studies(&lake), ["old"]);
@@ -299,20 +299,24 @@ fn a_full_disk_ends_in_try_again() {
     assert_eq!(error.exit(), Exit::Temporary, "{error}");
 }
 
-#[test]
-fn the_content_digest_leaves_out_measurements_and_nothing_else() {
-    let (_folder, lake) = lake();
-    let timing = |n, read_ms| TimingRow {
+fn timing(stage: &str, shard: &str, n: i64, read_ms: f64) -> TimingRow {
+    TimingRow {
         run_id: "r".into(),
-        stage: "annotate".into(),
-        shard: "0/1".into(),
+        stage: stage.into(),
+        shard: shard.into(),
         n,
         read_ms,
         decode_ms: 1.0,
         model_ms: 1.0,
         write_ms: 1.0,
-        waiting_ms: Some(read_ms),
-    };
+        waiting_ms: None,
+    }
+}
+
+#[test]
+fn the_content_digest_leaves_out_measurements_and_nothing_else() {
+    let (_folder, lake) = lake();
+    let timing = |n, read_ms| timing("annotate", "0/1", n, read_ms);
     let digest = |row: TimingRow| {
         lake.write(&train(), whole(), vec![row], &provenance("r")).unwrap();
         lake.content_digest("timings", &train()).unwrap()
@@ -377,17 +381,7 @@ fn the_history_of_a_sharded_stage_can_be_read() {
     let (_folder, lake) = lake();
     for index in 0..2 {
         let run = format!("report-0123456789a{index}");
-        let row = TimingRow {
-            run_id: run.clone(),
-            stage: "report".into(),
-            shard: format!("{index}/2"),
-            n: 1,
-            read_ms: 0.0,
-            decode_ms: 0.0,
-            model_ms: 0.0,
-            write_ms: 0.0,
-            waiting_ms: None,
-        };
+        let row = TimingRow { run_id: run.clone(), ..timing("report", &format!("{index}/2"), 1, 0.0) };
         // Each shard of a folder's images has a key of its own.
         let by = Provenance { group: "all images".into(), ..provenance(&run) };
         lake.write(&train(), Shard { index, count: 2 }, vec![row], &by).unwrap();
