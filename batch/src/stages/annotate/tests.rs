@@ -122,20 +122,28 @@ fn finished_images_are_not_opened_again_and_the_boxes_are_the_same() {
     assert_eq!((project.found(), project.kept()), (expected, 0));
 }
 
-#[test]
-fn a_stop_keeps_what_is_finished_since_the_last_sub_part() {
+/// What is kept after a signal that comes so many seconds after the second group of 18 images began to be opened, while the
+/// model works on the first one: an image of the second group is a pipe, which is read until the signal.
+fn kept_after_a_signal(seconds: u64) -> u64 {
     let project = Project::new();
-    // An image of the second group of 18 is a pipe: it is opened when the first group is finished, and read until the signal.
     let (pipe, stop) = (project.images().join("i020.png"), project.ctx.stop.clone());
     std::fs::remove_file(&pipe).unwrap();
     assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     let signal = std::thread::spawn(move || {
         let opened = std::fs::File::options().write(true).open(pipe).unwrap();
+        std::thread::sleep(std::time::Duration::from_secs(seconds));
         stop.request(15);
         drop(opened);
     });
     let ended = project.annotate(Shard::WHOLE);
     signal.join().unwrap();
     assert!(matches!(ended, Err(Error::Stopped { signal: 15 })), "{ended:?}");
-    assert_eq!(project.kept(), 18, "the first group, whole");
+    project.kept()
+}
+
+#[test]
+fn a_stop_keeps_what_is_finished_since_the_last_sub_part() {
+    // On a slow machine the model needs longer for the first group.
+    let kept = [1, 4, 16, 64].into_iter().map(kept_after_a_signal).find(|kept| *kept > 0);
+    assert_eq!(kept, Some(18), "the first group, whole");
 }
