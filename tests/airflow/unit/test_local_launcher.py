@@ -211,14 +211,14 @@ def family(tmp_path):
 def test_the_command_dies_when_the_task_is_killed(family):
     _, task, command = family
     os.kill(task, signal.SIGKILL)
-    wait_for(lambda: not alive(command), 3)
+    wait_for(lambda: not alive(command), 30)
 
 
 def test_the_command_dies_when_the_supervisor_is_killed(family):
     supervisor, task, command = family
     os.kill(supervisor, signal.SIGKILL)
-    wait_for(lambda: not alive(command), 7)
-    wait_for(lambda: not alive(task), 3)
+    wait_for(lambda: not alive(command), 30)
+    wait_for(lambda: not alive(task), 30)
 
 
 def test_the_local_launcher_needs_no_provider():
