@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Measures the published systems on one CUDA device, in at most twelve minutes, into bench-results/gpu.json. `d2r` and the
-# example `detector_speed` are built before (`D2R`, `D2R_SPEED` name others).
+# example `detector_speed` are built before (`D2R`, `D2R_SPEED` name others), and torchvision is there (`make parity-setup`).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 target=${CARGO_TARGET_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/d2r/target}
