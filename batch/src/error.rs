@@ -132,6 +132,7 @@ impl Error {
             Self::Stopped { signal: 2 } => Exit::Interrupted,
             Self::Stopped { .. } => Exit::Terminated,
             Self::Io { source, .. } => Exit::of_io(source.kind()),
+            Self::Torch { source, .. } if is_out_of_memory(&source.to_string()) => Exit::Temporary,
             Self::Torch { .. } | Self::Internal(_) => Exit::Bug,
         }
     }

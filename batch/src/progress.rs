@@ -5,7 +5,7 @@ use std::io::{IsTerminal, Write};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 
 /// How progress is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,7 +94,8 @@ impl Task {
         if n == 0 {
             return;
         }
-        let line = format!("{}: continues after {} of {} {}", self.name, grouped(n), grouped(self.total), self.unit);
+        let line =
+            format!("{}: continues after {} of {} {}", self.name, HumanCount(n), HumanCount(self.total), self.unit);
         if self.lines || !self.bar.is_hidden() {
             self.bar.suspend(|| Progress::Shown.line(&line));
         }
@@ -140,27 +141,9 @@ impl Task {
     }
 }
 
-/// A number with a comma between groups of three digits.
-fn grouped(n: u64) -> String {
-    let digits = n.to_string();
-    let groups: Vec<String> = digits.bytes().rev().collect::<Vec<u8>>().chunks(3).map(of_group).rev().collect();
-    groups.join(",")
-}
-
-/// Digits from the last one on, as text.
-fn of_group(digits: &[u8]) -> String {
-    digits.iter().rev().map(|d| char::from(*d)).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn long_numbers_have_commas() {
-        let found = [0, 512, 2000, 123_456, 1_234_567].map(grouped);
-        assert_eq!(found, ["0", "512", "2,000", "123,456", "1,234,567"]);
-    }
 
     #[test]
     fn images_of_an_earlier_run_count_as_done() {

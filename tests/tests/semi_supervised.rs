@@ -9,6 +9,11 @@ fn done(folder: &std::path::Path, args: &[&str]) -> Value {
     serde_json::from_str(out.lines().last().unwrap_or("null")).unwrap_or(Value::Null)
 }
 
+/// `--set` before each of these.
+fn set<'a>(pairs: &[&'a str]) -> Vec<&'a str> {
+    pairs.iter().flat_map(|pair| ["--set", pair]).collect()
+}
+
 #[test]
 fn a_teacher_labels_unlabelled_images() {
     let folder = tempfile::tempdir().unwrap();
@@ -17,26 +22,17 @@ fn a_teacher_labels_unlabelled_images() {
     done(folder, &["phantom", "--out", "phantom", "--preset", "tiny", "--quiet"]);
     done(folder, &[&["ingest", "vindr", "--root", "phantom/vindr"], &quick[..]].concat());
     done(folder, &[&["ingest", "mimic", "--root", "phantom/mimic"], &quick[..]].concat());
-    let settings = [
-        "--set",
+    let settings = set(&[
         "semi.burn_in_steps=4",
-        "--set",
         "semi.threshold=0.02",
-        "--set",
         "semi.guard_rails=off",
-        "--set",
         "detector.train.eval_every=4",
-        "--set",
         "detector.train.optimizer=adam",
-        "--set",
         "detector.train.lr=0.02",
-        "--set",
         "detector.model.profile=utv2",
-        "--set",
         "annotate.threshold=0.02",
-        "--set",
         "annotate.score_floor=0.005",
-    ];
+    ]);
     let train = ["train-detector", "--dataset", "vindr", "--unlabelled", "mimic"];
     let trained = done(folder, &[&train[..], &quick[..], &settings[..]].concat());
     let again = done(folder, &[&train[..], &quick[..], &settings[..]].concat());
@@ -160,44 +156,31 @@ fn short_edge_inputs_are_trained_on_and_annotated_by_any_number_of_shards() {
         done(folder, &["ingest", "coco", "--root", "mine", "--dataset", "mine", "--labels", "dataset", "--lake", lake]);
     }
     let train = [
-        "train-detector",
-        "--preset",
-        "tiny",
-        "--lake",
-        "whole",
-        "--json",
-        "--dataset",
-        "mine",
-        "--set",
-        "detector.model.input_size=96",
-        "--set",
-        "detector.train.augment=multi_scale",
-        "--set",
-        "detector.train.hflip=true",
-        "--set",
-        "detector.model.profile=utv2",
-    ];
+        &["train-detector", "--preset", "tiny", "--lake", "whole", "--json", "--dataset", "mine"][..],
+        &set(&[
+            "detector.model.input_size=96",
+            "detector.train.augment=multi_scale",
+            "detector.train.hflip=true",
+            "detector.model.profile=utv2",
+        ]),
+    ]
+    .concat();
     let (code, _, err) = outcome(&run(folder, &train));
     assert!(code == 78 && err.contains("detector.train.augment") && err.contains("short_edge"), "{code} {err}");
     let short_edge = [&train[..], &["--set", "detector.model.input=short_edge"]].concat();
     let semi = [
-        "--unlabelled",
-        "mine",
-        "--set",
-        "detector.train.labelled_share=0.5",
-        "--set",
-        "semi.burn_in_steps=4",
-        "--set",
-        "semi.threshold=0.02",
-        "--set",
-        "semi.guard_rails=off",
-        "--set",
-        "detector.train.steps=6",
-        "--set",
-        "detector.train.eval_every=4",
-        "--set",
-        "detector.model.architecture=faster_rcnn",
-    ];
+        &["--unlabelled", "mine"][..],
+        &set(&[
+            "detector.train.labelled_share=0.5",
+            "semi.burn_in_steps=4",
+            "semi.threshold=0.02",
+            "semi.guard_rails=off",
+            "detector.train.steps=6",
+            "detector.train.eval_every=4",
+            "detector.model.architecture=faster_rcnn",
+        ]),
+    ]
+    .concat();
     let detector = |runs: &str, more: &[&str]| {
         done(folder, &[&short_edge[..], &["--runs", runs], more].concat());
         std::fs::read_dir(folder.join(runs)).unwrap().next().unwrap().unwrap().path()

@@ -92,24 +92,7 @@ impl ContentDigest {
     pub fn update(&mut self, batch: &RecordBatch) {
         for row in 0..batch.num_rows() {
             for &column in &self.columns {
-                let hasher = &mut self.hasher;
-                match cell(batch.column(column), row) {
-                    Cell::Null => hasher.update([0]),
-                    Cell::Text(text) => {
-                        hasher.update([1]);
-                        write_text(hasher, text);
-                    }
-                    Cell::Bool(value) => hasher.update([2, u8::from(value)]),
-                    Cell::Int(value) => {
-                        hasher.update([3]);
-                        hasher.update(value.to_le_bytes());
-                    }
-                    Cell::Float(value) => {
-                        hasher.update([4]);
-                        hasher.update(value.to_bits().to_le_bytes());
-                    }
-                    Cell::Other => hasher.update([5]),
-                }
+                write_cell(&mut self.hasher, cell(batch.column(column), row));
             }
         }
     }
@@ -117,6 +100,27 @@ impl ContentDigest {
     /// The digest, 64 hexadecimal digits.
     pub fn finish(self) -> String {
         hex(&self.hasher.finalize())
+    }
+}
+
+/// Adds a value; values of different types differ, and a text does not run into the next one.
+pub(crate) fn write_cell(hasher: &mut Sha256, value: Cell<'_>) {
+    match value {
+        Cell::Null => hasher.update([0]),
+        Cell::Text(text) => {
+            hasher.update([1]);
+            write_text(hasher, text);
+        }
+        Cell::Bool(value) => hasher.update([2, u8::from(value)]),
+        Cell::Int(value) => {
+            hasher.update([3]);
+            hasher.update(value.to_le_bytes());
+        }
+        Cell::Float(value) => {
+            hasher.update([4]);
+            hasher.update(value.to_bits().to_le_bytes());
+        }
+        Cell::Other => hasher.update([5]),
     }
 }
 

@@ -40,8 +40,8 @@ pub fn metadata_keys() -> [&'static str; 7] {
     ]
 }
 
-/// Writes rows as a Parquet file, a row group at a time, to a writer whose path messages name; `each` is called with every batch and the number of its first row.
-/// Returns what was written.
+/// Writes rows as a Parquet file, a row group at a time, to a writer whose path messages name; `each` is called with every
+/// batch and the number of its first row. Returns what was written.
 ///
 /// # Errors
 /// Those of `rows`, of `each` and of writing; [`Error::Internal`]: valid rows can always be encoded.

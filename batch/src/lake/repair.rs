@@ -36,7 +36,8 @@ pub struct Selection {
 
 impl Lake {
     /// Finishes an open commit and removes damaged parts, damaged manifests, parts that no manifest names and what was
-    /// kept of work that is finished; with `waiting`, also shards that wait for others and images of unfinished shards. `dry_run`: changes nothing.
+    /// kept of work that is finished; with `waiting`, also shards that wait for others and images of unfinished shards.
+    /// `dry_run`: changes nothing.
     ///
     /// # Errors
     /// [`Error::Temporary`] while another process writes; [`Error::Io`].

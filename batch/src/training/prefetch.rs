@@ -1,8 +1,8 @@
 //! Batches in the order of their steps: made on demand, or prepared ahead on a thread of their own.
 
-use std::thread;
+use std::thread::{self, JoinHandle};
 
-use crossbeam_channel::bounded;
+use crossbeam_channel::{Receiver, bounded};
 
 use crate::error::{Error, Result};
 
@@ -45,8 +45,26 @@ pub fn made_ahead<W, B: Send + 'static>(
         }
     };
     let started = thread::Builder::new().name("batches".into()).spawn(work);
-    started.map_err(|e| Error::Temporary(format!("start the thread that prepares batches: {e}")))?;
-    Ok(Box::new(receiver.into_iter()))
+    let thread = started.map_err(|e| Error::Temporary(format!("start the thread that prepares batches: {e}")))?;
+    Ok(Box::new(Ahead { receiver, thread: Some(thread) }))
+}
+
+/// Batches from a thread. One that panicked is an error, not the end: the batches that it did not make are missing.
+struct Ahead<B> {
+    receiver: Receiver<Result<B>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl<B> Iterator for Ahead<B> {
+    type Item = Result<B>;
+
+    fn next(&mut self) -> Option<Result<B>> {
+        if let Ok(batch) = self.receiver.recv() {
+            return Some(batch);
+        }
+        let panicked = self.thread.take()?.join().is_err();
+        panicked.then(|| Err(Error::Internal("the thread that prepares batches ended".into())))
+    }
 }
 
 #[cfg(test)]
@@ -60,5 +78,13 @@ mod tests {
         let steps: Vec<u64> = taken.iter().filter_map(|b| b.as_ref().ok().copied()).collect();
         assert_eq!(steps, [2, 3, 4, 5]);
         assert!(taken.len() == 5 && taken[4].is_err());
+    }
+
+    #[test]
+    fn a_thread_that_panics_does_not_look_like_the_end() {
+        let make = |step: u64| if step < 2 { Ok(step) } else { panic!("no batch") };
+        let taken: Vec<Result<u64>> = made_ahead(1, 0..9, make).unwrap().collect();
+        assert!(taken.len() == 3 && taken[1].is_ok() && matches!(taken[2], Err(Error::Internal(_))), "{taken:?}");
+        assert_eq!(made_ahead(1, 0..2, make).unwrap().count(), 2);
     }
 }

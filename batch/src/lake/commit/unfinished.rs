@@ -97,9 +97,14 @@ impl Lake {
         committed: &Committed,
     ) -> Result<()> {
         let own = Place { verb: provenance.producer(&[]).to_owned(), partition: partition.clone(), shard };
+        self.discard_places(&own, committed)
+    }
+
+    /// Removes a committed shard's place and, once all shards are committed, those of its stage.
+    fn discard_places(&self, own: &Place, committed: &Committed) -> Result<()> {
         for place in places(self)? {
             let superseded = committed.missing.is_empty() && place.verb == own.verb && place.partition == own.partition;
-            if place == own || superseded {
+            if place == *own || superseded {
                 place.remove(self)?;
             }
         }
@@ -150,16 +155,9 @@ impl Unfinished {
     /// # Errors
     /// [`Error::Io`]; the work counts all the same.
     pub fn discard(self, committed: &Committed) -> Result<()> {
+        // While this process still holds the shard.
         atomic_file::remove_folder(&self.folder())?;
-        let Self { lake, place, .. } = self;
-        if committed.missing.is_empty() {
-            for other in places(&lake)? {
-                if other.verb == place.verb && other.partition == place.partition {
-                    other.remove(&lake)?;
-                }
-            }
-        }
-        Ok(())
+        self.lake.discard_places(&self.place, committed)
     }
 
     fn folder(&self) -> PathBuf {

@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
 use crate::lake::cell::{Cell, cell};
+use crate::lake::digest::write_cell;
 use crate::lake::manifest::PartManifest;
 use crate::lake::parquet_file::{Batches, PartFile};
 use crate::lake::store::Lake;
@@ -165,26 +166,7 @@ fn key_digest(contract: &TableContract, batch: &RecordBatch, row: usize) -> u128
 /// 128 bits of the SHA-256 of some values.
 pub(crate) fn digest<'a>(values: impl Iterator<Item = Cell<'a>>) -> u128 {
     let mut hasher = Sha256::new();
-    for value in values {
-        match value {
-            Cell::Null | Cell::Other => hasher.update([0]),
-            Cell::Text(text) => {
-                hasher.update([1]);
-                // The length first: ("ab", "c") and ("a", "bc") differ.
-                hasher.update((text.len() as u64).to_le_bytes());
-                hasher.update(text);
-            }
-            Cell::Bool(value) => hasher.update([2, u8::from(value)]),
-            Cell::Int(value) => {
-                hasher.update([3]);
-                hasher.update(value.to_le_bytes());
-            }
-            Cell::Float(value) => {
-                hasher.update([4]);
-                hasher.update(value.to_bits().to_le_bytes());
-            }
-        }
-    }
+    values.for_each(|value| write_cell(&mut hasher, value));
     let mut bytes = [0; 16];
     bytes.copy_from_slice(&hasher.finalize()[..16]);
     u128::from_le_bytes(bytes)

@@ -21,21 +21,23 @@ const READ_ROWS: usize = 16 * 1024;
 pub(crate) fn check(lake: &Lake, contract: &TableContract, found: &mut Violations) -> Result<()> {
     for key in &contract.foreign_keys {
         for partition in lake.partitions(&contract.name)? {
-            // A damaged part is reported by its own rule; there is nothing to compare then.
-            let Ok(lost) = lost(lake, contract, key, &partition) else { continue };
+            let lost = match lost(lake, contract, key, &partition) {
+                // A damaged part is reported by its own rule; there is nothing to compare then.
+                Err(Error::BadData { .. }) => continue,
+                lost => lost?,
+            };
             if lost.is_empty() {
                 continue;
             }
             let place = format!("dataset={}/split={}", partition.dataset, partition.split);
             let column = key.columns.last().map(String::as_str);
             let at = Location { column, ..Location::file(&contract.name, &place) };
-            let named = for_each_key(lake, &contract.name, &key.columns, &partition, |key_digest, text| {
+            for_each_key(lake, &contract.name, &key.columns, &partition, |key_digest, text| {
                 if key_digest.is_none_or(|digest| lost.binary_search(&digest).is_ok()) {
                     found.add(at, "reference", format!("{} is not in table {}", text(), key.table));
                 }
                 Ok(())
-            });
-            drop(named);
+            })?;
         }
     }
     Ok(())
@@ -56,7 +58,7 @@ fn lost(lake: &Lake, contract: &TableContract, key: &ForeignKey, partition: &Par
     })?;
     ours.sort_unstable();
     ours.dedup();
-    let fail = |e: PolarsError| Error::bad_data(format!("table {}", contract.name), e);
+    let fail = |e: PolarsError| Error::Internal(format!("references of table {}: {e}", contract.name));
     let mut ours = frame(&ours).map_err(fail)?;
     let mut block = Vec::new();
     for_each_key(lake, &key.table, &key.referenced, partition, |digest, _| {

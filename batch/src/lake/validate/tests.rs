@@ -164,6 +164,11 @@ fn put_as_they_are(lake: &Lake, producer: &str, rows: Vec<LesionRow>) -> PartMan
     part
 }
 
+/// Boxes of image `a`.
+fn rows(ids: &[&str]) -> Vec<LesionRow> {
+    ids.iter().map(|id| lesion("a", id)).collect()
+}
+
 fn keys_found(lake: &Lake) -> Vec<(String, Option<usize>, String)> {
     let found = violations(lake, &["lesions".into()]).unwrap().into_iter().filter(|v| v.rule == "key");
     found.map(|v| (v.file, v.row, v.problem)).collect()
@@ -173,7 +178,6 @@ fn keys_found(lake: &Lake) -> Vec<(String, Option<usize>, String)> {
 fn repeated_keys_are_found_across_batches_and_parts() {
     let (_folder, lake) = lake();
     lake.write(&partition(), Shard::WHOLE, vec![image("a")], &provenance("ingest")).unwrap();
-    let rows = |ids: &[&str]| ids.iter().map(|id| lesion("a", id)).collect::<Vec<_>>();
     // Batches have two rows: one repetition lies within a batch, one in two of them.
     let first = put_as_they_are(&lake, "annotate", rows(&["b", "b", "c", "d", "d"])).file;
     let second = put_as_they_are(&lake, "ingest", rows(&["a", "d", "e", "e", "e"])).file;
@@ -191,7 +195,6 @@ fn repeated_keys_are_found_across_batches_and_parts() {
 fn repeated_keys_of_a_part_that_is_out_of_order_are_found_too() {
     let (_folder, lake) = lake();
     lake.write(&partition(), Shard::WHOLE, vec![image("a")], &provenance("ingest")).unwrap();
-    let rows = |ids: &[&str]| ids.iter().map(|id| lesion("a", id)).collect::<Vec<_>>();
     let first = put_as_they_are(&lake, "annotate", rows(&["c", "b", "e", "d", "b"])).file;
     let second = put_as_they_are(&lake, "ingest", rows(&["a", "e"])).file;
     let places: Vec<_> = keys_found(&lake).into_iter().map(|(file, row, _)| (file, row.unwrap())).collect();

@@ -110,6 +110,8 @@ pub struct BoxReader {
     rows: Option<SortedRows<LesionRow>>,
     /// The first row that was not asked for yet.
     next: Option<LesionRow>,
+    /// The image that was asked for last.
+    last: Option<String>,
 }
 
 impl BoxReader {
@@ -117,14 +119,19 @@ impl BoxReader {
     /// Those of [`check_boxes`].
     pub fn new(lake: Lake, partition: Partition, from: BoxesFrom) -> Result<Self> {
         check_boxes(&lake, &partition, from)?;
-        Ok(Self { lake, partition, from, rows: None, next: None })
+        Ok(Self { lake, partition, from, rows: None, next: None, last: None })
     }
 
     /// The accepted boxes of an image whose id is above those of the images before.
     ///
     /// # Errors
-    /// [`Error::BadData`] for a damaged part, and for rows that are not in the order of their key.
+    /// [`Error::BadData`] for a damaged part, and for rows that are not in the order of their key; [`Error::Internal`] for
+    /// an image whose boxes were passed over already.
     pub fn of_image(&mut self, image_id: &str) -> Result<Vec<LesionRow>> {
+        if self.last.as_deref().is_some_and(|last| last >= image_id) {
+            return Err(Error::Internal("images are asked for their boxes out of order".into()));
+        }
+        self.last = Some(image_id.to_owned());
         let rows = match &mut self.rows {
             Some(rows) => rows,
             None => self.rows.insert(self.lake.rows_from_text(&self.partition, "image_id", image_id)?),
@@ -173,6 +180,7 @@ mod tests {
         assert_eq!(of("c"), Vec::<String>::new());
         assert_eq!(of("d"), ["d-0", "d-1"]);
         assert_eq!(of("e"), Vec::<String>::new());
+        assert!(matches!(boxes.of_image("b"), Err(Error::Internal(_))), "its boxes were passed over");
         let mut fused = BoxReader::new(lake.clone(), partition.clone(), BoxesFrom::Annotators).unwrap();
         assert_eq!(fused.of_image("b").unwrap().len(), 1);
         let all = given_boxes(&lake, &partition, BoxesFrom::Detector).unwrap();
