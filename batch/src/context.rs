@@ -52,6 +52,15 @@ impl Context {
         Err(Error::Config { place: "run.precision".into(), problem })
     }
 
+    /// Gives libtorch `run.threads` threads, or its share of this machine's cores.
+    pub fn use_threads(&self) {
+        let threads = match self.config.run.threads {
+            0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get) / self.ranks.on_this_machine(),
+            n => n,
+        };
+        tch::set_num_threads(threads.max(1) as i32);
+    }
+
     /// The same in f32.
     pub fn in_f32(&self) -> Self {
         let mut ctx = self.clone();

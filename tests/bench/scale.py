@@ -1,4 +1,5 @@
-"""Peak memory and time of every stage on sets of tiny radiographs, from a thousand to a hundred thousand images.
+"""Peak memory and time of every stage on sets of tiny radiographs, from a thousand to a hundred thousand images; before that, what a
+second core gives (parallel.py).
 
 Two sets of each size: COCO boxes for the detector, studies with reports as R2Gen stores them for the others. Models are
 tiny, so that what is measured is how a stage reads, holds and writes its rows. Trainings run two steps, once on images that
@@ -19,6 +20,7 @@ import zlib
 from pathlib import Path
 
 from machine import libtorch, machine
+from parallel import figures as parallel_figures
 
 SIDE = 64
 WORDS = ["no effusion .", "the heart is large .", "there is a nodule in the left lung .", "the lungs are clear ."]
@@ -111,8 +113,11 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[1_000, 10_000, 100_000])
     parser.add_argument("--without", nargs="*", default=[], metavar="STAGE", help="stages that are left out")
     parser.add_argument("--out", required=True, type=Path)
+    parser.add_argument("--without-parallel", action="store_true")
     args = parser.parse_args()
-    figures: dict[str, float] = {}
+    figures: dict[str, float] = {} if args.without_parallel else parallel_figures(str(args.d2r.resolve()))
+    for name, value in figures.items():
+        print(f"{name:<44} {value:8.3f}", flush=True)
     for size in args.sizes:
         with tempfile.TemporaryDirectory() as base:
             folder = Path(base)

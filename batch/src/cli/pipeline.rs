@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::output;
+use super::program::ranks::{DevicesFlag, place};
 use crate::cli::flags::{ConfigFlags, DeviceFlags, LabelsFlag, ManifestFlag, OutputFlags, ResumeFlag, TextInitFlag};
 use crate::context::Context;
 use crate::error::Result;
@@ -43,15 +44,19 @@ pub struct Args {
     #[command(flatten)]
     config: ConfigFlags,
     #[command(flatten)]
+    devices: DevicesFlag,
+    #[command(flatten)]
     device: DeviceFlags,
     #[command(flatten)]
     manifest: ManifestFlag,
 }
 
 pub fn run(flags: OutputFlags, args: &Args) -> Result<()> {
+    let pairs = args.text.pairs();
+    args.devices.start(flags, || Ok(args.config.resolve_with(Some(&args.device), &pairs)?.config))?;
     let ctx = Context {
         resume: args.resume.resume(),
-        ..args.config.context_of(&args.device, &args.text.pairs(), flags, None)?
+        ..args.config.context_of(&args.device, &pairs, flags, place()?.as_ref())?
     };
     let inputs = match (&args.labelled, &args.reports) {
         (Some(labelled), Some(reports)) => {
@@ -60,15 +65,16 @@ pub fn run(flags: OutputFlags, args: &Args) -> Result<()> {
         }
         _ => Inputs::Phantoms,
     };
-    let summary = pipeline::run(
-        &ctx,
-        &pipeline::Args {
-            out: args.out.clone(),
-            inputs,
-            detector_init: args.detector_init.clone(),
-            reporter_init: args.reporter_init.clone(),
-        },
-    )?;
+    let stages = pipeline::Args {
+        out: args.out.clone(),
+        inputs,
+        detector_init: args.detector_init.clone(),
+        reporter_init: args.reporter_init.clone(),
+    };
+    if !ctx.ranks.is_first() {
+        return pipeline::follow(&ctx, &stages);
+    }
+    let summary = pipeline::run(&ctx, &stages)?;
     if !flags.json && !flags.quiet {
         output::lines(&summary.table())?;
     }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::output;
-use super::program::ranks;
+use super::program::ranks::{DevicesFlag, place};
 use crate::cli::flags::{BoxesFlag, DeviceFlags, OutputFlags, ResumeFlag, StageFlags, TextInitFlag};
 use crate::context::{Context, StageResult};
 use crate::error::Result;
@@ -79,16 +79,6 @@ pub struct DistillArgs {
     training: TrainingFlags,
 }
 
-/// The processes that one training is divided among.
-#[derive(Debug, clap::Args)]
-#[command(next_help_heading = "Device")]
-struct DevicesFlag {
-    /// Train with one process per device on this machine, for instance cuda:0,cuda:1 or cpu,cpu; run.accumulate must be
-    /// a multiple of their number. torchrun and srun start processes on several machines (docs/clusters.md).
-    #[arg(long, value_name = "LIST", value_delimiter = ',', conflicts_with = "device")]
-    devices: Vec<String>,
-}
-
 /// Flags of every training stage.
 #[derive(Debug, clap::Args)]
 struct TrainingFlags {
@@ -110,11 +100,9 @@ impl TrainingFlags {
     /// For a training by one or several processes: starts those that `devices` asks for and then does not return, or
     /// meets the others.
     fn context_of_ranks(&self, output: OutputFlags, devices: &DevicesFlag, pairs: &[String]) -> Result<Context> {
-        if !devices.devices.is_empty() {
-            ranks::start(&devices.devices, output)?;
-        }
-        ranks::end_with_starter();
-        let ctx = self.stage.config.context_of(&self.device, pairs, output, ranks::place()?.as_ref())?;
+        let config = &self.stage.config;
+        devices.start(output, || Ok(config.resolve_with(Some(&self.device), pairs)?.config))?;
+        let ctx = config.context_of(&self.device, pairs, output, place()?.as_ref())?;
         Ok(Context { resume: self.resume.resume(), ..ctx })
     }
 }

@@ -1,9 +1,10 @@
-//! `d2r pipeline`: all stages in one process: phantom, ingest, audit, train-detector, annotate, train-reporter, report,
+//! `d2r pipeline`: all stages by one command: phantom, ingest, audit, train-detector, annotate, train-reporter, report,
 //! evaluate, validate, and the summary. Each stage is skipped when its work is done, so the same command continues.
 //! The images with reports are the detector's unlabelled images (Unbiased Teacher v2) unless `semi.burn_in_steps` leaves
 //! no steps for them.
 
 mod inputs;
+mod shared;
 mod stage_list;
 
 use std::collections::BTreeMap;
@@ -17,16 +18,21 @@ use serde_json::{Value, json};
 use super::{annotate, audit, evaluate, ingest, phantom, report, validate};
 use crate::config::RunConfig;
 use crate::config::report::Lera;
-use crate::context::{Context, StageResult};
+use crate::context::{Context, Ranks, StageResult};
 use crate::error::{Error, Result};
 use crate::lake::{Lake, Partition, Shard, atomic_file};
 use crate::stages::report::{BoxesFrom, ImageSource, WritingModel};
 use crate::stages::train::{detector, reporter};
 use inputs::Ingested;
 pub use inputs::{DatasetFolder, Inputs};
+pub use shared::follow;
 
+/// The folder of the stages' records in that of the pipeline.
+const RECORDS: &str = "stages";
 /// Stages that write nothing.
 const CHECKS: [&str; 2] = ["audit", "validate"];
+/// Stages that all processes of the pipeline share; the first one does all others.
+const SHARED: [&str; 2] = ["train-detector", "train-reporter"];
 /// Stages that compute in `run.precision`; all others do in f32.
 const IN_BF16: [&str; 2] = ["train-reporter", "report"];
 /// The split that is evaluated.
@@ -41,6 +47,42 @@ pub struct Args {
     pub detector_init: Option<PathBuf>,
     /// Initial weights of the report model.
     pub reporter_init: Option<PathBuf>,
+}
+
+impl Args {
+    fn lake(&self) -> PathBuf {
+        self.out.join("lake")
+    }
+
+    fn runs(&self) -> PathBuf {
+        self.out.join("runs")
+    }
+
+    fn phantoms(&self) -> PathBuf {
+        self.out.join("phantom")
+    }
+
+    fn of_detector(&self, config: &RunConfig, labelled: &str, reports: &str) -> detector::Args {
+        detector::Args {
+            lake: self.lake(),
+            dataset: labelled.into(),
+            labellers: Vec::new(),
+            unlabelled: has_mutual_phase(config).then(|| reports.into()),
+            init: self.detector_init.clone(),
+            runs: self.runs(),
+        }
+    }
+
+    fn of_reporter(&self, reports: &str, detector: &Path) -> reporter::Args {
+        reporter::Args {
+            lake: self.lake(),
+            dataset: reports.into(),
+            detector: Some(detector.into()),
+            init: self.reporter_init.clone(),
+            boxes: BoxesFrom::Detector,
+            runs: self.runs(),
+        }
+    }
 }
 
 /// Results of the pipeline.
@@ -100,7 +142,6 @@ struct Record {
 
 struct Stages<'a> {
     ctx: &'a Context,
-    in_f32: Context,
     records: PathBuf,
     /// All stages, in order.
     names: Vec<String>,
@@ -114,8 +155,13 @@ impl Stages<'_> {
             |(name, record): &(String, Record)| (!record.result.cached).then(|| (name.clone(), record.result.wall_s));
         let ran: Vec<_> = self.done.iter().filter_map(ran).collect();
         self.ctx.progress.line(&stage_list::line(name, &self.names, &ran));
-        let result = stage(if IN_BF16.contains(&name) { self.ctx } else { &self.in_f32 })?;
-        let path = self.records.join(format!("{name}.json"));
+        if SHARED.contains(&name) {
+            shared::release(self.ctx)?;
+        }
+        let ctx = stage_context(self.ctx, name);
+        ctx.use_threads();
+        let result = stage(&ctx)?;
+        let path = record_path(&self.records, name);
         let before: Option<Record> = std::fs::read(&path).ok().and_then(|text| serde_json::from_slice(&text).ok());
         let record = match before {
             Some(first) if result.cached => {
@@ -129,24 +175,29 @@ impl Stages<'_> {
     }
 }
 
-/// Runs all stages.
+fn record_path(records: &Path, name: &str) -> PathBuf {
+    records.join(format!("{name}.json"))
+}
+
+/// What a stage is given: its precision, and the other processes where it shares its work with them.
+fn stage_context(ctx: &Context, name: &str) -> Context {
+    let ctx = if IN_BF16.contains(&name) { ctx.clone() } else { ctx.in_f32() };
+    if SHARED.contains(&name) { ctx } else { Context { ranks: Ranks::alone(), ..ctx } }
+}
+
+/// Runs all stages. Of several processes the first one; the others [`follow`].
 ///
 /// # Errors
 /// Those of the stages.
 pub fn run(ctx: &Context, args: &Args) -> Result<Summary> {
     let out = &args.out;
-    let (phantoms, lake, runs) = (out.join("phantom"), out.join("lake"), out.join("runs"));
+    let (phantoms, lake, runs) = (args.phantoms(), args.lake(), args.runs());
     let truth = args.inputs.are_phantoms().then(|| phantoms.join("truth"));
     let datasets = args.inputs.datasets(&phantoms)?;
     let (labelled, reports) = (datasets[0].dataset, datasets[1].dataset);
     let all = Shard::default();
-    let mut stages = Stages {
-        ctx,
-        in_f32: ctx.in_f32(),
-        records: out.join("stages"),
-        names: stage_names(&args.inputs, &datasets),
-        done: vec![],
-    };
+    let mut stages =
+        Stages { ctx, records: out.join(RECORDS), names: stage_names(&args.inputs, &datasets), done: vec![] };
     if ctx.compute_kind() != tch::Kind::Float {
         ctx.progress.line(&format!("in bf16: {}; all other stages compute in f32", IN_BF16.join(", ")));
     }
@@ -170,37 +221,14 @@ pub fn run(ctx: &Context, args: &Args) -> Result<Summary> {
         stages.run(&format!("ingest-{}", ingested.dataset), |c| ingest::run(c, args))?;
     }
     stages.run("audit", |c| audit::run(c, audit::Args { lake: lake.clone(), ..audit::Args::default() }))?;
-    let trained = stages.run("train-detector", |c| {
-        let args = detector::Args {
-            lake: lake.clone(),
-            dataset: labelled.into(),
-            labellers: Vec::new(),
-            unlabelled: has_mutual_phase(&c.config).then(|| reports.into()),
-            init: args.detector_init.clone(),
-            runs: runs.clone(),
-        };
-        detector::run(c, args)
-    })?;
+    let trained = stages.run("train-detector", |c| detector::run(c, args.of_detector(&c.config, labelled, reports)))?;
     let detector = run_folder(&runs, &trained, "train-detector")?;
     let annotated = |dataset: &str, splits: Vec<String>| {
         let (lake, detector) = (lake.clone(), detector.clone());
         annotate::Args { lake, dataset: dataset.into(), splits, detector, shard: all, student: false }
     };
     stages.run("annotate", |c| annotate::run(c, annotated(reports, Vec::new())))?;
-    let trained = stages.run("train-reporter", |c| {
-        let (lake, runs, detector) = (lake.clone(), runs.clone(), Some(detector.clone()));
-        reporter::run(
-            c,
-            reporter::Args {
-                lake,
-                dataset: reports.into(),
-                detector,
-                init: args.reporter_init.clone(),
-                boxes: BoxesFrom::Detector,
-                runs,
-            },
-        )
-    })?;
+    let trained = stages.run("train-reporter", |c| reporter::run(c, args.of_reporter(reports, &detector)))?;
     let reporter = run_folder(&runs, &trained, "train-reporter")?;
     stages.run("report", |c| {
         let source = ImageSource::Lake { lake: lake.clone(), dataset: reports.into(), split: HELD_OUT.into() };

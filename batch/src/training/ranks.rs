@@ -22,7 +22,11 @@ const FAILED: f64 = 2.0;
 
 /// The ranks of a training; the default is a single process.
 #[derive(Debug, Clone, Default)]
-pub struct Ranks(Option<Arc<Group>>);
+pub struct Ranks {
+    group: Option<Arc<Group>>,
+    /// Processes on this machine, 0 for a single one.
+    on_this_machine: usize,
+}
 
 impl Ranks {
     /// A single process.
@@ -35,17 +39,23 @@ impl Ranks {
     /// # Errors
     /// [`Error::Temporary`] when they are not there within half an hour.
     pub fn meet(place: &Place) -> Result<Self> {
-        Ok(Self(Some(Arc::new(Group::meet(place, WAIT)?))))
+        let group = Some(Arc::new(Group::meet(place, WAIT)?));
+        Ok(Self { group, on_this_machine: place.local_size })
     }
 
     /// The number of this process.
     pub fn rank(&self) -> usize {
-        self.0.as_ref().map_or(0, |group| group.rank())
+        self.group.as_ref().map_or(0, |group| group.rank())
     }
 
     /// Processes.
     pub fn size(&self) -> usize {
-        self.0.as_ref().map_or(1, |group| group.size())
+        self.group.as_ref().map_or(1, |group| group.size())
+    }
+
+    /// Processes on this machine.
+    pub fn on_this_machine(&self) -> usize {
+        self.on_this_machine.max(1)
     }
 
     /// Whether this process writes, validates and decides.
@@ -58,7 +68,7 @@ impl Ranks {
     /// # Errors
     /// [`Error::Temporary`] when a rank was lost.
     pub fn gather(&self, own: &Tensor) -> Result<Vec<Tensor>> {
-        let Some(group) = &self.0 else { return Ok(vec![own.shallow_clone()]) };
+        let Some(group) = &self.group else { return Ok(vec![own.shallow_clone()]) };
         let gathered = group.all_gather(&own.f_to_device(Device::Cpu)?.f_contiguous()?, WAIT)?;
         gathered.into_iter().map(|t| Ok(t.f_to_device(own.device())?)).collect()
     }
@@ -68,7 +78,7 @@ impl Ranks {
     /// # Errors
     /// [`Error::Temporary`] when a rank was lost.
     pub fn share<'t>(&self, tensors: impl IntoIterator<Item = &'t Tensor>) -> Result<()> {
-        let Some(group) = &self.0 else { return Ok(()) };
+        let Some(group) = &self.group else { return Ok(()) };
         let _no_grad = tch::no_grad_guard();
         for tensor in tensors {
             let mut shared = tensor.detach().f_to_device(Device::Cpu)?.f_contiguous()?.copy();
@@ -100,7 +110,7 @@ impl Ranks {
     /// # Errors
     /// Those of `work` on rank 0; on the others [`Error::Stopped`] where it was stopped, else [`Error::Temporary`].
     pub fn decide(&self, work: impl FnOnce() -> Result<Option<f64>>) -> Result<Option<f64>> {
-        let Some(group) = &self.0 else { return work() };
+        let Some(group) = &self.group else { return work() };
         if self.is_first() {
             let decided = work();
             let words = match &decided {
@@ -141,7 +151,7 @@ impl Ranks {
     /// # Errors
     /// [`Error::Temporary`] when a rank was lost.
     pub fn wait_for_all(&self) -> Result<()> {
-        self.0.as_ref().map_or(Ok(()), |group| Ok(group.barrier(WAIT)?))
+        self.group.as_ref().map_or(Ok(()), |group| Ok(group.barrier(WAIT)?))
     }
 }
 

@@ -12,6 +12,7 @@ use d2r_collectives::Place;
 use rustix::process::{Pid, Signal};
 
 use crate::cli::flags::OutputFlags;
+use crate::config::RunConfig;
 use crate::error::{Error, Result};
 use crate::exit::Exit;
 use crate::stop::StopFlag;
@@ -25,6 +26,50 @@ const NOTICE: Duration = Duration::from_secs(30);
 /// From TERM to KILL: more than `D2R_GRACE_S` gives by default.
 const GRACE: Duration = Duration::from_secs(10);
 
+/// As many processes as the machine has devices for.
+const AUTO: &str = "auto";
+
+/// The processes that one training is divided among.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Device")]
+pub struct DevicesFlag {
+    /// Train with one process per device on this machine, for instance cuda:0,cuda:1 or cpu,cpu; run.accumulate must be
+    /// a multiple of their number. auto: as many of its CUDA devices, or of its cores, as divide run.accumulate.
+    /// torchrun and srun start processes on several machines (docs/clusters.md).
+    #[arg(long, value_name = "LIST", value_delimiter = ',', conflicts_with = "device")]
+    devices: Vec<String>,
+}
+
+impl DevicesFlag {
+    /// Starts the processes that it asks for and then does not return; else this process goes on, which is the only one
+    /// or was started as one of several. `config`: reads the configuration, for `auto`.
+    ///
+    /// # Errors
+    /// Those of [`start`] and of `config`.
+    pub fn start(&self, output: OutputFlags, config: impl FnOnce() -> Result<RunConfig>) -> Result<()> {
+        let devices = match self.devices.as_slice() {
+            [word] if word == AUTO => {
+                let cores = thread::available_parallelism().map_or(1, std::num::NonZero::get);
+                automatic(config()?.detector.train.accumulate, tch::Cuda::device_count().max(0) as usize, cores)
+            }
+            devices => devices.to_vec(),
+        };
+        if !devices.is_empty() {
+            start(&devices, output)?;
+        }
+        end_with_starter();
+        Ok(())
+    }
+}
+
+/// The devices of `--devices auto`; none where a single process does the work.
+fn automatic(shards: usize, cuda: usize, cores: usize) -> Vec<String> {
+    let most = if cuda > 0 { cuda } else { cores };
+    let processes = (1..=shards.min(most)).rev().find(|n| shards.is_multiple_of(*n)).unwrap_or(1);
+    let device = |i| if cuda > 0 { format!("cuda:{i}") } else { "cpu".to_owned() };
+    if processes > 1 { (0..processes).map(device).collect() } else { Vec::new() }
+}
+
 /// The place of this process; `None` where it is the only one.
 ///
 /// # Errors
@@ -36,7 +81,7 @@ pub fn place() -> Result<Option<Place>> {
 }
 
 /// Lets this process end with the one that started it.
-pub fn end_with_starter() {
+fn end_with_starter() {
     let Some(starter) = std::env::var(STARTER).ok().and_then(|id| id.parse::<i32>().ok()) else { return };
     // Where it cannot be set, ranks that are left alone end by the lost one.
     let _failed = rustix::process::set_parent_process_death_signal(Some(Signal::TERM));
@@ -50,7 +95,7 @@ pub fn end_with_starter() {
 ///
 /// # Errors
 /// [`Error::Usage`] inside of torchrun or srun; [`Error::Temporary`] when a process cannot be started.
-pub fn start(devices: &[String], output: OutputFlags) -> Result<()> {
+fn start(devices: &[String], output: OutputFlags) -> Result<()> {
     if place()?.is_some() {
         return Err(Error::Usage("--devices: this process is one of several already; leave it out".into()));
     }
@@ -234,6 +279,15 @@ mod tests {
         let given = ["train-detector", "--devices", "cpu,cpu", "--lake", "l", "--devices=cpu"].map(OsString::from);
         let expected = ["train-detector", "--lake", "l", "--device=cuda:1"].map(OsString::from);
         assert_eq!(arguments(given.into_iter(), "cuda:1"), expected);
+    }
+
+    #[test]
+    fn automatic_devices_divide_the_shards() {
+        assert_eq!(automatic(2, 0, 2), ["cpu", "cpu"]);
+        assert_eq!(automatic(4, 0, 3), ["cpu", "cpu"], "three do not divide four");
+        assert_eq!(automatic(4, 2, 16), ["cuda:0", "cuda:1"]);
+        assert_eq!(automatic(3, 8, 16), ["cuda:0", "cuda:1", "cuda:2"]);
+        assert!(automatic(1, 8, 16).is_empty() && automatic(2, 1, 16).is_empty() && automatic(2, 0, 1).is_empty());
     }
 
     #[test]

@@ -49,14 +49,10 @@ impl ConfigFlags {
                 });
             }
         }
-        let threads = resolved.config.run.threads;
         let mut ctx = context(resolved, device, output)?;
         if let Some(place) = place {
-            if threads == 0 {
-                let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-                tch::set_num_threads((cores / place.local_size).max(1) as i32);
-            }
             ctx.ranks = Ranks::meet(place)?;
+            ctx.use_threads();
             if !ctx.ranks.is_first() {
                 ctx.progress = Progress::Quiet;
             }
@@ -74,14 +70,9 @@ pub fn context_without_device(resolved: Resolved, output: OutputFlags) -> Result
 }
 
 fn context(resolved: Resolved, device: tch::Device, output: OutputFlags) -> Result<Context> {
-    let threads = match resolved.config.run.threads {
-        0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
-        n => n,
-    };
-    tch::set_num_threads(threads as i32);
     let stop = StopFlag::listen()?;
     stop.end_in_time()?;
-    Ok(Context {
+    let ctx = Context {
         config_toml: resolved.to_toml(),
         origin: resolved.origin,
         config: resolved.config,
@@ -90,7 +81,9 @@ fn context(resolved: Resolved, device: tch::Device, output: OutputFlags) -> Resu
         stop,
         ranks: Ranks::alone(),
         resume: true,
-    })
+    };
+    ctx.use_threads();
+    Ok(ctx)
 }
 
 /// The device of `auto`, `cpu` or `cuda:N`; `auto` gives each of the processes on a machine, by its number there, the
