@@ -1,7 +1,8 @@
 """What a second core gives: two ranks of one training, two workers of one annotation and of one set of reports; and the share
 of the time in which a model waits for its images.
 
-Every process has one thread, so that one rank or worker uses one core. Networks and images are the demo's. Rates of trainings
+Every process has one thread, so that one rank or worker uses one core. One and two take turns (ORDER), since the speed of a
+machine changes; figures are means. Networks and images are the demo's. Rates of trainings
 are those of their logs after the first rows, rates of annotate and report those of their timings: all without the start. `figures(d2r)` gives
 them; run alone it prints them:
 
@@ -16,6 +17,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+ORDER = [1, 2, 2, 1]
 STEPS = 80
 EPOCHS = 6
 SETTINGS = [
@@ -52,14 +54,25 @@ def trained(folder: Path, runs: str) -> tuple[float, float]:
     return statistics.median(r["images_per_s"] for r in rows), statistics.mean(r["waiting_share"] for r in rows)
 
 
+def means(rounds: dict[int, list[tuple[float, float]]], prefix: str) -> dict[str, float]:
+    """Mean rate and share of waiting by number of processes."""
+    found: dict[str, float] = {}
+    for count, values in sorted(rounds.items()):
+        rates, shares = zip(*values, strict=True)
+        found[f"{prefix}_{count}.images_per_s"] = statistics.mean(rates)
+        found[f"{prefix}_{count}.waiting_share"] = statistics.mean(shares)
+    found[f"{prefix}_ratio"] = found[f"{prefix}_2.images_per_s"] / found[f"{prefix}_1.images_per_s"]
+    return found
+
+
 def ranks(d2r: str, folder: Path, name: str, *args: str) -> dict[str, float]:
     """One training on one rank and on two."""
-    found: dict[str, float] = {}
-    for count, devices in ((1, "cpu"), (2, "cpu,cpu")):
-        runs = f"{name}-{count}"
-        finish(start(d2r, folder, name, *args, "--devices", devices, runs=runs))
-        found[f"{name}.ranks_{count}.images_per_s"], found[f"{name}.ranks_{count}.waiting_share"] = trained(folder, runs)
-    return found
+    rounds: dict[int, list[tuple[float, float]]] = {1: [], 2: []}
+    for turn, count in enumerate(ORDER):
+        runs = f"{name}-{turn}"
+        finish(start(d2r, folder, name, *args, "--devices", ",".join(["cpu"] * count), runs=runs))
+        rounds[count].append(trained(folder, runs))
+    return means(rounds, f"{name}.ranks")
 
 
 def timed(folder: Path, stage: str) -> tuple[float, float]:
@@ -73,14 +86,15 @@ def timed(folder: Path, stage: str) -> tuple[float, float]:
 
 
 def workers(d2r: str, folder: Path, name: str, *args: str) -> dict[str, float]:
-    """One stage by one process, then by two that do a half each."""
-    found: dict[str, float] = {}
-    for count in (1, 2):
-        remove = [d2r, "lake", "remove", "--lake", "lake", "--dataset", "mimic", "--producer", name]
-        subprocess.run(remove, cwd=folder, check=True, capture_output=True)
+    """One stage by one process, and by two that do a half each."""
+    rounds: dict[int, list[tuple[float, float]]] = {1: [], 2: []}
+    for turn, count in enumerate(ORDER):
+        if turn > 0:
+            remove = [d2r, "lake", "remove", "--lake", "lake", "--dataset", "mimic", "--producer", name]
+            subprocess.run(remove, cwd=folder, check=True, capture_output=True)
         finish(*(start(d2r, folder, name, *args, "--shard", f"{i}/{count}") for i in range(count)))
-        found[f"{name}.workers_{count}.images_per_s"], found[f"{name}.workers_{count}.waiting_share"] = timed(folder, name)
-    return found
+        rounds[count].append(timed(folder, name))
+    return means(rounds, f"{name}.workers")
 
 
 def figures(d2r: str) -> dict[str, float]:
@@ -91,13 +105,11 @@ def figures(d2r: str) -> dict[str, float]:
         for layout in ("vindr", "mimic"):
             finish(start(d2r, folder, "ingest", layout, "--root", f"phantom/{layout}"))
         found = ranks(d2r, folder, "train-detector", "--dataset", "vindr")
-        detector = only_run(folder, "train-detector-2")
+        detector = only_run(folder, "train-detector-0")
         found |= workers(d2r, folder, "annotate", "--dataset", "mimic", "--detector", detector)
         found |= ranks(d2r, folder, "train-reporter", "--dataset", "mimic", "--detector", detector)
-        test = ["--dataset", "mimic", "--split", "test", "--reporter", only_run(folder, "train-reporter-2")]
+        test = ["--dataset", "mimic", "--split", "test", "--reporter", only_run(folder, "train-reporter-0")]
         found |= workers(d2r, folder, "report", *test)
-    for name in ("train-detector.ranks", "train-reporter.ranks", "annotate.workers", "report.workers"):
-        found[f"{name}_ratio"] = found[f"{name}_2.images_per_s"] / found[f"{name}_1.images_per_s"]
     return found
 
 
