@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use super::output;
-use crate::cli::flags::{ConfigFlags, DeviceFlags, LabelsFlag, ManifestFlag, OutputFlags, ResumeFlag, TextInitFlag};
+use crate::cli::flags::{
+    ConfigFlags, DeviceFlags, LabelsFlag, ManifestFlag, OutputFlags, RecomputeFlag, ResumeFlag, TextInitFlag,
+};
 use crate::context::Context;
 use crate::error::Result;
 use crate::stages::pipeline::{self, DatasetFolder, Inputs};
@@ -41,6 +43,8 @@ pub struct Args {
     #[command(flatten)]
     resume: ResumeFlag,
     #[command(flatten)]
+    recompute: RecomputeFlag,
+    #[command(flatten)]
     config: ConfigFlags,
     #[command(flatten)]
     device: DeviceFlags,
@@ -51,6 +55,7 @@ pub struct Args {
 pub fn run(flags: OutputFlags, args: &Args) -> Result<()> {
     let ctx = Context {
         resume: args.resume.resume(),
+        recompute: args.recompute.recompute,
         ..args.config.context_of(&args.device, &args.text.pairs(), flags, None)?
     };
     let inputs = match (&args.labelled, &args.reports) {

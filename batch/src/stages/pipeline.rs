@@ -27,8 +27,8 @@ pub use inputs::{DatasetFolder, Inputs};
 
 /// Stages that write nothing.
 const CHECKS: [&str; 2] = ["audit", "validate"];
-/// Stages that compute in `run.precision`; all others do in f32.
-const IN_BF16: [&str; 2] = ["train-reporter", "report"];
+/// Stages that compute in `run.precision`, also `annotate-<dataset>`; all others do in f32.
+const IN_BF16: [&str; 4] = ["train-detector", "annotate", "train-reporter", "report"];
 /// The split that is evaluated.
 const HELD_OUT: &str = "test";
 
@@ -114,7 +114,8 @@ impl Stages<'_> {
             |(name, record): &(String, Record)| (!record.result.cached).then(|| (name.clone(), record.result.wall_s));
         let ran: Vec<_> = self.done.iter().filter_map(ran).collect();
         self.ctx.progress.line(&stage_list::line(name, &self.names, &ran));
-        let result = stage(if IN_BF16.contains(&name) { self.ctx } else { &self.in_f32 })?;
+        let in_precision = IN_BF16.contains(&name) || name.starts_with("annotate-");
+        let result = stage(if in_precision { self.ctx } else { &self.in_f32 })?;
         let path = self.records.join(format!("{name}.json"));
         let before: Option<Record> = std::fs::read(&path).ok().and_then(|text| serde_json::from_slice(&text).ok());
         let record = match before {
