@@ -29,6 +29,9 @@ pub struct Context {
     pub ranks: Ranks,
     /// Whether an interrupted training run, or an interrupted shard, is continued (`--resume auto`).
     pub resume: bool,
+    /// Whether trainings keep fewer activations and compute them again (`--recompute`). No work key depends on it: the
+    /// results are the same.
+    pub recompute: bool,
 }
 
 impl Context {
@@ -46,8 +49,9 @@ impl Context {
             return Ok(());
         }
         let problem = format!(
-            "{what} computes in f32; bf16 is for `train-reporter`, for `report` with a report model, and for these stages \
-             of `pipeline`: leave --precision out"
+            "{what} computes in f32; bf16 is for detectors and report models (`train-detector`, `annotate`, \
+             `train-reporter`, `report`, `inspect detect`, `inspect forward`, and these stages of `pipeline`): leave \
+             --precision out"
         );
         Err(Error::Config { place: "run.precision".into(), problem })
     }
@@ -132,38 +136,27 @@ impl StageResult {
 mod tests {
     use std::path::PathBuf;
 
-    use crate::stages::{annotate, inspect, train};
+    use crate::stages::{inspect, train};
     use crate::test_fixtures::context;
 
     #[test]
     fn what_computes_in_f32_alone_refuses_bf16() {
         let ctx = context(&["run.precision=\"bf16\""]);
-        let (lake, runs, run) = (PathBuf::from("lake"), PathBuf::from("runs"), PathBuf::from("runs/x"));
-        let annotated = annotate::Args {
-            lake: lake.clone(),
+        let distilled = train::distill::Args {
+            lake: "lake".into(),
             dataset: "d".into(),
-            detector: run.clone(),
-            splits: Vec::new(),
-            shard: crate::lake::Shard::default(),
-            student: false,
+            unreported: None,
+            reporter: "runs/x".into(),
+            runs: "runs".into(),
         };
-        let trained = train::detector::Args {
-            lake: lake.clone(),
-            dataset: "d".into(),
-            unlabelled: None,
-            labellers: Vec::new(),
-            init: None,
-            runs: runs.clone(),
+        let inspected = inspect::preview::Args {
+            form: inspect::preview::Form::Run(PathBuf::from("runs/y")),
+            images: "images".into(),
+            out: "z".into(),
+            analyses: None,
         };
-        let distilled =
-            train::distill::Args { lake, dataset: "d".into(), unreported: None, reporter: run.clone(), runs };
-        let detected = inspect::detect::Args { detector: run, inputs: "x".into(), out: "y".into(), score_min: None };
-        let refusals = [
-            annotate::run(&ctx, annotated).unwrap_err(),
-            train::detector::run(&ctx, trained).unwrap_err(),
-            train::distill::run(&ctx, distilled).unwrap_err(),
-            inspect::detect::run(&ctx, &detected).unwrap_err(),
-        ];
+        let refusals =
+            [train::distill::run(&ctx, distilled).unwrap_err(), inspect::preview::run(&ctx, &inspected).unwrap_err()];
         for error in refusals {
             assert_eq!(error.exit().code(), 78);
             assert!(error.to_string().contains("run.precision"), "{error}");

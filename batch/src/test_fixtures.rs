@@ -65,5 +65,6 @@ pub fn context(set: &[&str]) -> Context {
         stop: StopFlag::default(),
         ranks: Ranks::alone(),
         resume: true,
+        recompute: false,
     }
 }

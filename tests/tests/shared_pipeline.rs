@@ -46,7 +46,11 @@ fn assert_same_files(one: &Path, other: &Path, begin: &str) {
     assert!(!names.is_empty(), "{begin} in {}", one.display());
     assert_eq!(names, files(other, begin));
     for name in names {
-        assert!(std::fs::read(one.join(&name)).unwrap() == std::fs::read(other.join(&name)).unwrap(), "{}", name.display());
+        assert!(
+            std::fs::read(one.join(&name)).unwrap() == std::fs::read(other.join(&name)).unwrap(),
+            "{}",
+            name.display()
+        );
     }
 }
 

@@ -132,6 +132,16 @@ impl BoxesFlag {
     }
 }
 
+/// What a training keeps in memory.
+#[derive(Debug, Clone, Copy, Args)]
+#[command(next_help_heading = "Device")]
+pub struct RecomputeFlag {
+    /// Keep the outputs of every second block of the trunk alone and compute the rest again in the backward pass: less
+    /// memory, more time, the same weights.
+    #[arg(long)]
+    pub recompute: bool,
+}
+
 /// Initial weights of the text encoder.
 #[derive(Debug, Args)]
 pub struct TextInitFlag {

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use super::output;
 use super::program::ranks::{DevicesFlag, place};
-use crate::cli::flags::{ConfigFlags, DeviceFlags, LabelsFlag, ManifestFlag, OutputFlags, ResumeFlag, TextInitFlag};
+use crate::cli::flags::{
+    ConfigFlags, DeviceFlags, LabelsFlag, ManifestFlag, OutputFlags, RecomputeFlag, ResumeFlag, TextInitFlag,
+};
 use crate::context::Context;
 use crate::error::Result;
 use crate::stages::pipeline::{self, DatasetFolder, Inputs};
@@ -42,6 +44,8 @@ pub struct Args {
     #[command(flatten)]
     resume: ResumeFlag,
     #[command(flatten)]
+    recompute: RecomputeFlag,
+    #[command(flatten)]
     config: ConfigFlags,
     #[command(flatten)]
     devices: DevicesFlag,
@@ -56,6 +60,7 @@ pub fn run(flags: OutputFlags, args: &Args) -> Result<()> {
     args.devices.start(flags, || Ok(args.config.resolve_with(Some(&args.device), &pairs)?.config))?;
     let ctx = Context {
         resume: args.resume.resume(),
+        recompute: args.recompute.recompute,
         ..args.config.context_of(&args.device, &pairs, flags, place()?.as_ref())?
     };
     let inputs = match (&args.labelled, &args.reports) {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::output;
 use super::program::ranks::{DevicesFlag, place};
-use crate::cli::flags::{BoxesFlag, DeviceFlags, OutputFlags, ResumeFlag, StageFlags, TextInitFlag};
+use crate::cli::flags::{BoxesFlag, DeviceFlags, OutputFlags, RecomputeFlag, ResumeFlag, StageFlags, TextInitFlag};
 use crate::context::{Context, StageResult};
 use crate::error::Result;
 use crate::stages::train::{detector, distill, reporter};
@@ -33,6 +33,8 @@ pub struct DetectorArgs {
     #[command(flatten)]
     devices: DevicesFlag,
     #[command(flatten)]
+    recompute: RecomputeFlag,
+    #[command(flatten)]
     training: TrainingFlags,
 }
 
@@ -58,6 +60,8 @@ pub struct ReporterArgs {
     boxes: BoxesFlag,
     #[command(flatten)]
     devices: DevicesFlag,
+    #[command(flatten)]
+    recompute: RecomputeFlag,
     #[command(flatten)]
     training: TrainingFlags,
 }
@@ -109,6 +113,7 @@ impl TrainingFlags {
 
 pub fn run_detector(flags: OutputFlags, args: &DetectorArgs) -> Result<()> {
     let ctx = args.training.context_of_ranks(flags, &args.devices, &[])?;
+    let ctx = Context { recompute: args.recompute.recompute, ..ctx };
     let stage = &args.training.stage;
     let stage_args = detector::Args {
         lake: stage.lake(),
@@ -129,6 +134,7 @@ pub fn run_detector(flags: OutputFlags, args: &DetectorArgs) -> Result<()> {
 
 pub fn run_reporter(flags: OutputFlags, args: &ReporterArgs) -> Result<()> {
     let ctx = args.training.context_of_ranks(flags, &args.devices, &args.text.pairs())?;
+    let ctx = Context { recompute: args.recompute.recompute, ..ctx };
     let stage = &args.training.stage;
     let stage_args = reporter::Args {
         lake: stage.lake(),

@@ -8,6 +8,7 @@
 use std::fs::{File, Metadata};
 use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
@@ -45,6 +46,43 @@ pub struct PreparedStore {
     root: PathBuf,
 }
 
+/// Prepared bytes at hand: in memory, or in a store, from which each use reads them.
+#[derive(Debug, Clone)]
+pub enum PreparedBytes {
+    Kept(Arc<Vec<u8>>),
+    Stored(Arc<StoredBytes>),
+}
+
+/// Where prepared bytes are, and their number.
+#[derive(Debug)]
+pub struct StoredBytes {
+    pub store: PreparedStore,
+    pub key: PreparedKey,
+    pub length: usize,
+}
+
+impl PreparedBytes {
+    /// The bytes.
+    ///
+    /// # Errors
+    /// [`Error::Temporary`] when they were removed or damaged since they were put. The next start makes them again.
+    pub fn get(&self) -> Result<Arc<Vec<u8>>> {
+        match self {
+            Self::Kept(bytes) => Ok(Arc::clone(bytes)),
+            Self::Stored(stored) => {
+                let bytes = stored.store.get(&stored.key).filter(|bytes| bytes.len() == stored.length);
+                bytes.map(Arc::new).ok_or_else(|| stored.store.gone(&stored.key))
+            }
+        }
+    }
+}
+
+impl From<Vec<u8>> for PreparedBytes {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self::Kept(Arc::new(bytes))
+    }
+}
+
 /// What a store holds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Holdings {
@@ -71,6 +109,13 @@ impl PreparedStore {
         let mut bytes = Vec::with_capacity(file.metadata().map_or(0, |m| m.len() as usize));
         file.read_to_end(&mut bytes).ok()?;
         (Sha256::digest(&bytes)[..] == sha256).then_some(bytes)
+    }
+
+    /// The error for bytes that were there and are damaged or gone now. What is left of them is removed, so that the next
+    /// start makes them again.
+    pub fn gone(&self, key: &PreparedKey) -> Error {
+        let _ = std::fs::remove_file(self.path(key));
+        Error::Temporary("a prepared image was removed or damaged meanwhile; start again".into())
     }
 
     /// Keeps bytes. They are not synced: a file that a power cut tears is noticed by its digest.
@@ -178,6 +223,24 @@ mod tests {
         }
         store.put(&key, &[1, 2, 3]).unwrap();
         assert_eq!(store.get(&key), Some(vec![1, 2, 3]));
+    }
+
+    #[test]
+    fn stored_bytes_are_read_at_each_use_and_damaged_ones_are_made_again_at_the_next_start() {
+        let (_folder, store) = store();
+        let key = PreparedKey::of(&[("image", "ab")]);
+        store.put(&key, &[1, 2, 3]).unwrap();
+        let stored =
+            |length| PreparedBytes::Stored(Arc::new(StoredBytes { store: store.clone(), key: key.clone(), length }));
+        assert_eq!(*stored(3).get().unwrap(), [1, 2, 3]);
+        assert_eq!(*PreparedBytes::from(vec![4]).get().unwrap(), [4]);
+        let path = store.path(&key);
+        std::fs::write(&path, [9; 40]).unwrap();
+        assert!(store.contains(&key));
+        assert_eq!(stored(3).get().unwrap_err().exit().code(), 75);
+        assert!(!store.contains(&key), "a start prepares it again");
+        store.put(&key, &[1, 2, 3]).unwrap();
+        assert!(stored(4).get().is_err(), "another number of bytes");
     }
 
     #[test]

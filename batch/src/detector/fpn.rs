@@ -2,9 +2,10 @@
 //! levels: P6 subsampled from P5 (Faster R-CNN), or P6 and P7 by convolutions (RetinaNet, FCOS).
 //! C`min_level` to C5 in, P`min_level` to the top out, all of one width. Parameter names are torchvision's.
 
-use tch::{Tensor, nn};
+use tch::{Kind, Tensor, nn};
 
 use crate::config::detector::BackboneNorm;
+use crate::nn::compute_kind::{convolution, same_convolution};
 use crate::nn::conv_norm::{ConvNorm, ConvShape};
 
 /// How the levels above P5 are computed.
@@ -26,7 +27,7 @@ enum Layer {
 impl Layer {
     fn forward_t(&self, xs: &Tensor, train: bool) -> Tensor {
         match self {
-            Self::Plain(conv) => xs.apply(conv),
+            Self::Plain(conv) => same_convolution(xs, conv),
             Self::Normed(conv) => conv.forward_t(xs, train),
         }
     }
@@ -60,7 +61,7 @@ impl Fpn {
         }
     }
 
-    /// `levels`: f32 `[B, C, H, W]` each, finest first. Returns the pyramid, finest first.
+    /// `levels`: f32 or bf16 `[B, C, H, W]` each, finest first. Returns the pyramid in their kind, finest first.
     pub fn forward_t(&self, levels: &[Tensor], train: bool) -> Vec<Tensor> {
         let mut pyramid = Vec::with_capacity(levels.len() + 2);
         let mut above: Option<Tensor> = None;
@@ -81,9 +82,13 @@ impl Fpn {
                 pyramid.push(p6);
             }
             Some((p6, p7)) => {
-                let p6 = top.apply(p6);
-                let p7 = p6.relu().apply(p7);
-                pyramid.extend([p6, p7]);
+                // Small maps, in f32: of a map of one cell libtorch 2.11 leaves the gradient of a bf16 kernel of stride 2
+                // unset on the CPU.
+                let halved = |xs: &Tensor, conv: &nn::Conv2D| convolution(xs, conv, 2, [1, 1]);
+                let kind = top.kind();
+                let p6 = halved(&top.to_kind(Kind::Float), p6);
+                let p7 = halved(&p6.relu(), p7);
+                pyramid.extend([p6, p7].map(|map| map.to_kind(kind)));
             }
         }
         pyramid

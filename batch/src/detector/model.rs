@@ -5,7 +5,7 @@
 use d2r_contracts::labels::LESION_CLASSES;
 use d2r_contracts::preprocess::Fit;
 use d2r_contracts::space::{ImageSize, Model};
-use tch::{Device, Tensor, nn};
+use tch::{Device, Kind, Tensor, nn};
 
 use crate::config::detector::{Architecture, BackboneNorm, DetectorModelConfig, Profile};
 use crate::detector::detection::{Detection, PseudoBoxes};
@@ -21,6 +21,7 @@ use crate::detector::rcnn::sampler::Draw;
 use crate::detector::resnet::{DEPTHS, ResNet, TrunkShape};
 use crate::detector::target::BatchTargets;
 use crate::error::{Error, Result};
+use crate::nn::recompute::Pass;
 use crate::nn::running_statistics::RunningStatistics;
 
 #[derive(Debug)]
@@ -38,6 +39,7 @@ pub struct Detector {
     fpn: Fpn,
     head: Head,
     classes: i64,
+    compute: Kind,
 }
 
 /// What a training pass does to the running statistics of batch norms.
@@ -98,7 +100,7 @@ impl Detector {
                 let _ = tensor.set_requires_grad(false);
             }
         }
-        Ok(Self { vs, config: config.clone(), body, fpn, head, classes })
+        Ok(Self { vs, config: config.clone(), body, fpn, head, classes, compute: Kind::Float })
     }
 
     pub fn variables(&self) -> &nn::VarStore {
@@ -116,6 +118,23 @@ impl Detector {
 
     pub fn classes(&self) -> i64 {
         self.classes
+    }
+
+    /// The kind that products and convolutions of trunk, pyramid and heads run in, f32 or bf16. Weights, norms, RoIAlign,
+    /// the layers that predict, boxes, scores and losses stay f32.
+    pub fn set_compute(&mut self, kind: Kind) {
+        self.compute = kind;
+    }
+
+    /// Whether training passes keep the outputs of every second block of the trunk alone and the backward pass computes the
+    /// rest again. The gradients are the same; memory is exchanged for time.
+    pub fn set_recompute(&mut self, recompute: bool) {
+        self.body.set_recompute(recompute);
+    }
+
+    /// The training passes through the trunk since the last call, for the backward pass; none without recomputation.
+    pub fn take_passes(&self) -> Vec<Pass> {
+        self.body.take_passes()
     }
 
     /// Detections score strictly above this.
@@ -197,7 +216,7 @@ impl Detector {
 
     fn pyramid(&self, images: &Tensor, train: bool) -> Result<Pyramid> {
         let image = image_size(images)?;
-        let stages = self.body.forward_t(images, train);
+        let stages = self.body.forward_t(&images.to_kind(self.compute), train);
         let maps = self.fpn.forward_t(&stages[finest(&self.config) - 2..], train);
         let grid = |map: &Tensor| Grid { rows: map.size()[2], columns: map.size()[3] };
         let grids: Vec<Grid> = maps.iter().map(grid).collect();

@@ -45,7 +45,7 @@ impl ImageBatch {
 /// The feature pyramid of a batch.
 #[derive(Debug)]
 pub struct Pyramid {
-    /// f32 `[B, C, H, W]` each, finest first.
+    /// f32 or bf16 `[B, C, H, W]` each, finest first.
     pub maps: Vec<Tensor>,
     /// One level per map.
     pub levels: Vec<Level>,

@@ -1,17 +1,27 @@
 //! ResNet 18, 34, 50 and 101 (He et al. 2016, arXiv:1512.03385) as torchvision lays them out: stride in the 3x3
 //! convolution of a bottleneck, parameter names `conv1`, `bn1`, `layer1.0.conv1`, `layer1.0.downsample.0`.
-//! f32 `[B, 1 or 3, H, W]` in, the four levels C2 to C5 (strides 4, 8, 16, 32) out. No classifier.
+//! f32 or bf16 `[B, 1 or 3, H, W]` in, the four levels C2 to C5 (strides 4, 8, 16, 32) out. No classifier.
+
+use std::cell::RefCell;
+use std::ops::Range;
+use std::rc::Rc;
 
 use tch::{Tensor, nn};
 
 use crate::config::detector::BackboneNorm;
 use crate::nn::conv_norm::{ConvNorm, ConvShape};
+use crate::nn::recompute::{Pass, Segment};
+use crate::nn::running_statistics::RunningStatistics;
 
 /// Supported depths.
 pub const DEPTHS: [u32; 4] = [18, 34, 50, 101];
 
 /// Channels of a bottleneck's output, in units of its width.
 const EXPANSION: i64 = 4;
+
+/// Blocks that are computed again at a time. What is kept grows with the number of segments, what is computed again with
+/// their size.
+const BLOCKS: usize = 2;
 
 /// The convolutions of one residual block, and its shortcut where the shape changes.
 #[derive(Debug)]
@@ -46,6 +56,67 @@ impl Block {
             None => (ys + xs).relu_(),
         }
     }
+
+    fn layers(&self) -> impl Iterator<Item = &ConvNorm> {
+        self.convs.iter().chain(&self.downsample)
+    }
+}
+
+/// The layers of a ResNet.
+#[derive(Debug)]
+struct Trunk {
+    stem: ConvNorm,
+    stages: [Vec<Block>; 4],
+}
+
+impl Trunk {
+    fn stem(&self, xs: &Tensor, train: bool) -> Tensor {
+        self.stem.forward_t(xs, train).relu_().max_pool2d([3, 3], [2, 2], [1, 1], [1, 1], false)
+    }
+
+    fn layers(&self) -> impl Iterator<Item = &ConvNorm> {
+        std::iter::once(&self.stem).chain(self.stages.iter().flatten().flat_map(Block::layers))
+    }
+}
+
+fn through(blocks: &[Block], xs: &Tensor, train: bool) -> Tensor {
+    blocks.iter().fold(xs.shallow_clone(), |ys, block| block.forward_t(&ys, train))
+}
+
+/// The stem of a trunk.
+struct Stem(Rc<Trunk>);
+
+impl Segment for Stem {
+    fn forward(&self, xs: &Tensor) -> Tensor {
+        self.0.stem(xs, true)
+    }
+
+    fn is_trained(&self) -> bool {
+        self.0.stem.is_trained()
+    }
+}
+
+/// Some blocks of a trunk's stage.
+struct Blocks {
+    trunk: Rc<Trunk>,
+    stage: usize,
+    range: Range<usize>,
+}
+
+impl Blocks {
+    fn blocks(&self) -> &[Block] {
+        &self.trunk.stages[self.stage][self.range.clone()]
+    }
+}
+
+impl Segment for Blocks {
+    fn forward(&self, xs: &Tensor) -> Tensor {
+        through(self.blocks(), xs, true)
+    }
+
+    fn is_trained(&self) -> bool {
+        self.blocks().iter().flat_map(Block::layers).any(ConvNorm::is_trained)
+    }
 }
 
 /// Configuration of a ResNet.
@@ -63,9 +134,11 @@ pub struct TrunkShape {
 
 #[derive(Debug)]
 pub struct ResNet {
-    stem: ConvNorm,
-    stages: [Vec<Block>; 4],
+    trunk: Rc<Trunk>,
     channels: [i64; 4],
+    recompute: bool,
+    /// The training passes since the last [`Self::take_passes`], with `recompute`.
+    passes: RefCell<Vec<Pass>>,
 }
 
 impl ResNet {
@@ -110,7 +183,7 @@ impl ResNet {
             };
             (0..blocks[level]).map(block).collect()
         });
-        Self { stem, stages, channels }
+        Self { trunk: Rc::new(Trunk { stem, stages }), channels, recompute: false, passes: RefCell::default() }
     }
 
     /// Channels of C2 to C5.
@@ -118,15 +191,51 @@ impl ResNet {
         self.channels
     }
 
-    /// C2 to C5 of `xs`, f32 `[B, 1 or 3, H, W]`.
+    /// C2 to C5 of `xs`, f32 or bf16 `[B, 1 or 3, H, W]`, in its kind.
     pub fn forward_t(&self, xs: &Tensor, train: bool) -> [Tensor; 4] {
-        let mut ys = self.stem.forward_t(xs, train).relu_().max_pool2d([3, 3], [2, 2], [1, 1], [1, 1], false);
-        self.stages.each_ref().map(|stage| {
-            for block in stage {
-                ys = block.forward_t(&ys, train);
-            }
+        if train && self.recompute {
+            return self.kept_pass(xs);
+        }
+        let mut ys = self.trunk.stem(xs, train);
+        self.trunk.stages.each_ref().map(|stage| {
+            ys = through(stage, &ys, train);
             ys.shallow_clone()
         })
+    }
+
+    /// Whether training passes keep the outputs of every second block alone and the backward pass computes the rest again,
+    /// by [`crate::nn::recompute::gradients`]. Every training pass must then be followed by [`Self::take_passes`].
+    pub fn set_recompute(&mut self, recompute: bool) {
+        self.recompute = recompute;
+    }
+
+    /// The training passes since the last call, in their order; none without recomputation.
+    pub fn take_passes(&self) -> Vec<Pass> {
+        self.passes.take()
+    }
+
+    fn kept_pass(&self, xs: &Tensor) -> [Tensor; 4] {
+        let statistics: Vec<Tensor> = self.trunk.layers().flat_map(ConvNorm::running_statistics).collect();
+        let pass = Pass::forward(self.segments(), xs, RunningStatistics::of_variables(&statistics));
+        let mut last = 0;
+        let levels = self.trunk.stages.each_ref().map(|stage| {
+            last += stage.len().div_ceil(BLOCKS);
+            pass.output(last)
+        });
+        self.passes.borrow_mut().push(pass);
+        levels
+    }
+
+    /// The stem, then the blocks of each stage in order.
+    fn segments(&self) -> Vec<Box<dyn Segment>> {
+        let mut segments: Vec<Box<dyn Segment>> = vec![Box::new(Stem(Rc::clone(&self.trunk)))];
+        for (stage, blocks) in self.trunk.stages.iter().enumerate() {
+            for first in (0..blocks.len()).step_by(BLOCKS) {
+                let range = first..(first + BLOCKS).min(blocks.len());
+                segments.push(Box::new(Blocks { trunk: Rc::clone(&self.trunk), stage, range }));
+            }
+        }
+        segments
     }
 }
 

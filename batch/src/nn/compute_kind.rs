@@ -49,6 +49,11 @@ mod tests {
         let difference = |a: Tensor, b: Tensor| f64::try_from((a.to_kind(Kind::Float) - b).abs().max()).unwrap();
         assert_eq!(difference(linear(&xs, &dense), xs.apply(&dense)), 0.0);
         assert!(difference(same_convolution(&map, &strip), map.apply(&strip)) < 1e-6);
+        let halving = nn::ConvConfig { stride: 2, padding: 1, ..nn::ConvConfig::default() };
+        let halving = nn::conv2d(vs.root() / "c", 4, 6, 3, halving);
+        let square = nn::conv2d(vs.root() / "d", 4, 6, 3, nn::ConvConfig { padding: 1, ..nn::ConvConfig::default() });
+        assert_eq!(difference(convolution(&map, &halving, 2, [1, 1]), map.apply(&halving)), 0.0);
+        assert_eq!(difference(same_convolution(&map, &square), map.apply(&square)), 0.0);
         let half = linear(&xs.to_kind(Kind::BFloat16), &dense);
         assert_eq!(half.kind(), Kind::BFloat16);
         let coarse = difference(half, xs.apply(&dense));

@@ -61,6 +61,23 @@ impl ConvNorm {
         Self { conv: nn::conv2d(conv, shape.inputs, shape.outputs, shape.kernel, config), shape, norm }
     }
 
+    /// Whether a variable of either layer is trained.
+    pub fn is_trained(&self) -> bool {
+        let of_norm = match &self.norm {
+            Norm::Batch(norm) => norm.ws.as_ref().is_some_and(Tensor::requires_grad),
+            Norm::Frozen(_) => false,
+        };
+        self.conv.ws.requires_grad() || of_norm
+    }
+
+    /// The running mean and variance, which training passes change; none where the norm is frozen.
+    pub fn running_statistics(&self) -> Vec<Tensor> {
+        match &self.norm {
+            Norm::Batch(norm) => vec![norm.running_mean.shallow_clone(), norm.running_var.shallow_clone()],
+            Norm::Frozen(_) => Vec::new(),
+        }
+    }
+
     /// `xs`: f32 or bf16 `[B, C, H, W]`. An image with one channel is repeated for each input channel of the layer: the
     /// kernel is summed over its inputs, which gives the same result with less work. A frozen norm is folded into the
     /// kernel and a bias.

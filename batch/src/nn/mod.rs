@@ -7,7 +7,9 @@ pub mod conv_norm;
 pub mod frozen_batch_norm;
 pub mod mlp;
 pub mod positional;
+pub mod recompute;
 pub mod running_statistics;
+pub mod to_device;
 
 #[cfg(test)]
 pub mod parity_golden;

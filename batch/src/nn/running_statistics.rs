@@ -23,18 +23,39 @@ pub struct RunningStatistics {
 impl RunningStatistics {
     /// Copies the running statistics of the variables of `vs`.
     pub fn of(vs: &nn::VarStore) -> Self {
-        let found = running_statistics(vs).into_iter();
+        Self::of_variables(&running_statistics(vs))
+    }
+
+    /// Copies these variables.
+    pub fn of_variables(variables: &[Tensor]) -> Self {
         // Through `data`: autograd must not count the restored values as in-place changes of saved tensors.
-        let pairs = found.map(|variable| (variable.data(), variable.detach().copy())).collect();
+        let pairs = variables.iter().map(|variable| (variable.data(), variable.detach().copy())).collect();
         Self { pairs }
     }
 
     /// Writes the copies back.
-    pub fn restore(self) {
+    pub fn restore(&self) {
         let _no_grad = tch::no_grad_guard();
-        for (mut variable, copy) in self.pairs {
-            variable.copy_(&copy);
+        for (variable, copy) in &self.pairs {
+            variable.shallow_clone().copy_(copy);
         }
+    }
+
+    /// Writes the copies back until what is returned is dropped, which restores the values of now.
+    pub fn for_a_while(&self) -> Overwritten {
+        let now = self.pairs.iter().map(|(variable, _)| (variable.shallow_clone(), variable.copy())).collect();
+        self.restore();
+        Overwritten(Self { pairs: now })
+    }
+}
+
+/// Restores running statistics when it is dropped.
+#[derive(Debug)]
+pub struct Overwritten(RunningStatistics);
+
+impl Drop for Overwritten {
+    fn drop(&mut self) {
+        self.0.restore();
     }
 }
 

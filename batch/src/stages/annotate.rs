@@ -70,7 +70,6 @@ struct Job<'a> {
 /// label set.
 pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
     let start = Instant::now();
-    ctx.refuse_bf16(VERB)?;
     let lake = Lake::open(&args.lake)?;
     let mut config = ctx.config.annotate.clone();
     let (mut detector, mut card) = load_detector(&args.detector, config.score_floor, ctx.device)?;
@@ -79,6 +78,10 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
         let absent = || Error::NothingToDo(format!("{} holds no student", args.detector.display()));
         detector = student.take().ok_or_else(absent)?;
         card.model_sha256 = sha256_file(&args.detector.join(STUDENT_FILE))?;
+    }
+    detector.set_compute(ctx.compute_kind());
+    if let Some(student) = &mut student {
+        student.set_compute(ctx.compute_kind());
     }
     if !ctx.is_set("annotate.threshold") {
         config.threshold = card.model.threshold;
@@ -110,6 +113,7 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
             ("verb", VERB),
             ("config", &config_text),
             ("input", &input),
+            ("precision", &ctx.config.run.precision),
             ("model", &card.model_sha256),
             ("label set", &label_set),
             ("partition", &partition.to_string()),

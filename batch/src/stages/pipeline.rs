@@ -33,8 +33,8 @@ const RECORDS: &str = "stages";
 const CHECKS: [&str; 2] = ["audit", "validate"];
 /// Stages that all processes of the pipeline share; the first one does all others.
 const SHARED: [&str; 2] = ["train-detector", "train-reporter"];
-/// Stages that compute in `run.precision`; all others do in f32.
-const IN_BF16: [&str; 2] = ["train-reporter", "report"];
+/// Stages that compute in `run.precision`, also `annotate-<dataset>`; all others do in f32.
+const IN_BF16: [&str; 4] = ["train-detector", "annotate", "train-reporter", "report"];
 /// The split that is evaluated.
 const HELD_OUT: &str = "test";
 
@@ -181,7 +181,8 @@ fn record_path(records: &Path, name: &str) -> PathBuf {
 
 /// What a stage is given: its precision, and the other processes where it shares its work with them.
 fn stage_context(ctx: &Context, name: &str) -> Context {
-    let ctx = if IN_BF16.contains(&name) { ctx.clone() } else { ctx.in_f32() };
+    let in_precision = IN_BF16.contains(&name) || name.starts_with("annotate-");
+    let ctx = if in_precision { ctx.clone() } else { ctx.in_f32() };
     if SHARED.contains(&name) { ctx } else { Context { ranks: Ranks::alone(), ..ctx } }
 }
 

@@ -5,6 +5,7 @@
 use tch::{Kind, Tensor};
 
 use crate::error::{Error, Result};
+use crate::nn::recompute::Pass;
 use crate::training::optimizer::Optimizer;
 use crate::training::virtual_shards::VirtualShards;
 
@@ -15,6 +16,8 @@ pub struct ShardLoss {
     pub loss: Tensor,
     /// f32 `[N]` without gradient: figures of the log, of which the mean over the shards is taken.
     pub figures: Tensor,
+    /// The passes behind the loss whose activations are computed again, in their order.
+    pub passes: Vec<Pass>,
 }
 
 /// Sets the optimizer's gradients to the mean over the virtual shards of a batch, each weighted by its share of the
@@ -35,8 +38,8 @@ pub fn accumulate(
     mut shard_loss: impl FnMut(usize) -> Result<ShardLoss>,
 ) -> Result<Tensor> {
     if shards.count() == 1 {
-        let ShardLoss { loss, figures } = shard_loss(0)?;
-        optimizer.backward(&loss)?;
+        let ShardLoss { loss, figures, passes } = shard_loss(0)?;
+        optimizer.backward_through(&loss, passes)?;
         return Ok(figures);
     }
     let start = Start::of(buffers);
@@ -73,8 +76,8 @@ fn sum_over_shards(
         let leaf = if images == 0 {
             start.empty_leaf(optimizer, figures)
         } else {
-            let ShardLoss { loss, figures } = shard_loss(shard)?;
-            let gradients = optimizer.gradients(&loss)?;
+            let ShardLoss { loss, figures, passes } = shard_loss(shard)?;
+            let gradients = optimizer.gradients(&loss, passes)?;
             present.iter_mut().zip(&gradients).for_each(|(any, g)| *any |= u8::from(g.defined()));
             start.leaf(&gradients, optimizer, &figures)? * (images as f64 / size as f64)
         };

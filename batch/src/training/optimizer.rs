@@ -4,6 +4,8 @@
 use tch::{Device, Kind, Tensor};
 
 use crate::error::{Error, Result};
+use crate::nn::recompute;
+use crate::nn::recompute::Pass;
 use crate::training::named_tensors::NamedTensors;
 
 /// The update rule.
@@ -95,17 +97,26 @@ impl Optimizer {
     /// # Errors
     /// [`Error::Torch`] when the loss has no gradient.
     pub fn backward(&mut self, loss: &Tensor) -> Result<()> {
-        let gradients = self.gradients(loss)?;
+        self.backward_through(loss, Vec::new())
+    }
+
+    /// The same through passes whose activations are computed again.
+    ///
+    /// # Errors
+    /// [`Error::Torch`] when the loss has no gradient.
+    pub fn backward_through(&mut self, loss: &Tensor, passes: Vec<Pass>) -> Result<()> {
+        let gradients = self.gradients(loss, passes)?;
         self.set_gradients(gradients)
     }
 
     /// The same gradients, not kept, in the order of the parameters; undefined where the loss does not depend on one.
+    /// `passes`: those that the loss depends on and whose activations are computed again.
     ///
     /// # Errors
     /// [`Error::Torch`] when the loss has no gradient.
-    pub fn gradients(&self, loss: &Tensor) -> Result<Vec<Tensor>> {
+    pub fn gradients(&self, loss: &Tensor, passes: Vec<Pass>) -> Result<Vec<Tensor>> {
         let params: Vec<&Tensor> = self.slots.iter().map(|s| &s.param).collect();
-        Ok(Tensor::f_run_backward(&[loss], &params, false, false)?)
+        recompute::gradients(loss, &params, passes)
     }
 
     /// Sets the gradients of the next step, as [`Self::gradients`] returns them.

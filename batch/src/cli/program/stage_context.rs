@@ -81,6 +81,7 @@ fn context(resolved: Resolved, device: tch::Device, output: OutputFlags) -> Resu
         stop,
         ranks: Ranks::alone(),
         resume: true,
+        recompute: false,
     };
     ctx.use_threads();
     Ok(ctx)

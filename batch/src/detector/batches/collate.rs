@@ -9,6 +9,7 @@ use tch::{Device, Kind, Tensor};
 
 use crate::detector::pyramid::ImageBatch;
 use crate::error::{Error, Result};
+use crate::nn::to_device::to_device;
 
 /// Height and width of a padded batch are multiples of this: the stride of the trunk's last stage.
 const MULTIPLE: u32 = 32;
@@ -23,7 +24,7 @@ pub fn image_batch(images: &[impl Borrow<Radiograph>], spec: &InputSpec, device:
     let sizes: Vec<ImageSize> = images.iter().map(|image| image.borrow().size()).collect();
     let (scale, shift) = (1.0 / (255.0 * f64::from(spec.std)), f64::from(spec.mean) / f64::from(spec.std));
     let tensor = |pixels: &[u8], shape: &[i64]| -> Result<Tensor> {
-        let grey = Tensor::f_from_slice(pixels)?.f_to_device(device)?.f_to_kind(Kind::Float)?;
+        let grey = to_device(&Tensor::f_from_slice(pixels)?, device)?.f_to_kind(Kind::Float)?;
         Ok(grey.f_view(shape)?.f_mul_scalar(scale)?.f_sub_scalar(shift)?)
     };
     let count = images.len() as i64;

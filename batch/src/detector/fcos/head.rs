@@ -1,12 +1,14 @@
 //! The head of FCOS (arXiv:1904.01355, section 3; centre-ness beside the regression as in arXiv:2006.09214): two towers
 //! of 3x3 convolutions with GroupNorm, shared by all levels. Parameter names are torchvision's. In the profile of
 //! Unbiased Teacher v2 (arXiv:2206.09500) each distance is the expectation over 17 bins, each level has a learned
-//! scale, and each edge an uncertainty. Pyramid levels f32 `[B, C, H, W]` in, one row of predictions per point out.
+//! scale, and each edge an uncertainty. Pyramid levels f32 or bf16 `[B, C, H, W]` in, one row of predictions per point out;
+//! norms and the layers that predict are f32.
 
 use tch::{Kind, Tensor, nn};
 
 use crate::config::detector::Profile;
 use crate::detector::pyramid::{Level, Pyramid};
+use crate::nn::compute_kind::same_convolution;
 
 /// Probability of each class before training: the focal loss starts near its minimum.
 const PRIOR: f64 = 0.01;
@@ -69,7 +71,10 @@ impl Tower {
     }
 
     fn forward(&self, xs: &Tensor) -> Tensor {
-        self.0.iter().fold(xs.shallow_clone(), |xs, (conv, norm)| xs.apply(conv).apply(norm).relu_())
+        let layer = |xs: Tensor, (conv, norm): &(nn::Conv2D, nn::GroupNorm)| {
+            same_convolution(&xs, conv).to_kind(Kind::Float).apply(norm).relu_().to_kind(xs.kind())
+        };
+        self.0.iter().fold(xs.shallow_clone(), layer)
     }
 }
 
@@ -130,8 +135,8 @@ impl FcosHead {
     }
 
     fn forward_level(&self, index: usize, map: &Tensor) -> LevelOutputs {
-        let class_features = self.class_tower.forward(map);
-        let box_features = self.box_tower.forward(map);
+        let class_features = self.class_tower.forward(map).to_kind(Kind::Float);
+        let box_features = self.box_tower.forward(map).to_kind(Kind::Float);
         let regression = box_features.apply(&self.bbox_reg);
         let (ltrb, edge_logits) = match &self.utv2 {
             None => (per_point(&regression.relu()), None),
@@ -149,9 +154,9 @@ impl FcosHead {
     }
 }
 
-/// `[B, C, H, W]` to f32 `[B, H * W, C]`.
+/// f32 `[B, C, H, W]` to `[B, H * W, C]`.
 fn per_point(xs: &Tensor) -> Tensor {
-    xs.flatten(2, 3).transpose(1, 2).to_kind(Kind::Float)
+    xs.flatten(2, 3).transpose(1, 2)
 }
 
 fn conv(path: &nn::Path, inputs: i64, outputs: i64, bias: f64) -> nn::Conv2D {

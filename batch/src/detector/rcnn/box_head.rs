@@ -5,6 +5,7 @@ use tch::{Tensor, nn};
 
 use crate::config::detector::{BackboneNorm, RcnnConfig};
 use crate::detector::rcnn::roi_align::{BINS, Roi, RoiAlign};
+use crate::nn::compute_kind;
 use crate::nn::conv_norm::{ConvNorm, ConvShape};
 
 #[derive(Debug)]
@@ -33,13 +34,13 @@ impl BoxHead {
         Self { align, convs: (0..config.box_convs).map(conv).collect(), full }
     }
 
-    /// f32 `[R, features]` of `R` regions; see [`RoiAlign::pool`].
+    /// `[R, features]` of `R` regions, in the kind of the pyramid; see [`RoiAlign::pool`].
     pub fn forward(&self, pyramid: &[Tensor], strides: &[f32], rois: &[Roi], train: bool) -> Tensor {
-        let mut xs = self.align.pool(pyramid, strides, rois);
+        let mut xs = self.align.pool(pyramid, strides, rois).to_kind(pyramid[0].kind());
         for conv in &self.convs {
             xs = conv.forward_t(&xs, train && !rois.is_empty()).relu_();
         }
-        self.full.iter().fold(xs.flatten(1, -1), |xs, layer| xs.apply(layer).relu_())
+        self.full.iter().fold(xs.flatten(1, -1), |xs, layer| compute_kind::linear(&xs, layer).relu_())
     }
 }
 

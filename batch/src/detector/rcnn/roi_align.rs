@@ -40,7 +40,8 @@ struct Plane {
 }
 
 impl RoiAlign {
-    /// Pooled features f32 `[R, C, 7, 7]`. `pyramid`: f32 `[B, C, H, W]` each; `strides`: model pixels per cell.
+    /// Pooled features f32 `[R, C, 7, 7]`. `pyramid`: f32 or bf16 `[B, C, H, W]` each, pooled in f32; `strides`: model
+    /// pixels per cell.
     pub fn pool(&self, pyramid: &[Tensor], strides: &[f32], rois: &[Roi]) -> Tensor {
         let channels = pyramid[0].size()[1];
         if rois.is_empty() {
@@ -54,7 +55,7 @@ impl RoiAlign {
             rows.push(level.permute([0, 2, 3, 1]).reshape([-1, channels]));
         }
         let device = pyramid[0].device();
-        let features = Tensor::cat(&rows, 0);
+        let features = Tensor::cat(&rows, 0).to_kind(Kind::Float);
         let bags: Vec<Bags> = rois.par_iter().map(|roi| self.bags(roi, planes[roi.level])).collect();
         let entries: usize = bags.iter().map(|b| b.indices.len()).sum();
         let (mut indices, mut weights) = (Vec::with_capacity(entries), Vec::with_capacity(entries));

@@ -52,7 +52,7 @@ struct Predictions {
 /// Input of the second stage.
 #[derive(Debug, Clone, Copy)]
 pub struct RoiInput<'a> {
-    /// P2 to P5, f32 `[B, C, H, W]`.
+    /// P2 to P5, f32 or bf16 `[B, C, H, W]`.
     pub maps: &'a [Tensor],
     /// Strides of the maps, model pixels.
     pub strides: &'a [f32],
@@ -93,12 +93,12 @@ impl RoiHeads {
             Roi { image, level, region }
         };
         let rois: Vec<Roi> = rois.iter().map(with_level).collect();
-        let features = self.head.forward(input.maps, input.strides, &rois, train);
-        let float = |t: Tensor| t.to_kind(Kind::Float);
+        // The layers that predict are f32.
+        let features = self.head.forward(input.maps, input.strides, &rois, train).to_kind(Kind::Float);
         Predictions {
-            logits: float(features.apply(&self.cls_score)),
-            deltas: float(features.apply(&self.bbox_pred)),
-            edge_logits: self.bbox_pred_std.as_ref().map(|l| float(features.apply(l))),
+            logits: features.apply(&self.cls_score),
+            deltas: features.apply(&self.bbox_pred),
+            edge_logits: self.bbox_pred_std.as_ref().map(|l| features.apply(l)),
         }
     }
 

@@ -1,5 +1,5 @@
 //! The region proposal network (Ren et al. 2015, arXiv:1506.01497) on a feature pyramid: objectness and box deltas of
-//! every anchor. Pyramid levels f32 `[B, C, H, W]` in, proposals per image out.
+//! every anchor. Pyramid levels f32 or bf16 `[B, C, H, W]` in, proposals per image out. The layers that predict are f32.
 
 use d2r_contracts::boxes::BoxXyxy;
 use d2r_contracts::space::{ImageSize, Model};
@@ -18,6 +18,7 @@ use crate::detector::rcnn::rules::RcnnRules;
 use crate::detector::rcnn::sampler::{AnchorSampler, Draw, SampledAnchors};
 use crate::detector::target::{PaddedTargets, Supervision};
 use crate::error::{Error, Result};
+use crate::nn::compute_kind::same_convolution;
 
 /// Number of the pyramid's finest level, P2.
 const FINEST: usize = 2;
@@ -97,12 +98,11 @@ impl Rpn {
 
     /// Objectness and deltas of every anchor of the pyramid.
     pub fn forward(&self, pyramid: &Pyramid) -> RpnOutputs {
-        let per_anchor = |xs: &Tensor, values: i64| {
-            xs.permute([0, 2, 3, 1]).reshape([xs.size()[0], -1, values]).to_kind(Kind::Float)
-        };
+        let per_anchor = |xs: &Tensor, values: i64| xs.permute([0, 2, 3, 1]).reshape([xs.size()[0], -1, values]);
         let (mut objectness, mut deltas) = (Vec::new(), Vec::new());
         for map in &pyramid.maps {
-            let hidden = self.convs.iter().fold(map.shallow_clone(), |xs, conv| xs.apply(conv).relu_());
+            let hidden = self.convs.iter().fold(map.shallow_clone(), |xs, conv| same_convolution(&xs, conv).relu_());
+            let hidden = hidden.to_kind(Kind::Float);
             objectness.push(per_anchor(&hidden.apply(&self.cls_logits), 1).squeeze_dim(2));
             deltas.push(per_anchor(&hidden.apply(&self.bbox_pred), 4));
         }

@@ -187,7 +187,8 @@ impl<'a> SemiTrainer<'a> {
             }
         };
         let share = 1.0 / job.shards.count() as f64;
-        Ok(ShardLoss { loss, figures: figures(&parts, &pseudo, &bounded, counts, share)? })
+        let figures = figures(&parts, &pseudo, &bounded, counts, share)?;
+        Ok(ShardLoss { loss, figures, passes: self.student.take_passes() })
     }
 
     /// AP50 on the validation split; `None` without images.

@@ -9,6 +9,7 @@ use d2r_contracts::preprocess::{Fit, InputSpec};
 use d2r_contracts::space::Original;
 use d2r_contracts::tables::{ImageRow, LesionRow};
 use image::{GrayImage, Luma};
+use tch::Kind;
 
 use crate::config::detector::DetectorConfig;
 use crate::config::{Layers, RunConfig, resolve};
@@ -75,12 +76,26 @@ pub fn squares(folder: &Path, count: u32, config: &DetectorConfig, split: &str) 
     set
 }
 
+/// The kind of the configured precision.
+pub fn compute_kind(config: &RunConfig) -> Kind {
+    if config.run.precision == "bf16" { Kind::BFloat16 } else { Kind::Float }
+}
+
 /// Supervised training on four squares, validated on the same.
 pub fn run(folder: &Path, config: &RunConfig, stop: &StopFlag) -> Result<Outcome> {
+    run_with(folder, config, stop, false)
+}
+
+/// The same; `recompute`: with activations that are computed again.
+pub fn run_with(folder: &Path, config: &RunConfig, stop: &StopFlag, recompute: bool) -> Result<Outcome> {
     let images = tempfile::tempdir().unwrap();
     tch::manual_seed(3);
     let mut model = Detector::new(&config.detector.model, tch::Device::Cpu)?;
     let mut average = Detector::new(&config.detector.model, tch::Device::Cpu)?;
+    for detector in [&mut model, &mut average] {
+        detector.set_compute(compute_kind(config));
+    }
+    model.set_recompute(recompute);
     let validation = squares(images.path(), 4, &config.detector, "val");
     let job = DetectorTraining {
         train: Arc::new(squares(images.path(), 4, &config.detector, "train")),

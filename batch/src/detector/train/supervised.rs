@@ -103,7 +103,7 @@ impl Supervised<'_> {
         let mut draw = Draw::Random(Box::new(shard_rng(job.seed, batch.step, shard)));
         let targets = BatchTargets::labelled(&targets);
         let losses = self.model.losses(&images, targets, &mut draw, BatchNormStatistics::Updated)?;
-        Ok(ShardLoss { loss: losses.total(), figures: losses.parts() })
+        Ok(ShardLoss { loss: losses.total(), figures: losses.parts(), passes: self.model.take_passes() })
     }
 }
 

@@ -1,8 +1,11 @@
 //! Training examples of the preview model and their collation: images at its input size, heat map targets, labels, token ids.
 
+use rayon::prelude::*;
 use tch::{Device, Kind, Tensor};
 
+use crate::datasets::prepared::PreparedBytes;
 use crate::error::Result;
+use crate::nn::to_device::to_device;
 use crate::preview_model::distill::augmentation::{AffineTransform, Padding, warped};
 use crate::preview_model::distill::targets::{CellTargets, TargetBox, cell_targets};
 use crate::preview_model::model::preview_model::{CLASSES, LABELS};
@@ -11,7 +14,7 @@ use crate::preview_model::model::preview_model::{CLASSES, LABELS};
 #[derive(Debug, Clone)]
 pub struct PreviewExample {
     /// `size^2` grey levels.
-    pub pixels: Vec<u8>,
+    pub pixels: PreparedBytes,
     pub boxes: Vec<TargetBox>,
     /// 1 for each label that is positive or uncertain in the reference.
     pub labels: [f32; LABELS as usize],
@@ -44,7 +47,7 @@ pub struct PreviewBatch {
 /// boxes; `size`: image size; `max_words`: targets are truncated to this length.
 ///
 /// # Errors
-/// When a libtorch operation fails.
+/// When a libtorch operation fails; those of [`PreparedBytes::get`].
 pub fn collate_examples(
     examples: &[&PreviewExample],
     generated: &[bool],
@@ -55,15 +58,16 @@ pub fn collate_examples(
 ) -> Result<PreviewBatch> {
     let (batch, grid) = (examples.len() as i64, size / 16);
     let shaped = |flat: Vec<f32>, shape: &[i64]| -> Result<Tensor> {
-        Ok(Tensor::f_from_slice(&flat)?.f_view(shape)?.f_to_device(device)?)
+        to_device(&Tensor::f_from_slice(&flat)?.f_view(shape)?, device)
     };
     let transform = |i: usize| transforms.and_then(|t| t.get(i)).copied().unwrap_or(AffineTransform::IDENTITY);
     let cells: Vec<CellTargets> =
         examples.iter().enumerate().map(|(i, e)| transformed_targets(&e.boxes, transform(i), grid)).collect();
     let of_cells =
         |part: fn(&CellTargets) -> &[f32]| -> Vec<f32> { cells.iter().flat_map(|c| part(c).iter().copied()).collect() };
-    let pixels: Vec<u8> = examples.iter().flat_map(|e| e.pixels.iter().copied()).collect();
-    let images = Tensor::f_from_slice(&pixels)?.f_view([batch, 1, size, size])?.f_to_device(device)?;
+    let pixels = examples.par_iter().map(|e| e.pixels.get()).collect::<Result<Vec<_>>>()?;
+    let pixels: Vec<u8> = pixels.iter().flat_map(|p| p.iter().copied()).collect();
+    let images = to_device(&Tensor::f_from_slice(&pixels)?.f_view([batch, 1, size, size])?, device)?;
     let images = images.to_kind(Kind::Float) / 255.0;
     let texts: Vec<&[i64]> = examples
         .iter()
@@ -83,8 +87,8 @@ pub fn collate_examples(
         edges: shaped(of_cells(|c| &c.edges), &[batch, 4, grid, grid])?,
         owned: shaped(of_cells(|c| &c.owned), &[batch, 1, grid, grid])?,
         labels: shaped(examples.iter().flat_map(|e| e.labels).collect(), &[batch, LABELS])?,
-        ids: Tensor::f_from_slice(&ids)?.f_view([batch, width as i64])?.f_to_device(device)?,
-        weights: Tensor::f_from_slice(&weights)?.f_view([batch, width as i64 - 1])?.f_to_device(device)?,
+        ids: to_device(&Tensor::f_from_slice(&ids)?.f_view([batch, width as i64])?, device)?,
+        weights: to_device(&Tensor::f_from_slice(&weights)?.f_view([batch, width as i64 - 1])?, device)?,
     })
 }
 

@@ -1,12 +1,16 @@
 //! Distils the report model into the preview model: Adam, warm-up and cosine, the encoder alone first; the likelihood
 //! of the validation split's references selects the weights.
 
+use std::sync::Arc;
+
 use d2r_contracts::tables::TrainLogRow;
 use rand::RngExt;
 use rand::seq::SliceRandom;
+use rayon::prelude::*;
 use tch::{Device, Kind, Tensor, nn};
 
 use crate::config::preview::DistillConfig;
+use crate::datasets::prepared::PreparedBytes;
 use crate::error::{Error, Result};
 use crate::nn::mlp::linear;
 use crate::preview_model::distill::augmentation::{AffineTransform, Padding, warped, with_random_intensity};
@@ -16,13 +20,14 @@ use crate::preview_model::model::preview_model::PreviewModel;
 use crate::progress::Progress;
 use crate::reporter::batches::collate::collate_visuals_of;
 use crate::reporter::batches::study::{ReportExample, VisualSpec};
+use crate::reporter::batches::visual_handle::VisualHandle;
 use crate::reporter::model::report_model::ReportModel;
 use crate::stop::StopFlag;
 use crate::training::epochs::Epochs;
 use crate::training::lr_schedule::warmup_then_cosine;
 use crate::training::named_tensors::{NamedTensors, named_tensors};
 use crate::training::optimizer::{Optimizer, ParamGroup, Rule, decay_split};
-use crate::training::prefetch::Batches;
+use crate::training::prefetch::{Batches, prefetched};
 use crate::training::ranks::Ranks;
 use crate::training::run_dir::RunDir;
 use crate::training::streams::{mixed_seed, purpose_rng};
@@ -41,6 +46,31 @@ const ADAPTER: &str = "adapter";
 /// A study for both models.
 pub type Pair = (ReportExample, PreviewExample);
 
+/// The studies of a step.
+#[derive(Debug)]
+pub struct PairBatch {
+    /// With their pixels in memory.
+    pairs: Vec<Pair>,
+    /// Of each, whether the report model's text is the target.
+    generated: Vec<bool>,
+}
+
+impl PairBatch {
+    /// The studies with these indices and targets; prepared ones are read in parallel.
+    ///
+    /// # Errors
+    /// Those of [`VisualHandle::get`] and [`PreparedBytes::get`].
+    fn of(train: &[Pair], chosen: &[(usize, bool)]) -> Result<Self> {
+        let in_memory = |(study, example): &Pair| -> Result<Pair> {
+            let (visual, pixels) =
+                (VisualHandle::Kept(study.visual.get()?), PreparedBytes::Kept(example.pixels.get()?));
+            Ok((ReportExample { visual, ..study.clone() }, PreviewExample { pixels, ..example.clone() }))
+        };
+        let pairs = chosen.par_iter().map(|(i, _)| in_memory(&train[*i])).collect::<Result<_>>()?;
+        Ok(Self { pairs, generated: chosen.iter().map(|(_, generated)| *generated).collect() })
+    }
+}
+
 /// What is distilled, and how.
 #[derive(Debug)]
 pub struct Distillation<'a> {
@@ -50,7 +80,7 @@ pub struct Distillation<'a> {
     /// Both models letterbox alike, so that their feature maps cover the same part of an image.
     pub same_frame: bool,
     /// Studies of the training split.
-    pub train: &'a [Pair],
+    pub train: Arc<Vec<Pair>>,
     /// Studies of the validation split; without any, the last weights are the best.
     pub validation: &'a [Pair],
     /// Hyper-parameters.
@@ -162,8 +192,7 @@ impl<'a> PreviewTrainer<'a> {
 }
 
 impl<'a> Trainer<'a> for PreviewTrainer<'a> {
-    /// Indices of studies, and whether the report model's text is the target.
-    type Batch = Vec<(usize, bool)>;
+    type Batch = PairBatch;
 
     fn schedule(&self) -> LoopSchedule {
         LoopSchedule {
@@ -177,25 +206,25 @@ impl<'a> Trainer<'a> for PreviewTrainer<'a> {
         }
     }
 
-    fn batches(&self, step: i64) -> Result<Batches<'a, Vec<(usize, bool)>>> {
-        let job = self.job;
+    fn batches(&self, step: i64) -> Result<Batches<'a, PairBatch>> {
+        let (seed, teacher_share, train) = (self.job.seed, self.job.config.teacher_share, Arc::clone(&self.job.train));
+        let count = train.len();
         let order = move |epoch| {
-            let mut rng = purpose_rng(job.seed, "distil order", epoch);
-            let mut order: Vec<(usize, bool)> =
-                (0..job.train.len()).map(|i| (i, rng.random::<f64>() < job.config.teacher_share)).collect();
+            let mut rng = purpose_rng(seed, "distil order", epoch);
+            let mut order: Vec<(usize, bool)> = (0..count).map(|i| (i, rng.random::<f64>() < teacher_share)).collect();
             order.shuffle(&mut rng);
             order
         };
-        Ok(Box::new(self.epochs.batches(step, order).map(Ok)))
+        prefetched(self.epochs.batches(step, order), move |chosen| PairBatch::of(&train, &chosen))
     }
 
-    fn step(&mut self, step: i64, chosen: Vec<(usize, bool)>, optimizer: &mut Optimizer) -> Result<usize> {
+    fn step(&mut self, step: i64, chosen: PairBatch, optimizer: &mut Optimizer) -> Result<usize> {
         let (job, config) = (self.job, self.job.config);
         tch::manual_seed(mixed_seed(job.seed, "distil step", step));
-        let pairs: Vec<&Pair> = chosen.iter().map(|(i, _)| &job.train[*i]).collect();
-        let generated: Vec<bool> = chosen.iter().map(|(_, generated)| *generated).collect();
+        let PairBatch { pairs, generated } = &chosen;
+        let pairs: Vec<&Pair> = pairs.iter().collect();
         let transforms = config.augment.then(|| self.transforms(step, pairs.len()));
-        let mut batch = self.collate(&pairs, &generated, transforms.as_deref())?;
+        let mut batch = self.collate(&pairs, generated, transforms.as_deref())?;
         if config.augment {
             batch.images = with_random_intensity(&batch.images);
         }
@@ -207,7 +236,7 @@ impl<'a> Trainer<'a> for PreviewTrainer<'a> {
         optimizer.clip_norm(CLIP_NORM);
         optimizer.step(self.lr_factor(step));
         self.last = Tensor::stack(&[&total, &losses.token, &losses.cells], 0).detach();
-        Ok(chosen.len())
+        Ok(pairs.len())
     }
 
     /// Learning rate and losses of the last step alone.

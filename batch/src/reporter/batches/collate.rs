@@ -4,6 +4,7 @@ use rayon::prelude::*;
 use tch::{Device, Kind, Tensor};
 
 use crate::error::Result;
+use crate::nn::to_device::to_device;
 use crate::reporter::batches::study::{ReportExample, StudyVisual, VisualSpec};
 use crate::reporter::model::report_model::ReportTargets;
 use crate::reporter::model::visual::{RegionInput, VisualInput};
@@ -31,7 +32,7 @@ pub fn collate_visuals(studies: &[&StudyVisual], spec: &VisualSpec, device: Devi
         }
     }
     let count = slots.len() as i64;
-    let shaped = |t: Tensor, shape: &[i64]| -> Result<Tensor> { Ok(t.f_view(shape)?.f_to_device(device)?) };
+    let shaped = |t: Tensor, shape: &[i64]| -> Result<Tensor> { to_device(&t.f_view(shape)?, device) };
     Ok(VisualInput {
         images: shaped(Tensor::f_from_slice(&pixels)?, &[batch, spec.views as i64, size, size])?,
         regions: RegionInput {
@@ -87,7 +88,7 @@ pub fn collate_targets(examples: &[&ReportExample], device: Device) -> Result<Re
         }
     }
     let (batch, width, length) = (examples.len() as i64, width as i64, length as i64);
-    let shaped = |t: Tensor, shape: &[i64]| -> Result<Tensor> { Ok(t.f_view(shape)?.f_to_device(device)?) };
+    let shaped = |t: Tensor, shape: &[i64]| -> Result<Tensor> { to_device(&t.f_view(shape)?, device) };
     Ok(ReportTargets {
         ids: shaped(Tensor::f_from_slice(&ids)?, &[batch, width])?,
         weights: shaped(Tensor::f_from_slice(&weights)?, &[batch, length])?,

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use tch::{Device, Kind, Tensor};
 
 use crate::error::Result;
+use crate::nn::to_device::to_device;
 use crate::reporter::align::alignment::ReportTexts;
 use crate::reporter::align::text_encoder::TextInput;
 use crate::reporter::batches::text_tokens::EncodedTexts;
@@ -45,8 +46,8 @@ pub fn collate_texts(texts: &[&EncodedTexts], device: Device) -> Result<ReportTe
     Ok(ReportTexts {
         reports: pad(&reports, device)?,
         sentences: pad(&sentences, device)?,
-        shares: Tensor::f_from_slice(&shares)?.f_view(shape)?.f_to_device(device)?,
-        same: Tensor::f_from_slice(&same)?.f_view([shape[0]; 2])?.f_to_device(device)?,
+        shares: to_device(&Tensor::f_from_slice(&shares)?.f_view(shape)?, device)?,
+        same: to_device(&Tensor::f_from_slice(&same)?.f_view([shape[0]; 2])?, device)?,
     })
 }
 
@@ -63,8 +64,8 @@ fn pad(texts: &[&[i64]], device: Device) -> Result<TextInput> {
     let columns = Tensor::arange(shape[1], (Kind::Int64, Device::Cpu)).unsqueeze(0);
     let present = columns.lt_tensor(&Tensor::f_from_slice(&lengths)?.unsqueeze(1));
     Ok(TextInput {
-        ids: Tensor::f_from_slice(&ids)?.f_view(shape)?.f_to_device(device)?,
-        present: present.f_to_device(device)?,
+        ids: to_device(&Tensor::f_from_slice(&ids)?.f_view(shape)?, device)?,
+        present: to_device(&present, device)?,
     })
 }
 

@@ -1,32 +1,21 @@
 //! Examples of the report model from a dataset of the lake: images, accepted boxes, reference reports.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-use d2r_contracts::decode::ImageDecodeOptions;
 use d2r_contracts::grounding::{BoxFacts, SentenceFacts, boxes_named};
-use d2r_contracts::preprocess::letterbox_of;
 use d2r_contracts::report_labeler::label;
 use d2r_contracts::report_text::sentences_with_source;
-use d2r_contracts::space::ImageSize;
 use d2r_contracts::tables::{FailureRow, ImageRow, LesionRow, ReportRow};
 use rayon::prelude::*;
 
 use crate::context::Context;
-use crate::datasets::prepared::{self, PreparedKey, PreparedStore};
 use crate::datasets::prior_filter::without_prior_mentions;
-use crate::datasets::source::{SourceError, read_radiograph};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::lake::{Lake, Partition};
 use crate::reporter::batches::given_boxes::{BoxesFrom, given_boxes};
-use crate::reporter::batches::study::{
-    NamedRegions, ReportExample, ScoredRegion, StudyVisual, VisualSpec, box_of, scored_regions, study_views,
-    study_visual,
-};
+use crate::reporter::batches::study::{NamedRegions, ReportExample, box_of, study_views};
 use crate::reporter::batches::text_tokens::{EncodedTexts, TextTokens};
-use crate::reporter::batches::visual_handle::{StoredVisual, VisualHandle};
+use crate::reporter::batches::visual_reader::{ReadError, VisualReader};
 use crate::reporter::card::ReporterCard;
 
 /// The split that models are trained on.
@@ -85,11 +74,7 @@ pub(crate) fn examples_within(
     };
     let studies = study_views(lake.read(partition)?, card.visual.views);
     let reader = ExampleReader {
-        root: lake.dataset_root(&partition.dataset)?,
-        store: PreparedStore::at(lake.root().join(prepared::FOLDER)),
-        kept: AtomicUsize::new(0),
-        kept_bytes,
-        decode: ImageDecodeOptions { allow_phi: ctx.config.ingest.allow_phi, ..ImageDecodeOptions::default() },
+        visuals: VisualReader::new(ctx, lake, &partition.dataset, card.visual, kept_bytes)?,
         card,
         max_tokens: ctx.config.report.train.max_tokens,
     };
@@ -132,93 +117,15 @@ pub(crate) fn examples_within(
 /// Bytes of pixels of a split that are kept in memory at most; those of further studies are read from the store at each use.
 const KEPT_BYTES: usize = 2 << 30;
 
-/// Why a study is not at hand: an image cannot be used, or the prepared one cannot be kept.
-enum ReadError {
-    Image(SourceError),
-    Store(Error),
-}
-
-impl From<SourceError> for ReadError {
-    fn from(error: SourceError) -> Self {
-        Self::Image(error)
-    }
-}
-
 /// How the images and the report of a study become an example.
 struct ExampleReader<'a> {
-    root: PathBuf,
-    store: PreparedStore,
-    /// Bytes of pixels in memory, and how many may be there.
-    kept: AtomicUsize,
-    kept_bytes: usize,
-    decode: ImageDecodeOptions,
+    visuals: VisualReader,
     card: &'a ReporterCard,
     /// Longest target, ids.
     max_tokens: usize,
 }
 
 impl ExampleReader<'_> {
-    /// The pixels of a study, the index of each region's row in `lesions`, and the width of the first view. A study that is
-    /// prepared is not decoded.
-    fn visual(&self, images: &[ImageRow], lesions: &[LesionRow]) -> Result<(VisualHandle, Vec<usize>, f32), ReadError> {
-        let spec = &self.card.visual;
-        let stored = self.stored(images, lesions);
-        if let Some((stored, kept, width)) = &stored
-            && self.store.contains(&stored.key)
-        {
-            let handle = || VisualHandle::Stored(Arc::clone(stored));
-            if !self.has_memory(spec) {
-                return Ok((handle(), kept.clone(), *width));
-            }
-            if let Some(visual) = stored.read() {
-                return Ok((self.keep(visual, handle), kept.clone(), *width));
-            }
-        }
-        let read = |image| read_radiograph(&self.root, image, &self.decode);
-        let views = images.iter().map(read).collect::<Result<Vec<_>, _>>()?;
-        let (visual, kept) = study_visual(&views[0], lesions, spec);
-        let (visual, width) = (visual.with_views(views[1..].iter(), spec), views[0].width as f32);
-        match stored {
-            Some((stored, ..)) => {
-                stored.write(&visual).map_err(ReadError::Store)?;
-                Ok((self.keep(visual, || VisualHandle::Stored(stored)), kept, width))
-            }
-            None => Ok((visual.into(), kept, width)),
-        }
-    }
-
-    fn has_memory(&self, spec: &VisualSpec) -> bool {
-        let size = spec.image.size as usize;
-        self.kept.load(Ordering::Relaxed) + size * size * spec.views.max(1) <= self.kept_bytes
-    }
-
-    /// In memory while there is room.
-    fn keep(&self, visual: StudyVisual, else_stored: impl FnOnce() -> VisualHandle) -> VisualHandle {
-        let bytes = visual.bytes();
-        if self.kept.fetch_add(bytes, Ordering::Relaxed) + bytes <= self.kept_bytes {
-            return visual.into();
-        }
-        self.kept.fetch_sub(bytes, Ordering::Relaxed);
-        else_stored()
-    }
-
-    /// Where the pixels of a study are kept; `None` where digests or sizes of its images are not known.
-    fn stored(&self, images: &[ImageRow], lesions: &[LesionRow]) -> Option<(Arc<StoredVisual>, Vec<usize>, f32)> {
-        let spec = self.card.visual;
-        let first = images.first()?;
-        let size = ImageSize { width: first.width?.try_into().ok()?, height: first.height?.try_into().ok()? };
-        let (kept, regions): (Vec<usize>, Vec<ScoredRegion>) = scored_regions(size, lesions, &spec).into_iter().unzip();
-        let files = images.iter().map(|image| image.sha256.as_deref()).collect::<Option<Vec<_>>>()?.join(" ");
-        let boxes: String = regions.iter().map(|r| format!("{:?}", r.region.to_array())).collect();
-        let image =
-            serde_json::to_string(&(spec.image.size, spec.image.fit, spec.region_size, spec.region_margin)).ok()?;
-        let decode = if self.decode.allow_phi { "any" } else { "de-identified" };
-        let parts = [("files", files.as_str()), ("study input", &image), ("boxes", &boxes), ("decode", decode)];
-        let letterbox = letterbox_of(size, &spec.image);
-        let stored = StoredVisual { store: self.store.clone(), key: PreparedKey::of(&parts), letterbox, regions, spec };
-        Some((Arc::new(stored), kept, size.width as f32))
-    }
-
     /// `images`: the views of the study, at least one; `lesions`: boxes of the first.
     fn example(
         &self,
@@ -226,7 +133,7 @@ impl ExampleReader<'_> {
         lesions: &[LesionRow],
         report: &ReportRow,
     ) -> Result<ReportExample, ReadError> {
-        let (visual, kept, width) = self.visual(images, lesions)?;
+        let (visual, kept, width) = self.visuals.visual(images, lesions)?;
         let facts = |&i: &usize| BoxFacts::in_set(&self.card.labels, lesions[i].class_id, &box_of(&lesions[i]), width);
         let boxes: Vec<BoxFacts> = kept.iter().map(facts).collect();
         let named = sentences_with_source(&report.text_clean, &report.text)

@@ -10,3 +10,4 @@ pub mod study;
 pub mod study_batch;
 pub mod text_tokens;
 pub mod visual_handle;
+pub mod visual_reader;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use d2r_contracts::space::Letterbox;
 
 use crate::datasets::prepared::{PreparedKey, PreparedStore};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::reporter::batches::study::{Region, ScoredRegion, StudyVisual, VisualSpec};
 
 /// The images and regions of a study.
@@ -29,14 +29,11 @@ impl VisualHandle {
     /// The images and regions.
     ///
     /// # Errors
-    /// [`Error::Temporary`] when prepared images were removed or damaged since the start.
+    /// [`crate::Error::Temporary`] when prepared images were removed or damaged since the start.
     pub fn get(&self) -> Result<Arc<StudyVisual>> {
         match self {
             Self::Kept(visual) => Ok(Arc::clone(visual)),
-            Self::Stored(stored) => {
-                let gone = || Error::Temporary("a prepared image was removed or damaged meanwhile; start again".into());
-                stored.read().map(Arc::new).ok_or_else(gone)
-            }
+            Self::Stored(stored) => stored.read().map(Arc::new).ok_or_else(|| stored.store.gone(&stored.key)),
         }
     }
 

@@ -9,6 +9,7 @@ use tch::{Device, Kind, Tensor, nn};
 use crate::config::report::{Lera, ReportModelConfig};
 use crate::detector::resnet::DEPTHS;
 use crate::error::{Error, Result};
+use crate::nn::recompute::Pass;
 use crate::reporter::model::encoder_decoder::EncoderDecoder;
 use crate::reporter::model::region_encoder::RegionEncoder;
 use crate::reporter::model::visual::{RegionInput, VisualFeatures, VisualInput};
@@ -184,6 +185,17 @@ impl ReportModel {
     /// The variables, for loading.
     pub fn variables_mut(&mut self) -> &mut nn::VarStore {
         &mut self.vs
+    }
+
+    /// Whether training passes keep the outputs of every second block of the trunk alone and the backward pass computes the
+    /// rest again. The gradients are the same; memory is exchanged for time.
+    pub fn set_recompute(&mut self, recompute: bool) {
+        self.visual_extractor.set_recompute(recompute);
+    }
+
+    /// The training passes through the trunk since the last call, for the backward pass; none without recomputation.
+    pub fn take_passes(&self) -> Vec<Pass> {
+        self.visual_extractor.take_passes()
     }
 
     /// The kind that matrix products run in, f32 or bf16; weights, norms and losses stay f32.

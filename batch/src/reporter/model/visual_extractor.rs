@@ -6,6 +6,7 @@ use tch::{Kind, Tensor, nn};
 use crate::config::report::ReportModelConfig;
 use crate::detector::resnet::ResNet;
 use crate::nn::compute_kind::same_convolution;
+use crate::nn::recompute::Pass;
 use crate::reporter::model::cpca::Cpca;
 
 /// Mean and standard deviation of ImageNet's three channels.
@@ -36,6 +37,16 @@ impl VisualExtractor {
                 .then(|| nn::conv2d(path / "local_embedder", channels, d_visual, 1, plain)),
             d_visual,
         }
+    }
+
+    /// As [`ResNet::set_recompute`].
+    pub fn set_recompute(&mut self, recompute: bool) {
+        self.trunk.set_recompute(recompute);
+    }
+
+    /// As [`ResNet::take_passes`].
+    pub fn take_passes(&self) -> Vec<Pass> {
+        self.trunk.take_passes()
     }
 
     /// Width of the tokens.

@@ -130,7 +130,8 @@ impl ReportTrainer<'_> {
             loss = loss + &aligned.local + &aligned.global;
         }
         let parts = [&losses.token, &losses.grounding, &aligned.local, &aligned.global];
-        Ok(ShardLoss { loss, figures: Tensor::stack(&parts, 0).detach() })
+        let figures = Tensor::stack(&parts, 0).detach();
+        Ok(ShardLoss { loss, figures, passes: self.model.take_passes() })
     }
 
     /// The losses of alignment; zero without it.

@@ -31,10 +31,10 @@ pub struct Args {
 /// # Errors
 /// [`Error::BadData`] when the file has no such tensor; those of reading, writing and of the detector.
 pub fn run(ctx: &Context, args: &Args) -> Result<Vec<usize>> {
-    ctx.refuse_bf16("inspect detect")?;
     let card = ModelCard::<crate::detector::card::DetectorCard>::read(&args.detector, "detector")?;
     let score_min = args.score_min.unwrap_or(card.model.config.score_min);
-    let (detector, _) = load_detector(&args.detector, score_min, ctx.device)?;
+    let (mut detector, _) = load_detector(&args.detector, score_min, ctx.device)?;
+    detector.set_compute(ctx.compute_kind());
     let tensors = read_tensors(&args.inputs)?;
     let bad = |problem: String| Error::bad_data(args.inputs.display(), problem);
     let images = tensors.iter().find(|(name, _)| name == "images");

@@ -254,7 +254,8 @@ impl BoxSource {
             }
             ImageSource::Folder { .. } => {
                 let floor = ctx.config.annotate.score_floor;
-                let (detector, card) = load_detector(&run.join("detector"), floor, ctx.device)?;
+                let (mut detector, card) = load_detector(&run.join("detector"), floor, ctx.device)?;
+                detector.set_compute(ctx.compute_kind());
                 check(&card.model.labels, run.join("detector").display().to_string())?;
                 Ok(Self::Detector { detector: Box::new(detector), card: Box::new(card) })
             }

@@ -55,7 +55,6 @@ pub struct Args {
 /// [`Error::NoRows`] when the dataset has no training images; those of the loop.
 pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
     let start = Instant::now();
-    ctx.refuse_bf16("train-detector")?;
     let lake = Lake::open(&args.lake)?;
     ctx.config.detector.check_scales()?;
     if ctx.config.detector.model.frozen_stages > 0 && args.init.is_none() {
@@ -89,6 +88,10 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
     let classes = labels.classes.len() as i64;
     let mut model = Detector::with_classes(&config.model, classes, ctx.device)?;
     let mut average = Detector::with_classes(&config.model, classes, ctx.device)?;
+    for detector in [&mut model, &mut average] {
+        detector.set_compute(ctx.compute_kind());
+    }
+    model.set_recompute(ctx.recompute);
     if let Some(init) = &args.init {
         start_from(ctx, &mut model, init, &labels)?;
     }
@@ -210,7 +213,15 @@ fn key(ctx: &Context, lake: &Lake, args: &Args, labels: &LabelSet) -> Result<Str
     for run in &args.labellers {
         inputs.push_str(&format!(" labeller {}", ModelCard::<DetectorCard>::read(run, VERB)?.model_sha256));
     }
-    Ok(work_key(&[("verb", VERB), ("config", &config), ("seed", &seed), ("device", device), ("inputs", &inputs)]))
+    let precision = &ctx.config.run.precision;
+    Ok(work_key(&[
+        ("verb", VERB),
+        ("config", &config),
+        ("seed", &seed),
+        ("device", device),
+        ("precision", precision),
+        ("inputs", &inputs),
+    ]))
 }
 
 /// Adds to each image the classes that the report of its study states as present. Images without a report stay as
@@ -243,7 +254,8 @@ fn labellers(ctx: &Context, runs: &[PathBuf], labels: &LabelSet) -> Result<Vec<D
     let config = &ctx.config.detector.model;
     let wanted = DetectorCard::new(config, labels, ctx.config.annotate.threshold);
     let labeller = |run: &PathBuf| {
-        let (detector, card) = load_detector(run, config.score_min, ctx.device)?;
+        let (mut detector, card) = load_detector(run, config.score_min, ctx.device)?;
+        detector.set_compute(ctx.compute_kind());
         if card.model.input != wanted.input || !card.model.labels.same_classes(labels) {
             let problem = "input or classes of this labeller differ from those of the new detector";
             return Err(Error::bad_data(run.display(), problem));

@@ -114,6 +114,7 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
         initial.apply(&mut model)?;
     }
     model.set_compute(ctx.compute_kind());
+    model.set_recompute(ctx.recompute);
     let mut alignment = match &text {
         Some(text) => Some(new_alignment(ctx, text, model.d_visual())?),
         None => None,

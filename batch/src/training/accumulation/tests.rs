@@ -65,7 +65,7 @@ impl Model {
                 buffer.copy_(&xs.mean(Kind::Float).reshape([1]));
                 drop(_no_grad);
                 let loss = (weight.get(0) * &xs + weight.get(1)).square().mean(Kind::Float);
-                Ok(ShardLoss { figures: loss.detach().reshape([1]), loss })
+                Ok(ShardLoss { figures: loss.detach().reshape([1]), loss, passes: Vec::new() })
             });
         self.optimizer.step(1.0);
         f64::try_from(logged.unwrap()).unwrap()
@@ -106,7 +106,7 @@ fn a_parameter_that_one_shard_uses_has_a_gradient_and_buffers_end_as_the_mean_of
         } else {
             (&weight * 2.0).sum(Kind::Float) + unused.sum(Kind::Float)
         };
-        Ok(ShardLoss { figures: loss.detach().reshape([1]), loss })
+        Ok(ShardLoss { figures: loss.detach().reshape([1]), loss, passes: Vec::new() })
     })
     .unwrap();
     assert_eq!(f64::try_from(&model.buffer).unwrap(), 2.0);

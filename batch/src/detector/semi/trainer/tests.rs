@@ -46,6 +46,9 @@ fn run_with(
     tch::manual_seed(3);
     let mut student = Detector::new(&config.detector.model, tch::Device::Cpu)?;
     let mut teacher = Detector::new(&config.detector.model, tch::Device::Cpu)?;
+    for detector in [&mut student, &mut teacher] {
+        detector.set_compute(fixtures::compute_kind(config));
+    }
     let validation = squares(images.path(), 4, &config.detector, "val");
     let job = SemiTraining {
         labelled: Arc::new(squares(images.path(), 4, &config.detector, "train")),
@@ -76,6 +79,8 @@ fn both_phases_run_and_a_stopped_run_goes_on_bit_for_bit() {
         &[][..],
         &["semi.teacher_start=average", "semi.strong=mutual", "semi.flip_tta=true"],
         &["run.accumulate=2", "semi.teacher_start=average"],
+        &["run.precision=bf16"],
+        &["run.precision=bf16", "detector.model.architecture=faster_rcnn", "detector.model.profile=utv2"],
         &["detector.model.architecture=faster_rcnn", "detector.model.profile=utv2"][..],
         &[
             "detector.model.input=short_edge",

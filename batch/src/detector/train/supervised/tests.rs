@@ -15,6 +15,8 @@ fn a_stopped_run_goes_on_bit_for_bit() {
         [&short_edge[..], &in_shards].concat(),
         [&short_edge[..], &["detector.model.profile=utv2", "detector.train.hflip=true"]].concat(),
         [&short_edge[..], &rcnn].concat(),
+        vec!["run.precision=bf16"],
+        [&rcnn[..], &["run.precision=bf16"]].concat(),
     ] {
         let config = config(&[&["detector.train.steps=6"], &set[..]].concat());
         let (whole, parts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());

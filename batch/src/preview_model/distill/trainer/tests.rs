@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::*;
 use crate::config::{Layers, resolve};
+use crate::datasets::prepared::{PreparedKey, PreparedStore, StoredBytes};
 use crate::preview_model::distill::targets::TargetBox;
 use crate::reporter::train::fixtures::{Fixture, fixture};
 use crate::training::fixtures::{Disturbed, losses};
@@ -17,7 +18,10 @@ fn pairs(fixture: &Fixture) -> Vec<Pair> {
         let inside = |p: usize| (left..left + 24).contains(&(p % SIZE)) && (16..40).contains(&(p / SIZE));
         let edges = [left, 16, left + 24, 40].map(|v| v as f32 / SIZE as f32);
         PreviewExample {
-            pixels: (0..SIZE * SIZE).map(|p| if inside(p) { 220 } else { (p * 7 + i * 13) as u8 % 40 }).collect(),
+            pixels: (0..SIZE * SIZE)
+                .map(|p| if inside(p) { 220 } else { (p * 7 + i * 13) as u8 % 40 })
+                .collect::<Vec<u8>>()
+                .into(),
             boxes: vec![TargetBox { class_id: [3, 10][kind], score: 1.0, edges }],
             labels: std::array::from_fn(|label| if label == kind { 1.0 } else { 0.0 }),
             ids: study.ids.clone(),
@@ -28,6 +32,16 @@ fn pairs(fixture: &Fixture) -> Vec<Pair> {
 }
 
 fn run(folder: &Path, change: impl Fn(&mut DistillConfig), stopped_at: i64) -> Result<Outcome> {
+    run_on(folder, change, stopped_at, |_, pixels| pixels)
+}
+
+/// `at_hand`: where the pixels of a study with this number are read from.
+fn run_on(
+    folder: &Path,
+    change: impl Fn(&mut DistillConfig),
+    stopped_at: i64,
+    at_hand: impl Fn(usize, PreparedBytes) -> PreparedBytes,
+) -> Result<Outcome> {
     let mut fixture = fixture(10);
     fixture.model.visual_dropout = 0.0;
     let layers = Layers { preset: Some("tiny".into()), ..Layers::default() };
@@ -37,13 +51,16 @@ fn run(folder: &Path, change: impl Fn(&mut DistillConfig), stopped_at: i64) -> R
     tch::manual_seed(2);
     let report_model = fixture.new_model()?;
     let mut model = PreviewModel::new(&config.model, fixture.vocabulary.len() as i64 + 1, Device::Cpu)?;
-    let (pairs, stop) = (pairs(&fixture), StopFlag::default());
+    let (mut pairs, stop) = (pairs(&fixture), StopFlag::default());
+    for (i, (_, example)) in pairs.iter_mut().enumerate() {
+        example.pixels = at_hand(i, example.pixels.clone());
+    }
     let (train, validation) = pairs.split_at(8);
     let job = Distillation {
         report_model: &report_model,
         visual: fixture.spec,
         same_frame: true,
-        train,
+        train: Arc::new(train.to_vec()),
         validation,
         config: &config.train,
         seed: 5,
@@ -81,6 +98,27 @@ fn a_stopped_run_goes_on_bit_for_bit() {
         assert_eq!(losses(&resumed), losses(&expected), "stopped in step {step}");
         assert_eq!(resumed.model_sha256, expected.model_sha256, "stopped in step {step}");
     }
+}
+
+#[test]
+fn pixels_that_are_read_ahead_from_the_store_give_the_same_weights() {
+    let (kept, stored, lost) =
+        (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let store = PreparedStore::at(stored.path().join("prepared"));
+    let put = |i: usize, pixels: PreparedBytes| {
+        let (pixels, key) = (pixels.get().unwrap(), PreparedKey::of(&[("study", &i.to_string())]));
+        store.put(&key, &pixels).unwrap();
+        PreparedBytes::Stored(Arc::new(StoredBytes { store: store.clone(), key, length: pixels.len() }))
+    };
+    let expected = run(kept.path(), |_| {}, -1).unwrap();
+    let found = run_on(stored.path(), |_| {}, -1, put).unwrap();
+    assert_eq!((losses(&found), found.model_sha256), (losses(&expected), expected.model_sha256));
+    let damaged = |i: usize, pixels: PreparedBytes| {
+        let stored = put(i, pixels);
+        store.put(&PreparedKey::of(&[("study", "3")]), &[1]).unwrap();
+        stored
+    };
+    assert_eq!(run_on(lost.path(), |_| {}, -1, damaged).unwrap_err().exit().code(), 75);
 }
 
 #[test]

@@ -271,3 +271,35 @@ fn products_in_bf16_leave_weights_norms_and_losses_in_f32() {
     let reports = model.generate(&input, None, &options(3)).unwrap();
     assert!(reports.iter().flat_map(|r| &r.log_probs).all(|p| p.is_finite() && *p <= 0.0));
 }
+
+#[test]
+fn activations_of_the_trunk_that_are_computed_again_change_no_bit_of_the_gradients() {
+    let views = |recompute: bool, kind: Kind| {
+        let mut model = model(&ReportModelConfig { trunk_depth: 50, trunk_width: 4, cpca: true, ..config() });
+        model.set_compute(kind);
+        model.set_recompute(recompute);
+        let input = visual(&[2, 0, 1]);
+        let targets = ReportTargets {
+            ids: Tensor::from_slice(&[0i64, 4, 5, 6, 0, 0, 7, 8, 0, 0, 0, 9, 5, 4, 0]).view([3, 5]),
+            weights: Tensor::ones([3, 4], (Kind::Float, Device::Cpu)),
+            named_regions: Tensor::full([3, 4, 2], 0.5, (Kind::Float, Device::Cpu)),
+        };
+        tch::manual_seed(11);
+        let losses = model.losses(&model.features(&input, true), &targets, true);
+        let passes = model.take_passes();
+        assert_eq!(passes.len(), usize::from(recompute));
+        let variables = model.variables().variables();
+        let mut learned: Vec<(&String, &Tensor)> = variables.iter().filter(|(_, v)| v.requires_grad()).collect();
+        learned.sort_by_key(|(name, _)| *name);
+        let params: Vec<&Tensor> = learned.iter().map(|(_, v)| *v).collect();
+        let found = crate::nn::recompute::gradients(&(losses.token + losses.grounding), &params, passes).unwrap();
+        let defined = learned.iter().map(|(name, _)| (*name).clone()).zip(found).filter(|(_, g)| g.defined());
+        let statistics = crate::nn::running_statistics::running_statistics(model.variables());
+        (defined.collect::<Vec<_>>(), statistics.iter().map(Tensor::copy).collect::<Vec<_>>())
+    };
+    for kind in [Kind::Float, Kind::BFloat16] {
+        let (kept, again) = (views(false, kind), views(true, kind));
+        assert!(kept.0.iter().any(|(name, _)| name.contains("visual_extractor.model.layer1")));
+        assert!(kept == again, "{kind:?}");
+    }
+}
