@@ -4,7 +4,8 @@
 `ingest` (one mapped task per data set) → `audit` (patient leakage ends the run) → `validate` (tables against their contracts).
 
 Triggered by an event of a source asset, whose extra may hold `root` (the delivered folder), `project` and `preset`, or by
-hand with the folders in the form. Ingesting the same folder twice changes nothing.
+hand with the folders in the form. Ingesting the same folder twice changes nothing. Boxes of other classes than VinDr-CXR's
+need their label set in the form.
 """
 
 from airflow.sdk import Param, dag, get_current_context, task
@@ -18,6 +19,8 @@ from d2r_airflow.policy import shared
 
 # One path, and no flag.
 ROOT = r"[^-\x00][^\x00]*"
+# The layouts with boxes, whose classes are those of a label set.
+WITH_BOXES = ("vindr",)
 
 
 def _root(name: str) -> Param:
@@ -31,7 +34,13 @@ def _root(name: str) -> Param:
     dag_id="d2r_build_lake",
     doc_md=__doc__,
     schedule=(assets.SOURCE_VINDR | assets.SOURCE_MIMIC | assets.SOURCE_IU_XRAY),
-    params={**params.common(), "vindr": _root("VinDr-CXR"), "mimic": _root("MIMIC-CXR-JPG"), "iu-xray": _root("IU X-Ray")},
+    params={
+        **params.common(),
+        "vindr": _root("VinDr-CXR"),
+        "mimic": _root("MIMIC-CXR-JPG"),
+        "iu-xray": _root("IU X-Ray"),
+        "labels": params.labels(),
+    },
     **shared(hours=12, deadline_hours=24, tags=("lake", "producer")),
 )
 def d2r_build_lake():
@@ -45,7 +54,8 @@ def d2r_build_lake():
             root = newest_extra({asset: events}).get("root") or context["params"][layout]
             if root:
                 check("root", root, ROOT)
-                found.append([layout, "--root", root])
+                labels = context["params"]["labels"] if layout in WITH_BOXES else None
+                found.append([layout, "--root", root, *(["--labels", labels] if labels else [])])
         if not found:
             raise AirflowFailException("no folder given: fill in one of the form's, or put `root` into the asset event's extra")
         return found

@@ -7,6 +7,8 @@ from airflow.sdk import Param
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 FOLDER = r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*$"
 OVERRIDE = r"^[a-z0-9_.]+=.*$"
+# The name of a label set, or the path of its file.
+LABELS = r"^[^-\x00][^\x00]*$"
 PARTITION = r"^[A-Za-z0-9_-]+/(train|val|test)$"
 # Airflow stops at 1024 mapped tasks; long before that a shard is too short for its start-up time.
 SHARDS_MAX = 512
@@ -36,6 +38,14 @@ def common() -> dict[str, Param]:
 def dataset(default: str, title: str) -> Param:
     """A data set of the lake."""
     return Param(default, type="string", pattern=NAME, title=title, description="Its name in the lake.")
+
+
+def labels() -> Param:
+    """The label set of the boxes that are read."""
+    return Param(
+        None, type=["null", "string"], pattern=LABELS, title="Label set", section="Advanced", examples=["nih", "incoming/classes.toml"],
+        description_md="Classes of the delivered boxes: the name of a label set or its TOML file; empty: `vindr`.",
+    )
 
 
 def run(kind: str) -> Param:

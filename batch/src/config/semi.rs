@@ -42,6 +42,14 @@ pub struct SemiConfig {
     pub guard: GuardConfig,
 }
 
+impl SemiConfig {
+    /// Whether the losses on pseudo-labels have a weight. Without one the mutual phase trains the student as the burn-in
+    /// does, bit for bit.
+    pub fn weights_pseudo_labels(&self) -> bool {
+        self.unlabelled_weight != 0.0 || self.box_loss_weight != 0.0
+    }
+}
+
 #[cfg(test)]
 impl SemiConfig {
     /// The published values for VinDr-CXR and MIMIC-CXR.

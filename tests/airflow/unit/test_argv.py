@@ -28,7 +28,7 @@ def command_lines(dagbag):
                 continue
             arguments = opened(task.partial_kwargs["arguments"] if task.is_mapped else task.arguments)
             if task.is_mapped:
-                mapped = {"ingest": ["vindr", "--root", "X"]}.get(task.task_id)
+                mapped = {"ingest": ["vindr", "--root", "X", "--labels", "nih"]}.get(task.task_id)
                 if mapped is None and task.task_id.startswith("evaluate"):
                     mapped = ["--dataset", "mimic", "--split", "test", "--truth", "X"]
                 arguments += mapped or shares(2, ["mimic/test"] if task.task_id == "report" and dag.dag_id != "d2r_smoke" else [])[0]

@@ -180,6 +180,7 @@ def test_every_field_of_the_form_is_typed_and_named(dagbag, dag_id):
         ("d2r_report_batch", {"partitions": ["mimic"]}),
         ("d2r_report_batch", {"partitions": []}),
         ("d2r_build_lake", {"overrides": ["--lake=/"]}),
+        ("d2r_build_lake", {"labels": "--help"}),
     ],
 )
 def test_the_form_refuses_nonsense(dagbag, dag_id, conf):

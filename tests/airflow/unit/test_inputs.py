@@ -125,10 +125,23 @@ def test_a_delivery_to_another_project_is_not_read_into_this_one(dagbag, monkeyp
         assets.SOURCE_VINDR: [event(1, root="ours", project="here"), event(2, root="theirs", project="there")],
         assets.SOURCE_MIMIC: [event(3, root="main's")],
     }
-    form = {"vindr": None, "mimic": None, "iu-xray": "by-hand"}
+    form = {"vindr": None, "mimic": None, "iu-xray": "by-hand", "labels": None}
     monkeypatch.setitem(sources.__globals__, "get_current_context", lambda: {"triggering_asset_events": events, "params": form})
     assert sources("here") == [["vindr", "--root", "ours"], ["iu-xray", "--root", "by-hand"]]
     assert sources("main") == [["mimic", "--root", "main's"], ["iu-xray", "--root", "by-hand"]]
     form["iu-xray"] = None
     with pytest.raises(AirflowFailException, match="no folder given"):
         sources("elsewhere")
+
+
+def test_the_label_set_of_the_form_is_that_of_the_layout_with_boxes(dagbag, monkeypatch):
+    from d2r_airflow import assets
+
+    sources = dagbag.dags["d2r_build_lake"].get_task("sources").python_callable
+    form = {"vindr": "ours", "mimic": "main's", "iu-xray": None, "labels": "incoming/classes.toml"}
+    events = {assets.SOURCE_VINDR: [event(1, root="delivered", labels="/etc/passwd")]}
+    monkeypatch.setitem(sources.__globals__, "get_current_context", lambda: {"triggering_asset_events": events, "params": form})
+    mimic = ["mimic", "--root", "main's"]
+    assert sources("main") == [["vindr", "--root", "delivered", "--labels", "incoming/classes.toml"], mimic]
+    form["labels"] = None
+    assert sources("main") == [["vindr", "--root", "delivered"], mimic], "an event names no file to read as a label set"

@@ -174,16 +174,21 @@ impl<'a> SemiTrainer<'a> {
             Phase::Mutual => {
                 let unlabelled = batch.unlabelled.part(places(&self.plan.unlabelled));
                 let labels = self.pseudo_labels(unlabelled)?;
-                let images = self.images(unlabelled.strong)?;
-                let statistics = BatchNormStatistics::Frozen;
-                let losses = self.student.losses(&images, labels.targets(), &mut draw, statistics)?;
                 let images = unlabelled.boxes.len();
                 counts = PseudoCounts { images, found: labels.found, capped: labels.capped };
                 let factor = self.pseudo_factor(step);
-                let MutualLoss { labelled, pseudo: added, bounded: caught } =
-                    combined(job.architecture, job.semi, factor, &labelled, &losses);
-                (pseudo, bounded) = (added.detach(), caught);
-                labelled + added
+                if factor == 0.0 || !job.semi.weights_pseudo_labels() {
+                    // Without a weight the student is not shown these images.
+                    labelled.total()
+                } else {
+                    let images = self.images(unlabelled.strong)?;
+                    let statistics = BatchNormStatistics::Frozen;
+                    let losses = self.student.losses(&images, labels.targets(), &mut draw, statistics)?;
+                    let MutualLoss { labelled, pseudo: added, bounded: caught } =
+                        combined(job.architecture, job.semi, factor, &labelled, &losses);
+                    (pseudo, bounded) = (added.detach(), caught);
+                    labelled + added
+                }
             }
         };
         let share = 1.0 / job.shards.count() as f64;
@@ -202,11 +207,12 @@ impl<'a> SemiTrainer<'a> {
         })
     }
 
-    /// Applies the guard; the mutual phase begins with a copy of the burn-in's weights.
+    /// Applies the guard; the mutual phase begins with a copy of the burn-in's weights. Pseudo-labels without a weight
+    /// cause no fall of AP50: nothing is reset then.
     fn verdict(&mut self, step: i64, ap50: Option<f64>) -> Result<Verdict> {
         let (semi, before) = (self.job.semi, self.current_phase());
         let verdict = match (before, ap50) {
-            (Phase::Mutual, Some(ap50)) => self.memory.guard.check(&semi.guard, ap50),
+            (Phase::Mutual, Some(ap50)) if semi.weights_pseudo_labels() => self.memory.guard.check(&semi.guard, ap50),
             (Phase::BurnIn, _) if step >= semi.burn_in_steps => {
                 self.memory.guard.start_mutual_phase(&semi.guard, step, ap50)
             }
