@@ -79,6 +79,7 @@ fn main() -> Result<()> {
         stop: StopFlag::default(),
         ranks: Ranks::alone(),
         resume: true,
+        recompute: false,
     };
     let (original, mirrored) = (args.out.join("original"), args.out.join("mirrored"));
     for entry in std::fs::read_dir(&args.images).map_err(|e| Error::io("read", &args.images, e))? {
