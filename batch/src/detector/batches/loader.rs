@@ -71,7 +71,7 @@ impl DetectionSet {
     ) -> Result<(Self, Vec<FailureRow>)> {
         let LoadOptions { cache_bytes, stage, progress, stop } = options;
         let mut truths: BTreeMap<&str, Vec<LabelledBox<Original>>> = BTreeMap::new();
-        for row in lesions.iter().filter(|l| l.accepted && l.source == "fused") {
+        for row in lesions.iter().filter(|row| is_truth(row)) {
             let truth = LabelledBox { class_id: row.class_id, region: row.region() };
             truths.entry(&row.image_id).or_default().push(truth);
         }
@@ -163,6 +163,11 @@ impl DetectionSet {
         let classes = |e: &Example| e.boxes.iter().map(|b| b.class_id).collect();
         repeat_factors(&self.examples.iter().map(classes).collect::<Vec<BTreeSet<i32>>>(), rare_share)
     }
+}
+
+/// Whether a box is an annotators' one that detectors learn from: accepted and fused.
+pub fn is_truth(row: &LesionRow) -> bool {
+    row.accepted && row.source == "fused"
 }
 
 fn example(

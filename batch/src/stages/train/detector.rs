@@ -13,7 +13,7 @@ use d2r_contracts::tables::{FailureRow, ImageRow, LesionRow, ReportRow};
 
 use crate::context::{Context, StageResult};
 use crate::datasets::prepared::{self, PreparedStore};
-use crate::detector::batches::loader::{DetectionSet, LoadOptions};
+use crate::detector::batches::loader::{DetectionSet, LoadOptions, is_truth};
 use crate::detector::batches::radiograph_source::RadiographSource;
 use crate::detector::card::{DetectorCard, input_spec, load_detector};
 use crate::detector::model::Detector;
@@ -268,7 +268,9 @@ fn labellers(ctx: &Context, runs: &[PathBuf], labels: &LabelSet) -> Result<Vec<D
 fn load(ctx: &Context, lake: &Lake, dataset: &str, split: &str) -> Result<(DetectionSet, Vec<FailureRow>)> {
     let partition = Partition::new(dataset, split);
     let images: Vec<ImageRow> = lake.read(&partition)?;
-    let lesions: Vec<LesionRow> = lake.read(&partition)?;
+    // A detector's candidates, many more than the annotators' boxes, are passed over as they are read.
+    let rows = lake.rows_in_order::<LesionRow>(&partition, 0, u64::MAX)?;
+    let lesions = rows.filter(|row| row.as_ref().map_or(true, is_truth)).collect::<Result<Vec<_>>>()?;
     let source = RadiographSource {
         root: lake.dataset_root(dataset)?,
         decode: ImageDecodeOptions { allow_phi: ctx.config.ingest.allow_phi, ..ImageDecodeOptions::default() },
