@@ -8,6 +8,17 @@ lesions. Intervals are Student's t over seeds, those of gains over paired seeds.
 its curves as SVG, and prints a Markdown table.
 
     python tests/bench/quality_semi.py --d2r D2R --out bench-results/quality-semi.json
+
+With `--labelled 5 10 20 50` it is one curve per arm over the number of labelled images per class (`semi_curves.py` says what
+that means), by default of the arms supervised, published and semi:
+
+    python tests/bench/quality_semi.py --d2r D2R --labelled 5 10 20 50 --folder FOLDER \\
+        --known docs/measurements/semi-curves.json --out bench-results/semi-curves.json
+
+`published` has the values of preset `utv2_coco_fcos` in section `[semi]`, but for two: the burn-in has the preset's length here,
+and the teacher forgets within the same share of the mutual phase (10000 of 170000 steps). The network is that of the other
+arms, without the edges' uncertainties of profile `utv2`, which needs the levels P3 to P7. The arms that end in `_rcnn` are the
+same with Faster R-CNN (`utv2_coco_rcnn`; 2500 of 178000 steps).
 """
 
 import argparse
@@ -21,18 +32,46 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import semi_curves
 from machine import libtorch, machine
+from semi_curves import today
 
 CONFIG = Path(__file__).parent / "presets/semi_bench.toml"
 # Settings were sought on other phantoms; what was tried on these is in docs/results.md and docs/experiments.md.
 PHANTOM_SEED = 101
 UNLABELLED = ["--unlabelled", "mimic"]
 UNREAD = ["semi.report_threshold=off"]
+FASTER_RCNN = ["detector.model.architecture=faster_rcnn"]
+
+
+def published(threshold: float, class_weight: float, box_weight: float, keep_rate: float) -> list[str]:
+    """The mutual phase of Unbiased Teacher v2 as published."""
+    return [
+        *UNREAD,
+        "semi.strong=always",
+        "semi.flip_tta=false",
+        f"semi.threshold={threshold}",
+        "semi.ignore_min=off",
+        "semi.guard_rails=off",
+        f"semi.unlabelled_weight={class_weight}",
+        f"semi.box_loss_weight={box_weight}",
+        "semi.ramp_steps=0",
+        f"semi.ema_keep_rate={keep_rate}",
+        "semi.teacher_start=student",
+        "semi.filter_empty=true",
+    ]
+
+
 ARMS = {
     "supervised": ([], []),
     "semi": (UNLABELLED, []),
     "unread": (UNLABELLED, UNREAD),
     "labelled_once": (UNLABELLED, [*UNREAD, "semi.burn_in_steps=500"]),
+    # 1 - 170000 / 10000 / 3000 and 1 - 178000 / 2500 / 3000: the preset's mutual phase has 3000 steps.
+    "published": (UNLABELLED, published(0.5, 3.0, 0.2, 0.9943)),
+    "supervised_rcnn": ([], FASTER_RCNN),
+    "semi_rcnn": (UNLABELLED, FASTER_RCNN),
+    "published_rcnn": (UNLABELLED, [*FASTER_RCNN, *published(0.7, 4.0, 1.0, 0.9763)]),
 }
 # The configuration's phantoms have boxes and no reports; these have reports and no boxes, all in the training split.
 WITH_REPORTS = ["phantom.labelled_images=0", "phantom.report_studies=450", "phantom.val_share=0", "phantom.test_share=0"]
@@ -77,7 +116,7 @@ def measured(d2r: str, source: Path, folder: Path, seed: int, arm: str, settings
         flags = [*flags, "--labeller", str(labeller)]
     common = ["--dataset", "vindr", "--seed", str(seed)]
     start = time.perf_counter()
-    run(d2r, folder, "train-detector", *common, *flags, settings=settings)
+    steps = run(d2r, folder, "train-detector", *common, *flags, settings=settings)["figures"]["steps"]
     seconds = time.perf_counter() - start
     (trained,) = (folder / "runs").iterdir()
     run(d2r, folder, "annotate", *common, "--split", "test", "--detector", str(trained), settings=settings)
@@ -88,7 +127,7 @@ def measured(d2r: str, source: Path, folder: Path, seed: int, arm: str, settings
         phase: [(r["step"], r["score"]) for r in rows if r["phase"] == phase]
         for phase in ("validation", "validation_student")
     }
-    found = {"ap50": figures["detector.ap50"], "ap": figures["detector.ap"], "train_s": seconds, "curve": curve}
+    found = {"ap50": figures["detector.ap50"], "ap": figures["detector.ap"], "steps": int(steps), "train_s": seconds, "curve": curve, "date": today()}
     done.write_text(json.dumps(found))
     return found
 
@@ -128,14 +167,24 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--folder", type=Path, help="working folder that keeps finished parts, which are not repeated; a temporary folder when absent")
     parser.add_argument("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE")
-    parser.add_argument("--arms", nargs="+", default=["supervised", "semi"], choices=list(ARMS))
+    parser.add_argument("--arms", nargs="+", choices=list(ARMS), help="default: supervised semi; with --labelled also published")
+    parser.add_argument("--labelled", type=int, nargs="+", metavar="K", help="curves over these numbers of labelled images per class")
+    parser.add_argument("--known", type=Path, metavar="FILE", help="with --labelled: a JSON list of finished cells, which are not repeated; new ones are appended")
     parser.add_argument("--jobs", type=int, default=2, help="trainings in parallel; networks of this size gain little from a second thread")
     args = parser.parse_args()
+    args.arms = args.arms or (["supervised", "published", "semi"] if args.labelled else ["supervised", "semi"])
+    if args.known and not args.labelled:
+        parser.error("`--known` belongs to `--labelled`")
+    if args.labelled and (min(args.labelled) < 1 or "labelled_once" in args.arms):
+        parser.error("`--labelled` takes numbers from 1 on, and no arm `labelled_once`")
     if "labelled_once" in args.arms and "supervised" not in args.arms:
         parser.error("`labelled_once` needs the detectors of arm `supervised`: name both")
     with tempfile.TemporaryDirectory() as temporary:
         folder = (args.folder or Path(temporary)).absolute()
         folder.mkdir(parents=True, exist_ok=True)
+        if args.labelled:
+            semi_curves.curves(args, folder, CONFIG, ARMS, prepare, measured, interval)
+            return
         source = folder / "source"
         threads = max(1, (os.cpu_count() or 1) // args.jobs)
         settings = [*args.settings, f"run.threads={threads}"]

@@ -43,8 +43,8 @@ pub struct SemiConfig {
 }
 
 impl SemiConfig {
-    /// Whether the losses on pseudo-labels have a weight. Without one the mutual phase trains the student as the burn-in
-    /// does, bit for bit.
+    /// Whether the losses on pseudo-labels have a weight. Without one the student is trained as in supervised training, bit
+    /// for bit.
     pub fn weights_pseudo_labels(&self) -> bool {
         self.unlabelled_weight != 0.0 || self.box_loss_weight != 0.0
     }

@@ -164,9 +164,11 @@ impl Optimizer {
         broken.to_kind(Kind::Double)
     }
 
-    /// The gradients' norms; `None` without gradients.
+    /// The gradients' norms; `None` without gradients. Each is summed in the order of its indices: another order of the
+    /// memory, as after [`Self::drop_unless_finite`], does not change its bits.
     fn norms(&self) -> Option<Tensor> {
-        let norms: Vec<Tensor> = self.slots.iter().map(|s| &s.grad).filter(|g| g.defined()).map(Tensor::norm).collect();
+        let gradients = self.slots.iter().map(|s| &s.grad).filter(|g| g.defined());
+        let norms: Vec<Tensor> = gradients.map(|g| g.contiguous().norm()).collect();
         (!norms.is_empty()).then(|| Tensor::stack(&norms, 0))
     }
 

@@ -254,6 +254,35 @@ fn guarded(sets: &[&[&str]]) -> RunConfig {
 }
 
 #[test]
+fn without_weight_of_pseudo_labels_the_student_is_that_of_supervised_training() {
+    let unweighted = [
+        "semi.unlabelled_weight=0",
+        "semi.box_loss_weight=0",
+        "semi.strong=unlabelled",
+        // Gradients are clipped at each step.
+        "detector.train.clip_norm=0.5",
+    ];
+    for architecture in ARCHITECTURES {
+        let folders = [(); 3].map(|()| tempfile::tempdir().unwrap());
+        let config = guarded(&[architecture, &unweighted]);
+        let outcome = run(folders[0].path(), &config).unwrap();
+        assert!(outcome.log.iter().any(|r| r.phase == "mutual" && r.pseudo_boxes_per_image.is_some()));
+        fixtures::run(folders[1].path(), &config, &StopFlag::default()).unwrap();
+        let supervised = last(folders[1].path(), "model");
+        let student = last(folders[0].path(), STUDENT);
+        assert_eq!(differing(&student, &supervised), [""; 0], "{architecture:?}");
+        let mut weighted = guarded(&[architecture, &["semi.strong=unlabelled"]]);
+        weighted.semi.guard.ap_drop_max = 1.0;
+        run(folders[2].path(), &weighted).unwrap();
+        assert_ne!(
+            differing(&last(folders[2].path(), STUDENT), &supervised),
+            [""; 0],
+            "with a weight it is another one"
+        );
+    }
+}
+
+#[test]
 fn without_weight_of_pseudo_labels_the_mutual_phase_continues_the_burn_in() {
     let unweighted = ["semi.unlabelled_weight=0", "semi.box_loss_weight=0", "semi.strong=always"];
     for architecture in ARCHITECTURES {
