@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use d2r_collectives::Place;
 use rustix::process::{Pid, Signal};
 
+use super::stage_context::cuda_devices;
 use crate::cli::flags::OutputFlags;
 use crate::config::RunConfig;
 use crate::error::{Error, Result};
@@ -50,7 +51,7 @@ impl DevicesFlag {
         let devices = match self.devices.as_slice() {
             [word] if word == AUTO => {
                 let cores = thread::available_parallelism().map_or(1, std::num::NonZero::get);
-                automatic(config()?.detector.train.accumulate, tch::Cuda::device_count().max(0) as usize, cores)
+                automatic(config()?.detector.train.accumulate, cuda_devices(), cores)
             }
             devices => devices.to_vec(),
         };

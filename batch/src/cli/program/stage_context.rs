@@ -87,15 +87,20 @@ fn context(resolved: Resolved, device: tch::Device, output: OutputFlags) -> Resu
     Ok(ctx)
 }
 
+/// CUDA devices of this machine that libtorch finds.
+pub fn cuda_devices() -> usize {
+    usize::try_from(tch::Cuda::device_count()).unwrap_or_default()
+}
+
 /// The device of `auto`, `cpu` or `cuda:N`; `auto` gives each of the processes on a machine, by its number there, the
 /// next CUDA device.
 fn device(name: &str, local_rank: usize) -> Result<tch::Device> {
-    let cuda = tch::Cuda::device_count();
+    let cuda = cuda_devices();
     match name {
         "cpu" => Ok(tch::Device::Cpu),
-        "auto" => Ok(if cuda > 0 { tch::Device::Cuda(local_rank % cuda as usize) } else { tch::Device::Cpu }),
+        "auto" => Ok(if cuda > 0 { tch::Device::Cuda(local_rank % cuda) } else { tch::Device::Cpu }),
         _ => match name.strip_prefix("cuda:").and_then(|n| n.parse::<usize>().ok()) {
-            Some(n) if (n as i64) < cuda => Ok(tch::Device::Cuda(n)),
+            Some(n) if n < cuda => Ok(tch::Device::Cuda(n)),
             Some(_) => Err(Error::Config {
                 place: "run.device".into(),
                 problem: format!("`{name}` is not there ({cuda} CUDA devices found); `d2r doctor` says why"),
