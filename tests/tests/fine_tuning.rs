@@ -143,7 +143,7 @@ fn positions(count: usize) -> Vec<f32> {
     let angle =
         |position: usize, i: usize| position as f64 * (-(10_000f64.ln()) * (i - i % 2) as f64 / WIDTH as f64).exp();
     let value = |position: usize, i: usize| {
-        if i % 2 == 0 { angle(position, i).sin() } else { angle(position, i).cos() }
+        if i.is_multiple_of(2) { angle(position, i).sin() } else { angle(position, i).cos() }
     };
     (0..count * WIDTH).map(|at| value(at / WIDTH, at % WIDTH) as f32).collect()
 }
