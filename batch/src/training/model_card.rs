@@ -12,6 +12,28 @@ use crate::training::run_dir::RunDir;
 /// Research-use notice, part of every card and every page.
 pub const NOTICE: &str = "Research software, not a medical device. Not for diagnosis.";
 
+/// Where the weights come from that a run starts with and does not draw at random.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WeightsOrigin {
+    /// `torchvision`, `imagenet`, `detectron2` or `r2gen`: a file with the names of that project; `run`: a run of D2R.
+    pub source: String,
+    /// The name of that run; none for a file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_id: Option<String>,
+    /// Digest of the file, or of that run's weights.
+    pub sha256: String,
+    /// What that run started with, in its turn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Box<Self>>,
+}
+
+impl WeightsOrigin {
+    /// A file with the tensor names of another project. `sha256`: of the file.
+    pub fn file(project: &str, sha256: String) -> Self {
+        Self { source: project.into(), run_id: None, sha256, origin: None }
+    }
+}
+
 /// A card: fields of all models, and `model` with those of one kind.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ModelCard<T> {
@@ -25,6 +47,9 @@ pub struct ModelCard<T> {
     pub model_sha256: String,
     /// Research-use notice.
     pub notice: String,
+    /// What the run started with; none where all initial weights are random.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<WeightsOrigin>,
     /// What this kind needs beside its weights.
     pub model: T,
 }
@@ -38,8 +63,21 @@ impl<T: Serialize + DeserializeOwned> ModelCard<T> {
             code_version: env!("CARGO_PKG_VERSION").into(),
             model_sha256,
             notice: NOTICE.into(),
+            origin: None,
             model,
         }
+    }
+
+    /// The same with what the run started with.
+    pub fn with_origin(self, origin: Option<WeightsOrigin>) -> Self {
+        Self { origin, ..self }
+    }
+
+    /// The origin of a run that starts with this run's weights.
+    pub fn as_origin(&self) -> WeightsOrigin {
+        let origin = self.origin.clone().map(Box::new);
+        let (run_id, sha256) = (Some(self.run_id.clone()), self.model_sha256.clone());
+        WeightsOrigin { source: "run".into(), run_id, sha256, origin }
     }
 
     /// Writes `card.json`.

@@ -11,6 +11,17 @@ pub enum Origin {
     Detectron2,
 }
 
+impl Origin {
+    /// The project's name in a model card.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Torchvision => "torchvision",
+            Self::ImageNet => "imagenet",
+            Self::Detectron2 => "detectron2",
+        }
+    }
+}
+
 /// How a tensor of the file is used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TensorUse {

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::lake::digest::sha256_file;
 use crate::reporter::card::ReporterCard;
 use crate::reporter::model::report_model::ReportModel;
-use crate::training::model_card::ModelCard;
+use crate::training::model_card::{ModelCard, WeightsOrigin};
 use crate::training::named_tensors::{assign_to, load_strict, read_tensors};
 use crate::training::run_dir::RunDir;
 use crate::weights::detector_names::{Origin, TensorUse, tensor_use};
@@ -28,7 +28,7 @@ pub enum InitialWeights {
     /// A finished run of a report model; the new one has its vocabulary.
     ReportModel { run: PathBuf, card: Box<ModelCard<ReporterCard>> },
     /// A trunk: a ResNet in a file with these names.
-    Trunk { file: PathBuf, origin: Origin, sha256: String },
+    Trunk { file: PathBuf, names: Origin, origin: WeightsOrigin },
 }
 
 impl InitialWeights {
@@ -38,7 +38,8 @@ impl InitialWeights {
     /// [`Error::InputMissing`] when there is neither; [`Error::BadData`] for a run of another kind.
     pub fn open(path: &Path) -> Result<Self> {
         if path.is_file() {
-            return Ok(Self::Trunk { file: path.into(), origin: Origin::ImageNet, sha256: sha256_file(path)? });
+            let origin = WeightsOrigin::file(Origin::ImageNet.name(), sha256_file(path)?);
+            return Ok(Self::Trunk { file: path.into(), names: Origin::ImageNet, origin });
         }
         if !path.join("card.json").is_file() {
             let hint = "expected a run of a report model or a detector, or a safetensors file with a ResNet";
@@ -59,15 +60,23 @@ impl InitialWeights {
     /// # Errors
     /// When the folder holds no finished detector.
     pub fn backbone(run: &Path) -> Result<Self> {
-        let sha256 = ModelCard::<DetectorCard>::read(run, "detector")?.model_sha256;
-        Ok(Self::Trunk { file: RunDir::at(run, "").best(), origin: Origin::Torchvision, sha256 })
+        let origin = ModelCard::<DetectorCard>::read(run, "detector")?.as_origin();
+        Ok(Self::Trunk { file: RunDir::at(run, "").best(), names: Origin::Torchvision, origin })
     }
 
     /// Digest of the weights.
     pub fn sha256(&self) -> &str {
         match self {
             Self::ReportModel { card, .. } => &card.model_sha256,
-            Self::Trunk { sha256, .. } => sha256,
+            Self::Trunk { origin, .. } => &origin.sha256,
+        }
+    }
+
+    /// What the card of a run says that starts with them.
+    pub fn origin(&self) -> WeightsOrigin {
+        match self {
+            Self::ReportModel { card, .. } => card.as_origin(),
+            Self::Trunk { origin, .. } => origin.clone(),
         }
     }
 
@@ -86,7 +95,7 @@ impl InitialWeights {
     pub fn apply(&self, model: &mut ReportModel) -> Result<()> {
         match self {
             Self::ReportModel { run, .. } => load_strict(model.variables_mut(), &RunDir::at(run, "").best()),
-            Self::Trunk { file, origin, .. } => copy_trunk(model, file, *origin),
+            Self::Trunk { file, names, .. } => copy_trunk(model, file, *names),
         }
     }
 }

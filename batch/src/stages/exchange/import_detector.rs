@@ -9,7 +9,7 @@ use crate::detector::card::DetectorCard;
 use crate::detector::model::Detector;
 use crate::error::{Error, Result};
 use crate::lake::digest::{file_digest, sha256_file};
-use crate::training::model_card::ModelCard;
+use crate::training::model_card::{ModelCard, WeightsOrigin};
 use crate::training::named_tensors::named_tensors;
 use crate::training::run_dir::RunDir;
 use crate::weights::detector_names::Origin;
@@ -53,10 +53,11 @@ pub fn run(ctx: &Context, args: Args) -> Result<(StageResult, ImportReport)> {
     let job = Import { file: &args.weights, origin: args.origin, teacher: !args.student, fresh: &args.fresh };
     let report = import(&mut detector, config, &job).map_err(|e| with_classes(e, &args.labels))?;
     let text = serde_json::to_string(config).map_err(|e| Error::Internal(e.to_string()))?;
+    let sha256 = sha256_file(&args.weights)?;
     let key = work_key(&[
         ("verb", "import-weights"),
         ("config", &text),
-        ("file", &sha256_file(&args.weights)?),
+        ("file", &sha256),
         ("fresh", &args.fresh.join(" ")),
         ("student", &args.student.to_string()),
         ("label set", &serde_json::to_string(&args.labels).map_err(|e| Error::Internal(e.to_string()))?),
@@ -66,7 +67,8 @@ pub fn run(ctx: &Context, args: Args) -> Result<(StageResult, ImportReport)> {
     run.write_best(&named_tensors(detector.variables()))?;
     run.write_json("import.json", &report)?;
     let card = DetectorCard::new(config, &args.labels, ctx.config.annotate.threshold);
-    ModelCard::new(VERB, run.id(), sha256_file(&run.best())?, card).write(&run)?;
+    let origin = WeightsOrigin::file(args.origin.name(), sha256);
+    ModelCard::new(VERB, run.id(), sha256_file(&run.best())?, card).with_origin(Some(origin)).write(&run)?;
     let count = |names: &[String]| names.len() as f64;
     let result = StageResult {
         stage: "import-weights".into(),

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::lake::digest::{file_digest, sha256_file};
 use crate::reporter::card::{ReporterCard, new_model, visual_spec};
 use crate::stages::work_key::work_key;
-use crate::training::model_card::ModelCard;
+use crate::training::model_card::{ModelCard, WeightsOrigin};
 use crate::training::named_tensors::named_tensors;
 use crate::training::run_dir::RunDir;
 use crate::weights::import::ImportReport;
@@ -55,16 +55,18 @@ pub fn run(ctx: &Context, args: Args) -> Result<(StageResult, ImportReport)> {
     let mut model = new_model(&card, ctx.device)?;
     let report = import_r2gen(&mut model, words, &args.weights)?;
     let text = serde_json::to_string(config).map_err(|e| Error::Internal(e.to_string()))?;
+    let sha256 = sha256_file(&args.weights)?;
     let key = work_key(&[
         ("verb", "import-weights r2gen"),
         ("config", &text),
-        ("file", &sha256_file(&args.weights)?),
+        ("file", &sha256),
         ("vocabulary", &sha256_file(&args.vocabulary)?),
     ]);
     let (run, _lock) = RunDir::open(&args.runs, VERB, &key, ctx)?;
     let digest = run.write_best(&named_tensors(model.variables()))?;
     run.write_json("import.json", &report)?;
-    ModelCard::new(VERB, run.id(), digest, card).write(&run)?;
+    let origin = WeightsOrigin::file("r2gen", sha256);
+    ModelCard::new(VERB, run.id(), digest, card).with_origin(Some(origin)).write(&run)?;
     let count = |names: &[String]| names.len() as f64;
     let result = StageResult {
         stage: "import-weights".into(),

@@ -24,7 +24,7 @@ use crate::error::{Error, Result};
 use crate::lake::{Lake, Partition};
 use crate::stages::train::finish::TrainingStage;
 use crate::stages::work_key::work_key;
-use crate::training::model_card::ModelCard;
+use crate::training::model_card::{ModelCard, WeightsOrigin};
 use crate::training::named_tensors::load_strict;
 use crate::training::run_dir::RunDir;
 use crate::training::virtual_shards::VirtualShards;
@@ -65,10 +65,23 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
     }
     let labels = lake.label_set_of_training(&args.dataset, "ingest the dataset again")?;
     let shards = shards(ctx, &args)?;
-    let key = key(ctx, &lake, &args, &labels)?;
+    let origin = match &args.init {
+        Some(run) => Some(ModelCard::<DetectorCard>::read(run, VERB)?.as_origin()),
+        None => None,
+    };
+    let key = key(ctx, &lake, &args, &labels, origin.as_ref())?;
     let (dataset, runs) = (args.dataset.as_str(), args.runs.as_path());
-    let stage =
-        TrainingStage { name: "train-detector", kind: VERB, score: "val.ap50", lake: &lake, dataset, runs, key, start };
+    let stage = TrainingStage {
+        name: "train-detector",
+        kind: VERB,
+        score: "val.ap50",
+        lake: &lake,
+        dataset,
+        runs,
+        key,
+        origin,
+        start,
+    };
     if let Some(result) = stage.finished::<DetectorCard>(ctx)? {
         return Ok(result);
     }
@@ -174,7 +187,7 @@ fn start_from(ctx: &Context, model: &mut Detector, run: &Path, labels: &LabelSet
     Ok(())
 }
 
-fn key(ctx: &Context, lake: &Lake, args: &Args, labels: &LabelSet) -> Result<String> {
+fn key(ctx: &Context, lake: &Lake, args: &Args, labels: &LabelSet, origin: Option<&WeightsOrigin>) -> Result<String> {
     let text = |e: serde_json::Error| Error::Internal(e.to_string());
     let mut config = serde_json::to_string(&ctx.config.detector).map_err(text)?;
     // The card holds them.
@@ -195,10 +208,6 @@ fn key(ctx: &Context, lake: &Lake, args: &Args, labels: &LabelSet) -> Result<Str
             digest(&args.dataset, split, table)?;
         }
     }
-    let init = match &args.init {
-        Some(run) => ModelCard::<DetectorCard>::read(run, VERB)?.model_sha256,
-        None => String::new(),
-    };
     if let Some(unlabelled) = &args.unlabelled {
         digest(unlabelled, "train", ImageRow::TABLE)?;
         if ctx.config.semi.report_threshold > 0.0 {
@@ -206,7 +215,7 @@ fn key(ctx: &Context, lake: &Lake, args: &Args, labels: &LabelSet) -> Result<Str
         }
     }
     let device = if ctx.device.is_cuda() { "cuda" } else { "cpu" };
-    inputs.push_str(&init);
+    inputs.push_str(origin.map_or("", |o| &o.sha256));
     for run in &args.labellers {
         inputs.push_str(&format!(" labeller {}", ModelCard::<DetectorCard>::read(run, VERB)?.model_sha256));
     }

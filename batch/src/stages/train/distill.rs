@@ -75,6 +75,7 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
         dataset,
         runs,
         key,
+        origin: None,
         start,
     };
     if let Some(result) = stage.finished::<PreviewModelCard>(ctx)? {

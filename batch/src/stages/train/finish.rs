@@ -14,7 +14,7 @@ use crate::context::{Context, StageResult};
 use crate::error::Result;
 use crate::lake::digest::file_digest;
 use crate::lake::{Lake, Partition, Provenance, Shard};
-use crate::training::model_card::ModelCard;
+use crate::training::model_card::{ModelCard, WeightsOrigin};
 use crate::training::ranks::Ranks;
 use crate::training::run_dir::RunDir;
 use crate::training::training_loop::Outcome;
@@ -33,6 +33,8 @@ pub struct TrainingStage<'a> {
     /// The folder of runs.
     pub runs: &'a Path,
     pub key: String,
+    /// What the run starts with, where its initial weights are not random.
+    pub origin: Option<WeightsOrigin>,
     /// When the stage began.
     pub start: Instant,
 }
@@ -98,7 +100,7 @@ impl TrainingStage<'_> {
             return Ok(self.result_of_another_rank());
         }
         let Outcome { steps, best_score, model_sha256, log, .. } = outcome;
-        ModelCard::new(self.kind, run.id(), model_sha256.clone(), card).write(run)?;
+        ModelCard::new(self.kind, run.id(), model_sha256.clone(), card).with_origin(self.origin).write(run)?;
         let partition = Partition::new(self.dataset, "train");
         let (work_key, group) = (self.key.clone(), self.key);
         let provenance = Provenance { run_id: run.id().into(), model_sha256: Some(model_sha256), work_key, group };

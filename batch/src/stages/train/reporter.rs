@@ -80,6 +80,7 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
         dataset,
         runs,
         key,
+        origin: initial.as_ref().map(InitialWeights::origin),
         start,
     };
     if let Some(result) = stage.finished::<ReporterCard>(ctx)? {
