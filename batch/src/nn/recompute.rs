@@ -64,12 +64,12 @@ impl Pass {
     fn backward(self, params: &[&Tensor], mut of_ends: Vec<Tensor>, sum: &mut [Tensor]) -> Result<()> {
         let Self { segments, mut ends, statistics } = self;
         let _statistics = statistics.for_a_while();
-        let mut gradient = of_ends.pop().unwrap_or_else(Tensor::new);
+        let mut gradient = of_ends.pop().unwrap_or_default();
         for segment in segments.iter().rev() {
             let learned = ends.pop().is_some_and(|output| output.requires_grad());
             let Some(input) = ends.last().filter(|_| learned) else { break };
             let wants = input.requires_grad();
-            let outside = of_ends.pop().unwrap_or_else(Tensor::new);
+            let outside = of_ends.pop().unwrap_or_default();
             if !gradient.defined() {
                 gradient = outside;
                 continue;
@@ -84,7 +84,7 @@ impl Pass {
             drop(ys);
             let inputs: Vec<&Tensor> = params.iter().copied().chain(wants.then_some(&xs)).collect();
             let mut found = Tensor::f_run_backward(&roots, &inputs, false, false)?;
-            gradient = if wants { found.pop().unwrap_or_else(Tensor::new) } else { Tensor::new() };
+            gradient = if wants { found.pop().unwrap_or_default() } else { Tensor::new() };
             add(sum, found);
         }
         Ok(())
