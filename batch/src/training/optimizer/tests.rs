@@ -86,26 +86,31 @@ fn a_shared_gradient_is_clipped_once() {
 
 #[test]
 fn a_check_for_finite_gradients_does_not_change_the_bits_of_a_clipped_one() {
-    tch::manual_seed(1);
-    let random = |size: [i64; 2]| Tensor::randn(size, (Kind::Float, Device::Cpu));
-    // The gradient of a transposed parameter is not contiguous; that of an expanded one repeats its memory.
-    let (transposed, expanded) = (random([67, 301]), random([1, 301]));
-    let clipped = |check: bool| {
-        let params = [random([301, 67]), random([67, 301])].map(|p| p.set_requires_grad(true));
-        let loss = (params[0].tr() * &transposed + &params[1] * &expanded).sum(Kind::Float);
-        let params = params.into_iter().enumerate().map(|(i, p)| (i.to_string(), p)).collect();
-        let group = ParamGroup { name: "g".into(), params, lr: 1.0, weight_decay: 0.0 };
-        let mut optimizer = Optimizer::new(Rule::Sgd { momentum: 0.0 }, vec![group]).unwrap();
-        optimizer.backward(&loss).unwrap();
-        assert!(!optimizer.slots[0].grad.is_contiguous());
-        if check {
-            assert_eq!(f64::try_from(optimizer.drop_unless_finite()).unwrap(), 0.0);
+    let random = |size: &[i64]| Tensor::randn(size, (Kind::Float, Device::Cpu));
+    for (seed, size) in [[67, 301], [500, 7], [1000, 33], [16, 4096]].into_iter().enumerate() {
+        tch::manual_seed(seed as i64);
+        let [rows, columns] = size;
+        // The gradient of a permuted parameter is not contiguous; that of an expanded one repeats its memory.
+        let (permuted, expanded) = (random(&[columns, 3, rows]), random(&[1, columns]));
+        let clipped = |check: bool| {
+            let sizes = [&[rows, columns, 3][..], &[rows, columns]];
+            let params = sizes.map(|size| random(size).set_requires_grad(true));
+            let loss =
+                (params[0].permute([1, 2, 0]) * &permuted).sum(Kind::Float) + (&params[1] * &expanded).sum(Kind::Float);
+            let params = params.into_iter().enumerate().map(|(i, p)| (i.to_string(), p)).collect();
+            let group = ParamGroup { name: "g".into(), params, lr: 1.0, weight_decay: 0.0 };
+            let mut optimizer = Optimizer::new(Rule::Sgd { momentum: 0.0 }, vec![group]).unwrap();
+            optimizer.backward(&loss).unwrap();
+            assert!(!optimizer.slots[0].grad.is_contiguous());
+            if check {
+                assert_eq!(f64::try_from(optimizer.drop_unless_finite()).unwrap(), 0.0);
+            }
+            optimizer.clip_norm(0.01);
+            optimizer.slots.into_iter().map(|slot| slot.grad).collect::<Vec<_>>()
+        };
+        for (a, b) in clipped(false).iter().zip(clipped(true)) {
+            assert!(a.equal(&b), "{size:?}: {}", (a - &b).abs().max());
         }
-        optimizer.clip_norm(0.01);
-        optimizer.slots.into_iter().map(|slot| slot.grad).collect::<Vec<_>>()
-    };
-    for (a, b) in clipped(false).iter().zip(clipped(true)) {
-        assert!(a.equal(&b), "{}", (a - &b).abs().max());
     }
 }
 
