@@ -90,7 +90,8 @@ class Shell(unittest.TestCase):
     def test_term_reaches_the_command_and_its_code_is_waited_for(self):
         for code, expected in {143: 143, 0: 0, 99: 0}.items():
             with self.subTest(code):
-                process = self.start(f"trap 'kill $!; sleep 0.5; exit {code}' TERM\nsleep 60 &\necho up\nwait")
+                # Without a child in the background: TERM before its `exec` would be lost.
+                process = self.start(f"trap 'sleep 0.5; exit {code}' TERM\necho up\nwhile :; do sleep 0.1; done")
                 self.assertEqual(process.stdout.readline(), "up\n")
                 start = time.monotonic()
                 process.send_signal(signal.SIGTERM)
