@@ -2,9 +2,9 @@
 of the time in which a model waits for its images.
 
 Every process has one thread, so that one rank or worker uses one core. One and two take turns (ORDER), since the speed of a
-machine changes; figures are means. Networks and images are the demo's. Rates of trainings
-are those of their logs after the first rows, rates of annotate and report those of their timings: all without the start. `figures(d2r)` gives
-them; run alone it prints them:
+machine changes; figures are means. Networks and images are the demo's. Rates of trainings are those of their logs after the
+first rows, rates of annotate and report those of their timings: all without the start. `figures(d2r)` gives them; run alone it
+prints them:
 
     python tests/bench/parallel.py --d2r D2R
 """

@@ -16,6 +16,7 @@ use crate::cli::flags::OutputFlags;
 use crate::config::RunConfig;
 use crate::error::{Error, Result};
 use crate::exit::Exit;
+use crate::progress::Progress;
 use crate::stop::StopFlag;
 
 /// The process that started this rank; the rank ends with it.
@@ -51,7 +52,13 @@ impl DevicesFlag {
         let devices = match self.devices.as_slice() {
             [word] if word == AUTO => {
                 let cores = thread::available_parallelism().map_or(1, std::num::NonZero::get);
-                automatic(config()?.detector.train.accumulate, cuda_devices(), cores)
+                let shards = config()?.detector.train.accumulate;
+                let devices = automatic(shards, cuda_devices(), cores);
+                if !output.quiet {
+                    let taken = if devices.is_empty() { "one process".to_owned() } else { devices.join(", ") };
+                    Progress::Shown.line(&format!("--devices auto: {taken}; run.accumulate is {shards}"));
+                }
+                devices
             }
             devices => devices.to_vec(),
         };

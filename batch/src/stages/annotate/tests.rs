@@ -147,3 +147,12 @@ fn a_stop_keeps_what_is_finished_since_the_last_sub_part() {
     let kept = [1, 4, 16, 64].into_iter().map(kept_after_a_signal).find(|kept| *kept > 0);
     assert_eq!(kept, Some(18), "the first group, whole");
 }
+
+#[test]
+fn boxes_in_another_precision_are_other_work() {
+    let mut project = Project::new();
+    assert!(!project.annotate(Shard::WHOLE).unwrap().cached);
+    assert!(project.annotate(Shard::WHOLE).unwrap().cached);
+    project.ctx.config.run.precision = "bf16".into();
+    assert!(!project.annotate(Shard::WHOLE).unwrap().cached, "the boxes in f32 are not taken for those in bf16");
+}
