@@ -36,6 +36,9 @@ struct Args {
     /// `cpu` or `cuda`.
     #[arg(long, default_value = "cpu")]
     device: String,
+    /// Kind of products and convolutions: `f32` or `bf16`.
+    #[arg(long, default_value = "f32", value_parser = ["f32", "bf16"])]
+    precision: String,
     /// Scores above this are detections.
     #[arg(long, default_value_t = 0.05)]
     score_min: f64,
@@ -62,7 +65,8 @@ fn timed(steps: u32, device: Device, mut call: impl FnMut() -> Result<()>) -> Re
 fn main() -> Result<()> {
     let args = Args::parse();
     let device = if args.device == "cpu" { Device::Cpu } else { Device::Cuda(0) };
-    let (detector, _) = load_detector(&args.run, args.score_min, device)?;
+    let (mut detector, _) = load_detector(&args.run, args.score_min, device)?;
+    detector.set_compute(if args.precision == "bf16" { Kind::BFloat16 } else { Kind::Float });
     tch::manual_seed(1);
     let images = ImageBatch::unpadded(&Tensor::randn([args.batch, 3, args.size, args.size], (Kind::Float, device)))?;
     let size = args.size as f32;

@@ -7,6 +7,7 @@ theirs, the median over the rounds. Writes bench-results/detector.json.
 """
 
 import argparse
+import itertools
 import json
 import statistics
 import subprocess
@@ -52,8 +53,9 @@ def timed(steps: int, device: str, call) -> float:
     return (time.perf_counter() - start) / steps
 
 
-def theirs(model: torch.nn.Module, size: int, batch: int, steps: int, device: str) -> dict[str, float]:
+def theirs(model: torch.nn.Module, size: int, batch: int, steps: int, device: str, precision: str) -> dict[str, float]:
     model = model.to(device)
+    in_kind = torch.autocast(device.split(":")[0], dtype=torch.bfloat16, enabled=precision == "bf16")
     images = [torch.rand(3, size, size, device=device) for _ in range(batch)]
     corners = [[a * size, a * size, b * size, b * size] for a, b in ((0.1, 0.4), (0.3, 0.8), (0.5, 0.65))]
     boxes, labels = torch.tensor(corners, device=device), torch.tensor([1, 2, 3], device=device)
@@ -62,12 +64,14 @@ def theirs(model: torch.nn.Module, size: int, batch: int, steps: int, device: st
     optimizer = torch.optim.SGD(parameters, lr=1e-4, momentum=0.9, weight_decay=1e-4)
 
     def infer() -> None:
-        with torch.no_grad():
+        with torch.no_grad(), in_kind:
             model(images)
 
     def train() -> None:
         optimizer.zero_grad()
-        sum(model(images, targets).values()).backward()
+        with in_kind:
+            loss = sum(model(images, targets).values())
+        loss.backward()
         optimizer.step()
 
     inference = timed(steps, device, model.eval() and infer)
@@ -86,7 +90,7 @@ def like_torchvision(path: Path) -> None:
     path.write_text(json.dumps(card))
 
 
-def ours(d2r: str, speed: str, name: str, weights: Path, folder: Path, args: argparse.Namespace, device: str):
+def ours(d2r: str, speed: str, name: str, weights: Path, folder: Path, args: argparse.Namespace, device: str, precision: str):
     runs = folder / name
     if not runs.exists():
         command = [d2r, "import-weights", "torchvision", "--weights", str(weights), "--runs", str(runs), "--quiet"]
@@ -97,7 +101,7 @@ def ours(d2r: str, speed: str, name: str, weights: Path, folder: Path, args: arg
     (run,) = runs.glob("detector-*")
     score = "0.2" if name == "fcos" else "0.05"
     command = [speed, "--run", str(run), "--size", str(args.size), "--batch", str(args.batch)]
-    command += ["--steps", str(args.steps), "--device", device, "--score-min", score]
+    command += ["--steps", str(args.steps), "--device", device, "--score-min", score, "--precision", precision]
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
@@ -110,21 +114,23 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--devices", nargs="+", default=["cpu"] + (["cuda:0"] if torch.cuda.is_available() else []))
+    parser.add_argument("--precisions", nargs="+", default=["f32"], choices=["f32", "bf16"])
     args = parser.parse_args()
-    devices = ["cpu"] + (["cuda:0"] if torch.cuda.is_available() else [])
     figures, ratios = {}, {}
     with tempfile.TemporaryDirectory() as folder:
         for name in ARCHITECTURES:
             model = reference(name, args.size)
             weights = Path(folder, f"{name}.safetensors")
             save_file({k: v.contiguous() for k, v in model.state_dict().items()}, weights)
-            for device in devices:
+            for device, precision in itertools.product(args.devices, args.precisions):
                 rounds = []
                 for _ in range(args.rounds):
-                    reference_speed = theirs(model, args.size, args.batch, args.steps, device)
-                    rounds.append((ours(args.d2r, args.speed, name, weights, Path(folder), args, device), reference_speed))
+                    reference_speed = theirs(model, args.size, args.batch, args.steps, device, precision)
+                    rounds.append((ours(args.d2r, args.speed, name, weights, Path(folder), args, device, precision), reference_speed))
                 for what in ("inference_images_per_s", "training_images_per_s"):
-                    key = f"{name}.{device.split(':')[0]}.{what}"
+                    kind = "" if precision == "f32" else f".{precision}"
+                    key = f"{name}.{device.split(':')[0]}{kind}.{what}"
                     figures[f"{key}.ours"] = statistics.median(our[what] for our, _ in rounds)
                     figures[f"{key}.torchvision"] = statistics.median(their[what] for _, their in rounds)
                     ratios[key] = statistics.median(our[what] / their[what] for our, their in rounds)

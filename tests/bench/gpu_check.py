@@ -1,10 +1,10 @@
 """What one CUDA device does with the published systems, in at most twelve minutes; each part is left out when the time is up.
 
-- Detectors: a training step on 8 images (4 labelled and 4 unlabelled ones) and inference at 800 pixels, beside torchvision's
-  models with the same weights, by `detector.py`.
+- Detectors: a training step on 8 images (4 labelled and 4 unlabelled ones) and inference at 800 pixels in f32 and bf16, beside
+  torchvision's models with the same weights, by `detector.py`.
 - Report model: steps of the preset `d2rnet` (ResNet-101, 384 pixels, 32 studies) in f32 and bf16 through `d2r train-reporter`,
   beside torchvision's ResNet-101 alone in the same kind.
-- `d2r annotate` and `d2r report`: images per second.
+- `d2r annotate` in f32 and bf16, and `d2r report`: images per second.
 
 Busy share and peak memory of the device are nvidia-smi's, sampled twice a second during each part.
 
@@ -110,12 +110,14 @@ class Check:
         self.device = ["--device", args.device]
         self.parts: dict[str, dict] = {}
 
-    def detectors(self, part: dict) -> None:
+    def detectors(self, part: dict, kinds: list[str]) -> None:
         sizes, out = self.sizes, self.folder / "detector.json"
         command = [sys.executable, str(HERE / "detector.py"), "--d2r", self.args.d2r, "--speed", self.args.speed, "--out", str(out)]
         for name in ("side", "batch", "steps", "rounds"):
             command += ["--size" if name == "side" else f"--{name}", str(sizes[name])]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        command += ["--devices", self.args.device, "--precisions", *kinds]
+        with self.watch.watched(part):
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         part.update(json.loads(out.read_text()))
 
     def data(self, part: dict) -> None:
@@ -133,8 +135,8 @@ class Check:
         (self.detector,) = (self.folder / "runs").glob("detector-*")
         part["images"] = count
 
-    def annotate(self, part: dict) -> None:
-        flags = ["--dataset", "mimic", "--detector", str(self.detector), "--preset", self.args.preset, *self.device]
+    def annotate(self, part: dict, kind: str) -> None:
+        flags = ["--dataset", "mimic", "--detector", str(self.detector), "--preset", self.args.preset, *self.device, "--precision", kind]
         with self.watch.watched(part):
             done = run(self.args.d2r, self.folder, "annotate", *flags, settings=[])
         part["lesions"] = done["rows"].get("lesions", 0)
@@ -162,9 +164,11 @@ class Check:
 
     def run(self) -> None:
         kinds = ["f32"] if self.args.device == "cpu" else ["f32", "bf16"]
-        parts = [("data", self.data), ("annotate", self.annotate)]
+        parts = [("data", self.data)]
+        # The boxes in f32 are those of the report model.
+        parts += [(f"annotate_{kind}", lambda part, kind=kind: self.annotate(part, kind)) for kind in reversed(kinds)]
         parts += [(f"train_reporter_{kind}", lambda part, kind=kind: self.train_reporter(part, kind)) for kind in kinds]
-        parts += [("report", self.report), ("detectors", self.detectors)]
+        parts += [("report", self.report), ("detectors", lambda part: self.detectors(part, kinds))]
         until = time.monotonic() + 60 * self.args.minutes
         for name, work in parts:
             part = self.parts[name] = {}

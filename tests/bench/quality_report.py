@@ -2,9 +2,10 @@
 
 One detector is trained and annotates the images with reports for all arms. For each seed and each arm a report model is trained from
 scratch with the same images, steps and configuration, writes reports of the test split, and is compared with the reference reports and the
-drawn lesions. Arms: R2Gen alone; with region tokens; with region tokens and one of LERA, local alignment (LAB) and global alignment
-(GAB); with all of them and CPCA. Intervals are Student's t over seeds, those of gains over paired seeds. Writes
-bench-results/quality-report.json and prints a Markdown table.
+drawn lesions. Arms: R2Gen alone; D2R-Net with its published parts alone (region tokens, LERA, CPCA, local and global alignment);
+the same with our embedding of the boxes' class, score, place and size; with our grounding loss; with both (full). On demand: R2Gen
+with region tokens, and with region tokens and one other published part. Intervals are Student's t over seeds, those of gains over
+paired seeds. Writes bench-results/quality-report.json and prints a Markdown table.
 
     python tests/bench/quality_report.py --d2r D2R --mirror MIRROR_AGREEMENT --out bench-results/quality-report.json
 """
@@ -26,23 +27,48 @@ from quality_semi import interval
 CONFIG = Path(__file__).parent / "presets/report_bench.toml"
 # Settings were sought on other phantoms; what was tried on these is in docs/results.md and docs/experiments.md.
 PHANTOM_SEED = "11"
-OFF = {
-    "report.model.regions": "false",
+# `None` is the configuration's value.
+R2GEN = {
+    "report.model.regions": "off",
     "report.model.lera": "off",
     "report.model.cpca": "false",
     "report.align.lab_weight": "0",
     "report.align.gab_weight": "0",
+    "report.train.grounding_weight": "0",
 }
-REGIONS = {"report.model.regions": "true"}
-CONFIGURED = {"report.align.lab_weight": None, "report.align.gab_weight": None}
+REGIONS = {**R2GEN, "report.model.regions": "crops"}
+PUBLISHED = {
+    **REGIONS,
+    "report.model.lera": "corrected",
+    "report.model.cpca": "true",
+    "report.align.lab_weight": None,
+    "report.align.gab_weight": None,
+}
+EMBEDDING = {"report.model.regions": "crops_and_boxes"}
+GROUNDING = {"report.train.grounding_weight": None}
 ARMS = {
-    "base (R2Gen)": {**OFF, "report.train.grounding_weight": "0"},
-    "+regions": {**OFF, **REGIONS},
-    "+LERA": {**OFF, **REGIONS, "report.model.lera": "corrected"},
-    "+LAB": {**OFF, **REGIONS, "report.align.lab_weight": None},
-    "+GAB": {**OFF, **REGIONS, "report.align.gab_weight": None},
-    "full": {**REGIONS, **CONFIGURED, "report.model.lera": "corrected", "report.model.cpca": "true"},
+    "base (R2Gen)": R2GEN,
+    "D2R-Net": PUBLISHED,
+    "+embedding": {**PUBLISHED, **EMBEDDING},
+    "+grounding": {**PUBLISHED, **GROUNDING},
+    "full": {**PUBLISHED, **EMBEDDING, **GROUNDING},
 }
+ON_DEMAND = {
+    "+regions": REGIONS,
+    "+LERA": {**REGIONS, "report.model.lera": "corrected"},
+    "+CPCA": {**REGIONS, "report.model.cpca": "true"},
+    "+LAB": {**REGIONS, "report.align.lab_weight": None},
+    "+GAB": {**REGIONS, "report.align.gab_weight": None},
+    "without LERA": {**PUBLISHED, **EMBEDDING, **GROUNDING, "report.model.lera": "off"},
+}
+GAINS = [
+    ("D2R-Net", "base (R2Gen)"),
+    ("full", "base (R2Gen)"),
+    ("+embedding", "D2R-Net"),
+    ("+grounding", "D2R-Net"),
+    ("full", "+embedding"),
+    ("full", "+grounding"),
+]
 FIGURES = {
     "bleu4": ("reports.bleu4", "BLEU-4"),
     "rouge_l": ("reports.rouge_l", "ROUGE-L"),
@@ -55,7 +81,7 @@ FIGURES = {
 
 def short(arm: str) -> str:
     """An arm's name in figures and folders."""
-    return arm.replace(" (R2Gen)", "").lstrip("+").lower()
+    return arm.replace(" (R2Gen)", "").lstrip("+").lower().replace(" ", "_").replace("-", "")
 
 
 def run(d2r: str, folder: Path, *args: str, settings: list[str] = ()) -> dict:
@@ -103,7 +129,7 @@ def measured(d2r: str, source: Path, detector: Path, folder: Path, seed: int, ar
     settings = [*settings, *(f"{key}={value}" for key, value in arm.items() if value is not None)]
     common = ["--dataset", "mimic", "--seed", str(seed)]
     start = time.perf_counter()
-    boxes = ["--detector", str(detector)] if arm.get("report.model.regions") == "true" else []
+    boxes = ["--detector", str(detector)] if arm["report.model.regions"] != "off" else []
     run(d2r, folder, "train-reporter", *common, *boxes, settings=settings)
     seconds = time.perf_counter() - start
     (trained,) = (folder / "runs").iterdir()
@@ -143,7 +169,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--folder", type=Path, help="working folder that keeps finished parts, which are not repeated; a temporary folder when absent")
     parser.add_argument("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE")
-    parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS))
+    parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=[*ARMS, *ON_DEMAND])
     parser.add_argument("--jobs", type=int, default=2, help="trainings in parallel; networks of this size gain little from a second thread")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
@@ -157,7 +183,7 @@ def main() -> None:
 
         def one(job: tuple[int, str]) -> dict:
             seed, name = job
-            found = measured(args.d2r, source, detector, folder / f"{short(name)}-{seed}", seed, ARMS[name], settings)
+            found = measured(args.d2r, source, detector, folder / f"{short(name)}-{seed}", seed, {**ARMS, **ON_DEMAND}[name], settings)
             shown = " ".join(f"{key} {value:.3f}" for key, value in found.items() if isinstance(value, float))
             print(f"seed {seed} {name:<12} {shown}", flush=True)
             return found
@@ -189,11 +215,15 @@ def write(args: argparse.Namespace, detector: dict, runs: dict, mirrored: dict |
         seconds = statistics.mean(r["train_s"] for r in found)
         figures[f"train_s_{key}"] = seconds
         print(f"| {name} | " + " | ".join(row) + f" | {seconds:.0f} |")
-    if "full" in runs and "base (R2Gen)" in runs:
+    for name, base in GAINS:
+        if name not in runs or base not in runs:
+            continue
+        print(f"\n{name} over {base}")
         for figure in ("label_f1", "small_lesion_recall"):
-            gains = [a[figure] - b[figure] for a, b in zip(runs["full"], runs["base (R2Gen)"], strict=True)]
-            figures[f"{figure}_gain"], figures[f"{figure}_gain_ci"] = cell(gains)
-            print(f"\n{figure}_gain {figures[f'{figure}_gain']:.3f} {figures[f'{figure}_gain_ci']}")
+            gains = [a[figure] - b[figure] for a, b in zip(runs[name], runs[base], strict=True)]
+            key = f"{figure}_gain_{short(name)}_over_{short(base)}"
+            figures[key], figures[f"{key}_ci"] = value, (low, high) = cell(gains)
+            print(f"{FIGURES[figure][1]} {value:+.3f} ({low:+.3f} to {high:+.3f})")
     if mirrored:
         figures |= {f"mirror_{key}": value for key, value in mirrored.items()}
     result = {

@@ -21,7 +21,7 @@ use crate::detector::rcnn::sampler::Draw;
 use crate::detector::resnet::{DEPTHS, ResNet, TrunkShape};
 use crate::detector::target::BatchTargets;
 use crate::error::{Error, Result};
-use crate::nn::recompute::Pass;
+use crate::nn::pass::Passes;
 use crate::nn::running_statistics::RunningStatistics;
 
 #[derive(Debug)]
@@ -133,7 +133,7 @@ impl Detector {
     }
 
     /// The training passes through the trunk since the last call, for the backward pass; none without recomputation.
-    pub fn take_passes(&self) -> Vec<Pass> {
+    pub fn take_passes(&self) -> Passes {
         self.body.take_passes()
     }
 

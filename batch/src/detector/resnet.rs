@@ -10,7 +10,8 @@ use tch::{Tensor, nn};
 
 use crate::config::detector::BackboneNorm;
 use crate::nn::conv_norm::{ConvNorm, ConvShape};
-use crate::nn::recompute::{Pass, Segment};
+use crate::nn::pass::Passes;
+use crate::nn::recompute::{RecomputedChain, Segment};
 use crate::nn::running_statistics::RunningStatistics;
 
 /// Supported depths.
@@ -138,7 +139,7 @@ pub struct ResNet {
     channels: [i64; 4],
     recompute: bool,
     /// The training passes since the last [`Self::take_passes`], with `recompute`.
-    passes: RefCell<Vec<Pass>>,
+    passes: RefCell<Passes>,
 }
 
 impl ResNet {
@@ -204,25 +205,25 @@ impl ResNet {
     }
 
     /// Whether training passes keep the outputs of every second block alone and the backward pass computes the rest again,
-    /// by [`crate::nn::recompute::gradients`]. Every training pass must then be followed by [`Self::take_passes`].
+    /// by [`crate::nn::pass::gradients`]. Every training pass must then be followed by [`Self::take_passes`].
     pub fn set_recompute(&mut self, recompute: bool) {
         self.recompute = recompute;
     }
 
     /// The training passes since the last call, in their order; none without recomputation.
-    pub fn take_passes(&self) -> Vec<Pass> {
+    pub fn take_passes(&self) -> Passes {
         self.passes.take()
     }
 
     fn kept_pass(&self, xs: &Tensor) -> [Tensor; 4] {
         let statistics: Vec<Tensor> = self.trunk.layers().flat_map(ConvNorm::running_statistics).collect();
-        let pass = Pass::forward(self.segments(), xs, RunningStatistics::of_variables(&statistics));
+        let pass = RecomputedChain::forward(self.segments(), xs, RunningStatistics::of_variables(&statistics));
         let mut last = 0;
         let levels = self.trunk.stages.each_ref().map(|stage| {
             last += stage.len().div_ceil(BLOCKS);
             pass.output(last)
         });
-        self.passes.borrow_mut().push(pass);
+        self.passes.borrow_mut().push(Box::new(pass));
         levels
     }
 

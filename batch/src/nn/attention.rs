@@ -51,6 +51,15 @@ impl MultiHeadAttention {
         xs.view([batch, length, self.heads, width / self.heads]).transpose(1, 2)
     }
 
+    /// `[B, heads, S, d_head] -> [B, S, d_model]`.
+    pub fn merge(&self, xs: &Tensor) -> Tensor {
+        xs.transpose(1, 2).flatten(2, 3)
+    }
+
+    pub fn heads(&self) -> i64 {
+        self.heads
+    }
+
     /// Keys and values of `source`: `[B, S, d_model]`.
     pub fn keys_and_values(&self, source: &Tensor) -> KeyValue {
         let [_, key, value, _] = &self.linears;
@@ -71,15 +80,12 @@ impl MultiHeadAttention {
         visible: Option<&Tensor>,
         train: bool,
     ) -> (Tensor, Tensor) {
-        let size = query.size();
-        let (batch, heads, length, d_head) = (size[0], size[1], size[2], size[3]);
-        let mut scores = query.matmul(&kv.key.transpose(-2, -1)) / (d_head as f64).sqrt();
+        let mut scores = query.matmul(&kv.key.transpose(-2, -1)) / (query.size()[3] as f64).sqrt();
         if let Some(visible) = visible {
             scores = scores.masked_fill(&visible.logical_not(), MASKED);
         }
         let weights = scores.softmax(-1, Kind::Float);
         let mixed = weights.dropout(self.dropout, train).to_kind(kv.value.kind()).matmul(&kv.value);
-        let merged = mixed.transpose(1, 2).reshape([batch, length, heads * d_head]);
-        (linear(&merged, &self.linears[3]), weights)
+        (linear(&self.merge(&mixed), &self.linears[3]), weights)
     }
 }

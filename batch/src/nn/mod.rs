@@ -6,6 +6,7 @@ pub mod compute_kind;
 pub mod conv_norm;
 pub mod frozen_batch_norm;
 pub mod mlp;
+pub mod pass;
 pub mod positional;
 pub mod recompute;
 pub mod running_statistics;

@@ -9,6 +9,7 @@ use std::fmt;
 use tch::Tensor;
 
 use crate::error::Result;
+use crate::nn::pass::{Pass, add, with_gradient};
 use crate::nn::running_statistics::RunningStatistics;
 
 /// A part of a network, for instance some blocks of a trunk.
@@ -21,7 +22,7 @@ pub trait Segment {
 }
 
 /// One pass through a chain of segments: what it keeps for the backward pass.
-pub struct Pass {
+pub struct RecomputedChain {
     segments: Vec<Box<dyn Segment>>,
     /// The input, then the output of each segment: leaves of the graph.
     ends: Vec<Tensor>,
@@ -29,13 +30,13 @@ pub struct Pass {
     statistics: RunningStatistics,
 }
 
-impl fmt::Debug for Pass {
+impl fmt::Debug for RecomputedChain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pass").field("ends", &self.ends).finish_non_exhaustive()
+        f.debug_struct("RecomputedChain").field("ends", &self.ends).finish_non_exhaustive()
     }
 }
 
-impl Pass {
+impl RecomputedChain {
     /// Runs `xs` through the segments without a graph. `statistics`: the running means and variances of the segments, as
     /// they are now.
     pub fn forward(segments: Vec<Box<dyn Segment>>, xs: &Tensor, statistics: RunningStatistics) -> Self {
@@ -53,16 +54,15 @@ impl Pass {
     pub fn output(&self, index: usize) -> Tensor {
         self.ends[index + 1].shallow_clone()
     }
+}
 
-    /// The outputs that gradients are wanted of.
-    fn learned(&self) -> impl Iterator<Item = &Tensor> {
-        self.ends[1..].iter().filter(|end| end.requires_grad())
+impl Pass for RecomputedChain {
+    fn outputs(&self) -> Vec<&Tensor> {
+        self.ends[1..].iter().filter(|end| end.requires_grad()).collect()
     }
 
-    /// Adds the gradients of this pass to `sum`, in the order of `params`. `of_ends`: the gradients of [`Self::learned`]
-    /// that come from what follows the chain.
-    fn backward(self, params: &[&Tensor], mut of_ends: Vec<Tensor>, sum: &mut [Tensor]) -> Result<()> {
-        let Self { segments, mut ends, statistics } = self;
+    fn backward(self: Box<Self>, params: &[&Tensor], mut of_ends: Vec<Tensor>, sum: &mut [Tensor]) -> Result<()> {
+        let Self { segments, mut ends, statistics } = *self;
         let _statistics = statistics.for_a_while();
         let mut gradient = of_ends.pop().unwrap_or_default();
         for segment in segments.iter().rev() {
@@ -89,35 +89,4 @@ impl Pass {
         }
         Ok(())
     }
-}
-
-/// A scalar whose gradient with respect to `xs` is `gradient`, both of one shape and kind.
-fn with_gradient(xs: &Tensor, gradient: &Tensor) -> Tensor {
-    (xs * gradient).sum(xs.kind())
-}
-
-/// Adds gradients, of which each may be undefined.
-fn add(sum: &mut [Tensor], found: Vec<Tensor>) {
-    let _no_grad = tch::no_grad_guard();
-    for (sum, found) in sum.iter_mut().zip(found).filter(|(_, found)| found.defined()) {
-        *sum = if sum.defined() { &*sum + found } else { found };
-    }
-}
-
-/// The gradients of a scalar loss with respect to `params`, undefined where it does not depend on one. `passes`: those
-/// that it depends on, in their order.
-///
-/// # Errors
-/// [`crate::Error::Torch`] when the loss has no gradient.
-pub fn gradients(loss: &Tensor, params: &[&Tensor], passes: Vec<Pass>) -> Result<Vec<Tensor>> {
-    let ends: Vec<&Tensor> = passes.iter().flat_map(Pass::learned).collect();
-    let inputs = [params, &ends].concat();
-    let mut sum = Tensor::f_run_backward(&[loss], &inputs, false, false)?;
-    let mut of_ends = sum.split_off(params.len());
-    // The latest pass first, as autograd does.
-    for pass in passes.into_iter().rev() {
-        let own = of_ends.split_off(of_ends.len() - pass.learned().count());
-        pass.backward(params, own, &mut sum)?;
-    }
-    Ok(sum)
 }

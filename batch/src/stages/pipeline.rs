@@ -107,7 +107,7 @@ pub struct Summary {
 pub struct Parts {
     /// `unbiased_teacher_v2` or `supervised`.
     pub detector_training: &'static str,
-    /// D2R-Net's parts of the report model and its training: cpca, lera, regions, lab, gab.
+    /// Parts of the report model and its training. D2R-Net's: cpca, lera, regions, lab, gab; ours: box_embedding, grounding.
     pub report_model: Vec<&'static str>,
 }
 
@@ -120,6 +120,8 @@ impl Parts {
             ("regions", model.regions),
             ("lab", align.lab_weight > 0.0),
             ("gab", align.gab_weight > 0.0),
+            ("box_embedding", model.regions && model.region_embedding),
+            ("grounding", model.regions && config.report.train.grounding_weight > 0.0),
         ];
         Self {
             detector_training: if has_mutual_phase(config) { "unbiased_teacher_v2" } else { "supervised" },

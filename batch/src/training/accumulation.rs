@@ -5,7 +5,7 @@
 use tch::{Kind, Tensor};
 
 use crate::error::{Error, Result};
-use crate::nn::recompute::Pass;
+use crate::nn::pass::Passes;
 use crate::training::optimizer::Optimizer;
 use crate::training::virtual_shards::VirtualShards;
 
@@ -16,8 +16,8 @@ pub struct ShardLoss {
     pub loss: Tensor,
     /// f32 `[N]` without gradient: figures of the log, of which the mean over the shards is taken.
     pub figures: Tensor,
-    /// The passes behind the loss whose activations are computed again, in their order.
-    pub passes: Vec<Pass>,
+    /// The passes behind the loss that compute their gradients themselves, in their order.
+    pub passes: Passes,
 }
 
 /// Sets the optimizer's gradients to the mean over the virtual shards of a batch, each weighted by its share of the

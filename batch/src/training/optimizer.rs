@@ -4,8 +4,8 @@
 use tch::{Device, Kind, Tensor};
 
 use crate::error::{Error, Result};
-use crate::nn::recompute;
-use crate::nn::recompute::Pass;
+use crate::nn::pass;
+use crate::nn::pass::Passes;
 use crate::training::named_tensors::NamedTensors;
 
 /// The update rule.
@@ -100,23 +100,23 @@ impl Optimizer {
         self.backward_through(loss, Vec::new())
     }
 
-    /// The same through passes whose activations are computed again.
+    /// The same through passes that compute their gradients themselves.
     ///
     /// # Errors
     /// [`Error::Torch`] when the loss has no gradient.
-    pub fn backward_through(&mut self, loss: &Tensor, passes: Vec<Pass>) -> Result<()> {
+    pub fn backward_through(&mut self, loss: &Tensor, passes: Passes) -> Result<()> {
         let gradients = self.gradients(loss, passes)?;
         self.set_gradients(gradients)
     }
 
     /// The same gradients, not kept, in the order of the parameters; undefined where the loss does not depend on one.
-    /// `passes`: those that the loss depends on and whose activations are computed again.
+    /// `passes`: those that the loss depends on and that compute their gradients themselves.
     ///
     /// # Errors
     /// [`Error::Torch`] when the loss has no gradient.
-    pub fn gradients(&self, loss: &Tensor, passes: Vec<Pass>) -> Result<Vec<Tensor>> {
+    pub fn gradients(&self, loss: &Tensor, passes: Passes) -> Result<Vec<Tensor>> {
         let params: Vec<&Tensor> = self.slots.iter().map(|s| &s.param).collect();
-        recompute::gradients(loss, &params, passes)
+        pass::gradients(loss, &params, passes)
     }
 
     /// Sets the gradients of the next step, as [`Self::gradients`] returns them.

@@ -31,7 +31,7 @@ pub struct ReportModelSettings {
     pub views: usize,
     pub cpca: bool,
     pub local_embedder: bool,
-    pub regions: bool,
+    pub regions: RegionTokens,
     pub max_regions: usize,
     pub lera: Lera,
     pub relational_memory: bool,
@@ -145,6 +145,18 @@ impl ReportNetwork {
     }
 }
 
+/// What the decoder gets of the detector's boxes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RegionTokens {
+    /// Nothing, as in R2Gen.
+    Off,
+    /// A token of the crop around each box, as in D2R-Net.
+    Crops,
+    /// The same, with an embedding of the box's class, score, place and size.
+    CropsAndBoxes,
+}
+
 /// How an image becomes the trunk's input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -228,7 +240,7 @@ impl ReportModelSettings {
             rgb: self.input != ReportInput::Letterbox,
             cpca: self.cpca,
             local_embedder: self.local_embedder,
-            regions: self.regions,
+            regions: self.regions != RegionTokens::Off,
             max_regions: self.max_regions,
             region_size: sizes.region_size,
             region_margin: 0.1,
@@ -236,7 +248,7 @@ impl ReportModelSettings {
             region_padding: sizes.region_padding,
             lera: self.lera,
             lera_filters: 3,
-            region_embedding: true,
+            region_embedding: self.regions == RegionTokens::CropsAndBoxes,
             d_model: sizes.d_model,
             d_ff: sizes.d_ff,
             heads: sizes.heads,

@@ -11,7 +11,7 @@ use crate::detector::rcnn::sampler::Draw;
 use crate::detector::target::{BatchTargets, Target};
 use crate::detector::train::fixtures::{config, run_with};
 use crate::nn::parity_golden::image;
-use crate::nn::recompute::gradients;
+use crate::nn::pass::gradients;
 use crate::nn::running_statistics::running_statistics;
 use crate::stop::StopFlag;
 

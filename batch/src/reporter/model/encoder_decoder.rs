@@ -1,17 +1,20 @@
 //! R2Gen's encoder-decoder (Chen et al. 2020): source tokens in, log-probabilities of report tokens out; a relational memory
 //! modulates the decoder's norms. Teacher-forced and token-by-token decoding give the same log-probabilities.
 
+use std::cell::RefCell;
+
 use tch::{Device, Kind, Tensor, nn};
 
 use crate::config::report::ReportModelConfig;
 use crate::error::Result;
 use crate::nn::compute_kind::linear as linear_in;
 use crate::nn::mlp::{glorot_bound, linear};
+use crate::nn::pass::Passes;
 use crate::nn::positional::sinusoidal;
 use crate::reporter::model::conditional_norm::{FusedModulation, Modulation};
 use crate::reporter::model::decoder::{Decoder, Source, TokenCache};
 use crate::reporter::model::encoder::Encoder;
-use crate::reporter::model::relational_memory::RelationalMemory;
+use crate::reporter::model::relational_memory::{RelationalMemory, TrainingRead};
 
 /// Rows of the position table: the longest sequence.
 pub const MAX_POSITIONS: i64 = 1024;
@@ -33,6 +36,8 @@ pub struct EncoderDecoder {
     dropout: f64,
     visual_dropout: f64,
     compute: Kind,
+    /// The training passes through the memory since the last [`Self::take_passes`].
+    passes: RefCell<Passes>,
 }
 
 /// Output of a teacher-forced pass.
@@ -82,7 +87,7 @@ impl DecodeState<'_> {
         let embedded = model.embed(&tokens.unsqueeze(1), self.position, false);
         let modulation = match (&model.memory, self.memory.take(), &self.modulation) {
             (Some(relational), Some(memory), Some(fused)) => {
-                let (states, memory) = relational.read(&embedded, memory, false);
+                let (states, memory) = relational.read(&embedded, memory);
                 self.memory = Some(memory);
                 fused.forward(&states.to_kind(model.compute))
             }
@@ -127,6 +132,7 @@ impl EncoderDecoder {
             dropout,
             visual_dropout: config.visual_dropout,
             compute: Kind::Float,
+            passes: RefCell::default(),
         }
     }
 
@@ -143,13 +149,15 @@ impl EncoderDecoder {
         self.encoder.forward_t(&embedded, &visible(present), train)
     }
 
-    /// Teacher-forced pass. `inputs`: i64 `[B, T]`, each row a boundary and then token ids, padded with boundaries.
+    /// Teacher-forced pass. `inputs`: i64 `[B, T]`, each row a boundary and then token ids, padded with boundaries. A training pass
+    /// must be followed by [`Self::take_passes`]: the memory's gradients are theirs.
     pub fn forward_t(&self, encoded: &Tensor, present: &Tensor, inputs: &Tensor, train: bool) -> TeacherForced {
-        let (batch, length) = (inputs.size()[0], inputs.size()[1]);
-        let embedded = self.embed(inputs, 0, train);
+        let length = inputs.size()[1];
+        let mut embedded = self.embed(inputs, 0, train);
         let modulation = match (&self.memory, self.decoder.fused_modulation()) {
             (Some(memory), Some(fused)) => {
-                let states = memory.read(&embedded, memory.start(batch), train).0;
+                let states;
+                (states, embedded) = self.read(memory, embedded, train);
                 fused.forward(&states.to_kind(self.compute))
             }
             _ => Vec::new(),
@@ -158,6 +166,21 @@ impl EncoderDecoder {
         let source = self.decoder.source(encoded, &visible(present));
         let (hidden, attention) = self.decoder.forward_t(&embedded, &causal, &source, &modulation, train);
         TeacherForced { log_probs: self.log_probs(&hidden), attention }
+    }
+
+    /// The training passes through the memory since the last call, for [`crate::nn::pass::gradients`].
+    pub fn take_passes(&self) -> Passes {
+        self.passes.take()
+    }
+
+    /// The memory's states after each token, and the tokens for the decoder.
+    fn read(&self, memory: &RelationalMemory, embedded: Tensor, train: bool) -> (Tensor, Tensor) {
+        if !train {
+            return (memory.read(&embedded, memory.start(embedded.size()[0])).0, embedded);
+        }
+        let TrainingRead { states, tokens, pass } = memory.read_in_training(&embedded);
+        self.passes.borrow_mut().push(pass);
+        (states, tokens)
     }
 
     /// Starts token-by-token decoding with one row per image. `encoded`: `[B, S, d_model]`; `present`: boolean `[B, S]`.

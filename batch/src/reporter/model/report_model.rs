@@ -9,7 +9,7 @@ use tch::{Device, Kind, Tensor, nn};
 use crate::config::report::{Lera, ReportModelConfig};
 use crate::detector::resnet::DEPTHS;
 use crate::error::{Error, Result};
-use crate::nn::recompute::Pass;
+use crate::nn::pass::Passes;
 use crate::reporter::model::encoder_decoder::EncoderDecoder;
 use crate::reporter::model::region_encoder::RegionEncoder;
 use crate::reporter::model::visual::{RegionInput, VisualFeatures, VisualInput};
@@ -119,7 +119,7 @@ impl ReportModel {
         Encoded { tokens: self.encoder_decoder.encode(&tokens, &present, train), present, patches }
     }
 
-    /// The teacher-forced losses of a batch with its reports.
+    /// The teacher-forced losses of a batch with its reports. In training [`Self::take_passes`] must follow.
     pub fn losses(&self, features: &VisualFeatures, targets: &ReportTargets, train: bool) -> ReportLosses {
         let encoded = self.encode(features, train);
         let length = targets.ids.size()[1] - 1;
@@ -193,9 +193,12 @@ impl ReportModel {
         self.visual_extractor.set_recompute(recompute);
     }
 
-    /// The training passes through the trunk since the last call, for the backward pass; none without recomputation.
-    pub fn take_passes(&self) -> Vec<Pass> {
-        self.visual_extractor.take_passes()
+    /// The training passes since the last call that compute their gradients themselves, for [`crate::nn::pass::gradients`]: through
+    /// the relational memory, and with recomputation through the trunk.
+    pub fn take_passes(&self) -> Passes {
+        let mut passes = self.visual_extractor.take_passes();
+        passes.extend(self.encoder_decoder.take_passes());
+        passes
     }
 
     /// The kind that matrix products run in, f32 or bf16; weights, norms and losses stay f32.

@@ -6,7 +6,7 @@ use tch::{Kind, Tensor, nn};
 use crate::config::report::ReportModelConfig;
 use crate::detector::resnet::ResNet;
 use crate::nn::compute_kind::same_convolution;
-use crate::nn::recompute::Pass;
+use crate::nn::pass::Passes;
 use crate::reporter::model::cpca::Cpca;
 
 /// Mean and standard deviation of ImageNet's three channels.
@@ -45,7 +45,7 @@ impl VisualExtractor {
     }
 
     /// As [`ResNet::take_passes`].
-    pub fn take_passes(&self) -> Vec<Pass> {
+    pub fn take_passes(&self) -> Passes {
         self.trunk.take_passes()
     }
 

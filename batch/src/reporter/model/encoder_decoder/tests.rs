@@ -182,7 +182,7 @@ fn a_constant_row_has_a_finite_norm_and_gradient() {
 fn memory_and_conditional_norm_equal_the_equations() {
     let (_, model, parameters) = golden_model();
     let memory = model.memory.as_ref().unwrap();
-    let (states, last) = memory.read(&token_vectors(), memory.start(1), false);
+    let (states, last) = memory.read(&token_vectors(), memory.start(1));
     for (t, expected) in golden().memory {
         let t: i64 = t.parse().unwrap();
         assert_close("memory", &states.select(1, t - 1), &expected, KERNEL);

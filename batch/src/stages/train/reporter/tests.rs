@@ -363,7 +363,7 @@ fn a_model_without_regions_needs_no_boxes() {
         f.lesions.get_mut(split).unwrap().iter_mut().for_each(|row| row.source = "fused".into());
     }
     f.write();
-    let ctx = context(&["report.model.regions=false"]);
+    let ctx = context(&["report.model.regions=off"]);
     f.train(&ctx).unwrap();
     assert_eq!(f.report_on_test(&ctx, &f.only_run()).rows["generated_reports"], 1);
 }
