@@ -176,7 +176,7 @@ fn a_closed_pipe_is_no_error() {
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
 
-/// Verbs that compute set how long OpenMP's threads wait, unless the environment says so.
+/// Verbs that compute set how long OpenMP's threads wait and that MKL's products are reproducible, unless the environment says so.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_process_that_computes_starts_itself_again_under_the_same_id() {
@@ -187,7 +187,8 @@ fn a_process_that_computes_starts_itself_again_under_the_same_id() {
             .args(["pipeline", "--preset", "tiny", "--out", "demo", "--quiet"])
             .stdout(Stdio::null())
             .stderr(Stdio::null())
-            .env_remove("GOMP_SPINCOUNT");
+            .env_remove("GOMP_SPINCOUNT")
+            .env_remove("MKL_CBWR");
         match policy {
             Some(policy) => command.env("OMP_WAIT_POLICY", policy),
             None => command.env_remove("OMP_WAIT_POLICY"),
@@ -201,8 +202,9 @@ fn a_process_that_computes_starts_itself_again_under_the_same_id() {
         child.wait().unwrap();
         String::from_utf8_lossy(&text).into_owned()
     };
-    assert!(environment(None).contains("GOMP_SPINCOUNT=2000"));
-    assert!(!environment(Some("passive")).contains("GOMP_SPINCOUNT"));
+    let (ours, passive) = (environment(None), environment(Some("passive")));
+    assert!(ours.contains("GOMP_SPINCOUNT=2000") && ours.contains("MKL_CBWR=AUTO"));
+    assert!(!passive.contains("GOMP_SPINCOUNT") && passive.contains("MKL_CBWR=AUTO"));
 }
 
 /// Whatever a process does, it ends soon after SIGTERM: here in the middle of fusing the boxes of 100 images with 10,000 each.

@@ -156,7 +156,7 @@ pub fn main() -> ExitCode {
         }
     };
     if cli.verb.computes() {
-        restart::with_short_waiting();
+        restart::with_thread_settings();
     }
     cli.output.init_logging();
     if cli.verb.writes_data_of_patients()
