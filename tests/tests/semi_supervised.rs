@@ -75,8 +75,6 @@ fn a_teacher_labels_unlabelled_images() {
     let labeller = [&train[..], &["--labeller", run_folder], &quick[..], &settings[..]].concat();
     let by_another = done(folder, &labeller);
     assert_eq!(by_another["cached"], Value::Bool(false), "the labeller is part of the work key");
-    let coarse = done(folder, &[&train[..], &["--precision", "bf16"], &quick[..], &settings[..]].concat());
-    assert_eq!(coarse["cached"], Value::Bool(false), "the precision is part of the work key");
     let larger = [&labeller[..], &["--set", "detector.model.input_size=96"]].concat();
     let (code, _, err) = outcome(&run(folder, &larger));
     assert!(code == 65 && err.contains("input or classes of this labeller differ"), "{code} {err}");
