@@ -294,3 +294,29 @@ fn load(ctx: &Context, lake: &Lake, dataset: &str, split: &str) -> Result<(Detec
     task.finish();
     Ok(loaded)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_fixtures::context;
+
+    #[test]
+    fn weights_in_another_precision_are_other_work() {
+        let folder = tempfile::tempdir().unwrap();
+        let lake = Lake::create(folder.path()).unwrap();
+        let args = Args {
+            lake: folder.path().into(),
+            dataset: "vindr".into(),
+            unlabelled: None,
+            labellers: Vec::new(),
+            init: None,
+            runs: folder.path().into(),
+        };
+        let mut ctx = context(&[]);
+        let of = |ctx: &Context| key(ctx, &lake, &args, &LabelSet::vindr(), None).unwrap();
+        let in_f32 = of(&ctx);
+        assert_eq!(in_f32, of(&ctx));
+        ctx.config.run.precision = "bf16".into();
+        assert_ne!(in_f32, of(&ctx));
+    }
+}
