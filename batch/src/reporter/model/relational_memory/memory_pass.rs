@@ -188,17 +188,15 @@ impl Pass for MemoryPass {
     }
 
     fn backward(self: Box<Self>, params: &[&Tensor], mut of_outputs: Vec<Tensor>, sum: &mut [Tensor]) -> Result<()> {
-        let (of_tokens, of_states) = (of_outputs.pop().unwrap_or_default(), of_outputs.pop().unwrap_or_default());
-        let mut of_source = [of_tokens];
+        let mut of_source = of_outputs.pop().unwrap_or_default();
+        let of_states = of_outputs.pop().unwrap_or_default();
         if of_states.defined() {
             let found = tch::no_grad(|| self.found(&of_states));
             let inputs = [params, &[&self.leaves.tokens]].concat();
-            let mut of_inputs = sum.iter_mut().map(std::mem::take).chain(of_source).collect::<Vec<_>>();
+            let mut of_inputs: Vec<Tensor> = sum.iter_mut().chain([&mut of_source]).map(std::mem::take).collect();
             continue_backward(&found, &inputs, &mut of_inputs)?;
-            of_source = [of_inputs.pop().unwrap_or_default()];
-            sum.iter_mut().zip(of_inputs).for_each(|(sum, found)| *sum = found);
+            sum.iter_mut().chain([&mut of_source]).zip(of_inputs).for_each(|(sum, found)| *sum = found);
         }
-        let [of_source] = of_source;
         continue_backward(&[(&self.source, of_source)], params, sum)
     }
 }
