@@ -170,10 +170,18 @@ impl Overlay {
             if let Some(problem) = limits::violation(&key, &value) {
                 return Err(wrong(format!("`{key}`: {problem}; its default is {default}")));
             }
-            let mut table = self.table.clone();
-            insert(&mut table, &key, value);
-            self.settings = Settings::from_table(&table)
-                .map_err(|e| wrong(format!("`{key}`: {}; its default is {default}", plain(e.message()))))?;
+            let read = |value: Value| {
+                let mut table = self.table.clone();
+                insert(&mut table, &key, value);
+                Settings::from_table(&table).map(|settings| (table, settings))
+            };
+            let (table, settings) = read(value.clone()).map_err(|e| {
+                // A key with named values says their names of a text only.
+                let of_text = || read(Value::String(value.to_string())).err();
+                let named = (default.is_str() && !value.is_str()).then(of_text).flatten();
+                wrong(format!("`{key}`: {}; its default is {default}", plain(named.unwrap_or(e).message())))
+            })?;
+            self.settings = settings;
             // Serialised again, so that an integer given for a float becomes one.
             self.table = self.settings.table();
             self.origin.insert(key, layer.to_owned());
@@ -307,6 +315,7 @@ mod tests {
             ("detector.train.steps=many", "`detector.train.steps`: invalid type: string \"many\", expected an integer"),
             ("detector.train.steps=1.5", "expected an integer"),
             ("detector.model.network=huge", "`resnet50`"),
+            ("report.model.regions=true", "unknown value `true`, expected one of `off`, `crops`, `crops_and_boxes`"),
             ("detector.train.clip_norm=0", "a number above 0 or \"off\"; its default is 10.0"),
             ("run.threads=off", "a number above 0 or \"all\""),
             ("detector.train.schedule=linear", "\"cosine\" or a list of steps"),

@@ -80,12 +80,18 @@ impl MultiHeadAttention {
         visible: Option<&Tensor>,
         train: bool,
     ) -> (Tensor, Tensor) {
-        let mut scores = query.matmul(&kv.key.transpose(-2, -1)) / (query.size()[3] as f64).sqrt();
-        if let Some(visible) = visible {
-            scores = scores.masked_fill(&visible.logical_not(), MASKED);
-        }
-        let weights = scores.softmax(-1, Kind::Float);
+        let weights = weights(query, kv, visible);
         let mixed = weights.dropout(self.dropout, train).to_kind(kv.value.kind()).matmul(&kv.value);
         (linear(&self.merge(&mixed), &self.linears[3]), weights)
     }
+}
+
+/// Attention f32 `[B, heads, T, S]` of projected and split queries `[B, heads, T, d_head]`; `visible` as in
+/// [`MultiHeadAttention::attend`].
+pub fn weights(query: &Tensor, kv: &KeyValue, visible: Option<&Tensor>) -> Tensor {
+    let mut scores = query.matmul(&kv.key.transpose(-2, -1)) / (query.size()[3] as f64).sqrt();
+    if let Some(visible) = visible {
+        scores = scores.masked_fill(&visible.logical_not(), MASKED);
+    }
+    scores.softmax(-1, Kind::Float)
 }

@@ -5,7 +5,7 @@
 
 use tch::{Kind, Tensor, nn};
 
-use crate::nn::attention::{KeyValue, MultiHeadAttention};
+use crate::nn::attention::{self, KeyValue, MultiHeadAttention};
 use crate::nn::compute_kind::{linear, product};
 use crate::nn::mlp::glorot_linear;
 use crate::nn::pass::Pass;
@@ -163,8 +163,7 @@ impl RelationalMemory {
             value: Tensor::cat(&[&rows[2], &parts.kv.value.narrow(2, t, 1)], 2),
         };
         let query = rows[0].shallow_clone();
-        let scores = query.matmul(&kv.key.transpose(-2, -1)) / (query.size()[3] as f64).sqrt();
-        let weights = scores.softmax(-1, Kind::Float);
+        let weights = attention::weights(&query, &kv, None);
         let dropped = dropped(&weights, mask).to_kind(kind);
         let merged = self.attn.merge(&dropped.matmul(&kv.value));
         let attended = memory + linear(&merged, &self.attn.linears[3]);

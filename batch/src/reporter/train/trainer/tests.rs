@@ -1,5 +1,8 @@
 //! Learning, exact resume and early stopping of the report model, on studies whose boxes determine the text.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
 use super::*;
 use crate::reporter::train::fixtures::{Fixture, fixture};
 use crate::training::fixtures::{interrupted, losses};
@@ -27,6 +30,31 @@ fn a_stopped_run_goes_on_bit_for_bit() {
     for accumulate in [1, 2] {
         stop_and_go_on(accumulate);
     }
+}
+
+#[test]
+fn a_busy_machine_changes_no_bit() {
+    // MKL divides the small products of a shard with one study as the load allows, unless MKL_CBWR (.cargo/config.toml) forbids it.
+    let mut fixture = fixture(10);
+    (fixture.config.accumulate, fixture.config.epochs, fixture.config.batch_size) = (2, 2, 3);
+    let done = AtomicBool::new(false);
+    let spin = || {
+        let start = Instant::now();
+        while !done.load(Ordering::Relaxed) && start.elapsed() < Duration::from_secs(30) {
+            std::hint::spin_loop();
+        }
+    };
+    let digests: Vec<String> = std::thread::scope(|scope| {
+        (0..2).for_each(|_| drop(scope.spawn(spin)));
+        let run = || {
+            let dir = tempfile::tempdir().unwrap();
+            fixture.run(dir.path(), &StopFlag::default()).unwrap().model_sha256
+        };
+        let digests = (0..3).map(|_| run()).collect();
+        done.store(true, Ordering::Relaxed);
+        digests
+    });
+    assert!(digests.iter().all(|digest| *digest == digests[0]), "{digests:?}");
 }
 
 fn stop_and_go_on(accumulate: usize) {
