@@ -173,9 +173,9 @@ impl Overlay {
             let read = |value: Value| {
                 let mut table = self.table.clone();
                 insert(&mut table, &key, value);
-                Settings::from_table(&table).map(|settings| (table, settings))
+                Settings::from_table(&table)
             };
-            let (table, settings) = read(value.clone()).map_err(|e| {
+            let settings = read(value.clone()).map_err(|e| {
                 // A key with named values says their names of a text only.
                 let of_text = || read(Value::String(value.to_string())).err();
                 let named = (default.is_str() && !value.is_str()).then(of_text).flatten();
