@@ -120,6 +120,19 @@ pub fn crop_rect(image: ImageSize, region: &BoxXyxy<Original>, margin: f32) -> O
     Some(PixelRect { left, top, size })
 }
 
+/// Mean and standard deviation of the grey levels of a part of the radiograph, on the scale 0 to 1; the deviation divides by the
+/// number of pixels. Both are 0 for a part without pixels.
+pub fn grey_statistics(radiograph: &Radiograph, part: PixelRect) -> [f32; 2] {
+    let mut histogram = [0u64; 256];
+    cut_out(radiograph, part).iter().for_each(|&grey| histogram[usize::from(grey)] += 1);
+    let count = histogram.iter().sum::<u64>().max(1) as f64;
+    let mean_of = |value: &dyn Fn(f64) -> f64| {
+        histogram.iter().enumerate().map(|(grey, &n)| n as f64 * value(grey as f64 / 255.0)).sum::<f64>() / count
+    };
+    let mean = mean_of(&|grey| grey);
+    [mean as f32, mean_of(&|grey| (grey - mean).powi(2)).sqrt() as f32]
+}
+
 /// Where an image of this size lies in the model's input.
 pub fn letterbox_of(image: ImageSize, spec: &InputSpec) -> Letterbox {
     let size = spec.size.max(1);

@@ -45,6 +45,10 @@ pub struct ReportModelConfig {
     pub region_size: u32,
     /// Context around a box, as a share of its width and height.
     pub region_margin: f32,
+    /// Whose mean and standard deviation crops are normalised with. Model cards that were written before there was a choice have
+    /// no such entry.
+    #[serde(default)]
+    pub region_normalisation: RegionNormalisation,
     /// Channels of the region network's first convolution.
     pub region_width: i64,
     /// Zero padding in the region network's convolutions; published: none.
@@ -92,6 +96,7 @@ impl ReportModelConfig {
             max_regions: 3,
             region_size: 32,
             region_margin: 0.1,
+            region_normalisation: RegionNormalisation::Image,
             region_width: 4,
             region_padding: true,
             lera: Lera::Off,
@@ -106,6 +111,17 @@ impl ReportModelConfig {
             memory_slots: 3,
         }
     }
+}
+
+/// The mean and standard deviation that grey levels of a crop are normalised with.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RegionNormalisation {
+    /// Those of images.
+    #[default]
+    Image,
+    /// The crop's own, as in D2R-Net.
+    Crop,
 }
 
 /// Where the trunk's initial weights come from.
@@ -278,6 +294,8 @@ pub struct ReportTrainConfig {
     pub prior_mentions: PriorMentions,
     /// Augmentation of the images of the training split, applied to boxes and words as well.
     pub augment: AugmentConfig,
+    /// Cut training images out at random, as R2Gen does, before `augment`.
+    pub random_crop: bool,
     /// Weight of words for a laterality in the word loss; other words have 1.
     pub laterality_weight: f64,
     /// Weight of the loss between a sentence's attention and the boxes whose class it names.

@@ -1,7 +1,7 @@
 use d2r_contracts::boxes::BoxXyxy;
-use d2r_contracts::preprocess::{Fit, InputSpec, crop_region, mirror, resize, to_model_input};
+use d2r_contracts::preprocess::{Fit, InputSpec, crop_region, grey_statistics, mirror, resize, to_model_input};
 use d2r_contracts::radiograph::Radiograph;
-use d2r_contracts::space::{ImageSize, Model, Original};
+use d2r_contracts::space::{ImageSize, Model, Original, PixelRect};
 use serde_json::Value;
 
 use crate::from_hex;
@@ -163,4 +163,15 @@ fn flipping_swaps_columns_and_twice_is_the_identity() {
     let radiograph = Radiograph::new(3, 2, vec![1, 2, 3, 4, 5, 6]).unwrap();
     assert_eq!(mirror(&radiograph).pixels, [3, 2, 1, 6, 5, 4]);
     assert_eq!(mirror(&mirror(&radiograph)), radiograph);
+}
+
+#[test]
+fn grey_statistics_are_those_of_the_part_alone() {
+    // Numpy: mean and std of [10, 200, 30, 40] / 255.
+    let radiograph = Radiograph::new(3, 2, vec![10, 200, 255, 30, 40, 255]).unwrap();
+    let part = |left, width| PixelRect { left, top: 0, size: ImageSize { width, height: 2 } };
+    let [mean, std] = grey_statistics(&radiograph, part(0, 2));
+    assert!((mean - 0.2745098).abs() < 1e-6 && (std - 0.2973677).abs() < 1e-6, "{mean} {std}");
+    assert_eq!(grey_statistics(&radiograph, part(2, 1)), [1.0, 0.0]);
+    assert_eq!(grey_statistics(&radiograph, part(0, 0)), [0.0, 0.0]);
 }

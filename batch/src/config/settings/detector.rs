@@ -168,25 +168,6 @@ impl DetectorAugment {
     }
 }
 
-/// Augmentation of training images.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Augment {
-    None,
-    Geometric,
-    Full,
-}
-
-impl Augment {
-    pub fn config(self, hflip: bool) -> AugmentConfig {
-        match self {
-            Self::None => AugmentConfig::none(hflip),
-            Self::Geometric => AugmentConfig::geometric(hflip),
-            Self::Full => AugmentConfig::full(hflip),
-        }
-    }
-}
-
 impl DetectorSettings {
     pub fn config(&self, log_every: i64, accumulate: usize) -> DetectorConfig {
         let short_edges = self.train.augment.short_edges(self.model.input_size);

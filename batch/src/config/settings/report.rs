@@ -3,11 +3,11 @@
 use d2r_contracts::preprocess::Fit;
 use serde::{Deserialize, Serialize};
 
-use super::detector::Augment;
 use super::number_or::NumberOrAll;
+use crate::config::detector::AugmentConfig;
 use crate::config::report::{
-    AlignmentConfig, Lera, PriorMentions, ReportConfig, ReportModelConfig, ReportSchedule, ReportTrainConfig,
-    Selection, TextEncoderConfig, TextEncoderMode, TrunkWeights,
+    AlignmentConfig, Lera, PriorMentions, RegionNormalisation, ReportConfig, ReportModelConfig, ReportSchedule,
+    ReportTrainConfig, Selection, TextEncoderConfig, TextEncoderMode, TrunkWeights,
 };
 
 /// The value of `report.align.text.weights` for random initial weights.
@@ -70,7 +70,7 @@ pub struct ReportTrainSettings {
     pub prior_mentions: PriorMentions,
     pub laterality_weight: f64,
     pub grounding_weight: f64,
-    pub augment: Augment,
+    pub augment: ReportAugment,
     pub hflip: bool,
 }
 
@@ -151,9 +151,10 @@ impl ReportNetwork {
 pub enum RegionTokens {
     /// Nothing, as in R2Gen.
     Off,
-    /// A token of the crop around each box, as in D2R-Net.
+    /// A token of each box's crop, normalised by the crop's own mean and standard deviation, as in D2R-Net.
     Crops,
-    /// The same, with an embedding of the box's class, score, place and size.
+    /// A token of each box's crop with a margin, normalised as images are, and an embedding of the box's class, score, place and
+    /// size.
     CropsAndBoxes,
 }
 
@@ -218,6 +219,27 @@ pub enum Recipe {
     R2genIu,
 }
 
+/// Augmentation of training images.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReportAugment {
+    None,
+    Geometric,
+    Full,
+    /// A random square of 224 pixels of the image whose shortest edge has 256, and in this proportion for other sizes.
+    R2gen,
+}
+
+impl ReportAugment {
+    fn config(self, hflip: bool) -> AugmentConfig {
+        match self {
+            Self::None | Self::R2gen => AugmentConfig::none(hflip),
+            Self::Geometric => AugmentConfig::geometric(hflip),
+            Self::Full => AugmentConfig::full(hflip),
+        }
+    }
+}
+
 impl ReportSettings {
     pub fn config(&self, log_every: i64, accumulate: usize) -> ReportConfig {
         ReportConfig {
@@ -231,6 +253,10 @@ impl ReportSettings {
 impl ReportModelSettings {
     fn config(&self) -> ReportModelConfig {
         let sizes = self.network.sizes();
+        let (region_margin, region_normalisation) = match self.regions {
+            RegionTokens::Off | RegionTokens::CropsAndBoxes => (0.1, RegionNormalisation::Image),
+            RegionTokens::Crops => (0.0, RegionNormalisation::Crop),
+        };
         ReportModelConfig {
             trunk_depth: sizes.trunk_depth,
             trunk_width: sizes.trunk_width,
@@ -243,7 +269,8 @@ impl ReportModelSettings {
             regions: self.regions != RegionTokens::Off,
             max_regions: self.max_regions,
             region_size: sizes.region_size,
-            region_margin: 0.1,
+            region_margin,
+            region_normalisation,
             region_width: sizes.region_width,
             region_padding: sizes.region_padding,
             lera: self.lera,
@@ -300,6 +327,7 @@ impl ReportTrainSettings {
             max_tokens: self.max_tokens,
             prior_mentions: self.prior_mentions,
             augment: self.augment.config(self.hflip),
+            random_crop: self.augment == ReportAugment::R2gen,
             laterality_weight: self.laterality_weight,
             grounding_weight: self.grounding_weight,
             patience: self.patience,

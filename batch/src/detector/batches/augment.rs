@@ -114,11 +114,14 @@ impl WeakAugmentation {
 
     /// The augmented box, clipped to the image; `None` when most of it is outside.
     pub fn apply_to_box(&self, region: &BoxXyxy<Model>) -> Option<BoxXyxy<Model>> {
-        let ImageSize { width, height } = self.geometry.size;
-        let unclipped = self.geometry.apply(region);
-        let region = unclipped.clip(width as f32, height as f32);
-        (region.is_proper() && region.area() >= VISIBLE_MIN * unclipped.area()).then_some(region)
+        visible(&self.geometry.apply(region), self.geometry.size)
     }
+}
+
+/// The box, clipped to an image of this size; `None` when most of it is outside.
+pub fn visible(unclipped: &BoxXyxy<Model>, size: ImageSize) -> Option<BoxXyxy<Model>> {
+    let region = unclipped.clip(size.width as f32, size.height as f32);
+    (region.is_proper() && region.area() >= VISIBLE_MIN * unclipped.area()).then_some(region)
 }
 
 /// An augmented copy of an image and its boxes.

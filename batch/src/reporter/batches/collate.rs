@@ -19,7 +19,8 @@ pub fn collate_visuals(studies: &[&StudyVisual], spec: &VisualSpec, device: Devi
     let per_image = most_regions(studies);
     let mut pixels = Vec::with_capacity(studies.len() * spec.views * (size * size) as usize);
     let mut present = vec![false; studies.len() * per_image];
-    let (mut crops, mut slots, mut classes, mut scored_boxes) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut crops, mut statistics, mut slots) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut classes, mut scored_boxes) = (Vec::new(), Vec::new());
     for (row, study) in studies.iter().enumerate() {
         pixels.extend_from_slice(&study.pixels);
         for (index, region) in study.regions.iter().enumerate() {
@@ -27,6 +28,7 @@ pub fn collate_visuals(studies: &[&StudyVisual], spec: &VisualSpec, device: Devi
             present[slot] = true;
             slots.push(slot as i64);
             crops.extend_from_slice(&region.crop);
+            statistics.extend_from_slice(&region.statistics);
             classes.push(i64::from(region.class_id));
             scored_boxes.extend_from_slice(&region.scored_box);
         }
@@ -37,6 +39,7 @@ pub fn collate_visuals(studies: &[&StudyVisual], spec: &VisualSpec, device: Devi
         images: shaped(Tensor::f_from_slice(&pixels)?, &[batch, spec.views as i64, size, size])?,
         regions: RegionInput {
             crops: shaped(Tensor::f_from_slice(&crops)?, &[count, 1, region_size, region_size])?,
+            statistics: shaped(Tensor::f_from_slice(&statistics)?.to_kind(Kind::Float), &[count, 2])?,
             slots: shaped(Tensor::f_from_slice(&slots)?, &[count])?,
             present: shaped(Tensor::f_from_slice(&present)?, &[batch, per_image as i64])?,
             classes: shaped(Tensor::f_from_slice(&classes)?, &[count])?,
@@ -104,8 +107,17 @@ mod tests {
     use crate::reporter::batches::text_tokens::EncodedTexts;
 
     fn study(grey: u8, regions: usize) -> StudyVisual {
-        let region = |i: usize| Region { crop: vec![grey + i as u8; 16], class_id: i as i32, scored_box: [0.5; 5] };
-        StudyVisual { pixels: vec![grey; 64], letterbox: square(8), regions: (0..regions).map(region).collect() }
+        let region = |i: usize| Region {
+            crop: vec![grey + i as u8; 16],
+            statistics: [0.5, 0.25],
+            class_id: i as i32,
+            scored_box: [0.5; 5],
+        };
+        StudyVisual {
+            pixels: vec![grey; 64],
+            letterboxes: vec![square(8)],
+            regions: (0..regions).map(region).collect(),
+        }
     }
 
     fn example(visual: StudyVisual, ids: &[i64], named: Vec<NamedRegions>) -> ReportExample {

@@ -13,6 +13,7 @@ use crate::datasets::prior_filter::without_prior_mentions;
 use crate::error::Result;
 use crate::lake::{Lake, Partition};
 use crate::reporter::batches::given_boxes::{BoxesFrom, given_boxes};
+use crate::reporter::batches::random_crop::prepared_spec;
 use crate::reporter::batches::study::{NamedRegions, ReportExample, box_of, study_views};
 use crate::reporter::batches::text_tokens::{EncodedTexts, TextTokens};
 use crate::reporter::batches::visual_reader::{ReadError, VisualReader};
@@ -37,7 +38,7 @@ pub fn reference_reports(ctx: &Context, lake: &Lake, partition: &Partition) -> R
 }
 
 /// One example for each image whose study has a report, in the order of image ids; one for each such study where the
-/// model sees several views. `text`: the text encoder's tokens, where image and text are aligned. Images that cannot
+/// model sees several views. Images of the training split are prepared for `report.train.augment`. `text`: the text encoder's tokens, where image and text are aligned. Images that cannot
 /// be read are rows of `failures`.
 ///
 /// # Errors
@@ -50,21 +51,24 @@ pub fn examples(
     text: Option<&TextTokens>,
     from: BoxesFrom,
 ) -> Result<(Vec<ReportExample>, Vec<FailureRow>)> {
-    examples_within(ctx, lake, partition, card, text, from, KEPT_BYTES)
+    let is_cropped = partition.split == TRAIN && ctx.config.report.train.random_crop;
+    let spec = if is_cropped { prepared_spec(&card.visual) } else { card.visual };
+    let visuals = VisualReader::new(ctx, lake, &partition.dataset, spec, KEPT_BYTES)?;
+    examples_read_by(visuals, ctx, lake, partition, card, text, from)
 }
 
-/// [`examples`] with at most `kept_bytes` of pixels in memory.
+/// [`examples`] with pixels from this reader.
 ///
 /// # Errors
 /// Those of [`examples`].
-pub(crate) fn examples_within(
+pub(crate) fn examples_read_by(
+    visuals: VisualReader,
     ctx: &Context,
     lake: &Lake,
     partition: &Partition,
     card: &ReporterCard,
     text: Option<&TextTokens>,
     from: BoxesFrom,
-    kept_bytes: usize,
 ) -> Result<(Vec<ReportExample>, Vec<FailureRow>)> {
     let reports = reference_reports(ctx, lake, partition)?;
     let reports: BTreeMap<String, ReportRow> = reports.into_iter().map(|r| (r.study_id.clone(), r)).collect();
@@ -73,11 +77,7 @@ pub(crate) fn examples_within(
         false => BTreeMap::new(),
     };
     let studies = study_views(lake.read(partition)?, card.visual.views);
-    let reader = ExampleReader {
-        visuals: VisualReader::new(ctx, lake, &partition.dataset, card.visual, kept_bytes)?,
-        card,
-        max_tokens: ctx.config.report.train.max_tokens,
-    };
+    let reader = ExampleReader { visuals, card, max_tokens: ctx.config.report.train.max_tokens };
     let longest = ctx.config.report.align.text.max_tokens.max(0) as usize;
     let task = ctx.progress.task(&format!("read {} images", partition.split), studies.len() as u64, "images");
     let read: Vec<Option<Result<ReportExample, FailureRow>>> = studies

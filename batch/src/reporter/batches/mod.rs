@@ -6,6 +6,7 @@ pub mod collate_text;
 pub mod examples;
 pub mod given_boxes;
 pub mod laterality_swap;
+pub mod random_crop;
 pub mod study;
 pub mod study_batch;
 pub mod text_tokens;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use d2r_contracts::boxes::BoxXyxy;
 use d2r_contracts::labels::LabelState;
-use d2r_contracts::preprocess::{Fit, InputSpec, crop_rect, crop_region, to_model_input};
+use d2r_contracts::preprocess::{Fit, InputSpec, crop_rect, crop_region, grey_statistics, to_model_input};
 use d2r_contracts::radiograph::Radiograph;
 use d2r_contracts::space::{ImageSize, Letterbox, Original};
 use d2r_contracts::tables::{ImageRow, LesionRow};
@@ -46,6 +46,8 @@ impl VisualSpec {
 pub struct Region {
     /// `region_size^2` grey levels.
     pub crop: Vec<u8>,
+    /// Mean and standard deviation of what was cropped, before resizing and padding, on the scale 0 to 1.
+    pub statistics: [f32; 2],
     /// VinDr-CXR class.
     pub class_id: i32,
     /// Detection score, then x and y of the centre, width and height as shares of the image.
@@ -55,10 +57,10 @@ pub struct Region {
 /// Pixels of a study's views, and the regions of the first view.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StudyVisual {
-    /// `size^2` grey levels of each view, one after the other.
+    /// Grey levels of each view, one after the other.
     pub pixels: Vec<u8>,
-    /// Letterbox of the first view.
-    pub letterbox: Letterbox,
+    /// Letterbox of each view; its `model` is the size that the view has in `pixels`.
+    pub letterboxes: Vec<Letterbox>,
     /// At most `max_regions`, by descending score.
     pub regions: Vec<Region>,
 }
@@ -66,13 +68,16 @@ pub struct StudyVisual {
 impl StudyVisual {
     /// Appends further views.
     pub fn with_views<'a>(mut self, views: impl Iterator<Item = &'a Radiograph>, spec: &VisualSpec) -> Self {
-        self.pixels.extend(views.flat_map(|view| to_model_input(view, &spec.image).pixels));
+        for input in views.map(|view| to_model_input(view, &spec.image)) {
+            self.pixels.extend(input.pixels);
+            self.letterboxes.push(input.letterbox);
+        }
         self
     }
 
     /// Bytes held.
     pub fn bytes(&self) -> usize {
-        self.pixels.len() + self.regions.iter().map(|r| r.crop.len() + 32).sum::<usize>()
+        self.pixels.len() + self.regions.iter().map(|r| r.crop.len() + 40).sum::<usize>()
     }
 }
 
@@ -126,11 +131,13 @@ pub fn study_visual(radiograph: &Radiograph, lesions: &[LesionRow], spec: &Visua
     let (mut regions, mut kept) = (Vec::new(), Vec::new());
     for (index, ScoredRegion { class_id, scored_box, region }) in scored_regions(radiograph.size(), lesions, spec) {
         let Some(crop) = crop_region(radiograph, &region, spec.region_size, spec.region_margin) else { continue };
-        regions.push(Region { crop, class_id, scored_box });
+        let cut = crop_rect(radiograph.size(), &region, spec.region_margin);
+        let statistics = cut.map_or([0.0; 2], |cut| grey_statistics(radiograph, cut));
+        regions.push(Region { crop, statistics, class_id, scored_box });
         kept.push(index);
     }
     let input = to_model_input(radiograph, &spec.image);
-    (StudyVisual { pixels: input.pixels, letterbox: input.letterbox, regions }, kept)
+    (StudyVisual { pixels: input.pixels, letterboxes: vec![input.letterbox], regions }, kept)
 }
 
 /// A sentence of a reference report and the regions that it names.
@@ -215,6 +222,11 @@ mod tests {
         assert!(rows[14..18].iter().all(|r| r.iter().all(|&p| p > 200)), "the bar spans the crop's middle rows");
         assert!(rows[..10].iter().chain(&rows[22..]).all(|r| r.iter().all(|&p| p == 0)), "above and below is padding");
         assert_eq!(visual.regions[0].scored_box, [0.9, 0.85, 0.875, 0.2, 0.1]);
+        let [mean, std] = visual.regions[0].statistics;
+        assert!(
+            (mean - 240.0 / 255.0).abs() < 1e-6 && std < 1e-6,
+            "of the bar alone, without the padding: {mean} {std}"
+        );
     }
 
     #[test]

@@ -8,6 +8,9 @@ use crate::datasets::prepared::{PreparedKey, PreparedStore};
 use crate::error::Result;
 use crate::reporter::batches::study::{Region, ScoredRegion, StudyVisual, VisualSpec};
 
+/// Bytes of a region's two statistics, after its crop.
+const STATISTICS_BYTES: usize = 8;
+
 /// The images and regions of a study.
 #[derive(Debug, Clone)]
 pub enum VisualHandle {
@@ -20,7 +23,8 @@ pub enum VisualHandle {
 pub struct StoredVisual {
     pub store: PreparedStore,
     pub key: PreparedKey,
-    pub letterbox: Letterbox,
+    /// Of each view.
+    pub letterboxes: Vec<Letterbox>,
     pub regions: Vec<ScoredRegion>,
     pub spec: VisualSpec,
 }
@@ -57,18 +61,24 @@ impl StoredVisual {
     pub fn read(&self) -> Option<StudyVisual> {
         let bytes = self.store.get(&self.key)?;
         let crop = self.spec.region_size as usize * self.spec.region_size as usize;
-        let (pixels, crops) = bytes.split_at_checked(bytes.len().checked_sub(crop * self.regions.len())?)?;
-        let side = self.spec.image.size as usize;
-        if pixels.len() != side * side * self.spec.views.max(1) {
+        let of_region = crop + STATISTICS_BYTES;
+        let (pixels, regions) = bytes.split_at_checked(bytes.len().checked_sub(of_region * self.regions.len())?)?;
+        if pixels.len() != self.pixels() {
             return None;
         }
-        let region = |(scored, crop): (&ScoredRegion, &[u8])| Region {
-            crop: crop.to_vec(),
-            class_id: scored.class_id,
-            scored_box: scored.scored_box,
+        let region = |(scored, bytes): (&ScoredRegion, &[u8])| {
+            let (crop, statistics) = bytes.split_at(crop);
+            let number = |at: usize| f32::from_le_bytes([0, 1, 2, 3].map(|i| statistics[at + i]));
+            let (class_id, scored_box) = (scored.class_id, scored.scored_box);
+            Region { crop: crop.to_vec(), statistics: [number(0), number(4)], class_id, scored_box }
         };
-        let regions = self.regions.iter().zip(crops.chunks(crop.max(1))).map(region).collect();
-        Some(StudyVisual { pixels: pixels.to_vec(), letterbox: self.letterbox, regions })
+        let regions = self.regions.iter().zip(regions.chunks_exact(of_region)).map(region).collect();
+        Some(StudyVisual { pixels: pixels.to_vec(), letterboxes: self.letterboxes.clone(), regions })
+    }
+
+    /// Number of pixels of all views.
+    pub fn pixels(&self) -> usize {
+        self.letterboxes.iter().map(|letterbox| letterbox.model.pixels() as usize).sum()
     }
 
     /// Keeps the pixels of this study.
@@ -77,7 +87,10 @@ impl StoredVisual {
     /// Those of [`PreparedStore::put`].
     pub fn write(&self, visual: &StudyVisual) -> Result<()> {
         let mut bytes = visual.pixels.clone();
-        visual.regions.iter().for_each(|region| bytes.extend_from_slice(&region.crop));
+        for region in &visual.regions {
+            bytes.extend_from_slice(&region.crop);
+            bytes.extend(region.statistics.into_iter().flat_map(f32::to_le_bytes));
+        }
         self.store.put(&self.key, &bytes)
     }
 }

@@ -76,7 +76,7 @@ impl VisualReader {
             && self.store.contains(&stored.key)
         {
             let handle = || VisualHandle::Stored(Arc::clone(stored));
-            if !self.has_memory(spec) {
+            if !self.has_memory(stored) {
                 return Ok((handle(), kept.clone(), *width));
             }
             if let Some(visual) = stored.read() {
@@ -96,9 +96,8 @@ impl VisualReader {
         }
     }
 
-    fn has_memory(&self, spec: &VisualSpec) -> bool {
-        let size = spec.image.size as usize;
-        self.kept.load(Ordering::Relaxed) + size * size * spec.views.max(1) <= self.kept_bytes
+    fn has_memory(&self, stored: &StoredVisual) -> bool {
+        self.kept.load(Ordering::Relaxed) + stored.pixels() <= self.kept_bytes
     }
 
     /// In memory while there is room.
@@ -114,8 +113,11 @@ impl VisualReader {
     /// Where the pixels of a study are kept; `None` where digests or sizes of its images are not known.
     fn stored(&self, images: &[ImageRow], lesions: &[LesionRow]) -> Option<(Arc<StoredVisual>, Vec<usize>, f32)> {
         let spec = self.spec;
-        let first = images.first()?;
-        let size = ImageSize { width: first.width?.try_into().ok()?, height: first.height?.try_into().ok()? };
+        let size_of = |image: &ImageRow| {
+            Some(ImageSize { width: image.width?.try_into().ok()?, height: image.height?.try_into().ok()? })
+        };
+        let sizes = images.iter().map(size_of).collect::<Option<Vec<_>>>()?;
+        let size = *sizes.first()?;
         let (kept, regions): (Vec<usize>, Vec<ScoredRegion>) = scored_regions(size, lesions, &spec).into_iter().unzip();
         let files = images.iter().map(|image| image.sha256.as_deref()).collect::<Option<Vec<_>>>()?.join(" ");
         let boxes: String = regions.iter().map(|r| format!("{:?}", r.region.to_array())).collect();
@@ -123,8 +125,9 @@ impl VisualReader {
             serde_json::to_string(&(spec.image.size, spec.image.fit, spec.region_size, spec.region_margin)).ok()?;
         let decode = if self.decode.allow_phi { "any" } else { "de-identified" };
         let parts = [("files", files.as_str()), ("study input", &image), ("boxes", &boxes), ("decode", decode)];
-        let letterbox = letterbox_of(size, &spec.image);
-        let stored = StoredVisual { store: self.store.clone(), key: PreparedKey::of(&parts), letterbox, regions, spec };
+        let letterboxes = sizes.into_iter().map(|size| letterbox_of(size, &spec.image)).collect();
+        let key = PreparedKey::of(&parts);
+        let stored = StoredVisual { store: self.store.clone(), key, letterboxes, regions, spec };
         Some((Arc::new(stored), kept, size.width as f32))
     }
 }

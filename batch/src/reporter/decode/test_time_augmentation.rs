@@ -22,13 +22,14 @@ pub struct FlippedInput {
 impl VisualInput {
     /// Images, crops and boxes flipped horizontally. Letterbox padding is equal on both edges, so it needs no change.
     pub fn flipped(&self) -> Self {
-        let RegionInput { crops, slots, present, classes, scored_boxes } = &self.regions;
+        let RegionInput { crops, statistics, slots, present, classes, scored_boxes } = &self.regions;
         let (score, x, rest) =
             (scored_boxes.narrow(1, 0, 1), scored_boxes.narrow(1, 1, 1), scored_boxes.narrow(1, 2, 3));
         Self {
             images: self.images.flip([3]),
             regions: RegionInput {
                 crops: crops.flip([3]),
+                statistics: statistics.shallow_clone(),
                 slots: slots.shallow_clone(),
                 present: present.shallow_clone(),
                 classes: classes.shallow_clone(),

@@ -6,7 +6,7 @@ use d2r_contracts::labels::LESION_CLASSES;
 use d2r_contracts::preprocess::Fit;
 use tch::{Device, Kind, Tensor, nn};
 
-use crate::config::report::{Lera, ReportModelConfig};
+use crate::config::report::{Lera, RegionNormalisation, ReportModelConfig};
 use crate::detector::resnet::DEPTHS;
 use crate::error::{Error, Result};
 use crate::nn::pass::Passes;
@@ -19,6 +19,10 @@ use crate::reporter::model::visual_extractor::{VisualExtractor, imagenet_channel
 const EPSILON: f64 = 1e-8;
 /// Smallest crop for the region encoder without padding: five 3x3 convolutions, four of them with stride 2, leave one pixel.
 const REGION_SIZE_UNPADDED: u32 = 33;
+/// Least standard deviation that a crop is divided by, and the mean up to which a crop is black and is normalised as images
+/// are (D2R-Net's dataloaders).
+const CROP_STD_MIN: f64 = 0.01;
+const BLACK_CROP_MEAN: f64 = 0.01;
 
 /// Targets of a training step.
 #[derive(Debug)]
@@ -148,7 +152,7 @@ impl ReportModel {
         let zeros = |per_image: i64| Tensor::zeros([batch * per_image, width], (Kind::Float, regions.present.device()));
         match &self.region_encoder {
             Some(encoder) if per_image > 0 => {
-                let tokens = encoder.forward_t(&self.normalised(&regions.crops), regions, train);
+                let tokens = encoder.forward_t(&self.normalised_crops(regions), regions, train);
                 zeros(per_image).index_copy(0, &regions.slots, &tokens).view([batch, per_image, width])
             }
             _ => zeros(0).view([batch, 0, width]),
@@ -156,10 +160,28 @@ impl ReportModel {
     }
 
     fn normalised(&self, grey: &Tensor) -> Tensor {
+        self.normalised_f32(grey).to_kind(self.compute)
+    }
+
+    fn normalised_f32(&self, grey: &Tensor) -> Tensor {
         let (mean, std) = self.normalisation;
-        let normalised = match self.config.rgb {
+        match self.config.rgb {
             true => imagenet_channels(grey),
             false => (grey.to_kind(Kind::Float) / 255.0 - mean) / std,
+        }
+    }
+
+    /// Crops as the region encoder expects them, `[M, 1 or 3, R, R]`.
+    fn normalised_crops(&self, regions: &RegionInput) -> Tensor {
+        let as_image = self.normalised_f32(&regions.crops);
+        let normalised = match self.config.region_normalisation {
+            RegionNormalisation::Image => as_image,
+            RegionNormalisation::Crop => {
+                let statistic = |at: i64| regions.statistics.narrow(1, at, 1).view([-1, 1, 1, 1]);
+                let (mean, std) = (statistic(0), statistic(1).clamp_min(CROP_STD_MIN));
+                let by_its_own = (regions.crops.to_kind(Kind::Float) / 255.0 - &mean) / std;
+                by_its_own.where_self(&mean.gt(BLACK_CROP_MEAN), &as_image)
+            }
         };
         normalised.to_kind(self.compute)
     }

@@ -76,6 +76,7 @@ fn region_encoder_without_padding() {
     let none = |size: &[i64], kind| Tensor::zeros(size, (kind, Device::Cpu));
     let regions = RegionInput {
         crops: none(&[2, 1, 96, 96], Kind::Uint8),
+        statistics: none(&[2, 2], Kind::Float),
         slots: none(&[2], Kind::Int64),
         present: none(&[1, 2], Kind::Bool),
         classes: none(&[2], Kind::Int64),

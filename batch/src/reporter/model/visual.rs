@@ -17,6 +17,8 @@ pub struct VisualInput {
 pub struct RegionInput {
     /// u8 `[M, 1, R, R]`: crops from the radiograph at its own resolution.
     pub crops: Tensor,
+    /// f32 `[M, 2]`: mean and standard deviation of what was cropped, before resizing and padding, on the scale 0 to 1.
+    pub statistics: Tensor,
     /// i64 `[M]`: `image * N + index in the image`.
     pub slots: Tensor,
     /// Boolean `[B, N]`: slots that hold a region; `N` may be 0.

@@ -45,6 +45,7 @@ pub fn fixture(count: usize) -> Fixture {
             let kind = i % 2;
             let region = |class_id: i32, x: f32| Region {
                 crop: vec![(40 * class_id) as u8; 256],
+                statistics: [0.5, 0.2],
                 class_id,
                 scored_box: [0.9, x, 0.6, 0.3, 0.2],
             };
@@ -52,7 +53,7 @@ pub fn fixture(count: usize) -> Fixture {
             let pixels = (0..SPEC_SIZE * SPEC_SIZE).map(|p| (p as usize * 7 + i * 13 + kind * 60) as u8).collect();
             ReportExample {
                 study_id: format!("s{i}"),
-                visual: StudyVisual { pixels, letterbox: square(SPEC_SIZE), regions }.into(),
+                visual: StudyVisual { pixels, letterboxes: vec![square(SPEC_SIZE)], regions }.into(),
                 ids: vocabulary.encode(texts[kind], 40),
                 named: vec![NamedRegions { first: 0, end: 5, regions: vec![0] }],
                 reference: texts[kind].into(),

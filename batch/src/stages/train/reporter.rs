@@ -120,7 +120,7 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
         Some(text) => Some(new_alignment(ctx, text, model.d_visual())?),
         None => None,
     };
-    let augment = StudyAugment::new(&config.train.augment, card.visual, &card.vocabulary, text.as_ref())?;
+    let augment = StudyAugment::new(&config.train, card.visual, &card.vocabulary, text.as_ref())?;
     let job = ReportTraining {
         plan: StudyPlan { train: Arc::new(training), augment: augment.map(Arc::new), seed: ctx.config.run.seed },
         validation: &validation,

@@ -4,6 +4,8 @@ use d2r_contracts::radiograph::Radiograph;
 use d2r_contracts::tables::LesionRow;
 
 use super::*;
+use crate::config::{Layers, resolve};
+use crate::reporter::batches::random_crop::prepared_spec;
 use crate::reporter::batches::study::study_visual;
 use crate::test_fixtures::lesion;
 use crate::training::streams::sample_rng;
@@ -12,18 +14,27 @@ const OFF: AugmentConfig =
     AugmentConfig { scale: 0.0, shift: 0.0, hflip: false, brightness: 0.0, contrast: 0.0, gamma: 0.0, noise: 0.0 };
 const SIZE: u32 = 64;
 
-/// A 160 x 96 image with one bright square near its left edge, and a report that names it.
-fn study() -> (ReportExample, VisualSpec, Vocabulary) {
+fn training(augment: &AugmentConfig) -> ReportTrainConfig {
+    let train = resolve(&Layers::default()).unwrap().config.report.train;
+    ReportTrainConfig { augment: augment.clone(), random_crop: false, ..train }
+}
+
+/// A 160 x 96 image with one bright square near its left edge.
+fn radiograph() -> Radiograph {
     let (width, height) = (160u32, 96u32);
     let mut pixels = vec![10u8; (width * height) as usize];
     for y in 30..60 {
         pixels[y * width as usize + 20..y * width as usize + 52].fill(250);
     }
-    let radiograph = Radiograph::new(width, height, pixels).unwrap();
+    Radiograph::new(width, height, pixels).unwrap()
+}
+
+/// The image, and a report that names its square.
+fn study() -> (ReportExample, VisualSpec, Vocabulary) {
     let row = |box_id: &str, corners: [f32; 4], score| LesionRow { score, ..lesion("i", box_id, 15, corners) };
     let lesions = [row("a", [1.0, 1.0, 12.0, 12.0], 0.9), row("b", [20.0, 30.0, 52.0, 60.0], 0.8)];
     let spec = VisualSpec::new(SIZE, 4, 16, 0.0);
-    let (visual, _) = study_visual(&radiograph, &lesions, &spec);
+    let (visual, _) = study_visual(&radiograph(), &lesions, &spec);
     let text = "there is a nodule in the right lung . the left lung is clear .";
     let vocabulary = Vocabulary::build([text].into_iter(), 1);
     let tokens = TextTokens::from_vocabulary(&vocabulary);
@@ -42,7 +53,7 @@ fn study() -> (ReportExample, VisualSpec, Vocabulary) {
 fn augmented(config: &AugmentConfig, index: u64) -> ReportExample {
     let (example, spec, vocabulary) = study();
     let tokens = TextTokens::from_vocabulary(&vocabulary);
-    let augment = StudyAugment::new(config, spec, &vocabulary, Some(&tokens)).unwrap().unwrap();
+    let augment = StudyAugment::new(&training(config), spec, &vocabulary, Some(&tokens)).unwrap().unwrap();
     augment.apply(&example, &mut sample_rng(4, 0, index)).unwrap()
 }
 
@@ -51,7 +62,7 @@ fn bright_centre(visual: &StudyVisual) -> (f32, f32) {
     let bright: Vec<usize> = (0..visual.pixels.len()).filter(|&i| visual.pixels[i] > 180).collect();
     let mean =
         |of: &dyn Fn(usize) -> usize| bright.iter().map(|&i| of(i) as f32 + 0.5).sum::<f32>() / bright.len() as f32;
-    let LetterboxShares { scale, pad } = shares(&visual.letterbox);
+    let LetterboxShares { scale, pad } = shares(&visual.letterboxes[0]);
     let (x, y) = (mean(&|i| i % SIZE as usize), mean(&|i| i / SIZE as usize));
     ((x - pad.0) / scale.0, (y - pad.1) / scale.1)
 }
@@ -69,7 +80,7 @@ fn shares(l: &Letterbox) -> LetterboxShares {
 #[test]
 fn a_configuration_without_changes_is_no_augmentation() {
     let (_, spec, vocabulary) = study();
-    assert!(StudyAugment::new(&OFF, spec, &vocabulary, None).unwrap().is_none());
+    assert!(StudyAugment::new(&training(&OFF), spec, &vocabulary, None).unwrap().is_none());
 }
 
 #[test]
@@ -132,5 +143,38 @@ fn a_vocabulary_with_one_laterality_cannot_be_flipped() {
     let (_, spec, _) = study();
     let one_sided = Vocabulary::build(["a nodule in the left lung ."].into_iter(), 1);
     let config = AugmentConfig { hflip: true, ..OFF };
-    assert_eq!(StudyAugment::new(&config, spec, &one_sided, None).unwrap_err().exit().code(), 78);
+    assert_eq!(StudyAugment::new(&training(&config), spec, &one_sided, None).unwrap_err().exit().code(), 78);
+}
+
+#[test]
+fn boxes_follow_their_pixels_through_a_random_crop_and_a_flip() {
+    let (example, spec, vocabulary) = study();
+    let lesions = [LesionRow { score: 0.8, ..lesion("i", "b", 15, [20.0, 30.0, 52.0, 60.0]) }];
+    let (visual, _) = study_visual(&radiograph(), &lesions, &prepared_spec(&spec));
+    assert_eq!(visual.letterboxes[0].model, ImageSize { width: 122, height: 73 });
+    let named = vec![NamedRegions { first: 0, end: 8, regions: vec![0] }];
+    let example = ReportExample { visual: visual.into(), named, ..example };
+    let config = ReportTrainConfig { random_crop: true, ..training(&AugmentConfig { hflip: true, ..OFF }) };
+    let augment = StudyAugment::new(&config, spec, &vocabulary, None).unwrap().unwrap();
+    let (mut seen, mut gone) = (0, 0);
+    for index in 0..40 {
+        let changed = augment.apply(&example, &mut sample_rng(4, 0, index)).unwrap();
+        let visual = changed.visual.get().unwrap();
+        assert_eq!((visual.pixels.len(), &visual.letterboxes[0].model), (64 * 64, &ImageSize::square(SIZE)));
+        match visual.regions.as_slice() {
+            [] => {
+                gone += 1;
+                assert!(changed.named.is_empty());
+            }
+            [region] => {
+                seen += 1;
+                let (x, y) = bright_centre(&visual);
+                let [_, box_x, box_y, ..] = region.scored_box;
+                assert!((x - box_x).abs() < 0.03 && (y - box_y).abs() < 0.03, "({x}, {y}) and {:?}", region.scored_box);
+                assert_eq!(changed.named, example.named);
+            }
+            more => panic!("{more:?}"),
+        }
+    }
+    assert!(seen > 0 && gone > 0, "{seen} {gone}");
 }

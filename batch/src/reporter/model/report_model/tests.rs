@@ -5,6 +5,7 @@ use crate::nn::pass::gradients;
 use crate::reporter::decode::generation::GeneratedReport;
 use crate::reporter::decode::generation_options::{GenerationOptions, Method};
 use crate::reporter::decode::test_time_augmentation::FlippedInput;
+use crate::reporter::model::encoder_decoder::tests::assert_close;
 
 const TOKENS: i64 = 12;
 
@@ -36,6 +37,7 @@ fn visual(regions: &[usize]) -> VisualInput {
         images: Tensor::randint(256, [batch, 1, 64, 64], (Kind::Uint8, Device::Cpu)),
         regions: RegionInput {
             crops: Tensor::randint(256, [count, 1, 32, 32], (Kind::Uint8, Device::Cpu)),
+            statistics: Tensor::rand([count, 2], (Kind::Float, Device::Cpu)),
             slots: Tensor::from_slice(&slots),
             present: Tensor::from_slice(&present).view([batch, per_image]),
             classes: Tensor::randint(22, [count], (Kind::Int64, Device::Cpu)),
@@ -78,6 +80,7 @@ fn a_report_does_not_depend_on_the_rest_of_the_batch() {
         images: Tensor::cat(&[&alone.images, &pair.images.narrow(0, 1, 1)], 0),
         regions: RegionInput {
             crops: Tensor::cat(&[&alone.regions.crops, &pair.regions.crops.narrow(0, 3, 1)], 0),
+            statistics: Tensor::cat(&[&alone.regions.statistics, &pair.regions.statistics.narrow(0, 3, 1)], 0),
             slots: pair.regions.slots.shallow_clone(),
             present: pair.regions.present.shallow_clone(),
             classes: Tensor::cat(&[&alone.regions.classes, &pair.regions.classes.narrow(0, 3, 1)], 0),
@@ -142,6 +145,26 @@ fn regions_and_their_embedding_can_be_switched_off() {
     let names: Vec<String> = model(&bare).variables().variables().into_keys().collect();
     assert!(!names.iter().any(|n| n.contains("region_encoder.class")));
     assert!(names.iter().any(|n| n == "region_encoder.conv5.weight"));
+}
+
+#[test]
+fn each_crop_is_normalised_by_its_own_statistics() {
+    let rgb = ReportModelConfig { rgb: true, region_normalisation: RegionNormalisation::Crop, ..config() };
+    let grey = ReportModelConfig { rgb: false, ..rgb.clone() };
+    let mut regions = visual(&[3]).regions;
+    regions.crops = Tensor::from_slice(&[51u8, 102, 0]).view([3, 1, 1, 1]);
+    // The second deviation is below the least one; the third crop is black and gets the statistics of images.
+    regions.statistics = Tensor::from_slice(&[0.1f32, 0.2, 0.3, 0.001, 0.005, 0.4]).view([3, 2]);
+    let values = |config: &ReportModelConfig| model(config).normalised_crops(&regions);
+    let black = [-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225];
+    let of_image = ReportModelConfig { region_normalisation: RegionNormalisation::Image, ..grey.clone() };
+    for (what, config, expected) in [
+        ("grey", &grey, vec![0.5, 10.0, -0.449 / 0.226]),
+        ("three channels", &rgb, [[0.5; 3], [10.0; 3], black].concat()),
+        ("as images", &of_image, [0.2, 0.4, 0.0].map(|x: f64| (x - 0.449) / 0.226).to_vec()),
+    ] {
+        assert_close(what, &values(config).flatten(0, -1), &expected, 1e-4);
+    }
 }
 
 #[test]
@@ -212,6 +235,7 @@ fn tokens_of_two_views_are_concatenated() {
         images: Tensor::cat(&[&one.images, second], 1),
         regions: RegionInput {
             crops: one.regions.crops.shallow_clone(),
+            statistics: one.regions.statistics.shallow_clone(),
             slots: one.regions.slots.shallow_clone(),
             present: one.regions.present.shallow_clone(),
             classes: one.regions.classes.shallow_clone(),

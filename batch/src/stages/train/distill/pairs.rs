@@ -22,7 +22,7 @@ use crate::preview_model::distill::batch::PreviewExample;
 use crate::preview_model::distill::targets::TargetBox;
 use crate::preview_model::distill::trainer::Pair;
 use crate::reporter::batches::collate::collate_visuals_of;
-use crate::reporter::batches::examples::examples_within;
+use crate::reporter::batches::examples::examples_read_by;
 use crate::reporter::batches::given_boxes::{BoxesFrom, given_boxes};
 use crate::reporter::batches::study::{ReportExample, box_of};
 use crate::reporter::batches::text_tokens::EncodedTexts;
@@ -46,8 +46,10 @@ pub(super) struct PairReader<'a> {
 impl PairReader<'_> {
     /// Studies with reports; those of the training split with generated reports as well.
     pub fn reported(&self, partition: &Partition, input: &InputSpec) -> Result<(Vec<Pair>, Vec<FailureRow>)> {
+        let card = &self.card.model;
+        let visuals = VisualReader::new(self.ctx, self.lake, &partition.dataset, card.visual, KEPT_BYTES)?;
         let (studies, failures) =
-            examples_within(self.ctx, self.lake, partition, &self.card.model, None, BoxesFrom::Detector, KEPT_BYTES)?;
+            examples_read_by(visuals, self.ctx, self.lake, partition, card, None, BoxesFrom::Detector)?;
         let boxes = given_boxes(self.lake, partition, BoxesFrom::Detector)?;
         let images: Vec<ImageRow> = self.lake.read(partition)?;
         let with_report: std::collections::BTreeSet<&str> = studies.iter().map(|s| s.study_id.as_str()).collect();

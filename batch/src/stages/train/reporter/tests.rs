@@ -12,9 +12,10 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::lake::{Provenance, Shard};
-use crate::reporter::batches::examples::examples_within;
+use crate::reporter::batches::examples::examples_read_by;
 use crate::reporter::batches::given_boxes::given_boxes;
 use crate::reporter::batches::visual_handle::VisualHandle;
+use crate::reporter::batches::visual_reader::VisualReader;
 use crate::stages::report::{self, ImageSource, WritingModel};
 use crate::test_fixtures::{self, context};
 
@@ -161,7 +162,9 @@ fn reporter_card(ctx: &Context) -> ReporterCard {
 #[test]
 fn unusual_reports_and_images_are_trained_on_and_reported() {
     let f = unusual();
-    for set in [&[][..], &["report.align.lab_weight=1", "report.align.gab_weight=1", "generate.similarity_share=0.5"]] {
+    let aligned = ["report.align.lab_weight=1", "report.align.gab_weight=1", "generate.similarity_share=0.5"];
+    let cropped = ["report.train.augment=r2gen", "report.train.hflip=true", "report.model.regions=crops"];
+    for set in [&[][..], &aligned, &cropped] {
         let ctx = context(set);
         let result = f.train(&ctx).unwrap();
         assert!(result.figures["steps"] >= 2.0);
@@ -185,8 +188,9 @@ fn a_prepared_study_is_not_decoded_again_and_has_the_same_pixels() {
     let card = reporter_card(&ctx);
     let read_within = |kept_bytes| {
         let train = Partition::new("mimic", "train");
+        let visuals = VisualReader::new(&ctx, &f.lake, "mimic", card.visual, kept_bytes).unwrap();
         let (found, failures) =
-            examples_within(&ctx, &f.lake, &train, &card, None, BoxesFrom::Detector, kept_bytes).unwrap();
+            examples_read_by(visuals, &ctx, &f.lake, &train, &card, None, BoxesFrom::Detector).unwrap();
         assert!(failures.is_empty(), "{failures:?}");
         let stored = found.iter().filter(|e| matches!(e.visual, VisualHandle::Stored(_))).count();
         assert_eq!(stored, if kept_bytes == 0 { found.len() } else { 0 });
