@@ -214,7 +214,7 @@ pub struct DetectorTrainConfig {
     pub milestone_factor: f64,
     /// SGD momentum, or Adam's first decay.
     pub momentum: f64,
-    /// Weight decay; none on norms and biases.
+    /// Weight decay; none on norms, and on biases in profile `utv2` alone.
     pub weight_decay: f64,
     /// Linear warm-up, steps.
     pub warmup_steps: i64,

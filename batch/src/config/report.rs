@@ -53,6 +53,10 @@ pub struct ReportModelConfig {
     pub region_width: i64,
     /// Zero padding in the region network's convolutions; published: none.
     pub region_padding: bool,
+    /// A linear layer after the region network; published: none. Where the network's last convolution and the tokens differ in
+    /// width there is one in any case. Model cards that were written before there was a choice have one.
+    #[serde(default = "projected")]
+    pub region_projection: bool,
     /// Lesion region enhancement (LERA) of the crops before the region network.
     pub lera: Lera,
     /// Channels that LERA works in; published: 3.
@@ -79,6 +83,10 @@ fn one_view() -> usize {
     1
 }
 
+fn projected() -> bool {
+    true
+}
+
 #[cfg(test)]
 impl ReportModelConfig {
     /// A network that fits a unit test.
@@ -99,6 +107,7 @@ impl ReportModelConfig {
             region_normalisation: RegionNormalisation::Image,
             region_width: 4,
             region_padding: true,
+            region_projection: true,
             lera: Lera::Off,
             lera_filters: 3,
             region_embedding: true,

@@ -112,6 +112,10 @@ impl Detector {
         &mut self.vs
     }
 
+    pub fn config(&self) -> &DetectorModelConfig {
+        &self.config
+    }
+
     pub fn device(&self) -> Device {
         self.vs.device()
     }

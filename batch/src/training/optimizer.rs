@@ -1,6 +1,8 @@
 //! SGD with momentum and Adam (AMSGrad), with a state that can be saved: `tch`'s own optimizers cannot be resumed.
 //! The arithmetic is that of `torch.optim` (coupled weight decay, bias correction, epsilon outside the root).
 
+use std::collections::BTreeSet;
+
 use tch::{Device, Kind, Tensor};
 
 use crate::error::{Error, Result};
@@ -300,6 +302,15 @@ impl Slot {
 /// Splits variables into those that decay (weights) and those that do not (norms and biases: one dimension).
 pub fn decay_split(params: NamedTensors) -> (NamedTensors, NamedTensors) {
     params.into_iter().partition(|(_, t)| t.dim() > 1)
+}
+
+/// The same as in detectron2: norms do not decay, biases do.
+pub fn decay_split_of_norms(params: NamedTensors) -> (NamedTensors, NamedTensors) {
+    // Of a norm the weight has one dimension too.
+    let is_norm =
+        |(name, t): &(String, Tensor)| name.strip_suffix(".weight").filter(|_| t.dim() == 1).map(str::to_owned);
+    let norms: BTreeSet<String> = params.iter().filter_map(is_norm).collect();
+    params.into_iter().partition(|(name, _)| !name.rsplit_once('.').is_some_and(|(layer, _)| norms.contains(layer)))
 }
 
 /// A keep-rate average: `average <- keep * average + (1 - keep) * current`; integer tensors are copied.

@@ -273,6 +273,7 @@ impl ReportModelSettings {
             region_normalisation,
             region_width: sizes.region_width,
             region_padding: sizes.region_padding,
+            region_projection: self.network != ReportNetwork::Published,
             lera: self.lera,
             lera_filters: 3,
             region_embedding: self.regions == RegionTokens::CropsAndBoxes,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use d2r_contracts::tables::TrainLogRow;
 
-use crate::config::detector::{DetectorTrainConfig, OptimizerKind};
+use crate::config::detector::{DetectorTrainConfig, OptimizerKind, Profile};
 use crate::detector::batches::augment::LabelledBox;
 use crate::detector::batches::batch_plan::{BatchPlan, PlainBatch};
 use crate::detector::batches::collate::image_batch;
@@ -22,7 +22,7 @@ use crate::stop::StopFlag;
 use crate::training::accumulation::{ShardLoss, accumulate};
 use crate::training::lr_schedule::lr_factor;
 use crate::training::named_tensors::{NamedTensors, assign_strict, named_tensors};
-use crate::training::optimizer::{Optimizer, ParamGroup, Rule, decay_split, ema_update};
+use crate::training::optimizer::{Optimizer, ParamGroup, Rule, decay_split, decay_split_of_norms, ema_update};
 use crate::training::prefetch::{Batches, prefetched};
 use crate::training::run_dir::RunDir;
 use crate::training::running_sums::RunningSums;
@@ -201,20 +201,23 @@ pub fn schedule(config: &DetectorTrainConfig, name: &'static str) -> LoopSchedul
     LoopSchedule { name, score: "AP50", steps, log_every, save_every, log_before_saving: false, patience: i64::MAX }
 }
 
-/// The optimizer of a detector's learned variables; norms and biases do not decay.
+/// The optimizer of a detector's learned variables. Norms do not decay; biases do in profile `utv2` alone.
 ///
 /// # Errors
 /// [`Error::Internal`] when a name occurs twice.
 pub fn optimizer(model: &Detector, config: &DetectorTrainConfig) -> Result<Optimizer> {
     let learned = named_tensors(model.variables()).into_iter().filter(|(_, t)| t.requires_grad()).collect();
-    let (decayed, plain) = decay_split(learned);
+    let (decayed, plain) = match model.config().profile {
+        Profile::Torchvision => decay_split(learned),
+        Profile::Utv2 => decay_split_of_norms(learned),
+    };
     let rule = match config.optimizer {
         OptimizerKind::Sgd => Rule::Sgd { momentum: config.momentum },
         OptimizerKind::Adam => Rule::Adam { beta1: config.momentum, beta2: BETA2, eps: EPS, amsgrad: false },
     };
     let group =
         |name: &str, params, weight_decay| ParamGroup { name: name.into(), params, lr: config.lr, weight_decay };
-    Optimizer::new(rule, vec![group("weights", decayed, config.weight_decay), group("norms and biases", plain, 0.0)])
+    Optimizer::new(rule, vec![group("decayed", decayed, config.weight_decay), group("not decayed", plain, 0.0)])
 }
 
 #[cfg(test)]

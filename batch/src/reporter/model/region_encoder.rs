@@ -1,6 +1,6 @@
 //! Region tokens: crops of the radiograph at its own resolution through five convolutions (after D2R-Net's SimpleConvNet),
 //! so that small lesions keep their detail; optionally LERA before them.
-//! Beyond D2R-Net: zero padding, and an embedding of the detection's class, score and bounding box, which a crop does not show.
+//! Beyond D2R-Net: zero padding, a linear layer, and an embedding of the detection's class, score and bounding box, which a crop does not show.
 
 use tch::{Kind, Tensor, nn};
 
@@ -20,13 +20,13 @@ const FREQUENCIES: i64 = 4;
 /// Numbers of a scored box: score, centre, width and height.
 const BOX_NUMBERS: i64 = 5;
 
-/// The region encoder; parameters `conv1..5`, `bn1..5`, `fc`, `lera` when on, and `class`, `place` when embedded.
+/// The region encoder; parameters `conv1..5`, `bn1..5`, `fc` when projected, `lera` when on, and `class`, `place` when embedded.
 #[derive(Debug)]
 pub struct RegionEncoder {
     lera: Option<LesionEnhancement>,
     stages: Vec<(nn::Conv2D, nn::BatchNorm)>,
     padding: i64,
-    fc: nn::Linear,
+    fc: Option<nn::Linear>,
     embedding: Option<(Tensor, nn::Linear)>,
     d_visual: i64,
 }
@@ -55,7 +55,10 @@ impl RegionEncoder {
             let class = (path / "class").randn("weight", &[classes, d_visual], 0.0, CLASS_EMBEDDING_STD);
             (class, linear(&(path / "place"), BOX_NUMBERS * FREQUENCIES, d_visual))
         });
-        Self { lera, stages, padding, fc: linear(&(path / "fc"), width(STAGES - 1), d_visual), embedding, d_visual }
+        let last = width(STAGES - 1);
+        let is_projected = config.region_projection || last != d_visual;
+        let fc = is_projected.then(|| linear(&(path / "fc"), last, d_visual));
+        Self { lera, stages, padding, fc, embedding, d_visual }
     }
 
     /// One token per crop, f32 `[M, d_visual]`. `crops`: f32 or bf16 `[M, 1 or 3, R, R]`, normalised.
@@ -72,7 +75,8 @@ impl RegionEncoder {
             let stride = if stage == 0 { 1 } else { 2 };
             xs = batch_norm(&convolution(&xs, conv, stride, [self.padding; 2]), norm, train).relu();
         }
-        let token = xs.mean_dim([2i64, 3].as_slice(), false, Kind::Float).apply(&self.fc);
+        let mean = xs.mean_dim([2i64, 3].as_slice(), false, Kind::Float);
+        let token = self.fc.as_ref().map_or_else(|| mean.shallow_clone(), |fc| mean.apply(fc));
         match &self.embedding {
             None => token,
             Some((class, place)) => {

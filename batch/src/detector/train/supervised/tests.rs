@@ -1,5 +1,9 @@
 //! Supervised training on drawn squares: it learns, and a stopped run goes the same way.
 
+use std::collections::BTreeMap;
+
+use tch::{Device, Kind, Tensor};
+
 use super::*;
 use crate::detector::train::fixtures::{config, run, squares};
 use crate::training::fixtures::{interrupted, losses};
@@ -79,4 +83,39 @@ fn no_image_is_nothing_to_do() {
     };
     let error = train(&mut model, &mut average, &RunDir::at(folder.path(), "test"), &job).unwrap_err();
     assert_eq!(error.exit().code(), 99);
+}
+
+/// What decays of a detector whose learned parameters are all 1 and have no gradient.
+fn decayed(set: &[&str]) -> BTreeMap<String, bool> {
+    let sgd = ["detector.train.lr=1", "detector.train.optimizer=sgd"];
+    let config = config(&[set, &sgd].concat()).detector;
+    let model = Detector::new(&config.model, Device::Cpu).unwrap();
+    let mut optimizer = optimizer(&model, &DetectorTrainConfig { weight_decay: 0.5, ..config.train }).unwrap();
+    let learned: Vec<(String, Tensor)> =
+        named_tensors(model.variables()).into_iter().filter(|(_, t)| t.requires_grad()).collect();
+    tch::no_grad(|| learned.iter().for_each(|(_, t)| drop(t.shallow_clone().fill_(1.0))));
+    let loss = learned.iter().map(|(_, t)| (t * 0.0).sum(Kind::Float)).sum();
+    optimizer.backward(&loss).unwrap();
+    optimizer.step(1.0);
+    learned.into_iter().map(|(name, t)| (name, f64::try_from(t.mean(Kind::Float)).unwrap() < 1.0)).collect()
+}
+
+#[test]
+fn norms_do_not_decay_and_biases_do_in_profile_utv2_alone() {
+    for architecture in ["detector.model.architecture=fcos", "detector.model.architecture=faster_rcnn"] {
+        for (profile, biases) in [("detector.model.profile=torchvision", false), ("detector.model.profile=utv2", true)]
+        {
+            let decayed = decayed(&[architecture, profile]);
+            for (end, expected) in
+                [("conv1.weight", true), ("bn1.weight", false), ("bn1.bias", false), ("cls_logits.bias", biases)]
+            {
+                let found: Vec<bool> =
+                    decayed.iter().filter(|(name, _)| name.ends_with(end)).map(|(_, &d)| d).collect();
+                assert!(
+                    !found.is_empty() && found.iter().all(|&d| d == expected),
+                    "{architecture} {profile} {end}: {found:?}"
+                );
+            }
+        }
+    }
 }

@@ -145,6 +145,15 @@ fn regions_and_their_embedding_can_be_switched_off() {
     let names: Vec<String> = model(&bare).variables().variables().into_keys().collect();
     assert!(!names.iter().any(|n| n.contains("region_encoder.class")));
     assert!(names.iter().any(|n| n == "region_encoder.conv5.weight"));
+    assert!(names.iter().any(|n| n == "region_encoder.fc.weight"));
+    // Sixteen times the first width is the tokens' width.
+    let d_visual = 2 * bare.d_model;
+    let published = ReportModelConfig { region_projection: false, region_width: d_visual / 16, ..bare };
+    let names: Vec<String> = model(&published).variables().variables().into_keys().collect();
+    assert!(!names.iter().any(|n| n.contains("region_encoder.fc")));
+    assert_eq!(model(&published).features(&visual(&[2, 1]), false).regions.size(), [2, 2, d_visual]);
+    let narrow = ReportModelConfig { region_width: d_visual / 8, ..published };
+    assert!(model(&narrow).variables().variables().contains_key("region_encoder.fc.weight"));
 }
 
 #[test]
