@@ -103,7 +103,7 @@ def fold_rows(d2r: str, sample: Sample, test: list[str], folder: Path, seed: int
         rows = rows.filter(polars.col("split").cast(polars.String) == "test").collect().to_dicts()
         images = polars.scan_parquet(work / "lake/v1/images", hive_partitioning=True)
         images = images.filter(polars.col("split").cast(polars.String) == "test").collect().to_dicts()
-        found[arm] = {"rows": rows, "images": [image["image_id"] for image in images], "seconds": seconds}
+        found[arm] = {"rows": rows, "images": images, "seconds": seconds}
     return found
 
 
@@ -120,13 +120,17 @@ def iou(a: tuple, b: tuple) -> float:
     return width * height / (sum(areas) - width * height)
 
 
-def matched(rows: list[dict], images: list[str]) -> dict[str, tuple[list[tuple[float, bool]], int]]:
-    """For each image its detections, each with its score and whether it is the first on a lesion, and its lesions."""
+# A patient's images: of each its detections, each with its score and whether it is the first on a lesion, and its lesions.
+OfPatient = list[tuple[list[tuple[float, bool]], int]]
+
+
+def matched(rows: list[dict], images: list[dict]) -> dict[str, OfPatient]:
+    """The images of each patient, in the order of rows of `images`."""
     truths, detections = defaultdict(list), defaultdict(list)
     for row in rows:
         (detections if row["source"] == "pseudo" else truths)[row["image_id"]].append(row)
-    result = {}
-    for image in images:
+    result = defaultdict(list)
+    for image, patient in ((row["image_id"], row["subject_id"]) for row in images):
         open_truths = [box(row) for row in truths[image] if row["source"] == "fused"]
         count, hits = len(open_truths), []
         for row in sorted(detections[image], key=lambda row: -row["score"]):
@@ -135,7 +139,7 @@ def matched(rows: list[dict], images: list[str]) -> dict[str, tuple[list[tuple[f
             if hit:
                 open_truths.remove(best)
             hits.append((row["score"], hit))
-        result[image] = (hits, count)
+        result[patient].append((hits, count))
     return result
 
 
@@ -154,17 +158,17 @@ def figures(images: list[tuple[list[tuple[float, bool]], int]]) -> dict[str, flo
     return {"ap50": ap, **{f"sensitivity_at_{rate}": value for rate, value in at_rate.items()}}
 
 
-def scored(by_image: dict[str, dict[str, tuple]]) -> dict[str, dict[str, list[float]]]:
+def scored(by_patient: dict[str, dict[str, OfPatient]]) -> dict[str, dict[str, list[float]]]:
     """Figures of both arms and of their difference: value, lower and upper end."""
-    images = sorted(by_image["supervised"])
+    patients = sorted(by_patient["supervised"])
 
     def of(drawn: list[str]) -> dict[str, dict[str, float]]:
-        both = {arm: figures([by_image[arm][image] for image in drawn]) for arm in by_image}
+        both = {arm: figures([image for patient in drawn for image in found[patient]]) for arm, found in by_patient.items()}
         both["gain"] = {name: both["semi"][name] - both["supervised"][name] for name in both["semi"]}
         return both
 
-    value, generator = of(images), random.Random(2)
-    draws = [of([generator.choice(images) for _ in images]) for _ in range(DRAWS)]
+    value, generator = of(patients), random.Random(2)
+    draws = [of([generator.choice(patients) for _ in patients]) for _ in range(DRAWS)]
     result = {}
     for arm, found in value.items():
         result[arm] = {}
@@ -184,15 +188,15 @@ def main() -> None:
     if not (args.data / "BBox_List_2017.csv").is_file():
         raise SystemExit(f"{args.data} holds no BBox_List_2017.csv: --data names a sample in the layout of NIH ChestX-ray14")
     sample = Sample(args.data)
-    by_image, seconds = {"supervised": {}, "semi": {}}, defaultdict(list)
+    by_patient, seconds = {"supervised": {}, "semi": {}}, defaultdict(list)
     with tempfile.TemporaryDirectory() as temporary:
         for number, test in enumerate(sample.folds()):
             for arm, found in fold_rows(args.d2r, sample, test, Path(temporary) / str(number), args.seed).items():
-                by_image[arm].update(matched(found["rows"], found["images"]))
+                by_patient[arm].update(matched(found["rows"], found["images"]))
                 seconds[arm].append(found["seconds"])
             print(f"fold {number + 1} of {FOLDS}: {len(test)} images, {[round(s[-1]) for s in seconds.values()]} s", flush=True)
-    found = scored(by_image)
-    print(f"\n{len(by_image['semi'])} images with boxes, {len(sample.patient)} images in all\n")
+    found = scored(by_patient)
+    print(f"\n{len(by_patient['semi'])} patients with boxes, {len(sample.patient)} images in all\n")
     names = list(found["semi"])
     print(f"| | {' | '.join(names)} |\n|---|{'---|' * len(names)}")
     for arm, values in found.items():
