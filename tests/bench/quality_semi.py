@@ -18,7 +18,8 @@ that means), by default of the arms supervised, published and semi:
 `published` has the values of preset `utv2_coco_fcos` in section `[semi]`, but for two: the burn-in has the preset's length here,
 and the teacher forgets within the same share of the mutual phase (10000 of 170000 steps). The network is that of the other
 arms, without the edges' uncertainties of profile `utv2`, which needs the levels P3 to P7. The arms that end in `_rcnn` are the
-same with Faster R-CNN (`utv2_coco_rcnn`; 2500 of 178000 steps).
+same with Faster R-CNN (`utv2_coco_rcnn`; 2500 of 178000 steps). `published_plain` is `published` without strong augmentation,
+`published_low` also has a threshold of 0.3: they show what the published loop lacks here.
 """
 
 import argparse
@@ -69,6 +70,8 @@ ARMS = {
     "labelled_once": (UNLABELLED, [*UNREAD, "semi.burn_in_steps=500"]),
     # 1 - 170000 / 10000 / 3000 and 1 - 178000 / 2500 / 3000: the preset's mutual phase has 3000 steps.
     "published": (UNLABELLED, published(0.5, 3.0, 0.2, 0.9943)),
+    "published_plain": (UNLABELLED, [*published(0.5, 3.0, 0.2, 0.9943), "semi.strong=none"]),
+    "published_low": (UNLABELLED, [*published(0.3, 3.0, 0.2, 0.9943), "semi.strong=none"]),
     "supervised_rcnn": ([], FASTER_RCNN),
     "semi_rcnn": (UNLABELLED, FASTER_RCNN),
     "published_rcnn": (UNLABELLED, [*FASTER_RCNN, *published(0.7, 4.0, 1.0, 0.9763)]),

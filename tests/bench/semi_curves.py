@@ -90,7 +90,7 @@ def digest(d2r: str, config: Path, source: Path, flags: list[str], settings: lis
 
 
 def plot(cells: dict[tuple[str, int], list[float]], arms: list[str], ks: list[int], interval: Callable, path: Path) -> None:
-    """Means over seeds with their intervals, one line per arm, as SVG."""
+    """Means over seeds, with their intervals where there are several, one line per arm, as SVG."""
     import matplotlib
 
     matplotlib.use("svg")
@@ -102,7 +102,8 @@ def plot(cells: dict[tuple[str, int], list[float]], arms: list[str], ks: list[in
         bounds = [interval(cells[arm, k]) for k in ks]
         error = [[m - b[0] for m, b in zip(means, bounds, strict=True)], [b[1] - m for m, b in zip(means, bounds, strict=True)]]
         # Apart by two hundredths, so that intervals do not cover each other.
-        axes.errorbar([k * 1.02 ** (place - (len(arms) - 1) / 2) for k in ks], means, yerr=error, capsize=3, label=arm)
+        at = [k * 1.02 ** (place - (len(arms) - 1) / 2) for k in ks]
+        axes.errorbar(at, means, yerr=error if len(cells[arm, ks[0]]) > 1 else None, capsize=3, marker="o", label=arm)
     axes.set(xscale="log", xlabel="labelled images per class", ylabel="AP50 on the test images")
     axes.set_xticks(ks, [str(k) for k in ks])
     axes.minorticks_off()
@@ -152,15 +153,19 @@ def curves(
 
 def write(args: argparse.Namespace, ap50: dict[tuple[str, int], list[float]], cells: list[dict], interval: Callable) -> None:
     figures = {}
-    print(f"\n| AP50, mean over {len(args.seeds)} seeds (95 % interval) | {' | '.join(f'k = {k}' for k in args.labelled)} |")
+    several = len(args.seeds) > 1
+    what = f"mean over {len(args.seeds)} seeds (95 % interval)" if several else f"seed {args.seeds[0]}"
+    print(f"\n| AP50, {what} | {' | '.join(f'k = {k}' for k in args.labelled)} |")
     print(f"|---|{'---|' * len(args.labelled)}")
     for arm in args.arms:
         row = []
         for k in args.labelled:
             values = ap50[arm, k]
-            low, high = interval(values)
-            figures[f"ap50_{arm}_k{k}"], figures[f"ap50_{arm}_k{k}_ci"] = statistics.mean(values), [low, high]
-            row.append(f"{statistics.mean(values):.3f} ({low:.3f} to {high:.3f})")
+            figures[f"ap50_{arm}_k{k}"] = statistics.mean(values)
+            row.append(f"{statistics.mean(values):.3f}")
+            if several:
+                low, high = figures[f"ap50_{arm}_k{k}_ci"] = interval(values)
+                row[-1] += f" ({low:.3f} to {high:.3f})"
         print(f"| {arm} | {' | '.join(row)} |")
     assert all(math.isfinite(value) for values in ap50.values() for value in values)
     result = {

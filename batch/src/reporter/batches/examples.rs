@@ -38,8 +38,8 @@ pub fn reference_reports(ctx: &Context, lake: &Lake, partition: &Partition) -> R
 }
 
 /// One example for each image whose study has a report, in the order of image ids; one for each such study where the
-/// model sees several views. Images of the training split are prepared for `report.train.augment`. `text`: the text encoder's tokens, where image and text are aligned. Images that cannot
-/// be read are rows of `failures`.
+/// model sees several views. Images of the training split are prepared for `report.train.augment`. `text`: the text
+/// encoder's tokens, where image and text are aligned. Images that cannot be read are rows of `failures`.
 ///
 /// # Errors
 /// [`crate::Error::Stopped`] after a signal; those of reading tables.
