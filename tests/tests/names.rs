@@ -9,7 +9,7 @@ use d2r_acceptance::{outcome, root, run};
 use walkdir::WalkDir;
 
 /// Flags of other programs, with the program.
-const OTHERS: [(&str, &str); 34] = [
+const OTHERS: [(&str, &str); 35] = [
     ("--verbose", "d2r itself, beside --version only"),
     ("--locked", "cargo"),
     ("--all-features", "cargo"),
@@ -20,6 +20,7 @@ const OTHERS: [(&str, &str); 34] = [
     ("--arms", "tests/bench/quality_report.py"),
     ("--folder", "tests/bench/quality_report.py"),
     ("--known", "tests/bench/quality_semi.py"),
+    ("--seeds", "tests/bench/quality_semi.py"),
     ("--pdeathsig", "setpriv"),
     ("--array", "sbatch"),
     ("--dependency", "sbatch"),
