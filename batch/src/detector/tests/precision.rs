@@ -69,14 +69,15 @@ fn losses_in_bf16_are_near_those_in_f32_and_gradients_and_variables_stay_f32() {
     }
 }
 
-/// A configuration under which squares are learned, with the precision.
+/// A configuration under which squares are learned, with the precision. After 60 steps the best boxes of Faster R-CNN in f32 and
+/// bf16 have an IoU of 0.62 on some processors; after 150 steps above 0.99.
 fn learning(architecture: &str, precision: &str) -> RunConfig {
     let set = [
         format!("detector.model.architecture={architecture}"),
         format!("run.precision={precision}"),
-        "detector.train.steps=60".to_owned(),
-        "detector.train.eval_every=60".to_owned(),
-        "detector.train.save_every=60".to_owned(),
+        "detector.train.steps=150".to_owned(),
+        "detector.train.eval_every=150".to_owned(),
+        "detector.train.save_every=150".to_owned(),
         "detector.train.optimizer=adam".to_owned(),
         "detector.train.lr=0.003".to_owned(),
         "run.log_every=10".to_owned(),
@@ -92,7 +93,7 @@ fn a_training_in_bf16_learns_keeps_f32_and_finds_the_boxes_of_f32() {
         let outcome = run(folder.path(), &config, &StopFlag::default()).unwrap();
         let train: Vec<f64> = outcome.log.iter().filter(|r| r.phase == "train").map(|r| r.loss).collect();
         assert!(train.last().unwrap() < &(train[0] * 0.7), "{architecture}: {train:?}");
-        let checkpoint = folder.path().join("checkpoints/step-000060");
+        let checkpoint = folder.path().join("checkpoints/step-000150");
         let mut kept = 0;
         for file in std::fs::read_dir(&checkpoint).unwrap() {
             let path = file.unwrap().path();
@@ -114,10 +115,8 @@ fn a_training_in_bf16_learns_keeps_f32_and_finds_the_boxes_of_f32() {
         };
         for (exact, coarse) in best(Kind::Float).iter().zip(best(Kind::BFloat16)) {
             assert_eq!(exact.class_id, coarse.class_id);
-            // The best box of a square comes from one of several points with nearly equal scores, and rounding, which depends on the
-            // processor, decides which: 0.62 was seen on one, above 0.9 on another. AP50 counts from 0.5 on.
-            assert!(exact.region.iou(&coarse.region) > 0.5, "{exact:?} in f32, {coarse:?} in bf16");
-            assert!((exact.score - coarse.score).abs() < 0.05, "{exact:?} in f32, {coarse:?} in bf16");
+            assert!(exact.region.iou(&coarse.region) > 0.9, "{exact:?} in f32, {coarse:?} in bf16");
+            assert!((exact.score - coarse.score).abs() < 0.03, "{exact:?} in f32, {coarse:?} in bf16");
         }
     }
 }
