@@ -104,8 +104,8 @@ def prepare(d2r: str, folder: Path, settings: list[str]) -> None:
     (folder / "done").touch()
 
 
-def measured(d2r: str, source: Path, folder: Path, seed: int, arm: str, settings: list[str]) -> dict:
-    """Trains in a copy of the lake; the figures of the teacher on the test split."""
+def measured(d2r: str, source: Path, folder: Path, seed: int, arm: str, settings: list[str], init: list[str]) -> dict:
+    """Trains in a copy of the lake; the figures of the teacher on the test split. `init`: flags of the initial weights."""
     done = folder / "result.json"
     if done.is_file():
         return json.loads(done.read_text())
@@ -118,6 +118,7 @@ def measured(d2r: str, source: Path, folder: Path, seed: int, arm: str, settings
         (labeller,) = (folder.parent / f"supervised-{seed}/runs").iterdir()
         flags = [*flags, "--labeller", str(labeller)]
     common = ["--dataset", "vindr", "--seed", str(seed)]
+    flags = [*flags, *init]
     start = time.perf_counter()
     steps = run(d2r, folder, "train-detector", *common, *flags, settings=settings)["figures"]["steps"]
     seconds = time.perf_counter() - start
@@ -173,11 +174,12 @@ def main() -> None:
     parser.add_argument("--arms", nargs="+", choices=list(ARMS), help="default: supervised semi; with --labelled also published")
     parser.add_argument("--labelled", type=int, nargs="+", metavar="K", help="curves over these numbers of labelled images per class")
     parser.add_argument("--known", type=Path, metavar="FILE", help="with --labelled: a JSON list of finished cells, which are not repeated; new ones are appended")
+    parser.add_argument("--trunk", type=Path, metavar="FILE", help="with --labelled: all arms start from this trunk, for instance of pretrain_trunk.py")
     parser.add_argument("--jobs", type=int, default=2, help="trainings in parallel; networks of this size gain little from a second thread")
     args = parser.parse_args()
     args.arms = args.arms or (["supervised", "published", "semi"] if args.labelled else ["supervised", "semi"])
-    if args.known and not args.labelled:
-        parser.error("`--known` belongs to `--labelled`")
+    if (args.known or args.trunk) and not args.labelled:
+        parser.error("`--known` and `--trunk` belong to `--labelled`")
     if args.labelled and (min(args.labelled) < 1 or "labelled_once" in args.arms):
         parser.error("`--labelled` takes numbers from 1 on, and no arm `labelled_once`")
     if "labelled_once" in args.arms and "supervised" not in args.arms:
@@ -195,7 +197,7 @@ def main() -> None:
 
         def one(job: tuple[str, int]) -> dict:
             name, seed = job
-            found = measured(args.d2r, source, folder / f"{name}-{seed}", seed, name, settings)
+            found = measured(args.d2r, source, folder / f"{name}-{seed}", seed, name, settings, [])
             print(f"seed {seed} {name:<10} AP50 {found['ap50']:.3f} AP {found['ap']:.3f} {found['train_s']:.0f} s", flush=True)
             return found
 

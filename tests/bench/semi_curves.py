@@ -89,6 +89,14 @@ def digest(d2r: str, config: Path, source: Path, flags: list[str], settings: lis
     return hashlib.sha256(json.dumps([resolved, flags, tables]).encode()).hexdigest()[:16]
 
 
+def imported(d2r: str, config: Path, folder: Path, trunk: Path) -> tuple[list[str], list[str]]:
+    """A trunk's file as a detector run: the flags that start from it, and what stands for them in a digest."""
+    command = [d2r, "import-weights", "imagenet", "--weights", str(trunk), "--config", str(config), "--runs", str(folder / "trunks"), "--json", "--quiet"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    card = next(Path(file["path"]) for file in json.loads(done.stdout.splitlines()[-1])["files"] if file["path"].endswith("card.json"))
+    return ["--init", str((folder / card).parent)], [f"--init {hashlib.sha256(trunk.read_bytes()).hexdigest()}"]
+
+
 def plot(cells: dict[tuple[str, int], list[float]], arms: list[str], ks: list[int], interval: Callable, path: Path) -> None:
     """Means over seeds, with their intervals where there are several, one line per arm, as SVG."""
     import matplotlib
@@ -122,18 +130,19 @@ def curves(
     limits = [f"run.threads={max(1, (os.cpu_count() or 1) // args.jobs)}"]
     source = folder / "curves-source"
     prepare(args.d2r, source, [*settings, *limits])
+    init, init_key = imported(args.d2r, config, folder, args.trunk) if args.trunk else ([], [])
     share_of, known = shares(source, args.labelled), Cells(args.known)
 
     def one(job: tuple[int, int, str]) -> dict:
         seed, k, arm = job
         own = [*settings, f"detector.train.labelled_share={share_of[k]!r}"]
         flags, of_arm = arms[arm]
-        key = (digest(args.d2r, config, source, flags, [*own, *of_arm]), arm, k, seed)
+        key = (digest(args.d2r, config, source, [*flags, *init_key], [*own, *of_arm]), arm, k, seed)
         if cell := known.find(key):
             print(f"seed {seed} k {k:<3} {arm:<15} AP50 {cell['ap50']:.3f} known since {cell['date']}", flush=True)
             return cell
         place = folder / f"{arm}-k{k}-{seed}-{key[0][:8]}"
-        found = measured(args.d2r, source, place, seed, arm, [*own, f"detector.train.labelled_seed={seed}", *limits])
+        found = measured(args.d2r, source, place, seed, arm, [*own, f"detector.train.labelled_seed={seed}", *limits], init)
         shutil.rmtree(place / "lake", ignore_errors=True)
         cell = {
             **dict(zip(KEY, key, strict=True)),

@@ -58,7 +58,9 @@ fn table(result: &StageResult, next: Option<&str>) -> String {
     for (name, value) in &result.figures {
         // Adding 0 turns what would be printed as -0 into 0.
         let rounded = (value * 1e4).round() / 1e4 + 0.0;
-        text.push_str(&format!("  {name:<28} {rounded:>10.4}\n"));
+        // Counts are whole.
+        let decimals = if value.fract() == 0.0 { 0 } else { 4 };
+        text.push_str(&format!("  {name:<28} {rounded:>10.decimals$}\n"));
     }
     if let Some(next) = next {
         text.push_str(&format!("next: {next}\n"));
@@ -95,4 +97,19 @@ pub fn error(e: &Error, json: bool) {
     };
     // With stderr closed the exit code is all that is left.
     let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_are_whole_and_other_figures_have_four_decimals() {
+        let figures = [("files", 22.0), ("share", 0.123_4), ("zero", -0.0), ("small", -0.000_01)];
+        let figures = figures.map(|(name, value)| (name.to_owned(), value)).into();
+        let result = StageResult { stage: "audit".into(), figures, ..StageResult::default() };
+        let text = table(&result, None);
+        let values: Vec<&str> = text.lines().skip(1).filter_map(|line| line.split_whitespace().last()).collect();
+        assert_eq!(values, ["22", "0.1234", "0.0000", "0"], "{text}");
+    }
 }
