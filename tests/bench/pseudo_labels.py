@@ -50,7 +50,7 @@ def main() -> None:
     folder = args.folder.absolute()
     source = folder / "curves-source"
     images = polars.read_parquet(source / "lake/v1/images/dataset=mimic/split=train/*.parquet")["image_id"]
-    truth = polars.read_parquet(source / "reported/truth/v1/truth_lesions/**/*.parquet").filter(polars.col("image_id").is_in(images.implode()))
+    truth = polars.read_parquet(source / "reported/truth/v1/truth_lesions/dataset=mimic/**/*.parquet").filter(polars.col("image_id").is_in(images.implode()))
     drawn: dict[tuple, list[tuple]] = {}
     for image, kind, *edges in truth.select("image_id", "class_id", *EDGES).rows():
         drawn.setdefault((image, kind), []).append(tuple(edges))
