@@ -91,10 +91,12 @@ def digest(d2r: str, config: Path, source: Path, flags: list[str], settings: lis
 
 def imported(d2r: str, config: Path, folder: Path, trunk: Path) -> tuple[list[str], list[str]]:
     """A trunk's file as a detector run: the flags that start from it, and what stands for them in a digest."""
-    command = [d2r, "import-weights", "imagenet", "--weights", str(trunk), "--config", str(config), "--runs", str(folder / "trunks"), "--json", "--quiet"]
+    runs = ["--config", str(config), "--runs", str(folder / "trunks"), "--json", "--quiet"]
+    command = [d2r, "import-weights", "imagenet", "--weights", str(trunk), *runs]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
-    card = next(Path(file["path"]) for file in json.loads(done.stdout.splitlines()[-1])["files"] if file["path"].endswith("card.json"))
-    return ["--init", str((folder / card).parent)], [f"--init {hashlib.sha256(trunk.read_bytes()).hexdigest()}"]
+    files = [Path(file["path"]) for file in json.loads(done.stdout.splitlines()[-1])["files"]]
+    (card,) = (file for file in files if file.name == "card.json")
+    return ["--init", str(card.parent)], [f"--init {hashlib.sha256(trunk.read_bytes()).hexdigest()}"]
 
 
 def plot(cells: dict[tuple[str, int], list[float]], arms: list[str], ks: list[int], interval: Callable, path: Path) -> None:
