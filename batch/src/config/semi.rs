@@ -134,6 +134,9 @@ pub struct GuardConfig {
     pub box_ratio_max: f64,
     /// Pseudo-losses are bounded to this multiple of the labelled ones; 0 does not bound.
     pub loss_ratio_max: f64,
+    /// Pseudo-boxes that are fewer than the true boxes of as many labelled images weigh less
+    /// ([ADR 32](../../../docs/adr/0032-few-pseudo-labels-weigh-less.md)).
+    pub few_boxes_weigh_less: bool,
     /// From this multiple of the true boxes on there is an alarm in the log.
     pub box_ratio_alarm: f64,
     /// Steps in a row that may be skipped because their gradient is not finite.
@@ -155,6 +158,7 @@ impl GuardConfig {
             rollbacks_max: 2,
             box_ratio_max: 4.0,
             loss_ratio_max: 10.0,
+            few_boxes_weigh_less: true,
             box_ratio_alarm: 2.0,
             skipped_max: 100,
         }
@@ -162,6 +166,13 @@ impl GuardConfig {
 
     /// No limits.
     pub fn off() -> Self {
-        Self { burn_in_ap_min: 0.0, ap_drop_max: 1.0, box_ratio_max: 0.0, loss_ratio_max: 0.0, ..Self::standard() }
+        Self {
+            burn_in_ap_min: 0.0,
+            ap_drop_max: 1.0,
+            box_ratio_max: 0.0,
+            loss_ratio_max: 0.0,
+            few_boxes_weigh_less: false,
+            ..Self::standard()
+        }
     }
 }

@@ -4,8 +4,11 @@
 use tch::{Kind, Tensor};
 
 use crate::config::detector::Architecture;
-use crate::config::semi::SemiConfig;
+use crate::config::semi::{GuardConfig, SemiConfig};
 use crate::detector::losses::{DetectionLosses, Part};
+
+/// Points of a level within one and a half strides of a box's centre.
+const POINTS_PER_BOX: f64 = 9.0;
 
 /// The two terms of the loss, scalars with gradients.
 #[derive(Debug)]
@@ -36,6 +39,19 @@ fn weights(architecture: Architecture, part: Part, class: f64, boxes: f64) -> Pa
         (Architecture::Fcos, Part::Box) => mean(boxes),
         (Architecture::Fcos, _) => mean(class),
     }
+}
+
+/// What the weights of pseudo-labels are multiplied with when a batch has `boxes` of them, and as many labelled images have
+/// `expected` boxes. FCOS divides its losses by the positive points: with few pseudo-labels the background of their images
+/// would weigh more than that of labelled images, by the ratio of both numbers
+/// ([ADR 32](../../../../docs/adr/0032-few-pseudo-labels-weigh-less.md)).
+pub fn share_of_boxes(architecture: Architecture, guard: &GuardConfig, boxes: usize, expected: f64) -> f64 {
+    if !guard.few_boxes_weigh_less || architecture != Architecture::Fcos {
+        return 1.0;
+    }
+    // Without a box FCOS divides by one point.
+    let boxes = (boxes as f64).max(1.0 / POINTS_PER_BOX);
+    boxes / boxes.max(expected)
 }
 
 #[cfg(test)]
@@ -72,7 +88,6 @@ pub fn combined(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::semi::GuardConfig;
 
     fn losses(values: [f32; 4]) -> DetectionLosses {
         let [class, boxes, rpn_class, rpn_box] = values.map(Tensor::from);
@@ -118,6 +133,17 @@ mod tests {
             let combined = combined(architecture, &none, 1.0, &losses([1.0, 2.0, 3.0, 4.0]), &losses([9.0; 4]));
             assert_eq!((number(&combined.labelled), number(&combined.pseudo)), (10.0, 0.0));
         }
+    }
+
+    #[test]
+    fn few_pseudo_labels_weigh_less_in_fcos_under_guard_rails() {
+        let (on, off) = (GuardConfig::standard(), GuardConfig::off());
+        let fcos = |boxes| share_of_boxes(Architecture::Fcos, &on, boxes, 12.0);
+        assert_eq!([fcos(3), fcos(12), fcos(40)], [0.25, 1.0, 1.0]);
+        assert!((fcos(0) - 1.0 / 108.0).abs() < 1e-9, "one point of a box of nine");
+        assert_eq!(share_of_boxes(Architecture::Fcos, &off, 3, 12.0), 1.0, "as published");
+        assert_eq!(share_of_boxes(Architecture::FasterRcnn, &on, 3, 12.0), 1.0, "divides by samples");
+        assert_eq!(share_of_boxes(Architecture::Fcos, &on, 0, 0.0), 1.0, "no boxes are expected");
     }
 
     #[test]

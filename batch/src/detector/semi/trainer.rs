@@ -22,7 +22,7 @@ use crate::detector::rcnn::sampler::Draw;
 use crate::detector::semi::guard::{Guard, Verdict};
 use crate::detector::semi::job::SemiTraining;
 use crate::detector::semi::labelled_loss::labelled_loss;
-use crate::detector::semi::mutual_loss::{MutualLoss, combined};
+use crate::detector::semi::mutual_loss::{MutualLoss, combined, share_of_boxes};
 use crate::detector::semi::phase::{Phase, ramp};
 use crate::detector::semi::pseudo_label::{PseudoLabels, select};
 use crate::detector::semi::running_means::{FIGURES, PseudoCounts, SemiSums, figures};
@@ -176,7 +176,9 @@ impl<'a> SemiTrainer<'a> {
                 let labels = self.pseudo_labels(unlabelled)?;
                 let images = unlabelled.boxes.len();
                 counts = PseudoCounts { images, found: labels.found, capped: labels.capped };
-                let factor = self.pseudo_factor(step);
+                let boxes = labels.classes.iter().map(Vec::len).sum();
+                let share = share_of_boxes(job.architecture, &job.semi.guard, boxes, self.true_boxes * images as f64);
+                let factor = self.pseudo_factor(step) * share;
                 if factor == 0.0 || !job.semi.weights_pseudo_labels() {
                     // Without a weight the student is not shown these images.
                     labelled.total()

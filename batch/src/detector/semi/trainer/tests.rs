@@ -218,6 +218,21 @@ fn a_runaway_pseudo_loss_is_bounded_and_named() {
 }
 
 #[test]
+fn without_pseudo_labels_the_background_of_unlabelled_images_hardly_counts_under_guard_rails() {
+    let first = |few_boxes_weigh_less: bool| {
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = config(&["semi.threshold=0.999"]);
+        config.semi.guard.few_boxes_weigh_less = few_boxes_weigh_less;
+        let outcome = run(folder.path(), &config).unwrap();
+        let row = outcome.log.into_iter().find(|r| r.phase == "mutual").unwrap();
+        (row.loss_pseudo.unwrap(), row.pseudo_boxes_per_image.unwrap())
+    };
+    let ((with, boxes), (without, _)) = (first(true), first(false));
+    assert_eq!(boxes, 0.0);
+    assert!(0.0 < with && with < 0.2 * without, "{with} {without}");
+}
+
+#[test]
 fn a_loss_that_is_no_number_skips_its_step() {
     let folder = tempfile::tempdir().unwrap();
     let mut config = config(&[]);
