@@ -9,9 +9,12 @@ use d2r_acceptance::{outcome, root, run};
 use walkdir::WalkDir;
 
 /// Flags of other programs, with the program.
-const OTHERS: [(&str, &str); 35] = [
+const OTHERS: [(&str, &str); 38] = [
     ("--verbose", "d2r itself, beside --version only"),
     ("--locked", "cargo"),
+    ("--mimic", "tests/bench/pretrain_trunk.py"),
+    ("--trunk", "tests/bench/quality_semi.py"),
+    ("--cells", "tests/bench/pseudo_labels.py"),
     ("--all-features", "cargo"),
     ("--tests", "cargo"),
     ("--lib", "cargo"),
