@@ -31,7 +31,7 @@ HELD_OUT = 10
 
 
 class Trunk(nn.Module):
-    """ResNet-18 with torchvision's names; f32 `[B, 3, H, W]` in, `[B, 8 * WIDTH]` out."""
+    """ResNet-18 with torchvision's names; f32 `[B, 3, H, W]` in, `[B, 16 * WIDTH]` out: largest and mean values of the last features."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class Trunk(nn.Module):
         features = nn.functional.max_pool2d(self.bn1(self.conv1(images)).relu(), 3, 2, 1)
         for level in range(4):
             features = getattr(self, f"layer{level + 1}")(features)
-        # A lesion is small: the mean over the image hides it.
+        # The mean over the image hides a small lesion.
         return torch.cat([features.amax((2, 3)), features.mean((2, 3))], 1)
 
 
@@ -69,7 +69,7 @@ def studies(root: Path) -> tuple[list[list[Path]], torch.Tensor, list[str]]:
 
 
 def read(path: Path, size: int) -> torch.Tensor:
-    """u8 `[size, size]`, black below and to the right or around."""
+    """u8 `[size, size]`, letterboxed."""
     image = ImageOps.pad(Image.open(path).convert("L"), (size, size), Image.Resampling.BILINEAR)
     return torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8).view(size, size)
 

@@ -15,17 +15,11 @@ from pathlib import Path
 
 import polars
 from quality_semi import run
+from real import iou
 
 SCORES = (0.5, 0.3)
 SETTINGS = ["annotate.flip_tta=false", "annotate.score_floor=0.05"]
 EDGES = ["x_min", "y_min", "x_max", "y_max"]
-
-
-def overlap(a: tuple, b: tuple) -> float:
-    """Intersection over union of two boxes."""
-    width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
-    shared = max(0.0, width) * max(0.0, height)
-    return shared / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - shared)
 
 
 def correct(boxes: polars.DataFrame, drawn: dict[tuple, list[tuple]]) -> list[bool]:
@@ -34,8 +28,8 @@ def correct(boxes: polars.DataFrame, drawn: dict[tuple, list[tuple]]) -> list[bo
     found = []
     for image, kind, *edges in boxes.select("image_id", "class_id", *EDGES).rows():
         lesions = left.get((image, kind), [])
-        best = max(lesions, key=lambda lesion: overlap(tuple(edges), lesion), default=None)
-        found.append(best is not None and overlap(tuple(edges), best) > 0.5)
+        best = max(lesions, key=lambda lesion: iou(tuple(edges), lesion), default=None)
+        found.append(best is not None and iou(tuple(edges), best) > 0.5)
         if found[-1]:
             lesions.remove(best)
     return found

@@ -104,6 +104,14 @@ def prepare(d2r: str, folder: Path, settings: list[str]) -> None:
     (folder / "done").touch()
 
 
+def imported(d2r: str, folder: Path, trunk: Path) -> list[str]:
+    """A trunk's file as a detector run: the flags that start from it."""
+    folder.mkdir(exist_ok=True)
+    files = run(d2r, folder, "import-weights", "imagenet", "--weights", str(trunk.absolute()), settings=[])["files"]
+    (card,) = (Path(file["path"]) for file in files if file["path"].endswith("card.json"))
+    return ["--init", str(folder / card.parent)]
+
+
 def measured(d2r: str, source: Path, folder: Path, seed: int, arm: str, settings: list[str], init: list[str]) -> dict:
     """Trains in a copy of the lake; the figures of the teacher on the test split. `init`: flags of the initial weights."""
     done = folder / "result.json"
@@ -188,7 +196,8 @@ def main() -> None:
         folder = (args.folder or Path(temporary)).absolute()
         folder.mkdir(parents=True, exist_ok=True)
         if args.labelled:
-            semi_curves.curves(args, folder, CONFIG, ARMS, prepare, measured, interval)
+            init = imported(args.d2r, folder / "trunk", args.trunk) if args.trunk else []
+            semi_curves.curves(args, folder, CONFIG, ARMS, init, prepare, measured, interval)
             return
         source = folder / "source"
         threads = max(1, (os.cpu_count() or 1) // args.jobs)

@@ -89,16 +89,6 @@ def digest(d2r: str, config: Path, source: Path, flags: list[str], settings: lis
     return hashlib.sha256(json.dumps([resolved, flags, tables]).encode()).hexdigest()[:16]
 
 
-def imported(d2r: str, config: Path, folder: Path, trunk: Path) -> tuple[list[str], list[str]]:
-    """A trunk's file as a detector run: the flags that start from it, and what stands for them in a digest."""
-    runs = ["--config", str(config), "--runs", str(folder / "trunks"), "--json", "--quiet"]
-    command = [d2r, "import-weights", "imagenet", "--weights", str(trunk), *runs]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    files = [Path(file["path"]) for file in json.loads(done.stdout.splitlines()[-1])["files"]]
-    (card,) = (file for file in files if file.name == "card.json")
-    return ["--init", str(card.parent)], [f"--init {hashlib.sha256(trunk.read_bytes()).hexdigest()}"]
-
-
 def plot(cells: dict[tuple[str, int], list[float]], arms: list[str], ks: list[int], interval: Callable, path: Path) -> None:
     """Means over seeds, with their intervals where there are several, one line per arm, as SVG."""
     import matplotlib
@@ -124,22 +114,23 @@ def plot(cells: dict[tuple[str, int], list[float]], arms: list[str], ks: list[in
 
 
 def curves(
-    args: argparse.Namespace, folder: Path, config: Path, arms: dict, prepare: Callable, measured: Callable, interval: Callable
+    args: argparse.Namespace, folder: Path, config: Path, arms: dict, init: list[str], prepare: Callable, measured: Callable, interval: Callable
 ) -> None:
-    """Trains what is missing, and writes the cells, the table and the figure."""
+    """Trains what is missing, and writes the cells, the table and the figure. `init`: flags of the initial weights."""
     settings = [*POOL, *args.settings]
     # Beside the digest: threads change no setting of the training.
     limits = [f"run.threads={max(1, (os.cpu_count() or 1) // args.jobs)}"]
     source = folder / "curves-source"
     prepare(args.d2r, source, [*settings, *limits])
-    init, init_key = imported(args.d2r, config, folder, args.trunk) if args.trunk else ([], [])
+    # A folder's name does not decide a cell, the trunk's bytes do.
+    trunk = [f"--init {hashlib.sha256(args.trunk.read_bytes()).hexdigest()}"] if args.trunk else []
     share_of, known = shares(source, args.labelled), Cells(args.known)
 
     def one(job: tuple[int, int, str]) -> dict:
         seed, k, arm = job
         own = [*settings, f"detector.train.labelled_share={share_of[k]!r}"]
         flags, of_arm = arms[arm]
-        key = (digest(args.d2r, config, source, [*flags, *init_key], [*own, *of_arm]), arm, k, seed)
+        key = (digest(args.d2r, config, source, [*flags, *trunk], [*own, *of_arm]), arm, k, seed)
         if cell := known.find(key):
             print(f"seed {seed} k {k:<3} {arm:<15} AP50 {cell['ap50']:.3f} known since {cell['date']}", flush=True)
             return cell

@@ -56,7 +56,7 @@ def run(d2r: str, settings: list[str], seed: int, devices: str) -> dict:
     """One pipeline: counted seconds, figures, whether the goals are reached."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder, "run")
-        command = [d2r, "pipeline", *settings, "--seed", str(seed), "--devices", devices, "--out", str(out)]
+        command = [d2r, "pipeline", *settings, "--seed", str(seed), "--devices" if "," in devices else "--device", devices, "--out", str(out)]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         summary = json.loads((out / "summary.json").read_text())
     seconds = sum(wall for stage, wall in summary["wall_s"].items() if stage not in UNCOUNTED)
@@ -71,7 +71,7 @@ def main() -> None:
     parser.add_argument("--d2r", required=True)
     parser.add_argument("--out", required=True, type=Path)
     parser.add_argument("--config", type=Path, help="settings in place of the preset demo")
-    parser.add_argument("--devices", default="cpu", help="of the processes of both trainings")
+    parser.add_argument("--devices", default="cpu", help="one, or those of the processes of both trainings, for instance cpu,cpu (run.accumulate of the settings must allow them)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     args = parser.parse_args()
     reference = machine_seconds()

@@ -58,7 +58,7 @@ fn table(result: &StageResult, next: Option<&str>) -> String {
     for (name, value) in &result.figures {
         // Adding 0 turns what would be printed as -0 into 0.
         let rounded = (value * 1e4).round() / 1e4 + 0.0;
-        // Counts are whole.
+        // Counts are whole; so is a share of 0 or 1.
         let decimals = if value.fract() == 0.0 { 0 } else { 4 };
         text.push_str(&format!("  {name:<28} {rounded:>10.decimals$}\n"));
     }
