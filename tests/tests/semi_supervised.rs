@@ -85,6 +85,36 @@ fn a_teacher_labels_unlabelled_images() {
     let read = ["--set", "semi.report_threshold=0.1"];
     let by_reports = done(folder, &[&train[..], &read[..], &quick[..], &settings[..]].concat());
     assert_eq!(by_reports["cached"], Value::Bool(false), "the use of reports is part of the work key");
+    let by_class = set(&["semi.report_threshold=0.1", "annotate.threshold=by_class"]);
+    let chosen = done(folder, &[&train[..], &quick[..], &settings[..], &by_class[..]].concat());
+    let card = chosen["files"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find_map(|f| f["path"].as_str().filter(|p| p.ends_with("card.json")));
+    let card = folder.join(card.unwrap());
+    let thresholds: Value = serde_json::from_slice(&std::fs::read(&card).unwrap()).unwrap();
+    let thresholds = thresholds["model"]["class_thresholds"].as_array().unwrap();
+    assert_eq!(thresholds.len(), 22);
+    assert!(thresholds.iter().any(|t| t != &thresholds[0]), "{thresholds:?}");
+    let chosen_run = card.parent().unwrap().to_str().unwrap();
+    done(
+        folder,
+        &[
+            &["annotate", "--dataset", "mimic", "--detector", chosen_run, "--lake", "lake"][..],
+            &set(&["annotate.score_floor=0.005"]),
+        ]
+        .concat(),
+    );
+    let (accepted, rows) = pseudo_boxes(&folder.join("lake"));
+    assert!(0 < accepted && accepted < rows, "{accepted} of {rows}");
+    let on_a_run_without =
+        [&["annotate", "--dataset", "mimic", "--detector", run_folder, "--lake", "lake"][..], &by_class[2..]].concat();
+    let (code, _, err) = outcome(&run(folder, &on_a_run_without));
+    assert!(code == 78 && err.contains("holds no thresholds by class") && err.contains("set a number"), "{code} {err}");
+    let alone = ["train-detector", "--dataset", "vindr"];
+    let (code, _, err) = outcome(&run(folder, &[&alone[..], &quick[..], &settings[..], &by_class[2..]].concat()));
+    assert!(code == 0 && err.contains("images with annotators' boxes of vindr/val"), "{code} {err}");
     let without_reports = ["train-detector", "--dataset", "vindr", "--unlabelled", "vindr"];
     let half = ["--set", "detector.train.labelled_share=0.5"];
     let (code, _, err) =

@@ -318,8 +318,8 @@ impl AugmentConfig {
 pub struct AnnotateConfig {
     /// Boxes below this score are not written.
     pub score_floor: f64,
-    /// Boxes above this score are accepted.
-    pub threshold: f64,
+    /// Boxes above this score are accepted; `None`: above the threshold of their class, which training chooses.
+    pub threshold: Option<f64>,
     /// Images per forward pass.
     pub batch_size: usize,
     /// Flip test-time augmentation: boxes and scores are means over the image and its mirror image.

@@ -63,7 +63,8 @@ mod tests {
     #[test]
     fn keys_with_a_word_are_those_that_accept_two_forms() {
         for (key, default, _) in resolve(&Layers::default()).unwrap().entries() {
-            let words = ["all", "off", "cosine"].into_iter().filter(|word| accepts(&key, word)).collect::<Vec<_>>();
+            let words =
+                ["all", "off", "cosine", "by_class"].into_iter().filter(|word| accepts(&key, word)).collect::<Vec<_>>();
             let number = accepts(&key, "1");
             let array = accepts(&key, "[]");
             let listed = KEYS_WITH_A_WORD.iter().find(|(k, ..)| *k == key);

@@ -82,7 +82,8 @@ pub fn examples(
             label_names: boxes.iter().filter(|_| named).map(|l| l.class_name.clone()).collect(),
             height: image.height,
             width: image.width,
-            score_threshold: boxes.iter().find_map(|l| l.threshold),
+            // Classes may have their own: all that is here scores above the lowest.
+            score_threshold: boxes.iter().filter_map(|l| l.threshold).min_by(f32::total_cmp),
             model_sha256: boxes.iter().find_map(|l| l.model_sha256.clone()),
         })
     };

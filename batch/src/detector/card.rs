@@ -9,6 +9,7 @@ use tch::Device;
 
 use crate::config::detector::DetectorModelConfig;
 use crate::detector::model::Detector;
+use crate::detector::thresholds::Thresholds;
 use crate::error::Result;
 use crate::training::model_card::ModelCard;
 use crate::training::named_tensors::load_strict;
@@ -22,13 +23,14 @@ pub struct DetectorCard {
     #[serde(alias = "classes", deserialize_with = "set_or_names")]
     pub labels: LabelSet,
     /// Boxes with a score strictly above are accepted.
-    pub threshold: f64,
+    #[serde(flatten)]
+    pub thresholds: Thresholds,
 }
 
 impl DetectorCard {
     /// The card of a detector of these classes.
-    pub fn new(config: &DetectorModelConfig, labels: &LabelSet, threshold: f64) -> Self {
-        Self { config: config.clone(), input: input_spec(config), labels: labels.clone(), threshold }
+    pub fn new(config: &DetectorModelConfig, labels: &LabelSet, thresholds: Thresholds) -> Self {
+        Self { config: config.clone(), input: input_spec(config), labels: labels.clone(), thresholds }
     }
 }
 
@@ -92,7 +94,7 @@ mod tests {
         let config =
             resolve(&Layers { preset: Some("tiny".into()), ..Layers::default() }).unwrap().config.detector.model;
         let two = LabelSet::of_categories("two", [(7, "Mass".to_owned()), (12, "Widget".to_owned())]);
-        let card = DetectorCard::new(&config, &two, 0.5);
+        let card = DetectorCard::new(&config, &two, Thresholds::one(0.5));
         let mut json = serde_json::to_value(&card).unwrap();
         assert_eq!(serde_json::from_value::<DetectorCard>(json.clone()).unwrap(), card);
         json.as_object_mut().unwrap().remove("labels");

@@ -5,14 +5,14 @@ use d2r_contracts::space::Original;
 use d2r_contracts::tables::LesionRow;
 
 use crate::detector::detection::Detection;
-use crate::detector::semi::pseudo_label::accepted;
+use crate::detector::thresholds::Thresholds;
 use crate::error::{Error, Result};
 
 /// The detector that rows come from.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RowOrigin<'a> {
     /// Boxes with a score strictly above are accepted.
-    pub threshold: f64,
+    pub thresholds: &'a Thresholds,
     /// SHA-256 of the detector's weights, hexadecimal.
     pub model_sha256: Option<&'a str>,
     /// The detector's classes.
@@ -62,8 +62,8 @@ pub fn lesion_row(
         std_x_max,
         std_y_max,
         student_iou: None,
-        accepted: accepted(score, origin.threshold),
-        threshold: Some(origin.threshold as f32),
+        accepted: origin.thresholds.accept(class_id, score),
+        threshold: Some(origin.thresholds.of(class_id) as f32),
         model_sha256: origin.model_sha256.map(str::to_owned),
     })
 }
@@ -85,7 +85,8 @@ mod tests {
         };
         let detections = [detection(0.75, Some([0.1, 0.2, 0.3, 0.4])), detection(0.5, None)];
         let labels = LabelSet::vindr();
-        let origin = RowOrigin { threshold: 0.5, model_sha256: Some("ab"), labels: &labels };
+        let thresholds = Thresholds::one(0.5);
+        let origin = RowOrigin { thresholds: &thresholds, model_sha256: Some("ab"), labels: &labels };
         let rows = lesion_rows("i", &detections, origin).unwrap();
         let stds = |r: &LesionRow| [r.std_x_min, r.std_y_min, r.std_x_max, r.std_y_max];
         assert_eq!(stds(&rows[0]), [Some(0.1), Some(0.2), Some(0.3), Some(0.4)]);

@@ -21,6 +21,7 @@ pub mod resnet;
 pub mod semi;
 pub mod target;
 pub mod test_time_augmentation;
+pub mod thresholds;
 pub mod train;
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! `d2r annotate`: writes a detector's boxes for a dataset of the lake, all that score above the floor; the column
 //! `accepted` marks those above the threshold.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -15,11 +15,12 @@ use crate::config::detector::AnnotateConfig;
 use crate::context::{Context, StageResult};
 use crate::detector::batches::loader::{DetectionSet, LoadOptions};
 use crate::detector::batches::radiograph_source::RadiographSource;
-use crate::detector::card::{STUDENT_FILE, load_detector, load_student};
+use crate::detector::card::{DetectorCard, STUDENT_FILE, load_detector, load_student};
 use crate::detector::detection::Detection;
 use crate::detector::inference::{InferenceOptions, detect_set};
 use crate::detector::lesion_row::{RowOrigin, lesion_rows};
 use crate::detector::model::Detector;
+use crate::detector::thresholds::Thresholds;
 use crate::error::{Error, Result};
 use crate::lake::digest::sha256_file;
 use crate::lake::{Committed, Lake, Partition, Provenance, Shard, Unfinished, images_per_sub_part};
@@ -56,6 +57,7 @@ struct Job<'a> {
     student: Option<&'a Detector>,
     source: RadiographSource,
     config: &'a AnnotateConfig,
+    thresholds: &'a Thresholds,
     /// The detector's classes.
     labels: &'a LabelSet,
     provenance: Provenance,
@@ -71,7 +73,7 @@ struct Job<'a> {
 pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
     let start = Instant::now();
     let lake = Lake::open(&args.lake)?;
-    let mut config = ctx.config.annotate.clone();
+    let config = &ctx.config.annotate;
     let (mut detector, mut card) = load_detector(&args.detector, config.score_floor, ctx.device)?;
     let mut student = load_student(&args.detector, &card, config.score_floor, ctx.device)?;
     if args.student {
@@ -83,11 +85,7 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
     if let Some(student) = &mut student {
         student.set_compute(ctx.compute_kind());
     }
-    if !ctx.is_set("annotate.threshold") {
-        config.threshold = card.model.threshold;
-        ctx.progress.line(&format!("boxes above {} are accepted, as the detector's run says", config.threshold));
-    }
-    let config = &config;
+    let thresholds = thresholds(ctx, &args.detector, &card.model)?;
     let source = RadiographSource {
         root: lake.dataset_root(&args.dataset)?,
         decode: ImageDecodeOptions { allow_phi: ctx.config.ingest.allow_phi, ..ImageDecodeOptions::default() },
@@ -102,16 +100,20 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
         return Err(lake.no_rows(ImageRow::TABLE, format!("{}{splits}", args.dataset), "run `d2r ingest`"));
     }
     let mut result = StageResult { stage: "annotate".into(), cached: true, ..StageResult::default() };
+    let thresholds_text = serde_json::to_string(&thresholds).map_err(|e| Error::Internal(e.to_string()))?;
     let label_set = serde_json::to_string(&card.model.labels).map_err(|e| Error::Internal(e.to_string()))?;
     for partition in &partitions {
         lake.check_label_set(partition, VERB, &card.model.labels)?;
     }
     for partition in partitions {
-        let config_text = serde_json::to_string(config).map_err(|e| Error::Internal(e.to_string()))?;
+        let AnnotateConfig { score_floor, batch_size, flip_tta, .. } = *config;
+        let config_text =
+            serde_json::to_string(&(score_floor, batch_size, flip_tta)).map_err(|e| Error::Internal(e.to_string()))?;
         let input = serde_json::to_string(&card.model.input).map_err(|e| Error::Internal(e.to_string()))?;
         let key = work_key(&[
             ("verb", VERB),
             ("config", &config_text),
+            ("thresholds", &thresholds_text),
             ("input", &input),
             ("precision", &ctx.config.run.precision),
             ("model", &card.model_sha256),
@@ -126,6 +128,7 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
             student: student.as_ref(),
             source: source.clone(),
             config,
+            thresholds: &thresholds,
             labels: &card.model.labels,
             provenance,
             shard: args.shard,
@@ -139,6 +142,21 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
     }
     result.wall_s = start.elapsed().as_secs_f64();
     Ok(result)
+}
+
+/// The scores above which boxes are accepted: those of the detector's run, unless a number is set.
+fn thresholds(ctx: &Context, run: &Path, card: &DetectorCard) -> Result<Thresholds> {
+    let set = ctx.is_set("annotate.threshold");
+    if let Some(score) = ctx.config.annotate.threshold.filter(|_| set) {
+        return Ok(Thresholds::one(score));
+    }
+    if set && !card.thresholds.are_by_class() {
+        let problem =
+            format!("{} holds no thresholds by class, which are chosen in training: set a number", run.display());
+        return Err(Error::Config { place: "annotate.threshold".into(), problem });
+    }
+    ctx.progress.line(&format!("boxes above {} are accepted, as the detector's run says", card.thresholds));
+    Ok(card.thresholds.clone())
 }
 
 /// A chunk of images whose files were opened.
@@ -262,7 +280,7 @@ impl Job<'_> {
         of_student: Option<&[Detection<Original>]>,
     ) -> Result<Vec<LesionRow>> {
         let model_sha256 = self.provenance.model_sha256.as_deref();
-        let origin = RowOrigin { threshold: self.config.threshold, model_sha256, labels: self.labels };
+        let origin = RowOrigin { thresholds: self.thresholds, model_sha256, labels: self.labels };
         let mut rows = lesion_rows(image_id, detections, origin)?;
         if let Some(of_student) = of_student {
             for (row, detection) in rows.iter_mut().zip(detections) {

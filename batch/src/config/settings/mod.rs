@@ -2,6 +2,7 @@
 //!
 //! Each section's `config` gives the complete values that its keys expand to.
 
+pub mod annotate;
 pub mod detector;
 pub mod evaluate;
 pub mod generate;
@@ -17,7 +18,6 @@ use serde::{Deserialize, Serialize};
 use toml::Table;
 
 use crate::config::RunConfig;
-use crate::config::detector::AnnotateConfig;
 
 /// All keys.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -28,7 +28,7 @@ pub struct Settings {
     pub ingest: ingest::IngestSettings,
     pub detector: detector::DetectorSettings,
     pub semi: semi::SemiSettings,
-    pub annotate: AnnotateConfig,
+    pub annotate: annotate::AnnotateSettings,
     pub report: report::ReportSettings,
     pub generate: generate::GenerateSettings,
     pub preview: preview::PreviewSettings,
@@ -36,7 +36,7 @@ pub struct Settings {
 }
 
 /// Keys with a word beside a number or a list: dotted key, word, JSON type of the other form.
-pub const KEYS_WITH_A_WORD: [(&str, &str, &str); 11] = [
+pub const KEYS_WITH_A_WORD: [(&str, &str, &str); 12] = [
     ("run.threads", "all", "integer"),
     ("detector.train.schedule", "cosine", "array"),
     ("detector.train.clip_norm", "off", "number"),
@@ -44,6 +44,7 @@ pub const KEYS_WITH_A_WORD: [(&str, &str, &str); 11] = [
     ("semi.ignore_min", "off", "number"),
     ("semi.report_threshold", "off", "number"),
     ("semi.guard_rails", "off", "number"),
+    ("annotate.threshold", "by_class", "number"),
     ("report.train.val_studies", "all", "integer"),
     ("generate.top_k", "all", "integer"),
     ("generate.block_ngram", "off", "integer"),
@@ -73,7 +74,7 @@ impl Settings {
             ingest: self.ingest.config(),
             detector: self.detector.config(log_every, accumulate),
             semi: self.semi.config(),
-            annotate: self.annotate.clone(),
+            annotate: self.annotate.config(),
             report: self.report.config(log_every, accumulate),
             generate: self.generate.config(),
             preview: self.preview.config(log_every),

@@ -83,6 +83,59 @@ impl<'de, T: Deserialize<'de>, const ALL: bool> Visitor<'de> for NumberOrVisitor
     }
 }
 
+/// A score from 0 to 1, or `by_class`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ScoreOrByClass(Option<f64>);
+
+impl ScoreOrByClass {
+    /// The score; `None` for the word.
+    pub fn score(self) -> Option<f64> {
+        self.0
+    }
+}
+
+impl Serialize for ScoreOrByClass {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Some(score) => serializer.serialize_f64(score),
+            None => serializer.serialize_str("by_class"),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for ScoreOrByClass {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ScoreVisitor;
+        impl Visitor<'_> for ScoreVisitor {
+            type Value = ScoreOrByClass;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a score from 0 to 1 or \"by_class\"")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+                match text {
+                    "by_class" => Ok(ScoreOrByClass(None)),
+                    _ => Err(E::invalid_value(Unexpected::Str(text), &self)),
+                }
+            }
+
+            fn visit_i64<E: Error>(self, number: i64) -> Result<Self::Value, E> {
+                Ok(ScoreOrByClass(Some(number as f64)))
+            }
+
+            fn visit_u64<E: Error>(self, number: u64) -> Result<Self::Value, E> {
+                Ok(ScoreOrByClass(Some(number as f64)))
+            }
+
+            fn visit_f64<E: Error>(self, number: f64) -> Result<Self::Value, E> {
+                Ok(ScoreOrByClass(Some(number)))
+            }
+        }
+        deserializer.deserialize_any(ScoreVisitor)
+    }
+}
+
 /// A learning-rate schedule: `cosine`, or the steps at which the rate is multiplied by 0.1.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CosineOrSteps {
@@ -144,6 +197,10 @@ mod tests {
         assert_eq!(serde_json::to_string(&NumberOr::<usize, true>(Some(2))).unwrap(), "2");
         assert_eq!(read::<CosineOrSteps>("[1, 2]").unwrap(), CosineOrSteps::Steps(vec![1, 2]));
         assert_eq!(serde_json::to_string(&CosineOrSteps::Cosine).unwrap(), "\"cosine\"");
+        for (text, score) in [("0.5", Some(0.5)), ("0", Some(0.0)), ("\"by_class\"", None)] {
+            assert_eq!(read::<ScoreOrByClass>(text).unwrap().score(), score);
+        }
+        assert_eq!(serde_json::to_string(&ScoreOrByClass(None)).unwrap(), "\"by_class\"");
     }
 
     #[test]
@@ -154,6 +211,7 @@ mod tests {
         }
         assert!(read::<NumberOrAll<usize>>("0.5").is_err());
         assert!(read::<NumberOrAll<usize>>("-2").unwrap_err().contains("or \"all\""));
+        assert!(read::<ScoreOrByClass>("\"off\"").unwrap_err().contains("from 0 to 1 or \"by_class\""));
         assert!(read::<CosineOrSteps>("\"linear\"").unwrap_err().contains("\"cosine\" or a list of steps"));
     }
 }

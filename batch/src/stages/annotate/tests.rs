@@ -29,7 +29,11 @@ impl Project {
         let run = RunDir::at(folder.path().join("detector"), "detector-0123456789ab");
         std::fs::create_dir_all(run.best().parent().unwrap()).unwrap();
         run.write_best(&named_tensors(detector.variables())).unwrap();
-        let card = crate::detector::card::DetectorCard::new(&ctx.config.detector.model, &LabelSet::vindr(), 0.5);
+        let card = crate::detector::card::DetectorCard::new(
+            &ctx.config.detector.model,
+            &LabelSet::vindr(),
+            crate::detector::thresholds::Thresholds::one(0.5),
+        );
         ModelCard::new("detector", run.id(), sha256_file(&run.best()).unwrap(), card).write(&run).unwrap();
         let project = Self { folder, ctx };
         std::fs::create_dir(project.images()).unwrap();

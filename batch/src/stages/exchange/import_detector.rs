@@ -7,6 +7,7 @@ use d2r_contracts::label_set::LabelSet;
 
 use crate::detector::card::DetectorCard;
 use crate::detector::model::Detector;
+use crate::detector::thresholds::Thresholds;
 use crate::error::{Error, Result};
 use crate::lake::digest::{file_digest, sha256_file};
 use crate::training::model_card::{ModelCard, WeightsOrigin};
@@ -47,6 +48,10 @@ pub fn run(ctx: &Context, args: Args) -> Result<(StageResult, ImportReport)> {
         let hint = "expected a safetensors file; pickled weights are not read, convert them first";
         return Err(Error::missing(args.weights, hint));
     }
+    let Some(threshold) = ctx.config.annotate.threshold else {
+        let problem = "thresholds by class are chosen in training, so that imported weights need a number";
+        return Err(Error::Config { place: "annotate.threshold".into(), problem: problem.into() });
+    };
     let config = &ctx.config.detector.model;
     tch::manual_seed(ctx.config.run.seed as i64);
     let mut detector = Detector::with_classes(config, args.labels.classes.len() as i64, ctx.device)?;
@@ -66,7 +71,7 @@ pub fn run(ctx: &Context, args: Args) -> Result<(StageResult, ImportReport)> {
     let (run, _lock) = RunDir::open(&args.runs, VERB, &key, ctx)?;
     run.write_best(&named_tensors(detector.variables()))?;
     run.write_json("import.json", &report)?;
-    let card = DetectorCard::new(config, &args.labels, ctx.config.annotate.threshold);
+    let card = DetectorCard::new(config, &args.labels, Thresholds::one(threshold));
     let origin = WeightsOrigin::file(args.origin.name(), sha256);
     ModelCard::new(VERB, run.id(), sha256_file(&run.best())?, card).with_origin(Some(origin)).write(&run)?;
     let count = |names: &[String]| names.len() as f64;

@@ -12,6 +12,7 @@ use d2r_viewer::session::{Analysis, Generation, PreviewSession};
 use crate::context::Context;
 use crate::detector::detection::Detection;
 use crate::detector::lesion_row::{RowOrigin, lesion_rows};
+use crate::detector::thresholds::Thresholds;
 use crate::error::{Error, Result};
 use crate::lake::{Lake, Partition};
 use crate::stages::preview_bundle::read_bundle;
@@ -63,8 +64,9 @@ impl<'a> PreviewModelWriter<'a> {
                 Detection { class_id, score, region, edge_logits: None, edge_stds: None }
             })
             .collect();
-        let threshold = f64::from(card.options.score_min);
-        let origin = RowOrigin { threshold, model_sha256: Some(&card.model_sha256), labels: &self.labels };
+        let thresholds = Thresholds::one(f64::from(card.options.score_min));
+        let origin =
+            RowOrigin { thresholds: &thresholds, model_sha256: Some(&card.model_sha256), labels: &self.labels };
         let lesions = lesion_rows(&image.row.image_id, &detections, origin)?;
         let spans = sentences(&analysis.report).into_iter().zip(analysis.sentences);
         let report = Report {

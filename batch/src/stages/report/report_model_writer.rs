@@ -280,8 +280,8 @@ impl BoxSource {
                 };
                 let radiographs: Vec<&Radiograph> = images.iter().map(|image| &image.radiograph).collect();
                 let found = detect_radiographs(detector, &radiographs, options, &ctx.stop)?;
-                let (threshold, labels) = (card.model.threshold, &card.model.labels);
-                let origin = RowOrigin { threshold, model_sha256: Some(&card.model_sha256), labels };
+                let (thresholds, labels) = (&card.model.thresholds, &card.model.labels);
+                let origin = RowOrigin { thresholds, model_sha256: Some(&card.model_sha256), labels };
                 let rows = images.iter().zip(&found).map(|(image, d)| lesion_rows(&image.row.image_id, d, origin));
                 rows.collect()
             }

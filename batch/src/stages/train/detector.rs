@@ -1,28 +1,26 @@
 //! Trains the detector on the fused annotators' boxes of a dataset of the lake.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use d2r_contracts::decode::ImageDecodeOptions;
 use d2r_contracts::label_set::LabelSet;
-use d2r_contracts::report_labeler::lesion_classes_in;
 use d2r_contracts::rows::Row;
-use d2r_contracts::tables::{FailureRow, ImageRow, LesionRow, ReportRow};
+use d2r_contracts::tables::{ImageRow, LesionRow, ReportRow};
 
 use crate::context::{Context, StageResult};
-use crate::datasets::prepared::{self, PreparedStore};
-use crate::detector::batches::loader::{DetectionSet, LoadOptions, is_truth};
-use crate::detector::batches::radiograph_source::RadiographSource;
 use crate::detector::card::{DetectorCard, input_spec, load_detector};
 use crate::detector::model::Detector;
 use crate::detector::semi::job::SemiTraining;
 use crate::detector::semi::trainer;
+use crate::detector::thresholds::Thresholds;
 use crate::detector::train::supervised::{DetectorTraining, train};
 use crate::error::{Error, Result};
 use crate::lake::{Lake, Partition};
+use crate::stages::train::detector_inputs::{load, read_reports};
 use crate::stages::train::finish::TrainingStage;
+use crate::stages::train::thresholds_by_class::{Known, thresholds_by_class};
 use crate::stages::work_key::work_key;
 use crate::training::model_card::{ModelCard, WeightsOrigin};
 use crate::training::named_tensors::load_strict;
@@ -147,7 +145,17 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
         };
         train(&mut model, &mut average, &run, &job)?
     };
-    let card = DetectorCard::new(&config.model, &labels, ctx.config.annotate.threshold);
+    let thresholds = match ctx.config.annotate.threshold {
+        Some(score) => Thresholds::one(score),
+        None if ctx.ranks.is_first() => {
+            let read = args.unlabelled.as_ref().filter(|_| ctx.config.semi.report_threshold > 0.0);
+            let known = read.map_or(Known::FromBoxes(&args.dataset), |name| Known::FromReports(name));
+            thresholds_by_class(ctx, &lake, known, &labels, &run.best())?
+        }
+        // Rank 0 writes the card.
+        None => Thresholds::one(1.0),
+    };
+    let card = DetectorCard::new(&config.model, &labels, thresholds);
     stage.finish_training(&ctx.ranks, &run, card, outcome, failures, BTreeMap::new())
 }
 
@@ -194,7 +202,10 @@ fn key(ctx: &Context, lake: &Lake, args: &Args, labels: &LabelSet, origin: Optio
     let text = |e: serde_json::Error| Error::Internal(e.to_string());
     let mut config = serde_json::to_string(&ctx.config.detector).map_err(text)?;
     // The card holds them.
-    config.push_str(&format!(" threshold {}", ctx.config.annotate.threshold));
+    config.push_str(&match ctx.config.annotate.threshold {
+        Some(score) => format!(" threshold {score}"),
+        None => serde_json::to_string(&ctx.config.annotate).map_err(text)?,
+    });
     config.push_str(&serde_json::to_string(labels).map_err(text)?);
     if args.unlabelled.is_some() {
         config.push_str(&serde_json::to_string(&ctx.config.semi).map_err(text)?);
@@ -233,66 +244,20 @@ fn key(ctx: &Context, lake: &Lake, args: &Args, labels: &LabelSet, origin: Optio
     ]))
 }
 
-/// Adds to each image the classes that the report of its study states as present. Images without a report stay as
-/// they are.
-fn read_reports(lake: &Lake, dataset: &str, set: &mut DetectionSet, labels: &LabelSet) -> Result<()> {
-    let vindr_ids = (0..labels.classes.len() as i32).filter_map(|id| labels.vindr_id(id));
-    if vindr_ids.count() == 0 {
-        let problem =
-            format!("reports name VinDr-CXR classes, and label set {labels} corresponds to none; set it to \"off\"");
-        return Err(Error::Config { place: "semi.report_threshold".into(), problem });
-    }
-    let reports: Vec<ReportRow> = lake.read(&Partition::new(dataset, "train"))?;
-    let mut named: BTreeMap<String, BTreeSet<i32>> = BTreeMap::new();
-    for report in reports {
-        let vindr = lesion_classes_in(&report.text);
-        named.entry(report.study_id).or_default().extend(vindr.into_iter().flat_map(|id| labels.ids_of_vindr(id)));
-    }
-    for example in &mut set.examples {
-        example.report_classes = named.get(&example.image.study_id).map(|classes| classes.iter().copied().collect());
-    }
-    if set.examples.iter().all(|e| e.report_classes.is_none()) {
-        let problem = format!("no training image of dataset `{dataset}` has a report to read; set it to \"off\"");
-        return Err(Error::Config { place: "semi.report_threshold".into(), problem });
-    }
-    Ok(())
-}
-
 /// The detectors of finished runs; their input and classes must be those of the new one.
 fn labellers(ctx: &Context, runs: &[PathBuf], labels: &LabelSet) -> Result<Vec<Detector>> {
     let config = &ctx.config.detector.model;
-    let wanted = DetectorCard::new(config, labels, ctx.config.annotate.threshold);
+    let input = input_spec(config);
     let labeller = |run: &PathBuf| {
         let (mut detector, card) = load_detector(run, config.score_min, ctx.device)?;
         detector.set_compute(ctx.compute_kind());
-        if card.model.input != wanted.input || !card.model.labels.same_classes(labels) {
+        if card.model.input != input || !card.model.labels.same_classes(labels) {
             let problem = "input or classes of this labeller differ from those of the new detector";
             return Err(Error::bad_data(run.display(), problem));
         }
         Ok(detector)
     };
     runs.iter().map(labeller).collect()
-}
-
-fn load(ctx: &Context, lake: &Lake, dataset: &str, split: &str) -> Result<(DetectionSet, Vec<FailureRow>)> {
-    let partition = Partition::new(dataset, split);
-    let images: Vec<ImageRow> = lake.read(&partition)?;
-    // A detector's candidates, many more than the annotators' boxes, are passed over as they are read.
-    let rows = lake.rows_in_order::<LesionRow>(&partition, 0, u64::MAX)?;
-    let lesions = rows.filter(|row| row.as_ref().map_or(true, is_truth)).collect::<Result<Vec<_>>>()?;
-    let source = RadiographSource {
-        root: lake.dataset_root(dataset)?,
-        decode: ImageDecodeOptions { allow_phi: ctx.config.ingest.allow_phi, ..ImageDecodeOptions::default() },
-        input: input_spec(&ctx.config.detector.model),
-        prepared: Some(PreparedStore::at(lake.root().join(prepared::FOLDER))),
-        short_edges: ctx.config.detector.short_edges(split),
-    };
-    let cache_bytes = ctx.config.detector.train.cache_mib << 20;
-    let task = ctx.progress.task(&format!("read {split} images"), images.len() as u64, "images");
-    let options = LoadOptions { cache_bytes, stage: "train-detector", progress: &task, stop: &ctx.stop };
-    let loaded = DetectionSet::load(source, images, &lesions, options)?;
-    task.finish();
-    Ok(loaded)
 }
 
 #[cfg(test)]
