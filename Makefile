@@ -31,7 +31,7 @@ quickstart: build
 	$(D2R) report --preset demo --images quickstart/phantom/mimic/files --reporter $(SHIPPED) --out quickstart
 	@echo "open quickstart/report.html in a browser; boxes that were drawn: quickstart/phantom/truth"
 
-## Everything on drawn radiographs, in about eight minutes on two cores; open demo/report.html afterwards.
+## Everything on drawn radiographs, in about nine minutes on two cores; open demo/report.html afterwards.
 demo: build
 	@echo "two models are trained now; 'make quickstart' in another terminal shows reports of a shipped model meanwhile"
 	$(D2R) pipeline --preset demo --out $(OUT)

@@ -33,14 +33,14 @@ pub fn thresholds(images: &[Evidence], classes: usize) -> Option<Thresholds> {
     let present = |asked: &[Asked]| asked.iter().filter(|(_, present)| *present).count();
     // A class that nobody names says nothing about scores.
     let named: Vec<Asked> = asked.iter().filter(|asked| present(asked) > 0).flatten().copied().collect();
-    let all = highest_f1(&named)?;
-    let own = |asked: &Vec<Asked>| if present(asked) < IMAGES_MIN { None } else { highest_f1(asked) };
+    let all = near_highest_f1(&named)?;
+    let own = |asked: &Vec<Asked>| if present(asked) < IMAGES_MIN { None } else { near_highest_f1(asked) };
     Some(Thresholds { all, of_classes: asked.iter().map(|asked| own(asked).unwrap_or(all)).collect() })
 }
 
 /// The middle of the scores above which F1 is at most [`F1_NEAR`] below the highest, without a gap. `None` where no image with
 /// the class has a box of it.
-fn highest_f1(asked: &[Asked]) -> Option<f64> {
+fn near_highest_f1(asked: &[Asked]) -> Option<f64> {
     let positives = asked.iter().filter(|(_, present)| *present).count();
     let mut scored: Vec<(f32, bool)> = asked.iter().filter_map(|&(score, present)| Some((score?, present))).collect();
     scored.sort_by(|a, b| b.0.total_cmp(&a.0));

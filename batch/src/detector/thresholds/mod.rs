@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::detector::semi::pseudo_label::accepted;
 
+/// The threshold where nothing is known of a detector's scores.
+pub const UNKNOWN: f64 = 0.5;
+
 /// Boxes that score strictly above the threshold of their class are accepted.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Thresholds {

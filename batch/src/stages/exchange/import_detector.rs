@@ -7,7 +7,7 @@ use d2r_contracts::label_set::LabelSet;
 
 use crate::detector::card::DetectorCard;
 use crate::detector::model::Detector;
-use crate::detector::thresholds::Thresholds;
+use crate::detector::thresholds::{Thresholds, UNKNOWN};
 use crate::error::{Error, Result};
 use crate::lake::digest::{file_digest, sha256_file};
 use crate::training::model_card::{ModelCard, WeightsOrigin};
@@ -48,10 +48,6 @@ pub fn run(ctx: &Context, args: Args) -> Result<(StageResult, ImportReport)> {
         let hint = "expected a safetensors file; pickled weights are not read, convert them first";
         return Err(Error::missing(args.weights, hint));
     }
-    let Some(threshold) = ctx.config.annotate.threshold else {
-        let problem = "thresholds by class are chosen in training, so that imported weights need a number";
-        return Err(Error::Config { place: "annotate.threshold".into(), problem: problem.into() });
-    };
     let config = &ctx.config.detector.model;
     tch::manual_seed(ctx.config.run.seed as i64);
     let mut detector = Detector::with_classes(config, args.labels.classes.len() as i64, ctx.device)?;
@@ -71,6 +67,11 @@ pub fn run(ctx: &Context, args: Args) -> Result<(StageResult, ImportReport)> {
     let (run, _lock) = RunDir::open(&args.runs, VERB, &key, ctx)?;
     run.write_best(&named_tensors(detector.variables()))?;
     run.write_json("import.json", &report)?;
+    let threshold = ctx.config.annotate.threshold.unwrap_or(UNKNOWN);
+    if ctx.config.annotate.threshold.is_none() {
+        let line = format!("thresholds by class are chosen in training: until then boxes above {UNKNOWN} are accepted");
+        ctx.progress.line(&line);
+    }
     let card = DetectorCard::new(config, &args.labels, Thresholds::one(threshold));
     let origin = WeightsOrigin::file(args.origin.name(), sha256);
     ModelCard::new(VERB, run.id(), sha256_file(&run.best())?, card).with_origin(Some(origin)).write(&run)?;

@@ -11,8 +11,8 @@ use crate::context::Context;
 use crate::detector::batches::loader::{DetectionSet, LoadOptions};
 use crate::detector::inference::{InferenceOptions, detect_set};
 use crate::detector::model::Detector;
-use crate::detector::thresholds::Thresholds;
 use crate::detector::thresholds::choice::{Evidence, thresholds};
+use crate::detector::thresholds::{Thresholds, UNKNOWN};
 use crate::error::Result;
 use crate::lake::{Lake, Partition};
 use crate::stages::train::detector_inputs::{annotated_boxes, classes_in_reports, source};
@@ -23,9 +23,6 @@ const IMAGES_MAX: u64 = 2000;
 
 /// Images in memory at a time, at least; whole batches.
 const CHUNK: usize = 64;
-
-/// The threshold where no image has any class.
-const WITHOUT_EVIDENCE: f64 = 0.5;
 
 /// How the present classes are known; the dataset's name.
 #[derive(Debug, Clone, Copy)]
@@ -94,11 +91,10 @@ pub fn thresholds_by_class(
     task.finish();
     let (count, place) = (evidence.len(), &partition);
     let Some(chosen) = thresholds(&evidence, labels.classes.len()) else {
-        let line = format!(
-            "none of {count} {what} of {place} has a class that was found: boxes above {WITHOUT_EVIDENCE} are accepted"
-        );
+        let line =
+            format!("none of {count} {what} of {place} has a class that was found: boxes above {UNKNOWN} are accepted");
         ctx.progress.line(&line);
-        return Ok(Thresholds::one(WITHOUT_EVIDENCE));
+        return Ok(Thresholds::one(UNKNOWN));
     };
     ctx.progress.line(&format!("boxes above {chosen} are accepted, chosen on {count} {what} of {place}"));
     Ok(chosen)
