@@ -3,8 +3,9 @@
 
 use super::Thresholds;
 
-/// A class that fewer images have takes the threshold of all classes together: its own would follow a few scores.
-const IMAGES_MIN: usize = 10;
+/// The threshold of all classes together counts in that of a class like so many images with the class: of a rare class the
+/// own one follows a few scores.
+const IMAGES_OF_ALL: f64 = 20.0;
 
 /// F1 that is lower by less is as good: the highest of a few images is chance, and the middle of what is near is not.
 const F1_NEAR: f64 = 0.02;
@@ -34,8 +35,12 @@ pub fn thresholds(images: &[Evidence], classes: usize) -> Option<Thresholds> {
     // A class that nobody names says nothing about scores.
     let named: Vec<Asked> = asked.iter().filter(|asked| present(asked) > 0).flatten().copied().collect();
     let all = near_highest_f1(&named)?;
-    let own = |asked: &Vec<Asked>| if present(asked) < IMAGES_MIN { None } else { near_highest_f1(asked) };
-    Some(Thresholds { all, of_classes: asked.iter().map(|asked| own(asked).unwrap_or(all)).collect() })
+    let of_class = |asked: &Vec<Asked>| {
+        let (images, own) = (present(asked) as f64, near_highest_f1(asked).unwrap_or(all));
+        // A score as the table `lesions` holds it, so that its rows repeat the decision.
+        f64::from(((images * own + IMAGES_OF_ALL * all) / (images + IMAGES_OF_ALL)) as f32)
+    };
+    Some(Thresholds { all, of_classes: asked.iter().map(of_class).collect() })
 }
 
 /// The middle of the scores above which F1 is at most [`F1_NEAR`] below the highest, without a gap. `None` where no image with
@@ -57,7 +62,6 @@ fn near_highest_f1(asked: &[Asked]) -> Option<f64> {
     let near = |cut: &&(f32, f32, f64)| cut.2 >= cuts[best].2 - F1_NEAR;
     let (above, ..) = cuts[..=best].iter().rev().take_while(near).last()?;
     let (_, below, _) = cuts[best..].iter().take_while(near).last()?;
-    // A score as the table `lesions` holds it, so that its rows repeat the decision.
     Some(f64::from(f32::midpoint(*above, *below)))
 }
 
@@ -77,23 +81,25 @@ mod tests {
         images
     }
 
-    #[test]
-    fn each_class_has_the_threshold_of_its_own_scores() {
-        let found = thresholds(&images(0.9, 0.5), 3).unwrap();
-        assert!((found.of(0) - 0.6).abs() < 1e-6 && (found.of(1) - 0.4).abs() < 1e-6, "{found}");
-        // Class 2 is nowhere present: that of all together, which lies below every true score.
-        assert!((found.of(2) - 0.4).abs() < 1e-6, "{found}");
-        // True boxes below the false ones: of class 1 accepting all is best, F1 = 24 / 48.
-        assert!((thresholds(&images(0.9, 0.2), 2).unwrap().of(1) - 0.1).abs() < 1e-6);
+    /// The threshold of a class that this number of images have, from its own and that of all.
+    fn mean(images: f64, own: f64, all: f64) -> f64 {
+        (images * own + 20.0 * all) / (images + 20.0)
     }
 
     #[test]
-    fn a_class_of_few_images_takes_the_threshold_of_all() {
+    fn each_class_has_the_threshold_of_its_own_scores_and_of_all() {
+        let found = thresholds(&images(0.9, 0.5), 3).unwrap();
+        let near = |a: f64, b: f64| assert!((a - b).abs() < 1e-6, "{a} {b}");
+        near(found.of(0), mean(12.0, 0.6, 0.4));
+        near(found.of(1), mean(12.0, 0.4, 0.4));
+        // Class 2 is nowhere present: that of all together, which lies below every true score.
+        near(found.of(2), 0.4);
+        // A class that fewer images have is nearer to all.
         let mut rare = images(0.9, 0.5);
-        rare.drain(..3);
-        let found = thresholds(&rare, 2).unwrap();
-        assert_eq!(found.of(0), found.of(5));
-        assert!((found.of(1) - 0.4).abs() < 1e-6);
+        rare.drain(..9);
+        near(thresholds(&rare, 2).unwrap().of(0), mean(3.0, 0.6, 0.4));
+        // True boxes below the false ones: of class 1 accepting all is best, F1 = 24 / 48; of both together above 0.3.
+        near(thresholds(&images(0.9, 0.2), 2).unwrap().of(1), mean(12.0, 0.1, 0.6));
     }
 
     #[test]
@@ -102,7 +108,7 @@ mod tests {
         let missed = Evidence { found: Vec::new(), present: vec![0] };
         let mut more = images(0.9, 0.5);
         more.extend(vec![missed; 12]);
-        assert!((thresholds(&more, 2).unwrap().of(0) - 0.6).abs() < 1e-6);
+        assert!((thresholds(&more, 2).unwrap().of(0) - mean(24.0, 0.6, 0.4)).abs() < 1e-6);
         let nothing = Evidence { found: vec![(0, 0.9)], present: Vec::new() };
         assert_eq!(thresholds(&[nothing], 2), None);
         assert_eq!(thresholds(&[], 2), None);
