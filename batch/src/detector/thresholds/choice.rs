@@ -32,7 +32,7 @@ pub fn thresholds(images: &[Evidence], classes: usize) -> Option<Thresholds> {
     };
     let asked: Vec<Vec<Asked>> = (0..classes as i32).map(of_class).collect();
     let present = |asked: &[Asked]| asked.iter().filter(|(_, present)| *present).count();
-    // A class that nobody names says nothing about scores.
+    // A class that no image has says nothing about scores.
     let named: Vec<Asked> = asked.iter().filter(|asked| present(asked) > 0).flatten().copied().collect();
     let all = near_highest_f1(&named)?;
     let of_class = |asked: &Vec<Asked>| {
