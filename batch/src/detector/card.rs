@@ -10,7 +10,7 @@ use tch::Device;
 use crate::config::detector::DetectorModelConfig;
 use crate::detector::model::Detector;
 use crate::detector::thresholds::Thresholds;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::training::model_card::ModelCard;
 use crate::training::named_tensors::load_strict;
 
@@ -52,9 +52,12 @@ pub fn input_spec(config: &DetectorModelConfig) -> InputSpec {
 /// The detector of a finished run; its detections score above `score_min`.
 ///
 /// # Errors
-/// When the folder has no finished detector, or its weights do not fit its card.
+/// When the folder has no finished detector, or its weights or thresholds do not fit its card.
 pub fn load_detector(run: &Path, score_min: f64, device: Device) -> Result<(Detector, ModelCard<DetectorCard>)> {
     let card = ModelCard::<DetectorCard>::read(run, "detector")?;
+    if !card.model.thresholds.fit(card.model.labels.classes.len()) {
+        return Err(Error::bad_data(run.display(), "the card has another number of thresholds than of classes"));
+    }
     let config = DetectorModelConfig { score_min, ..card.model.config.clone() };
     let mut detector = Detector::with_classes(&config, card.model.labels.classes.len() as i64, device)?;
     load_strict(detector.variables_mut(), &run.join("best").join("model.safetensors"))?;

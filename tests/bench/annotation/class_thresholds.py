@@ -13,21 +13,19 @@ one half of the training images with thresholds that were chosen on the other, t
 import argparse
 import json
 import random
+import sys
 from pathlib import Path
 
 import polars
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from real import iou  # noqa: E402
 
 IOU_MIN = 0.3
 HALVINGS = 6
 # How far below the highest F1 is as good, and the number of images that the threshold of all classes counts like.
 NEAR, OF_ALL = 0.02, 20
 EDGES = ["x_min", "y_min", "x_max", "y_max"]
-
-
-def iou(a: tuple, b: tuple) -> float:
-    width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
-    inner = max(width, 0) * max(height, 0)
-    return inner / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - inner)
 
 
 def rows(folder: Path, table: str) -> polars.DataFrame:

@@ -43,7 +43,7 @@ fn report(study: &str, section: &str) -> ReportRow {
 #[test]
 fn boxes_are_sorted_by_score_and_padded_to_one_length() {
     let lesions = [
-        lesion("a", "1", 0.6, "pseudo", true),
+        LesionRow { threshold: Some(0.4), ..lesion("a", "1", 0.6, "pseudo", true) },
         lesion("a", "2", 0.9, "pseudo", true),
         lesion("a", "3", 0.1, "pseudo", false),
         lesion("a", "4", 1.0, "reader", true),
@@ -57,7 +57,7 @@ fn boxes_are_sorted_by_score_and_padded_to_one_length() {
     assert_eq!(found.iter().map(|e| e.id.as_str()).collect::<Vec<_>>(), ["a", "b", "c"], "d has no findings section");
     assert_eq!(found[0].scores, [0.9, 0.6], "the detector's accepted boxes by score");
     assert_eq!(found[0].boxes, [[1.0, 2.0, 3.0, 4.0]; 2]);
-    assert_eq!((found[0].score_threshold, found[0].model_sha256.as_deref()), (Some(0.5), Some("ab")));
+    assert_eq!((found[0].score_threshold, found[0].model_sha256.as_deref()), (Some(0.4), Some("ab")), "the lowest");
     assert_eq!(
         (&found[1].boxes[..], &found[1].scores[..], &found[1].labels[..]),
         (&[PAD; 2][..], &[-1.0; 2][..], &[-1; 2][..])

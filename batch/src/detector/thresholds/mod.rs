@@ -33,6 +33,11 @@ impl Thresholds {
         !self.of_classes.is_empty()
     }
 
+    /// Whether they are those of a detector of this number of classes.
+    pub fn fit(&self, classes: usize) -> bool {
+        [0, classes].contains(&self.of_classes.len())
+    }
+
     /// That of a class.
     pub fn of(&self, class_id: i32) -> f64 {
         usize::try_from(class_id).ok().and_then(|id| self.of_classes.get(id)).copied().unwrap_or(self.all)
@@ -67,6 +72,7 @@ mod tests {
         let two: Thresholds = serde_json::from_str(r#"{"threshold":0.5,"class_thresholds":[0.25,0.75]}"#).unwrap();
         assert_eq!([two.of(0), two.of(1), two.of(2), two.of(-1)], [0.25, 0.75, 0.5, 0.5]);
         assert_eq!((two.accept(0, 0.5), two.accept(1, 0.75)), (true, false));
+        assert!(two.fit(2) && !two.fit(3) && one.fit(3));
         assert_eq!(two.to_string(), "the threshold of their class (0.25 to 0.75)");
     }
 }

@@ -14,11 +14,11 @@ use crate::detector::card::{DetectorCard, input_spec, load_detector};
 use crate::detector::model::Detector;
 use crate::detector::semi::job::SemiTraining;
 use crate::detector::semi::trainer;
-use crate::detector::thresholds::Thresholds;
+use crate::detector::thresholds::{Thresholds, UNKNOWN};
 use crate::detector::train::supervised::{DetectorTraining, train};
 use crate::error::{Error, Result};
 use crate::lake::{Lake, Partition};
-use crate::stages::train::detector_inputs::{load, read_reports};
+use crate::stages::train::detector_inputs::{add_reports, classes_in_reports, load};
 use crate::stages::train::finish::TrainingStage;
 use crate::stages::train::thresholds_by_class::{Known, thresholds_by_class};
 use crate::stages::work_key::work_key;
@@ -108,6 +108,8 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
     }
     let labellers = labellers(ctx, &args.labellers, &labels)?;
     let training = Arc::new(training);
+    let read = args.unlabelled.as_ref().filter(|_| ctx.config.semi.report_threshold > 0.0);
+    let named = read.map(|name| classes_in_reports(&lake, name, &labels)).transpose()?;
     let outcome = if let Some(name) = &args.unlabelled {
         let mut unlabelled = if *name == args.dataset {
             rest
@@ -116,8 +118,8 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
             failures.extend(failed);
             set
         };
-        if ctx.config.semi.report_threshold > 0.0 {
-            read_reports(&lake, name, &mut unlabelled, &labels)?;
+        if let Some(named) = &named {
+            add_reports(named, name, &mut unlabelled)?;
         }
         let job = SemiTraining {
             labelled: training,
@@ -148,12 +150,13 @@ pub fn run(ctx: &Context, args: Args) -> Result<StageResult> {
     let thresholds = match ctx.config.annotate.threshold {
         Some(score) => Thresholds::one(score),
         None if ctx.ranks.is_first() => {
-            let read = args.unlabelled.as_ref().filter(|_| ctx.config.semi.report_threshold > 0.0);
-            let known = read.map_or(Known::FromBoxes(&args.dataset), |name| Known::FromReports(name));
+            // Images with boxes of the same dataset would be among those with reports.
+            let other = args.unlabelled.as_deref().filter(|name| *name != args.dataset).zip(named.as_ref());
+            let known = other.map_or(Known::FromBoxes(&args.dataset), |(name, named)| Known::FromReports(name, named));
             thresholds_by_class(ctx, &lake, known, &labels, &run.best())?
         }
         // Rank 0 writes the card.
-        None => Thresholds::one(1.0),
+        None => Thresholds::one(UNKNOWN),
     };
     let card = DetectorCard::new(&config.model, &labels, thresholds);
     stage.finish_training(&ctx.ranks, &run, card, outcome, failures, BTreeMap::new())

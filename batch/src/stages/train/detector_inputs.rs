@@ -14,13 +14,15 @@ use crate::detector::card::input_spec;
 use crate::error::{Error, Result};
 use crate::lake::{Lake, Partition};
 
+/// The classes that reports state as present, by study.
+pub type NamedClasses = BTreeMap<String, BTreeSet<i32>>;
+
 /// Adds to each image the classes that the report of its study states as present. Images without a report stay as
 /// they are.
 ///
 /// # Errors
-/// [`Error::Config`] where no report can be read for this label set, and those of reading.
-pub fn read_reports(lake: &Lake, dataset: &str, set: &mut DetectionSet, labels: &LabelSet) -> Result<()> {
-    let named = classes_in_reports(lake, dataset, labels)?;
+/// [`Error::Config`] where no image has a report.
+pub fn add_reports(named: &NamedClasses, dataset: &str, set: &mut DetectionSet) -> Result<()> {
     for example in &mut set.examples {
         example.report_classes = named.get(&example.image.study_id).map(|classes| classes.iter().copied().collect());
     }
@@ -31,11 +33,11 @@ pub fn read_reports(lake: &Lake, dataset: &str, set: &mut DetectionSet, labels: 
     Ok(())
 }
 
-/// The classes that the reports of the training split state as present, by study.
+/// The classes of the reports of the training split.
 ///
 /// # Errors
 /// [`Error::Config`] for a label set without classes that reports name, and those of reading.
-pub fn classes_in_reports(lake: &Lake, dataset: &str, labels: &LabelSet) -> Result<BTreeMap<String, BTreeSet<i32>>> {
+pub fn classes_in_reports(lake: &Lake, dataset: &str, labels: &LabelSet) -> Result<NamedClasses> {
     let vindr_ids = (0..labels.classes.len() as i32).filter_map(|id| labels.vindr_id(id));
     if vindr_ids.count() == 0 {
         let problem =
@@ -43,7 +45,7 @@ pub fn classes_in_reports(lake: &Lake, dataset: &str, labels: &LabelSet) -> Resu
         return Err(Error::Config { place: "semi.report_threshold".into(), problem });
     }
     let reports: Vec<ReportRow> = lake.read(&Partition::new(dataset, "train"))?;
-    let mut named: BTreeMap<String, BTreeSet<i32>> = BTreeMap::new();
+    let mut named = NamedClasses::new();
     for report in reports {
         let vindr = lesion_classes_in(&report.text);
         named.entry(report.study_id).or_default().extend(vindr.into_iter().flat_map(|id| labels.ids_of_vindr(id)));

@@ -15,7 +15,7 @@ use crate::detector::thresholds::choice::{Evidence, thresholds};
 use crate::detector::thresholds::{Thresholds, UNKNOWN};
 use crate::error::Result;
 use crate::lake::{Lake, Partition};
-use crate::stages::train::detector_inputs::{annotated_boxes, classes_in_reports, source};
+use crate::stages::train::detector_inputs::{NamedClasses, annotated_boxes, source};
 use crate::training::named_tensors::load_strict;
 
 /// Images at most, evenly spaced over the split: a bound of the time.
@@ -27,8 +27,8 @@ const CHUNK: usize = 64;
 /// How the present classes are known; the dataset's name.
 #[derive(Debug, Clone, Copy)]
 pub enum Known<'a> {
-    /// By the reports of the training split.
-    FromReports(&'a str),
+    /// By the reports of the training split, which name these.
+    FromReports(&'a str, &'a NamedClasses),
     /// By the annotators' boxes of the validation split.
     FromBoxes(&'a str),
 }
@@ -50,8 +50,7 @@ pub fn thresholds_by_class(
     load_strict(detector.variables_mut(), weights)?;
     detector.set_compute(ctx.compute_kind());
     let (partition, named, boxes, what) = match known {
-        Known::FromReports(name) => {
-            let named = classes_in_reports(lake, name, labels)?;
+        Known::FromReports(name, named) => {
             (Partition::new(name, "train"), Some(named), Vec::new(), "images with reports")
         }
         Known::FromBoxes(name) => {
@@ -78,7 +77,7 @@ pub fn thresholds_by_class(
         // What cannot be read was not read by the training either, which wrote it down.
         let (set, _) = DetectionSet::load(source.clone(), chunk, &boxes, load)?;
         for (example, found) in set.examples.iter().zip(detect_set(&detector, &set, options, &ctx.stop)?) {
-            let present = match &named {
+            let present = match named {
                 Some(named) => match named.get(&example.image.study_id) {
                     Some(classes) => classes.iter().copied().collect(),
                     None => continue,
