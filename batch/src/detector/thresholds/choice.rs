@@ -37,10 +37,15 @@ pub fn thresholds(images: &[Evidence], classes: usize) -> Option<Thresholds> {
     let all = near_highest_f1(&named)?;
     let of_class = |asked: &Vec<Asked>| {
         let (images, own) = (present(asked) as f64, near_highest_f1(asked).unwrap_or(all));
-        // A score as the table `lesions` holds it, so that its rows repeat the decision.
-        f64::from(((images * own + IMAGES_OF_ALL * all) / (images + IMAGES_OF_ALL)) as f32)
+        rounded((images * own + IMAGES_OF_ALL * all) / (images + IMAGES_OF_ALL))
     };
-    Some(Thresholds { all, of_classes: asked.iter().map(of_class).collect() })
+    Some(Thresholds { all: rounded(all), of_classes: asked.iter().map(of_class).collect() })
+}
+
+/// To four decimals, because the last bits of scores depend on the number of threads; as the table `lesions` holds it, so that its
+/// rows repeat the decision.
+fn rounded(score: f64) -> f64 {
+    f64::from(((score * 1e4).round() / 1e4) as f32)
 }
 
 /// The middle of the scores above which F1 is at most [`F1_NEAR`] below the highest, without a gap. `None` where no image with
@@ -81,9 +86,9 @@ mod tests {
         images
     }
 
-    /// The threshold of a class that this number of images have, from its own and that of all.
+    /// The threshold of a class that this number of images have, from its own and that of all, to four decimals.
     fn mean(images: f64, own: f64, all: f64) -> f64 {
-        (images * own + 20.0 * all) / (images + 20.0)
+        ((images * own + 20.0 * all) / (images + 20.0) * 1e4).round() / 1e4
     }
 
     #[test]
@@ -129,6 +134,11 @@ mod tests {
         assert!(near(204.0 / 209.0) && !near(204.0 / 210.0) && near(196.0 / 200.0) && !near(194.0 / 199.0));
         let (above, below) = (0.9 - 0.001 * 97.0, 0.5 - 0.01 * 4.0);
         assert!((chosen - (above + below) / 2.0).abs() < 1e-6, "{chosen}");
+    }
+
+    #[test]
+    fn the_last_bits_of_scores_change_no_threshold() {
+        assert_eq!(thresholds(&images(0.9, 0.5), 2), thresholds(&images(0.9_f32.next_up(), 0.5_f32.next_down()), 2));
     }
 
     #[test]
